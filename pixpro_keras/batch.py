@@ -1,0 +1,40 @@
+"""The batch contract: the only thing that data and methods share.
+
+A batch is a dict of tensors with static shapes:
+
+| Key | Shape | Dtype | Meaning |
+|---|---|---|---|
+| `view1`, `view2` | `(B, H, W, 3)` | float32 | two augmented crops, in the backbone's own input convention |
+| `coord1`, `coord2` | `(B, 4)` | float32 | `x1, y1, x2, y2` of each crop in its source image |
+| `label` | `(B,)` | int32 | class index, -1 where there is none; only supervised methods read it |
+
+Coordinates are normalised per axis: a crop at row `i`, column `j`, of size `h x w` from an image of
+size `H x W` has `x1 = j / (W - 1)`, `x2 = (j + w - 1) / (W - 1)`, the same for y with `i, h, H`.
+A mirrored view has `x1 > x2`: the order of the corners carries the flip, so they are never sorted.
+"""
+
+from typing import Any
+
+VIEW1 = "view1"
+VIEW2 = "view2"
+COORD1 = "coord1"
+COORD2 = "coord2"
+LABEL = "label"
+
+Tensor = Any
+Batch = dict[str, Tensor]
+
+
+def batch_signature(batch_size: int, image_size: int) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and dtype of each entry of a batch.
+
+    Args:
+        batch_size: images in the batch.
+        image_size: side of the square views in pixels.
+
+    Returns:
+        `{key: (shape, dtype name)}`.
+    """
+    view = ((batch_size, image_size, image_size, 3), "float32")
+    coord = ((batch_size, 4), "float32")
+    return {VIEW1: view, VIEW2: view, COORD1: coord, COORD2: coord, LABEL: ((batch_size,), "int32")}

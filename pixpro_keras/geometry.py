@@ -1,0 +1,70 @@
+"""Where feature-map cells lie in the source image, and which cells of two views show the same place."""
+
+from keras import ops
+
+from pixpro_keras.batch import Tensor
+
+
+def cell_centers(coord: Tensor, size: tuple[int, int]) -> Tensor:
+    """Centres of the cells of a feature map, in source-image coordinates.
+
+    Cell k of an axis of n cells has its centre at `start + (end - start) * (k + 0.5) / n`. In a
+    mirrored view `end < start`, so the centres run from right to left.
+
+    Args:
+        coord: `(B, 4)`: `x1, y1, x2, y2` of each view.
+        size: `(h, w)` of the feature map.
+
+    Returns:
+        `(B, h * w, 2)` float32: x and y of each cell, cells in row-major order.
+    """
+    height, width = size
+    coord = ops.cast(coord, "float32")
+    x1, y1, x2, y2 = (coord[:, k : k + 1] for k in range(4))
+    x = x1 + (x2 - x1) * (ops.arange(width, dtype="float32") + 0.5) / width  # (B, w)
+    y = y1 + (y2 - y1) * (ops.arange(height, dtype="float32") + 0.5) / height  # (B, h)
+    x = ops.repeat(ops.expand_dims(x, 1), height, axis=1)  # (B, h, w)
+    y = ops.repeat(ops.expand_dims(y, 2), width, axis=2)  # (B, h, w)
+    return ops.reshape(ops.stack([x, y], axis=-1), (-1, height * width, 2))
+
+
+def cell_diagonals(coord: Tensor, size: tuple[int, int]) -> Tensor:
+    """Length of a cell's diagonal in source-image coordinates: `(B, 4)` to `(B,)` float32."""
+    height, width = size
+    coord = ops.cast(coord, "float32")
+    cell_width = (coord[:, 2] - coord[:, 0]) / width
+    cell_height = (coord[:, 3] - coord[:, 1]) / height
+    return ops.sqrt(ops.square(cell_width) + ops.square(cell_height))
+
+
+def positive_pairs(
+    coord1: Tensor, coord2: Tensor, size: tuple[int, int], threshold: float
+) -> Tensor:
+    """Which cells of two views show the same place: `A(i, j)` of the paper.
+
+    `A(i, j) = 1` where the distance of the two cell centres in the source image, divided by the
+    larger of the two cells' diagonals, is below the threshold.
+
+    Args:
+        coord1: `(B, 4)`. Corners of the first views.
+        coord2: `(B, 4)`. Corners of the second views.
+        size: `(h, w)` of both feature maps.
+        threshold: largest distance, in cell diagonals; the paper's T = 0.7.
+
+    Returns:
+        `(B, h * w, h * w)` float32 of 0 and 1, view 1 in rows.
+
+    Raises:
+        ValueError: if `threshold` is not positive.
+
+    Reference:
+        Xie et al., CVPR 2021, arXiv:2011.10043, section 3.1.
+    """
+    if threshold <= 0:
+        raise ValueError(f"`threshold` must be positive. Received: threshold={threshold}.")
+    centers1 = ops.expand_dims(cell_centers(coord1, size), 2)  # (B, N, 1, 2)
+    centers2 = ops.expand_dims(cell_centers(coord2, size), 1)  # (B, 1, N, 2)
+    distance = ops.sqrt(ops.sum(ops.square(centers1 - centers2), axis=-1))
+    diagonal = ops.maximum(cell_diagonals(coord1, size), cell_diagonals(coord2, size))
+    near = distance < threshold * ops.reshape(diagonal, (-1, 1, 1))
+    return ops.cast(near, "float32")

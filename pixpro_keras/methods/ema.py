@@ -1,0 +1,64 @@
+"""The moving-average target: copy, schedule, update. Nobody else writes target weights."""
+
+import math
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from pixpro_keras.batch import Tensor
+
+
+def make_target(online: keras.Model) -> keras.Model:
+    """A copy of a model with the same weights, which no gradient reaches.
+
+    The copy's variables are frozen, not its layers: `layer.trainable = False` would put batch norm
+    in inference mode, and the target normalises with batch statistics.
+    """
+    target = type(online).from_config(online.get_config())
+    target.set_weights(online.get_weights())
+    for variable in target.trainable_variables:
+        variable.trainable = False
+    return target
+
+
+def momentum_step(step: Tensor, total_steps: int, base_momentum: float) -> Tensor:
+    """`1 - momentum` of a step: `(1 - base_momentum) * (cos(pi * step / total_steps) + 1) / 2`.
+
+    The complement is what the update needs; near the end `1 - momentum` falls below what float32
+    resolves next to 1.
+
+    Args:
+        step: scalar, steps done; past `total_steps` it counts as `total_steps`.
+        total_steps: steps of the whole run, at least 1.
+        base_momentum: momentum of the first step, in [0, 1]; the paper's is 0.99, rising to 1.
+
+    Returns:
+        Scalar float32 in [0, 1 - base_momentum].
+    """
+    progress = ops.minimum(ops.cast(step, "float32") / total_steps, 1.0)
+    return (1 - base_momentum) * 0.5 * (ops.cos(math.pi * progress) + 1)
+
+
+def update(online: keras.Model, target: keras.Model, step_size: Tensor) -> None:
+    """`target <- target + step_size * (online - target)` for each trained variable of `online`.
+
+    Batch-norm statistics are not averaged: the target has its own. Runs inside a traced step, in
+    replica context; each replica updates its copy, so nothing crosses the network.
+    """
+    pairs = [
+        (moving.value, trained.value)
+        for moving, trained in zip(target.weights, online.weights, strict=True)
+        if trained.trainable
+    ]
+    tf.__internal__.distribute.interim.maybe_merge_call(
+        _update_on_each_replica, tf.distribute.get_strategy(), pairs, step_size
+    )
+
+
+def _update_on_each_replica(strategy: tf.distribute.Strategy, pairs: list, step_size) -> None:
+    def move(moving, trained, step_size):
+        moving.assign_add(step_size * (trained - moving))
+
+    for moving, trained in pairs:
+        strategy.extended.update(moving, move, args=(trained, step_size), group=False)

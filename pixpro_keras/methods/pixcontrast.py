@@ -1,0 +1,34 @@
+"""PixContrast: pixel-level contrast, PixPro's sibling."""
+
+from pixpro_keras.losses import pixel
+from pixpro_keras.methods.pixpro import PixelMethod
+
+
+class PixContrast(PixelMethod):
+    """Pixel-level InfoNCE between online and target features, mean of both directions.
+
+    Args:
+        backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
+        temperature: tau, positive; the paper's best is 0.3.
+        use_propagation: whether the PPM stands before the loss; off in the paper's PixContrast.
+        **kwargs: of `PixelMethod`.
+
+    Reference:
+        Xie et al., CVPR 2021, arXiv:2011.10043, section 3.1.
+    """
+
+    loss_bounds = {"pixel": (0.0, None)}
+
+    def __init__(self, backbone, temperature: float = 0.3, use_propagation: bool = False, **kwargs):
+        super().__init__(backbone, use_propagation=use_propagation, **kwargs)
+        if temperature <= 0:
+            raise ValueError(
+                f"`temperature` must be positive. Received: temperature={temperature}."
+            )
+        self.temperature = temperature
+
+    def pixel_loss(self, y1, t2, positives, y2, t1, backwards):
+        """See `PixelMethod.pixel_loss`."""
+        forth = pixel.pixel_contrast(y1, t2, positives, self.temperature)
+        back = pixel.pixel_contrast(y2, t1, backwards, self.temperature)
+        return (forth + back) / 2

@@ -1,0 +1,64 @@
+"""Package metadata. Settings of the development tools are in pyproject.toml."""
+
+import pathlib
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).parent
+
+
+def read_version() -> str:
+    """The one place of the version is `pixpro_keras/version.py`; importing the package needs Keras."""
+    namespace: dict[str, str] = {}
+    exec((HERE / "pixpro_keras" / "version.py").read_text(), namespace)
+    return namespace["__version__"]
+
+
+VIZ = ["matplotlib>=3.8"]
+TORCH = ["torch>=2.4"]
+ONNX = ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.16"]
+
+setup(
+    name="pixpro-keras",
+    version=read_version(),
+    description="Pixel-level self-supervised pre-training (PixPro) in Keras 3 / TensorFlow",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["pixpro_keras", "pixpro_keras.*"]),
+    package_data={"pixpro_keras": ["py.typed"]},
+    python_requires=">=3.10",
+    install_requires=[
+        "absl-py>=2.1",
+        "keras>=3.12,<4",
+        "keras-cv>=0.9.0,<0.10",
+        # TFDS reads its own metadata through it and does not always ask for it.
+        "importlib_resources>=6",
+        "numpy>=1.26",
+        "tensorflow>=2.20,<2.22",
+        "tensorflow-datasets>=4.9.8,<5",
+        # TensorFlow's summary writers live in this package, which 2.21 no longer installs.
+        "tensorboard>=2.20,<2.22",
+        "tqdm>=4.66",
+        # Every run draws its views and similarity maps.
+        *VIZ,
+    ],
+    extras_require={
+        "dev": [
+            "hypothesis>=6.100",
+            "mypy>=1.11",
+            "pillow>=10.3",
+            "pytest>=8.2",
+            "ruff>=0.6",
+            "scikit-learn>=1.5",
+        ],
+        "torch": TORCH,
+        "onnx": ONNX,
+        "viz": VIZ,
+    },
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,124 @@
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+from keras import ops
+
+from pixpro_keras import geometry
+from pixpro_keras.losses import pixel
+from tests.shared import shared_path
+
+
+def unit(x):
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def random_case(seed=0, batch=3, pixels=6, channels=5):
+    rng = np.random.default_rng(seed)
+    query = rng.normal(size=(batch, pixels, channels)).astype("float32")
+    key = rng.normal(size=(batch, pixels, channels)).astype("float32")
+    positives = (rng.random((batch, pixels, pixels)) < 0.3).astype("float32")
+    positives[1] = 0  # views that do not overlap
+    positives[0, 2] = 0  # a pixel without a positive
+    return query, key, positives
+
+
+class PixelConsistencyTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(0, 1, 2)
+    def test_matches_the_release(self, index):
+        stored = np.load(shared_path("reference", "pixel_consistency_loss.npz"))
+        names = [n for n in stored.files if n.startswith(f"loss{index}_T")]
+        for name in names:
+            threshold = float(name.split("_T")[1])
+            query, key = stored[f"q{index}"], stored[f"k{index}"]
+            size = query.shape[1:3]
+            positives = geometry.positive_pairs(
+                stored[f"coords_q{index}"], stored[f"coords_k{index}"], size, threshold
+            )
+            loss = 2.0 * pixel.pixel_consistency(
+                query.reshape(len(query), -1, query.shape[-1]),
+                key.reshape(len(key), -1, key.shape[-1]),
+                positives,
+            )
+            self.assertAllClose(loss, stored[name], atol=1e-5, rtol=0, msg=name)
+
+    def test_equals_a_loop(self):
+        query, key, positives = random_case()
+        losses = []
+        for q, k, mask in zip(unit(query), unit(key), positives, strict=True):
+            pairs = np.argwhere(mask)
+            losses.append(-np.mean([q[i] @ k[j] for i, j in pairs]) if len(pairs) else 0.0)
+        self.assertAllClose(
+            pixel.pixel_consistency(query, key, positives), np.mean(losses), atol=1e-6
+        )
+
+    def test_gradient_reaches_the_prediction_only(self):
+        query, key, positives = (tf.constant(x) for x in random_case())
+        with tf.GradientTape() as tape:
+            tape.watch([query, key])
+            loss = pixel.pixel_consistency(query, key, positives)
+        d_query, d_key = tape.gradient(loss, [query, key])
+        self.assertIsNone(d_key)
+        self.assertGreater(np.abs(d_query[0]).max(), 0)
+        self.assertAllEqual(d_query[1], np.zeros_like(query[1]))
+
+    def test_zero_vectors_have_finite_gradients(self):
+        query, key, positives = random_case()
+        query = tf.Variable(np.zeros_like(query))
+        with tf.GradientTape() as tape:
+            loss = pixel.pixel_consistency(query, key, positives)
+        self.assertLess(np.abs(tape.gradient(loss, query)).max(), 10)
+
+
+class PixelContrastTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(0.1, 0.3, 1.0)
+    def test_equals_a_loop(self, temperature):
+        query, key, positives = random_case()
+        losses = []
+        for q, k, mask in zip(unit(query), unit(key), positives, strict=True):
+            per_pixel = []
+            for i in range(len(q)):
+                if not mask[i].any():
+                    continue
+                scores = np.exp([q[i] @ k[j] / temperature for j in range(len(k))])
+                per_pixel.append(-np.log(scores[mask[i] > 0].sum() / scores.sum()))
+            losses.append(np.mean(per_pixel) if per_pixel else 0.0)
+        self.assertAllClose(
+            pixel.pixel_contrast(query, key, positives, temperature), np.mean(losses), atol=1e-5
+        )
+
+    def test_gradient_is_finite_and_zero_without_positives(self):
+        query, key, positives = (tf.constant(x) for x in random_case())
+        with tf.GradientTape() as tape:
+            tape.watch(query)
+            loss = pixel.pixel_contrast(query, key, positives, 0.07)
+        gradient = tape.gradient(loss, query)
+        self.assertAllEqual(np.isfinite(gradient), np.ones(gradient.shape, bool))
+        self.assertAllEqual(gradient[1], np.zeros_like(query[1]))
+        self.assertAllEqual(gradient[0, 2], np.zeros_like(query[0, 2]))
+        self.assertGreater(np.abs(gradient[0]).max(), 0)
+
+    def test_all_pairs_positive_is_the_minimum(self):
+        query, key, positives = random_case()
+        loss = pixel.pixel_contrast(query, key, np.ones_like(positives), 0.3)
+        self.assertAllClose(loss, 0.0, atol=1e-6)
+
+    @parameterized.parameters(0, -0.3)
+    def test_temperature_must_be_positive(self, temperature):
+        with self.assertRaisesRegex(ValueError, "temperature.*must be positive"):
+            pixel.pixel_contrast(*random_case(), temperature)
+
+
+class PositiveCosineTest(tf.test.TestCase):
+    def test_equals_a_loop(self):
+        query, key, positives = random_case()
+        cosines = [
+            unit(query)[b, i] @ unit(key)[b, j] for b, i, j in np.argwhere(positives)
+        ]
+        self.assertAllClose(
+            pixel.positive_cosine(query, key, positives), np.mean(cosines), atol=1e-6
+        )
+        self.assertAllEqual(pixel.positive_cosine(query, key, ops.zeros_like(positives)), 0.0)
+
+
+if __name__ == "__main__":
+    tf.test.main()

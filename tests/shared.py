@@ -1,0 +1,14 @@
+"""Where tests find the real data and the reference numbers, which live beside the project."""
+
+import pathlib
+import unittest
+
+_SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
+
+
+def shared_path(*parts: str) -> pathlib.Path:
+    """Path below `../shared`, or a skipped test that says what is missing."""
+    path = _SHARED.joinpath(*parts)
+    if not path.exists():
+        raise unittest.SkipTest(f"needs ../shared/{'/'.join(parts)}, which is absent")
+    return path
