@@ -60,6 +60,10 @@ class PretrainMethod(keras.Model):
         )
         self.built = True
 
+    def steps_done(self) -> int:
+        """Steps since the run's beginning; waits for the accelerator."""
+        return int(ops.convert_to_numpy(self.step))
+
     def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:
         """Loss terms, weighted, under the names of `loss_bounds`; other entries are watched only.
 
@@ -91,9 +95,7 @@ class PretrainMethod(keras.Model):
                 ema.update(online, target, step_size)
             logs["target_momentum"] = 1.0 - step_size
         gradients, outputs = self._gradients(data)
-        if self.optimizer.loss_scale_factor is not None or hasattr(
-            self.optimizer, "inner_optimizer"
-        ):
+        if isinstance(self.optimizer, keras.mixed_precision.LossScaleOptimizer):
             gradients = _share_overflow(gradients)
         self.optimizer.apply(gradients, self.trainable_variables)
         self.step.assign_add(1)

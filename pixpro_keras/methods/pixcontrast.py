@@ -1,7 +1,7 @@
 """PixContrast: pixel-level contrast, PixPro's sibling."""
 
 from pixpro_keras.losses import pixel
-from pixpro_keras.methods.pixpro import PixelMethod
+from pixpro_keras.methods.pixel_method import PixelMethod
 
 
 class PixContrast(PixelMethod):

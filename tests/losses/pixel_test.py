@@ -27,6 +27,7 @@ class PixelConsistencyTest(tf.test.TestCase, parameterized.TestCase):
     def test_matches_the_release(self, index):
         stored = np.load(shared_path("reference", "pixel_consistency_loss.npz"))
         names = [n for n in stored.files if n.startswith(f"loss{index}_T")]
+        self.assertLen(names, 3)
         for name in names:
             threshold = float(name.split("_T")[1])
             query, key = stored[f"q{index}"], stored[f"k{index}"]

@@ -1,0 +1,99 @@
+"""Which devices train together."""
+
+import os
+
+import tensorflow as tf
+
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
+
+
+def make_strategy(name: str = "auto") -> tf.distribute.Strategy:
+    """The distribution strategy of a run.
+
+    Args:
+        name: `one_device`; `mirrored` (all GPUs of this machine, or its logical CPUs where it has
+            none); `multi_worker` (the machines that `TF_CONFIG` names); `tpu` (the TPU that
+            `TPU_NAME` names, or the local one); `auto`: the first of tpu, multi_worker and mirrored
+            for which the environment or the devices speak, else one_device.
+
+    Returns:
+        A strategy. Models and optimizers are created in its scope.
+
+    Raises:
+        ValueError: if the name is unknown or its devices are not there.
+    """
+    if name not in STRATEGIES:
+        raise ValueError(f"`strategy` must be one of {', '.join(STRATEGIES)}. Received: {name!r}.")
+    if name == "auto":
+        name = _choose()
+    if name == "one_device":
+        return tf.distribute.get_strategy()
+    if name == "mirrored":
+        return _mirrored()
+    if name == "multi_worker":
+        if "TF_CONFIG" not in os.environ:
+            raise ValueError(
+                "`strategy=multi_worker` needs the environment variable TF_CONFIG, which names the "
+                "machines."
+            )
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    return _tpu()
+
+
+def _choose() -> str:
+    if os.environ.get("TPU_NAME"):
+        return "tpu"
+    if "TF_CONFIG" in os.environ:
+        return "multi_worker"
+    return "mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "one_device"
+
+
+def _mirrored() -> tf.distribute.Strategy:
+    gpus = tf.config.list_logical_devices("GPU")
+    if gpus:
+        return tf.distribute.MirroredStrategy([device.name for device in gpus])
+    # On CPUs the default, collective ops, needs each replica to issue them in the same order.
+    return tf.distribute.MirroredStrategy(
+        [device.name for device in tf.config.list_logical_devices("CPU")],
+        cross_device_ops=tf.distribute.ReductionToOneDevice(),
+    )
+
+
+def _tpu() -> tf.distribute.Strategy:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
+            tpu=os.environ.get("TPU_NAME", "local")
+        )
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        return tf.distribute.TPUStrategy(resolver)
+    except (ValueError, tf.errors.OpError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"`strategy=tpu` found no TPU: {reason}") from error
+
+
+def replica_batch_size(
+    strategy: tf.distribute.Strategy, batch_size: int, accumulate_steps: int = 1
+) -> int:
+    """Images that each replica takes per step.
+
+    Raises:
+        ValueError: if the replicas times the accumulated parts do not divide the batch.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if batch_size < 1 or batch_size % (replicas * accumulate_steps):
+        raise ValueError(
+            f"`batch_size` must be a positive multiple of {replicas} replicas x "
+            f"{accumulate_steps} accumulated parts. Received: batch_size={batch_size}."
+        )
+    return batch_size // replicas
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process writes the checkpoints and logs of the run."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.task_type:
+        return True
+    if resolver.task_type == "worker":
+        return resolver.task_id == 0 and not resolver.cluster_spec().as_dict().get("chief")
+    return resolver.task_type == "chief"

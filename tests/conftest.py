@@ -1,0 +1,14 @@
+"""One process runs all tests: two logical CPUs, so that replicas can be tried without a GPU."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import tensorflow as tf  # noqa: E402
+from absl import flags  # noqa: E402
+
+flags.FLAGS(["pytest"])  # create_tempdir of absl's test case reads its flags
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)

@@ -1,0 +1,193 @@
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from pixpro_keras.methods import METHODS, PixPro
+from pixpro_keras.optimizers import LARS
+from tests.methods.tiny import random_batch, tiny_backbone
+
+TINY = {"hidden_dim": 32, "out_dim": 8, "total_steps": 20, "base_momentum": 0.9}
+
+
+def build(method="pixpro", synchronized=False, optimizer=None, **kwargs):
+    keras.utils.set_random_seed(0)
+    model = METHODS[method](
+        tiny_backbone(synchronized), synchronized=synchronized, **(TINY | kwargs)
+    )
+    model.compile(optimizer=optimizer or LARS(0.5, trust_coefficient=0.02), jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def two_cpus():
+    # The default on CPUs, collective ops, keeps state that a second strategy stumbles over.
+    reduction = tf.distribute.ReductionToOneDevice()
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=reduction)
+
+
+def traced_step(model, strategy=None):
+    strategy = strategy or tf.distribute.get_strategy()
+
+    @tf.function
+    def step(batch):
+        return strategy.run(model.train_step, args=(batch,))
+
+    return step
+
+
+def per_replica(strategy, batch):
+    """Cuts a batch into the replicas' consecutive parts."""
+    num = strategy.num_replicas_in_sync
+
+    def value(context):
+        index = context.replica_id_in_sync_group
+        return {
+            key: tf.constant(np.split(array, num)[index]) for key, array in batch.items()
+        }
+
+    return strategy.experimental_distribute_values_from_function(value)
+
+
+def scalars(logs, strategy=None):
+    if strategy:
+        logs = {k: strategy.experimental_local_results(v)[0] for k, v in logs.items()}
+    return {key: float(value) for key, value in logs.items()}
+
+
+class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
+    def tearDown(self):
+        keras.mixed_precision.set_global_policy("float32")
+        super().tearDown()
+
+    @parameterized.parameters("pixpro", "pixcontrast")
+    def test_two_replicas_equal_one_device(self, method):
+        batches = [random_batch(seed=seed) for seed in range(5)]
+        single = build(method)
+        step = traced_step(single)
+        expected = [scalars(step(batch)) for batch in batches]
+
+        strategy = two_cpus()
+        with strategy.scope():
+            mirrored = build(method, synchronized=True)
+        step = traced_step(mirrored, strategy)
+        logs = [scalars(step(per_replica(strategy, b)), strategy) for b in batches]
+
+        for one, two in zip(expected, logs, strict=True):
+            for name in ("loss", "learning_rate", "target_momentum", "updates"):
+                self.assertAllClose(two[name], one[name], rtol=1e-4, atol=1e-5, msg=name)
+        for one, two in zip(single.weights, mirrored.weights, strict=True):
+            self.assertAllClose(two, one, rtol=1e-4, atol=2e-5, msg=one.path)
+        for variable in mirrored.weights:
+            copies = [v.numpy() for v in strategy.experimental_local_results(variable.value)]
+            self.assertAllEqual(copies[0], copies[1], msg=variable.path)
+
+    def test_target_moves_before_its_forward_pass(self):
+        model = build()
+        # Online and target differ from the start, so that the update is seen.
+        for weight in model.encoder.trainable_variables:
+            weight.assign_add(0.1 * tf.ones_like(weight))
+        online = [w.numpy() for w in model.encoder.weights]
+        target = [w.numpy() for w in model.target_encoder.weights]
+        trained = [w.trainable for w in model.encoder.weights]
+        step = traced_step(model)
+        logs = scalars(step(random_batch()))
+        self.assertAllClose(logs["target_momentum"], 0.9)
+        for before, moved, is_trained, weight in zip(
+            online, target, trained, model.target_encoder.weights, strict=True
+        ):
+            if is_trained:
+                self.assertAllClose(weight, 0.9 * moved + 0.1 * before, atol=1e-6)
+            elif "moving" in weight.path:
+                # Its own batch statistics, not the online network's.
+                self.assertNotAllClose(weight, moved)
+        logs = scalars(step(random_batch(seed=1)))
+        self.assertAllClose(logs["target_momentum"], 1 - 0.1 * (np.cos(np.pi / 20) + 1) / 2)
+
+    def test_nothing_trains_the_target(self):
+        model = build()
+        trained = {v.path for v in model.trainable_variables}
+        self.assertTrue(all("target" not in path for path in trained))
+        self.assertLen(trained, len(model.trainable_variables))
+        frozen = {id(v) for v in model.target_encoder.weights}
+        self.assertEmpty([v for v in model.trainable_variables if id(v) in frozen])
+
+    def test_accumulation_averages_the_parts(self):
+        batch = random_batch(8)
+        halves = [{k: v[:4] for k, v in batch.items()}, {k: v[4:] for k, v in batch.items()}]
+        sgd = {"optimizer": keras.optimizers.SGD(1.0)}
+        starts = build(**sgd).get_weights()
+        moved = []
+        for part in halves:
+            model = build(optimizer=keras.optimizers.SGD(1.0))
+            traced_step(model)(part)
+            moved.append([v.numpy() for v in model.trainable_variables])
+        whole = build(accumulate_steps=2, optimizer=keras.optimizers.SGD(1.0))
+        logs = scalars(traced_step(whole)(batch))
+        self.assertAllEqual(whole.step, 1)
+        self.assertEqual(logs["updates"], 1)
+        for a, b, both in zip(*moved, whole.trainable_variables, strict=True):
+            self.assertAllClose(both, (a + b) / 2, atol=1e-5)
+        self.assertNotAllClose(starts[0], whole.get_weights()[0])
+
+    @parameterized.parameters("float32", "mixed_float16", "mixed_bfloat16")
+    def test_every_step_is_applied(self, policy):
+        keras.mixed_precision.set_global_policy(policy)
+        model = build()
+        step = traced_step(model)
+        for index in range(10):
+            logs = scalars(step(random_batch(seed=index)))
+            self.assertTrue(np.isfinite(list(logs.values())).all(), msg=str(logs))
+        # The initial loss scale of 2**15 must not overflow here, so nothing may be skipped.
+        self.assertEqual(logs["updates"], 10)
+        for weight in model.weights:
+            self.assertTrue(np.isfinite(np.array(weight)).all(), msg=weight.path)
+
+    def test_overflow_on_one_replica_skips_the_step_on_all(self):
+        keras.mixed_precision.set_global_policy("mixed_float16")
+        strategy = two_cpus()
+        with strategy.scope():
+            model = build()
+        batch = random_batch()
+        batch["view1"][-1] = np.inf  # the second replica's last image
+        before = [v.numpy() for v in model.trainable_variables]
+        logs = scalars(traced_step(model, strategy)(per_replica(strategy, batch)), strategy)
+        self.assertEqual(logs["updates"], 0)
+        for old, variable in zip(before, model.trainable_variables, strict=True):
+            self.assertAllEqual(old, variable)
+
+    def test_fit_trains(self):
+        model = build(optimizer=keras.optimizers.SGD(0.05))
+        data = tf.data.Dataset.from_tensors(random_batch()).repeat(30)
+        history = model.fit(data, epochs=2, verbose=0).history
+        self.assertAllEqual(model.step, 60)
+        self.assertLess(history["loss"][-1], -2.0)
+
+    def test_step_compiles_with_xla(self):
+        model, compiled = build(), build()
+        expected = scalars(traced_step(model)(random_batch()))
+        batch = {k: tf.constant(v) for k, v in random_batch().items()}
+        logs = scalars(tf.function(compiled.train_step, jit_compile=True)(batch))
+        self.assertAllClose(logs["loss"], expected["loss"], rtol=1e-4)
+        for one, two in zip(model.weights, compiled.weights, strict=True):
+            self.assertAllClose(one, two, rtol=1e-3, atol=1e-4, msg=one.path)
+
+    def test_pixpro_learns_and_reaches_its_bound(self):
+        model = build(optimizer=keras.optimizers.SGD(0.05, momentum=0.9), total_steps=300)
+        step = traced_step(model)
+        batch = {k: tf.constant(v[:-1]) for k, v in random_batch().items()}  # all overlap
+        for _ in range(300):
+            logs = scalars(step(batch))
+        self.assertLess(logs["loss"], -3.5)
+        self.assertGreaterEqual(logs["loss"], -4.0)
+
+    @parameterized.parameters(
+        {"total_steps": 0}, {"base_momentum": 1.5}, {"accumulate_steps": 0}, {"threshold": 0}
+    )
+    def test_bad_arguments(self, **kwargs):
+        with self.assertRaisesRegex(ValueError, next(iter(kwargs))):
+            PixPro(tiny_backbone(), **(TINY | kwargs))
+
+
+if __name__ == "__main__":
+    tf.test.main()
