@@ -37,7 +37,8 @@ def momentum_step(step: Tensor, total_steps: int, base_momentum: float) -> Tenso
         Scalar float32 in [0, 1 - base_momentum].
     """
     progress = ops.minimum(ops.cast(step, "float32") / total_steps, 1.0)
-    return (1 - base_momentum) * 0.5 * (ops.cos(math.pi * progress) + 1)
+    # (cos(x) + 1) / 2 = cos(x / 2)^2, which keeps its digits near the end.
+    return (1 - base_momentum) * ops.square(ops.cos(math.pi / 2 * progress))
 
 
 def update(online: keras.Model, target: keras.Model, step_size: Tensor) -> None:

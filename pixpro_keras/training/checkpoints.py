@@ -69,8 +69,10 @@ class Checkpoints:
         if path is None:
             return 0
         self._check_identity()
+        reader = _open(path)
+        for group, variables in self._variables.items():
+            _check_shapes(reader, path, group, variables)
         try:
-            self._check_shapes(path)
             self._checkpoint.restore(path).assert_consumed()
         except (AssertionError, tf.errors.OpError) as error:
             reason = str(error).splitlines()[0]
@@ -102,20 +104,47 @@ class Checkpoints:
                 f"{self._directory} holds checkpoints of another model: {'; '.join(changed)}"
             )
 
-    def _check_shapes(self, path: str) -> None:
-        reader = tf.train.load_checkpoint(path)
-        stored = reader.get_variable_to_shape_map()
-        for group, variables in self._variables.items():
-            names = [name for name in stored if name.startswith(f"{group}/")]
-            if len(names) != len(variables):
-                raise CheckpointError(
-                    f"checkpoint {path} belongs to another model: it holds {len(names)} variables "
-                    f"of the {group}, this model has {len(variables)}"
-                )
-            for index, variable in enumerate(variables):
-                shape = tuple(stored[f"{group}/{index}/.ATTRIBUTES/VARIABLE_VALUE"])
-                if shape != tuple(variable.shape):
-                    raise CheckpointError(
-                        f"checkpoint {path} belongs to another model: {variable.path} has the "
-                        f"shape {shape} there and {tuple(variable.shape)} here"
-                    )
+
+def load_weights(method: PretrainMethod, path: str) -> None:
+    """Loads a checkpoint's weights into a method, without its optimizer.
+
+    Args:
+        method: of the architecture that the checkpoint was written for.
+        path: the checkpoint's path prefix, as `Checkpoints.save` returns it.
+
+    Raises:
+        CheckpointError: if it cannot be read or belongs to another model.
+    """
+    reader = _open(path)
+    _check_shapes(reader, path, "weights", method.weights)
+    for index, weight in enumerate(method.weights):
+        weight.assign(reader.get_tensor(_key("weights", index)))
+
+
+def _open(path: str):
+    try:
+        return tf.train.load_checkpoint(path)
+    except (ValueError, tf.errors.OpError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"checkpoint {path} cannot be read: {reason}") from error
+
+
+def _key(group: str, index: int) -> str:
+    return f"{group}/{index}/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+def _check_shapes(reader, path: str, group: str, variables: list[keras.Variable]) -> None:
+    stored = reader.get_variable_to_shape_map()
+    number = sum(name.startswith(f"{group}/") for name in stored)
+    if number != len(variables):
+        raise CheckpointError(
+            f"checkpoint {path} belongs to another model: it holds {number} variables of the "
+            f"{group}, this model has {len(variables)}"
+        )
+    for index, variable in enumerate(variables):
+        shape = tuple(stored[_key(group, index)])
+        if shape != tuple(variable.shape):
+            raise CheckpointError(
+                f"checkpoint {path} belongs to another model: {variable.path} has the shape "
+                f"{shape} there and {tuple(variable.shape)} here"
+            )

@@ -1,21 +1,11 @@
-import zlib
-
 import keras
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras.layers.pixel_propagation import PixelPropagation
+from tests.reference import by_rule
 from tests.shared import shared_path
-
-
-def by_rule(name, shape):
-    """The reference's weight rule, for a torch-layout parameter."""
-    rng = np.random.default_rng(zlib.crc32(name.encode()))
-    values = rng.standard_normal(shape)
-    if len(shape) == 1:
-        return (1 + 0.1 * values if name.endswith("weight") else 0.1 * values).astype("float32")
-    return (values * np.sqrt(2 / np.prod(shape[1:]))).astype("float32")
 
 
 def set_by_rule(layer, channels, num_layers):

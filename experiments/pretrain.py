@@ -1,0 +1,255 @@
+"""Pre-trains a backbone on unlabelled images.
+
+Run with a preset, a data set and anything else that differs:
+
+    python experiments/pretrain.py --flagfile=experiments/configs/pretrain/quickstart.cfg
+    python experiments/pretrain.py --dataset=folder:photos --backbone=resnet18_v1_5 \
+        --image_size=96 --batch_size=64 --epochs=30 --workdir=runs/photos
+
+The same command continues a run that was cut off. `--helpshort` lists the flags.
+"""
+
+import os
+import pathlib
+import signal
+
+# Before TensorFlow is imported: its start-up notices bury the run's own lines.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import common_flags
+import keras
+import method_flags
+import tensorflow as tf
+from absl import flags, logging
+from common_flags import FLAGS, FlagError, blame, must_be_positive
+from export import export_all
+from probe import probe_on_scenes
+
+from pixpro_keras import backbones
+from pixpro_keras.data import pipeline, recipes, sources
+from pixpro_keras.methods import PretrainMethod
+from pixpro_keras.optimizers import LARS, WarmupCosine
+from pixpro_keras.training import callbacks as run_callbacks
+from pixpro_keras.training.checkpoints import Checkpoints
+from pixpro_keras.training.loop import train
+from pixpro_keras.training.strategy import is_chief, make_strategy, replica_batch_size
+from pixpro_keras.visualize.run_pictures import RunPictures
+
+flags.DEFINE_string(
+    "dataset",
+    "scenes",
+    "Images: scenes (drawn by the package), folder:PATH, tfds:NAME[/config][:split], tfrecord:GLOB.",
+)
+flags.DEFINE_integer("batch_size", 1024, "Images per step, all replicas together.")
+flags.DEFINE_integer(
+    "accumulate_steps", 1, "Parts into which a replica's batch is cut to save memory.", 1
+)
+flags.DEFINE_integer("epochs", 100, "Passes over the images, or multiples of --steps_per_epoch.")
+flags.DEFINE_integer("steps_per_epoch", None, "Steps in an epoch. Default: images / batch_size.")
+flags.DEFINE_enum("augmentation", "byol", sorted(recipes.RECIPES), "Recipe of the two views.")
+flags.DEFINE_float(
+    "min_crop_area", 0.08, "Smallest crop, as a share of the image's area, in (0, 1]."
+)
+flags.DEFINE_float(
+    "base_learning_rate", 1.0, "Peak learning rate at batch 256; see --learning_rate_scaling."
+)
+flags.DEFINE_enum(
+    "learning_rate_scaling",
+    "linear",
+    ["linear", "sqrt"],
+    "How the peak follows the batch: linear is base * batch/256; sqrt is base * 4 * "
+    "sqrt(batch/1024), which serves small batches.",
+)
+flags.DEFINE_float("end_learning_rate", 1e-6, "Learning rate of the last step.", 0.0)
+flags.DEFINE_float("warmup_epochs", 5, "Epochs of linear warm-up from a hundredth of the peak.", 0.0)
+flags.DEFINE_float("weight_decay", 1e-5, "Weight decay, added to the gradient by LARS.", 0.0)
+flags.DEFINE_float("sgd_momentum", 0.9, "Momentum of SGD under LARS, in [0, 1).", 0.0)
+flags.DEFINE_boolean("jit_compile", False, "XLA for the step; on one GPU or TPU, not on CPUs.")
+flags.DEFINE_integer("checkpoint_every_steps", 500, "Steps between checkpoints.", 1)
+flags.DEFINE_integer("keep_checkpoints", 3, "Number of checkpoints kept.", 1)
+flags.DEFINE_integer("log_every_steps", 10, "Steps between lines of metrics.jsonl.", 1)
+flags.DEFINE_integer(
+    "picture_every_steps", 500, "Steps between pictures of views and similarity; 0: none.", 0
+)
+flags.DEFINE_float(
+    "max_broken_share", 0.01, "Share of images that may be unreadable before the run stops.", 0, 1
+)
+flags.DEFINE_integer("input_threads", None, "Threads that decode and augment. Default: automatic.")
+flags.DEFINE_enum(
+    "probe",
+    "none",
+    ["none", "scenes"],
+    "Compare the backbone with its random initialisation at the end: k-NN on held-out scenes.",
+)
+must_be_positive(
+    "batch_size", "epochs", "steps_per_epoch", "min_crop_area", "base_learning_rate", "input_threads"
+)
+flags.register_validator("sgd_momentum", lambda value: value < 1, "must be below 1")
+flags.register_validator("min_crop_area", lambda value: value <= 1, "must be at most 1")
+
+
+def main(argv: list[str]) -> int:
+    """Runs the job and returns its exit code."""
+    del argv
+    keras.mixed_precision.set_global_policy(FLAGS.precision)
+    keras.utils.set_random_seed(FLAGS.seed)
+    method_flags.check_backbone()
+    workdir = common_flags.prepare_workdir()
+    with blame("strategy"):
+        strategy = make_strategy(FLAGS.strategy)
+    with blame("batch_size"):
+        replica_batch = replica_batch_size(strategy, FLAGS.batch_size, FLAGS.accumulate_steps)
+    config = pipeline.DataConfig(
+        image_size=FLAGS.image_size,
+        recipe=FLAGS.augmentation,
+        crop_area=(FLAGS.min_crop_area, 1.0),
+        seed=FLAGS.seed,
+        max_broken_share=FLAGS.max_broken_share,
+        num_parallel_calls=FLAGS.input_threads,
+    )
+    with blame("dataset"):
+        source = sources.open_source(FLAGS.dataset, data_dir=FLAGS.data_dir)
+        pipeline.check_decodable(source, config)
+    if source.num_examples < FLAGS.batch_size:
+        raise FlagError(
+            f"--batch_size={FLAGS.batch_size}: --dataset={FLAGS.dataset} has only "
+            f"{source.num_examples} images"
+        )
+    steps_per_epoch = FLAGS.steps_per_epoch or source.num_examples // FLAGS.batch_size
+    total_steps = FLAGS.epochs * steps_per_epoch
+
+    with strategy.scope():
+        method = build_method(strategy, steps_per_epoch, total_steps)
+    checkpoints = Checkpoints(
+        workdir / "checkpoints", method, method_flags.identity(), FLAGS.keep_checkpoints
+    )
+    with blame("workdir"):
+        first_step = checkpoints.restore()
+    if is_chief(strategy):
+        common_flags.write_flags(workdir)
+    logging.info(
+        "%s on %s: %d images, %d steps of %d, %d replica(s), %s",
+        FLAGS.method,
+        FLAGS.backbone,
+        source.num_examples,
+        total_steps,
+        FLAGS.batch_size,
+        strategy.num_replicas_in_sync,
+        FLAGS.precision,
+    )
+
+    broken = pipeline.BrokenImages(source, config.max_broken_share)
+    preprocess = backbones.preprocess_input(FLAGS.backbone)
+
+    def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        return pipeline.make_dataset(
+            source,
+            config,
+            global_batch_size=FLAGS.batch_size,
+            replica_batch_size=replica_batch,
+            preprocess=preprocess,
+            start_step=first_step,
+            input_pipeline_id=context.input_pipeline_id,
+            num_input_pipelines=context.num_input_pipelines,
+            broken=broken,
+        )
+
+    stop = run_callbacks.StopOnSignal()
+    callbacks = [
+        run_callbacks.VitalSigns(),
+        keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: broken.check()),
+        stop,
+    ]
+    if is_chief(strategy):
+        callbacks += chief_callbacks(workdir, method, checkpoints, steps_per_epoch, batches)
+    try:
+        train(
+            method,
+            strategy.distribute_datasets_from_function(batches),
+            strategy=strategy,
+            epochs=FLAGS.epochs,
+            steps_per_epoch=steps_per_epoch,
+            batch_size=FLAGS.batch_size,
+            callbacks=callbacks,
+            log_every_steps=FLAGS.log_every_steps,
+            jit_compile=FLAGS.jit_compile,
+        )
+    except tf.errors.OpError:
+        broken.check()  # the reason, if images were it
+        raise
+    if stop.received is not None:
+        done = f"Stopped after {method.steps_done()} of {total_steps} steps"
+        print(f"{done}; the checkpoint is in {workdir}. The same command continues.")
+        return 128 + signal.Signals(stop.received).value
+    if is_chief(strategy):
+        finish(workdir, method)
+    return 0
+
+
+def build_method(
+    strategy: tf.distribute.Strategy, steps_per_epoch: int, total_steps: int
+) -> PretrainMethod:
+    """The compiled method, its optimizer built. In the strategy's scope."""
+    method = method_flags.build_method(
+        total_steps,
+        accumulate_steps=FLAGS.accumulate_steps,
+        synchronized=strategy.num_replicas_in_sync > 1,
+    )
+    peak = FLAGS.base_learning_rate * FLAGS.batch_size / 256
+    if FLAGS.learning_rate_scaling == "sqrt":
+        peak = FLAGS.base_learning_rate * 4 * (FLAGS.batch_size / 1024) ** 0.5
+    warmup_steps = min(round(FLAGS.warmup_epochs * steps_per_epoch), total_steps)
+    schedule = WarmupCosine(peak, total_steps, warmup_steps, end=FLAGS.end_learning_rate)
+    optimizer = LARS(schedule, FLAGS.sgd_momentum, l2_decay=FLAGS.weight_decay)
+    method.compile(optimizer=optimizer, jit_compile=FLAGS.jit_compile)
+    method.optimizer.build(method.trainable_variables)
+    return method
+
+
+def chief_callbacks(
+    workdir: pathlib.Path, method: PretrainMethod, checkpoints: Checkpoints, steps_per_epoch, batches
+) -> list[keras.callbacks.Callback]:
+    """What one process of a run does: the bar, the log, the pictures and the checkpoints."""
+    callbacks = [
+        run_callbacks.Progress(FLAGS.epochs, steps_per_epoch, FLAGS.batch_size),
+        run_callbacks.RunLog(workdir, steps_per_epoch, FLAGS.log_every_steps, method.loss_bounds),
+        run_callbacks.SaveCheckpoints(checkpoints, FLAGS.checkpoint_every_steps),
+    ]
+    if FLAGS.picture_every_steps:
+        batch = next(iter(batches(tf.distribute.InputContext())))
+        callbacks.append(
+            RunPictures(
+                workdir,
+                batch,
+                method.encoder,
+                backbones.preprocess_input(FLAGS.backbone),
+                every_steps=FLAGS.picture_every_steps,
+                threshold=FLAGS.threshold,
+                gamma=FLAGS.gamma,
+            )
+        )
+    return callbacks
+
+
+def finish(workdir: pathlib.Path, method: PretrainMethod) -> None:
+    """Exports the backbone, compares it with its random initialisation, says where all is."""
+    backbone = method.encoder.backbone
+    exported = export_all(backbone, FLAGS.backbone, workdir / "export")
+    print()
+    if FLAGS.probe == "scenes":
+        keras.utils.set_random_seed(FLAGS.seed)  # the initialisation of this very run
+        untrained = method_flags.build_backbone()
+        print(probe_on_scenes({"random initialisation": untrained, "pre-trained": backbone}, workdir))
+    print(f"Run in {workdir}:")
+    for path, what in [
+        ("checkpoints/", "to continue from"),
+        ("metrics.jsonl", "all scalars; the charts: tensorboard --logdir " + str(workdir)),
+        ("pictures/", "views and similarity maps"),
+        ("flags.cfg", "repeats the run: --flagfile=" + str(workdir / "flags.cfg")),
+        *((f"export/{path.name}", how) for path, how in exported),
+    ]:
+        print(f"  {path:28} {what}")
+
+
+if __name__ == "__main__":
+    common_flags.run(main)
