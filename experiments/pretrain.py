@@ -109,7 +109,7 @@ def main(argv: list[str]) -> int:
     )
     with blame("dataset"):
         source = sources.open_source(FLAGS.dataset, data_dir=FLAGS.data_dir)
-        pipeline.check_decodable(source, config)
+        pipeline.check_decodable(source)
     if source.num_examples < FLAGS.batch_size:
         raise FlagError(
             f"--batch_size={FLAGS.batch_size}: --dataset={FLAGS.dataset} has only "

@@ -1,0 +1,187 @@
+"""What each backbone name stands for."""
+
+import difflib
+import functools
+import re
+import types
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from pixpro_keras.backbones import resnet
+
+# keras.applications' first ResNets: the only ones whose last stage can be dilated here, and which
+# are initialised as the paper's.
+_RESNETS = ("resnet50", "resnet101", "resnet152")
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@functools.cache
+def _applications() -> dict[str, tuple[types.ModuleType, str]]:
+    """Lower-case name -> (module of keras.applications, constructor's name)."""
+    found = {}
+    for module_name in dir(keras.applications):
+        module = getattr(keras.applications, module_name)
+        if not isinstance(module, types.ModuleType) or not hasattr(module, "preprocess_input"):
+            continue
+        for name in dir(module):
+            if name[0].isupper() and hasattr(keras.applications, name):
+                found[name.lower()] = (module, name)
+    return found
+
+
+def available() -> tuple[str, ...]:
+    """All names that `build` accepts, sorted."""
+    return tuple(sorted([*_applications(), *resnet.BLOCKS]))
+
+
+def is_keras_application(name: str) -> bool:
+    """Whether a backbone's weights load into the network of keras.applications of that name."""
+    _check_name(name)
+    return name in _applications()
+
+
+def constructor_name(name: str) -> str:
+    """How keras.applications calls the network: `keras.applications.ResNet50` for `resnet50`.
+
+    Raises:
+        ValueError: if it is none of keras.applications.
+    """
+    if not is_keras_application(name):
+        raise ValueError(f"{name} is no network of keras.applications")
+    return f"keras.applications.{_applications()[name][1]}"
+
+
+def build(
+    name: str, *, output_stride: int = 32, bn_momentum: float = 0.9, synchronized: bool = False
+) -> keras.Model:
+    """A backbone up to its last feature map (C5), with new weights.
+
+    A network of keras.applications is the stock one, its weights in the same order and its outputs
+    the same, but for the settings below. ResNets (`resnet50`, 101, 152 and the `_v1_5` family) start
+    as in the paper: convolutions He-normal (fan out), the last batch-norm scale of each residual
+    block 0. Other networks keep their own initialisation.
+
+    Args:
+        name: one of `available()`.
+        output_stride: pixels per cell of the map: 32, or 16 for ResNets, whose last stage then keeps
+            its resolution and dilates its 3x3 convolutions by 2, with the same weights and names.
+        bn_momentum: share of the old moving statistics that batch norm keeps in each step.
+        synchronized: whether batch norm takes its statistics over all replicas.
+
+    Returns:
+        Functional model `(B, H, W, 3) -> (B, h, w, C)` under the global dtype policy.
+
+    Raises:
+        ValueError: if the name is unknown or the network has no such output stride.
+    """
+    _check_name(name)
+    is_resnet = name in resnet.BLOCKS or name in _RESNETS
+    if output_stride not in (32, 16) or (output_stride == 16 and not is_resnet):
+        raise ValueError(
+            f"`output_stride` must be 32{' or 16' if is_resnet else ''} for {name}. "
+            f"Received: output_stride={output_stride}."
+        )
+    if name in resnet.BLOCKS:
+        return resnet.build_resnet(
+            name, output_stride=output_stride, bn_momentum=bn_momentum, synchronized=synchronized
+        )
+    base = _stock_application(name)
+
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        if isinstance(layer, keras.layers.BatchNormalization):
+            config |= {"momentum": bn_momentum, "synchronized": synchronized}
+        if name in _RESNETS:
+            config |= _resnet_changes(layer, output_stride)
+        return type(layer).from_config(config)
+
+    model = keras.models.clone_model(base, clone_function=clone)
+    model.name = name
+    return model
+
+
+def _resnet_changes(layer: keras.layers.Layer, output_stride: int) -> dict:
+    """What differs from the stock layer in the paper's initialisation and with a dilated stage."""
+    changes: dict = {}
+    if isinstance(layer, keras.layers.Conv2D):
+        changes["kernel_initializer"] = resnet.he_normal_fan_out()
+        if output_stride == 16 and layer.name.startswith("conv5_"):
+            changes["strides"] = 1
+            if layer.kernel_size == (3, 3):
+                changes["dilation_rate"] = 2
+    elif re.fullmatch(r"conv\d_block\d+_3_bn", layer.name):
+        changes["gamma_initializer"] = "zeros"
+    return changes
+
+
+def stock(name: str) -> keras.Model:
+    """The plain untrained network in float32, for export: stock layers, output stride 32."""
+    _check_name(name)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        if name in resnet.BLOCKS:
+            return resnet.build_resnet(name)
+        return _stock_application(name)
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def _stock_application(name: str) -> keras.Model:
+    module, constructor = _applications()[name]
+    return getattr(module, constructor)(
+        include_top=False, weights=None, input_shape=(None, None, 3)
+    )
+
+
+def preprocess_input(name: str) -> Callable:
+    """The network's own input convention.
+
+    Returns:
+        Function of `(..., H, W, 3)` RGB images in 0..255 that gives float32 of the same shape. For
+        the `_v1_5` family: scaled to 0..1, then by ImageNet's mean and standard deviation.
+    """
+    _check_name(name)
+    if name in resnet.BLOCKS:
+
+        def standardize(images):
+            images = tf.cast(images, tf.float32) / 255.0
+            return (images - tf.constant(_IMAGENET_MEAN)) / tf.constant(_IMAGENET_STD)
+
+        return standardize
+    module, _ = _applications()[name]
+
+    def preprocess(images):
+        images = tf.cast(images, tf.float32)
+        return tf.cast(module.preprocess_input(images, data_format="channels_last"), tf.float32)
+
+    return preprocess
+
+
+@functools.cache
+def min_image_size(name: str) -> int:
+    """Smallest side in pixels that the network takes: keras.applications' own limit, at least 32."""
+    _check_name(name)
+    if name in resnet.BLOCKS:
+        return 32
+    module, constructor = _applications()[name]
+    try:
+        getattr(module, constructor)(include_top=False, weights=None, input_shape=(1, 1, 3))
+    except ValueError as error:
+        limit = re.search(r"at least (\d+)", str(error))
+        if limit:
+            return int(limit.group(1))
+    return 32
+
+
+def _check_name(name: str) -> None:
+    if name not in available():
+        near = difflib.get_close_matches(name, available(), n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise ValueError(
+            f"`backbone` must be a keras.applications network in lower case, or one of "
+            f"{', '.join(resnet.BLOCKS)}. Received: {name!r}{hint}"
+        )

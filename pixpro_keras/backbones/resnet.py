@@ -1,0 +1,124 @@
+"""The paper's ResNets: stride in the 3x3 convolution, symmetric padding, no convolution biases.
+
+Layer names follow keras.applications (`conv2_block1_1_conv`, ...). Images come as RGB, scaled by
+ImageNet's mean and standard deviation.
+"""
+
+import keras
+from keras import layers
+
+BLOCKS = {
+    "resnet18_v1_5": (2, 2, 2, 2),
+    "resnet34_v1_5": (3, 4, 6, 3),
+    "resnet50_v1_5": (3, 4, 6, 3),
+    "resnet101_v1_5": (3, 4, 23, 3),
+    "resnet152_v1_5": (3, 8, 36, 3),
+}
+BASIC_BLOCK = ("resnet18_v1_5", "resnet34_v1_5")
+
+
+def build_resnet(
+    name: str, *, output_stride: int = 32, bn_momentum: float = 0.9, synchronized: bool = False
+) -> keras.Model:
+    """A ResNet up to its last feature map (C5), with new weights.
+
+    Convolutions are He-normal (fan out), the last batch-norm scale of each residual block is 0.
+
+    Args:
+        name: a key of `BLOCKS`.
+        output_stride: 32, or 16: the last stage keeps its resolution and its 3x3 convolutions are
+            dilated by 2, with the same weights and names.
+        bn_momentum: share of the old moving statistics kept in each step.
+        synchronized: whether batch norm takes its statistics over all replicas.
+
+    Returns:
+        Functional model `(B, H, W, 3) -> (B, H / output_stride, W / output_stride, C)`.
+
+    Reference:
+        He et al., 2015, arXiv:1512.03385; stride as in torchvision and the PixPro release.
+    """
+    builder = _Builder(bn_momentum, synchronized)
+    is_basic = name in BASIC_BLOCK
+    inputs = keras.Input((None, None, 3))
+    x = builder.conv(inputs, 64, 7, "conv1", stride=2)
+    x = builder.norm(x, "conv1")
+    x = layers.ReLU(name="conv1_relu")(x)
+    # After the ReLU, padding with zeros is padding with minus infinity.
+    x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
+    x = layers.MaxPooling2D(3, strides=2, name="pool1_pool")(x)
+    for stage, num_blocks in enumerate(BLOCKS[name]):
+        dilation = 2 if stage == 3 and output_stride == 16 else 1
+        for block in range(num_blocks):
+            is_strided = block == 0 and stage > 0 and dilation == 1
+            x = builder.block(
+                x,
+                width=64 * 2**stage,
+                name=f"conv{stage + 2}_block{block + 1}",
+                stride=2 if is_strided else 1,
+                dilation=dilation,
+                is_basic=is_basic,
+                is_first=block == 0,
+            )
+    return keras.Model(inputs, x, name=name)
+
+
+class _Builder:
+    """Layers of one network, with its batch-norm settings."""
+
+    def __init__(self, bn_momentum: float, synchronized: bool):
+        self._norm_settings = {
+            "momentum": bn_momentum,
+            "epsilon": 1e-5,
+            "synchronized": synchronized,
+        }
+
+    def conv(self, x, filters: int, size: int, name: str, stride: int = 1, dilation: int = 1):
+        """A convolution padded as in torch: the same number of zeros on each side."""
+        padding = "same"
+        if stride > 1 and size > 1:
+            # "same" with a stride pads bottom and right only.
+            x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
+            padding = "valid"
+        return layers.Conv2D(
+            filters,
+            size,
+            strides=stride,
+            padding=padding,
+            dilation_rate=dilation,
+            use_bias=False,
+            kernel_initializer=he_normal_fan_out(),
+            name=f"{name}_conv",
+        )(x)
+
+    def norm(self, x, name: str, is_last: bool = False):
+        gamma = "zeros" if is_last else "ones"
+        return layers.BatchNormalization(
+            gamma_initializer=gamma, name=f"{name}_bn", **self._norm_settings
+        )(x)
+
+    def block(self, x, width, name, stride, dilation, is_basic, is_first):
+        """A residual block: two 3x3 convolutions, or 1x1, 3x3 (strided), 1x1 of four times the width."""
+        out_channels = width if is_basic else 4 * width
+        shortcut = x
+        if is_first and (stride > 1 or x.shape[-1] != out_channels or width > 64):
+            shortcut = self.conv(x, out_channels, 1, f"{name}_0", stride)
+            shortcut = self.norm(shortcut, f"{name}_0")
+        if is_basic:
+            plan = [(width, 3, stride), (width, 3, 1)]
+        else:
+            plan = [(width, 1, 1), (width, 3, stride), (out_channels, 1, 1)]
+        for index, (filters, size, conv_stride) in enumerate(plan, start=1):
+            is_last = index == len(plan)
+            part = f"{name}_{index}"
+            conv_dilation = dilation if size == 3 else 1
+            x = self.conv(x, filters, size, part, conv_stride, conv_dilation)
+            x = self.norm(x, part, is_last)
+            if not is_last:
+                x = layers.ReLU(name=f"{part}_relu")(x)
+        x = layers.Add(name=f"{name}_add")([shortcut, x])
+        return layers.ReLU(name=f"{name}_out")(x)
+
+
+def he_normal_fan_out() -> keras.initializers.Initializer:
+    """Normal with variance 2 / (outputs of the convolution), not truncated, as in torch."""
+    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")

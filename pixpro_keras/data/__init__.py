@@ -1,0 +1,1 @@
+"""Two augmented views of each image, with the coordinates of their crops."""

@@ -1,0 +1,201 @@
+"""Where images come from. Every source has random access, so that sample order needs no state."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from pixpro_keras.batch import Tensor
+from pixpro_keras.data.records import RecordFiles
+
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+_KINDS = "scenes[:SPLIT], folder:PATH, tfds:NAME[/config][:split] or tfrecord:GLOB"
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Encoded images by number.
+
+    Attributes:
+        name: how the source was asked for.
+        num_examples: number of images.
+        read: in a graph, scalar int64 index to `{"image": encoded bytes, "label": int32}`; the
+            label is -1 where there is none.
+        describe: index to what a person would call the image: a path, or a file and a record.
+        class_names: names of the labels, where they are known.
+    """
+
+    name: str
+    num_examples: int
+    read: Callable[[Tensor], dict[str, Tensor]]
+    describe: Callable[[int], str]
+    class_names: tuple[str, ...] | None = None
+
+
+def open_source(spec: str, *, data_dir: str | None = None) -> Source:
+    """Opens a source.
+
+    Args:
+        spec: `scenes` or `scenes:SPLIT` (the embedded set); `folder:PATH` (jpg, jpeg, png, webp and
+            bmp files at any depth); `tfds:NAME[/config][:split]` (the split defaults to train and
+            may be a slice, `train[:10%]`); `tfrecord:GLOB` (records with `image/encoded` and, if
+            there are labels, `image/class/label`).
+        data_dir: where TFDS keeps its data sets; None is TFDS's default.
+
+    Raises:
+        ValueError: if there is nothing to read, with a line that says what was looked for.
+    """
+    kind, _, rest = spec.partition(":")
+    if kind == "scenes":
+        return _open_scenes(spec, rest or "train", data_dir)
+    if kind == "folder" and rest:
+        return _open_folder(spec, rest)
+    if kind == "tfds" and rest:
+        name, _, split = rest.partition(":")
+        return _open_tfds(spec, name, split or "train", data_dir)
+    if kind == "tfrecord" and rest:
+        return _open_tfrecord(spec, rest)
+    raise ValueError(f"the data set must be {_KINDS}. Received: {spec!r}")
+
+
+def list_images(folder: str | os.PathLike) -> list[bytes]:
+    """Paths of all images below a folder, relative to it, in byte order; one walk of the tree."""
+    found: list[bytes] = []
+    pending = [b""]
+    root = os.fsencode(folder)
+    endings = tuple(extension.encode() for extension in IMAGE_EXTENSIONS)
+    while pending:
+        inside = pending.pop()
+        with os.scandir(os.path.join(root, inside)) as entries:
+            for entry in entries:
+                path = os.path.join(inside, entry.name)
+                if entry.is_dir():
+                    pending.append(path)
+                elif entry.name.lower().endswith(endings):
+                    found.append(path)
+    return sorted(found)
+
+
+def _open_folder(spec: str, folder: str) -> Source:
+    root = pathlib.Path(folder).expanduser()
+    if not root.is_dir():
+        raise ValueError(f"{root} is not a folder")
+    files = list_images(root)
+    if not files:
+        raise ValueError(f"{root} holds no image ({', '.join(IMAGE_EXTENSIONS)}) at any depth")
+    # One folder per class, and nothing beside them: the usual layout of labelled images.
+    parents = {os.path.dirname(file) for file in files}
+    is_labelled = all(parent and b"/" not in parent for parent in parents)
+    classes = sorted(parents) if is_labelled else []
+    numbers = {name: index for index, name in enumerate(classes)}
+    labels = np.array([numbers.get(os.path.dirname(file), -1) for file in files], np.int32)
+    paths, known_labels = tf.constant(files), tf.constant(labels)
+    prefix = os.fsencode(root) + b"/"
+
+    def read(index: Tensor) -> dict[str, Tensor]:
+        return {
+            "image": tf.io.read_file(prefix + tf.gather(paths, index)),
+            "label": tf.gather(known_labels, index),
+        }
+
+    return Source(
+        spec,
+        len(files),
+        read,
+        lambda index: os.fsdecode(prefix + files[index]),
+        tuple(os.fsdecode(name) for name in classes) or None,
+    )
+
+
+def _open_records(
+    spec: str,
+    records: RecordFiles,
+    parse: Callable[[Tensor], dict[str, Tensor]],
+    class_names: tuple[str, ...] | None = None,
+) -> Source:
+    def read(index: Tensor) -> dict[str, Tensor]:
+        # `os.pread` without the interpreter's lock: some 20 us of Python per image.
+        record = tf.numpy_function(records.read, [index], tf.string, stateful=False)
+        return parse(tf.ensure_shape(record, ()))
+
+    return Source(spec, len(records), read, records.describe, class_names)
+
+
+def _open_tfrecord(spec: str, pattern: str) -> Source:
+    files = sorted(tf.io.gfile.glob(os.path.expanduser(pattern)))
+    if not files:
+        raise ValueError(f"no file matches {pattern}")
+    records = RecordFiles(files)
+    if not len(records):
+        raise ValueError(f"the {len(files)} file(s) of {pattern} hold no record")
+    features = {
+        "image/encoded": tf.io.FixedLenFeature((), tf.string),
+        "image/class/label": tf.io.FixedLenFeature((), tf.int64, default_value=-1),
+    }
+
+    def parse(record: Tensor) -> dict[str, Tensor]:
+        example = tf.io.parse_single_example(record, features)
+        label = tf.cast(example["image/class/label"], tf.int32)
+        return {"image": example["image/encoded"], "label": label}
+
+    return _open_records(spec, records, parse)
+
+
+def _open_scenes(spec: str, split: str, data_dir: str | None) -> Source:
+    from pixpro_keras.data import scenes  # drawing code, for this source only
+
+    return _from_builder(spec, scenes.builder(data_dir), split)
+
+
+def _open_tfds(spec: str, name: str, split: str, data_dir: str | None) -> Source:
+    import tensorflow_datasets as tfds  # a second of start-up, for this source only
+
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+        raise ValueError(f"TFDS has no data set {name!r}: {_first_line(error)}") from error
+    try:
+        builder.download_and_prepare()
+    except Exception as error:  # TFDS raises whatever its downloaders raise
+        raise ValueError(f"TFDS cannot prepare {name!r}: {_first_line(error)}") from error
+    return _from_builder(spec, builder, split)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _from_builder(spec: str, builder, split: str) -> Source:
+    """The examples of a prepared TFDS builder, read from its TFRecord files, images undecoded."""
+    import tensorflow_datasets as tfds
+
+    features = builder.info.features
+    if "image" not in features:
+        raise ValueError(f"TFDS data set {builder.name!r} has no feature `image`")
+    try:
+        info = builder.info.splits[split]
+    except (KeyError, ValueError) as error:
+        names = ", ".join(builder.info.splits)
+        raise ValueError(f"{builder.name!r} has no split {split!r}, but {names}") from error
+    instructions = info.file_instructions
+    records = RecordFiles(
+        [os.fspath(one.filename) for one in instructions],
+        [(one.skip, one.examples_in_shard) for one in instructions],
+    )
+    has_label = "label" in features
+    wanted = {"image": features["image"]} | ({"label": features["label"]} if has_label else {})
+    # Boxes and masks of other tasks are not parsed.
+    partial = tfds.features.FeaturesDict(wanted)
+    decoders = {"image": tfds.decode.SkipDecoding()}
+
+    def parse(record: Tensor) -> dict[str, Tensor]:
+        example = partial.deserialize_example(record, decoders=decoders)
+        label = tf.cast(example["label"], tf.int32) if has_label else tf.constant(-1, tf.int32)
+        return {"image": example["image"], "label": label}
+
+    names = getattr(features["label"], "names", None) if has_label else None
+    return _open_records(spec, records, parse, tuple(names) if names else None)

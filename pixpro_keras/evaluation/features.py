@@ -1,0 +1,161 @@
+"""What a frozen backbone says about labelled images: pooled features, and features of cells."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from pixpro_keras.batch import LABEL, Tensor
+
+IMAGE = "image"
+MASK = "mask"
+IGNORED = 255
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """Features and labels of a data set.
+
+    Attributes:
+        pooled: `(N, C)` float32. Mean of each image's map.
+        labels: `(N,)` int32.
+        cells: `(M, C)` float32. Cells of the maps; M is 0 where there are no masks.
+        cell_labels: `(M,)` int32, never 255.
+    """
+
+    pooled: np.ndarray
+    labels: np.ndarray
+    cells: np.ndarray
+    cell_labels: np.ndarray
+
+
+def labelled_batches(
+    builder: tfds.core.DatasetBuilder,
+    split: str,
+    image_size: int,
+    preprocess: Callable[[Tensor], Tensor],
+    batch_size: int,
+) -> tf.data.Dataset:
+    """Batches for evaluation, in a fixed order, without augmentation.
+
+    Images are squeezed to a square, so that no part of an image or mask is lost.
+
+    Args:
+        builder: prepared, with the features `image` and `label`, and `segmentation_mask` (one class
+            index per pixel, 255 is ignored) if it has masks.
+        split: TFDS split, such as `"validation"` or `"train[:1000]"`.
+        image_size: side of the square images in pixels.
+        preprocess: the backbone's input convention, of RGB images in 0..255.
+        batch_size: images per batch; the last batch holds what remains.
+
+    Returns:
+        Data set of `{"image": (B, S, S, 3) float32, "label": (B,) int32, "mask": (B, S, S) int32}`,
+        without `mask` if the builder has no masks.
+    """
+    has_masks = "segmentation_mask" in builder.info.features
+    size = (image_size, image_size)
+
+    def prepare(example):
+        # Without antialiasing, a large photograph would be sampled at a few of its pixels.
+        image = tf.image.resize(example["image"], size, method="bilinear", antialias=True)
+        result = {
+            IMAGE: tf.ensure_shape(preprocess(image), (*size, 3)),
+            LABEL: tf.cast(example["label"], tf.int32),
+        }
+        if has_masks:
+            mask = tf.image.resize(example["segmentation_mask"], size, method="nearest")
+            result[MASK] = tf.cast(tf.ensure_shape(mask, (*size, 1))[..., 0], tf.int32)
+        return result
+
+    # The order of a split read without shuffling is fixed, and so are the cells drawn from it.
+    dataset = builder.as_dataset(split=split, shuffle_files=False)
+    dataset = dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+    return dataset.batch(batch_size).prefetch(2)
+
+
+def extract_features(
+    backbone: keras.Model,
+    batches: Iterable[Mapping[str, Tensor]],
+    *,
+    cells_per_image: int = 8,
+    seed: int = 0,
+) -> Features:
+    """Runs a backbone once over a data set, in inference mode.
+
+    Args:
+        backbone: `(B, H, W, 3) -> (B, h, w, C)`, of any dtype policy.
+        batches: dicts as from `labelled_batches`.
+        cells_per_image: at most so many labelled cells of each image are kept, drawn at random; 0
+            for none. Ignored where the batches have no `mask`.
+        seed: of the drawing; the same cells are drawn whatever the backbone and the batch size.
+
+    Returns:
+        Pooled and cell features with their labels, in the order of the data.
+
+    Raises:
+        ValueError: if `batches` is empty.
+    """
+    rng = np.random.default_rng(seed)
+    pooled, labels, cells, cell_classes = [], [], [], []
+
+    @tf.function(reduce_retracing=True)
+    def run(images):
+        return keras.ops.cast(backbone(images, training=False), "float32")
+
+    for batch in batches:
+        maps = run(batch[IMAGE]).numpy()  # (B, h, w, C)
+        pooled.append(maps.mean(axis=(1, 2)))
+        labels.append(np.asarray(batch[LABEL], "int32"))
+        if MASK in batch and cells_per_image:
+            classes = cell_labels(np.asarray(batch[MASK]), maps.shape[1:3])
+            chosen = _choose(classes, cells_per_image, rng)
+            cells.append(maps[chosen])
+            cell_classes.append(classes[chosen])
+    if not pooled:
+        raise ValueError("`batches` must hold at least one batch. Received none.")
+    return Features(
+        pooled=np.concatenate(pooled),
+        labels=np.concatenate(labels),
+        cells=np.concatenate(cells or [pooled[0][:0]]),
+        cell_labels=np.concatenate(cell_classes or [labels[0][:0]]),
+    )
+
+
+def cell_labels(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The commonest class in each cell of a feature map laid on the mask.
+
+    A pixel belongs to the cell that holds its centre. Pixels of class 255 do not count; among
+    equally common classes the lowest wins.
+
+    Args:
+        masks: `(B, H, W)` class indices in 0..255.
+        size: `(h, w)` of the feature map.
+
+    Returns:
+        `(B, h, w)` int32; 255 where all pixels of the cell are ignored.
+    """
+    batch, height, width = masks.shape
+    rows = (2 * np.arange(height) + 1) * size[0] // (2 * height)
+    columns = (2 * np.arange(width) + 1) * size[1] // (2 * width)
+    images = np.arange(batch)[:, None, None]
+    cells = (images * size[0] + rows[:, None]) * size[1] + columns  # (B, H, W)
+    counted = masks != IGNORED
+    num_cells = batch * size[0] * size[1]
+    num_classes = int(masks[counted].max(initial=0)) + 1
+    counts = np.bincount(
+        cells[counted] * num_classes + masks[counted], minlength=num_cells * num_classes
+    ).reshape(num_cells, num_classes)
+    labels = np.where(counts.any(axis=1), counts.argmax(axis=1), IGNORED)
+    return labels.reshape(batch, *size).astype("int32")
+
+
+def _choose(classes: np.ndarray, cells_per_image: int, rng: np.random.Generator) -> np.ndarray:
+    """`(B, h, w)` labels to a mask of at most `cells_per_image` labelled cells of each image."""
+    flat = classes.reshape(len(classes), -1)
+    lots = rng.random(flat.shape)
+    lots[flat == IGNORED] = np.inf
+    ranks = lots.argsort(axis=1).argsort(axis=1)
+    return ((ranks < cells_per_image) & (flat != IGNORED)).reshape(classes.shape)

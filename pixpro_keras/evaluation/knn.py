@@ -1,0 +1,80 @@
+"""Weighted k-nearest-neighbour classification."""
+
+import numpy as np
+from keras import ops
+
+from pixpro_keras.ops import l2_normalize
+
+Array = np.ndarray
+
+
+def weighted_knn(
+    train_features: Array,
+    train_labels: Array,
+    features: Array,
+    *,
+    num_classes: int,
+    k: int = 20,
+    temperature: float = 0.07,
+    block_size: int = 4096,
+) -> Array:
+    """Scores of each class from the k nearest training features.
+
+    A neighbour at cosine `c` votes `exp(c / temperature)` for its label. Queries and training features
+    are taken in blocks, so that no matrix of all pairs exists.
+
+    Args:
+        train_features: `(M, C)`.
+        train_labels: `(M,)`, class indices.
+        features: `(N, C)`.
+        num_classes: number of classes.
+        k: neighbours, 1 to M.
+        temperature: positive.
+        block_size: rows of a block, of queries and of training features.
+
+    Returns:
+        `(N, num_classes)` float32; the largest is the prediction. Scores are relative to the nearest
+        neighbour's vote.
+
+    Raises:
+        ValueError: if `k` or `temperature` is out of range.
+
+    Reference:
+        Wu et al., CVPR 2018, arXiv:1805.01978.
+    """
+    if not 1 <= k <= len(train_features):
+        raise ValueError(f"`k` must be in 1..{len(train_features)}. Received: k={k}.")
+    if temperature <= 0:
+        raise ValueError(f"`temperature` must be positive. Received: temperature={temperature}.")
+    scores = np.zeros((len(features), num_classes), np.float32)
+    for begin in range(0, len(features), block_size):
+        queries = l2_normalize(features[begin : begin + block_size])
+        cosines, labels = _nearest(queries, train_features, train_labels, k, block_size)
+        votes = np.exp((cosines - cosines[:, :1]) / temperature)
+        rows = np.arange(begin, begin + len(cosines))[:, None]
+        np.add.at(scores, (rows, labels), votes)
+    return scores
+
+
+def _nearest(queries, train_features, train_labels, k, block_size) -> tuple[Array, Array]:
+    """Cosines, largest first, and labels of the k nearest: `(n, k)` each."""
+    best, best_labels = None, None
+    for begin in range(0, len(train_features), block_size):
+        block = l2_normalize(train_features[begin : begin + block_size])
+        cosines = ops.matmul(queries, ops.transpose(block))
+        top, places = ops.top_k(cosines, min(k, block.shape[0]))
+        top = ops.convert_to_numpy(top)
+        labels = train_labels[begin + ops.convert_to_numpy(places)]
+        if best is not None:
+            top = np.concatenate([best, top], axis=1)
+            labels = np.concatenate([best_labels, labels], axis=1)
+        order = np.argsort(-top, axis=1, kind="stable")[:, :k]
+        best = np.take_along_axis(top, order, axis=1)
+        best_labels = np.take_along_axis(labels, order, axis=1)
+    return best, best_labels
+
+
+def top_k_accuracy(scores: Array, labels: Array, k: int = 1) -> float:
+    """Share of rows whose label is among the k largest scores."""
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return float(np.mean((best == labels[:, None]).any(axis=1)))

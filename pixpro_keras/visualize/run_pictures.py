@@ -1,0 +1,93 @@
+"""The pictures that a pre-training run leaves behind."""
+
+import os
+import pathlib
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pixpro_keras.batch import COORD1, COORD2, VIEW1, VIEW2, Batch, Tensor
+from pixpro_keras.visualize.correspondences import draw_correspondences, to_display
+from pixpro_keras.visualize.figures import figure_to_array, save_figure
+from pixpro_keras.visualize.similarity import draw_similarity
+
+_NUM_IMAGES = 4
+
+
+class RunPictures(keras.callbacks.Callback):
+    """Draws the same few images every so often: matching cells, and what the PPM finds similar.
+
+    Pictures go to `WORKDIR/pictures` as PNG and to TensorBoard.
+
+    Args:
+        workdir: the run's directory.
+        batch: a batch of the run; its first images are drawn.
+        encoder: the online encoder; its head `pixel` gives the maps that the PPM compares.
+        preprocess: the backbone's input convention, to undo it.
+        every_steps: steps between two sets of pictures, at least 1.
+        threshold: largest distance of a positive pair, in cell diagonals.
+        gamma: sharpness of the similarity.
+    """
+
+    def __init__(
+        self,
+        workdir: str | os.PathLike,
+        batch: Batch,
+        encoder: keras.Model,
+        preprocess: Callable[[Tensor], Tensor],
+        every_steps: int,
+        threshold: float,
+        gamma: float,
+    ):
+        super().__init__()
+        self._directory = pathlib.Path(workdir) / "pictures"
+        self._batch = {name: np.array(value[:_NUM_IMAGES]) for name, value in batch.items()}
+        self._views = [to_display(self._batch[view], preprocess) for view in (VIEW1, VIEW2)]
+        self._encoder = encoder
+        self._every_steps = every_steps
+        self._threshold = threshold
+        self._gamma = gamma
+        self._writer = tf.summary.create_file_writer(
+            os.fspath(workdir), filename_suffix=".pictures"
+        )
+
+    def on_train_begin(self, logs=None):
+        """Draws the matching cells, which do not change, and the untrained similarity."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        step = int(logs["step"])
+        size = tuple(self._features().shape[1:3])
+        figure = draw_correspondences(
+            *self._views,
+            self._batch[COORD1],
+            self._batch[COORD2],
+            size,
+            self._threshold,
+        )
+        self._show(figure, "correspondences", "correspondences.png", step)
+        self._draw_similarity(step)
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Draws when it is time."""
+        step = int(logs["step"])
+        if step % self._every_steps == 0:
+            self._draw_similarity(step)
+
+    def on_train_end(self, logs=None):
+        """Draws the last state."""
+        self._draw_similarity(int(logs["step"]))
+        self._writer.flush()
+
+    def _features(self) -> np.ndarray:
+        outputs = self._encoder(self._batch[VIEW1], training=False)
+        return keras.ops.convert_to_numpy(keras.ops.cast(outputs["pixel"], "float32"))
+
+    def _draw_similarity(self, step: int) -> None:
+        figure = draw_similarity(self._views[0], self._features(), gamma=self._gamma)
+        self._show(figure, "similarity", f"similarity_{step:07d}.png", step)
+
+    def _show(self, figure, tag: str, file_name: str, step: int) -> None:
+        save_figure(figure, self._directory / file_name)
+        with self._writer.as_default(step=step):
+            tf.summary.image(tag, figure_to_array(figure)[None])

@@ -1,0 +1,168 @@
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl.testing import parameterized
+
+from tests.experiments.cli import ROOT, TINY_RUN, run_job, write_photos
+
+
+def metrics(workdir):
+    lines = (pathlib.Path(workdir) / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.mark.slow
+class PretrainTest(tf.test.TestCase, parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+        self.photos = write_photos(self.folder / "photos")
+        self.flags = (*TINY_RUN, f"--dataset=folder:{self.photos}")
+
+    def pretrain(self, *flags, workdir="run"):
+        result = run_job("pretrain.py", *self.flags, f"--workdir={self.folder / workdir}", *flags)
+        self.assertEqual(result.returncode, 0, msg=result.stdout + result.stderr)
+        return result
+
+    def backbone(self, workdir):
+        path = self.folder / workdir / "export" / "backbone.keras"
+        return keras.saving.load_model(path, compile=False)
+
+    def test_a_run_leaves_everything(self):
+        result = self.pretrain("--epochs=2", "--picture_every_steps=2")
+        run = self.folder / "run"
+        self.assertIn("epoch 2/2", result.stdout + result.stderr)
+        self.assertIn("backbone.keras", result.stdout)
+        self.assertNotIn("Traceback", result.stderr)
+        self.assertEqual([line["step"] for line in metrics(run)], [1, 2, 3, 4])
+        for line in metrics(run):
+            self.assertTrue(np.isfinite(list(line.values())).all(), msg=str(line))
+        self.assertNotEmpty(list(run.glob("events.out.tfevents.*")))
+        self.assertNotEmpty(list((run / "pictures").glob("*.png")))
+        self.assertNotEmpty(list((run / "checkpoints").glob("ckpt-4*")))
+        self.assertEqual(self.backbone("run")(np.zeros((1, 64, 64, 3))).shape, (1, 2, 2, 512))
+        # flags.cfg alone repeats the run.
+        again = run_job(
+            "pretrain.py", f"--flagfile={run / 'flags.cfg'}", f"--workdir={self.folder / 'again'}"
+        )
+        self.assertEqual(again.returncode, 0, msg=again.stderr)
+        for one, two in zip(
+            self.backbone("run").weights, self.backbone("again").weights, strict=True
+        ):
+            self.assertAllEqual(one, two)
+
+    def test_a_killed_run_continues_exactly(self):
+        self.pretrain("--epochs=4", workdir="whole")
+        command = [
+            sys.executable,
+            ROOT / "experiments" / "pretrain.py",
+            *self.flags,
+            "--epochs=4",
+            "--checkpoint_every_steps=1",
+            f"--workdir={self.folder / 'cut'}",
+        ]
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT
+        )
+        deadline = time.time() + 120
+        while not list((self.folder / "cut").glob("checkpoints/ckpt-2.index")):
+            self.assertLess(time.time(), deadline, "no checkpoint appeared")
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        result = self.pretrain("--epochs=4", "--checkpoint_every_steps=1", workdir="cut")
+        self.assertIn("Continuing from", result.stderr)
+        for one, two in zip(
+            self.backbone("whole").weights, self.backbone("cut").weights, strict=True
+        ):
+            self.assertAllEqual(one, two)
+        self.assertEqual([line["step"] for line in metrics(self.folder / "cut")], [*range(1, 9)])
+
+    def test_ctrl_c_saves_and_says_so(self):
+        command = [
+            sys.executable,
+            ROOT / "experiments" / "pretrain.py",
+            *self.flags,
+            "--epochs=100000",
+            f"--workdir={self.folder / 'run'}",
+        ]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT
+        )
+        deadline = time.time() + 120
+        while not (self.folder / "run" / "metrics.jsonl").exists():
+            self.assertLess(time.time(), deadline, "the run did not start")
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 128 + signal.SIGINT)
+        self.assertIn("The same command continues", output)
+        self.assertNotEmpty(list((self.folder / "run" / "checkpoints").glob("ckpt-*.index")))
+
+    @parameterized.parameters(
+        ("--method=simsiam", "--method=simsiam"),
+        ("--backbone=resnet51", "--backbone=resnet51"),
+        ("--precision=float8", "--precision=float8"),
+        ("--strategy=horovod", "--strategy=horovod"),
+        ("--dataset=imagenet", "--dataset=imagenet"),
+        ("--dataset=folder:/nowhere", "--dataset=folder:/nowhere"),
+        ("--dataset=tfds:no_such_set", "--dataset=tfds:no_such_set"),
+        ("--dataset=tfrecord:/nowhere/*.tfrecord", "--dataset=tfrecord:/nowhere"),
+        ("--batch_size=3 --accumulate_steps=2", "--batch_size=3"),
+        ("--batch_size=9", "--batch_size=9"),
+        ("--image_size=16", "--image_size=16"),
+        ("--gamma=0", "--gamma=0"),
+        ("--threshold=-1", "--threshold=-1"),
+        ("--temperature=0", "--temperature=0"),
+        ("--workdir=/dev/null/run", "--workdir=/dev/null/run"),
+        ("--epochs=0", "--epochs=0"),
+        ("--no_such_flag=1", "no_such_flag"),
+        ("positional", "positional"),
+    )
+    def test_bad_input_is_one_line_naming_the_flag(self, flags, named):
+        result = run_job(
+            "pretrain.py", *self.flags, f"--workdir={self.folder / 'run'}", *flags.split()
+        )
+        self.assertNotEqual(result.returncode, 0)
+        lines = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+        self.assertLen(lines, 1, msg=result.stderr)
+        self.assertIn(named, lines[0])
+        self.assertNotIn("Traceback", result.stderr)
+
+    def test_an_empty_folder_and_files_that_are_no_images(self):
+        empty = self.folder / "empty"
+        empty.mkdir()
+        fake = self.folder / "fake"
+        fake.mkdir()
+        for index in range(8):
+            (fake / f"{index}.jpg").write_text("not an image")
+        for folder in (empty, fake):
+            result = run_job("pretrain.py", *TINY_RUN, f"--dataset=folder:{folder}")
+            self.assertEqual(result.returncode, 1)
+            (line,) = [x for x in result.stderr.splitlines() if x.startswith("error:")]
+            self.assertIn(f"--dataset=folder:{folder}", line)
+
+    def test_a_checkpoint_of_another_model(self):
+        self.pretrain("--epochs=1")
+        result = run_job(
+            "pretrain.py",
+            *self.flags,
+            f"--workdir={self.folder / 'run'}",
+            "--epochs=1",
+            "--projector_dim=4",
+        )
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("projector_dim was 8, is 4", result.stderr)
+        self.assertNotIn("Traceback", result.stderr)
+
+
+if __name__ == "__main__":
+    tf.test.main()
