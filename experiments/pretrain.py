@@ -22,18 +22,16 @@ import method_flags
 import tensorflow as tf
 from absl import flags, logging
 from common_flags import FLAGS, FlagError, blame, must_be_positive
-from export import export_all
-from probe import probe_on_scenes
 
 from pixpro_keras import backbones
 from pixpro_keras.data import pipeline, recipes, sources
+from pixpro_keras.export import export_backbone
 from pixpro_keras.methods import PretrainMethod
 from pixpro_keras.optimizers import LARS, WarmupCosine
 from pixpro_keras.training import callbacks as run_callbacks
 from pixpro_keras.training.checkpoints import Checkpoints
 from pixpro_keras.training.loop import train
 from pixpro_keras.training.strategy import is_chief, make_strategy, replica_batch_size
-from pixpro_keras.visualize.run_pictures import RunPictures
 
 flags.DEFINE_string(
     "dataset",
@@ -216,6 +214,8 @@ def chief_callbacks(
         run_callbacks.SaveCheckpoints(checkpoints, FLAGS.checkpoint_every_steps),
     ]
     if FLAGS.picture_every_steps:
+        from pixpro_keras.visualize.run_pictures import RunPictures
+
         batch = next(iter(batches(tf.distribute.InputContext())))
         callbacks.append(
             RunPictures(
@@ -234,7 +234,7 @@ def chief_callbacks(
 def finish(workdir: pathlib.Path, method: PretrainMethod) -> None:
     """Exports the backbone, compares it with its random initialisation, says where all is."""
     backbone = method.encoder.backbone
-    exported = export_all(backbone, FLAGS.backbone, workdir / "export")
+    exported = export_backbone(backbone, FLAGS.backbone, workdir / "export")
     print()
     if FLAGS.probe == "scenes":
         keras.utils.set_random_seed(FLAGS.seed)  # the initialisation of this very run
@@ -246,7 +246,7 @@ def finish(workdir: pathlib.Path, method: PretrainMethod) -> None:
         ("metrics.jsonl", "all scalars; the charts: tensorboard --logdir " + str(workdir)),
         ("pictures/", "views and similarity maps"),
         ("flags.cfg", "repeats the run: --flagfile=" + str(workdir / "flags.cfg")),
-        *((f"export/{path.name}", how) for path, how in exported),
+        *((f"export/{path.name}", how) for path, how in exported.items()),
     ]:
         print(f"  {path:28} {what}")
 

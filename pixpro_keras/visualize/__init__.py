@@ -1,0 +1,1 @@
+"""Pictures of a pre-training run."""

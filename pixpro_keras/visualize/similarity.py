@@ -1,0 +1,106 @@
+"""What the propagation module finds similar, drawn on the views."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pixpro_keras.batch import Tensor
+from pixpro_keras.layers.pixel_propagation import similarity
+from pixpro_keras.ops import to_pixels
+from pixpro_keras.visualize.figures import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_QUERY_COLOR = "#19e68c"
+
+
+def draw_similarity(
+    views: np.ndarray,
+    features: Tensor,
+    pixels: Sequence[tuple[int, int]] | None = None,
+    gamma: float = 2.0,
+) -> "Figure":
+    """Draws `s(i, j) = max(cos(x_i, x_j), 0) ** gamma` of a few query pixels i over each view.
+
+    Each row is an image: the view, then a map for each query, whose cell is outlined. The scale is
+    always 0 to 1, so that a collapsed network shows: all of its maps are bright everywhere.
+
+    Args:
+        views: `(B, H, W, 3)` uint8 RGB.
+        features: `(B, h, w, C)`, what the propagation module gets.
+        pixels: row and column of each query in the feature map; by default one in the middle, one
+            in the upper left and one in the lower right.
+        gamma: sharpness, positive.
+
+    Returns:
+        A figure of B rows and `1 + len(pixels)` columns.
+
+    Raises:
+        ValueError: if `gamma` is not positive or a query is outside the map.
+        ImportError: if matplotlib is not installed.
+
+    Reference:
+        Xie et al., CVPR 2021, arXiv:2011.10043, section 3.2.
+    """
+    if gamma <= 0:
+        raise ValueError(f"`gamma` must be positive. Received: gamma={gamma}.")
+    height, width = features.shape[1:3]
+    if pixels is None:
+        pixels = [(int(y * height), int(x * width)) for y, x in ((0.5, 0.5), (0.2, 0.2), (0.8, 0.8))]
+    if not pixels:
+        raise ValueError("`pixels` must hold at least one query. Received none.")
+    for row, column in pixels:
+        if not (0 <= row < height and 0 <= column < width):
+            raise ValueError(
+                f"`pixels` must lie in the {height}x{width} map. Received: {(row, column)}."
+            )
+    maps = np.asarray(similarity(to_pixels(features), gamma))  # (B, N, N)
+    num_images, num_columns = len(views), 1 + len(pixels)
+    aspect = views.shape[1] / views.shape[2]
+    figure = new_figure(2.5 * num_columns + 0.7, 2.5 * aspect * num_images + 0.5)
+    panels = figure.subplots(num_images, num_columns, squeeze=False)
+    for index in range(num_images):
+        panels[index, 0].imshow(views[index])
+        for number, (row, column) in enumerate(pixels):
+            heat = maps[index, row * width + column].reshape(height, width)
+            image = _draw_heat(panels[index, 1 + number], views[index], heat)
+            for panel in panels[index, [0, 1 + number]]:
+                _outline(panel, number + 1, (row, column), (height, width))
+    for panel in panels.ravel():
+        panel.set(xticks=[], yticks=[])
+    panels[0, 0].set_title("view and queries", fontsize=10)
+    for number in range(len(pixels)):
+        panels[0, 1 + number].set_title(f"similar to query {number + 1}", fontsize=10)
+    label = rf"$\max(\cos(x_i, x_j), 0)^{{{gamma:g}}}$"
+    figure.colorbar(image, ax=panels, label=label, aspect=40, pad=0.02)
+    return figure
+
+
+def _draw_heat(panel: "Axes", view: np.ndarray, heat: np.ndarray):
+    """Lays a map `(h, w)` in [0, 1] over a grey view; returns what a colour bar needs."""
+    extent = (0, view.shape[1], view.shape[0], 0)
+    gray = view.astype("float32") @ (0.299, 0.587, 0.114)
+    panel.imshow(gray, cmap="gray", vmin=0, vmax=255, extent=extent)
+    return panel.imshow(
+        heat, cmap="inferno", vmin=0, vmax=1, alpha=0.65, extent=extent, interpolation="bilinear"
+    )
+
+
+def _outline(panel: "Axes", number: int, cell: tuple[int, int], size: tuple[int, int]) -> None:
+    """Marks a query's cell, on a panel whose view it covers."""
+    from matplotlib.patches import Rectangle
+    from matplotlib.patheffects import Normal, Stroke
+
+    # In shares of the view, whatever its size in pixels.
+    height, width = 1 / size[0], 1 / size[1]
+    x, y = cell[1] * width, 1 - (cell[0] + 1) * height
+    transform = panel.transAxes
+    box = Rectangle((x, y), width, height, fill=False, edgecolor=_QUERY_COLOR, linewidth=2)
+    box.set(transform=transform, path_effects=[Stroke(linewidth=4, foreground="black"), Normal()])
+    panel.add_patch(box)
+    text = panel.text(x + width / 2, y + height / 2, str(number), transform=transform)
+    text.set(ha="center", va="center_baseline", weight="bold", color=_QUERY_COLOR)
+    text.set_path_effects([Stroke(linewidth=2.5, foreground="black"), Normal()])

@@ -1,0 +1,208 @@
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from pixpro_keras.batch import batch_signature
+from pixpro_keras.data import pipeline, sources
+from tests.experiments.cli import write_photos
+from tests.shared import shared_path
+
+CONFIG = pipeline.DataConfig(image_size=16, seed=3, max_broken_share=0.5)
+
+
+def take(data, count):
+    return [
+        {key: value.numpy() for key, value in batch.items()} for batch in data.take(count)
+    ]
+
+
+class MakeDatasetTest(tf.test.TestCase, parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+        write_photos(self.folder / "photos", count=10)
+        self.source = sources.open_source(f"folder:{self.folder / 'photos'}")
+
+    def assert_same(self, one, two):
+        self.assertLen(one, len(two))
+        for a, b in zip(one, two, strict=True):
+            self.assertEqual(set(a), set(b))
+            for key in a:
+                self.assertAllEqual(a[key], b[key], msg=key)
+
+    def data(self, batch_size=4, config=CONFIG, **kwargs):
+        return pipeline.make_dataset(self.source, config, global_batch_size=batch_size, **kwargs)
+
+    def test_keeps_the_contract(self):
+        signature = batch_signature(4, 16)
+        spec = self.data().element_spec
+        self.assertEqual({k: (tuple(v.shape), v.dtype.name) for k, v in spec.items()}, signature)
+        (batch,) = take(self.data(), 1)
+        for view in ("view1", "view2"):
+            self.assertAllInRange(batch[view], 0, 255)
+            self.assertGreater(batch[view].std(), 5)
+        self.assertAllInRange(batch["coord1"], 0, 1)
+
+    def test_same_pixels_with_any_number_of_threads(self):
+        one = pipeline.DataConfig(image_size=16, seed=3, num_parallel_calls=1)
+        eight = pipeline.DataConfig(image_size=16, seed=3, num_parallel_calls=8)
+        self.assert_same(take(self.data(config=one), 5), take(self.data(config=eight), 5))
+
+    def test_another_seed_gives_other_views(self):
+        other = pipeline.DataConfig(image_size=16, seed=4)
+        first, second = take(self.data(), 1)[0], take(self.data(config=other), 1)[0]
+        self.assertNotAllClose(first["coord1"], second["coord1"])
+
+    @parameterized.parameters(1, 2, 5)
+    def test_a_later_start_skips_batches(self, step):
+        self.assert_same(take(self.data(), step + 2)[step:], take(self.data(start_step=step), 2))
+
+    @parameterized.parameters((2, 1), (1, 4), (2, 2))
+    def test_machines_and_replicas_share_the_global_batch(self, machines, replicas):
+        whole = take(self.data(batch_size=8), 2)
+        share = 8 // machines // replicas
+        pieces = [
+            take(
+                self.data(
+                    batch_size=8,
+                    replica_batch_size=share,
+                    input_pipeline_id=machine,
+                    num_input_pipelines=machines,
+                ),
+                2 * replicas,
+            )
+            for machine in range(machines)
+        ]
+        rebuilt = [
+            {
+                key: np.concatenate(
+                    [
+                        pieces[machine][step * replicas + replica][key]
+                        for machine in range(machines)
+                        for replica in range(replicas)
+                    ]
+                )
+                for key in whole[0]
+            }
+            for step in range(2)
+        ]
+        self.assert_same(whole, rebuilt)
+
+    def test_a_pass_visits_images_once_in_a_new_order(self):
+        seen = []
+        source = sources.Source(
+            "numbers",
+            10,
+            lambda i: {
+                "image": tf.io.encode_png(tf.fill((8, 8, 3), tf.cast(i, tf.uint8))),
+                "label": tf.cast(i, tf.int32),
+            },
+            str,
+        )
+        data = pipeline.make_dataset(source, CONFIG, global_batch_size=5)
+        seen = np.reshape([batch["label"] for batch in take(data, 6)], (3, 10))
+        for order in seen:
+            self.assertAllEqual(np.sort(order), np.arange(10))
+        self.assertNotAllEqual(seen[0], seen[1])
+
+    def test_preprocess_sees_views_only(self):
+        plain = take(self.data(), 1)[0]
+        changed = take(self.data(preprocess=lambda x: x / 255 - 1), 1)[0]
+        self.assertAllClose(changed["view1"], plain["view1"] / 255 - 1)
+        self.assertAllEqual(changed["coord2"], plain["coord2"])
+
+    def test_too_few_images(self):
+        with self.assertRaisesRegex(ValueError, "batch of 11 needs more than 10"):
+            self.data(batch_size=11)
+
+
+class BrokenImagesTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+        write_photos(self.folder, count=10)
+        (self.folder / "2.jpg").write_bytes(b"not an image")
+        (self.folder / "5.jpg").write_bytes(b"")
+        whole = (self.folder / "7.jpg").read_bytes()
+        (self.folder / "7.jpg").write_bytes(whole[:20])
+        self.source = sources.open_source(f"folder:{self.folder}")
+
+    def batches(self, max_share, count=6):
+        config = pipeline.DataConfig(16, max_broken_share=max_share)
+        broken = pipeline.BrokenImages(self.source, max_share)
+        data = pipeline.make_dataset(self.source, config, global_batch_size=5, broken=broken)
+        return take(data, count), broken
+
+    def test_are_replaced_counted_and_named_once(self):
+        with self.assertLogs("absl", "WARNING") as logs:
+            batches, broken = self.batches(0.5)
+        self.assertLen(batches, 6)
+        names = {pathlib.Path(name).name for name in broken.names.values()}
+        self.assertEqual(names, {"2.jpg", "5.jpg", "7.jpg"})
+        self.assertLen(logs.output, 3)
+        broken.check()
+        again, _ = self.batches(0.5)
+        for one, two in zip(batches, again, strict=True):
+            self.assertAllEqual(one["view1"], two["view1"])
+
+    def test_too_many_end_the_run(self):
+        _, broken = self.batches(0.2)
+        with self.assertRaisesRegex(pipeline.BrokenImagesError, r"3 of the 10 images.*\.jpg"):
+            broken.check()
+
+    def test_nothing_readable_at_all(self):
+        for file in self.folder.iterdir():
+            file.write_bytes(b"no")
+        with self.assertRaisesRegex(ValueError, "none of 10 files.*is an image"):
+            pipeline.check_decodable(self.source)
+        broken = pipeline.BrokenImages(self.source, 1.0)
+        data = pipeline.make_dataset(
+            self.source, pipeline.DataConfig(16), global_batch_size=2, broken=broken
+        )
+        with self.assertRaises(tf.errors.OpError):
+            take(data, 1)
+        with self.assertRaises(pipeline.BrokenImagesError):
+            broken.check()
+
+
+class DecodeTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters("jpeg", "png", "bmp", "webp", "gray", "alpha")
+    def test_gives_rgb(self, kind):
+        from PIL import Image
+
+        array = np.zeros((6, 9, 3), np.uint8)
+        array[:, :4] = (200, 30, 60)
+        file = pathlib.Path(self.create_tempdir().full_path) / "image"
+        image = Image.fromarray(array)
+        if kind == "gray":
+            image.convert("L").save(file, "png")
+        elif kind == "alpha":
+            image.convert("RGBA").save(file, "png")
+        else:
+            options = {"lossless": True} if kind == "webp" else {}
+            image.save(file, kind, **options)
+        decoded = pipeline.decode(tf.io.read_file(str(file)))
+        self.assertEqual(decoded.shape, array.shape)
+        if kind in ("png", "bmp", "webp", "alpha"):
+            self.assertAllEqual(decoded, array)
+
+    def test_photographs(self):
+        files = sorted(shared_path("data", "imagenet_sample").iterdir())[:20]
+        for file in files:
+            image = pipeline.decode(tf.io.read_file(str(file)))
+            self.assertGreater(min(image.shape[:2]), 100)
+
+
+class DataConfigTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(
+        {"image_size": 0}, {"recipe": "none"}, {"crop_area": (0.0, 1.0)}, {"crop_area": (0.5, 2.0)}
+    )
+    def test_bad_arguments(self, **kwargs):
+        with self.assertRaisesRegex(ValueError, next(iter(kwargs))):
+            pipeline.DataConfig(**({"image_size": 8} | kwargs))
+
+
+if __name__ == "__main__":
+    tf.test.main()
