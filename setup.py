@@ -8,7 +8,7 @@ HERE = pathlib.Path(__file__).parent
 
 
 def read_version() -> str:
-    """The one place of the version is `pixpro_keras/version.py`; importing the package needs Keras."""
+    """Reads `pixpro_keras/version.py`; importing the package would need Keras."""
     namespace: dict[str, str] = {}
     exec((HERE / "pixpro_keras" / "version.py").read_text(), namespace)
     return namespace["__version__"]

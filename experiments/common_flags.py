@@ -6,12 +6,13 @@ import pathlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 from absl import app, flags, logging
 
 from pixpro_keras.data.pipeline import BrokenImagesError
 from pixpro_keras.files import write_atomically
-from pixpro_keras.training.callbacks import TrainingDiverged
+from pixpro_keras.training.callbacks import TrainingDivergedError
 from pixpro_keras.training.checkpoints import CheckpointError
 from pixpro_keras.training.strategy import STRATEGIES
 
@@ -46,7 +47,7 @@ class FlagError(ValueError):
 
 
 # What a user can mend, and therefore reads as one line instead of a traceback.
-USER_ERRORS = (FlagError, CheckpointError, TrainingDiverged, BrokenImagesError)
+USER_ERRORS = (FlagError, CheckpointError, TrainingDivergedError, BrokenImagesError)
 
 
 def must_be_positive(*names: str) -> None:
@@ -90,7 +91,7 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     app.run(guarded, flags_parser=parse)
 
 
-def _fail(error: Exception):
+def _fail(error: Exception) -> NoReturn:
     print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
     sys.exit(1)
 

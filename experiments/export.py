@@ -1,7 +1,7 @@
 """Exports the backbone of a run, from its newest checkpoint or any other.
 
-    python experiments/export.py --workdir=runs/pretrain
-    python experiments/export.py --workdir=runs/pretrain --checkpoint=ckpt-500 --output=exports
+python experiments/export.py --workdir=runs/pretrain
+python experiments/export.py --workdir=runs/pretrain --checkpoint=ckpt-500 --output=exports
 """
 
 import os

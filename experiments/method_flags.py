@@ -110,7 +110,7 @@ def build_method(
         accumulate_steps: parts into which each batch is cut.
         synchronized: whether batch norm takes its statistics over all replicas.
     """
-    arguments = {
+    arguments: dict = {
         "threshold": FLAGS.threshold,
         "use_propagation": FLAGS.propagation,
         "gamma": FLAGS.gamma,

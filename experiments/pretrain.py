@@ -9,6 +9,7 @@ Run with a preset, a data set and anything else that differs:
 The same command continues a run that was cut off. `--helpshort` lists the flags.
 """
 
+import json
 import os
 import pathlib
 import signal
@@ -25,7 +26,10 @@ from common_flags import FLAGS, FlagError, blame, must_be_positive
 
 from pixpro_keras import backbones
 from pixpro_keras.data import pipeline, recipes, sources
+from pixpro_keras.evaluation.compare import markdown_table
+from pixpro_keras.evaluation.scenes_probe import probe_on_scenes
 from pixpro_keras.export import export_backbone
+from pixpro_keras.files import write_atomically
 from pixpro_keras.methods import PretrainMethod
 from pixpro_keras.optimizers import LARS, WarmupCosine
 from pixpro_keras.training import callbacks as run_callbacks
@@ -59,7 +63,9 @@ flags.DEFINE_enum(
     "sqrt(batch/1024), which serves small batches.",
 )
 flags.DEFINE_float("end_learning_rate", 1e-6, "Learning rate of the last step.", 0.0)
-flags.DEFINE_float("warmup_epochs", 5, "Epochs of linear warm-up from a hundredth of the peak.", 0.0)
+flags.DEFINE_float(
+    "warmup_epochs", 5, "Epochs of linear warm-up from a hundredth of the peak.", 0.0
+)
 flags.DEFINE_float("weight_decay", 1e-5, "Weight decay, added to the gradient by LARS.", 0.0)
 flags.DEFINE_float("sgd_momentum", 0.9, "Momentum of SGD under LARS, in [0, 1).", 0.0)
 flags.DEFINE_boolean("jit_compile", False, "XLA for the step; on one GPU or TPU, not on CPUs.")
@@ -80,7 +86,12 @@ flags.DEFINE_enum(
     "Compare the backbone with its random initialisation at the end: k-NN on held-out scenes.",
 )
 must_be_positive(
-    "batch_size", "epochs", "steps_per_epoch", "min_crop_area", "base_learning_rate", "input_threads"
+    "batch_size",
+    "epochs",
+    "steps_per_epoch",
+    "min_crop_area",
+    "base_learning_rate",
+    "input_threads",
 )
 flags.register_validator("sgd_momentum", lambda value: value < 1, "must be below 1")
 flags.register_validator("min_crop_area", lambda value: value <= 1, "must be at most 1")
@@ -205,7 +216,11 @@ def build_method(
 
 
 def chief_callbacks(
-    workdir: pathlib.Path, method: PretrainMethod, checkpoints: Checkpoints, steps_per_epoch, batches
+    workdir: pathlib.Path,
+    method: PretrainMethod,
+    checkpoints: Checkpoints,
+    steps_per_epoch,
+    batches,
 ) -> list[keras.callbacks.Callback]:
     """What one process of a run does: the bar, the log, the pictures and the checkpoints."""
     callbacks = [
@@ -239,7 +254,15 @@ def finish(workdir: pathlib.Path, method: PretrainMethod) -> None:
     if FLAGS.probe == "scenes":
         keras.utils.set_random_seed(FLAGS.seed)  # the initialisation of this very run
         untrained = method_flags.build_backbone()
-        print(probe_on_scenes({"random initialisation": untrained, "pre-trained": backbone}, workdir))
+        rows = probe_on_scenes(
+            {"random initialisation": untrained, "pre-trained": backbone},
+            backbones.preprocess_input(FLAGS.backbone),
+            FLAGS.image_size,
+            FLAGS.data_dir,
+        )
+        write_atomically(workdir / "probe.json", json.dumps(rows, indent=2).encode())
+        print("Held-out scenes, k-NN on frozen features:\n")
+        print(markdown_table(rows) + "\n")
     print(f"Run in {workdir}:")
     for path, what in [
         ("checkpoints/", "to continue from"),

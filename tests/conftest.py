@@ -4,8 +4,8 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import tensorflow as tf  # noqa: E402
-from absl import flags  # noqa: E402
+import tensorflow as tf
+from absl import flags
 
 flags.FLAGS(["pytest"])  # create_tempdir of absl's test case reads its flags
 

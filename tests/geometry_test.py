@@ -17,14 +17,20 @@ def positive_pairs_loop(coord1, coord2, size, threshold):
         )
         centers = [
             [
-                (c[0] + (c[2] - c[0]) * (j + 0.5) / width, c[1] + (c[3] - c[1]) * (i + 0.5) / height)
+                (
+                    c[0] + (c[2] - c[0]) * (j + 0.5) / width,
+                    c[1] + (c[3] - c[1]) * (i + 0.5) / height,
+                )
                 for i in range(height)
                 for j in range(width)
             ]
             for c in (one, two)
         ]
         masks.append(
-            [[float(math.dist(p, q) / diagonal < threshold) for q in centers[1]] for p in centers[0]]
+            [
+                [float(math.dist(p, q) / diagonal < threshold) for q in centers[1]]
+                for p in centers[0]
+            ]
         )
     return np.array(masks, "float32")
 

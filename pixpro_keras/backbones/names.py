@@ -35,13 +35,22 @@ def torch_layer_name(name: str) -> str:
 
 
 def torch_variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """torch's name of each weight of a v1_5 ResNet -> our variable."""
-    return {
-        f"{torch_layer_name(layer.name)}.{part}": variable
-        for layer in model.layers
-        if layer.weights
-        for part, variable in zip(_PARTS[type(layer)], layer.weights, strict=True)
-    }
+    """torch's name of each weight of a v1_5 ResNet -> our variable.
+
+    Raises:
+        ValueError: if the model is another network.
+    """
+    named = {}
+    for layer in model.layers:
+        parts = _PARTS.get(type(layer), ())
+        if len(parts) != len(layer.weights):
+            raise ValueError(
+                "`model` must be a v1_5 ResNet, whose weights are those of convolutions without bias "
+                f"and of batch norms. Received: {model.name}, with the layer {layer.name}"
+            )
+        for part, variable in zip(parts, layer.weights, strict=True):
+            named[f"{torch_layer_name(layer.name)}.{part}"] = variable
+    return named
 
 
 def load_torch_state(model: keras.Model, state: Mapping[str, np.ndarray]) -> None:

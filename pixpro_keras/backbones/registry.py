@@ -3,7 +3,6 @@
 import difflib
 import functools
 import re
-import types
 from collections.abc import Callable
 
 import keras
@@ -19,21 +18,21 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @functools.cache
-def _applications() -> dict[str, tuple[types.ModuleType, str]]:
-    """Lower-case name -> (module of keras.applications, constructor's name)."""
-    found = {}
-    for module_name in dir(keras.applications):
-        module = getattr(keras.applications, module_name)
-        if not isinstance(module, types.ModuleType) or not hasattr(module, "preprocess_input"):
-            continue
-        for name in dir(module):
-            if name[0].isupper() and hasattr(keras.applications, name):
-                found[name.lower()] = (module, name)
-    return found
+def _applications() -> dict[str, Callable[..., keras.Model]]:
+    """Lower-case name -> constructor in keras.applications.
+
+    NASNet is left out: keras.applications can build it for one fixed image size only, and fails on
+    images when the size is left open.
+    """
+    return {
+        name.lower(): getattr(keras.applications, name)
+        for name in dir(keras.applications)
+        if name[0].isupper() and not name.startswith("NASNet")
+    }
 
 
 def available() -> tuple[str, ...]:
-    """All names that `build` accepts, sorted."""
+    """All names that `build` accepts, sorted: keras.applications but for NASNet, and our ResNets."""
     return tuple(sorted([*_applications(), *resnet.BLOCKS]))
 
 
@@ -51,7 +50,7 @@ def constructor_name(name: str) -> str:
     """
     if not is_keras_application(name):
         raise ValueError(f"{name} is no network of keras.applications")
-    return f"keras.applications.{_applications()[name][1]}"
+    return f"keras.applications.{_applications()[name].__name__}"
 
 
 def build(
@@ -131,10 +130,7 @@ def stock(name: str) -> keras.Model:
 
 
 def _stock_application(name: str) -> keras.Model:
-    module, constructor = _applications()[name]
-    return getattr(module, constructor)(
-        include_top=False, weights=None, input_shape=(None, None, 3)
-    )
+    return _applications()[name](include_top=False, weights=None, input_shape=(None, None, 3))
 
 
 def preprocess_input(name: str) -> Callable:
@@ -152,7 +148,8 @@ def preprocess_input(name: str) -> Callable:
             return (images - tf.constant(_IMAGENET_MEAN)) / tf.constant(_IMAGENET_STD)
 
         return standardize
-    module, _ = _applications()[name]
+    # Each network's preprocessing is public in a module named like the one that defines the network.
+    module = getattr(keras.applications, _applications()[name].__module__.rpartition(".")[2])
 
     def preprocess(images):
         images = tf.cast(images, tf.float32)
@@ -167,9 +164,8 @@ def min_image_size(name: str) -> int:
     _check_name(name)
     if name in resnet.BLOCKS:
         return 32
-    module, constructor = _applications()[name]
     try:
-        getattr(module, constructor)(include_top=False, weights=None, input_shape=(1, 1, 3))
+        _applications()[name](include_top=False, weights=None, input_shape=(1, 1, 3))
     except ValueError as error:
         limit = re.search(r"at least (\d+)", str(error))
         if limit:
@@ -179,9 +175,10 @@ def min_image_size(name: str) -> int:
 
 def _check_name(name: str) -> None:
     if name not in available():
-        near = difflib.get_close_matches(name, available(), n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        near = difflib.get_close_matches(name.lower(), available(), n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else "."
         raise ValueError(
-            f"`backbone` must be a keras.applications network in lower case, or one of "
-            f"{', '.join(resnet.BLOCKS)}. Received: {name!r}{hint}"
+            "`backbone` must be a keras.applications network in lower case (NASNet apart) or one of "
+            f"{', '.join(resnet.BLOCKS)}; `pixpro_keras.backbones.available()` lists all. "
+            f"Received: {name!r}{hint}"
         )

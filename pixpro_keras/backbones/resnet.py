@@ -57,7 +57,6 @@ def build_resnet(
                 stride=2 if is_strided else 1,
                 dilation=dilation,
                 is_basic=is_basic,
-                is_first=block == 0,
             )
     return keras.Model(inputs, x, name=name)
 
@@ -96,11 +95,11 @@ class _Builder:
             gamma_initializer=gamma, name=f"{name}_bn", **self._norm_settings
         )(x)
 
-    def block(self, x, width, name, stride, dilation, is_basic, is_first):
+    def block(self, x, width, name, stride, dilation, is_basic):
         """A residual block: two 3x3 convolutions, or 1x1, 3x3 (strided), 1x1 of four times the width."""
         out_channels = width if is_basic else 4 * width
         shortcut = x
-        if is_first and (stride > 1 or x.shape[-1] != out_channels or width > 64):
+        if x.shape[-1] != out_channels:  # where the stride is, the width changes too
             shortcut = self.conv(x, out_channels, 1, f"{name}_0", stride)
             shortcut = self.norm(shortcut, f"{name}_0")
         if is_basic:

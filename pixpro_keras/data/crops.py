@@ -1,4 +1,4 @@
-"""Random resized crops with their coordinates, and flips."""
+"""Random resized crops with their coordinates, and flips. Every function is pure."""
 
 import math
 
@@ -82,8 +82,7 @@ def crop_and_resize(
     """
     top, left, box_height, box_width = box
     shape = tf.shape(image)
-    crop = tf.slice(image, [top, left, 0], [box_height, box_width, 3])
-    crop = tf.image.resize(crop, (size, size), antialias=True)
+    crop = _resize(tf.slice(image, [top, left, 0], [box_height, box_width, 3]), size)
     # A side of one pixel has no extent to normalise by.
     last_x = tf.cast(tf.maximum(shape[1] - 1, 1), tf.float32)
     last_y = tf.cast(tf.maximum(shape[0] - 1, 1), tf.float32)
@@ -95,7 +94,35 @@ def crop_and_resize(
             tf.cast(top + box_height - 1, tf.float32) / last_y,
         ]
     )
-    return tf.ensure_shape(crop, (size, size, 3)), coord
+    return crop, coord
+
+
+def _resize(image: Tensor, size: int) -> Tensor:
+    """`tf.image.resize(image, (size, size), antialias=True)`: the same numbers, sooner.
+
+    The kernel behind it adds up whole rows at a time, but goes through columns pixel by pixel. So
+    each axis has its turn as the rows of a matrix; that takes two thirds of the time.
+    """
+    shape = tf.shape(image)
+    height, width = shape[0], shape[1]
+    rows = _resize_rows(tf.reshape(image, (height, width * 3)), size)
+    columns = tf.transpose(tf.reshape(rows, (size, width, 3)), (1, 2, 0))
+    columns = _resize_rows(tf.reshape(columns, (width, 3 * size)), size)
+    return tf.transpose(tf.reshape(columns, (size, 3, size)), (2, 0, 1))
+
+
+def _resize_rows(matrix: Tensor, size: int) -> Tensor:
+    """`(n, m)` to `(size, m)` by a triangle filter, which widens when it scales down."""
+    scale = size / tf.cast(tf.shape(matrix)[0], tf.float32)
+    resized = tf.raw_ops.ScaleAndTranslate(
+        images=matrix[None, :, None, :],
+        size=[size, 1],
+        scale=tf.stack([scale, 1.0]),
+        translation=[0.0, 0.0],
+        kernel_type="triangle",
+        antialias=True,
+    )
+    return resized[0, :, 0, :]
 
 
 def random_flip(
@@ -103,8 +130,5 @@ def random_flip(
 ) -> tuple[Tensor, Tensor]:
     """Mirrors left and right; the coordinates' `x1` and `x2` change places with the pixels."""
     flips = tf.random.stateless_uniform((), seed) < probability
-    mirrored = tf.gather(coord, [2, 1, 0, 3])
-    return (
-        tf.where(flips, tf.reverse(image, axis=[1]), image),
-        tf.where(flips, mirrored, coord),
-    )
+    image = tf.cond(flips, lambda: tf.reverse(image, axis=[1]), lambda: image)
+    return image, tf.where(flips, tf.gather(coord, [2, 1, 0, 3]), coord)

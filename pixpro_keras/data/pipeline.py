@@ -12,7 +12,7 @@ from pixpro_keras.batch import COORD1, COORD2, LABEL, VIEW1, VIEW2, Batch, Tenso
 from pixpro_keras.data import crops, recipes
 from pixpro_keras.data.sources import Source
 
-# An unreadable image gives its place to another one, drawn at random; after so many the run stops.
+# An unreadable image gives its place to another one; after so many in a row the run stops.
 _CANDIDATES = 8
 
 
@@ -27,6 +27,8 @@ class DataConfig:
         seed: of order and augmentation.
         max_broken_share: share of a source's images that may be unreadable.
         num_parallel_calls: threads that decode and augment; None lets tf.data decide.
+        use_xla: whether XLA compiles colour changes and blur for the host, which makes them several
+            times faster and the start a few seconds slower.
     """
 
     image_size: int
@@ -35,6 +37,7 @@ class DataConfig:
     seed: int = 0
     max_broken_share: float = 0.01
     num_parallel_calls: int | None = None
+    use_xla: bool = True
 
     def __post_init__(self):
         """Refuses what cannot work."""
@@ -47,6 +50,16 @@ class DataConfig:
         if not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
             raise ValueError(
                 f"`crop_area` must be an interval in (0, 1]. Received: {self.crop_area}."
+            )
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"`seed` must be in 0..2**32 - 1. Received: {self.seed}.")
+        if not 0 <= self.max_broken_share <= 1:
+            raise ValueError(
+                f"`max_broken_share` must be in [0, 1]. Received: {self.max_broken_share}."
+            )
+        if self.num_parallel_calls is not None and self.num_parallel_calls < 1:
+            raise ValueError(
+                f"`num_parallel_calls` must be positive. Received: {self.num_parallel_calls}."
             )
 
 
@@ -69,24 +82,33 @@ class BrokenImages:
         self._is_hopeless = False
         self.names: dict[int, str] = {}
 
-    def report(self, indices: np.ndarray) -> None:
-        """Notes the images that one place in a batch has tried in vain."""
+    def report(self, index: int, is_last: bool) -> None:
+        """Notes an image that cannot be decoded.
+
+        Args:
+            index: its number in the source.
+            is_last: whether all candidates for its place in the batch have been tried now.
+        """
         with self._lock:
-            self._is_hopeless |= len(indices) >= _CANDIDATES
-            for index in map(int, indices):
-                if index not in self.names:
-                    self.names[index] = self._source.describe(index)
-                    logging.warning("skipped, cannot be decoded: %s", self.names[index])
+            self._is_hopeless |= bool(is_last)
+            if index not in self.names:
+                self.names[index] = self._source.describe(index)
+                logging.warning("skipped, cannot be decoded: %s", self.names[index])
 
     def check(self) -> None:
         """Raises `BrokenImagesError` once too many images are broken; called at every step."""
         allowed = self._max_share * self._source.num_examples
-        if len(self.names) <= allowed and not self._is_hopeless:
+        with self._lock:
+            names = list(self.names.values())
+        if len(names) > allowed:
+            why = f"more than the allowed share of {self._max_share:g}"
+        elif self._is_hopeless:
+            why = f"{_CANDIDATES} of them in a row"
+        else:
             return
-        some = ", ".join(list(self.names.values())[:5])
         raise BrokenImagesError(
-            f"{len(self.names)} of the {self._source.num_examples} images of {self._source.name} "
-            f"cannot be decoded so far, more than the allowed share of {self._max_share:g}: {some}"
+            f"{len(names)} of the {self._source.num_examples} images of {self._source.name} "
+            f"cannot be decoded so far, {why}: {', '.join(names[:5])}"
         )
 
 
@@ -121,17 +143,17 @@ def make_views(image: Tensor, seed: Tensor, config: DataConfig) -> Batch:
         `view1`, `view2`: `(S, S, 3)` float32 RGB in 0..255; `coord1`, `coord2`: `(4,)`.
     """
     views = {}
-    recipe_pair = recipes.RECIPES[config.recipe]
-    for view_key, coord_key, recipe, view_seed in zip(
-        (VIEW1, VIEW2), (COORD1, COORD2), recipe_pair, tf.unstack(tf.random.split(seed, 2))
-    ):
-        crop_seed, flip_seed, color_seed = tf.unstack(tf.random.split(view_seed, 3))
-        shape = tf.shape(image)
+    shape = tf.shape(image)
+    # All at once: drawing random numbers costs more by calls than by numbers.
+    seeds = tf.unstack(tf.random.split(seed, 6))
+    keys = ((VIEW1, COORD1), (VIEW2, COORD2))
+    for number, recipe in enumerate(recipes.RECIPES[config.recipe]):
+        crop_seed, flip_seed, color_seed = seeds[3 * number : 3 * number + 3]
         box = crops.random_resized_crop_box(crop_seed, shape[0], shape[1], config.crop_area)
         view, coord = crops.crop_and_resize(image, box, config.image_size)
         view, coord = crops.random_flip(view, coord, flip_seed, recipe.flip)
-        views[view_key] = recipes.apply_photometric(view, color_seed, recipe)
-        views[coord_key] = coord
+        view = recipes.apply_photometric(view, color_seed, recipe, config.use_xla)
+        views |= zip(keys[number], (view, coord), strict=True)
     return views
 
 
@@ -150,8 +172,8 @@ def make_dataset(
     """Endless batches from a step on.
 
     Image and augmentation of each place in a batch are functions of the seed, the step and the
-    place, so there is no state to save, and the same global batch comes from any number of machines,
-    replicas or threads. A pass takes `N // B * B` of the N images in a new random order.
+    place, so there is no state to save, and any number of machines, replicas or threads makes the
+    same global batch. A pass takes `N // B * B` of the N images in a new random order.
 
     Args:
         source: the images.
@@ -180,23 +202,28 @@ def make_dataset(
         )
     share = global_batch_size // num_input_pipelines
     replica_batch_size = replica_batch_size or share
+    if share % replica_batch_size:
+        raise ValueError(
+            f"`replica_batch_size` must divide a machine's {share} images. "
+            f"Received: {replica_batch_size}."
+        )
     per_pass = total // global_batch_size * global_batch_size
     broken = broken or BrokenImages(source, config.max_broken_share)
 
     def sample(place: Tensor) -> Batch:
         """The image at a place in the stream of this machine."""
         position = place // share * global_batch_size + input_pipeline_id * share + place % share
-        seed = tf.stack([tf.constant(config.seed, tf.int64), position])
         number, within = position // per_pass, position % per_pass
-        order_seed = tf.cast(tf.stack([tf.constant(config.seed, tf.int64), number]), tf.uint32)
-        index = tf.random.experimental.index_shuffle(within, order_seed, total - 1)
-        substitute_seed, view_seed = tf.unstack(tf.random.split(seed, 2))
-        others = tf.random.stateless_uniform(
-            (_CANDIDATES - 1,), substitute_seed, maxval=total, dtype=tf.int64
-        )
-        candidates = tf.concat([index[None], others], axis=0)
-        image, label = _first_readable(source, candidates, broken)
-        return make_views(image, view_seed, config) | {LABEL: label}
+        seed = tf.constant(config.seed, tf.int64)
+        order_seed = tf.cast(tf.stack([seed, number]), tf.uint32)
+
+        def candidate(attempt: Tensor) -> Tensor:
+            """The image of this place, then images from elsewhere in the same pass."""
+            elsewhere = (within + attempt * max(total // _CANDIDATES, 1)) % total
+            return tf.random.experimental.index_shuffle(elsewhere, order_seed, total - 1)
+
+        image, label = _first_readable(source, candidate, broken)
+        return make_views(image, tf.stack([seed, position]), config) | {LABEL: label}
 
     def prepare(batch: Batch) -> Batch:
         return batch | {view: preprocess(batch[view]) for view in (VIEW1, VIEW2)}
@@ -206,40 +233,38 @@ def make_dataset(
     data = data.map(sample, num_parallel_calls=parallel, deterministic=True)
     data = data.batch(replica_batch_size, drop_remainder=True)
     if preprocess is not None:
-        data = data.map(prepare)
+        data = data.map(prepare, num_parallel_calls=parallel, deterministic=True)
     return data.prefetch(tf.data.AUTOTUNE)
 
 
 def _first_readable(
-    source: Source, candidates: Tensor, broken: BrokenImages
+    source: Source, candidate: Callable[[Tensor], Tensor], broken: BrokenImages
 ) -> tuple[Tensor, Tensor]:
-    """Image and label of the first candidate that can be decoded.
+    """Image and label of the first candidate that can be decoded; the others are reported.
 
-    An error inside a graph ends the data set, except under `ignore_errors`: a data set of the
+    An error in a graph ends the data set, except under `ignore_errors`: a data set of the
     candidates, of which the first survivor is taken, is the try and except of a graph.
     """
 
-    def attempt(number: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        example = source.read(candidates[number])
-        return decode(example["image"]), example["label"], number
-
-    nothing = (tf.zeros((1, 1, 3), tf.uint8), tf.constant(-1), tf.constant(_CANDIDATES, tf.int64))
-    attempts = tf.data.Dataset.range(_CANDIDATES).map(attempt).ignore_errors()
-    attempts = attempts.concatenate(tf.data.Dataset.from_tensors(nothing)).take(1)
-    image, label, number = attempts.get_single_element()
-
-    def report() -> Tensor:
-        return tf.numpy_function(_reporter(broken), [candidates[:number]], tf.bool)
-
-    with tf.control_dependencies([tf.cond(number > 0, report, lambda: True)]):
-        return tf.identity(image), tf.identity(label)
-
-
-def _reporter(broken: BrokenImages) -> Callable[[np.ndarray], bool]:
-    def report(indices: np.ndarray) -> bool:
-        broken.report(indices)
-        if len(indices) >= _CANDIDATES:
+    def report(index: np.ndarray, attempt: np.ndarray) -> np.ndarray:
+        is_last = attempt == _CANDIDATES
+        broken.report(int(index), is_last)
+        if is_last:
             raise ValueError("no readable image was found")
-        return True
+        return index
 
-    return report
+    def attempt(number: Tensor) -> tuple[Tensor, Tensor]:
+        def report_last() -> Tensor:
+            last = candidate(number - 1)
+            return tf.ensure_shape(tf.numpy_function(report, [last, number], tf.int64), ())
+
+        last = tf.cond(number > 0, report_last, lambda: tf.constant(-1, tf.int64))
+        with tf.control_dependencies([last]):  # An error below would cancel the report.
+            example = source.read(candidate(tf.identity(number)))
+        return decode(example["image"]), example["label"]
+
+    # One number more than there are candidates, so that the last one's failure is reported too.
+    attempts = tf.data.Dataset.range(_CANDIDATES + 1)
+    # In the calling thread, which has nothing else to do.
+    attempts = attempts.map(attempt, synchronous=True).ignore_errors()
+    return attempts.take(1).get_single_element()

@@ -1,6 +1,7 @@
 """Augmentation recipes: what happens to each of the two views after its crop."""
 
 import dataclasses
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -39,43 +40,53 @@ RECIPES: dict[str, tuple[ViewRecipe, ViewRecipe]] = {
 }
 
 
-def apply_photometric(image: Tensor, seed: Tensor, recipe: ViewRecipe) -> Tensor:
+def apply_photometric(
+    image: Tensor, seed: Tensor, recipe: ViewRecipe, use_xla: bool = True
+) -> Tensor:
     """Colour, blur and solarisation of one view.
 
     Args:
         image: `(H, W, 3)` float32 in 0..255, of static shape.
         seed: `(2,)` integers.
         recipe: what to do.
+        use_xla: whether XLA compiles it for the host, once per shape and process (seconds). Op by
+            op it takes several times as long; pixels differ by rounding only.
 
     Returns:
         The same shape and range.
     """
-    jitter_seed, draw_seed = tf.unstack(tf.random.split(seed, 2))
-    draws = tf.random.stateless_uniform((5,), draw_seed)
+    # Drawn out here: XLA's random numbers are not those of the same op outside it.
+    draws = tf.random.stateless_uniform((13,), seed)
+    # As tensors: the views of all recipes share one compilation.
+    probabilities = tf.constant([recipe.jitter, recipe.grayscale, recipe.blur, recipe.solarize])
+    strengths, sigmas = tf.constant(recipe.jitter_strengths), tf.constant(recipe.blur_sigma)
+    change = _compiled_change if use_xla else _change
+    return change(image, draws, probabilities, strengths, sigmas, recipe.blur_sigma[1])
 
-    def maybe(probability, draw, change, image):
-        if probability <= 0:
-            return image
-        if probability >= 1:
-            return change(image)
-        # What is not applied is not computed.
-        return tf.cond(draw < probability, lambda: change(image), lambda: image)
 
-    low, high = recipe.blur_sigma
-    sigma = low + (high - low) * draws[4]
-    image = maybe(
-        recipe.jitter,
-        draws[0],
-        lambda x: photometric.color_jitter(x, jitter_seed, recipe.jitter_strengths),
-        image,
-    )
-    image = maybe(
-        recipe.grayscale,
-        draws[1],
+def _change(
+    image: Tensor,
+    draws: Tensor,
+    probabilities: Tensor,
+    strengths: Tensor,
+    sigmas: Tensor,
+    max_sigma: float,
+) -> Tensor:
+    """A recipe as a function of `(13,)` numbers in [0, 1)."""
+    factors = strengths * (2 * draws[:4] - 1) + tf.constant([1.0, 1.0, 1.0, 0.0])
+    order = tf.argsort(draws[4:8])
+    sigma = sigmas[0] + (sigmas[1] - sigmas[0]) * draws[8]
+    is_applied = draws[9:] < probabilities
+    steps: tuple[Callable[[Tensor], Tensor], ...] = (
+        lambda x: photometric.color_jitter(x, factors, order),
         lambda x: tf.repeat(photometric.to_grayscale(x), 3, axis=-1),
-        image,
+        lambda x: photometric.gaussian_blur(x, sigma, max_sigma),
+        photometric.solarize,
     )
-    image = maybe(
-        recipe.blur, draws[2], lambda x: photometric.gaussian_blur(x, sigma, high), image
-    )
-    return maybe(recipe.solarize, draws[3], photometric.solarize, image)
+    for number, step in enumerate(steps):
+        # A branch, because what is not applied need not be computed.
+        image = tf.cond(is_applied[number], lambda x=image, step=step: step(x), lambda x=image: x)
+    return image
+
+
+_compiled_change = tf.function(_change, jit_compile=True)

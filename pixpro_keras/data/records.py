@@ -5,16 +5,16 @@ Its headers are read once; after that each record is one read at a known place, 
 the samples can be any function of the step.
 """
 
-import functools
+import concurrent.futures
 import os
-import struct
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
-_HEADER = struct.Struct("<QI")
-_FOOTER_BYTES = 4
+_LENGTH_BYTES, _CRC_BYTES = 8, 4
+_HEADER_BYTES = _LENGTH_BYTES + _CRC_BYTES
+_THREADS = 16  # Reading headers is waiting for the disk or the network.
 
 
 class RecordFiles:
@@ -25,23 +25,22 @@ class RecordFiles:
         spans: `(skip, take)` of each file's records; None takes all.
 
     Raises:
-        ValueError: if a file is no TFRecord file or is cut off.
+        ValueError: if a file is no TFRecord file, or is damaged or cut off.
     """
 
     def __init__(self, files: Sequence[str], spans: Sequence[tuple[int, int]] | None = None):
         self.files = list(files)
-        offsets, lengths, owners = [], [], []
-        for number, file in enumerate(self.files):
-            begins, sizes = _index(file)
-            if spans is not None:
-                skip, take = spans[number]
-                begins, sizes = begins[skip : skip + take], sizes[skip : skip + take]
-            offsets.append(begins)
-            lengths.append(sizes)
-            owners.append(np.full(len(begins), number, np.int32))
-        self._offsets = np.concatenate(offsets) if offsets else np.zeros(0, np.int64)
-        self._lengths = np.concatenate(lengths) if lengths else np.zeros(0, np.int64)
-        self._owners = np.concatenate(owners) if owners else np.zeros(0, np.int32)
+        with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+            indexes = list(pool.map(_index, self.files))
+        if spans is not None:
+            indexes = [
+                index[:, skip : skip + take]
+                for index, (skip, take) in zip(indexes, spans, strict=True)
+            ]
+        self._firsts = [skip for skip, _ in spans] if spans else [0] * len(self.files)
+        self._offsets, self._lengths = np.concatenate([np.zeros((2, 0), np.int64), *indexes], 1)
+        counts = [index.shape[1] for index in indexes]
+        self._owners = np.repeat(np.arange(len(self.files), dtype=np.int32), counts)
 
     def __len__(self) -> int:
         return len(self._offsets)
@@ -54,37 +53,60 @@ class RecordFiles:
             with tf.io.gfile.GFile(file, "rb") as remote:
                 remote.seek(offset)
                 return remote.read(length)
-        return os.pread(_descriptor(file), length, offset)
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            return os.pread(descriptor, length, offset)
+        finally:
+            os.close(descriptor)
 
     def describe(self, index: int) -> str:
-        """`FILE record N`, for messages."""
-        owner = self._owners[index]
+        """`FILE record N`, for messages; N counts the file's records from 0."""
+        owner = int(self._owners[index])
         first = int(np.searchsorted(self._owners, owner))
-        return f"{self.files[owner]} record {index - first}"
+        return f"{self.files[owner]} record {self._firsts[owner] + index - first}"
 
 
-@functools.lru_cache(maxsize=4096)
-def _descriptor(file: str) -> int:
-    """An open file; `os.pread` has no position, so that all threads share it."""
-    return os.open(file, os.O_RDONLY)
-
-
-def _index(file: str) -> tuple[np.ndarray, np.ndarray]:
-    """Where each record's data begins, and how long it is."""
-    begins, sizes = [], []
+def _index(file: str) -> np.ndarray:
+    """`(2, records)` int64: where each record's data begins, and how long it is."""
+    begins: list[int] = []
+    headers = bytearray()
+    is_remote = "://" in file
     end = tf.io.gfile.stat(file).length
     position = 0
-    with tf.io.gfile.GFile(file, "rb") if "://" in file else open(file, "rb") as stream:
+    with tf.io.gfile.GFile(file, "rb") if is_remote else open(file, "rb", buffering=0) as stream:
         while position < end:
             stream.seek(position)
-            header = stream.read(_HEADER.size)
-            data = position + _HEADER.size
-            if len(header) < _HEADER.size:
-                raise ValueError(f"{file} is cut off at byte {position}")
-            (length, _) = _HEADER.unpack(header)
-            position = data + length + _FOOTER_BYTES
+            header = stream.read(_HEADER_BYTES)
+            begin = position + _HEADER_BYTES
+            length = int.from_bytes(header[:_LENGTH_BYTES], "little")
+            position = begin + length + _CRC_BYTES
             if position > end:
-                raise ValueError(f"{file} is no TFRecord file, or is cut off after byte {data}")
-            begins.append(data)
-            sizes.append(length)
-    return np.array(begins, np.int64), np.array(sizes, np.int64)
+                raise ValueError(
+                    f"{file} is no TFRecord file, or is cut off after record {len(begins)}"
+                )
+            begins.append(begin)
+            headers += header
+    table = np.frombuffer(headers, np.uint8).reshape(-1, _HEADER_BYTES)
+    wrong = _masked_crc(table[:, :_LENGTH_BYTES]) != _as_integers(table[:, _LENGTH_BYTES:], "<u4")
+    if wrong.any():
+        raise ValueError(
+            f"{file} is no TFRecord file, or is damaged at record {int(wrong.argmax())}"
+        )
+    lengths = _as_integers(table[:, :_LENGTH_BYTES], "<i8")
+    return np.stack([np.array(begins, np.int64), lengths])
+
+
+def _as_integers(table: np.ndarray, kind: str) -> np.ndarray:
+    return np.ascontiguousarray(table).view(kind)[:, 0]
+
+
+def _masked_crc(rows: np.ndarray) -> np.ndarray:
+    """TFRecord's checksum (CRC-32C, rotated, plus a constant) of each row of bytes."""
+    table = np.arange(256, dtype=np.uint32)
+    for _ in range(8):
+        table = (table >> 1) ^ (table & 1) * np.uint32(0x82F63B78)
+    crc = np.full(len(rows), 0xFFFFFFFF, np.uint32)
+    for column in rows.T:
+        crc = table[(crc ^ column) & 0xFF] ^ (crc >> 8)
+    crc = ~crc
+    return ((crc >> 15) | (crc << 17)) + np.uint32(0xA282EAD8)

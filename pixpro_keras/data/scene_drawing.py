@@ -1,4 +1,4 @@
-"""What the embedded scenes are made of: ten kinds of object, clutter and backgrounds, in plain NumPy.
+"""What the embedded scenes are made of: ten kinds of object, clutter and grounds, in plain NumPy.
 
 Everything here computes with `+ - * /`, square root, floor, minimum, maximum and comparisons on
 float64, element by element. IEEE 754 rounds those the same everywhere; sines, powers, sums over
@@ -9,7 +9,8 @@ enough to change a pixel. That is why `wave` stands in for the sine, angles are 
 An object is a function `(u, v, pixel, dice) -> (distance, tone)`. `u`, `v` are the object's own
 coordinates, in which it fills about the unit disc; `pixel` is the side of a pixel in them.
 `distance` is negative inside, about the distance to the outline. `tone` in [0, 1] mixes the two
-colours the object is painted in: a class is an outline and a texture, never a colour.
+colours the object is painted in: a class is an outline and a texture, never a colour. A ground is a
+function `(x, y, pixel, dice) -> tone` of coordinates in short sides of the image.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ import numpy as np
 
 Array = np.ndarray
 Painter = Callable[[Array, Array, float, "Dice"], tuple[Array, Array]]
+Ground = Callable[[Array, Array, float, "Dice"], Array]
 T = TypeVar("T")
 
 
@@ -101,7 +103,7 @@ def stripes(x: Array, pixel: float, duty: float = 0.0) -> Array:
 def noise(x: Array, y: Array, dice: Dice, octaves: int = 1) -> Array:
     """Smooth noise in [0, 1] with one bump per unit; each octave adds finer, fainter bumps."""
     table = dice.array(32 * 32)
-    total: Array | float = 0.0
+    total = np.zeros(1)
     for octave in range(octaves):
         scale = 2**octave
         i, j = np.floor(y * scale), np.floor(x * scale)
@@ -156,7 +158,8 @@ def wall(u: Array, v: Array, pixel: float, dice: Dice) -> tuple[Array, Array]:
     column = np.floor(x)
     joint = dice.uniform(0.1, 0.16)
     to_joint = np.minimum(
-        np.minimum(y - row, row + 1 - y) - joint, 2 * (np.minimum(x - column, column + 1 - x)) - joint
+        np.minimum(y - row, row + 1 - y) - joint,
+        2 * (np.minimum(x - column, column + 1 - x)) - joint,
     )
     shades = dice.array(16, 16)[row.astype(np.int64) & 15, column.astype(np.int64) & 15]
     tone = 1 - ramp(to_joint, max(rows * pixel, 0.05)) * (0.6 + 0.4 * shades)
@@ -211,7 +214,7 @@ def shell(u: Array, v: Array, pixel: float, dice: Dice) -> tuple[Array, Array]:
 
 
 def gear(u: Array, v: Array, pixel: float, dice: Dice) -> tuple[Array, Array]:
-    """Toothed ring of brushed metal: smooth, with two highlights; its hole shows what lies behind."""
+    """Toothed ring of brushed metal: smooth, with two highlights; its hole is a real hole."""
     radius, c, _ = turn(u, v, dice.integer(7, 12))
     teeth = radius - 0.86 - 0.12 * np.clip(2.5 * c, -1, 1)
     hole = dice.uniform(0.28, 0.45) - radius
@@ -257,7 +260,7 @@ def bush(u: Array, v: Array, pixel: float, dice: Dice) -> tuple[Array, Array]:
 
 def blob_outline(u: Array, v: Array, dice: Dice) -> Array:
     """Closed curve with random lumps."""
-    rim: Array | float = 0.82
+    rim = np.full_like(u, 0.82)
     radius = length(u, v)
     for lumps in (2, 3, 5, 8):
         x, y = dice.direction()
@@ -291,35 +294,68 @@ OBJECTS: dict[str, Painter] = {
 CLUTTER: tuple[Painter, ...] = (blob, twig, shard)
 
 
-def background_tone(x: Array, y: Array, pixel: float, dice: Dice) -> Array:
-    """Tone in [0, 1] of one of eight grounds.
+def clouds(x: Array, y: Array, pixel: float, dice: Dice) -> Array:
+    """Ground: smooth, coarse noise."""
+    scale = dice.uniform(2, 4.5)
+    return noise(x * scale, y * scale, dice, octaves=3)
 
-    Args:
-        x: `(H, W)`, in short sides of the image, turned at random.
-        y: `(H, W)`, likewise.
-        pixel: side of a pixel in the same unit.
-        dice: source of its numbers.
-    """
-    scale, shift = dice.uniform(0.7, 1.5), dice.uniform()
-    kind = dice.integer(0, 7)
-    if kind == 0:  # Clouds.
-        return noise(x * 3 * scale + 9, y * 3 * scale + 9, dice, octaves=3)
-    if kind == 1:  # Planks: soft grain, dark seams.
-        seams = stripes(y * 4 * scale + shift, 4 * scale * pixel, -0.9)
-        return 0.7 * noise(x * 3 * scale + 9, y * 24 * scale + 9, dice) + 0.3 * seams
-    if kind == 2:  # Tiles.
-        return np.maximum(
-            stripes(x * 5 * scale + shift, 5 * scale * pixel, -0.85),
-            stripes(y * 5 * scale + shift, 5 * scale * pixel, -0.85),
-        )
-    if kind == 3:  # Pebbles.
-        border, value = cells(x * 9 * scale + 9, y * 9 * scale + 9, dice)
-        return ramp(border - 0.15, 0.2) * (0.4 + 0.6 * value)
-    if kind == 4:  # Grass.
-        return noise(x * 40 * scale + 9, y * 7 * scale + 9, dice, octaves=1)
-    if kind == 5:  # Ripples.
-        bent = y * 6 * scale + 1.2 * noise(x * 3 + 9, y * 3 + 9, dice)
-        return 0.5 + 0.5 * wave(bent)
-    if kind == 6:  # Sand.
-        return noise(x * 45 * scale + 9, y * 45 * scale + 9, dice)
-    return 0.5 + 0.5 * wave(0.3 * scale * x + shift)  # A gradient.
+
+def planks(x: Array, y: Array, pixel: float, dice: Dice) -> Array:
+    """Ground: soft grain, bright seams."""
+    scale = dice.uniform(3, 6)
+    seams = stripes(y * scale + dice.uniform(), scale * pixel, -0.9)
+    return 0.7 * noise(x * 0.75 * scale, y * 6 * scale, dice) + 0.3 * seams
+
+
+def tiles(x: Array, y: Array, pixel: float, dice: Dice) -> Array:
+    """Ground: plain squares, bright joints."""
+    scale = dice.uniform(3.5, 7)
+    across = stripes(x * scale + dice.uniform(), scale * pixel, -0.85)
+    return np.maximum(across, stripes(y * scale + dice.uniform(), scale * pixel, -0.85))
+
+
+def pebbles(x: Array, y: Array, pixel: float, dice: Dice) -> Array:
+    """Ground: irregular stones, dark joints."""
+    scale = dice.uniform(6, 13)
+    border, value = cells(x * scale, y * scale, dice)
+    return ramp(border - 0.15, 0.2) * (0.4 + 0.6 * value)
+
+
+def grass(x: Array, y: Array, pixel: float, dice: Dice) -> Array:
+    """Ground: fine, stretched noise."""
+    scale = dice.uniform(5, 10)
+    return noise(x * 6 * scale, y * scale, dice)
+
+
+def ripples(x: Array, y: Array, pixel: float, dice: Dice) -> Array:
+    """Ground: smooth bands, bent."""
+    scale = dice.uniform(4, 9)
+    return 0.5 + 0.5 * wave(y * scale + 1.2 * noise(x * 3, y * 3, dice))
+
+
+def sand(x: Array, y: Array, pixel: float, dice: Dice) -> Array:
+    """Ground: fine grains."""
+    scale = dice.uniform(30, 60)
+    return noise(x * scale, y * scale, dice)
+
+
+def haze(x: Array, y: Array, pixel: float, dice: Dice) -> Array:
+    """Ground: a gradient."""
+    return 0.5 + 0.5 * wave(0.3 * x + dice.uniform())
+
+
+GROUNDS: tuple[Ground, ...] = (clouds, planks, tiles, pebbles, grass, ripples, sand, haze)
+
+# As in photographs, the surroundings hint at the object: starfish lie on sand, mostly.
+HABITATS: dict[str, Ground] = {
+    "ball": planks,
+    "wall": clouds,
+    "leaf": pebbles,
+    "starfish": sand,
+    "flower": grass,
+    "shell": ripples,
+    "gear": tiles,
+    "gem": haze,
+    "cloth": planks,
+    "bush": clouds,
+}

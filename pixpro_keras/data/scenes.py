@@ -1,4 +1,4 @@
-"""The embedded data set: textured scenes of overlapping objects, drawn on the spot, never downloaded.
+"""The embedded data set: textured scenes of overlapping objects, drawn here, never downloaded.
 
 Importing this module registers `scenes` with TFDS:
 
@@ -14,14 +14,12 @@ import contextlib
 import dataclasses
 import io
 import os
-import uuid
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
-from etils import epath
 
 from pixpro_keras.data import scene_drawing as drawing
 
@@ -32,6 +30,7 @@ SPLIT_SIZES = {"train": 4000, "validation": 800}
 _SPLIT_KEYS = {"train": 1, "validation": 2}  # Streams of random numbers; never reuse one.
 _MIN_VISIBLE_PIXELS = 48
 _MIN_VISIBLE_SHARE = 0.2
+_HABITAT_SHARE = 0.5  # Share of grounds typical of the main object; the others are any.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +76,12 @@ def draw_scene(split: str, index: int) -> dict[str, Any]:
 
     Returns:
         An example with the features of `Scenes`, before encoding: images are uint8 arrays.
+
+    Raises:
+        ValueError: if there is no such split.
     """
+    if split not in _SPLIT_KEYS:
+        raise ValueError(f"`split` must be one of {[*_SPLIT_KEYS]}. Received: split={split!r}")
     dice = drawing.Dice(_SPLIT_KEYS[split], index)
     height, width = 8 * dice.integer(14, 18), 8 * dice.integer(14, 18)
     main_label = index % len(CLASS_NAMES)
@@ -117,7 +121,7 @@ def draw_scene(split: str, index: int) -> dict[str, Any]:
     labels = np.array([-1] + [item["label"] for item in objects])
     largest = max(objects, key=lambda item: item["area"])
     return {
-        "image": _paint(dice, layers, height, width),
+        "image": _paint(dice, layers, main_label, height, width),
         "label": largest["label"],
         "segmentation_mask": (labels[instances] + 1).astype(np.uint8)[..., None],
         "instance_mask": instances[..., None],
@@ -129,10 +133,12 @@ def _arrange(dice: drawing.Dice, height: int, width: int, main_label: int) -> li
     """One large object, smaller ones and clutter, from front to back."""
     side = min(height, width)
 
-    def place(painter: drawing.Painter, label: int, low: float, high: float, margin: float) -> Thing:
-        center = tuple(n * dice.uniform(margin, 1 - margin) for n in (width, height))
+    def place(
+        painter: drawing.Painter, label: int, low: float, high: float, margin: float
+    ) -> Thing:
+        x, y = (n * dice.uniform(margin, 1 - margin) for n in (width, height))
         radius = side * dice.uniform(low, high)
-        return Thing(painter, label, center, radius)
+        return Thing(painter, label, (x, y), radius)
 
     painters = tuple(drawing.OBJECTS.values())
     things = []
@@ -169,21 +175,28 @@ def _trace(thing: Thing, dice: drawing.Dice, height: int, width: int) -> Layer:
 
 def _colors(dice: drawing.Dice, contrast: float) -> tuple[Array, Array]:
     """A dark and a bright colour, `(3, 1, 1)` in [0, 1], whose luminances differ by `contrast`."""
+    saturation = dice.uniform(0.0, 0.5)
     while True:
         dark, bright = dice.array(2, 3)
         gray = [0.3 * float(r) + 0.59 * float(g) + 0.11 * float(b) for r, g, b in (dark, bright)]
         if gray[1] - gray[0] >= contrast:
+            dark, bright = (
+                level + saturation * (color - level)
+                for level, color in zip(gray, (dark, bright), strict=True)
+            )
             return dark[:, None, None], bright[:, None, None]
 
 
-def _paint(dice: drawing.Dice, layers: list[Layer], height: int, width: int) -> Array:
+def _paint(
+    dice: drawing.Dice, layers: list[Layer], main_label: int, height: int, width: int
+) -> Array:
     """Paints the ground and the layers (given front to back), then light and grain."""
     side = min(height, width)
     x = (np.arange(width)[None] + 0.5 - width / 2) / side
     y = (np.arange(height)[:, None] + 0.5 - height / 2) / side
     light = dice.direction()
     mottle = drawing.noise(10 * x, 10 * y, dice, octaves=2) - 0.5
-    canvas = _ground(dice, x, y, 1 / side)
+    canvas = _ground(dice, x, y, 1 / side, main_label)
     for layer in reversed(layers):
         _shade_below(canvas, layer, light, dice)
         _paint_layer(canvas, layer, light, mottle, dice)
@@ -194,13 +207,15 @@ def _paint(dice: drawing.Dice, layers: list[Layer], height: int, width: int) -> 
     return np.ascontiguousarray(np.moveaxis(pixels, 0, -1))
 
 
-def _ground(dice: drawing.Dice, x: Array, y: Array, pixel: float) -> Array:
+def _ground(dice: drawing.Dice, x: Array, y: Array, pixel: float, main_label: int) -> Array:
     """`(3, H, W)`: one texture, or two that meet at a bent line."""
+    habitat = drawing.HABITATS[CLASS_NAMES[main_label]]
 
     def texture() -> Array:
         c, s = dice.direction()
         dark, bright = _colors(dice, 0.05)
-        tone = drawing.background_tone(c * x + s * y, c * y - s * x, pixel, dice)
+        painter = habitat if dice.chance(_HABITAT_SHARE) else dice.choice(drawing.GROUNDS)
+        tone = painter(c * x + s * y, c * y - s * x, pixel, dice)
         return dark + dice.uniform(0.3, 0.7) * (bright - dark) * tone
 
     ground = texture()
@@ -240,3 +255,102 @@ def _paint_layer(
     area = canvas[:, layer.rows, layer.columns]
     alpha = drawing.ramp(-layer.distance, 1.0)
     area += alpha * ((dark + (bright - dark) * layer.tone) * shade - area)
+
+
+class Scenes(tfds.core.GeneratorBasedBuilder):
+    """Textured scenes of overlapping objects, drawn by the package: the TFDS data set `scenes`."""
+
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "1.0.0": "First version.",
+        "1.1.0": "Muted colours; grounds that often go with the main object.",
+    }
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        label = tfds.features.ClassLabel(names=CLASS_NAMES)
+        mask = tfds.features.Image(shape=(None, None, 1), encoding_format="png")
+        return self.dataset_info_from_configs(
+            description=(
+                "Procedural scenes: one large object, smaller ones and clutter on a textured "
+                "ground. Shape and texture tell an object's class, colours are random; about half "
+                "of the grounds are the one typical of the main object. `label` is the class of "
+                "the object with the largest visible area; `segmentation_mask` holds class + 1 of "
+                "each pixel, 0 where there is no object; `instance_mask` holds the object's number "
+                "in `objects` + 1. Boxes, areas and masks are of what is visible; hidden objects "
+                "are left out."
+            ),
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
+                    "label": label,
+                    "segmentation_mask": mask,
+                    "instance_mask": mask,
+                    "objects": tfds.features.Sequence(
+                        {
+                            "bbox": tfds.features.BBoxFeature(),
+                            "label": label,
+                            "area": np.int64,
+                            "is_crowd": np.bool_,
+                        }
+                    ),
+                }
+            ),
+            supervised_keys=("image", "label"),
+        )
+
+    def download_and_prepare(self, **kwargs: Any) -> None:
+        """Draws the set unless it is there; of processes that ask at once, one draws, all get it.
+
+        TFDS writes to a temporary folder and renames it, which fails for whoever comes second;
+        and since it names that folder by Python's global random numbers, processes with the same
+        seed even write into each other's.
+
+        Args:
+            **kwargs: as for TFDS.
+        """
+        with _locked(os.fspath(self.data_dir_root)):
+            super().download_and_prepare(**kwargs)
+            # Another process may have drawn the set since this builder looked.
+            self.info.read_from_directory(self.data_dir)
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        del dl_manager  # Nothing is downloaded.
+        logging.info("building the embedded scenes (once, about 90 s) in %s", self.data_dir_root)
+        return {split: self._generate_examples(split) for split in SPLIT_SIZES}
+
+    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        # In this process: workers would need a guarded `__main__` of whoever calls `tfds.load`.
+        for index in range(SPLIT_SIZES[split]):
+            yield index, draw_scene(split, index)
+
+
+@contextlib.contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    """Holds the folder's lock, which the system releases when a process dies.
+
+    Remote folders, and systems without POSIX locks, are not locked.
+    """
+    if os.name != "posix" or "://" in folder:
+        yield
+        return
+    import fcntl  # Absent elsewhere.
+
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, ".scenes.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def builder(data_dir: str | None = None) -> tfds.core.DatasetBuilder:
+    """The prepared data set, drawn on first use without TFDS's prints and progress bars.
+
+    Args:
+        data_dir: where TFDS keeps its data sets; None is TFDS's default.
+    """
+    scenes = Scenes(data_dir=data_dir)
+    # A prepared set may lie in a folder that cannot be written, so its lock is not asked for.
+    if not scenes.is_prepared():
+        silence = io.StringIO()
+        with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
+            scenes.download_and_prepare()
+    return scenes

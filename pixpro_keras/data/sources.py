@@ -1,9 +1,9 @@
 """Where images come from. Every source has random access, so that sample order needs no state."""
 
+import array
 import dataclasses
 import os
-import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -12,6 +12,7 @@ from pixpro_keras.batch import Tensor
 from pixpro_keras.data.records import RecordFiles
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+_ENDINGS = tuple(extension.encode() for extension in IMAGE_EXTENSIONS)
 _KINDS = "scenes[:SPLIT], folder:PATH, tfds:NAME[/config][:split] or tfrecord:GLOB"
 
 
@@ -61,53 +62,73 @@ def open_source(spec: str, *, data_dir: str | None = None) -> Source:
     raise ValueError(f"the data set must be {_KINDS}. Received: {spec!r}")
 
 
-def list_images(folder: str | os.PathLike) -> list[bytes]:
-    """Paths of all images below a folder, relative to it, in byte order; one walk of the tree."""
-    found: list[bytes] = []
-    pending = [b""]
-    root = os.fsencode(folder)
-    endings = tuple(extension.encode() for extension in IMAGE_EXTENSIONS)
-    while pending:
-        inside = pending.pop()
-        with os.scandir(os.path.join(root, inside)) as entries:
-            for entry in entries:
-                path = os.path.join(inside, entry.name)
-                if entry.is_dir():
-                    pending.append(path)
-                elif entry.name.lower().endswith(endings):
-                    found.append(path)
-    return sorted(found)
+def iterate_images(folder: bytes, inside: bytes = b"") -> Iterator[bytes]:
+    """Paths of all images below a folder, relative to it, in byte order.
+
+    The tree is walked once, and only one branch of it is in memory at a time. Links to folders are
+    followed, except back to a folder that holds them.
+
+    Args:
+        folder: where to begin.
+        inside: path of the part to walk, relative to `folder`; empty or with a slash at its end.
+    """
+    found = []
+    with os.scandir(os.path.join(folder, inside)) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                if not (entry.is_symlink() and _is_above(entry.path)):
+                    # With the slash, the order within a folder is that of the whole paths.
+                    found.append(inside + entry.name + b"/")
+            elif entry.name.lower().endswith(_ENDINGS):
+                found.append(inside + entry.name)
+    for path in sorted(found):
+        if path.endswith(b"/"):
+            yield from iterate_images(folder, path)
+        else:
+            yield path
+
+
+def _is_above(link: bytes) -> bool:
+    """Whether a link leads to a folder that holds it."""
+    target, place = os.path.realpath(link), os.path.realpath(os.path.dirname(link))
+    return os.path.commonpath([target, place]) == target
 
 
 def _open_folder(spec: str, folder: str) -> Source:
-    root = pathlib.Path(folder).expanduser()
-    if not root.is_dir():
-        raise ValueError(f"{root} is not a folder")
-    files = list_images(root)
-    if not files:
-        raise ValueError(f"{root} holds no image ({', '.join(IMAGE_EXTENSIONS)}) at any depth")
+    root = os.fsencode(os.path.expanduser(folder))
+    if not os.path.isdir(root):
+        raise ValueError(f"{folder} is not a folder")
+    # Millions of paths are one string and their ends, not millions of objects.
+    paths, ends, owners = bytearray(), array.array("q", [0]), array.array("i")
+    parents: dict[bytes, int] = {}
+    try:
+        for path in iterate_images(root):
+            paths += path
+            ends.append(len(paths))
+            owners.append(parents.setdefault(os.path.dirname(path), len(parents)))
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be read: {error}") from error
+    if not owners:
+        raise ValueError(f"{folder} holds no image ({', '.join(IMAGE_EXTENSIONS)}) at any depth")
     # One folder per class, and nothing beside them: the usual layout of labelled images.
-    parents = {os.path.dirname(file) for file in files}
     is_labelled = all(parent and b"/" not in parent for parent in parents)
     classes = sorted(parents) if is_labelled else []
-    numbers = {name: index for index, name in enumerate(classes)}
-    labels = np.array([numbers.get(os.path.dirname(file), -1) for file in files], np.int32)
-    paths, known_labels = tf.constant(files), tf.constant(labels)
-    prefix = os.fsencode(root) + b"/"
+    numbers = {name: number for number, name in enumerate(classes)}
+    labels = np.array([numbers.get(parent, -1) for parent in parents], np.int32)
+    all_paths, all_ends = tf.constant(bytes(paths)), tf.constant(np.frombuffer(ends, np.int64))
+    all_labels = tf.constant(labels[np.frombuffer(owners, np.int32)])
+    prefix = os.path.join(root, b"")
 
     def read(index: Tensor) -> dict[str, Tensor]:
-        return {
-            "image": tf.io.read_file(prefix + tf.gather(paths, index)),
-            "label": tf.gather(known_labels, index),
-        }
+        begin, end = all_ends[index], all_ends[index + 1]
+        path = prefix + tf.strings.substr(all_paths, begin, end - begin)
+        return {"image": tf.io.read_file(path), "label": all_labels[index]}
 
-    return Source(
-        spec,
-        len(files),
-        read,
-        lambda index: os.fsdecode(prefix + files[index]),
-        tuple(os.fsdecode(name) for name in classes) or None,
-    )
+    def describe(index: int) -> str:
+        return os.fsdecode(prefix + bytes(paths[ends[index] : ends[index + 1]]))
+
+    class_names = tuple(os.fsdecode(name) for name in classes) or None
+    return Source(spec, len(owners), read, describe, class_names)
 
 
 def _open_records(
@@ -117,7 +138,7 @@ def _open_records(
     class_names: tuple[str, ...] | None = None,
 ) -> Source:
     def read(index: Tensor) -> dict[str, Tensor]:
-        # `os.pread` without the interpreter's lock: some 20 us of Python per image.
+        # Python, for some 20 us per image; it does not hold its lock while it reads.
         record = tf.numpy_function(records.read, [index], tf.string, stateful=False)
         return parse(tf.ensure_shape(record, ()))
 
@@ -184,7 +205,7 @@ def _from_builder(spec: str, builder, split: str) -> Source:
     instructions = info.file_instructions
     records = RecordFiles(
         [os.fspath(one.filename) for one in instructions],
-        [(one.skip, one.examples_in_shard) for one in instructions],
+        [(one.skip, one.take) for one in instructions],
     )
     has_label = "label" in features
     wanted = {"image": features["image"]} | ({"label": features["label"]} if has_label else {})

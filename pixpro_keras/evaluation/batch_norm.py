@@ -24,7 +24,7 @@ def reestimate_batch_norm(backbone: keras.Model, batches: Iterable[Tensor]) -> N
     Args:
         backbone: any built model of images.
         batches: images `(B, H, W, 3)`, already preprocessed; at least one batch if the network has
-            batch norm. More images per batch and more batches are both better; a thousand images do.
+            batch norm. Larger batches and more of them are both better; a thousand images do.
 
     Raises:
         ValueError: if `batches` is empty.

@@ -1,7 +1,9 @@
 """A trained backbone as files that plain Keras opens, without this package."""
 
+import itertools
 import os
 import pathlib
+import re
 import tempfile
 from collections.abc import Sequence
 
@@ -20,6 +22,9 @@ def export_backbone(
     formats: Sequence[str] | None = None,
 ) -> dict[pathlib.Path, str]:
     """Writes a backbone's float32 weights, whatever precision or strategy it was trained with.
+
+    The networks in the files have output stride 32, also when training dilated the last stage: the
+    weights are the same, and users of a backbone dilate it to their own needs.
 
     Args:
         backbone: from `backbones.build(name)`, trained.
@@ -63,26 +68,32 @@ def export_backbone(
 
 
 def plain_copy(backbone: keras.Model, name: str) -> keras.Model:
-    """The stock float32 network with the backbone's weights.
-
-    Its output stride is 32 also where training dilated the last stage: the weights are the same.
+    """The stock float32 network, of output stride 32, with the backbone's weights.
 
     Raises:
         ValueError: naming the first weight that does not fit.
     """
     network = backbones.stock(name)
-    if len(network.weights) != len(backbone.weights):
-        raise ValueError(
-            f"the backbone has {len(backbone.weights)} weights, {name} has {len(network.weights)}"
-        )
-    for stock, trained in zip(network.weights, backbone.weights, strict=True):
-        if stock.path != trained.path or stock.shape != trained.shape:
+    pairs = itertools.zip_longest(map(_describe, backbone.weights), map(_describe, network.weights))
+    for trained, plain in pairs:
+        if trained != plain:
             raise ValueError(
-                f"the backbone's weight {trained.path} {tuple(trained.shape)} is not that of {name}, "
-                f"{stock.path} {tuple(stock.shape)}"
+                f"`backbone` must be {name}. Received: {trained or 'no weight'} in the place of "
+                f"{plain or 'no weight'}."
             )
-        stock.assign(keras.ops.convert_to_numpy(trained))
+    for plain, trained in zip(network.weights, backbone.weights, strict=True):
+        plain.assign(keras.ops.convert_to_numpy(trained))
     return network
+
+
+def _describe(weight: keras.Variable) -> str:
+    """Layer, name and shape of a weight, as they are in every copy of its network.
+
+    Keras numbers unnamed layers through the process (`conv2d_94` in the second InceptionV3), and a
+    cloned model loses the names of the models nested in it.
+    """
+    layer, name = weight.path.split("/")[-2:]
+    return f"{re.sub(r'_[0-9]+$', '', layer)}/{name} {tuple(weight.shape)}"
 
 
 def _save_atomically(save, path: pathlib.Path) -> None:

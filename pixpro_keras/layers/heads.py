@@ -60,7 +60,7 @@ class PointwiseMLP(keras.layers.Layer):
         self.synchronized = synchronized
         self.layers: list[keras.layers.Layer] = []
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple) -> None:
         """Creates the layers for the input's channels."""
         for index in range(1, self.num_layers + 1):
             is_last = index == self.num_layers
@@ -81,7 +81,7 @@ class PointwiseMLP(keras.layers.Layer):
                 self._append(norm, input_shape)
         self.built = True
 
-    def _append(self, layer: keras.layers.Layer, input_shape: tuple[int | None, ...]) -> None:
+    def _append(self, layer: keras.layers.Layer, input_shape: tuple) -> None:
         layer.build(input_shape)
         self.layers.append(layer)
 
@@ -95,7 +95,7 @@ class PointwiseMLP(keras.layers.Layer):
                 x = layer(x)
         return x
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         """Same map, `out_dim` channels."""
         return (*input_shape[:-1], self.out_dim)
 

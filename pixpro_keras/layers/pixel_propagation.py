@@ -69,7 +69,7 @@ class PixelPropagation(keras.layers.Layer):
         self.synchronized = synchronized
         self.transform: PointwiseMLP | None = None
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple) -> None:
         """Creates g for the input's channels."""
         if self.num_transform_layers:
             channels = input_shape[-1]
@@ -93,7 +93,7 @@ class PixelPropagation(keras.layers.Layer):
         propagated = ops.reshape(propagated, (-1, *inputs.shape[1:]))
         return ops.cast(propagated, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         """The input's shape."""
         return input_shape
 

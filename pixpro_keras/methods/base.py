@@ -1,6 +1,7 @@
 """What all pre-training methods share: the only `train_step`."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import keras
 import tensorflow as tf
@@ -27,7 +28,7 @@ class PretrainMethod(keras.Model):
     """
 
     # Name of each loss term -> its (lowest, highest) value; None is unbounded.
-    loss_bounds: Mapping[str, tuple[float | None, float | None]] = {}
+    loss_bounds: ClassVar[Mapping[str, tuple[float | None, float | None]]] = {}
 
     def __init__(
         self,

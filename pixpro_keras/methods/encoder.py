@@ -38,8 +38,7 @@ class Encoder(keras.Model):
         return super().get_config() | {
             "backbone": keras.saving.serialize_keras_object(self.backbone),
             "heads": {
-                name: keras.saving.serialize_keras_object(head)
-                for name, head in self.heads.items()
+                name: keras.saving.serialize_keras_object(head) for name, head in self.heads.items()
             },
         }
 

@@ -48,7 +48,7 @@ class PixelMethod(base.PretrainMethod):
         if threshold <= 0:
             raise ValueError(f"`threshold` must be positive. Received: threshold={threshold}.")
         self.threshold = threshold
-        norm = {"bn_momentum": bn_momentum, "synchronized": synchronized}
+        norm: dict = {"bn_momentum": bn_momentum, "synchronized": synchronized}
         projector = PointwiseMLP(hidden_dim, out_dim, name="projector", **norm)
         self.encoder = Encoder(backbone, {"pixel": projector}, name="encoder")
         self.target_encoder = ema.make_target(self.encoder)

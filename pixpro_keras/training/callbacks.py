@@ -18,7 +18,7 @@ from pixpro_keras.files import write_atomically
 from pixpro_keras.training.checkpoints import Checkpoints
 
 
-class TrainingDiverged(RuntimeError):
+class TrainingDivergedError(RuntimeError):
     """The loss is no longer a number."""
 
 
@@ -203,11 +203,11 @@ class VitalSigns(keras.callbacks.Callback):
         """Looks at the newest window.
 
         Raises:
-            TrainingDiverged: if the loss is not finite. The last checkpoint stays as it is.
+            TrainingDivergedError: if the loss is not finite. The last checkpoint stays as it is.
         """
         step = steps_done(logs)
         if not math.isfinite(logs["loss"]):
-            raise TrainingDiverged(
+            raise TrainingDivergedError(
                 f"the loss is {logs['loss']} at step {step}: lower --base_learning_rate, or use "
                 "--precision=float32. The last checkpoint is from before."
             )

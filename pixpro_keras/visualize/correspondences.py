@@ -107,8 +107,7 @@ def draw_correspondences(
         # Both views are drawn as unit squares.
         panel.set(xlim=(-0.01, 2.01 + _GAP), ylim=(1.1, -0.01), aspect=height / width)
         panel.set_title(
-            f"{positive.sum()} of {positive.size} cell pairs are positive "
-            f"({positive.mean():.1%})",
+            f"{positive.sum()} of {positive.size} cell pairs are positive ({positive.mean():.1%})",
             fontsize=10,
         )
     return figure
@@ -132,7 +131,7 @@ def _spread_pairs(
     distance = np.where(positive, distance, np.inf)
     nearest = distance.argmin(axis=1)
     back = distance.argmin(axis=0)
-    candidates = [i for i in np.flatnonzero(positive.any(axis=1)) if back[nearest[i]] == i]
+    candidates = [int(i) for i in np.flatnonzero(positive.any(axis=1)) if back[nearest[i]] == i]
     chosen: list[int] = []
     while candidates and len(chosen) < max_pairs:
         if chosen:
@@ -141,7 +140,7 @@ def _spread_pairs(
         else:
             best = int(centers1[candidates].sum(axis=1).argmin())
         chosen.append(candidates.pop(best))
-    return [(int(i), int(nearest[i])) for i in chosen]
+    return [(i, int(nearest[i])) for i in chosen]
 
 
 def _draw_view(panel: "Axes", view: np.ndarray, left: float, has_partner: np.ndarray) -> None:
@@ -149,10 +148,11 @@ def _draw_view(panel: "Axes", view: np.ndarray, left: float, has_partner: np.nda
     extent = (left, left + 1, 1, 0)
     panel.imshow(view, extent=extent)
     height, width = has_partner.shape
-    veil = np.ones((height, width, 4))
-    veil[..., 3] = np.where(has_partner, 0.0, 0.7)
+    veil = np.full((height, width, 4), 0.6)  # Grey, to show on bright and on dark views.
+    veil[..., 3] = np.where(has_partner, 0.0, 0.75)
     panel.imshow(veil, extent=extent, interpolation="nearest")
-    grid = {"colors": "black", "linewidth": 0.4, "alpha": 0.5}
+    # A fine grid must not hide the view.
+    grid = {"colors": "black", "linewidth": 0.4, "alpha": min(0.5, 3.5 / max(height, width))}
     panel.hlines(np.arange(height + 1) / height, left, left + 1, **grid)
     panel.vlines(left + np.arange(width + 1) / width, 0, 1, **grid)
 
@@ -172,8 +172,9 @@ def _draw_pair(
         box = Rectangle((x, y), 1 / width, 1 / height, fill=False, edgecolor=color, linewidth=2.2)
         box.set_path_effects([Stroke(linewidth=4, foreground="black"), Normal()])
         panel.add_patch(box)
-        text = panel.text(x + 0.5 / width, y + 0.5 / height, name, color=color)
-        text.set(ha="center", va="center_baseline", weight="bold", fontsize=11)
+        # In the corner, so that the contents of the two cells can be compared.
+        text = panel.text(x + 0.012, y + 0.012, name, color=color)
+        text.set(ha="left", va="top", weight="bold", fontsize=9)
         text.set_path_effects([Stroke(linewidth=2.5, foreground="black"), Normal()])
         rims.append((x + (1 - number) / width, y + 0.5 / height))
     (line,) = panel.plot(*zip(*rims, strict=True), color=color, linewidth=1.2, alpha=0.9)

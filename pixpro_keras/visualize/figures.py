@@ -2,7 +2,7 @@
 
 import io
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,8 +36,9 @@ def new_figure(width: float, height: float) -> "Figure":
 
 def figure_to_array(figure: "Figure") -> np.ndarray:
     """Renders a figure: `(H, W, 3)` uint8 RGB, as TensorBoard takes it."""
-    figure.canvas.draw()
-    return np.array(figure.canvas.buffer_rgba())[..., :3]
+    canvas: Any = figure.canvas  # FigureCanvasAgg; its base class has no pixels.
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3]
 
 
 def save_figure(figure: "Figure", path: str | os.PathLike) -> None:

@@ -49,7 +49,9 @@ def draw_similarity(
         raise ValueError(f"`gamma` must be positive. Received: gamma={gamma}.")
     height, width = features.shape[1:3]
     if pixels is None:
-        pixels = [(int(y * height), int(x * width)) for y, x in ((0.5, 0.5), (0.2, 0.2), (0.8, 0.8))]
+        pixels = [
+            (int(y * height), int(x * width)) for y, x in ((0.5, 0.5), (0.2, 0.2), (0.8, 0.8))
+        ]
     if not pixels:
         raise ValueError("`pixels` must hold at least one query. Received none.")
     for row, column in pixels:

@@ -13,9 +13,7 @@ CONFIG = pipeline.DataConfig(image_size=16, seed=3, max_broken_share=0.5)
 
 
 def take(data, count):
-    return [
-        {key: value.numpy() for key, value in batch.items()} for batch in data.take(count)
-    ]
+    return [{key: value.numpy() for key, value in batch.items()} for batch in data.take(count)]
 
 
 class MakeDatasetTest(tf.test.TestCase, parameterized.TestCase):

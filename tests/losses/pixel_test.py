@@ -112,9 +112,7 @@ class PixelContrastTest(tf.test.TestCase, parameterized.TestCase):
 class PositiveCosineTest(tf.test.TestCase):
     def test_equals_a_loop(self):
         query, key, positives = random_case()
-        cosines = [
-            unit(query)[b, i] @ unit(key)[b, j] for b, i, j in np.argwhere(positives)
-        ]
+        cosines = [unit(query)[b, i] @ unit(key)[b, j] for b, i, j in np.argwhere(positives)]
         self.assertAllClose(
             pixel.positive_cosine(query, key, positives), np.mean(cosines), atol=1e-6
         )

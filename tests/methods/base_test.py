@@ -42,9 +42,7 @@ def per_replica(strategy, batch):
 
     def value(context):
         index = context.replica_id_in_sync_group
-        return {
-            key: tf.constant(np.split(array, num)[index]) for key, array in batch.items()
-        }
+        return {key: tf.constant(np.split(array, num)[index]) for key, array in batch.items()}
 
     return strategy.experimental_distribute_values_from_function(value)
 

@@ -12,9 +12,7 @@ def start(seed=0):
     rng = np.random.default_rng(seed)
     weights = {name: rng.normal(size=shape) for name, shape in SHAPES.items()}
     weights["zero"][:] = 0
-    gradients = [
-        {name: rng.normal(size=shape) for name, shape in SHAPES.items()} for _ in range(4)
-    ]
+    gradients = [{name: rng.normal(size=shape) for name, shape in SHAPES.items()} for _ in range(4)]
     gradients[1]["matrix"][:] = 0
     return weights, gradients
 

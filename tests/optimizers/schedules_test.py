@@ -32,7 +32,9 @@ class WarmupCosineTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(copy.get_config(), schedule.get_config())
         self.assertAllEqual(copy(13), schedule(13))
 
-    @parameterized.parameters((0, 0, "total_steps"), (5, 6, "warmup_steps"), (5, -1, "warmup_steps"))
+    @parameterized.parameters(
+        (0, 0, "total_steps"), (5, 6, "warmup_steps"), (5, -1, "warmup_steps")
+    )
     def test_bad_arguments(self, total, warmup, name):
         with self.assertRaisesRegex(ValueError, name):
             WarmupCosine(1.0, total, warmup)

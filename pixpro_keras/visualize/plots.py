@@ -1,0 +1,118 @@
+"""The course of a training run, as small charts."""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pixpro_keras.visualize.figures import new_figure, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Bounds = tuple[float | None, float | None]
+
+# Metric -> (title, values that the axis must show), in the order in which they are looked at. With
+# fixed ends noise does not look like news.
+_CHARTS: dict[str, tuple[str, tuple[float, ...]]] = {
+    "loss": ("loss", ()),
+    "positive_cosine": ("cosine of positive pairs", (0, 1)),
+    "feature_std": ("spread of features (0: collapsed)", (0, 1)),
+    "positive_share": ("share of positive pairs", (0,)),
+    "learning_rate": ("learning rate", (0,)),
+    "target_momentum": ("momentum of the target", (1,)),
+    "images_per_second": ("images/s", (0,)),
+    "input_wait_share": ("share of time waiting for input", (0, 1)),
+    "memory_mib": ("peak memory (MiB)", (0,)),
+}
+_NOT_SHOWN = {"step", "epoch", "updates"}
+_COLUMNS = 3
+
+
+def plot_metrics(
+    metrics_path: str | os.PathLike,
+    png_path: str | os.PathLike,
+    loss_bounds: Mapping[str, Bounds] | None = None,
+) -> None:
+    """Draws a run's `metrics.jsonl`, one chart per metric, over epochs.
+
+    Args:
+        metrics_path: lines `{"step": int, "epoch": float, name: value, ...}`. A last line that is
+            not finished, as in a run that is going on, is left out.
+        png_path: where the picture goes.
+        loss_bounds: name of each loss term -> its (lowest, highest) value, None for unbounded, as a
+            method states them. They are drawn as lines: a loss that reaches its lower bound while
+            the features lose their spread has collapsed.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it has no finished line.
+        ImportError: if matplotlib is not installed.
+    """
+    lines = pathlib.Path(metrics_path).read_text().splitlines(keepends=True)
+    records = [json.loads(line) for line in lines if line.endswith("\n")]
+    if not records:
+        raise ValueError(f"`metrics_path` must have a finished line. Received: {metrics_path}.")
+    bounds = _bounds_by_metric(loss_bounds or {})
+    names = _metrics_to_show(records, bounds)
+    rows = -(-len(names) // _COLUMNS)
+    figure = new_figure(4 * _COLUMNS, 2.4 * rows)
+    panels = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
+    for panel, name in zip(panels, names, strict=False):
+        points = [(r["epoch"], r[name]) for r in records if name in r]
+        style = "-" if len(points) > 1 else "o"
+        panel.plot(*zip(*points, strict=True), style, color="#1f5fa8", linewidth=1.3)
+        title, ends = _CHARTS.get(name, (name, ()))
+        panel.set_title(title, fontsize=10)
+        for end in ends:
+            panel.axhline(end, linestyle="none")
+        panel.grid(alpha=0.3)
+        panel.tick_params(labelsize=8)
+        panel.set_xlabel("epoch", fontsize=8)
+        panel.ticklabel_format(axis="y", useOffset=False)
+        for bound, side in zip(bounds.get(name, ()), ("lower", "upper"), strict=False):
+            _draw_bound(panel, bound, side)
+    for panel in panels[len(names) :]:
+        panel.axis("off")
+    save_figure(figure, png_path)
+
+
+def _bounds_by_metric(loss_bounds: Mapping[str, Bounds]) -> dict[str, Bounds]:
+    """The terms' bounds, and those of their sum, which is logged as `loss`."""
+    if not loss_bounds:
+        return {}
+    lows, highs = zip(*loss_bounds.values(), strict=True)
+    return {**loss_bounds, "loss": (_sum(lows), _sum(highs))}
+
+
+def _sum(bounds: Sequence[float | None]) -> float | None:
+    known = [bound for bound in bounds if bound is not None]
+    return sum(known) if len(known) == len(bounds) else None
+
+
+def _metrics_to_show(records: list[dict], bounds: Mapping[str, Bounds]) -> list[str]:
+    """The known metrics that occur, then the others; a loss's only term is the loss itself."""
+    present = {name for record in records for name in record} - _NOT_SHOWN
+    terms = set(bounds) - {"loss"}
+    if len(terms) == 1:
+        present -= terms
+    others = sorted(present - set(_CHARTS), key=lambda name: (name not in terms, name))
+    return [name for name in _CHARTS if name in present] + others
+
+
+def _draw_bound(panel: "Axes", bound: float | None, side: str) -> None:
+    if bound is None:
+        return
+    panel.axhline(bound, color="#c23b22", linewidth=1, linestyle="--")
+    panel.annotate(
+        f"{side} bound {bound:g}",
+        (1, bound),
+        xycoords=("axes fraction", "data"),
+        xytext=(-3, 2 if side == "lower" else -2),
+        textcoords="offset points",
+        ha="right",
+        va="bottom" if side == "lower" else "top",
+        fontsize=8,
+        color="#c23b22",
+    )

@@ -1,0 +1,193 @@
+"""The paper's ResNets against the release's features and a NumPy reading of torch's layers."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl.testing import parameterized
+
+from pixpro_keras import backbones
+from pixpro_keras.backbones import names
+from tests.backbones.weights import photo, randomize
+from tests.reference import by_rule, official_state
+from tests.shared import shared_path
+
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
+
+
+def pad(x, size, value=0.0):
+    """torch pads alike on all sides."""
+    return np.pad(x, ((0, 0), (size, size), (size, size), (0, 0)), constant_values=value)
+
+
+def windows(x, size, stride, dilation=1):
+    """`(B, h, w, C, size, size)`: what each output cell sees of a padded map."""
+    reach = (size - 1) * dilation + 1
+    seen = np.lib.stride_tricks.sliding_window_view(x, (reach, reach), axis=(1, 2))
+    return seen[:, ::stride, ::stride, :, ::dilation, ::dilation]
+
+
+class TorchResNet:
+    """torchvision's ResNet in float64, from a state dict of arrays in torch's layout."""
+
+    def __init__(self, depth, state, is_dilated):
+        self.depth = depth
+        self.state = state
+        self.is_dilated = is_dilated
+
+    def __call__(self, images):
+        x = self.conv(images.astype("float64"), "conv1", stride=2, padding=3)
+        x = np.maximum(self.norm(x, "bn1"), 0)
+        x = windows(pad(x, 1, -np.inf), 3, stride=2).max((-1, -2))
+        for stage, num_blocks in enumerate(BLOCKS[self.depth], start=1):
+            for block in range(num_blocks):
+                is_dilated = self.is_dilated and stage == 4
+                stride = 2 if stage > 1 and block == 0 and not is_dilated else 1
+                x = self.block(x, f"layer{stage}.{block}", stride, 2 if is_dilated else 1)
+        return x
+
+    def block(self, x, name, stride, dilation):
+        spread = {"stride": stride, "padding": dilation, "dilation": dilation}
+        if self.depth < 50:
+            plan = [spread, {"padding": dilation, "dilation": dilation}]
+        else:
+            plan = [{}, spread, {}]
+        y = x
+        for index, settings in enumerate(plan, start=1):
+            y = self.conv(y, f"{name}.conv{index}", **settings)
+            y = self.norm(y, f"{name}.bn{index}")
+            if index < len(plan):
+                y = np.maximum(y, 0)
+        if f"{name}.downsample.0.weight" in self.state:
+            x = self.conv(x, f"{name}.downsample.0", stride=stride)
+            x = self.norm(x, f"{name}.downsample.1")
+        return np.maximum(x + y, 0)
+
+    def conv(self, x, name, stride=1, padding=0, dilation=1):
+        kernel = self.state[f"{name}.weight"].astype("float64")  # (O, I, size, size)
+        seen = windows(pad(x, padding), kernel.shape[-1], stride, dilation)
+        return np.tensordot(seen, kernel, axes=((3, 4, 5), (1, 2, 3)))
+
+    def norm(self, x, name):
+        weight, bias, mean, variance = (
+            self.state[f"{name}.{part}"].astype("float64")
+            for part in ("weight", "bias", "running_mean", "running_var")
+        )
+        return (x - mean) / np.sqrt(variance + 1e-5) * weight + bias
+
+
+def state_by_rule(model):
+    """A torch state dict for our model, with batch-norm statistics that matter."""
+    state = {}
+    for name, variable in names.torch_variables(model).items():
+        shape = tuple(variable.shape)
+        if len(shape) == 4:
+            shape = (shape[3], shape[2], shape[0], shape[1])
+        state[name] = by_rule(name, shape)
+        if name.endswith("running_mean"):
+            state[name] = by_rule(name.replace("running_mean", "bias"), shape)
+        elif name.endswith("running_var"):
+            state[name] = by_rule(name.replace("running_var", "weight"), shape) ** 2
+    return state
+
+
+def relative_error(values, expected):
+    return np.abs(values - expected).max() / np.abs(expected).max()
+
+
+class ParityTest(tf.test.TestCase, parameterized.TestCase):
+    def test_features_of_the_release(self):
+        model = backbones.build("resnet50_v1_5")
+        names.load_torch_state(model, official_state("encoder."))
+        for case in range(3):
+            stored = np.load(shared_path("reference", f"train_steps_{case}.npz"))
+            features = model(stored["view_1"], training=False).numpy()
+            error = relative_error(features, stored["encoder_eval_c5_view_1"])
+            self.assertLess(error, 1e-4, f"case {case}")
+
+    @parameterized.parameters((18, 32), (18, 16), (34, 32), (50, 16))
+    def test_layers_of_torch(self, depth, output_stride):
+        model = backbones.build(f"resnet{depth}_v1_5", output_stride=output_stride)
+        state = state_by_rule(model)
+        names.load_torch_state(model, state)
+        reference = TorchResNet(depth, state, is_dilated=output_stride == 16)
+        for height, width in ((65, 78), (64, 96)):
+            images = backbones.preprocess_input("resnet50_v1_5")(photo(height, width)).numpy()
+            expected = reference(images)
+            features = model(images, training=False).numpy()
+            self.assertEqual(features.shape, expected.shape)
+            self.assertLess(relative_error(features, expected), 1e-5)
+
+
+class OutputStrideTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters("resnet50", "resnet18_v1_5", "resnet50_v1_5")
+    def test_dilated_last_stage(self, name):
+        plain = randomize(backbones.build(name))
+        dilated = backbones.build(name, output_stride=16)
+        self.assertEqual(
+            [(w.path, w.shape) for w in dilated.weights], [(w.path, w.shape) for w in plain.weights]
+        )
+        self.assertEqual(dilated(photo(112, 112)).shape[1:3], (7, 7))
+        self.assertEqual(plain(photo(112, 112)).shape[1:3], (4, 4))
+
+        # A dilated stage sees, from every second cell, what the strided one sees, if no convolution
+        # before the stride reaches the cells between: stock ResNets stride first, in the 1x1; in
+        # ours the 3x3 that has the stride is left with its centre.
+        strided = {"resnet18_v1_5": "conv5_block1_1_conv", "resnet50_v1_5": "conv5_block1_2_conv"}
+        if name in strided:
+            kernel = plain.get_layer(strided[name]).kernel
+            centre = np.zeros(kernel.shape)
+            centre[1, 1] = kernel[1, 1]
+            kernel.assign(centre)
+        dilated.set_weights(plain.get_weights())
+        for height, width in ((96, 64), (97, 79)):
+            images = photo(height, width) / 128 - 1
+            fine = dilated(images, training=False).numpy()
+            coarse = plain(images, training=False).numpy()
+            self.assertGreater(coarse.std(), 1e-2)
+            self.assertLess(relative_error(fine[:, ::2, ::2], coarse), 1e-5)
+
+    def test_only_the_last_stage_is_dilated(self):
+        for name in ("resnet18_v1_5", "resnet50"):
+            model = backbones.build(name, output_stride=16)
+            dilated = {
+                layer.name
+                for layer in model.layers
+                if isinstance(layer, keras.layers.Conv2D) and layer.dilation_rate == (2, 2)
+            }
+            indices = (1, 2) if name == "resnet18_v1_5" else (2,)
+            blocks = (1, 2) if name == "resnet18_v1_5" else (1, 2, 3)
+            expected = {f"conv5_block{block}_{i}_conv" for block in blocks for i in indices}
+            self.assertEqual(dilated, expected)
+
+    @parameterized.parameters("float32", "mixed_float16", "mixed_bfloat16")
+    def test_gradients_are_finite(self, policy):
+        self.addCleanup(keras.config.set_dtype_policy, "float32")
+        keras.config.set_dtype_policy(policy)
+        model = backbones.build("resnet18_v1_5", output_stride=16)
+        variables = [variable.value for variable in model.trainable_variables]
+        images = backbones.preprocess_input("resnet18_v1_5")(photo(64, 64, batch=2))
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.cast(model(images, training=True), tf.float32))
+        for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
+            self.assertTrue(np.isfinite(gradient).all(), variable.name)
+
+
+class SizeTest(tf.test.TestCase, parameterized.TestCase):
+    # torchvision's counts without the classifier.
+    @parameterized.parameters((18, 11_176_512), (34, 21_284_672), (50, 23_508_032))
+    def test_number_of_parameters(self, depth, expected):
+        self._check(depth, expected)
+
+    @pytest.mark.slow
+    def test_number_of_parameters_of_deep_ones(self):
+        self._check(101, 42_500_160)
+        self._check(152, 58_143_808)
+
+    def _check(self, depth, expected):
+        model = backbones.build(f"resnet{depth}_v1_5")
+        self.assertEqual(sum(np.prod(v.shape) for v in model.trainable_variables), expected)
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,117 @@
+import json
+from unittest import mock
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pixpro_keras.data import scenes
+from pixpro_keras.evaluation import scenes_probe
+from pixpro_keras.evaluation.compare import accuracies, compare, markdown_table
+from pixpro_keras.evaluation.features import Features
+
+
+def colored_batches(count, seed):
+    """Noise; the colour of an image's right half tells its class, 1 to 3. The left half is 0."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % 3
+    images = rng.normal(0, 0.3, (count, 8, 8, 3))
+    images[np.arange(count), :, 4:, labels] += 5
+    masks = np.zeros((count, 8, 8), "int32")
+    masks[:, :, 4:] = labels[:, None, None] + 1
+    data = {"image": images.astype("float32"), "label": labels.astype("int32"), "mask": masks}
+    return tf.data.Dataset.from_tensor_slices(data).batch(12)
+
+
+def pooled(blind):
+    """Means of 2x2 pixels, normalised; a blind one adds up the channels and cannot see colours."""
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.AveragePooling2D(2)(inputs)
+    if blind:
+        x = keras.layers.Conv2D(3, 1, kernel_initializer="ones")(x)
+    return keras.Model(inputs, keras.layers.BatchNormalization()(x))
+
+
+class CompareTest(tf.test.TestCase):
+    def test_tells_a_seeing_backbone_from_a_blind_one(self):
+        rows = compare(
+            {"blind": pooled(True), "seeing": pooled(False)},
+            colored_batches(60, 0),
+            colored_batches(31, 1),
+            k=5,
+        )
+        self.assertEqual(list(rows), ["blind", "seeing", "chance"])
+        self.assertEqual(rows["seeing"], {"image": 1.0, "cell": 1.0})
+        # It tells objects from background, one class of four, but not one object from another.
+        self.assertBetween(rows["blind"]["image"], 0.1, 0.6)
+        self.assertBetween(rows["blind"]["cell"], 0.4, 0.65)
+        self.assertAllClose(rows["chance"]["image"], 11 / 31)
+        self.assertAllClose(rows["chance"]["cell"], 1 / 4)
+        json.dumps(rows)
+
+    def test_statistics_are_of_the_training_images(self):
+        backbone, train = pooled(False), colored_batches(24, 0)
+        compare({"one": backbone}, train, colored_batches(6, 1), k=3, num_batch_norm_batches=1)
+        images = next(iter(train))["image"].numpy()
+        mean = backbone.layers[-1].moving_mean
+        self.assertAllClose(mean, images.mean(axis=(0, 1, 2)), rtol=1e-4)
+
+    def test_background_does_not_outweigh_the_objects(self):
+        cells = np.repeat(np.eye(2, dtype="float32"), (90, 10), axis=0)
+        labels = np.repeat([0, 1], (90, 10)).astype("int32")
+        known = Features(cells, labels, cells, labels)
+        asked_cells = np.repeat(np.eye(2, dtype="float32")[:1], 100, axis=0)
+        asked = Features(asked_cells, labels, asked_cells, labels)  # All look like background.
+        self.assertEqual(accuracies(known, asked, k=5), {"image": 0.9, "cell": 0.5})
+
+    def test_channel_that_is_constant_among_the_neighbours(self):
+        rng = np.random.default_rng(0)
+        labels = (np.arange(40) % 2).astype("int32")
+        seen = np.stack([2.0 * labels - 1 + rng.normal(0, 0.1, 40), np.zeros(40)], 1)
+        asked = seen.copy()
+        asked[:, 1] = rng.normal(0, 1e-2, 40)
+        known = Features(seen, labels, seen, labels)
+        found = accuracies(known, Features(asked, labels, asked, labels), k=5)
+        self.assertEqual(found, {"image": 1.0, "cell": 1.0})
+
+    def test_bad_input(self):
+        data = colored_batches(12, 0)
+        with self.assertRaisesRegex(ValueError, "`backbones`"):
+            compare({}, data, data)
+        unmasked = data.map(lambda one: {k: one[k] for k in ("image", "label")})
+        with self.assertRaisesRegex(ValueError, "masks"):
+            compare({"one": pooled(False)}, unmasked, unmasked, k=3)
+
+    def test_markdown(self):
+        table = markdown_table({"random": {"image": 0.125, "cell": 0.5}}).splitlines()
+        self.assertLen(table, 3)
+        self.assertEqual(table[2], "| random | 12.5% | 50.0% |")
+        self.assertEqual({line.count("|") for line in table}, {4})
+
+
+class ProbeOnScenesTest(tf.test.TestCase):
+    def test_reads_both_splits_of_the_scenes(self):
+        splits = []
+
+        def read(builder, split, image_size, preprocess, batch_size):
+            splits.append(split)
+            self.assertEqual((builder, image_size), ("builder of /data", 64))
+            return colored_batches(30, len(splits)).map(
+                lambda one: one | {"image": preprocess(one["image"])}
+            )
+
+        with (
+            mock.patch.object(scenes, "builder", lambda data_dir: f"builder of {data_dir}"),
+            mock.patch.object(scenes_probe, "labelled_batches", read),
+        ):
+            rows = scenes_probe.probe_on_scenes(
+                {"one": pooled(False)}, lambda images: 2 * images, 64, "/data"
+            )
+        self.assertLen(splits, 2)
+        self.assertStartsWith(splits[0], "train")
+        self.assertStartsWith(splits[1], "validation")
+        self.assertEqual(rows["one"]["image"], 1.0)
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,71 @@
+import os
+import pathlib
+import subprocess
+import sys
+from unittest import mock
+
+import numpy as np
+import tensorflow as tf
+
+from pixpro_keras.visualize import figures
+
+
+def two_halves():
+    """Left half red, right half blue, edge to edge."""
+    figure = figures.new_figure(2, 1)
+    figure.set_layout_engine("none")
+    panel = figure.add_axes((0, 0, 1, 1))
+    panel.axis("off")
+    panel.imshow([[[255, 0, 0], [0, 0, 255]]], aspect="auto", interpolation="nearest")
+    return figure
+
+
+class FiguresTest(tf.test.TestCase):
+    def test_array_has_the_drawn_colours(self):
+        array = figures.figure_to_array(two_halves())
+        self.assertEqual((array.shape, array.dtype), ((100, 200, 3), np.uint8))
+        self.assertAllEqual(array[50, 40], [255, 0, 0])
+        self.assertAllEqual(array[50, 160], [0, 0, 255])
+
+    def test_saved_png_is_the_array(self):
+        path = pathlib.Path(self.create_tempdir().full_path) / "picture.png"
+        figure = two_halves()
+        figures.save_figure(figure, path)
+        self.assertAllEqual(
+            tf.io.decode_png(path.read_bytes(), channels=3), figures.figure_to_array(figure)
+        )
+        self.assertEqual([one.name for one in path.parent.iterdir()], ["picture.png"])
+
+    def test_interrupted_save_keeps_the_old_file(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        path = folder / "picture.png"
+        path.write_bytes(b"old")
+        with mock.patch.object(os, "replace", side_effect=KeyboardInterrupt):
+            with self.assertRaises(KeyboardInterrupt):
+                figures.save_figure(two_halves(), path)
+        self.assertEqual(path.read_bytes(), b"old")
+        self.assertEqual([one.name for one in folder.iterdir()], ["picture.png"])
+
+    def test_missing_folder(self):
+        with self.assertRaises(OSError):
+            figures.save_figure(two_halves(), "/no/such/folder/picture.png")
+
+    def test_missing_matplotlib_names_the_extra(self):
+        with mock.patch.dict(sys.modules, {"matplotlib.figure": None}):
+            with self.assertRaisesRegex(ImportError, r"pip install 'pixpro-keras\[viz\]'"):
+                figures.new_figure(1, 1)
+
+    def test_pyplot_is_never_imported(self):
+        code = (
+            "import sys, numpy as np\n"
+            "from pixpro_keras.visualize.figures import figure_to_array\n"
+            "from pixpro_keras.visualize.similarity import draw_similarity\n"
+            "views = np.zeros((1, 8, 8, 3), 'uint8')\n"
+            "figure_to_array(draw_similarity(views, np.ones((1, 2, 2, 3), 'float32')))\n"
+            "assert 'matplotlib.pyplot' not in sys.modules\n"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,76 @@
+import json
+import pathlib
+from unittest import mock
+
+import tensorflow as tf
+
+from pixpro_keras.visualize import plots
+
+
+class PlotMetricsTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+
+    def plot(self, records, loss_bounds=None, rest=""):
+        """Panels of the figure that is saved, by title."""
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        (self.folder / "metrics.jsonl").write_text(lines + rest)
+        figures = []
+        with mock.patch.object(plots, "save_figure", lambda figure, path: figures.append(figure)):
+            plots.plot_metrics(self.folder / "metrics.jsonl", self.folder / "p.png", loss_bounds)
+        return {panel.get_title(): panel for panel in figures[0].axes if panel.get_title()}
+
+    def test_curves_hold_the_values(self):
+        records = [
+            {"step": 10, "epoch": 0.5, "loss": -1.0, "images_per_second": 9.0, "updates": 10},
+            {"step": 20, "epoch": 1.0, "loss": -2.5, "images_per_second": 8.0, "updates": 20},
+        ]
+        panels = self.plot(records)
+        self.assertEqual(list(panels), ["loss", "images/s"])
+        self.assertAllEqual(panels["loss"].lines[0].get_xydata(), [[0.5, -1.0], [1.0, -2.5]])
+        self.assertAllEqual(panels["images/s"].lines[0].get_ydata(), [9.0, 8.0])
+
+    def test_bounds_of_the_only_term(self):
+        records = [{"step": k, "epoch": k, "loss": -1.0, "pixel": -1.0} for k in (1, 2)]
+        panels = self.plot(records, {"pixel": (-4.0, 4.0)})
+        self.assertEqual(list(panels), ["loss"])  # The term is the loss itself.
+        self.assertEqual([line.get_ydata()[0] for line in panels["loss"].lines[1:]], [-4.0, 4.0])
+        low, high = panels["loss"].get_ylim()
+        self.assertTrue(low <= -4 and high >= 4)
+
+    def test_bounds_of_several_terms(self):
+        record = {"step": 1, "epoch": 1.0, "loss": 1.0, "pixel": -1.0, "instance": 2.0}
+        panels = self.plot([record], {"pixel": (-4.0, 4.0), "instance": (0.0, None)})
+        bounds = {
+            title: [line.get_ydata()[0] for line in panel.lines[1:]]
+            for title, panel in panels.items()
+        }
+        self.assertEqual(bounds, {"loss": [-4.0], "instance": [0.0], "pixel": [-4.0, 4.0]})
+
+    def test_unfinished_line_and_missing_values(self):
+        records = [
+            {"step": 1, "epoch": 1.0, "loss": 1.0},
+            {"step": 2, "epoch": 2.0, "loss": float("nan"), "accuracy": 0.5},
+        ]
+        panels = self.plot(records, rest='{"step": 3, "ep')
+        self.assertLen(panels["loss"].lines[0].get_xdata(), 2)
+        self.assertAllEqual(panels["accuracy"].lines[0].get_xydata(), [[2.0, 0.5]])
+
+    def test_writes_a_picture(self):
+        self.plot([{"step": 1, "epoch": 1.0, "loss": 1.0, "feature_std": 0.5}])
+        plots.plot_metrics(self.folder / "metrics.jsonl", self.folder / "p.png")
+        picture = tf.io.decode_png((self.folder / "p.png").read_bytes(), channels=3)
+        self.assertEqual(picture.shape[1], 1200)
+        self.assertGreater(int(tf.math.reduce_std(tf.cast(picture, tf.float32))), 5)
+
+    def test_bad_files(self):
+        with self.assertRaises(FileNotFoundError):
+            plots.plot_metrics(self.folder / "absent.jsonl", self.folder / "p.png")
+        (self.folder / "empty.jsonl").write_text('{"step"')
+        with self.assertRaisesRegex(ValueError, "`metrics_path`.*empty.jsonl"):
+            plots.plot_metrics(self.folder / "empty.jsonl", self.folder / "p.png")
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,42 @@
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from pixpro_keras.layers.heads import PointwiseMLP
+from pixpro_keras.methods import Encoder
+from pixpro_keras.visualize.run_pictures import RunPictures
+from tests.methods.tiny import random_batch, tiny_backbone
+
+
+class RunPicturesTest(tf.test.TestCase):
+    def test_leaves_pictures_and_summaries(self):
+        workdir = pathlib.Path(self.create_tempdir().full_path)
+        encoder = Encoder(tiny_backbone(), {"pixel": PointwiseMLP(8, 8)})
+        pictures = RunPictures(
+            workdir, random_batch(), encoder, lambda x: x, every_steps=2, threshold=0.7, gamma=2.0
+        )
+        pictures.on_train_begin({"step": 0.0})
+        for step in (1.0, 2.0, 3.0):
+            pictures.on_train_batch_end(0, {"step": step})
+        pictures.on_train_end({"step": 3.0})
+
+        names = sorted(path.name for path in (workdir / "pictures").iterdir())
+        steps = [f"similarity_{step:07d}.png" for step in (0, 2, 3)]
+        self.assertEqual(names, ["correspondences.png", *steps])
+        for name in names:
+            png = (workdir / "pictures" / name).read_bytes()
+            self.assertGreater(np.std(tf.io.decode_png(png, channels=3)), 10)
+        (events,) = workdir.glob("events.*")
+        tags = {
+            (event.step, value.tag)
+            for event in tf.compat.v1.train.summary_iterator(str(events))
+            for value in event.summary.value
+        }
+        self.assertEqual(
+            tags, {(0, "correspondences"), (0, "similarity"), (2, "similarity"), (3, "similarity")}
+        )
+
+
+if __name__ == "__main__":
+    tf.test.main()
