@@ -1,6 +1,7 @@
 """Flags of the network and the method, and the model they describe."""
 
 import inspect
+from typing import Any
 
 import keras
 from absl import flags
@@ -121,7 +122,7 @@ def build_method(
         "base_momentum": FLAGS.base_momentum,
         "bn_momentum": FLAGS.bn_momentum,
     }
-    cls = METHODS[FLAGS.method]
+    cls: Any = METHODS[FLAGS.method]
     # A method takes what it knows; a flag left at None leaves the method's own default.
     known = {
         name

@@ -35,7 +35,7 @@ def torch_layer_name(name: str) -> str:
 
 
 def torch_variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """torch's name of each weight of a v1_5 ResNet -> our variable.
+    """Torch's name of each weight of a v1_5 ResNet -> our variable.
 
     Raises:
         ValueError: if the model is another network.

@@ -142,7 +142,7 @@ def make_views(image: Tensor, seed: Tensor, config: DataConfig) -> Batch:
     Returns:
         `view1`, `view2`: `(S, S, 3)` float32 RGB in 0..255; `coord1`, `coord2`: `(4,)`.
     """
-    views = {}
+    views: Batch = {}
     shape = tf.shape(image)
     # All at once: drawing random numbers costs more by calls than by numbers.
     seeds = tf.unstack(tf.random.split(seed, 6))
@@ -225,15 +225,16 @@ def make_dataset(
         image, label = _first_readable(source, candidate, broken)
         return make_views(image, tf.stack([seed, position]), config) | {LABEL: label}
 
-    def prepare(batch: Batch) -> Batch:
-        return batch | {view: preprocess(batch[view]) for view in (VIEW1, VIEW2)}
-
     parallel = config.num_parallel_calls or tf.data.AUTOTUNE
     data = tf.data.Dataset.range(start_step * share, np.iinfo(np.int64).max)
     data = data.map(sample, num_parallel_calls=parallel, deterministic=True)
     data = data.batch(replica_batch_size, drop_remainder=True)
     if preprocess is not None:
-        data = data.map(prepare, num_parallel_calls=parallel, deterministic=True)
+        data = data.map(
+            lambda batch: batch | {view: preprocess(batch[view]) for view in (VIEW1, VIEW2)},
+            num_parallel_calls=parallel,
+            deterministic=True,
+        )
     return data.prefetch(tf.data.AUTOTUNE)
 
 

@@ -105,7 +105,7 @@ def _masked_crc(rows: np.ndarray) -> np.ndarray:
     table = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         table = (table >> 1) ^ (table & 1) * np.uint32(0x82F63B78)
-    crc = np.full(len(rows), 0xFFFFFFFF, np.uint32)
+    crc: np.ndarray = np.full(len(rows), 0xFFFFFFFF, np.uint32)
     for column in rows.T:
         crc = table[(crc ^ column) & 0xFF] ^ (crc >> 8)
     crc = ~crc

@@ -3,7 +3,7 @@
 import array
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -88,6 +88,18 @@ def iterate_images(folder: bytes, inside: bytes = b"") -> Iterator[bytes]:
             yield path
 
 
+def class_numbers(folders: Iterable[bytes]) -> dict[bytes, int]:
+    """Class of each folder that holds images: its place in byte order.
+
+    That is the usual layout of labelled images, one folder per class and nothing beside them. Where
+    folders lie in each other or images beside them, there are no classes, and the result is empty.
+    """
+    names = sorted(set(folders))
+    if not all(name and b"/" not in name for name in names):
+        return {}
+    return {name: number for number, name in enumerate(names)}
+
+
 def _is_above(link: bytes) -> bool:
     """Whether a link leads to a folder that holds it."""
     target, place = os.path.realpath(link), os.path.realpath(os.path.dirname(link))
@@ -110,10 +122,7 @@ def _open_folder(spec: str, folder: str) -> Source:
         raise ValueError(f"{folder} cannot be read: {error}") from error
     if not owners:
         raise ValueError(f"{folder} holds no image ({', '.join(IMAGE_EXTENSIONS)}) at any depth")
-    # One folder per class, and nothing beside them: the usual layout of labelled images.
-    is_labelled = all(parent and b"/" not in parent for parent in parents)
-    classes = sorted(parents) if is_labelled else []
-    numbers = {name: number for number, name in enumerate(classes)}
+    numbers = class_numbers(parents)
     labels = np.array([numbers.get(parent, -1) for parent in parents], np.int32)
     all_paths, all_ends = tf.constant(bytes(paths)), tf.constant(np.frombuffer(ends, np.int64))
     all_labels = tf.constant(labels[np.frombuffer(owners, np.int32)])
@@ -127,7 +136,7 @@ def _open_folder(spec: str, folder: str) -> Source:
     def describe(index: int) -> str:
         return os.fsdecode(prefix + bytes(paths[ends[index] : ends[index + 1]]))
 
-    class_names = tuple(os.fsdecode(name) for name in classes) or None
+    class_names = tuple(os.fsdecode(name) for name in numbers) or None
     return Source(spec, len(owners), read, describe, class_names)
 
 
@@ -218,5 +227,5 @@ def _from_builder(spec: str, builder, split: str) -> Source:
         label = tf.cast(example["label"], tf.int32) if has_label else tf.constant(-1, tf.int32)
         return {"image": example["image"], "label": label}
 
-    names = getattr(features["label"], "names", None) if has_label else None
-    return _open_records(spec, records, parse, tuple(names) if names else None)
+    class_names = getattr(features["label"], "names", None) if has_label else None
+    return _open_records(spec, records, parse, tuple(class_names) if class_names else None)

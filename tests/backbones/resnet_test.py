@@ -48,10 +48,8 @@ class TorchResNet:
 
     def block(self, x, name, stride, dilation):
         spread = {"stride": stride, "padding": dilation, "dilation": dilation}
-        if self.depth < 50:
-            plan = [spread, {"padding": dilation, "dilation": dilation}]
-        else:
-            plan = [{}, spread, {}]
+        second = {"padding": dilation, "dilation": dilation}
+        plan = [spread, second] if self.depth < 50 else [{}, spread, {}]
         y = x
         for index, settings in enumerate(plan, start=1):
             y = self.conv(y, f"{name}.conv{index}", **settings)

@@ -6,46 +6,46 @@ from absl.testing import parameterized
 
 from pixpro_keras.evaluation import features
 
+with tfds.core.registered.skip_registration():  # Nobody shall find them by name.
 
-class Painted(tfds.core.GeneratorBasedBuilder):
-    """Images whose left half is red and of class 1; the mask says so, and has an ignored row."""
+    class Painted(tfds.core.GeneratorBasedBuilder):
+        """Images whose left half is red and of class 1; the mask says so, and has an ignored row."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    SIZES = ((40, 60), (80, 30), (64, 64))
-    has_masks = True
+        VERSION = tfds.core.Version("1.0.0")
+        SIZES = ((40, 60), (80, 30), (64, 64))
+        has_masks = True
 
-    def _info(self):
-        parts = {
-            "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
-            "label": tfds.features.ClassLabel(num_classes=3),
-        }
-        if self.has_masks:
-            parts["segmentation_mask"] = tfds.features.Image(
-                shape=(None, None, 1), dtype=np.uint8, encoding_format="png"
-            )
-        return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(parts))
-
-    def _split_generators(self, dl_manager):
-        return {"validation": self._generate_examples()}
-
-    def _generate_examples(self):
-        for index, (height, width) in enumerate(self.SIZES):
-            image = np.zeros((height, width, 3), np.uint8)
-            image[:, : width // 2, 0] = 200
-            example = {"image": image, "label": index}
+        def _info(self):
+            parts = {
+                "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
+                "label": tfds.features.ClassLabel(num_classes=3),
+            }
             if self.has_masks:
-                mask = np.full((height, width, 1), 2, np.uint8)
-                mask[:, : width // 2] = 1
-                mask[: height // 4] = 255
-                example["segmentation_mask"] = mask
-            yield index, example
+                parts["segmentation_mask"] = tfds.features.Image(
+                    shape=(None, None, 1), dtype=np.uint8, encoding_format="png"
+                )
+            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(parts))
 
+        def _split_generators(self, dl_manager):
+            return {"validation": self._generate_examples()}
 
-class Unmasked(Painted):
-    """The same without masks."""
+        def _generate_examples(self):
+            for index, (height, width) in enumerate(self.SIZES):
+                image = np.zeros((height, width, 3), np.uint8)
+                image[:, : width // 2, 0] = 200
+                example = {"image": image, "label": index}
+                if self.has_masks:
+                    mask = np.full((height, width, 1), 2, np.uint8)
+                    mask[:, : width // 2] = 1
+                    mask[: height // 4] = 255
+                    example["segmentation_mask"] = mask
+                yield index, example
 
-    VERSION = tfds.core.Version("1.0.0")
-    has_masks = False
+    class Unmasked(Painted):
+        """The same without masks."""
+
+        VERSION = tfds.core.Version("1.0.0")
+        has_masks = False
 
 
 def cell_labels_loop(masks, size):

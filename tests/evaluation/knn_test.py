@@ -28,7 +28,7 @@ class WeightedKnnTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(shares, oracle.predict_proba(test), rtol=1e-3, atol=1e-5)
         self.assertEqual(scores.dtype, np.float32)
 
-    @parameterized.parameters(1, 7, 30, 31, 89)
+    @parameterized.parameters(4, 7, 30, 31, 89)
     def test_blocks_change_nothing(self, block_size):
         train, labels, test = random_problem()
         whole = weighted_knn(train, labels, test, num_classes=5, k=9)

@@ -31,7 +31,7 @@ for key, (expression, module) in json.load(open(sys.argv[1])).items():
         images = getattr(keras.applications, module).preprocess_input(images)
     results[key] = network(images, training=False)
     assert {layer.dtype_policy.name for layer in network.layers} == {"float32"}, key
-assert not any("pixpro" in name for name in sys.modules)
+assert "pixpro_keras" not in sys.modules
 np.savez(sys.argv[3], **results)
 """
 
@@ -128,7 +128,8 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         backbone = backbones.build("resnet18_v1_5")
         folder = self.folder / "export"
         with self.assertRaisesRegex(
-            ValueError, "resnet18_v1_5.*strides are in the 3x3.*wrong features. Use the format keras"
+            ValueError,
+            "resnet18_v1_5.*strides are in the 3x3.*wrong features. Use the format keras",
         ):
             export_backbone(backbone, "resnet18_v1_5", folder, ["keras", "keras_applications"])
         self.assertFalse(folder.exists())
@@ -147,7 +148,7 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.parameters(
         ("resnet50_v1_5", "resnet50", r"conv1_bn/gamma \(64,\) in the place of conv1_conv/bias"),
-        ("resnet18_v1_5", "resnet34_v1_5", r"in the place of conv3_block3_1_conv/kernel"),
+        ("resnet18_v1_5", "resnet34_v1_5", r"in the place of conv2_block3_1_conv/kernel"),
         ("resnet34_v1_5", "resnet18_v1_5", r"conv2_block3_1_conv/kernel .* in the place of"),
     )
     def test_backbone_of_another_name(self, built, name, message):

@@ -121,6 +121,16 @@ class DrawCorrespondencesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEmpty(marked_cells(panels[2], (4, 4)))
         self.assertEqual([panel.get_title() == "" for panel in panels], [False] * 3 + [True])
 
+    def test_zoomed_views_pair_each_cell_once(self):
+        # View 2 is a quarter of view 1: several of its cells lie in one of view 1, and back.
+        quarter = [0.0, 0.0, 0.5, 0.5]
+        for coord1, coord2 in ((WHOLE, quarter), (quarter, WHOLE)):
+            (panel,) = draw([coord1], [coord2], max_pairs=8).axes
+            pairs = list(marked_cells(panel, (4, 4)).values())
+            self.assertLen(pairs, 4)
+            for cells in zip(*pairs, strict=True):
+                self.assertLen(set(cells), 4)
+
     def test_pairs_are_spread(self):
         (panel,) = draw([WHOLE], [WHOLE], max_pairs=4).axes
         cells = {cell for cell, _ in marked_cells(panel, (4, 4)).values()}
