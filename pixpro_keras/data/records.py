@@ -102,7 +102,7 @@ def _as_integers(table: np.ndarray, kind: str) -> np.ndarray:
 
 def _masked_crc(rows: np.ndarray) -> np.ndarray:
     """TFRecord's checksum (CRC-32C, rotated, plus a constant) of each row of bytes."""
-    table = np.arange(256, dtype=np.uint32)
+    table: np.ndarray = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         table = (table >> 1) ^ (table & 1) * np.uint32(0x82F63B78)
     crc: np.ndarray = np.full(len(rows), 0xFFFFFFFF, np.uint32)

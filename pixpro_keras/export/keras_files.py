@@ -89,11 +89,11 @@ def plain_copy(backbone: keras.Model, name: str) -> keras.Model:
 def _describe(weight: keras.Variable) -> str:
     """Layer, name and shape of a weight, as they are in every copy of its network.
 
-    Keras numbers unnamed layers through the process (`conv2d_94` in the second InceptionV3), and a
-    cloned model loses the names of the models nested in it.
+    Keras numbers unnamed layers and weights through the process (`conv2d_94` in the second
+    InceptionV3), and a cloned model loses the names of the models nested in it.
     """
-    layer, name = weight.path.split("/")[-2:]
-    return f"{re.sub(r'_[0-9]+$', '', layer)}/{name} {tuple(weight.shape)}"
+    parts = [re.sub(r"_\d+$", "", part) for part in weight.path.split("/")[-2:]]
+    return f"{'/'.join(parts)} {tuple(weight.shape)}"
 
 
 def _save_atomically(save, path: pathlib.Path) -> None:

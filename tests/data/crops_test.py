@@ -108,7 +108,7 @@ class FlipTest(tf.test.TestCase):
         coord = tf.constant([0.1, 0.2, 0.6, 0.7])
         flipped, mirrored = crops.random_flip(image, coord, (0, 1), probability=1.0)
         self.assertAllEqual(flipped, image[:, ::-1])
-        self.assertAllEqual(mirrored, [0.6, 0.2, 0.1, 0.7])
+        self.assertAllEqual(mirrored, tf.constant([0.6, 0.2, 0.1, 0.7]))
         kept, same = crops.random_flip(image, coord, (0, 1), probability=0.0)
         self.assertAllEqual(kept, image)
         self.assertAllEqual(same, coord)
@@ -125,7 +125,7 @@ class FlipTest(tf.test.TestCase):
 class PaintedPixelTest(tf.test.TestCase):
     @settings(max_examples=40, deadline=None)
     @given(st.data())
-    def test_lands_where_the_coordinates_say(self, data=None):
+    def test_lands_where_the_coordinates_say(self, data):
         """A bright pixel of the source is the brightest place of both views, where it is in both."""
         height, width = (data.draw(st.integers(20, 70), label=name) for name in "HW")
         row = data.draw(st.integers(0, height - 1), label="row")

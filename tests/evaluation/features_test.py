@@ -105,8 +105,11 @@ class LabelledBatchesTest(tf.test.TestCase):
         self.assertAllClose(image[:, :7, 0], np.ones((16, 7)), atol=1e-5)  # 200 / 100 - 1
         self.assertAllClose(image[:, 9:], -np.ones((16, 7, 3)), atol=1e-5)
         self.assertAllEqual(mask[:4], np.full((4, 16), 255))
-        self.assertAllEqual(mask[4:, :8], np.full((12, 8), 1))  # Never a class in between.
+        self.assertAllEqual(mask[4:, :8], np.full((12, 8), 1))
         self.assertAllEqual(mask[4:, 8:], np.full((12, 8), 2))
+        enlarged = features.labelled_batches(builder, "validation", 96, lambda x: x, 3)
+        for one in enlarged.as_numpy_iterator():  # Never a class in between.
+            self.assertAllInSet(one["mask"], [1, 2, 255])
         again = [one["label"] for one in data.as_numpy_iterator()]
         self.assertAllEqual(np.concatenate(again), np.concatenate([b["label"] for b in batches]))
         self.assertCountEqual(np.concatenate(again), [0, 1, 2])
