@@ -1,7 +1,7 @@
 """Packs a folder of images into TFRecord files, their bytes unchanged.
 
 python experiments/make_tfrecords.py --input=photos --output=records/photos --num_shards=16
-python experiments/pretrain.py --dataset='tfrecord:records/photos*'
+python experiments/pretrain.py --dataset='tfrecord:records/photos-*.tfrecord'
 """
 
 import concurrent.futures

@@ -36,6 +36,7 @@ from pixpro_keras.training import callbacks as run_callbacks
 from pixpro_keras.training.checkpoints import Checkpoints
 from pixpro_keras.training.loop import train
 from pixpro_keras.training.strategy import is_chief, make_strategy, replica_batch_size
+from pixpro_keras.visualize.plots import plot_metrics
 
 flags.DEFINE_string(
     "dataset",
@@ -250,6 +251,7 @@ def finish(workdir: pathlib.Path, method: PretrainMethod) -> None:
     """Exports the backbone, compares it with its random initialisation, says where all is."""
     backbone = method.encoder.backbone
     exported = export_backbone(backbone, FLAGS.backbone, workdir / "export")
+    plot_metrics(workdir / "metrics.jsonl", workdir / "curves.png", method.loss_bounds)
     print()
     if FLAGS.probe == "scenes":
         keras.utils.set_random_seed(FLAGS.seed)  # the initialisation of this very run
@@ -267,6 +269,7 @@ def finish(workdir: pathlib.Path, method: PretrainMethod) -> None:
     for path, what in [
         ("checkpoints/", "to continue from"),
         ("metrics.jsonl", "all scalars; the charts: tensorboard --logdir " + str(workdir)),
+        ("curves.png", "the scalars as charts"),
         ("pictures/", "views and similarity maps"),
         ("flags.cfg", "repeats the run: --flagfile=" + str(workdir / "flags.cfg")),
         *((f"export/{path.name}", how) for path, how in exported.items()),

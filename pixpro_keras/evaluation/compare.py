@@ -66,6 +66,8 @@ def accuracies(known: Features, asked: Features, k: int) -> dict[str, float]:
     cell_scores = weighted_knn(
         *_standardize(known.cells, known.cell_labels, asked.cells), num_classes=num_classes, k=k
     )
+    # Each class has the same say: else background, most of the cells, outvotes whatever is rarer.
+    cell_scores /= np.maximum(np.bincount(known.cell_labels, minlength=num_classes), 1)
     hits = cell_scores.argmax(axis=1) == asked.cell_labels
     per_class = [hits[asked.cell_labels == label].mean() for label in np.unique(asked.cell_labels)]
     return {

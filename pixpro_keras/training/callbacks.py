@@ -69,7 +69,7 @@ class RunLog(keras.callbacks.Callback):
     Args:
         workdir: the run's directory, which exists.
         steps_per_epoch: steps in an epoch.
-        log_every_steps: steps between two lines.
+        log_every_steps: steps between two lines; the end of an epoch has one too.
         loss_bounds: `(lowest, highest)` of each loss term, for the charts' names.
     """
 
@@ -103,7 +103,7 @@ class RunLog(keras.callbacks.Callback):
         """Writes the newest window."""
         values = dict(logs) | {"memory_mib": memory_mib()}
         step = int(values.pop("step"))
-        if step % self._log_every_steps:
+        if step % self._log_every_steps and step % self._steps_per_epoch:
             return
         line = {"step": step, "epoch": step / self._steps_per_epoch} | values
         with self._file.open("a") as file:

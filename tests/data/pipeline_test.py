@@ -111,6 +111,27 @@ class MakeDatasetTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(changed["view1"], plain["view1"] / 255 - 1)
         self.assertAllEqual(changed["coord2"], plain["coord2"])
 
+    def test_every_image_is_read_once(self):
+        reads = []
+
+        def read(index):
+            def note(number):
+                reads.append(int(number))
+                return np.int64(number)
+
+            index = tf.ensure_shape(tf.numpy_function(note, [index], tf.int64), ())
+            return self.source.read(index)
+
+        source = sources.Source("noted", 10, read, str)
+        # One thread: more would begin with the next batch before this one is done.
+        config = pipeline.DataConfig(image_size=16, num_parallel_calls=1)
+        take(pipeline.make_dataset(source, config, global_batch_size=10), 1)
+        self.assertEqual(sorted(reads[:10]), list(range(10)))
+
+    def test_replicas_must_divide(self):
+        with self.assertRaisesRegex(ValueError, "`replica_batch_size` must divide.*4.*3"):
+            self.data(replica_batch_size=3)
+
     def test_too_few_images(self):
         with self.assertRaisesRegex(ValueError, "batch of 11 needs more than 10"):
             self.data(batch_size=11)
@@ -144,6 +165,26 @@ class BrokenImagesTest(tf.test.TestCase):
         again, _ = self.batches(0.5)
         for one, two in zip(batches, again, strict=True):
             self.assertAllEqual(one["view1"], two["view1"])
+
+    def test_are_replaced_alike_on_any_number_of_machines(self):
+        config = pipeline.DataConfig(16, max_broken_share=1.0)
+        whole = take(pipeline.make_dataset(self.source, config, global_batch_size=10), 2)
+        halves = [
+            take(
+                pipeline.make_dataset(
+                    self.source,
+                    config,
+                    global_batch_size=10,
+                    input_pipeline_id=machine,
+                    num_input_pipelines=2,
+                ),
+                2,
+            )
+            for machine in range(2)
+        ]
+        for step in range(2):
+            both = np.concatenate([half[step]["view2"] for half in halves])
+            self.assertAllEqual(whole[step]["view2"], both)
 
     def test_too_many_end_the_run(self):
         _, broken = self.batches(0.2)
@@ -195,7 +236,13 @@ class DecodeTest(tf.test.TestCase, parameterized.TestCase):
 
 class DataConfigTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(
-        {"image_size": 0}, {"recipe": "none"}, {"crop_area": (0.0, 1.0)}, {"crop_area": (0.5, 2.0)}
+        {"image_size": 0},
+        {"recipe": "none"},
+        {"crop_area": (0.0, 1.0)},
+        {"crop_area": (0.5, 2.0)},
+        {"seed": -1},
+        {"max_broken_share": 1.5},
+        {"num_parallel_calls": 0},
     )
     def test_bad_arguments(self, **kwargs):
         with self.assertRaisesRegex(ValueError, next(iter(kwargs))):

@@ -64,6 +64,18 @@ class CompareTest(tf.test.TestCase):
         asked = Features(asked_cells, labels, asked_cells, labels)  # All look like background.
         self.assertEqual(accuracies(known, asked, k=5), {"image": 0.9, "cell": 0.5})
 
+    def test_rare_classes_are_not_outvoted(self):
+        rng = np.random.default_rng(0)
+        labels = np.tile([0] * 9 + [1], 100).astype("int32")
+
+        def cells():
+            # The classes overlap: among an object's neighbours, most are background.
+            return rng.normal(labels[:, None] * [1.0, 0.0, 0.0], 0.7, (1000, 3))
+
+        first, second = (Features(x, labels, x, labels) for x in (cells(), cells()))
+        found = accuracies(first, second, k=20)
+        self.assertGreater(found["cell"], 0.65)
+
     def test_channel_that_is_constant_among_the_neighbours(self):
         rng = np.random.default_rng(0)
         labels = (np.arange(40) % 2).astype("int32")

@@ -49,6 +49,16 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
         self.assertNotEmpty(list((run / "pictures").glob("*.png")))
         self.assertNotEmpty(list((run / "checkpoints").glob("ckpt-4*")))
         self.assertEqual(self.backbone("run")(np.zeros((1, 64, 64, 3))).shape, (1, 2, 2, 512))
+        self.assertTrue((run / "curves.png").exists())
+        # The same backbone again, from the checkpoint.
+        exported = run_job("export.py", f"--workdir={run}", f"--output={self.folder / 'out'}")
+        self.assertEqual(exported.returncode, 0, msg=exported.stderr)
+        again = keras.saving.load_model(self.folder / "out" / "backbone.keras", compile=False)
+        for one, two in zip(self.backbone("run").weights, again.weights, strict=True):
+            self.assertAllEqual(one, two)
+        refused = run_job("export.py", f"--workdir={run}", "--format=keras_applications")
+        self.assertEqual(refused.returncode, 1)
+        self.assertRegex(refused.stderr, "error: --format=.*3x3")
         # flags.cfg alone repeats the run.
         again = run_job(
             "pretrain.py", f"--flagfile={run / 'flags.cfg'}", f"--workdir={self.folder / 'again'}"

@@ -35,16 +35,13 @@ assert "pixpro_keras" not in sys.modules
 np.savez(sys.argv[3], **results)
 """
 
-# One network of each family of keras.applications -> the module of its preprocessing.
-_FAMILIES = {
+# Network of keras.applications -> the module of its preprocessing. Chosen for what is special in them:
+# nested models and own layers, weights outside of batch norm that do not train, a module that lacks
+# the constructor, unnamed layers.
+_OTHERS = {
     "convnexttiny": "convnext",
-    "densenet121": "densenet",
     "efficientnetb0": "efficientnet",
-    "efficientnetv2b0": "efficientnet_v2",
-    "inceptionv3": "inception_v3",
     "mobilenetv3small": "mobilenet_v3",
-    "resnet50v2": "resnet_v2",
-    "vgg16": "vgg16",
     "xception": "xception",
 }
 
@@ -95,8 +92,8 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         )
 
     @pytest.mark.slow
-    def test_features_of_each_family(self):
-        self.assertLen(self.check_in_plain_keras(_FAMILIES), 2 * len(_FAMILIES))
+    def test_features_of_unusual_networks(self):
+        self.assertLen(self.check_in_plain_keras(_OTHERS), 2 * len(_OTHERS))
 
     def test_mixed_precision_replicas_and_dilation_leave_no_trace(self):
         self.addCleanup(keras.config.set_dtype_policy, "float32")
