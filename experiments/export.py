@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
     FLAGS([argv[0], f"--flagfile={workdir / 'flags.cfg'}"], known_only=True)
     method = method_flags.build_method(total_steps=1)
     load_weights(method, path)
-    with blame("format"):
+    with blame("format", "output"):
         written = export_backbone(method.encoder.backbone, FLAGS.backbone, output, formats)
     for file, what in written.items():
         print(f"{file}: {what}")
