@@ -37,6 +37,7 @@ from pixpro_keras.training.checkpoints import Checkpoints
 from pixpro_keras.training.loop import train
 from pixpro_keras.training.strategy import is_chief, make_strategy, replica_batch_size
 from pixpro_keras.visualize.plots import plot_metrics
+from pixpro_keras.visualize.run_pictures import RunPictures
 
 flags.DEFINE_string(
     "dataset",
@@ -230,8 +231,6 @@ def chief_callbacks(
         run_callbacks.SaveCheckpoints(checkpoints, FLAGS.checkpoint_every_steps),
     ]
     if FLAGS.picture_every_steps:
-        from pixpro_keras.visualize.run_pictures import RunPictures
-
         batch = next(iter(batches(tf.distribute.InputContext())))
         callbacks.append(
             RunPictures(

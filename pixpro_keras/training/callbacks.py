@@ -101,10 +101,11 @@ class RunLog(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Writes the newest window."""
-        values = dict(logs) | {"memory_mib": memory_mib()}
-        step = int(values.pop("step"))
+        step = steps_done(logs)
         if step % self._log_every_steps and step % self._steps_per_epoch:
             return
+        values = dict(logs) | {"memory_mib": memory_mib()}
+        del values["step"]
         line = {"step": step, "epoch": step / self._steps_per_epoch} | values
         with self._file.open("a") as file:
             file.write(json.dumps(line) + "\n")

@@ -49,6 +49,7 @@ class RunPictures(keras.callbacks.Callback):
         self._every_steps = every_steps
         self._threshold = threshold
         self._gamma = gamma
+        self._drawn_step = -1
         self._writer = tf.summary.create_file_writer(
             os.fspath(workdir), filename_suffix=".pictures"
         )
@@ -75,8 +76,10 @@ class RunPictures(keras.callbacks.Callback):
             self._draw_similarity(step)
 
     def on_train_end(self, logs=None):
-        """Draws the last state."""
-        self._draw_similarity(int(logs["step"]))
+        """Draws the last state, unless its step was drawn."""
+        step = int(logs["step"])
+        if step != self._drawn_step:
+            self._draw_similarity(step)
         self._writer.flush()
 
     def _features(self) -> np.ndarray:
@@ -86,6 +89,7 @@ class RunPictures(keras.callbacks.Callback):
     def _draw_similarity(self, step: int) -> None:
         figure = draw_similarity(self._views[0], self._features(), gamma=self._gamma)
         self._show(figure, "similarity", f"similarity_{step:07d}.png", step)
+        self._drawn_step = step
 
     def _show(self, figure, tag: str, file_name: str, step: int) -> None:
         save_figure(figure, self._directory / file_name)
