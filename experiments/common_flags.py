@@ -110,10 +110,14 @@ def prepare_workdir() -> pathlib.Path:
     return workdir
 
 
-def write_flags(workdir: pathlib.Path) -> None:
+def write_flags(workdir: pathlib.Path, but: tuple[str, ...] = ()) -> None:
     """Writes `flags.cfg`: the value of every flag of the job, which alone repeats the run.
 
     When the run goes on with other flags than it began with, the log says which.
+
+    Args:
+        workdir: where it goes.
+        but: flags that are left out.
     """
     directory = os.path.dirname(os.path.abspath(__file__))
     modules = FLAGS.flags_by_module_dict()
@@ -122,7 +126,7 @@ def write_flags(workdir: pathlib.Path) -> None:
         for module, module_flags in modules.items()
         if os.path.dirname(_module_file(module)) == directory
         for flag in module_flags
-        if flag.value is not None
+        if flag.value is not None and flag.name not in but
     )
     file = workdir / "flags.cfg"
     if file.exists():

@@ -9,6 +9,7 @@ from common_flags import FLAGS, FlagError, blame, must_be_positive
 
 from pixpro_keras import backbones
 from pixpro_keras.methods import METHODS, PretrainMethod
+from pixpro_keras.methods.instance_branch import FORMS
 
 flags.DEFINE_enum("method", "pixpro", sorted(METHODS), "Pre-training method.")
 flags.DEFINE_string(
@@ -38,6 +39,19 @@ flags.DEFINE_float("gamma", 2.0, "Sharpness of the propagation module's similari
 flags.DEFINE_integer(
     "transform_layers", 1, "1x1 convolutions in the propagation module, 0 to 3.", 0, 3
 )
+flags.DEFINE_float(
+    "pixel_weight", 1.0, "Weight of the pixel loss; 0: the instance branch alone.", 0.0
+)
+flags.DEFINE_float(
+    "instance_weight", 0.0, "Weight (alpha) of the instance branch (SimCLR*); 0: none.", 0.0
+)
+flags.DEFINE_enum(
+    "instance_form",
+    "predictor",
+    FORMS,
+    "Instance branch: predictor (the release's, no negatives) or contrastive (the paper's SimCLR*).",
+)
+flags.DEFINE_float("instance_temperature", 0.2, "Temperature of the contrastive instance branch.")
 flags.DEFINE_float("temperature", 0.3, "Softmax temperature (tau) of contrastive losses.")
 flags.DEFINE_integer("projector_hidden_dim", 4096, "Channels inside the projector.")
 flags.DEFINE_integer("projector_dim", 256, "Output channels of the projector.")
@@ -56,7 +70,13 @@ flags.DEFINE_float(
     1.0,
 )
 must_be_positive(
-    "image_size", "threshold", "gamma", "temperature", "projector_hidden_dim", "projector_dim"
+    "image_size",
+    "threshold",
+    "gamma",
+    "temperature",
+    "instance_temperature",
+    "projector_hidden_dim",
+    "projector_dim",
 )
 
 # Flags that decide which checkpoints fit.
@@ -73,7 +93,11 @@ _IDENTITY = (
 
 def identity() -> dict:
     """What makes the weights of two runs interchangeable."""
-    return {name: FLAGS[name].value for name in _IDENTITY}
+    parts = {
+        "pixel": FLAGS.pixel_weight > 0,
+        "instance": FLAGS.instance_form if FLAGS.instance_weight > 0 else None,
+    }
+    return {name: FLAGS[name].value for name in _IDENTITY} | parts
 
 
 def check_backbone() -> None:
@@ -117,6 +141,10 @@ def build_method(
         "gamma": FLAGS.gamma,
         "num_transform_layers": FLAGS.transform_layers,
         "temperature": FLAGS.temperature,
+        "pixel_weight": FLAGS.pixel_weight,
+        "instance_weight": FLAGS.instance_weight,
+        "instance_form": FLAGS.instance_form,
+        "instance_temperature": FLAGS.instance_temperature,
         "hidden_dim": FLAGS.projector_hidden_dim,
         "out_dim": FLAGS.projector_dim,
         "base_momentum": FLAGS.base_momentum,

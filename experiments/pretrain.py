@@ -21,6 +21,7 @@ import common_flags
 import keras
 import method_flags
 import tensorflow as tf
+import training_flags
 from absl import flags, logging
 from common_flags import FLAGS, FlagError, blame, must_be_positive
 
@@ -31,7 +32,6 @@ from pixpro_keras.evaluation.scenes_probe import probe_on_scenes
 from pixpro_keras.export import export_backbone
 from pixpro_keras.files import write_atomically
 from pixpro_keras.methods import PretrainMethod
-from pixpro_keras.optimizers import LARS, WarmupCosine
 from pixpro_keras.training import callbacks as run_callbacks
 from pixpro_keras.training.checkpoints import Checkpoints
 from pixpro_keras.training.loop import train
@@ -44,33 +44,10 @@ flags.DEFINE_string(
     "scenes",
     "Images: scenes (drawn by the package), folder:PATH, tfds:NAME[/config][:split], tfrecord:GLOB.",
 )
-flags.DEFINE_integer("batch_size", 1024, "Images per step, all replicas together.")
-flags.DEFINE_integer(
-    "accumulate_steps", 1, "Parts into which a replica's batch is cut to save memory.", 1
-)
-flags.DEFINE_integer("epochs", 100, "Passes over the images, or multiples of --steps_per_epoch.")
-flags.DEFINE_integer("steps_per_epoch", None, "Steps in an epoch. Default: images / batch_size.")
 flags.DEFINE_enum("augmentation", "byol", sorted(recipes.RECIPES), "Recipe of the two views.")
 flags.DEFINE_float(
     "min_crop_area", 0.08, "Smallest crop, as a share of the image's area, in (0, 1]."
 )
-flags.DEFINE_float(
-    "base_learning_rate", 1.0, "Peak learning rate at batch 256; see --learning_rate_scaling."
-)
-flags.DEFINE_enum(
-    "learning_rate_scaling",
-    "linear",
-    ["linear", "sqrt"],
-    "How the peak follows the batch: linear is base * batch/256; sqrt is base * 4 * "
-    "sqrt(batch/1024), which serves small batches.",
-)
-flags.DEFINE_float("end_learning_rate", 1e-6, "Learning rate of the last step.", 0.0)
-flags.DEFINE_float(
-    "warmup_epochs", 5, "Epochs of linear warm-up from a hundredth of the peak.", 0.0
-)
-flags.DEFINE_float("weight_decay", 1e-5, "Weight decay, added to the gradient by LARS.", 0.0)
-flags.DEFINE_float("sgd_momentum", 0.9, "Momentum of SGD under LARS, in [0, 1).", 0.0)
-flags.DEFINE_boolean("jit_compile", False, "XLA for the step; on one GPU or TPU, not on CPUs.")
 flags.DEFINE_integer("checkpoint_every_steps", 500, "Steps between checkpoints.", 1)
 flags.DEFINE_integer("keep_checkpoints", 3, "Number of checkpoints kept.", 1)
 flags.DEFINE_integer("log_every_steps", 10, "Steps between lines of metrics.jsonl.", 1)
@@ -87,15 +64,7 @@ flags.DEFINE_enum(
     ["none", "scenes"],
     "Compare the backbone with its random initialisation at the end: k-NN on held-out scenes.",
 )
-must_be_positive(
-    "batch_size",
-    "epochs",
-    "steps_per_epoch",
-    "min_crop_area",
-    "base_learning_rate",
-    "input_threads",
-)
-flags.register_validator("sgd_momentum", lambda value: value < 1, "must be below 1")
+must_be_positive("min_crop_area", "input_threads")
 flags.register_validator("min_crop_area", lambda value: value <= 1, "must be at most 1")
 
 
@@ -127,10 +96,13 @@ def main(argv: list[str]) -> int:
             f"{source.num_examples} images"
         )
     steps_per_epoch = FLAGS.steps_per_epoch or source.num_examples // FLAGS.batch_size
+    FLAGS.steps_per_epoch = steps_per_epoch  # flags.cfg says what the run did
     total_steps = FLAGS.epochs * steps_per_epoch
 
     with strategy.scope():
-        method = build_method(strategy, steps_per_epoch, total_steps)
+        method = training_flags.build_training(
+            steps_per_epoch, synchronized=strategy.num_replicas_in_sync > 1
+        )
     checkpoints = Checkpoints(
         workdir / "checkpoints", method, method_flags.identity(), FLAGS.keep_checkpoints
     )
@@ -195,26 +167,6 @@ def main(argv: list[str]) -> int:
     if is_chief(strategy):
         finish(workdir, method)
     return 0
-
-
-def build_method(
-    strategy: tf.distribute.Strategy, steps_per_epoch: int, total_steps: int
-) -> PretrainMethod:
-    """The compiled method, its optimizer built. In the strategy's scope."""
-    method = method_flags.build_method(
-        total_steps,
-        accumulate_steps=FLAGS.accumulate_steps,
-        synchronized=strategy.num_replicas_in_sync > 1,
-    )
-    peak = FLAGS.base_learning_rate * FLAGS.batch_size / 256
-    if FLAGS.learning_rate_scaling == "sqrt":
-        peak = FLAGS.base_learning_rate * 4 * (FLAGS.batch_size / 1024) ** 0.5
-    warmup_steps = min(round(FLAGS.warmup_epochs * steps_per_epoch), total_steps)
-    schedule = WarmupCosine(peak, total_steps, warmup_steps, end=FLAGS.end_learning_rate)
-    optimizer = LARS(schedule, FLAGS.sgd_momentum, l2_decay=FLAGS.weight_decay)
-    method.compile(optimizer=optimizer, jit_compile=FLAGS.jit_compile)
-    method.optimizer.build(method.trainable_variables)
-    return method
 
 
 def chief_callbacks(

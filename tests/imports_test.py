@@ -12,7 +12,7 @@ LEVELS = [
     {"geometry"},
     {"losses", "layers", "backbones", "optimizers"},
     {"methods", "data"},
-    {"training", "evaluation", "export", "visualize"},
+    {"training", "evaluation", "convert", "export", "visualize"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 # `losses` take masks as arguments; `evaluation` and `export` receive a backbone, never a method.
@@ -21,7 +21,7 @@ FORBIDDEN = {
     "evaluation": {"methods"},
     "export": {"methods"},
 }
-ONLY_INSIDE_FUNCTIONS = {"torch", "onnx", "matplotlib", "sklearn", "keras_cv", "PIL"}
+ONLY_INSIDE_FUNCTIONS = {"torch", "onnx", "tf2onnx", "matplotlib", "sklearn", "keras_cv", "PIL"}
 
 
 def imported_modules(tree):

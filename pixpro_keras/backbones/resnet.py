@@ -17,8 +17,28 @@ BLOCKS = {
 BASIC_BLOCK = ("resnet18_v1_5", "resnet34_v1_5")
 
 
+def name_of(blocks: tuple[int, ...], is_basic: bool) -> str:
+    """The ResNet with so many blocks in its four stages.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    for name, known in BLOCKS.items():
+        if known == blocks and (name in BASIC_BLOCK) == is_basic:
+            return name
+    kind = "basic" if is_basic else "bottleneck"
+    raise ValueError(
+        f"a ResNet of {'-'.join(map(str, blocks))} {kind} blocks is none of {', '.join(BLOCKS)}"
+    )
+
+
 def build_resnet(
-    name: str, *, output_stride: int = 32, bn_momentum: float = 0.9, synchronized: bool = False
+    name: str,
+    *,
+    output_stride: int = 32,
+    bn_momentum: float = 0.9,
+    synchronized: bool = False,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
 ) -> keras.Model:
     """A ResNet up to its last feature map (C5), with new weights.
 
@@ -30,6 +50,7 @@ def build_resnet(
             dilated by 2, with the same weights and names.
         bn_momentum: share of the old moving statistics kept in each step.
         synchronized: whether batch norm takes its statistics over all replicas.
+        input_shape: `(H, W, 3)`; None is any side.
 
     Returns:
         Functional model `(B, H, W, 3) -> (B, H / output_stride, W / output_stride, C)`.
@@ -39,7 +60,7 @@ def build_resnet(
     """
     builder = _Builder(bn_momentum, synchronized)
     is_basic = name in BASIC_BLOCK
-    inputs = keras.Input((None, None, 3))
+    inputs = keras.Input(input_shape)
     x = builder.conv(inputs, 64, 7, "conv1", stride=2)
     x = builder.norm(x, "conv1")
     x = layers.ReLU(name="conv1_relu")(x)

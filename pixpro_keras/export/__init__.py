@@ -1,5 +1,5 @@
 """Exports of a trained backbone."""
 
-from pixpro_keras.export.keras_files import FORMATS, export_backbone
+from pixpro_keras.export.backbone import FORMATS, check_format, export_backbone
 
-__all__ = ["FORMATS", "export_backbone"]
+__all__ = ["FORMATS", "check_format", "export_backbone"]

@@ -1,7 +1,7 @@
 """What all pre-training methods share: the only `train_step`."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from types import MappingProxyType
 
 import keras
 import tensorflow as tf
@@ -9,6 +9,9 @@ from keras import ops
 
 from pixpro_keras.batch import Batch, Tensor
 from pixpro_keras.methods import ema
+
+# Lowest and highest value of a loss; None is unbounded.
+Bounds = tuple[float | None, float | None]
 
 
 class PretrainMethod(keras.Model):
@@ -27,8 +30,8 @@ class PretrainMethod(keras.Model):
             are averaged and applied once, which saves memory; batch-norm statistics are per part.
     """
 
-    # Name of each loss term -> its (lowest, highest) value; None is unbounded.
-    loss_bounds: ClassVar[Mapping[str, tuple[float | None, float | None]]] = {}
+    # Name of each loss term -> what it can be; a class's or, set in `__init__`, an instance's.
+    loss_bounds: Mapping[str, Bounds] = MappingProxyType({})
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ class PixContrast(PixelMethod):
         Xie et al., CVPR 2021, arXiv:2011.10043, section 3.1.
     """
 
-    loss_bounds: ClassVar = {"pixel": (0.0, None)}
+    pixel_bounds: ClassVar = (0.0, None)
 
     def __init__(self, backbone, temperature: float = 0.3, use_propagation: bool = False, **kwargs):
         super().__init__(backbone, use_propagation=use_propagation, **kwargs)

@@ -1,5 +1,7 @@
 """What pixel-level methods share."""
 
+from typing import ClassVar
+
 import keras
 from keras import ops
 
@@ -10,6 +12,7 @@ from pixpro_keras.layers.pixel_propagation import PixelPropagation
 from pixpro_keras.losses import pixel
 from pixpro_keras.methods import base, ema
 from pixpro_keras.methods.encoder import Encoder
+from pixpro_keras.methods.instance_branch import InstanceBranch
 from pixpro_keras.ops import l2_normalize, to_pixels
 
 
@@ -26,10 +29,17 @@ class PixelMethod(base.PretrainMethod):
         num_transform_layers: the PPM's transform layers, 0 to 3.
         hidden_dim: the projector's hidden channels.
         out_dim: the projector's output channels.
+        pixel_weight: weight of the pixel loss; 0 leaves its heads away.
+        instance_weight: weight (alpha) of the instance branch; 0 leaves it away.
+        instance_form: `"predictor"` (the release's) or `"contrastive"` (the paper's SimCLR*).
+        instance_temperature: of the contrastive form.
         bn_momentum: share of the old moving statistics that batch norm keeps in each step.
         synchronized: whether batch norm takes its statistics over all replicas.
         **kwargs: of `PretrainMethod`.
     """
+
+    # Lowest and highest value of `pixel_loss`; None is unbounded.
+    pixel_bounds: ClassVar[base.Bounds] = (None, None)
 
     def __init__(
         self,
@@ -40,6 +50,10 @@ class PixelMethod(base.PretrainMethod):
         num_transform_layers: int = 1,
         hidden_dim: int = 4096,
         out_dim: int = 256,
+        pixel_weight: float = 1.0,
+        instance_weight: float = 0.0,
+        instance_form: str = "predictor",
+        instance_temperature: float = 0.2,
         bn_momentum: float = 0.9,
         synchronized: bool = False,
         **kwargs,
@@ -48,20 +62,41 @@ class PixelMethod(base.PretrainMethod):
         if threshold <= 0:
             raise ValueError(f"`threshold` must be positive. Received: threshold={threshold}.")
         self.threshold = threshold
+        weights = {"pixel_weight": pixel_weight, "instance_weight": instance_weight}
+        for name, weight in weights.items():
+            if weight < 0:
+                raise ValueError(f"`{name}` must be at least 0. Received: {name}={weight}.")
+        if not any(weights.values()):
+            raise ValueError("`pixel_weight` and `instance_weight` must not both be 0.")
+        self.pixel_weight = pixel_weight
+        self.instance_weight = instance_weight
         norm: dict = {"bn_momentum": bn_momentum, "synchronized": synchronized}
-        projector = PointwiseMLP(hidden_dim, out_dim, name="projector", **norm)
-        self.encoder = Encoder(backbone, {"pixel": projector}, name="encoder")
+        heads: dict[str, keras.layers.Layer] = {}
+        if pixel_weight:
+            heads["pixel"] = PointwiseMLP(hidden_dim, out_dim, name="projector", **norm)
+        if instance_weight:
+            heads["instance"] = PointwiseMLP(hidden_dim, out_dim, name="projector_instance", **norm)
+        self.encoder = Encoder(backbone, heads, name="encoder")
         self.target_encoder = ema.make_target(self.encoder)
-        self.propagation: PixelPropagation | None = None
-        if use_propagation:
-            self.propagation = PixelPropagation(
-                gamma, num_transform_layers, name="propagation", **norm
-            )
-            self.propagation.build((*backbone.output_shape[:-1], out_dim))
         self.momentum_pairs = [(self.encoder, self.target_encoder)]
+        self.loss_bounds = {}
+        self.propagation: PixelPropagation | None = None
+        if pixel_weight:
+            self.loss_bounds["pixel"] = _scaled(self.pixel_bounds, pixel_weight)
+            if use_propagation:
+                self.propagation = PixelPropagation(
+                    gamma, num_transform_layers, name="propagation", **norm
+                )
+                self.propagation.build((*backbone.output_shape[:-1], out_dim))
+        self.instance_branch: InstanceBranch | None = None
+        if instance_weight:
+            self.instance_branch = InstanceBranch(
+                instance_form, instance_temperature, hidden_dim, out_dim, **norm
+            )
+            self.loss_bounds["instance"] = _scaled(self.instance_branch.bounds, instance_weight)
 
     def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:
-        """The loss term `pixel`, and the run's vital signs.
+        """The loss terms `pixel` and `instance`, where they have a weight, and vital signs.
 
         `positive_share`: share of pixel pairs that are positive. `positive_cosine`: their mean
         cosine between prediction and target. `feature_std`: standard deviation of the unit-length
@@ -69,23 +104,36 @@ class PixelMethod(base.PretrainMethod):
         `sqrt(C)`: 0 when all features are the same (collapse), at most 1.
         """
         views = batch[VIEW1], batch[VIEW2]
-        x1, x2 = (self.encoder(view, training=training)["pixel"] for view in views)
-        y1, y2 = (self._predict(x, training) for x in (x1, x2))
-        t1, t2 = (
-            to_pixels(self.target_encoder(view, training=training)["pixel"]) for view in views
-        )
-        size = tuple(x1.shape[1:3])
-        positives = geometry.positive_pairs(batch[COORD1], batch[COORD2], size, self.threshold)
-        backwards = ops.transpose(positives, (0, 2, 1))
-        return {
-            "pixel": self.pixel_loss(y1, t2, positives, y2, t1, backwards),
-            "positive_share": ops.mean(positives),
-            "positive_cosine": (
-                pixel.positive_cosine(y1, t2, positives) + pixel.positive_cosine(y2, t1, backwards)
+        online1, online2 = (self.encoder(view, training=training) for view in views)
+        target1, target2 = (self.target_encoder(view, training=training) for view in views)
+        outputs: dict[str, Tensor] = {}
+        if self.instance_branch is not None:
+            outputs |= self.instance_branch(
+                online1["instance"],
+                online2["instance"],
+                target1["instance"],
+                target2["instance"],
+                training=training,
             )
-            / 2,
-            "feature_std": _spread(to_pixels(x1)),
-        }
+            outputs["instance"] *= self.instance_weight
+            outputs["feature_std"] = _spread(to_pixels(online1["instance"]))
+        if self.pixel_weight:
+            x1, x2 = online1["pixel"], online2["pixel"]
+            y1, y2 = (self._predict(x, training) for x in (x1, x2))
+            t1, t2 = to_pixels(target1["pixel"]), to_pixels(target2["pixel"])
+            size = tuple(x1.shape[1:3])
+            positives = geometry.positive_pairs(batch[COORD1], batch[COORD2], size, self.threshold)
+            backwards = ops.transpose(positives, (0, 2, 1))
+            loss = self.pixel_loss(y1, t2, positives, y2, t1, backwards)
+            forth = pixel.positive_cosine(y1, t2, positives)
+            back = pixel.positive_cosine(y2, t1, backwards)
+            outputs |= {
+                "pixel": self.pixel_weight * loss,
+                "positive_share": ops.mean(positives),
+                "positive_cosine": (forth + back) / 2,
+                "feature_std": _spread(to_pixels(x1)),
+            }
+        return outputs
 
     def _predict(self, projected: Tensor, training: bool) -> Tensor:
         if self.propagation is not None:
@@ -106,6 +154,11 @@ class PixelMethod(base.PretrainMethod):
             backwards: `positives` with view 2 in rows.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `pixel_loss`.")
+
+
+def _scaled(bounds: base.Bounds, weight: float) -> base.Bounds:
+    low, high = bounds
+    return (None if low is None else weight * low, None if high is None else weight * high)
 
 
 def _spread(pixels: Tensor) -> Tensor:

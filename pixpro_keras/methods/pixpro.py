@@ -16,7 +16,7 @@ class PixPro(PixelMethod):
         Xie et al., CVPR 2021, arXiv:2011.10043, section 3.2.
     """
 
-    loss_bounds: ClassVar = {"pixel": (-4.0, 4.0)}
+    pixel_bounds: ClassVar = (-4.0, 4.0)
 
     def pixel_loss(self, y1, t2, positives, y2, t1, backwards):
         """See `PixelMethod.pixel_loss`."""

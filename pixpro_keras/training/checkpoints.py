@@ -105,20 +105,26 @@ class Checkpoints:
             )
 
 
-def load_weights(method: PretrainMethod, path: str) -> None:
-    """Loads a checkpoint's weights into a method, without its optimizer.
+def load_weights(method: PretrainMethod, path: str, optimizer: bool = False) -> None:
+    """Loads a checkpoint's weights into a method.
 
     Args:
         method: of the architecture that the checkpoint was written for.
         path: the checkpoint's path prefix, as `Checkpoints.save` returns it.
+        optimizer: whether the optimizer's state is loaded too; it must be built then.
 
     Raises:
         CheckpointError: if it cannot be read or belongs to another model.
     """
     reader = _open(path)
-    _check_shapes(reader, path, "weights", method.weights)
-    for index, weight in enumerate(method.weights):
-        weight.assign(reader.get_tensor(_key("weights", index)))
+    groups = {"weights": method.weights}
+    if optimizer:
+        groups["optimizer"] = method.optimizer.variables
+    for group, variables in groups.items():
+        _check_shapes(reader, path, group, variables)
+    for group, variables in groups.items():
+        for index, variable in enumerate(variables):
+            variable.assign(reader.get_tensor(_key(group, index)))
 
 
 def _open(path: str):

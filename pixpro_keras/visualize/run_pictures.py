@@ -24,7 +24,8 @@ class RunPictures(keras.callbacks.Callback):
     Args:
         workdir: the run's directory.
         batch: a batch of the run; its first images are drawn.
-        encoder: the online encoder; its head `pixel` gives the maps that the PPM compares.
+        encoder: the online encoder; its head `pixel` gives the maps that the PPM compares;
+            without one, C5 does.
         preprocess: the backbone's input convention, to undo it.
         every_steps: steps between two sets of pictures, at least 1.
         threshold: largest distance of a positive pair, in cell diagonals.
@@ -84,7 +85,8 @@ class RunPictures(keras.callbacks.Callback):
 
     def _features(self) -> np.ndarray:
         outputs = self._encoder(self._batch[VIEW1], training=False)
-        return keras.ops.convert_to_numpy(keras.ops.cast(outputs["pixel"], "float32"))
+        features = outputs.get("pixel", outputs["features"])
+        return keras.ops.convert_to_numpy(keras.ops.cast(features, "float32"))
 
     def _draw_similarity(self, step: int) -> None:
         figure = draw_similarity(self._views[0], self._features(), gamma=self._gamma)

@@ -1,0 +1,192 @@
+"""Converts published PyTorch weights: the authors' checkpoints, and ResNets of other methods.
+
+python experiments/convert.py --input=ckpt_epoch_100.pth --output=converted/pixpro
+python experiments/convert.py --input=moco_v2_800ep_pretrain.pth.tar --output=converted/mocov2
+
+Writes `backbone.keras`, which plain Keras opens, and a model card. Of a checkpoint of the PixPro release
+also the whole training state, from which `pretrain.py --flagfile=OUTPUT/flags.cfg` continues.
+"""
+
+import hashlib
+import os
+import pathlib
+import tempfile
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import common_flags
+import method_flags
+import training_flags
+from absl import flags
+from common_flags import FLAGS, FlagError, blame
+
+from pixpro_keras.backbones.torch_files import (
+    TorchFileError,
+    backbone_from_state,
+    read_torch_file,
+    state_dict_of,
+)
+from pixpro_keras.convert import release
+from pixpro_keras.export import export_backbone
+from pixpro_keras.training.checkpoints import Checkpoints
+
+flags.DEFINE_string("input", None, "Torch file to convert (.pth, .pt, .tar, .bin).", required=True)
+flags.DEFINE_string("output", None, "New folder for the results.", required=True)
+flags.DEFINE_enum(
+    "layout",
+    "auto",
+    ["auto", "release", "torchvision"],
+    "What the file holds: release, a checkpoint of the PixPro release; torchvision, a plain ResNet in "
+    "torchvision's names below any usual prefix (module.encoder_q., backbone., ...).",
+)
+_OWN_FLAGS = ("input", "output", "layout")
+
+
+def main(argv: list[str]) -> int:
+    """Runs the job and returns its exit code."""
+    del argv
+    source = pathlib.Path(FLAGS.input).expanduser()
+    output = pathlib.Path(FLAGS.output).expanduser()
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise FlagError(f"--output={FLAGS.output}: exists already and is not an empty folder")
+    with blame("input"):
+        try:
+            content = read_torch_file(source)
+        except ImportError as error:
+            raise FlagError(f"--input={FLAGS.input}: {error}") from error
+        state = state_dict_of(content, source)
+    with blame("output"):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        # Beside its place, so that a failure leaves nothing half-written.
+        folder = tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent)
+    with folder as temporary:
+        results = pathlib.Path(temporary) / output.name
+        results.mkdir()
+        is_release = FLAGS.layout == "release" or (
+            FLAGS.layout == "auto" and release.is_release_state(state)
+        )
+        with blame("input"):
+            facts = (
+                convert_release(content, source, results, output)
+                if is_release
+                else convert_backbone(state, source, results)
+            )
+        (results / "README.md").write_text(model_card(source, output, facts))
+        if output.exists():
+            output.rmdir()  # empty, but not to be replaced on every system
+        os.replace(results, output)
+    print(f"Converted to {output}:")
+    for path in sorted(output.iterdir()):
+        print(f"  {path.name}{'/' if path.is_dir() else ''}")
+    if is_release:
+        print(
+            f"Continue: python experiments/pretrain.py --flagfile={output / 'flags.cfg'} --dataset=..."
+        )
+    return 0
+
+
+def convert_backbone(state, source: pathlib.Path, results: pathlib.Path) -> dict[str, str]:
+    """Writes the backbone of a plain state dict; returns what the model card says of it."""
+    expected = FLAGS.backbone if FLAGS["backbone"].present else None
+    network, name, prefix = backbone_from_state(state, source, expected)
+    export_backbone(network, name, results, ["keras"])
+    left = sorted({key.split(".")[0] for key in state if not key.startswith(prefix)})
+    return {
+        "Architecture": name,
+        "Weights below": f"`{prefix}`" if prefix else "the top of the file",
+        "Left out": ", ".join(left) or "nothing but classifiers and heads, where there are any",
+    }
+
+
+def convert_release(
+    content, source: pathlib.Path, results: pathlib.Path, output: pathlib.Path
+) -> dict[str, str]:
+    """Writes the backbone and the training state; returns what the model card says of them."""
+    checkpoint = release.parse_release(content, source)
+    network = release.describe_network(checkpoint)
+    name = network["backbone"]
+    if FLAGS["backbone"].present and FLAGS.backbone != name:
+        raise TorchFileError(f"{source}: holds {name}, not {FLAGS.backbone}")
+    set_flags(checkpoint, network, output)
+    # Where the file does not say its steps, they count for nothing here and the position is 0.
+    method = training_flags.build_training(FLAGS.steps_per_epoch or 1)
+    release.load_release(method, checkpoint)
+    export_backbone(method.encoder.backbone, name, results, ["keras"])
+    Checkpoints(results / "checkpoints", method, method_flags.identity()).save()
+    common_flags.write_flags(results, but=_OWN_FLAGS)
+    has_state = "with momenta" if checkpoint.momenta else "without the optimizer's momenta"
+    position = "unknown" if checkpoint.step is None else f"{checkpoint.step} steps"
+    return {
+        "Architecture": name,
+        "Method": f"PixPro, {FLAGS.transform_layers} transform layers"
+        + (", instance branch" if FLAGS.instance_weight else ""),
+        "Epochs": "unknown" if checkpoint.epoch is None else str(checkpoint.epoch),
+        "Training state": f"online and target networks, projectors, PPM; {has_state}; {position}",
+    }
+
+
+def set_flags(checkpoint: release.ReleaseCheckpoint, network: dict, output: pathlib.Path) -> None:
+    """Sets the flags of a pre-training that continues the checkpoint, where it says them."""
+    values = {
+        "method": "pixpro",
+        "workdir": str(output),
+        "backbone": network["backbone"],
+        "projector_hidden_dim": network["hidden_dim"],
+        "projector_dim": network["out_dim"],
+        "transform_layers": network["num_transform_layers"],
+        "instance_weight": network["instance_weight"],
+    }
+    values |= {k: network[k] for k in ("gamma", "threshold", "base_momentum") if k in network}
+    options = {
+        "epochs": "epochs",
+        "warmup_epoch": "warmup_epochs",
+        "base_learning_rate": "base_learning_rate",
+        "weight_decay": "weight_decay",
+        "momentum": "sgd_momentum",
+        "image_size": "image_size",
+    }
+    stated = checkpoint.options
+    values |= {ours: stated[theirs] for theirs, ours in options.items() if theirs in stated}
+    if checkpoint.peak_learning_rate and "base_learning_rate" in stated:
+        # The release's batch_size is that of one GPU; the learning rate tells how many there were.
+        share = checkpoint.peak_learning_rate / stated["base_learning_rate"]
+        values["batch_size"] = round(256 * share)
+    if checkpoint.step and checkpoint.epoch:
+        values["steps_per_epoch"] = checkpoint.step // checkpoint.epoch
+    for name, value in values.items():
+        FLAGS[name].value = value
+
+
+def model_card(source: pathlib.Path, output: pathlib.Path, facts: dict[str, str]) -> str:
+    """Markdown about what was converted from what."""
+    digest = hashlib.sha256()
+    with open(source, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    rows = {
+        "Source file": source.name,
+        "SHA-256": f"`{digest.hexdigest()}`",
+        **facts,
+        "Input": "RGB in 0..1, then (x - mean) / std with mean (0.485, 0.456, 0.406) and std "
+        "(0.229, 0.224, 0.225); any height and width from 32 px",
+        "Output": "C5: the last feature map, stride 32",
+    }
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    return f"""# {output.name}
+
+Converted with pixpro_keras.
+
+| | |
+|---|---|
+{table}
+
+```python
+import keras
+
+backbone = keras.saving.load_model("backbone.keras")
+```
+"""
+
+
+if __name__ == "__main__":
+    common_flags.run(main)

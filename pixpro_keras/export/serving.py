@@ -1,0 +1,41 @@
+"""A backbone for programs without Keras: SavedModel, ONNX, LiteRT. Any batch, any image size."""
+
+import contextlib
+import os
+import pathlib
+
+import keras
+
+
+def save_saved_model(network: keras.Model, path: pathlib.Path) -> None:
+    """A folder for TensorFlow and TensorFlow Serving."""
+    _export(network, path, "tf_saved_model")
+
+
+def save_onnx(network: keras.Model, path: pathlib.Path) -> None:
+    """A file for onnxruntime and others.
+
+    Raises:
+        ImportError: if the converters are not installed.
+    """
+    try:
+        import onnx  # noqa: F401
+        import tf2onnx  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"the format onnx needs {error.name}: pip install 'pixpro-keras[onnx]'"
+        ) from error
+    _export(network, path, "onnx")
+
+
+def save_litert(network: keras.Model, path: pathlib.Path) -> None:
+    """A `.tflite` file for phones and small devices."""
+    _export(network, path, "litert")
+
+
+def _export(network: keras.Model, path: pathlib.Path, keras_format: str) -> None:
+    inputs = keras.Input((None, None, 3), name="images")
+    named = keras.Model(inputs, network(inputs, training=False), name=network.name)
+    # The converters print what only their developers need.
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        named.export(str(path), format=keras_format, verbose=False)

@@ -1,0 +1,96 @@
+"""The instance branch (SimCLR*): image-level agreement on C5, beside or without the pixel loss."""
+
+import keras
+from keras import ops
+
+from pixpro_keras.batch import Tensor
+from pixpro_keras.layers.heads import PointwiseMLP
+from pixpro_keras.losses import instance
+
+FORMS = ("predictor", "contrastive")
+
+
+class InstanceBranch(keras.layers.Layer):
+    """The loss between the two views of an image, from projected maps of both networks.
+
+    `predictor`, the release's: `2 * (-cos(p(z1), z'2) - cos(p(z2), z'1))`, where p is a predictor on
+    the online side and z are maps averaged over their pixels; no negatives, in [-4, 4].
+    `contrastive`, the paper's SimCLR*: InfoNCE of the averaged maps over the images of the whole
+    batch, mean of both directions, at least 0.
+
+    Args:
+        form: `"predictor"` or `"contrastive"`.
+        temperature: of the contrastive form, positive.
+        hidden_dim: the predictor's hidden channels.
+        out_dim: channels of the projected maps.
+        bn_momentum: share of the old moving statistics kept in each step.
+        synchronized: whether batch norm takes its statistics over all replicas.
+
+    Raises:
+        ValueError: if the form is unknown or the temperature not positive.
+
+    Reference:
+        Xie et al., CVPR 2021, arXiv:2011.10043, section 3.3 and the authors' release.
+    """
+
+    def __init__(
+        self,
+        form: str = "predictor",
+        temperature: float = 0.2,
+        hidden_dim: int = 4096,
+        out_dim: int = 256,
+        bn_momentum: float = 0.9,
+        synchronized: bool = False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if form not in FORMS:
+            raise ValueError(f"`instance_form` must be {' or '.join(FORMS)}. Received: {form!r}.")
+        if temperature <= 0:
+            raise ValueError(
+                f"`temperature` must be positive. Received: temperature={temperature}."
+            )
+        self.form = form
+        self.temperature = temperature
+        self.predictor: PointwiseMLP | None = None
+        if form == "predictor":
+            self.predictor = PointwiseMLP(
+                hidden_dim,
+                out_dim,
+                bn_momentum=bn_momentum,
+                synchronized=synchronized,
+                name="predictor",
+                dtype=self.dtype_policy,
+            )
+            self.predictor.build((None, None, None, out_dim))
+        self.built = True
+
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        """Lowest and highest value of the loss."""
+        return (-4.0, 4.0) if self.form == "predictor" else (0.0, None)
+
+    def call(
+        self, z1: Tensor, z2: Tensor, t1: Tensor, t2: Tensor, training: bool = False
+    ) -> dict[str, Tensor]:
+        """Loss and vital sign of both directions.
+
+        Args:
+            z1: `(B, h, w, C)`. Online projection of view 1.
+            z2: `(B, h, w, C)`. Online projection of view 2.
+            t1: `(B, h, w, C)`. Target projection of view 1; receives no gradient.
+            t2: `(B, h, w, C)`. Target projection of view 2; receives no gradient.
+            training: whether batch norm normalises with the statistics of the batch.
+
+        Returns:
+            `instance`: the loss. `instance_cosine` (predictor) or `instance_top1` (contrastive): how
+            well the other view is predicted, or found among the batch.
+        """
+        if self.predictor is not None:
+            z1, z2 = (self.predictor(z, training=training) for z in (z1, z2))
+        z1, z2, t1, t2 = (ops.mean(ops.cast(z, "float32"), axis=(1, 2)) for z in (z1, z2, t1, t2))
+        if self.form == "predictor":
+            forth = instance.negative_cosine(z1, t2)
+            back = instance.negative_cosine(z2, t1)
+            return {"instance": 2.0 * (forth + back), "instance_cosine": -(forth + back) / 2}
+        raise NotImplementedError
