@@ -68,7 +68,7 @@ _FORMATS = {
     "saved_model": _Format(
         "saved_model",
         lambda network, name, path: serving.save_saved_model(network, path),
-        lambda name, path: f"tf.saved_model.load({str(path)!r}).serve(images)",
+        lambda name, path: f"network = tf.saved_model.load({str(path)!r}); network.serve(images)",
         has_features=True,
     ),
     "onnx": _Format(

@@ -38,4 +38,9 @@ def _export(network: keras.Model, path: pathlib.Path, keras_format: str) -> None
     named = keras.Model(inputs, network(inputs, training=False), name=network.name)
     # The converters print what only their developers need.
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        named.export(str(path), format=keras_format, verbose=False)
+        named.export(
+            str(path),
+            format=keras_format,
+            verbose=False,
+            input_signature=[keras.InputSpec("float32", (None, None, None, 3), name="images")],
+        )

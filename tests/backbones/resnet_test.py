@@ -96,7 +96,12 @@ def relative_error(values, expected):
 class ParityTest(tf.test.TestCase, parameterized.TestCase):
     def test_features_of_the_release(self):
         model = backbones.build("resnet50_v1_5")
-        names.load_torch_state(model, official_state("encoder."))
+        state = {
+            name.removeprefix("encoder."): array
+            for name, array in official_state().items()
+            if name.startswith("encoder.")
+        }
+        names.load_torch_state(model, state)
         for case in range(3):
             stored = np.load(shared_path("reference", f"train_steps_{case}.npz"))
             features = model(stored["view_1"], training=False).numpy()

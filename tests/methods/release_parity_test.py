@@ -8,69 +8,43 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras import backbones
-from pixpro_keras.backbones import names
+from pixpro_keras.convert import release
 from pixpro_keras.methods import PixPro
 from pixpro_keras.optimizers import LARS
 from tests.reference import official_state
 from tests.shared import shared_path
 
 
-def load_head(layer, state, prefix=""):
-    for part in layer.layers:
-        arrays = [state[f"{prefix}{part.name}.weight"], state[f"{prefix}{part.name}.bias"]]
-        if part.name.startswith("bn"):
-            channels = len(arrays[0])
-            arrays += [np.zeros(channels), np.ones(channels)]
-        else:
-            arrays[0] = arrays[0].transpose(2, 3, 1, 0)
-        part.set_weights(arrays)
-
-
 def load_method(config):
-    """The release's model with the weights of the rule, K = 10,000 steps."""
-    method = PixPro(
-        backbones.build("resnet50_v1_5"),
-        num_transform_layers=config["config"].get("layer", 1),
-        total_steps=config["K"],
+    """The release's model with the weights of the rule, K = 10,000 steps, as a converted checkpoint."""
+    checkpoint = release.ReleaseCheckpoint(
+        path="by rule",
+        state=official_state(
+            transform_layers=config["config"].get("layer", 1), instance="ins" in config["config"]
+        ),
+        options={"pixpro_ins_loss_weight": config["config"].get("ins", 0.0)},
+        momenta={},
+        step=None,
+        epoch=None,
+        peak_learning_rate=None,
     )
-    names.load_torch_state(method.encoder.backbone, official_state("encoder."))
-    load_head(method.encoder.heads["pixel"], official_state("projector."))
-    if method.propagation.transform is not None:
-        state = {f"linear1.{k}": v for k, v in official_state("value_transform.").items()}
-        load_head(method.propagation.transform, state)
-    method.target_encoder.set_weights(method.encoder.get_weights())
+    network = release.describe_network(checkpoint)
+    method = PixPro(backbones.build(network.pop("backbone")), total_steps=config["K"], **network)
     optimizer = LARS(config["lr"], config["sgd_momentum"], config["weight_decay"])
     method.compile(optimizer=optimizer, jit_compile=False)
     method.optimizer.build(method.trainable_variables)
+    release.load_release(method, checkpoint)
     return method
-
-
-def release_names(method):
-    """The release's name of each of the method's parameters -> variable."""
-    named = {}
-    for prefix, suffix, encoder in (
-        ("encoder", "", method.encoder),
-        ("encoder", "_k", method.target_encoder),
-    ):
-        for torch_name, variable in names.torch_variables(encoder.backbone).items():
-            named[f"{prefix}{suffix}.{torch_name}"] = variable
-        for part in encoder.heads["pixel"].layers:
-            for kind, variable in zip(("weight", "bias"), part.weights, strict=False):
-                named[f"projector{suffix}.{part.name}.{kind}"] = variable
-    if method.propagation.transform is not None:
-        conv = method.propagation.transform.layers[0]
-        named["value_transform.weight"], named["value_transform.bias"] = conv.weights
-    return named
 
 
 @pytest.mark.slow
 class ReleaseParityTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.parameters(0, 2)  # 1 is the joint training with the instance branch
+    @parameterized.parameters(0, 1, 2)  # 1 is the joint training with the instance branch
     def test_three_steps(self, case):
         config = json.loads(shared_path("reference", f"train_steps_{case}.json").read_text())
         stored = np.load(shared_path("reference", f"train_steps_{case}.npz"))
         method = load_method(config)
-        named = release_names(method)
+        named = release.release_variables(method)
         batch = {
             "view1": tf.constant(stored["view_1"]),
             "view2": tf.constant(stored["view_2"]),
@@ -81,7 +55,8 @@ class ReleaseParityTest(tf.test.TestCase, parameterized.TestCase):
         @tf.function
         def gradients():
             with tf.GradientTape() as tape:
-                loss = method(batch, training=True)["pixel"]
+                outputs = method(batch, training=True)
+                loss = sum(outputs[name] for name in method.loss_bounds)
             return tape.gradient(loss, [v.value for v in method.trainable_variables])
 
         norms = {

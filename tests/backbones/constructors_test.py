@@ -1,0 +1,73 @@
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from pixpro_keras import backbones
+from pixpro_keras.export import export_backbone
+from tests.backbones.weights import photo, randomize
+
+
+class ConstructorsTest(tf.test.TestCase, parameterized.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.backbone = randomize(backbones.build("resnet18_v1_5"))
+        cls.images = photo(64, 96) / 128 - 1
+        cls.maps = cls.backbone(cls.images, training=False).numpy()
+
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+
+    def test_weights_of_an_export(self):
+        (path,) = export_backbone(self.backbone, "resnet18_v1_5", self.folder)
+        for arguments, expected in (
+            ({}, self.maps),
+            ({"pooling": "avg"}, self.maps.mean((1, 2))),
+            ({"pooling": "max"}, self.maps.max((1, 2))),
+            ({"input_shape": (64, 96, 3)}, self.maps),
+        ):
+            network = backbones.ResNet18V1_5(include_top=False, weights=path, **arguments)
+            self.assertAllClose(network(self.images, training=False), expected, rtol=1e-5)
+        self.assertEqual(network.input_shape, (None, 64, 96, 3))
+
+    def test_top_and_its_weights_file(self):
+        network = randomize(backbones.ResNet18V1_5(include_top=True, classes=7))
+        scores = network(self.images, training=False)
+        self.assertEqual(scores.shape, (1, 7))
+        self.assertAllClose(np.sum(scores), 1.0)
+        path = self.folder / "all.weights.h5"
+        network.save_weights(path)
+        again = backbones.ResNet18V1_5(include_top=True, classes=7, weights=path)
+        self.assertAllEqual(again(self.images, training=False), scores)
+
+    @parameterized.parameters(
+        ("ResNet18V1_5", 11_176_512),
+        ("ResNet34V1_5", 21_284_672),
+        ("ResNet50V1_5", 23_508_032),
+        ("ResNet101V1_5", 42_500_160),
+        ("ResNet152V1_5", 58_143_808),
+    )
+    def test_sizes_are_torchvisions(self, name, num_parameters):
+        network = getattr(backbones, name)()
+        trained = sum(int(np.prod(w.shape)) for w in network.trainable_weights)
+        self.assertEqual(trained, num_parameters)
+        self.assertEqual(getattr(backbones, name).__name__, name)
+
+    def test_errors(self):
+        (path,) = export_backbone(self.backbone, "resnet18_v1_5", self.folder)
+        for arguments, message in (
+            ({"weights": path}, "must hold resnet34_v1_5. Received.*with resnet18_v1_5"),
+            ({"weights": "imagenet"}, "Received: 'imagenet'"),
+            ({"pooling": "mean"}, "Received: 'mean'"),
+            ({"input_shape": (16, 64, 3)}, r"at least 32. Received: input_shape=\(16, 64, 3\)"),
+            ({"input_shape": (64, 64, 1)}, r"Received: input_shape=\(64, 64, 1\)"),
+        ):
+            with self.assertRaisesRegex(ValueError, message):
+                backbones.ResNet34V1_5(**arguments)
+
+
+if __name__ == "__main__":
+    tf.test.main()

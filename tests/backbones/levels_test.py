@@ -1,0 +1,58 @@
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from pixpro_keras import backbones
+from tests.backbones.weights import photo, randomize
+
+
+class LevelsTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(
+        ("resnet18_v1_5", (64, 128, 256, 512)),
+        ("resnet50", (256, 512, 1024, 2048)),
+        ("mobilenetv2", (144, 192, 576, 1280)),
+    )
+    def test_pyramid(self, name, channels):
+        backbone = randomize(backbones.build(name))
+        images = photo(96, 64) / 128 - 1
+        maps = backbones.feature_network(backbone, "c2-c5")(images, training=False)
+        self.assertEqual(list(maps), ["c2", "c3", "c4", "c5"])
+        for index, (level, width) in enumerate(zip(maps.values(), channels, strict=True)):
+            self.assertEqual(level.shape, (1, 24 // 2**index, 16 // 2**index, width))
+        self.assertAllEqual(maps["c5"], backbone(images, training=False))
+
+    def test_resnet_levels_end_with_their_stage(self):
+        # The first convolution of the next stage has the same stride; it is not the level.
+        backbone = backbones.build("resnet50_v1_5")
+        network = backbones.feature_network(backbone, "c2-c5")
+        for stage, block in ((2, 3), (3, 4), (4, 6), (5, 3)):
+            layer = backbone.get_layer(f"conv{stage}_block{block}_out")
+            self.assertIs(network.output[f"c{stage}"], layer.output)
+
+    def test_dilated_backbone(self):
+        backbone = backbones.build("resnet18_v1_5", output_stride=16)
+        maps = backbones.feature_network(backbone, "c2-c5")(photo(64, 64))
+        self.assertEqual(maps["c4"].shape, (1, 4, 4, 256))
+        self.assertEqual(maps["c5"].shape, (1, 4, 4, 512))
+
+    def test_pooled(self):
+        backbone = randomize(backbones.build("resnet18_v1_5"))
+        images = photo(64, 96) / 128 - 1
+        pooled = backbones.feature_network(backbone, "pooled")(images, training=False)
+        maps = backbone(images, training=False)
+        self.assertAllClose(pooled, np.mean(maps, axis=(1, 2)), rtol=1e-5)
+
+    def test_c5_is_the_backbone(self):
+        backbone = backbones.build("resnet18_v1_5")
+        self.assertIs(backbones.feature_network(backbone), backbone)
+
+    def test_errors(self):
+        backbone = backbones.build("resnet18_v1_5")
+        with self.assertRaisesRegex(ValueError, "c5, c2-c5, pooled. Received: 'p3'"):
+            backbones.feature_network(backbone, "p3")
+        with self.assertRaisesRegex(ValueError, "xception, which has no map of stride 4"):
+            backbones.feature_network(backbones.build("xception"), "c2-c5")
+
+
+if __name__ == "__main__":
+    tf.test.main()
