@@ -35,6 +35,8 @@ setup(
         # TFDS reads its own metadata through it and does not always ask for it.
         "importlib_resources>=6",
         "numpy>=1.26",
+        # Linear probes.
+        "scikit-learn>=1.5",
         "tensorflow>=2.20,<2.22",
         "tensorflow-datasets>=4.9.8,<5",
         # TensorFlow's summary writers live in this package, which 2.21 no longer installs.
@@ -50,7 +52,6 @@ setup(
             "pillow>=10.3",
             "pytest>=8.2",
             "ruff>=0.6",
-            "scikit-learn>=1.5",
         ],
         "torch": TORCH,
         "onnx": ONNX,

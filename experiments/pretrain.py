@@ -62,7 +62,8 @@ flags.DEFINE_enum(
     "probe",
     "none",
     ["none", "scenes"],
-    "Compare the backbone with its random initialisation at the end: k-NN on held-out scenes.",
+    "Compare the backbone with its random initialisation at the end: k-NN and linear probes of frozen "
+    "features on held-out scenes.",
 )
 must_be_positive("min_crop_area", "input_threads")
 flags.register_validator("min_crop_area", lambda value: value <= 1, "must be at most 1")
@@ -210,11 +211,10 @@ def finish(workdir: pathlib.Path, method: PretrainMethod) -> None:
         rows = probe_on_scenes(
             {"random initialisation": untrained, "pre-trained": backbone},
             backbones.preprocess_input(FLAGS.backbone),
-            FLAGS.image_size,
             FLAGS.data_dir,
         )
         write_atomically(workdir / "probe.json", json.dumps(rows, indent=2).encode())
-        print("Held-out scenes, k-NN on frozen features:\n")
+        print("Held-out scenes, frozen features:\n")
         print(markdown_table(rows) + "\n")
     print(f"Run in {workdir}:")
     for path, what in [

@@ -1,4 +1,4 @@
-"""Backbones side by side, by what their nearest neighbours say."""
+"""Backbones side by side, by what their frozen features say of labelled images."""
 
 from collections.abc import Mapping
 
@@ -9,6 +9,7 @@ import tensorflow as tf
 from pixpro_keras.evaluation.batch_norm import reestimate_batch_norm
 from pixpro_keras.evaluation.features import IMAGE, Features, extract_features
 from pixpro_keras.evaluation.knn import top_k_accuracy, weighted_knn
+from pixpro_keras.evaluation.linear import linear_probe
 
 
 def compare(
@@ -19,7 +20,7 @@ def compare(
     k: int = 20,
     num_batch_norm_batches: int = 8,
 ) -> dict[str, dict[str, float]]:
-    """k-NN accuracy of pooled features (image labels) and of cell features (masks).
+    """Accuracy of pooled features (image labels) and of cell features (masks).
 
     All are measured alike: batch-norm statistics are first measured anew on training images, since
     those of an untrained network say nothing about its activations; features are then standardised
@@ -33,8 +34,9 @@ def compare(
         num_batch_norm_batches: training batches for the batch-norm statistics.
 
     Returns:
-        Name -> `image` (top-1 of images), `cell` (top-1 of cells, averaged over the classes, so
-        that the background does not count more than an object). The last row, `chance`, is what
+        Name -> `image_knn` and `image_linear` (top-1 of images by their neighbours and by logistic
+        regression), `cell_linear` (top-1 of cells by logistic regression, averaged over the classes,
+        so that the background does not count more than an object). The last row, `chance`, is what
         always guessing the same class gives.
 
     Raises:
@@ -45,34 +47,33 @@ def compare(
     rows = {}
     for name, backbone in backbones.items():
         reestimate_batch_norm(backbone, (one[IMAGE] for one in train.take(num_batch_norm_batches)))
-        known, asked = (extract_features(backbone, data) for data in (train, test))
+        known, asked = (
+            extract_features(backbone, data, cells_per_image=16) for data in (train, test)
+        )
         rows[name] = accuracies(known, asked, k)
+    commonest = float(np.mean(asked.labels == np.bincount(known.labels).argmax()))
     rows["chance"] = {
-        "image": float(np.mean(asked.labels == np.bincount(known.labels).argmax())),
-        "cell": 1 / len(np.unique(asked.cell_labels)),
+        "image_knn": commonest,
+        "image_linear": commonest,
+        "cell_linear": 1 / len(np.unique(asked.cell_labels)),
     }
     return rows
 
 
 def accuracies(known: Features, asked: Features, k: int) -> dict[str, float]:
-    """`image` and `cell` accuracy of one backbone; see `compare`."""
+    """Accuracies of one backbone; see `compare`."""
     if not len(known.cells) or not len(asked.cells):
         raise ValueError("`train` and `test` must have masks with labelled pixels. Received none.")
-    num_labels = int(known.labels.max()) + 1
-    image_scores = weighted_knn(
-        *_standardize(known.pooled, known.labels, asked.pooled), num_classes=num_labels, k=k
-    )
-    num_classes = int(known.cell_labels.max()) + 1
-    cell_scores = weighted_knn(
-        *_standardize(known.cells, known.cell_labels, asked.cells), num_classes=num_classes, k=k
-    )
-    # Each class has the same say: else background, most of the cells, outvotes whatever is rarer.
-    cell_scores /= np.maximum(np.bincount(known.cell_labels, minlength=num_classes), 1)
-    hits = cell_scores.argmax(axis=1) == asked.cell_labels
+    images = _standardize(known.pooled, known.labels, asked.pooled)
+    scores = weighted_knn(*images, num_classes=int(known.labels.max()) + 1, k=k)
+    cells = _standardize(known.cells, known.cell_labels, asked.cells)
+    # Each class has the same say: else background, most of the cells, would be all that counts.
+    hits = linear_probe(*cells, is_balanced=True) == asked.cell_labels
     per_class = [hits[asked.cell_labels == label].mean() for label in np.unique(asked.cell_labels)]
     return {
-        "image": top_k_accuracy(image_scores, asked.labels),
-        "cell": float(np.mean(per_class)),
+        "image_knn": top_k_accuracy(scores, asked.labels),
+        "image_linear": float(np.mean(linear_probe(*images) == asked.labels)),
+        "cell_linear": float(np.mean(per_class)),
     }
 
 
@@ -85,7 +86,11 @@ def _standardize(known: np.ndarray, labels: np.ndarray, asked: np.ndarray):
 
 def markdown_table(rows: Mapping[str, Mapping[str, float]]) -> str:
     """The rows of `compare` as a Markdown table, in percent."""
-    lines = ["| backbone | image k-NN top-1 | cell k-NN, class mean |", "|---|---|---|"]
+    lines = [
+        "| backbone | image k-NN, top-1 | image linear, top-1 | cell linear, class mean |",
+        "|---|---|---|---|",
+    ]
     for name, row in rows.items():
-        lines.append(f"| {name} | {row['image']:.1%} | {row['cell']:.1%} |")
+        values = " | ".join(f"{row[k]:.1%}" for k in ("image_knn", "image_linear", "cell_linear"))
+        lines.append(f"| {name} | {values} |")
     return "\n".join(lines)

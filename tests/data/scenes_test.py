@@ -13,7 +13,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl.testing import parameterized
 
-from pixpro_keras.data import scene_drawing, scenes
+from pixpro_keras.data import scene_composition, scene_drawing, scenes
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 
@@ -31,7 +31,7 @@ print(sum(1 for _ in built.as_dataset("train")), built.info.splits["validation"]
 
 
 def digest(split, index):
-    example = scenes.draw_scene(split, index)
+    example = scene_composition.draw_scene(split, index)
     parts = (example["image"], example["segmentation_mask"], example["instance_mask"])
     return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
 
@@ -78,7 +78,7 @@ class DrawSceneTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_annotations_agree_with_the_masks(self):
         for index in range(40):
-            example = scenes.draw_scene("train", index)
+            example = scene_composition.draw_scene("train", index)
             instances = example["instance_mask"][..., 0]
             semantic = example["segmentation_mask"][..., 0]
             height, width = instances.shape
@@ -107,18 +107,19 @@ class DrawSceneTest(tf.test.TestCase, parameterized.TestCase):
                     (max(columns) + 1) / width,
                 )
                 box = item["bbox"]
-                self.assertAllClose((box.ymin, box.xmin, box.ymax, box.xmax), expected, atol=1e-12)
+                corners = [box[side] for side in ("ymin", "xmin", "ymax", "xmax")]
+                self.assertAllClose(corners, expected, atol=1e-12)
 
     def test_label_is_the_class_of_the_largest_object(self):
         for index in range(40):
-            example = scenes.draw_scene("validation", index)
+            example = scene_composition.draw_scene("validation", index)
             areas = [item["area"] for item in example["objects"]]
             self.assertEqual(example["label"], example["objects"][int(np.argmax(areas))]["label"])
 
     def test_every_class_is_a_main_object_and_a_small_one(self):
         main, small = set(), set()
         for index in range(100):
-            example = scenes.draw_scene("train", index)
+            example = scene_composition.draw_scene("train", index)
             areas = [item["area"] for item in example["objects"]]
             main.add(example["label"])
             small |= {
@@ -131,14 +132,14 @@ class DrawSceneTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_unknown_split(self):
         with self.assertRaisesRegex(ValueError, "`split` must be .*Received: split='test'"):
-            scenes.draw_scene("test", 0)
+            scene_composition.draw_scene("test", 0)
 
     @pytest.mark.slow
     def test_colour_does_not_tell_the_class(self):
         """20 nearest neighbours by mean colour find the class hardly more often than chance."""
 
         def colours(split, count):
-            drawn = [scenes.draw_scene(split, index) for index in range(count)]
+            drawn = [scene_composition.draw_scene(split, index) for index in range(count)]
             means = np.array([example["image"].mean((0, 1)) for example in drawn])
             return means, np.array([example["label"] for example in drawn])
 
@@ -191,13 +192,13 @@ class BuilderTest(tf.test.TestCase):
         # `tfds.load` finds what the builder wrote, under the registered name.
         loaded = tfds.load("scenes", split="train", data_dir=folder, download=False)
         drawn = {
-            scenes.draw_scene("train", index)["instance_mask"].tobytes(): index
+            scene_composition.draw_scene("train", index)["instance_mask"].tobytes(): index
             for index in range(6)
         }
         seen = set()
         for example in loaded.as_numpy_iterator():
             index = drawn[example["instance_mask"].tobytes()]
-            expected = scenes.draw_scene("train", index)
+            expected = scene_composition.draw_scene("train", index)
             seen.add(index)
             self.assertAllEqual(example["segmentation_mask"], expected["segmentation_mask"])
             self.assertEqual(example["label"], expected["label"])
