@@ -1,5 +1,6 @@
 """Small tensor functions that losses, layers and methods share."""
 
+import tensorflow as tf
 from keras import ops
 
 from pixpro_keras.batch import Tensor
@@ -27,3 +28,52 @@ def to_pixels(feature_map: Tensor) -> Tensor:
     """`(B, h, w, C)` to `(B, h * w, C)`, pixels in row-major order."""
     height, width, channels = feature_map.shape[1:]
     return ops.reshape(feature_map, (-1, height * width, channels))
+
+
+def replica_index() -> Tensor:
+    """Position of this replica among all replicas: scalar int32, 0 with one replica.
+
+    Times the local batch size it is the row of this replica's first image in what
+    `cross_replica_concat` returns.
+    """
+    return tf.cast(_replica_context().replica_id_in_sync_group, "int32")
+
+
+def cross_replica_concat(tensor: Tensor) -> Tensor:
+    """Concatenates a tensor over the replicas along its first axis, in the replicas' order.
+
+    Runs in replica context, in a traced step; every replica must call it. Gradients flow back to
+    all replicas: each gets the sum, over the replicas' losses, of what its rows contributed. So
+    with losses divided by the number of replicas, gradients summed over the replicas are those of
+    one device with the whole batch. Stop the gradient before, where none is wanted: that saves
+    its way back over the network.
+
+    Args:
+        tensor: `(b, ...)` of numbers, of the same static shape on every replica.
+
+    Returns:
+        `(num_replicas * b, ...)`, the same on every replica; `tensor` itself with one replica.
+
+    Raises:
+        ValueError: if the shape is not static.
+        RuntimeError: if called outside replica context.
+    """
+    replica = _replica_context()
+    num_replicas = replica.num_replicas_in_sync
+    if num_replicas == 1:
+        return tensor
+    tensor = tf.convert_to_tensor(tensor)
+    if not tensor.shape.is_fully_defined():
+        raise ValueError(f"`tensor` must have a static shape. Received: shape={tensor.shape}.")
+    # A sum over blocks of which all but one are zero needs only an all-reduce, which every strategy
+    # has (TPUs too), and whose gradient is the all-reduce of the gradients.
+    blocks = tf.scatter_nd([[replica_index()]], tensor[tf.newaxis], [num_replicas, *tensor.shape])
+    blocks = replica.all_reduce(tf.distribute.ReduceOp.SUM, blocks)
+    return tf.reshape(blocks, (-1, *tensor.shape[1:]))
+
+
+def _replica_context() -> tf.distribute.ReplicaContext:
+    replica = tf.distribute.get_replica_context()
+    if replica is None:
+        raise RuntimeError("Must be called in replica context, inside `strategy.run`.")
+    return replica

@@ -1,4 +1,13 @@
-"""Losses between whole images."""
+"""Losses between whole images.
+
+The contrastive ones come in two parts. A function of logits compares each row with its candidates
+and says which candidate is the positive; `cross_entropy` and `top1` take what it returns:
+
+```python
+logits, positive = batch_info_nce_logits(query, keys, first, temperature)
+return {"instance": cross_entropy(logits, positive), "instance_top1": top1(logits, positive)}
+```
+"""
 
 from keras import ops
 
@@ -21,3 +30,200 @@ def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
     """
     target = l2_normalize(ops.stop_gradient(target))
     return -ops.mean(ops.sum(l2_normalize(prediction) * target, axis=-1))
+
+
+def cross_entropy(logits: Tensor, positive: Tensor) -> Tensor:
+    """`-log(exp(logits[i, positive_i]) / sum_k exp(logits[i, k]))`, averaged over the rows.
+
+    Args:
+        logits: `(M, K)`, one row for each anchor.
+        positive: `(M,)` integers, the column of each row's positive.
+
+    Returns:
+        Scalar float32, at least 0; `log(K)` when the logits do not tell the candidates apart.
+    """
+    logits = ops.cast(logits, "float32")
+    return ops.mean(ops.sparse_categorical_crossentropy(positive, logits, from_logits=True))
+
+
+def top1(logits: Tensor, positive: Tensor) -> Tensor:
+    """Share of rows whose positive has the highest logit, for watching a run; has no gradient.
+
+    A tie counts as missed: collapsed features, which make all logits equal, must not score.
+
+    Args:
+        logits: `(M, K)`, one row for each anchor.
+        positive: `(M,)` integers, the column of each row's positive.
+
+    Returns:
+        Scalar float32 in [0, 1].
+    """
+    of_positive = ops.take_along_axis(logits, ops.expand_dims(positive, 1), axis=1)
+    not_below = ops.sum(ops.cast(logits >= of_positive, "int32"), axis=1)  # Counts the positive.
+    return ops.mean(ops.cast(not_below == 1, "float32"))
+
+
+def nt_xent(
+    embeddings1: Tensor,
+    embeddings2: Tensor,
+    all_embeddings1: Tensor,
+    all_embeddings2: Tensor,
+    first: int | Tensor,
+    temperature: float = 0.1,
+) -> Tensor:
+    """NT-Xent, the loss of SimCLR, of the images of one replica.
+
+    `L(i) = -log(exp(cos(z_i, z_j) / tau) / sum_{k != i} exp(cos(z_i, z_k) / tau))`, where j is the
+    other view of the same image and k runs over both views of the global batch; averaged over the
+    2b anchors. (The authors' code adds the two views instead, which is twice as much.)
+
+    Gradient reaches all four embeddings. The mean of the replicas' losses is the loss of one device
+    with the whole batch, and so are its gradients if `all_embeddings` come from
+    `ops.cross_replica_concat`.
+
+    Args:
+        embeddings1: `(b, C)`. This replica's images in view 1.
+        embeddings2: `(b, C)`. The same images in view 2.
+        all_embeddings1: `(B, C)`. View 1 of the global batch.
+        all_embeddings2: `(B, C)`. View 2 of the global batch.
+        first: row of this replica's first image in the global batch; 0 with one replica, where
+            the gathered embeddings are the local ones.
+        temperature: tau, positive.
+
+    Returns:
+        Scalar float32, at least 0.
+
+    Raises:
+        ValueError: if `temperature` is not positive.
+
+    Reference:
+        Chen et al., ICML 2020, arXiv:2002.05709, equation 1.
+    """
+    logits, positive = nt_xent_logits(
+        embeddings1, embeddings2, all_embeddings1, all_embeddings2, first, temperature
+    )
+    return cross_entropy(logits, positive)
+
+
+def nt_xent_logits(
+    embeddings1: Tensor,
+    embeddings2: Tensor,
+    all_embeddings1: Tensor,
+    all_embeddings2: Tensor,
+    first: int | Tensor,
+    temperature: float = 0.1,
+) -> tuple[Tensor, Tensor]:
+    """Logits of `nt_xent`, whose arguments it takes.
+
+    Returns:
+        `(2b, 2B)` float32, anchors of view 1 before those of view 2, candidates likewise; an
+        anchor's similarity to itself is replaced by -1e9. And `(2b,)` int32, the positives.
+    """
+    anchors = ops.concatenate([embeddings1, embeddings2], axis=0)
+    candidates = ops.concatenate([all_embeddings1, all_embeddings2], axis=0)
+    logits = _scale(_cosines(anchors, candidates), temperature)
+    batch_size = all_embeddings1.shape[0]
+    in_view1 = _positions(first, embeddings1.shape[0])
+    in_view2 = in_view1 + batch_size
+    itself = ops.concatenate([in_view1, in_view2], axis=0)
+    is_itself = ops.arange(2 * batch_size, dtype="int32") == ops.expand_dims(itself, 1)
+    positive = ops.concatenate([in_view2, in_view1], axis=0)
+    return ops.where(is_itself, -1e9, logits), positive
+
+
+def info_nce(
+    query: Tensor, positive_key: Tensor, negative_keys: Tensor, temperature: float = 0.07
+) -> Tensor:
+    """InfoNCE with a queue of negatives, the loss of MoCo.
+
+    `L(i) = -log(exp(cos(q_i, k_i) / tau) / (exp(cos(q_i, k_i) / tau) + sum_n exp(cos(q_i, n) / tau)))`
+    with n over the queue, averaged over the queries.
+
+    Args:
+        query: `(..., C)`, for instance `(b, C)`.
+        positive_key: the query's shape. The key of each query; receives no gradient.
+        negative_keys: `(K, C)`, shared by all queries; receives no gradient.
+        temperature: tau, positive; 0.07 in MoCo, 0.2 in MoCo v2.
+
+    Returns:
+        Scalar float32, at least 0.
+
+    Raises:
+        ValueError: if `temperature` is not positive.
+
+    Reference:
+        He et al., CVPR 2020, arXiv:1911.05722, equation 1.
+    """
+    return cross_entropy(*info_nce_logits(query, positive_key, negative_keys, temperature))
+
+
+def info_nce_logits(
+    query: Tensor, positive_key: Tensor, negative_keys: Tensor, temperature: float = 0.07
+) -> tuple[Tensor, Tensor]:
+    """Logits of `info_nce`, whose arguments it takes.
+
+    Returns:
+        `(M, 1 + K)` float32, one row for each query, its positive in column 0. And `(M,)` int32,
+        the positives: zeros.
+    """
+    channels = query.shape[-1]
+    query = l2_normalize(ops.reshape(query, (-1, channels)))
+    key = l2_normalize(ops.stop_gradient(ops.reshape(positive_key, (-1, channels))))
+    of_positive = ops.sum(query * key, axis=1, keepdims=True)
+    of_negatives = _cosines(query, ops.stop_gradient(negative_keys))
+    cosines = ops.concatenate([of_positive, of_negatives], axis=1)
+    return _scale(cosines, temperature), ops.zeros(query.shape[:1], "int32")
+
+
+def batch_info_nce(
+    query: Tensor, keys: Tensor, first: int | Tensor, temperature: float = 0.2
+) -> Tensor:
+    """InfoNCE whose negatives are the other images of the global batch, one direction.
+
+    `L(i) = -log(exp(cos(q_i, k_{first + i}) / tau) / sum_k exp(cos(q_i, k) / tau))` with k over the
+    keys, averaged over the queries. For keys of a momentum encoder. The mean of the replicas'
+    losses is the loss of one device with the whole batch.
+
+    Args:
+        query: `(b, C)`. This replica's images.
+        keys: `(B, C)`. The other view of the global batch; receives no gradient.
+        first: row of this replica's first image in `keys`; 0 with one replica.
+        temperature: tau, positive.
+
+    Returns:
+        Scalar float32, at least 0.
+
+    Raises:
+        ValueError: if `temperature` is not positive.
+
+    Reference:
+        van den Oord et al., 2018, arXiv:1807.03748, equation 4; in this form Chen et al.,
+        ICCV 2021 (MoCo v3), arXiv:2104.02057, equation 1.
+    """
+    return cross_entropy(*batch_info_nce_logits(query, keys, first, temperature))
+
+
+def batch_info_nce_logits(
+    query: Tensor, keys: Tensor, first: int | Tensor, temperature: float = 0.2
+) -> tuple[Tensor, Tensor]:
+    """Logits of `batch_info_nce`, whose arguments it takes.
+
+    Returns:
+        `(b, B)` float32. And `(b,)` int32, the positives.
+    """
+    logits = _scale(_cosines(query, ops.stop_gradient(keys)), temperature)
+    return logits, _positions(first, query.shape[0])
+
+
+def _cosines(rows: Tensor, columns: Tensor) -> Tensor:
+    return ops.matmul(l2_normalize(rows), ops.transpose(l2_normalize(columns)))
+
+
+def _scale(cosines: Tensor, temperature: float) -> Tensor:
+    if temperature <= 0:
+        raise ValueError(f"`temperature` must be positive. Received: temperature={temperature}.")
+    return cosines / temperature
+
+
+def _positions(first: int | Tensor, count: int) -> Tensor:
+    return ops.cast(first, "int32") + ops.arange(count, dtype="int32")

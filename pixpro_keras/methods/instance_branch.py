@@ -6,6 +6,7 @@ from keras import ops
 from pixpro_keras.batch import Tensor
 from pixpro_keras.layers.heads import PointwiseMLP
 from pixpro_keras.losses import instance
+from pixpro_keras.ops import cross_replica_concat, replica_index
 
 FORMS = ("predictor", "contrastive")
 
@@ -93,4 +94,13 @@ class InstanceBranch(keras.layers.Layer):
             forth = instance.negative_cosine(z1, t2)
             back = instance.negative_cosine(z2, t1)
             return {"instance": 2.0 * (forth + back), "instance_cosine": -(forth + back) / 2}
-        raise NotImplementedError
+        loss1, found1 = self._contrast(z1, t2)
+        loss2, found2 = self._contrast(z2, t1)
+        return {"instance": (loss1 + loss2) / 2, "instance_top1": (found1 + found2) / 2}
+
+    def _contrast(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and top-1 of finding each image's key among those of all replicas."""
+        first = replica_index() * queries.shape[0]
+        keys = cross_replica_concat(ops.stop_gradient(keys))
+        logits, positive = instance.batch_info_nce_logits(queries, keys, first, self.temperature)
+        return instance.cross_entropy(logits, positive), instance.top1(logits, positive)

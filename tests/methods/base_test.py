@@ -58,16 +58,22 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         keras.mixed_precision.set_global_policy("float32")
         super().tearDown()
 
-    @parameterized.parameters("pixpro", "pixcontrast")
-    def test_two_replicas_equal_one_device(self, method):
+    @parameterized.parameters(
+        ("pixpro", {}),
+        ("pixcontrast", {}),
+        ("pixpro", {"instance_weight": 0.5}),
+        ("pixcontrast", {"instance_weight": 1.0, "instance_form": "contrastive"}),
+        ("pixpro", {"instance_weight": 1.0, "instance_form": "contrastive", "pixel_weight": 0.0}),
+    )
+    def test_two_replicas_equal_one_device(self, method, arguments):
         batches = [random_batch(seed=seed) for seed in range(5)]
-        single = build(method)
+        single = build(method, **arguments)
         step = traced_step(single)
         expected = [scalars(step(batch)) for batch in batches]
 
         strategy = two_cpus()
         with strategy.scope():
-            mirrored = build(method, synchronized=True)
+            mirrored = build(method, synchronized=True, **arguments)
         step = traced_step(mirrored, strategy)
         logs = [scalars(step(per_replica(strategy, b)), strategy) for b in batches]
 

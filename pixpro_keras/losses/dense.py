@@ -1,0 +1,202 @@
+"""Losses between cells of feature maps: DenseCL, and between groups of them: SlotCon."""
+
+from keras import ops
+
+from pixpro_keras.batch import Tensor
+from pixpro_keras.losses import instance
+from pixpro_keras.ops import l2_normalize
+
+
+def match(features_q: Tensor, features_k: Tensor) -> Tensor:
+    """The key cell that is most similar to each query cell; has no gradient.
+
+    Args:
+        features_q: `(B, N, C)`. Backbone features of the queries' view.
+        features_k: `(B, N, C)`. Backbone features of the keys' view.
+
+    Returns:
+        `(B, N)` int32: `argmax_j cos(features_q[b, i], features_k[b, j])`.
+
+    Reference:
+        Wang et al., CVPR 2021, arXiv:2011.09157, section 3.
+    """
+    cosines = ops.einsum("bic,bjc->bij", l2_normalize(features_q), l2_normalize(features_k))
+    return ops.cast(ops.argmax(cosines, axis=2), "int32")
+
+
+def take_rows(values: Tensor, index: Tensor) -> Tensor:
+    """Picks rows of each image: `(B, N, C)` and `(B, M)` integers to `(B, M, C)`."""
+    return ops.take_along_axis(values, ops.expand_dims(index, 2), axis=1)
+
+
+def dense_info_nce(
+    query: Tensor, matched_keys: Tensor, queue: Tensor, temperature: float = 0.2
+) -> Tensor:
+    """The dense loss of DenseCL: InfoNCE of every cell, averaged over cells and images.
+
+    It is `instance.info_nce` with a cell for an image. For the share of cells that find their
+    positive, pass the same arguments to `instance.info_nce_logits`.
+
+    Args:
+        query: `(B, N, C)`. Dense projections of one view.
+        matched_keys: `(B, N, C)`. Dense projections of the other view by the momentum encoder,
+            `take_rows(keys, match(features_q, features_k))`; receives no gradient.
+        queue: `(K, C)`. Dense projections of other images, each averaged over its cells; receives
+            no gradient.
+        temperature: tau, positive.
+
+    Returns:
+        Scalar float32, at least 0.
+
+    Raises:
+        ValueError: if `temperature` is not positive.
+
+    Reference:
+        Wang et al., CVPR 2021, arXiv:2011.09157, section 3.
+    """
+    return instance.info_nce(query, matched_keys, queue, temperature)
+
+
+def slot_assignment_loss(
+    student_scores: Tensor,
+    teacher_scores: Tensor,
+    center: Tensor,
+    student_temperature: float = 0.1,
+    teacher_temperature: float = 0.07,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """The grouping loss of SlotCon, one direction: both views must give a place the same slot.
+
+    `L(i) = -sum_k softmax((t_i - center) / tau_t)_k * log softmax(s_i / tau_s)_k`, averaged over
+    the cells of an image, then over the batch.
+
+    Args:
+        student_scores: `(B, N, K)`. Cosines of the cells of one view and the slots' prototypes.
+        teacher_scores: `(B, N, K)`. The momentum network's for the other view, cell by cell at the
+            same places; receives no gradient.
+        center: `(K,)`. Moving average of the teacher's scores, which keeps one slot from taking
+            all cells; receives no gradient.
+        student_temperature: tau_s, positive.
+        teacher_temperature: tau_t, positive; the lower, the surer the teacher.
+        mask: `(B, N)` of 0 and 1, the cells that count; all, if left out.
+
+    Returns:
+        Scalar float32, at least 0. An image without a cell that counts adds 0.
+
+    Raises:
+        ValueError: if a temperature is not positive.
+
+    Reference:
+        Wen et al., NeurIPS 2022, arXiv:2205.15288, section 3, and the authors' code.
+    """
+    _check_positive("student_temperature", student_temperature)
+    _check_positive("teacher_temperature", teacher_temperature)
+    student = ops.cast(student_scores, "float32") / student_temperature
+    teacher = ops.cast(teacher_scores, "float32") - ops.cast(center, "float32")
+    assignment = ops.stop_gradient(ops.softmax(teacher / teacher_temperature, axis=2))
+    per_cell = -ops.sum(assignment * ops.log_softmax(student, axis=2), axis=2)  # (B, N)
+    if mask is None:
+        return ops.mean(per_cell)
+    mask = ops.cast(mask, "float32")
+    count = ops.maximum(ops.sum(mask, axis=1), 1.0)
+    return ops.mean(ops.sum(per_cell * mask, axis=1) / count)
+
+
+def slot_presence(scores: Tensor) -> Tensor:
+    """Which slots an image has: those that are the best slot of at least one of its cells.
+
+    Args:
+        scores: `(B, N, K)`. Cosines of all cells of a view and the slots' prototypes.
+
+    Returns:
+        `(B, K)` float32 of 0 and 1, at most N ones in a row; has no gradient.
+    """
+    best = ops.one_hot(ops.argmax(scores, axis=2), scores.shape[2], dtype="float32")
+    return ops.max(best, axis=1)
+
+
+def select_slots(presence: Tensor, limit: int) -> tuple[Tensor, Tensor]:
+    """Positions of the slots that are present, in a static shape.
+
+    A view of N cells has at most N of K slots. With a limit of `min(N, K)` nothing is lost, and the
+    contrast needs a few dozen rows for an image where it would need thousands.
+
+    Args:
+        presence: `(B, K)` of 0 and 1.
+        limit: M, at most K. More slots than that are cut off.
+
+    Returns:
+        `(B, M)` int32, the positions of the present slots, in ascending order, then some of absent
+        ones. And `(B, M)` float32, 1 for the present.
+    """
+    present, index = ops.top_k(ops.cast(presence, "float32"), limit)
+    return ops.cast(index, "int32"), present
+
+
+def slot_contrast(
+    query: Tensor,
+    positive: Tensor,
+    mask: Tensor,
+    keys: Tensor,
+    key_mask: Tensor,
+    temperature: float = 0.2,
+    num_queries: Tensor | None = None,
+) -> Tensor:
+    """The slot loss of SlotCon, one direction: InfoNCE between the slots of two views.
+
+    `L(s) = -2 tau log(exp(cos(q_s, k_s) / tau) / sum_k exp(cos(q_s, k) / tau))` with k over the
+    slots that the other views of the global batch have, k_s among them; averaged over the queries.
+    The factor of 2 tau, with which the size of gradients hardly depends on tau, is the code's.
+
+    With `in_q` and `in_k` the `slot_presence` of both views, a slot is a query if both views have
+    it, and a key if the keys' view has it:
+
+    ```python
+    index, mask = select_slots(in_q * in_k, limit)
+    query, positive = predictor(take_rows(slots_q, index)), take_rows(slots_k, index)
+    key_index, key_mask = select_slots(in_k, limit)
+    keys = take_rows(slots_k, key_index)  # Gathered over the replicas, like their mask.
+    ```
+
+    Args:
+        query: `(b, M, C)`. Predictions from the slots of one view.
+        positive: `(b, M, C)`. The same slots of the other view by the momentum network; receives
+            no gradient.
+        mask: `(b, M)` of 0 and 1, the queries that count.
+        keys: `(B, L, C)`. The slots of the global batch's other views, which must have every
+            `positive` that counts among them; receives no gradient.
+        key_mask: `(B, L)` of 0 and 1, the keys that count.
+        temperature: tau, positive.
+        num_queries: what to divide the sum over the queries by; left out, the number of queries
+            that count here, as in the authors' code. With the mean of this number over the
+            replicas, the mean of their losses is the loss of one device with the whole batch.
+
+    Returns:
+        Scalar float32, at least 0; 0 without a query.
+
+    Raises:
+        ValueError: if `temperature` is not positive.
+
+    Reference:
+        Wen et al., NeurIPS 2022, arXiv:2205.15288, section 3, and the authors' code.
+    """
+    _check_positive("temperature", temperature)
+    channels = query.shape[-1]
+    query = l2_normalize(ops.reshape(query, (-1, channels)))  # (b * M, C)
+    positive = l2_normalize(ops.stop_gradient(ops.reshape(positive, (-1, channels))))
+    keys = l2_normalize(ops.stop_gradient(ops.reshape(keys, (-1, channels))))  # (B * L, C)
+    mask = ops.reshape(ops.cast(mask, "float32"), (-1,))
+    key_mask = ops.reshape(ops.cast(key_mask, "float32"), (1, -1))
+    logits = ops.matmul(query, ops.transpose(keys)) / temperature
+    logits = ops.where(key_mask > 0, logits, -1e9)
+    of_positive = ops.sum(query * positive, axis=1) / temperature
+    per_query = ops.logsumexp(logits, axis=1) - of_positive
+    total = ops.sum(mask * per_query)
+    if num_queries is None:
+        num_queries = ops.sum(mask)
+    return 2.0 * temperature * total / ops.maximum(ops.cast(num_queries, "float32"), 1.0)
+
+
+def _check_positive(name: str, value: float) -> None:
+    if value <= 0:
+        raise ValueError(f"`{name}` must be positive. Received: {name}={value}.")

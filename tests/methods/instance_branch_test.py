@@ -1,0 +1,96 @@
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from pixpro_keras.methods import PixContrast, PixPro
+from pixpro_keras.methods.instance_branch import InstanceBranch
+from tests.methods.tiny import random_batch, tiny_backbone
+
+TINY = {"hidden_dim": 32, "out_dim": 8, "total_steps": 20}
+
+
+def unit(x):
+    return x / np.linalg.norm(x)
+
+
+class InstanceBranchTest(tf.test.TestCase, parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        rng = np.random.default_rng(0)
+        self.maps = [rng.normal(size=(5, 3, 4, 8)).astype("float32") for _ in range(4)]
+
+    def test_predictor_form(self):
+        branch = InstanceBranch("predictor", hidden_dim=16, out_dim=8)
+        z1, z2, t1, t2 = self.maps
+        p1, p2 = (branch.predictor(z, training=False).numpy() for z in (z1, z2))
+        cosines = [
+            unit(p[b].mean((0, 1))) @ unit(t[b].mean((0, 1)))
+            for p, t in ((p1, t2), (p2, t1))
+            for b in range(5)
+        ]
+        found = branch(z1, z2, t1, t2)
+        self.assertAllClose(found["instance"], -2 * np.sum(cosines) / 5, rtol=1e-5)
+        self.assertAllClose(found["instance_cosine"], np.mean(cosines), rtol=1e-5)
+
+    def test_contrastive_form(self):
+        branch = InstanceBranch("contrastive", temperature=0.5, out_dim=8)
+        z1, z2, t1, t2 = ([unit(m.mean((0, 1))) for m in maps] for maps in self.maps)
+        losses, hits = [], []
+        for queries, keys in ((z1, t2), (z2, t1)):
+            for b in range(5):
+                logits = np.array([queries[b] @ key / 0.5 for key in keys])
+                losses.append(np.log(np.exp(logits).sum()) - logits[b])
+                hits.append(logits.argmax() == b)
+        found = branch(*self.maps)
+        self.assertAllClose(found["instance"], np.mean(losses), rtol=1e-5)
+        self.assertAllClose(found["instance_top1"], np.mean(hits))
+        self.assertEmpty(branch.weights)
+
+    @parameterized.parameters("predictor", "contrastive")
+    def test_target_gets_no_gradient(self, form):
+        branch = InstanceBranch(form, hidden_dim=16, out_dim=8)
+        maps = [tf.Variable(m) for m in self.maps]
+        with tf.GradientTape() as tape:
+            loss = branch(*maps, training=True)["instance"]
+        gradients = tape.gradient(loss, maps)
+        self.assertEqual([g is None for g in gradients], [False, False, True, True])
+
+    def test_terms_of_a_joint_method(self):
+        batch = random_batch()
+        keras.utils.set_random_seed(0)
+        both = PixPro(tiny_backbone(), instance_weight=0.5, pixel_weight=2.0, **TINY)
+        self.assertEqual(both.loss_bounds, {"pixel": (-8.0, 8.0), "instance": (-2.0, 2.0)})
+        outputs = both(batch, training=False)
+        # Weighted by the method: the same networks with weights of 1 give these terms.
+        both.pixel_weight, both.instance_weight = 1.0, 1.0
+        plain = both(batch, training=False)
+        self.assertAllClose(outputs["pixel"], 2 * plain["pixel"])
+        self.assertAllClose(outputs["instance"], 0.5 * plain["instance"])
+
+    def test_instance_branch_alone(self):
+        alone = PixContrast(
+            tiny_backbone(),
+            pixel_weight=0.0,
+            instance_weight=1.0,
+            instance_form="contrastive",
+            **TINY,
+        )
+        self.assertEqual(alone.loss_bounds, {"instance": (0.0, None)})
+        self.assertEqual(list(alone.encoder.heads), ["instance"])
+        outputs = alone(random_batch(), training=True)
+        self.assertEqual(set(outputs), {"instance", "instance_top1", "feature_std"})
+
+    @parameterized.parameters(
+        ({"instance_form": "siamese", "instance_weight": 1}, "Received: 'siamese'"),
+        ({"instance_temperature": 0, "instance_weight": 1}, "Received: temperature=0"),
+        ({"instance_weight": -1}, "Received: instance_weight=-1"),
+        ({"pixel_weight": 0}, "must not both be 0"),
+    )
+    def test_bad_arguments(self, arguments, message):
+        with self.assertRaisesRegex(ValueError, message):
+            PixPro(tiny_backbone(), **TINY, **arguments)
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,94 @@
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from pixpro_keras.ops import cross_replica_concat, replica_index
+from tests.methods.base_test import two_cpus
+
+
+def values_of_replicas(strategy, blocks):
+    def value(context):
+        return tf.constant(blocks[context.replica_id_in_sync_group])
+
+    return strategy.experimental_distribute_values_from_function(value)
+
+
+def run(strategy, step, *args):
+    """Results of each replica of a traced step, in the replicas' order."""
+    results = tf.function(lambda *args: strategy.run(step, args=args))(*args)
+    return [x.numpy() for x in strategy.experimental_local_results(results)]
+
+
+class CrossReplicaConcatTest(tf.test.TestCase, parameterized.TestCase):
+    def test_one_replica_is_the_identity(self):
+        x = tf.random.stateless_normal((3, 2), (0, 1))
+        self.assertIs(cross_replica_concat(x), x)
+        self.assertAllEqual(replica_index(), 0)
+
+    @parameterized.parameters("float32", "float16", "int32")
+    def test_blocks_are_in_the_replicas_order(self, dtype):
+        strategy = two_cpus()
+        blocks = (10 * np.random.default_rng(0).normal(size=(2, 3, 4, 5))).astype(dtype)
+        shapes = []
+
+        def step(x):
+            gathered = cross_replica_concat(x)
+            shapes.append(tuple(gathered.shape))
+            return gathered
+
+        results = run(strategy, step, values_of_replicas(strategy, blocks))
+        self.assertLen(results, 2)
+        for gathered in results:
+            self.assertAllEqual(gathered, blocks.reshape(6, 4, 5))
+            self.assertEqual(gathered.dtype, dtype)
+        self.assertEqual(shapes, [(6, 4, 5)] * 2)
+
+    def test_replica_index(self):
+        self.assertEqual(run(two_cpus(), replica_index), [0, 1])
+
+    def test_infinity_stays_in_its_rows(self):
+        strategy = two_cpus()
+        blocks = np.array([[[1.0], [np.inf]], [[2.0], [3.0]]], "float32")
+        results = run(strategy, cross_replica_concat, values_of_replicas(strategy, blocks))
+        for gathered in results:
+            self.assertAllEqual(gathered, [[1.0], [np.inf], [2.0], [3.0]])
+
+    def test_gradient_is_the_sum_over_the_replicas_losses(self):
+        strategy = two_cpus()
+        rng = np.random.default_rng(0)
+        blocks = rng.normal(size=(2, 3, 2)).astype("float32")
+        # Each replica weighs the whole batch differently, so that a gradient which forgets the
+        # other replica's loss, counts one twice or mixes up the blocks is not the right one.
+        weights = rng.normal(size=(2, 6, 2)).astype("float32")
+
+        def step(x, weight):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                loss = tf.reduce_sum(weight * cross_replica_concat(x) ** 2)
+            return tape.gradient(loss, x)
+
+        results = run(
+            strategy,
+            step,
+            values_of_replicas(strategy, blocks),
+            values_of_replicas(strategy, weights),
+        )
+        expected = (2 * weights.sum(0) * blocks.reshape(6, 2)).reshape(2, 3, 2)
+        for index, gradient in enumerate(results):
+            self.assertAllClose(gradient, expected[index], rtol=1e-5)
+
+    def test_errors(self):
+        strategy = two_cpus()
+        with strategy.scope(), self.assertRaisesRegex(RuntimeError, "replica context"):
+            cross_replica_concat(tf.zeros((2, 3)))
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 3))])
+        def step(x):
+            return strategy.run(cross_replica_concat, args=(x,))
+
+        with self.assertRaisesRegex(ValueError, "static shape"):
+            step(tf.zeros((2, 3)))
+
+
+if __name__ == "__main__":
+    tf.test.main()
