@@ -18,7 +18,7 @@ from pixpro_keras.data import scene_composition, scene_drawing, scenes
 REPO = pathlib.Path(__file__).resolve().parents[2]
 
 # Any change of the drawing must bump `Scenes.VERSION` and this fingerprint.
-FINGERPRINT = ("1.1.0", "eb548cd49d41cd72")
+FINGERPRINT = ("1.2.0", "eb548cd49d41cd72")
 
 BUILD_TINY = """
 import random, sys
