@@ -51,6 +51,8 @@ setup(
             "mypy>=1.11",
             "pillow>=10.3",
             "pytest>=8.2",
+            # Half of a test's time is tracing, which uses one core.
+            "pytest-xdist>=3.6",
             "ruff>=0.6",
         ],
         "torch": TORCH,

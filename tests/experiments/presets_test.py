@@ -1,0 +1,84 @@
+"""Every preset is made of flags that exist, and its header says how to run it."""
+
+import json
+import os
+import subprocess
+import sys
+import unittest
+
+import pytest
+
+from tests.experiments.cli import ROOT
+
+PRESETS = sorted((ROOT / "experiments" / "configs" / "pretrain").glob("*.cfg"))
+
+# In a process of its own: absl's flags are global.
+_PARSE = """
+import json, sys
+sys.path.insert(0, "experiments")
+import pretrain
+from absl import flags
+
+values = {}
+for preset in sys.argv[1:]:
+    flags.FLAGS.unparse_flags()
+    for name in flags.FLAGS:
+        flags.FLAGS[name].unparse()
+    flags.FLAGS(["pretrain", f"--flagfile={preset}"])
+    values[preset] = {name: flags.FLAGS[name].value for name in flags.FLAGS}
+print(json.dumps(values, default=str))
+"""
+
+
+@pytest.mark.slow
+class PresetsTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        names = [str(preset.relative_to(ROOT)) for preset in PRESETS]
+        result = subprocess.run(
+            [sys.executable, "-c", _PARSE, *names],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+        )
+        assert result.returncode == 0, result.stderr
+        cls.values = {
+            os.path.basename(name): flags
+            for name, flags in json.loads(result.stdout.splitlines()[-1]).items()
+        }
+
+    def test_header(self):
+        for preset in PRESETS:
+            header = [line for line in preset.read_text().splitlines() if line.startswith("#")]
+            text = "\n".join(header)
+            for part in ("Expected", "Command:", preset.name):
+                self.assertIn(part, text, preset.name)
+
+    def test_rows_of_table_3(self):
+        for with_propagation in (False, True):
+            for temperature in (0.1, 0.2, 0.3):
+                part = "_ppm" if with_propagation else ""
+                name = f"pixcontrast{part}_tau{temperature}_r50_100ep.cfg".replace("0.", "0")
+                flags = self.values[name]
+                self.assertEqual(flags["method"], "pixcontrast")
+                self.assertEqual(flags["temperature"], temperature)
+                self.assertEqual(bool(flags["propagation"]), with_propagation)
+                self.assertEqual((flags["epochs"], flags["batch_size"]), (100, 1024))
+        self.assertIs(self.values["pixpro_noppm_r50_100ep.cfg"]["propagation"], False)
+
+    def test_rows_of_table_4(self):
+        weights = {
+            name: (
+                self.values[f"{name}_r50_100ep.cfg"]["pixel_weight"],
+                self.values[f"{name}_r50_100ep.cfg"]["instance_weight"],
+            )
+            for name in ("pixpro", "simclrstar", "pixpro_simclrstar")
+        }
+        self.assertEqual(
+            weights, {"pixpro": (1, 0), "simclrstar": (0, 1), "pixpro_simclrstar": (1, 1)}
+        )
+
+
+if __name__ == "__main__":
+    unittest.main()
