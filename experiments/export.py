@@ -108,7 +108,7 @@ def export_torch(method: PretrainMethod, path: pathlib.Path) -> dict[pathlib.Pat
         "momentum": FLAGS.sgd_momentum,
         "image_size": FLAGS.image_size,
         "pixpro_p": FLAGS.gamma,
-        "pixpro_momentum": FLAGS.base_momentum,
+        "pixpro_momentum": method.base_momentum,
         "pixpro_pos_ratio": FLAGS.threshold,
         "pixpro_clamp_value": 0.0,
         "pixpro_transform_layer": FLAGS.transform_layers,

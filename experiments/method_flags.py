@@ -8,7 +8,7 @@ from absl import flags
 from common_flags import FLAGS, FlagError, blame, must_be_positive
 
 from pixpro_keras import backbones
-from pixpro_keras.methods import METHODS, PretrainMethod
+from pixpro_keras.methods import METHOD_ARGUMENTS, METHODS, PretrainMethod
 from pixpro_keras.methods.instance_branch import FORMS
 
 flags.DEFINE_enum("method", "pixpro", sorted(METHODS), "Pre-training method.")
@@ -52,13 +52,29 @@ flags.DEFINE_enum(
     "Instance branch: predictor (the release's, no negatives) or contrastive (the paper's SimCLR*).",
 )
 flags.DEFINE_float("instance_temperature", 0.2, "Temperature of the contrastive instance branch.")
-flags.DEFINE_float("temperature", 0.3, "Softmax temperature (tau) of contrastive losses.")
-flags.DEFINE_integer("projector_hidden_dim", 4096, "Channels inside the projector.")
-flags.DEFINE_integer("projector_dim", 256, "Output channels of the projector.")
+flags.DEFINE_float(
+    "temperature",
+    None,
+    "Softmax temperature (tau) of contrastive losses. Default: the method's (pixcontrast 0.3, simclr "
+    "0.1, moco 0.07, mocov2 and densecl 0.2).",
+)
+flags.DEFINE_integer("queue_size", None, "Keys in the queue of moco and densecl. Default: 65536.")
+flags.DEFINE_float("dense_weight", 0.5, "Share of the dense loss in densecl.", 0.0, 1.0)
+flags.DEFINE_integer(
+    "projector_hidden_dim",
+    None,
+    "Channels inside the projector. Default: the method's (pixpro, pixcontrast, byol 4096; others 2048).",
+)
+flags.DEFINE_integer(
+    "projector_dim",
+    None,
+    "Output channels of the projector. Default: the method's (pixpro, pixcontrast, byol 256; others 128).",
+)
 flags.DEFINE_float(
     "base_momentum",
-    0.99,
-    "Momentum of the target's moving average in the first step; it rises to 1 along a cosine.",
+    None,
+    "Momentum of the target's moving average in the first step; it rises to 1 along a cosine, or stays "
+    "in moco and densecl. Default: the method's (0.99; moco and densecl 0.999).",
     0.0,
     1.0,
 )
@@ -75,6 +91,7 @@ must_be_positive(
     "gamma",
     "temperature",
     "instance_temperature",
+    "queue_size",
     "projector_hidden_dim",
     "projector_dim",
 )
@@ -141,6 +158,8 @@ def build_method(
         "gamma": FLAGS.gamma,
         "num_transform_layers": FLAGS.transform_layers,
         "temperature": FLAGS.temperature,
+        "queue_size": FLAGS.queue_size,
+        "dense_weight": FLAGS.dense_weight,
         "pixel_weight": FLAGS.pixel_weight,
         "instance_weight": FLAGS.instance_weight,
         "instance_form": FLAGS.instance_form,
@@ -158,7 +177,8 @@ def build_method(
         if "__init__" in vars(parent) and issubclass(parent, PretrainMethod)
         for name in inspect.signature(parent.__init__).parameters
     }
-    arguments = {k: v for k, v in arguments.items() if k in known and v is not None}
+    given = {k: v for k, v in arguments.items() if k in known and v is not None}
+    arguments = METHOD_ARGUMENTS.get(FLAGS.method, {}) | given
     return cls(
         build_backbone(synchronized),
         total_steps=total_steps,

@@ -5,7 +5,7 @@ from absl import flags
 from common_flags import FLAGS, must_be_positive
 
 from pixpro_keras.methods import PretrainMethod
-from pixpro_keras.optimizers import LARS, WarmupCosine
+from pixpro_keras.optimizers import LARS, SGD, WarmupCosine
 
 flags.DEFINE_integer("batch_size", 1024, "Images per step, all replicas together.")
 flags.DEFINE_integer(
@@ -27,8 +27,19 @@ flags.DEFINE_float("end_learning_rate", 1e-6, "Learning rate of the last step.",
 flags.DEFINE_float(
     "warmup_epochs", 5, "Epochs of linear warm-up from a hundredth of the peak.", 0.0
 )
-flags.DEFINE_float("weight_decay", 1e-5, "Weight decay, added to the gradient by LARS.", 0.0)
-flags.DEFINE_float("sgd_momentum", 0.9, "Momentum of SGD under LARS, in [0, 1).", 0.0)
+flags.DEFINE_enum(
+    "optimizer",
+    "lars",
+    ["lars", "sgd"],
+    "lars adapts each kernel's step to its norm, for large batches; sgd is SGD with momentum.",
+)
+flags.DEFINE_float(
+    "weight_decay",
+    1e-5,
+    "Weight decay, added to the gradient: of kernels in lars, of all variables in sgd.",
+    0.0,
+)
+flags.DEFINE_float("sgd_momentum", 0.9, "Momentum of SGD, in [0, 1).", 0.0)
 flags.DEFINE_boolean("jit_compile", False, "XLA for the step; on one GPU or TPU, not on CPUs.")
 must_be_positive("batch_size", "epochs", "steps_per_epoch", "base_learning_rate")
 flags.register_validator("sgd_momentum", lambda value: value < 1, "must be below 1")
@@ -63,7 +74,8 @@ def build_training(steps_per_epoch: int, synchronized: bool = False) -> Pretrain
         synchronized=synchronized,
     )
     schedule = build_schedule(steps_per_epoch)
-    optimizer = LARS(schedule, FLAGS.sgd_momentum, l2_decay=FLAGS.weight_decay)
+    optimizer_class = {"lars": LARS, "sgd": SGD}[FLAGS.optimizer]
+    optimizer = optimizer_class(schedule, FLAGS.sgd_momentum, l2_decay=FLAGS.weight_decay)
     method.compile(optimizer=optimizer, jit_compile=FLAGS.jit_compile)
     method.optimizer.build(method.trainable_variables)
     return method

@@ -30,6 +30,22 @@ def to_pixels(feature_map: Tensor) -> Tensor:
     return ops.reshape(feature_map, (-1, height * width, channels))
 
 
+def feature_std(vectors: Tensor) -> Tensor:
+    """Standard deviation of unit-length features, averaged over channels, times `sqrt(C)`.
+
+    0 when all features are the same (collapse), at most 1; has no gradient.
+
+    Args:
+        vectors: `(..., C)`.
+
+    Returns:
+        Scalar float32 in [0, 1].
+    """
+    channels = vectors.shape[-1]
+    unit = ops.reshape(l2_normalize(ops.stop_gradient(vectors)), (-1, channels))
+    return ops.mean(ops.std(unit, axis=0)) * channels**0.5
+
+
 def replica_index() -> Tensor:
     """Position of this replica among all replicas: scalar int32, 0 with one replica.
 

@@ -32,6 +32,7 @@ class PointwiseMLP(keras.layers.Layer):
         hidden_dim: channels between the layers; 4096 in the release's projector.
         out_dim: output channels; 256 in the release.
         num_layers: number of convolutions, at least 1.
+        use_batch_norm: whether batch norm stands before each ReLU.
         bn_momentum: share of the old moving statistics kept in each step (torch's 0.1 is 0.9 here).
         synchronized: whether batch norm takes its statistics over all replicas.
     """
@@ -41,6 +42,7 @@ class PointwiseMLP(keras.layers.Layer):
         hidden_dim: int = 4096,
         out_dim: int = 256,
         num_layers: int = 2,
+        use_batch_norm: bool = True,
         bn_momentum: float = 0.9,
         synchronized: bool = False,
         **kwargs,
@@ -56,6 +58,7 @@ class PointwiseMLP(keras.layers.Layer):
         self.hidden_dim = hidden_dim
         self.out_dim = out_dim
         self.num_layers = num_layers
+        self.use_batch_norm = use_batch_norm
         self.bn_momentum = bn_momentum
         self.synchronized = synchronized
         self.layers: list[keras.layers.Layer] = []
@@ -70,7 +73,7 @@ class PointwiseMLP(keras.layers.Layer):
             )
             self._append(conv, input_shape)
             input_shape = (*input_shape[:-1], out_channels)
-            if not is_last:
+            if not is_last and self.use_batch_norm:
                 norm = keras.layers.BatchNormalization(
                     momentum=self.bn_momentum,
                     epsilon=1e-5,
@@ -88,9 +91,11 @@ class PointwiseMLP(keras.layers.Layer):
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         """`(B, h, w, C)` to `(B, h, w, out_dim)`."""
         x = inputs
-        for layer in self.layers:
+        for index, layer in enumerate(self.layers):
+            if index and isinstance(layer, keras.layers.Conv2D):
+                x = keras.ops.relu(x)
             if isinstance(layer, keras.layers.BatchNormalization):
-                x = keras.ops.relu(layer(x, training=training))
+                x = layer(x, training=training)
             else:
                 x = layer(x)
         return x
@@ -105,6 +110,117 @@ class PointwiseMLP(keras.layers.Layer):
             "hidden_dim": self.hidden_dim,
             "out_dim": self.out_dim,
             "num_layers": self.num_layers,
+            "use_batch_norm": self.use_batch_norm,
+            "bn_momentum": self.bn_momentum,
+            "synchronized": self.synchronized,
+        }
+
+
+@keras.saving.register_keras_serializable("pixpro_keras")
+class PooledMLP(keras.layers.Layer):
+    """One vector per image: maps are averaged over their cells, then go through linear layers.
+
+    `(B, h, w, C) -> (B, out_dim)`, or `(B, C) -> (B, out_dim)` behind another head, with ReLU between
+    the layers.
+
+    Args:
+        hidden_dim: channels between the layers.
+        out_dim: output channels.
+        num_layers: number of linear layers, at least 1.
+        batch_norm: `"none"`; `"hidden"`: before each ReLU (BYOL); `"all"`: after the last layer too,
+            there without offset (SimCLR). A layer before batch norm has no bias.
+        bn_momentum: share of the old moving statistics kept in each step.
+        synchronized: whether batch norm takes its statistics over all replicas.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        hidden_dim: int = 2048,
+        out_dim: int = 128,
+        num_layers: int = 2,
+        batch_norm: str = "none",
+        bn_momentum: float = 0.9,
+        synchronized: bool = False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if batch_norm not in ("none", "hidden", "all"):
+            raise ValueError(
+                f"`batch_norm` must be none, hidden or all. Received: batch_norm={batch_norm!r}."
+            )
+        if min(hidden_dim, out_dim, num_layers) < 1:
+            raise ValueError(
+                "`hidden_dim`, `out_dim` and `num_layers` must be at least 1. "
+                f"Received: {hidden_dim}, {out_dim}, {num_layers}."
+            )
+        self.hidden_dim = hidden_dim
+        self.out_dim = out_dim
+        self.num_layers = num_layers
+        self.batch_norm = batch_norm
+        self.bn_momentum = bn_momentum
+        self.synchronized = synchronized
+        self.layers: list[keras.layers.Layer] = []
+
+    def build(self, input_shape: tuple) -> None:
+        """Creates the layers for the input's channels."""
+        channels = input_shape[-1]
+        for index in range(1, self.num_layers + 1):
+            is_last = index == self.num_layers
+            has_norm = self.batch_norm == "all" or (self.batch_norm == "hidden" and not is_last)
+            out_channels = self.out_dim if is_last else self.hidden_dim
+            dense = keras.layers.Dense(
+                out_channels,
+                use_bias=not has_norm,
+                name=f"linear{index}",
+                dtype=self.dtype_policy,
+                **_torch_conv_initializers(channels),
+            )
+            self._append(dense, channels)
+            channels = out_channels
+            if has_norm:
+                norm = keras.layers.BatchNormalization(
+                    momentum=self.bn_momentum,
+                    epsilon=1e-5,
+                    center=not is_last,
+                    synchronized=self.synchronized,
+                    name=f"bn{index}",
+                    dtype=self.dtype_policy,
+                )
+                self._append(norm, channels)
+        self.built = True
+
+    def _append(self, layer: keras.layers.Layer, channels: int) -> None:
+        layer.build((None, channels))
+        self.layers.append(layer)
+
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
+        """`(B, h, w, C)` or `(B, C)` to `(B, out_dim)`."""
+        x = inputs
+        if len(x.shape) == 4:
+            x = keras.ops.mean(x, axis=(1, 2))
+        for index, layer in enumerate(self.layers):
+            if index and isinstance(layer, keras.layers.Dense):
+                x = keras.ops.relu(x)
+            if isinstance(layer, keras.layers.BatchNormalization):
+                x = layer(x, training=training)
+            else:
+                x = layer(x)
+        return x
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """`(B, out_dim)`."""
+        return (input_shape[0], self.out_dim)
+
+    def get_config(self) -> dict:
+        """Constructor arguments."""
+        return super().get_config() | {
+            "hidden_dim": self.hidden_dim,
+            "out_dim": self.out_dim,
+            "num_layers": self.num_layers,
+            "batch_norm": self.batch_norm,
             "bn_momentum": self.bn_momentum,
             "synchronized": self.synchronized,
         }

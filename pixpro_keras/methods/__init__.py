@@ -1,11 +1,39 @@
 """Pre-training methods: one class each."""
 
+from typing import Any
+
 from pixpro_keras.methods.base import PretrainMethod
+from pixpro_keras.methods.byol import BYOL
+from pixpro_keras.methods.densecl import DenseCL
 from pixpro_keras.methods.encoder import Encoder
+from pixpro_keras.methods.moco import MoCo
 from pixpro_keras.methods.pixcontrast import PixContrast
 from pixpro_keras.methods.pixpro import PixPro
+from pixpro_keras.methods.simclr import SimCLR
 
-# Value of `--method` -> class.
-METHODS: dict[str, type[PretrainMethod]] = {"pixpro": PixPro, "pixcontrast": PixContrast}
+# Value of `--method` -> class, and the arguments in which it differs from the class's defaults.
+METHODS: dict[str, type[PretrainMethod]] = {
+    "pixpro": PixPro,
+    "pixcontrast": PixContrast,
+    "simclr": SimCLR,
+    "byol": BYOL,
+    "moco": MoCo,
+    "mocov2": MoCo,
+    "densecl": DenseCL,
+}
+METHOD_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "mocov2": {"num_projector_layers": 2, "temperature": 0.2},
+}
 
-__all__ = ["METHODS", "Encoder", "PixContrast", "PixPro", "PretrainMethod"]
+__all__ = [
+    "BYOL",
+    "METHODS",
+    "METHOD_ARGUMENTS",
+    "DenseCL",
+    "Encoder",
+    "MoCo",
+    "PixContrast",
+    "PixPro",
+    "PretrainMethod",
+    "SimCLR",
+]

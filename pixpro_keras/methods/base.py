@@ -25,13 +25,15 @@ class PretrainMethod(keras.Model):
 
     Args:
         total_steps: optimizer steps of the whole run, for the target's momentum; at least 1.
-        base_momentum: the target's momentum in the first step, in [0, 1]; it rises to 1.
+        base_momentum: the target's momentum in the first step, in [0, 1]; it rises to 1, or stays
+            where a class sets `is_momentum_rising` to False.
         accumulate_steps: parts into which each replica's batch is cut. The gradients of the parts
             are averaged and applied once, which saves memory; batch-norm statistics are per part.
     """
 
     # Name of each loss term -> what it can be; a class's or, set in `__init__`, an instance's.
     loss_bounds: Mapping[str, Bounds] = MappingProxyType({})
+    is_momentum_rising = True
 
     def __init__(
         self,
@@ -94,7 +96,9 @@ class PretrainMethod(keras.Model):
         logs = {"learning_rate": ops.cast(self.optimizer.learning_rate, "float32")}
         if self.momentum_pairs:
             # Before the target's forward pass, as in the release.
-            step_size = ema.momentum_step(self.step, self.total_steps, self.base_momentum)
+            step_size = ops.cast(1.0 - self.base_momentum, "float32")
+            if self.is_momentum_rising:
+                step_size = ema.momentum_step(self.step, self.total_steps, self.base_momentum)
             for online, target in self.momentum_pairs:
                 ema.update(online, target, step_size)
             logs["target_momentum"] = 1.0 - step_size
@@ -132,6 +136,17 @@ class PretrainMethod(keras.Model):
             scaled = self.optimizer.scale_loss(loss / divisor)
         gradients = tape.gradient(scaled, [v.value for v in self.trainable_variables])
         return gradients, outputs | {"loss": loss}
+
+
+def positive_temperature(temperature: float) -> float:
+    """The temperature, if it is positive.
+
+    Raises:
+        ValueError: if not.
+    """
+    if temperature <= 0:
+        raise ValueError(f"`temperature` must be positive. Received: temperature={temperature}.")
+    return temperature
 
 
 def _part(value: Tensor, part: int, parts: int) -> Tensor:

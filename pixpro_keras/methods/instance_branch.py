@@ -6,6 +6,7 @@ from keras import ops
 from pixpro_keras.batch import Tensor
 from pixpro_keras.layers.heads import PointwiseMLP
 from pixpro_keras.losses import instance
+from pixpro_keras.methods.base import positive_temperature
 from pixpro_keras.ops import cross_replica_concat, replica_index
 
 FORMS = ("predictor", "contrastive")
@@ -47,12 +48,8 @@ class InstanceBranch(keras.layers.Layer):
         super().__init__(**kwargs)
         if form not in FORMS:
             raise ValueError(f"`instance_form` must be {' or '.join(FORMS)}. Received: {form!r}.")
-        if temperature <= 0:
-            raise ValueError(
-                f"`temperature` must be positive. Received: temperature={temperature}."
-            )
         self.form = form
-        self.temperature = temperature
+        self.temperature = positive_temperature(temperature)
         self.predictor: PointwiseMLP | None = None
         if form == "predictor":
             self.predictor = PointwiseMLP(

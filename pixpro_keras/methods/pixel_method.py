@@ -13,7 +13,7 @@ from pixpro_keras.losses import pixel
 from pixpro_keras.methods import base, ema
 from pixpro_keras.methods.encoder import Encoder
 from pixpro_keras.methods.instance_branch import InstanceBranch
-from pixpro_keras.ops import l2_normalize, to_pixels
+from pixpro_keras.ops import feature_std, to_pixels
 
 
 class PixelMethod(base.PretrainMethod):
@@ -116,7 +116,7 @@ class PixelMethod(base.PretrainMethod):
                 training=training,
             )
             outputs["instance"] *= self.instance_weight
-            outputs["feature_std"] = _spread(to_pixels(online1["instance"]))
+            outputs["feature_std"] = feature_std(to_pixels(online1["instance"]))
         if self.pixel_weight:
             x1, x2 = online1["pixel"], online2["pixel"]
             y1, y2 = (self._predict(x, training) for x in (x1, x2))
@@ -131,7 +131,7 @@ class PixelMethod(base.PretrainMethod):
                 "pixel": self.pixel_weight * loss,
                 "positive_share": ops.mean(positives),
                 "positive_cosine": (forth + back) / 2,
-                "feature_std": _spread(to_pixels(x1)),
+                "feature_std": feature_std(to_pixels(x1)),
             }
         return outputs
 
@@ -159,9 +159,3 @@ class PixelMethod(base.PretrainMethod):
 def _scaled(bounds: base.Bounds, weight: float) -> base.Bounds:
     low, high = bounds
     return (None if low is None else weight * low, None if high is None else weight * high)
-
-
-def _spread(pixels: Tensor) -> Tensor:
-    """Standard deviation of unit-length features, times `sqrt(C)`: in [0, 1]."""
-    unit = ops.reshape(l2_normalize(ops.stop_gradient(pixels)), (-1, pixels.shape[-1]))
-    return ops.mean(ops.std(unit, axis=0)) * pixels.shape[-1] ** 0.5

@@ -2,5 +2,6 @@
 
 from pixpro_keras.optimizers.lars import LARS
 from pixpro_keras.optimizers.schedules import WarmupCosine
+from pixpro_keras.optimizers.sgd import SGD
 
-__all__ = ["LARS", "WarmupCosine"]
+__all__ = ["LARS", "SGD", "WarmupCosine"]

@@ -4,9 +4,11 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from pixpro_keras.optimizers.sgd import SGD
+
 
 @keras.saving.register_keras_serializable("pixpro_keras")
-class LARS(keras.optimizers.Optimizer):
+class LARS(SGD):
     """LARS as self-supervised methods use it.
 
     For each variable `w` of two or more dimensions:
@@ -41,41 +43,20 @@ class LARS(keras.optimizers.Optimizer):
         name: str = "lars",
         **kwargs,
     ):
-        if not 0 <= sgd_momentum < 1:
-            raise ValueError(f"`sgd_momentum` must be in [0, 1). Received: {sgd_momentum}.")
-        if l2_decay < 0:
-            raise ValueError(f"`l2_decay` must be at least 0. Received: l2_decay={l2_decay}.")
         if trust_coefficient <= 0:
             raise ValueError(
                 f"`trust_coefficient` must be positive. Received: {trust_coefficient}."
             )
-        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
-        self.sgd_momentum = sgd_momentum
-        self.l2_decay = l2_decay
+        super().__init__(learning_rate, sgd_momentum, l2_decay, name=name, **kwargs)
         self.trust_coefficient = trust_coefficient
         self.epsilon = epsilon
 
-    def build(self, variables: list) -> None:
-        """Creates a momentum slot for each variable."""
-        if self.built:
-            return
-        super().build(variables)
-        self.momentums = [
-            self.add_variable_from_reference(reference_variable=variable, name="momentum")
-            for variable in variables
-        ]
-
-    def update_step(self, gradient, variable, learning_rate) -> None:
-        """One step of one variable."""
-        learning_rate = ops.cast(learning_rate, variable.dtype)
-        gradient = ops.cast(gradient, variable.dtype)
-        slot = self.momentums[self._get_variable_index(variable)]
-        if len(variable.shape) > 1:
-            gradient = gradient + self.l2_decay * variable
-            gradient = gradient * self._trust_ratio(variable, gradient)
-        momentum = self.sgd_momentum * slot + gradient
-        self.assign(slot, momentum)
-        self.assign_sub(variable, learning_rate * momentum)
+    def decayed(self, gradient, variable):
+        """The gradient with weight decay, adapted to the variable's norm."""
+        if len(variable.shape) < 2:
+            return gradient
+        gradient = super().decayed(gradient, variable)
+        return gradient * self._trust_ratio(variable, gradient)
 
     def _trust_ratio(self, variable, gradient):
         weight_norm = tf.norm(variable)
@@ -86,8 +67,6 @@ class LARS(keras.optimizers.Optimizer):
     def get_config(self) -> dict:
         """Constructor arguments."""
         return super().get_config() | {
-            "sgd_momentum": self.sgd_momentum,
-            "l2_decay": self.l2_decay,
             "trust_coefficient": self.trust_coefficient,
             "epsilon": self.epsilon,
         }

@@ -1,0 +1,66 @@
+"""BYOL: prediction of the target's view, without negatives."""
+
+from types import MappingProxyType
+
+import keras
+
+from pixpro_keras.batch import VIEW1, VIEW2, Batch, Tensor
+from pixpro_keras.layers.heads import PooledMLP
+from pixpro_keras.losses import instance
+from pixpro_keras.methods import base, ema
+from pixpro_keras.methods.encoder import Encoder
+from pixpro_keras.ops import feature_std
+
+
+class BYOL(base.PretrainMethod):
+    """`L = 4 - 2 cos(p(z1), z'2) - 2 cos(p(z2), z'1)`, mean over images, in [0, 8].
+
+    The target moves before its forward pass, as in all methods here; in the authors' code it moves
+    after the update, which is one update later.
+
+    Args:
+        backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
+        hidden_dim: hidden channels of projector and predictor.
+        out_dim: output channels of both.
+        bn_momentum: share of the old moving statistics that batch norm keeps in each step.
+        synchronized: whether batch norm takes its statistics over all replicas.
+        **kwargs: of `PretrainMethod`.
+
+    Reference:
+        Grill et al., NeurIPS 2020, arXiv:2006.07733.
+    """
+
+    loss_bounds = MappingProxyType({"instance": (0.0, 8.0)})
+
+    def __init__(
+        self,
+        backbone: keras.Model,
+        hidden_dim: int = 4096,
+        out_dim: int = 256,
+        bn_momentum: float = 0.9,
+        synchronized: bool = False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        norm: dict = {"bn_momentum": bn_momentum, "synchronized": synchronized}
+        projector = PooledMLP(hidden_dim, out_dim, batch_norm="hidden", name="projector", **norm)
+        self.encoder = Encoder(backbone, {"instance": projector}, name="encoder")
+        self.target_encoder = ema.make_target(self.encoder)
+        self.momentum_pairs = [(self.encoder, self.target_encoder)]
+        self.predictor = PooledMLP(
+            hidden_dim, out_dim, batch_norm="hidden", name="predictor", **norm
+        )
+        self.predictor.build((None, out_dim))
+
+    def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:
+        """The loss term `instance`; `instance_cosine` between prediction and target."""
+        views = batch[VIEW1], batch[VIEW2]
+        z1, z2 = (self.encoder(view, training=training)["instance"] for view in views)
+        t1, t2 = (self.target_encoder(view, training=training)["instance"] for view in views)
+        forth = instance.negative_cosine(self.predictor(z1, training=training), t2)
+        back = instance.negative_cosine(self.predictor(z2, training=training), t1)
+        return {
+            "instance": 4.0 + 2.0 * (forth + back),
+            "instance_cosine": -(forth + back) / 2,
+            "feature_std": feature_std(z1),
+        }

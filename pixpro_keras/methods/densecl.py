@@ -1,0 +1,89 @@
+"""DenseCL: contrast of cells, matched by their backbone features."""
+
+from types import MappingProxyType
+
+import keras
+from keras import ops
+
+from pixpro_keras.batch import VIEW1, VIEW2, Batch, Tensor
+from pixpro_keras.layers.heads import PointwiseMLP
+from pixpro_keras.layers.queue import Queue
+from pixpro_keras.losses import dense, instance
+from pixpro_keras.methods.moco import MoCo, enqueue
+from pixpro_keras.ops import to_pixels
+
+
+class DenseCL(MoCo):
+    """MoCo v2 and, with the same encoders, InfoNCE of each cell and its most similar one.
+
+    `L = (1 - dense_weight) L_image + dense_weight L_dense`. A cell's positive is the cell of the other
+    view with the most similar backbone feature; its negatives are a second queue, of dense keys
+    averaged over their image.
+
+    Args:
+        backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
+        dense_weight: share of the dense loss, in [0, 1]; 0.5 in the paper.
+        temperature: tau of both losses, positive.
+        num_projector_layers: of the image's projector.
+        hidden_dim: hidden channels of both projectors.
+        out_dim: output channels of both.
+        queue_size: keys in each queue, a multiple of the global batch.
+        **kwargs: of `MoCo`.
+
+    Reference:
+        Wang et al., CVPR 2021, arXiv:2011.09157.
+    """
+
+    loss_bounds = MappingProxyType({"instance": (0.0, None), "dense": (0.0, None)})
+
+    def __init__(
+        self,
+        backbone: keras.Model,
+        dense_weight: float = 0.5,
+        temperature: float = 0.2,
+        num_projector_layers: int = 2,
+        hidden_dim: int = 2048,
+        out_dim: int = 128,
+        queue_size: int = 65536,
+        **kwargs,
+    ):
+        if not 0 <= dense_weight <= 1:
+            raise ValueError(
+                f"`dense_weight` must be in [0, 1]. Received: dense_weight={dense_weight}."
+            )
+        super().__init__(
+            backbone,
+            temperature=temperature,
+            num_projector_layers=num_projector_layers,
+            hidden_dim=hidden_dim,
+            out_dim=out_dim,
+            queue_size=queue_size,
+            **kwargs,
+        )
+        self.dense_weight = dense_weight
+        self.dense_queue = Queue(queue_size, out_dim, seed=1, name="dense_queue")
+
+    def build_heads(
+        self, hidden_dim: int, out_dim: int, num_layers: int
+    ) -> dict[str, keras.layers.Layer]:
+        """The image's projector and the cells'."""
+        cells = PointwiseMLP(hidden_dim, out_dim, use_batch_norm=False, name="dense_projector")
+        return super().build_heads(hidden_dim, out_dim, num_layers) | {"dense": cells}
+
+    def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:
+        """The loss terms `instance` and `dense`; how often image and cell find their positive."""
+        online = self.encoder(batch[VIEW1], training=training)
+        target = self.target_encoder(batch[VIEW2], training=training)
+        outputs = self.contrast(online, target, training)
+        queries, keys = to_pixels(online["dense"]), to_pixels(target["dense"])
+        matches = dense.match(to_pixels(online["features"]), to_pixels(target["features"]))
+        logits, positive = instance.info_nce_logits(
+            queries, dense.take_rows(keys, matches), self.dense_queue.read(), self.temperature
+        )
+        if training:
+            enqueue(self.dense_queue, ops.mean(ops.cast(keys, "float32"), axis=1))
+        return outputs | {
+            "instance": (1 - self.dense_weight) * outputs["instance"],
+            "dense": self.dense_weight * instance.cross_entropy(logits, positive),
+            "dense_top1": instance.top1(logits, positive),
+        }

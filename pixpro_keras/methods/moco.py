@@ -1,0 +1,97 @@
+"""MoCo, versions 1 and 2: contrast with a queue of earlier images."""
+
+from types import MappingProxyType
+
+import keras
+from keras import ops
+
+from pixpro_keras.batch import VIEW1, VIEW2, Batch, Tensor
+from pixpro_keras.layers.heads import PooledMLP
+from pixpro_keras.layers.queue import Queue
+from pixpro_keras.losses import instance
+from pixpro_keras.methods import base, ema
+from pixpro_keras.methods.encoder import Encoder
+from pixpro_keras.ops import cross_replica_concat, feature_std, l2_normalize
+
+
+class MoCo(base.PretrainMethod):
+    """InfoNCE of view 1 against its view 2 by the momentum encoder, and the keys of earlier batches.
+
+    The authors shuffle the keys' images over the GPUs, so that query and key are not normalised with
+    the same images' statistics, by which the network could tell them apart. Here batch norm is
+    synchronised over the replicas instead: the statistics are of the whole batch for every image, so
+    that they tell nothing of which one is the positive. (On one device neither hides anything.)
+
+    Args:
+        backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
+        temperature: tau, positive; 0.07 in version 1, 0.2 in version 2.
+        num_projector_layers: 1 (linear) in version 1, 2 in version 2.
+        hidden_dim: the projector's hidden channels, where it has any.
+        out_dim: the projector's output channels.
+        queue_size: keys in the queue, a multiple of the global batch.
+        base_momentum: the key encoder's momentum, the same in all steps.
+        bn_momentum: share of the old moving statistics that batch norm keeps in each step.
+        synchronized: whether batch norm takes its statistics over all replicas.
+        **kwargs: of `PretrainMethod`.
+
+    Reference:
+        He et al., CVPR 2020, arXiv:1911.05722; Chen et al., 2020, arXiv:2003.04297.
+    """
+
+    loss_bounds = MappingProxyType({"instance": (0.0, None)})
+    is_momentum_rising = False
+
+    def __init__(
+        self,
+        backbone: keras.Model,
+        temperature: float = 0.07,
+        num_projector_layers: int = 1,
+        hidden_dim: int = 2048,
+        out_dim: int = 128,
+        queue_size: int = 65536,
+        base_momentum: float = 0.999,
+        bn_momentum: float = 0.9,
+        synchronized: bool = False,
+        **kwargs,
+    ):
+        super().__init__(base_momentum=base_momentum, **kwargs)
+        # The projectors have no batch norm; the backbone was built with its settings.
+        del bn_momentum, synchronized
+        self.temperature = base.positive_temperature(temperature)
+        heads = self.build_heads(hidden_dim, out_dim, num_projector_layers)
+        self.encoder = Encoder(backbone, heads, name="encoder")
+        self.target_encoder = ema.make_target(self.encoder)
+        self.momentum_pairs = [(self.encoder, self.target_encoder)]
+        self.queue = Queue(queue_size, out_dim, name="queue")
+
+    def build_heads(
+        self, hidden_dim: int, out_dim: int, num_layers: int
+    ) -> dict[str, keras.layers.Layer]:
+        """The projectors by name; both encoders have them."""
+        return {"instance": PooledMLP(hidden_dim, out_dim, num_layers, name="projector")}
+
+    def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:
+        """The loss term `instance`; `instance_top1`: how often the key is found in the queue."""
+        online = self.encoder(batch[VIEW1], training=training)
+        target = self.target_encoder(batch[VIEW2], training=training)
+        return self.contrast(online, target, training)
+
+    def contrast(
+        self, online: dict[str, Tensor], target: dict[str, Tensor], training: bool
+    ) -> dict[str, Tensor]:
+        """Loss and vital signs of the projected images; in training their keys enter the queue."""
+        query, key = online["instance"], target["instance"]
+        logits, positive = instance.info_nce_logits(query, key, self.queue.read(), self.temperature)
+        if training:
+            enqueue(self.queue, key)
+        return {
+            "instance": instance.cross_entropy(logits, positive),
+            "instance_top1": instance.top1(logits, positive),
+            "feature_std": feature_std(query),
+        }
+
+
+def enqueue(queue: Queue, keys: Tensor) -> None:
+    """Puts the unit-length keys of all replicas into a queue, which is the same on each of them."""
+    keys = l2_normalize(ops.stop_gradient(keys))
+    queue.enqueue(cross_replica_concat(keys))

@@ -1,0 +1,75 @@
+"""SimCLR: contrast of images within the batch."""
+
+from types import MappingProxyType
+
+import keras
+from keras import ops
+
+from pixpro_keras.batch import VIEW1, VIEW2, Batch, Tensor
+from pixpro_keras.layers.heads import PooledMLP
+from pixpro_keras.losses import instance
+from pixpro_keras.methods import base
+from pixpro_keras.methods.encoder import Encoder
+from pixpro_keras.ops import cross_replica_concat, feature_std, replica_index
+
+
+class SimCLR(base.PretrainMethod):
+    """NT-Xent between the two views, against all other views of the global batch.
+
+    Both views go through the network as one batch, as in the authors' code: batch norm sees them
+    together.
+
+    Args:
+        backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
+        temperature: tau, positive; 0.1 in the authors' ImageNet runs.
+        hidden_dim: the projector's hidden channels; the authors' is as wide as C5.
+        out_dim: the projector's output channels.
+        bn_momentum: share of the old moving statistics that batch norm keeps in each step.
+        synchronized: whether batch norm takes its statistics over all replicas.
+        **kwargs: of `PretrainMethod`.
+
+    Reference:
+        Chen et al., ICML 2020, arXiv:2002.05709.
+    """
+
+    loss_bounds = MappingProxyType({"instance": (0.0, None)})
+
+    def __init__(
+        self,
+        backbone: keras.Model,
+        temperature: float = 0.1,
+        hidden_dim: int = 2048,
+        out_dim: int = 128,
+        bn_momentum: float = 0.9,
+        synchronized: bool = False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.temperature = base.positive_temperature(temperature)
+        projector = PooledMLP(
+            hidden_dim,
+            out_dim,
+            batch_norm="all",
+            bn_momentum=bn_momentum,
+            synchronized=synchronized,
+            name="projector",
+        )
+        self.encoder = Encoder(backbone, {"instance": projector}, name="encoder")
+
+    def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:
+        """The loss term `instance`; `instance_top1`: how often the other view is found."""
+        views = ops.concatenate([batch[VIEW1], batch[VIEW2]], axis=0)
+        z1, z2 = ops.split(self.encoder(views, training=training)["instance"], 2, axis=0)
+        logits, positive = instance.nt_xent_logits(
+            z1,
+            z2,
+            cross_replica_concat(z1),
+            cross_replica_concat(z2),
+            replica_index() * z1.shape[0],
+            self.temperature,
+        )
+        return {
+            "instance": instance.cross_entropy(logits, positive),
+            "instance_top1": instance.top1(logits, positive),
+            "feature_std": feature_std(z1),
+        }

@@ -1,0 +1,69 @@
+"""SGD with momentum and weight decay as PyTorch has it."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("pixpro_keras")
+class SGD(keras.optimizers.Optimizer):
+    """SGD whose momentum holds gradients, not steps, with weight decay in the gradient.
+
+        m <- sgd_momentum * m + g + l2_decay * w
+        w <- w - learning_rate * m
+
+    Keras's own keeps the learning rate inside the momentum, which differs while the rate changes, and
+    decouples its weight decay from the gradient.
+
+    Args:
+        learning_rate: a number or a `keras.optimizers.schedules.LearningRateSchedule`.
+        sgd_momentum: in [0, 1).
+        l2_decay: weight decay added to the gradient of every variable, at least 0. Keras's own
+            `weight_decay` must stay unset.
+        **kwargs: what every Keras optimizer takes (`name`, `clipnorm`, ...).
+    """
+
+    def __init__(
+        self,
+        learning_rate=0.03,
+        sgd_momentum: float = 0.9,
+        l2_decay: float = 1e-4,
+        name: str = "sgd",
+        **kwargs,
+    ):
+        if not 0 <= sgd_momentum < 1:
+            raise ValueError(f"`sgd_momentum` must be in [0, 1). Received: {sgd_momentum}.")
+        if l2_decay < 0:
+            raise ValueError(f"`l2_decay` must be at least 0. Received: l2_decay={l2_decay}.")
+        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        self.sgd_momentum = sgd_momentum
+        self.l2_decay = l2_decay
+
+    def build(self, variables: list) -> None:
+        """Creates a momentum slot for each variable."""
+        if self.built:
+            return
+        super().build(variables)
+        self.momentums = [
+            self.add_variable_from_reference(reference_variable=variable, name="momentum")
+            for variable in variables
+        ]
+
+    def update_step(self, gradient, variable, learning_rate) -> None:
+        """One step of one variable."""
+        learning_rate = ops.cast(learning_rate, variable.dtype)
+        gradient = self.decayed(ops.cast(gradient, variable.dtype), variable)
+        slot = self.momentums[self._get_variable_index(variable)]
+        momentum = self.sgd_momentum * slot + gradient
+        self.assign(slot, momentum)
+        self.assign_sub(variable, learning_rate * momentum)
+
+    def decayed(self, gradient, variable):
+        """The gradient with weight decay."""
+        return gradient + self.l2_decay * variable
+
+    def get_config(self) -> dict:
+        """Constructor arguments."""
+        return super().get_config() | {
+            "sgd_momentum": self.sgd_momentum,
+            "l2_decay": self.l2_decay,
+        }
