@@ -22,6 +22,16 @@ def pointwise_conv(filters: int, in_channels: int, **kwargs) -> keras.layers.Con
     return keras.layers.Conv2D(filters, 1, **_torch_conv_initializers(in_channels), **kwargs)
 
 
+def _apply(layers: list[keras.layers.Layer], x: Tensor, training: bool) -> Tensor:
+    """Convolutions or linear layers, each but the first behind ReLU, with their batch norms."""
+    for index, layer in enumerate(layers):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            x = layer(x, training=training)
+        else:
+            x = layer(keras.ops.relu(x) if index else x)
+    return x
+
+
 @keras.saving.register_keras_serializable("pixpro_keras")
 class PointwiseMLP(keras.layers.Layer):
     """1x1 convolutions with batch norm and ReLU between them: `(B, h, w, C) -> (B, h, w, out_dim)`.
@@ -90,15 +100,7 @@ class PointwiseMLP(keras.layers.Layer):
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         """`(B, h, w, C)` to `(B, h, w, out_dim)`."""
-        x = inputs
-        for index, layer in enumerate(self.layers):
-            if index and isinstance(layer, keras.layers.Conv2D):
-                x = keras.ops.relu(x)
-            if isinstance(layer, keras.layers.BatchNormalization):
-                x = layer(x, training=training)
-            else:
-                x = layer(x)
-        return x
+        return _apply(self.layers, inputs, training)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """Same map, `out_dim` channels."""
@@ -201,14 +203,7 @@ class PooledMLP(keras.layers.Layer):
         x = inputs
         if len(x.shape) == 4:
             x = keras.ops.mean(x, axis=(1, 2))
-        for index, layer in enumerate(self.layers):
-            if index and isinstance(layer, keras.layers.Dense):
-                x = keras.ops.relu(x)
-            if isinstance(layer, keras.layers.BatchNormalization):
-                x = layer(x, training=training)
-            else:
-                x = layer(x)
-        return x
+        return _apply(self.layers, x, training)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """`(B, out_dim)`."""
