@@ -66,7 +66,7 @@ def blame(*names: str) -> Iterator[None]:
     except (ValueError, OSError) as error:
         if isinstance(error, USER_ERRORS):
             raise
-        values = " ".join(f"--{name}={FLAGS[name].value}" for name in names)
+        values = " ".join(FLAGS[name].serialize() or f"--{name}" for name in names)
         raise FlagError(f"{values}: {error}") from error
 
 
