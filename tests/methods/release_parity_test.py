@@ -89,14 +89,18 @@ class ReleaseParityTest(tf.test.TestCase, parameterized.TestCase):
             for name, norm in config["param_norm"].items()
             if norm > 0
         }
-        biases = {name: drift for name, drift in drifts.items() if name.endswith("bias")}
-        others = {name: drift for name, drift in drifts.items() if name not in biases}
-        self.assertLess(max(others.values()), 1e-2, msg=str(max(others, key=others.get)))
-        self.assertLess(max(biases.values()), 0.25, msg=str(max(biases, key=biases.get)))
+        # One-dimensional parameters take the whole learning rate; kernels are scaled by LARS.
+        kernels, scales, biases = {}, {}, {}
+        for name, drift in drifts.items():
+            one_dimensional = biases if name.endswith("bias") else scales
+            (kernels if len(named[name].shape) > 1 else one_dimensional)[name] = drift
+        for group, largest in ((kernels, 1e-2), (scales, 5e-2), (biases, 0.25)):
+            self.assertLess(max(group.values()), largest, msg=str(max(group, key=group.get)))
         print(
             f"\ncase {case}: losses {losses} (release {config['losses']}), worst relative error "
-            f"of gradient norms {max(errors.values()):.1e}, of norms of kernels and scales "
-            f"{max(others.values()):.1e}, of biases {max(biases.values()):.1e}"
+            f"of gradient norms {max(errors.values()):.1e}, of norms of kernels "
+            f"{max(kernels.values()):.1e}, scales {max(scales.values()):.1e}, biases "
+            f"{max(biases.values()):.1e}"
         )
 
 
