@@ -63,7 +63,7 @@ def blame(*names: str) -> Iterator[None]:
     """Turns an error of the library about an argument into one about the flags it came from."""
     try:
         yield
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:  # of imports: an extra that is missing
         if isinstance(error, USER_ERRORS):
             raise
         values = " ".join(FLAGS[name].serialize() or f"--{name}" for name in names)

@@ -50,10 +50,7 @@ def main(argv: list[str]) -> int:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise FlagError(f"--output={FLAGS.output}: exists already and is not an empty folder")
     with blame("input"):
-        try:
-            content = read_torch_file(source)
-        except ImportError as error:
-            raise FlagError(f"--input={FLAGS.input}: {error}") from error
+        content = read_torch_file(source)
         state = state_dict_of(content, source)
     with blame("output"):
         output.parent.mkdir(parents=True, exist_ok=True)

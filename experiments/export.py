@@ -65,16 +65,13 @@ def main(argv: list[str]) -> int:
     load_weights(method, path, optimizer=with_torch)
     written = {}
     with blame("format", "output"):
-        try:
-            if backbone_formats != []:
-                written = export_backbone(
-                    method.encoder.backbone, FLAGS.backbone, output, backbone_formats, features
-                )
-            if with_torch:
-                output.mkdir(parents=True, exist_ok=True)
-                written |= export_torch(method, output / "release.pth")
-        except ImportError as error:
-            raise FlagError(f"--format={','.join(formats)}: {error}") from error
+        if backbone_formats != []:
+            written = export_backbone(
+                method.encoder.backbone, FLAGS.backbone, output, backbone_formats, features
+            )
+        if with_torch:
+            output.mkdir(parents=True, exist_ok=True)
+            written |= export_torch(method, output / "release.pth")
     for file, what in written.items():
         print(f"{file}: {what}")
     return 0
