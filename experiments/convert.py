@@ -16,7 +16,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import common_flags
 import method_flags
-import training_flags
 from absl import flags
 from common_flags import FLAGS, FlagError, blame
 
@@ -106,7 +105,7 @@ def convert_release(
         raise TorchFileError(f"{source}: holds {name}, not {FLAGS.backbone}")
     set_flags(checkpoint, network, output)
     # Where the file does not say its steps, they count for nothing here and the position is 0.
-    method = training_flags.build_training(FLAGS.steps_per_epoch or 1)
+    method = method_flags.build_training(FLAGS.steps_per_epoch or 1)
     release.load_release(method, checkpoint)
     export_backbone(method.encoder.backbone, name, results, ["keras"])
     Checkpoints(results / "checkpoints", method, method_flags.identity()).save()

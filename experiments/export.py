@@ -11,6 +11,7 @@ import pathlib
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import common_flags
+import method_flags
 import tensorflow as tf
 import training_flags
 from absl import flags
@@ -61,7 +62,7 @@ def main(argv: list[str]) -> int:
         for chosen in backbone_formats or []:
             check_format(chosen, FLAGS.backbone, features)
 
-    method = training_flags.build_training(FLAGS.steps_per_epoch or 1)
+    method = method_flags.build_training(FLAGS.steps_per_epoch or 1)
     load_weights(method, path, optimizer=with_torch)
     written = {}
     with blame("format", "output"):

@@ -12,18 +12,18 @@ The same command continues a run that was cut off. `--helpshort` lists the flags
 import json
 import os
 import pathlib
-import signal
 
 # Before TensorFlow is imported: its start-up notices bury the run's own lines.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import backbone_flags
 import common_flags
 import keras
 import method_flags
 import tensorflow as tf
-import training_flags
+import training_job
 from absl import flags, logging
-from common_flags import FLAGS, FlagError, blame, must_be_positive
+from common_flags import FLAGS, blame, must_be_positive
 
 from pixpro_keras import backbones
 from pixpro_keras.data import pipeline, recipes, sources
@@ -31,11 +31,9 @@ from pixpro_keras.evaluation.compare import markdown_table
 from pixpro_keras.evaluation.scenes_probe import probe_on_scenes
 from pixpro_keras.export import export_backbone
 from pixpro_keras.files import write_atomically
-from pixpro_keras.methods import PretrainMethod
-from pixpro_keras.training import callbacks as run_callbacks
-from pixpro_keras.training.checkpoints import Checkpoints
-from pixpro_keras.training.loop import train
-from pixpro_keras.training.strategy import is_chief, make_strategy, replica_batch_size
+from pixpro_keras.layers.fpn import FPN_FILE, save_fpn
+from pixpro_keras.methods import METHODS, PretrainMethod
+from pixpro_keras.training.strategy import is_chief
 from pixpro_keras.visualize.plots import plot_metrics
 from pixpro_keras.visualize.run_pictures import RunPictures
 
@@ -48,9 +46,6 @@ flags.DEFINE_enum("augmentation", "byol", sorted(recipes.RECIPES), "Recipe of th
 flags.DEFINE_float(
     "min_crop_area", 0.08, "Smallest crop, as a share of the image's area, in (0, 1]."
 )
-flags.DEFINE_integer("checkpoint_every_steps", 500, "Steps between checkpoints.", 1)
-flags.DEFINE_integer("keep_checkpoints", 3, "Number of checkpoints kept.", 1)
-flags.DEFINE_integer("log_every_steps", 10, "Steps between lines of metrics.jsonl.", 1)
 flags.DEFINE_integer(
     "picture_every_steps", 500, "Steps between pictures of views and similarity; 0: none.", 0
 )
@@ -74,15 +69,14 @@ def main(argv: list[str]) -> int:
     del argv
     keras.mixed_precision.set_global_policy(FLAGS.precision)
     keras.utils.set_random_seed(FLAGS.seed)
-    method_flags.check_backbone()
+    backbone_flags.check_backbone()
     workdir = common_flags.prepare_workdir()
-    with blame("strategy"):
-        strategy = make_strategy(FLAGS.strategy)
-    with blame("batch_size"):
-        replica_batch = replica_batch_size(strategy, FLAGS.batch_size, FLAGS.accumulate_steps)
+    strategy, replica_batch = training_job.start_devices()
     config = pipeline.DataConfig(
         image_size=FLAGS.image_size,
         recipe=FLAGS.augmentation,
+        num_views=METHODS[FLAGS.method].num_views,
+        with_jigsaw=METHODS[FLAGS.method].uses_jigsaw,
         crop_area=(FLAGS.min_crop_area, 1.0),
         seed=FLAGS.seed,
         max_broken_share=FLAGS.max_broken_share,
@@ -91,32 +85,22 @@ def main(argv: list[str]) -> int:
     with blame("dataset"):
         source = sources.open_source(FLAGS.dataset, data_dir=FLAGS.data_dir)
         pipeline.check_decodable(source)
-    if source.num_examples < FLAGS.batch_size:
-        raise FlagError(
-            f"--batch_size={FLAGS.batch_size}: --dataset={FLAGS.dataset} has only "
-            f"{source.num_examples} images"
-        )
-    steps_per_epoch = FLAGS.steps_per_epoch or source.num_examples // FLAGS.batch_size
-    FLAGS.steps_per_epoch = steps_per_epoch  # flags.cfg says what the run did
-    total_steps = FLAGS.epochs * steps_per_epoch
+    method_flags.check_data(source)
+    steps_per_epoch = training_job.resolve_steps_per_epoch(source.num_examples)
 
     with strategy.scope():
-        method = training_flags.build_training(
+        method = method_flags.build_training(
             steps_per_epoch, synchronized=strategy.num_replicas_in_sync > 1
         )
-    checkpoints = Checkpoints(
-        workdir / "checkpoints", method, method_flags.identity(), FLAGS.keep_checkpoints
+    checkpoints, first_step = training_job.open_checkpoints(
+        workdir, strategy, method, method_flags.identity()
     )
-    with blame("workdir"):
-        first_step = checkpoints.restore()
-    if is_chief(strategy):
-        common_flags.write_flags(workdir)
     logging.info(
         "%s on %s: %d images, %d steps of %d, %d replica(s), %s",
         FLAGS.method,
         FLAGS.backbone,
         source.num_examples,
-        total_steps,
+        FLAGS.epochs * steps_per_epoch,
         FLAGS.batch_size,
         strategy.num_replicas_in_sync,
         FLAGS.precision,
@@ -138,76 +122,41 @@ def main(argv: list[str]) -> int:
             broken=broken,
         )
 
-    stop = run_callbacks.StopOnSignal()
-    callbacks = [
-        run_callbacks.VitalSigns(),
-        keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: broken.check()),
-        stop,
-    ]
-    if is_chief(strategy):
-        callbacks += chief_callbacks(workdir, method, checkpoints, steps_per_epoch, batches)
-    try:
-        train(
-            method,
-            strategy.distribute_datasets_from_function(batches),
-            strategy=strategy,
-            epochs=FLAGS.epochs,
-            steps_per_epoch=steps_per_epoch,
-            batch_size=FLAGS.batch_size,
-            callbacks=callbacks,
-            log_every_steps=FLAGS.log_every_steps,
-            jit_compile=FLAGS.jit_compile,
-        )
-    except tf.errors.OpError:
-        broken.check()  # the reason, if images were it
-        raise
-    if stop.received is not None:
-        done = f"Stopped after {method.steps_done()} of {total_steps} steps"
-        print(f"{done}; the checkpoint is in {workdir}. The same command continues.")
-        return 128 + signal.Signals(stop.received).value
-    if is_chief(strategy):
-        finish(workdir, method)
-    return 0
-
-
-def chief_callbacks(
-    workdir: pathlib.Path,
-    method: PretrainMethod,
-    checkpoints: Checkpoints,
-    steps_per_epoch,
-    batches,
-) -> list[keras.callbacks.Callback]:
-    """What one process of a run does: the bar, the log, the pictures and the checkpoints."""
-    callbacks = [
-        run_callbacks.Progress(FLAGS.epochs, steps_per_epoch, FLAGS.batch_size),
-        run_callbacks.RunLog(workdir, steps_per_epoch, FLAGS.log_every_steps, method.loss_bounds),
-        run_callbacks.SaveCheckpoints(checkpoints, FLAGS.checkpoint_every_steps),
-    ]
-    if FLAGS.picture_every_steps:
-        batch = next(iter(batches(tf.distribute.InputContext())))
-        callbacks.append(
+    def pictures() -> list[keras.callbacks.Callback]:
+        if not FLAGS.picture_every_steps or config.num_views < 2:
+            return []
+        return [
             RunPictures(
                 workdir,
-                batch,
+                next(iter(batches(tf.distribute.InputContext()))),
                 method.encoder,
-                backbones.preprocess_input(FLAGS.backbone),
+                preprocess,
                 every_steps=FLAGS.picture_every_steps,
                 threshold=FLAGS.threshold,
                 gamma=FLAGS.gamma,
             )
-        )
-    return callbacks
+        ]
+
+    exit_code = training_job.run_training(
+        workdir, strategy, method, checkpoints, batches, broken, pictures
+    )
+    if exit_code is None and is_chief(strategy):
+        finish(workdir, method)
+    return exit_code or 0
 
 
 def finish(workdir: pathlib.Path, method: PretrainMethod) -> None:
     """Exports the backbone, compares it with its random initialisation, says where all is."""
     backbone = method.encoder.backbone
     exported = export_backbone(backbone, FLAGS.backbone, workdir / "export")
+    if method.encoder.fpn is not None:
+        save_fpn(method.encoder.fpn, workdir / "export" / FPN_FILE)
+        exported[workdir / "export" / FPN_FILE] = "the FPN, for Mask R-CNN FPN"
     plot_metrics(workdir / "metrics.jsonl", workdir / "curves.png", method.loss_bounds)
     print()
     if FLAGS.probe == "scenes":
         keras.utils.set_random_seed(FLAGS.seed)  # the initialisation of this very run
-        untrained = method_flags.build_backbone()
+        untrained = backbone_flags.build_backbone()
         rows = probe_on_scenes(
             {"random initialisation": untrained, "pre-trained": backbone},
             backbones.preprocess_input(FLAGS.backbone),

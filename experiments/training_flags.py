@@ -1,11 +1,10 @@
-"""Flags of the training, and the compiled method they describe."""
+"""Flags of a training's length, batch, optimizer and learning rate, and the optimizer they describe."""
 
-import method_flags
+import keras
 from absl import flags
-from common_flags import FLAGS, must_be_positive
+from common_flags import FLAGS, blame, must_be_positive
 
-from pixpro_keras.methods import PretrainMethod
-from pixpro_keras.optimizers import LARS, SGD, WarmupCosine
+from pixpro_keras.optimizers import LARS, SGD, WarmupCosine, WarmupPoly, WarmupSteps
 
 flags.DEFINE_integer("batch_size", 1024, "Images per step, all replicas together.")
 flags.DEFINE_integer(
@@ -19,13 +18,24 @@ flags.DEFINE_float(
 flags.DEFINE_enum(
     "learning_rate_scaling",
     "linear",
-    ["linear", "sqrt"],
+    ["linear", "sqrt", "none"],
     "How the peak follows the batch: linear is base * batch/256; sqrt is base * 4 * "
-    "sqrt(batch/1024), which serves small batches.",
+    "sqrt(batch/1024), which serves small batches; none is base, whatever the batch.",
 )
-flags.DEFINE_float("end_learning_rate", 1e-6, "Learning rate of the last step.", 0.0)
+flags.DEFINE_enum(
+    "schedule",
+    "cosine",
+    ["cosine", "steps", "poly"],
+    "Learning rate after the warm-up: cosine, to --end_learning_rate; steps, a tenth from each of "
+    "--decay_epochs on; poly, (1 - t) ** 0.9.",
+)
+flags.DEFINE_list("decay_epochs", [], "Epochs, in ascending order, for --schedule=steps: 120,160.")
+flags.DEFINE_float("end_learning_rate", 1e-6, "Learning rate of a cosine's last step.", 0.0)
 flags.DEFINE_float(
-    "warmup_epochs", 5, "Epochs of linear warm-up from a hundredth of the peak.", 0.0
+    "warmup_epochs", 5, "Epochs of linear warm-up from --warmup_fraction of the peak.", 0.0
+)
+flags.DEFINE_float(
+    "warmup_fraction", 0.01, "Where the warm-up starts, as a share of the peak.", 0.0, 1.0
 )
 flags.DEFINE_enum(
     "optimizer",
@@ -47,35 +57,40 @@ flags.register_validator("sgd_momentum", lambda value: value < 1, "must be below
 
 def peak_learning_rate() -> float:
     """Learning rate after the warm-up."""
+    if FLAGS.learning_rate_scaling == "none":
+        return FLAGS.base_learning_rate
     if FLAGS.learning_rate_scaling == "sqrt":
         return FLAGS.base_learning_rate * 4 * (FLAGS.batch_size / 1024) ** 0.5
     return FLAGS.base_learning_rate * FLAGS.batch_size / 256
 
 
-def build_schedule(steps_per_epoch: int) -> WarmupCosine:
+def build_schedule(steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
     """Learning rate by step."""
     total_steps = FLAGS.epochs * steps_per_epoch
-    warmup_steps = min(round(FLAGS.warmup_epochs * steps_per_epoch), total_steps)
-    return WarmupCosine(
-        peak_learning_rate(), total_steps, warmup_steps, end=FLAGS.end_learning_rate
-    )
+    arguments = {
+        "peak": peak_learning_rate(),
+        "total_steps": total_steps,
+        "warmup_steps": min(round(FLAGS.warmup_epochs * steps_per_epoch), total_steps),
+        "warmup_fraction": FLAGS.warmup_fraction,
+    }
+    with blame("schedule", "decay_epochs"):
+        if FLAGS.schedule == "steps":
+            boundaries = [round(float(epoch) * steps_per_epoch) for epoch in FLAGS.decay_epochs]
+            return WarmupSteps(boundaries=boundaries, **arguments)
+        if FLAGS.decay_epochs:
+            raise ValueError("only --schedule=steps has epochs at which it decays")
+        if FLAGS.schedule == "poly":
+            return WarmupPoly(**arguments)
+        return WarmupCosine(end=FLAGS.end_learning_rate, **arguments)
 
 
-def build_training(steps_per_epoch: int, synchronized: bool = False) -> PretrainMethod:
-    """The compiled method with new weights, its optimizer built. In the strategy's scope.
+def build_optimizer(steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """The optimizer, whose learning rate follows the schedule.
 
     Args:
         steps_per_epoch: optimizer steps in an epoch.
-        synchronized: whether batch norm takes its statistics over all replicas.
     """
-    method = method_flags.build_method(
-        FLAGS.epochs * steps_per_epoch,
-        accumulate_steps=FLAGS.accumulate_steps,
-        synchronized=synchronized,
-    )
-    schedule = build_schedule(steps_per_epoch)
     optimizer_class = {"lars": LARS, "sgd": SGD}[FLAGS.optimizer]
-    optimizer = optimizer_class(schedule, FLAGS.sgd_momentum, l2_decay=FLAGS.weight_decay)
-    method.compile(optimizer=optimizer, jit_compile=FLAGS.jit_compile)
-    method.optimizer.build(method.trainable_variables)
-    return method
+    return optimizer_class(
+        build_schedule(steps_per_epoch), FLAGS.sgd_momentum, l2_decay=FLAGS.weight_decay
+    )

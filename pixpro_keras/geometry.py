@@ -64,7 +64,42 @@ def positive_pairs(
         raise ValueError(f"`threshold` must be positive. Received: threshold={threshold}.")
     centers1 = ops.expand_dims(cell_centers(coord1, size), 2)  # (B, N, 1, 2)
     centers2 = ops.expand_dims(cell_centers(coord2, size), 1)  # (B, 1, N, 2)
-    distance = ops.sqrt(ops.sum(ops.square(centers1 - centers2), axis=-1))
+    # One axis at a time: at the finer levels of a pyramid these are the largest tensors of a step.
+    x, y = (ops.square(centers1[..., k] - centers2[..., k]) for k in range(2))
+    distance = ops.sqrt(x + y)
     diagonal = ops.maximum(cell_diagonals(coord1, size), cell_diagonals(coord2, size))
     near = distance < threshold * ops.reshape(diagonal, (-1, 1, 1))
     return ops.cast(near, "float32")
+
+
+def is_mirrored(coord: Tensor) -> Tensor:
+    """Whether each view is mirrored: `(B, 4)` to `(B,)` bool."""
+    return coord[:, 0] > coord[:, 2]
+
+
+def common_boxes(coord1: Tensor, coord2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where in each of two views lies what both show.
+
+    Args:
+        coord1: `(B, 4)`. Corners of the first views.
+        coord2: `(B, 4)`. Corners of the second views.
+
+    Returns:
+        Two `(B, 4)` float32: `x1, y1, x2, y2` of the common part in shares of the first and of the
+        second view's own sides, as the view is seen (mirrored, if it is). And `(B,)` float32: 1
+        where there is a common part; where there is none, the boxes are the whole views.
+    """
+    coord1, coord2 = (ops.cast(coord, "float32") for coord in (coord1, coord2))
+    start1, start2 = (ops.minimum(coord[:, :2], coord[:, 2:]) for coord in (coord1, coord2))
+    end1, end2 = (ops.maximum(coord[:, :2], coord[:, 2:]) for coord in (coord1, coord2))
+    start, end = ops.maximum(start1, start2), ops.minimum(end1, end2)
+    overlaps = ops.all(end > start, axis=1)
+    boxes = []
+    for coord in (coord1, coord2):
+        # A mirrored view's x runs backwards from its first corner.
+        origin, side = coord[:, :2], coord[:, 2:] - coord[:, :2]
+        side = ops.where(side == 0, 1.0, side)
+        one, two = (start - origin) / side, (end - origin) / side
+        box = ops.concatenate([ops.minimum(one, two), ops.maximum(one, two)], axis=1)
+        boxes.append(ops.where(overlaps[:, None], box, ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0])))
+    return boxes[0], boxes[1], ops.cast(overlaps, "float32")

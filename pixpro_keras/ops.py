@@ -88,6 +88,16 @@ def cross_replica_concat(tensor: Tensor) -> Tensor:
     return tf.reshape(blocks, (-1, *tensor.shape[1:]))
 
 
+def cross_replica_mean(tensor: Tensor) -> Tensor:
+    """Mean of a tensor over the replicas, with its gradient. In replica context, in a traced step."""
+    replica = _replica_context()
+    if replica.num_replicas_in_sync == 1:
+        return tensor
+    # all_reduce(MEAN) has no gradient.
+    total = replica.all_reduce(tf.distribute.ReduceOp.SUM, tensor)
+    return total / replica.num_replicas_in_sync
+
+
 def _replica_context() -> tf.distribute.ReplicaContext:
     replica = tf.distribute.get_replica_context()
     if replica is None:

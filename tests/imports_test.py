@@ -9,7 +9,7 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "pixpro_keras"
 LEVELS = [
     {"batch", "version", "files"},
     {"ops"},
-    {"geometry"},
+    {"geometry", "task"},
     {"losses", "layers", "backbones", "optimizers"},
     {"methods", "data"},
     {"training", "evaluation", "convert", "export", "visualize"},

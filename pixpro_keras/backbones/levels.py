@@ -30,6 +30,13 @@ def feature_network(backbone: keras.Model, features: str = "c5") -> keras.Model:
     return keras.Model(backbone.input, _pyramid(backbone), name=backbone.name)
 
 
+def pyramid_network(backbone: keras.Model, lowest: int = 3) -> keras.Model:
+    """The backbone with a dict of its maps from `c{lowest}` to `c5`; see `feature_network`."""
+    network = feature_network(backbone, "c2-c5")
+    maps = {name: x for name, x in network.output.items() if int(name[1:]) >= lowest}
+    return keras.Model(network.input, maps, name=backbone.name)
+
+
 def _pyramid(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
     stages = {
         match.group(1): layer.output  # the last block of a stage replaces those before it

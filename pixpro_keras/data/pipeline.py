@@ -8,12 +8,13 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from pixpro_keras.batch import COORD1, COORD2, LABEL, VIEW1, VIEW2, Batch, Tensor
-from pixpro_keras.data import crops, recipes
+from pixpro_keras.batch import COORD1, COORD2, JIGSAW, LABEL, VIEW1, VIEW2, Batch, Tensor
+from pixpro_keras.data import crops, jigsaw, recipes
 from pixpro_keras.data.sources import Source
 
 # An unreadable image gives its place to another one; after so many in a row the run stops.
 _CANDIDATES = 8
+_IMAGES = (VIEW1, VIEW2, JIGSAW)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +24,8 @@ class DataConfig:
     Attributes:
         image_size: side of the square views in pixels.
         recipe: a key of `recipes.RECIPES`.
+        num_views: views of each image, 1 or 2.
+        with_jigsaw: whether the patches of a jigsaw puzzle come with them.
         crop_area: smallest and largest crop, as shares of the image's area.
         seed: of order and augmentation.
         max_broken_share: share of a source's images that may be unreadable.
@@ -33,6 +36,8 @@ class DataConfig:
 
     image_size: int
     recipe: str = "byol"
+    num_views: int = 2
+    with_jigsaw: bool = False
     crop_area: tuple[float, float] = (0.08, 1.0)
     seed: int = 0
     max_broken_share: float = 0.01
@@ -47,6 +52,8 @@ class DataConfig:
             raise ValueError(
                 f"`recipe` must be one of {', '.join(recipes.RECIPES)}. Received: {self.recipe!r}."
             )
+        if self.num_views not in (1, 2):
+            raise ValueError(f"`num_views` must be 1 or 2. Received: {self.num_views}.")
         if not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
             raise ValueError(
                 f"`crop_area` must be an interval in (0, 1]. Received: {self.crop_area}."
@@ -132,7 +139,7 @@ def check_decodable(source: Source, num_tries: int = 16) -> None:
 
 
 def make_views(image: Tensor, seed: Tensor, config: DataConfig) -> Batch:
-    """Two views of an image and their coordinates.
+    """The views of an image and their coordinates.
 
     Args:
         image: `(H, W, 3)` uint8.
@@ -140,20 +147,33 @@ def make_views(image: Tensor, seed: Tensor, config: DataConfig) -> Batch:
         config: how.
 
     Returns:
-        `view1`, `view2`: `(S, S, 3)` float32 RGB in 0..255; `coord1`, `coord2`: `(4,)`.
+        `view1`, and `view2` where there are two: `(S, S, 3)` float32 RGB in 0..255; `coord1`,
+        `coord2`: `(4,)`; with a puzzle, `jigsaw`: `(9, P, P, 3)`.
     """
     views: Batch = {}
     shape = tf.shape(image)
     # All at once: drawing random numbers costs more by calls than by numbers.
-    seeds = tf.unstack(tf.random.split(seed, 6))
+    seeds = tf.unstack(tf.random.split(seed, 7))
     keys = ((VIEW1, COORD1), (VIEW2, COORD2))
-    for number, recipe in enumerate(recipes.RECIPES[config.recipe]):
+    first_box: crops.Box | None = None
+    for number, recipe in enumerate(recipes.RECIPES[config.recipe][: config.num_views]):
         crop_seed, flip_seed, color_seed = seeds[3 * number : 3 * number + 3]
-        box = crops.random_resized_crop_box(crop_seed, shape[0], shape[1], config.crop_area)
-        view, coord = crops.crop_and_resize(image, box, config.image_size)
+        is_good = None
+        if recipe.min_overlap and first_box is not None:
+
+            def is_good(boxes, first_box=first_box, share=recipe.min_overlap):
+                return crops.overlap_share(boxes, first_box) >= share
+
+        box = crops.random_resized_crop_box(
+            crop_seed, shape[0], shape[1], config.crop_area, is_good=is_good
+        )
+        first_box = first_box or box
+        view, coord = crops.crop_and_resize(image, box, config.image_size, recipe.interpolation)
         view, coord = crops.random_flip(view, coord, flip_seed, recipe.flip)
         view = recipes.apply_photometric(view, color_seed, recipe, config.use_xla)
         views |= zip(keys[number], (view, coord), strict=True)
+    if config.with_jigsaw:
+        views[JIGSAW] = jigsaw.make_patches(image, seeds[6], config.image_size)
     return views
 
 
@@ -231,7 +251,7 @@ def make_dataset(
     data = data.batch(replica_batch_size, drop_remainder=True)
     if preprocess is not None:
         data = data.map(
-            lambda batch: batch | {view: preprocess(batch[view]) for view in (VIEW1, VIEW2)},
+            lambda batch: {k: preprocess(v) if k in _IMAGES else v for k, v in batch.items()},
             num_parallel_calls=parallel,
             deterministic=True,
         )

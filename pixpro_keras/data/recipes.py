@@ -1,4 +1,4 @@
-"""Augmentation recipes: what happens to each of the two views after its crop."""
+"""Augmentation recipes: how each view is cut out, and what happens to its colours then."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,6 +7,10 @@ import tensorflow as tf
 
 from pixpro_keras.batch import Tensor
 from pixpro_keras.data import photometric
+from pixpro_keras.data.rand_augment import rand_augment
+
+# Of a view's random numbers, the one that decides about grayscale.
+_GRAY = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,6 +18,8 @@ class ViewRecipe:
     """Probabilities and strengths of one view, applied in this order.
 
     Attributes:
+        interpolation: of the crop, `"bilinear"` or `"bicubic"`.
+        min_overlap: share of the crop that view 1 shows too, as far as ten tries reach it.
         flip: probability of a mirrored view.
         jitter: probability of colour jitter.
         jitter_strengths: brightness, contrast, saturation, hue.
@@ -21,8 +27,13 @@ class ViewRecipe:
         blur: probability of Gaussian blur.
         blur_sigma: smallest and largest standard deviation in pixels.
         solarize: probability of inverting the values from 128 on.
+        is_grayscale_first: whether colour is lost before the jitter.
+        is_rand_augmented: whether RandAugment stands between blur and grayscale. It moves pixels, of
+            which coordinates do not tell.
     """
 
+    interpolation: str = "bilinear"
+    min_overlap: float = 0.0
     flip: float = 0.5
     jitter: float = 0.8
     jitter_strengths: tuple[float, float, float, float] = (0.4, 0.4, 0.2, 0.1)
@@ -30,14 +41,38 @@ class ViewRecipe:
     blur: float = 0.5
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     solarize: float = 0.0
+    is_grayscale_first: bool = False
+    is_rand_augmented: bool = False
+
+    @property
+    def changes_colors(self) -> bool:
+        """Whether anything happens after the flip."""
+        return any((self.jitter, self.grayscale, self.blur, self.solarize, self.is_rand_augmented))
 
 
+_SIMCLR = ViewRecipe(jitter_strengths=(0.8, 0.8, 0.8, 0.2))
+_CROP_AND_FLIP = ViewRecipe(jitter=0.0, grayscale=0.0, blur=0.0)
+_INSTDISC = ViewRecipe(
+    jitter=1.0, jitter_strengths=(0.4, 0.4, 0.4, 0.4), blur=0.0, is_grayscale_first=True
+)
 # Name -> recipes of view 1 and view 2.
 RECIPES: dict[str, tuple[ViewRecipe, ViewRecipe]] = {
     "byol": (ViewRecipe(blur=1.0), ViewRecipe(blur=0.1, solarize=0.2)),
+    "infomin": (dataclasses.replace(_SIMCLR, is_rand_augmented=True),) * 2,
+    "instdisc": (_INSTDISC,) * 2,
     "mocov2": (ViewRecipe(jitter_strengths=(0.4, 0.4, 0.4, 0.1)),) * 2,
-    "simclr": (ViewRecipe(jitter_strengths=(0.8, 0.8, 0.8, 0.2)),) * 2,
+    "simclr": (_SIMCLR,) * 2,
+    "slotcon": (
+        ViewRecipe(interpolation="bicubic", blur=1.0),
+        ViewRecipe(interpolation="bicubic", blur=0.1, solarize=0.2, min_overlap=0.01),
+    ),
+    "supervised": (_CROP_AND_FLIP,) * 2,
 }
+
+
+def moves_pixels(name: str) -> bool:
+    """Whether a recipe's coordinates do not say where a pixel comes from."""
+    return any(recipe.is_rand_augmented for recipe in RECIPES[name])
 
 
 def apply_photometric(
@@ -56,12 +91,23 @@ def apply_photometric(
         The same shape and range.
     """
     # Drawn out here: XLA's random numbers are not those of the same op outside it.
+    if not recipe.changes_colors:
+        return image
     draws = tf.random.stateless_uniform((13,), seed)
+    gray_first, gray_later = (recipe.grayscale, 0.0)[:: 1 if recipe.is_grayscale_first else -1]
+    if recipe.is_rand_augmented:
+        gray_later = 0.0  # after RandAugment
     # As tensors: the views of all recipes share one compilation.
-    probabilities = tf.constant([recipe.jitter, recipe.grayscale, recipe.blur, recipe.solarize])
+    probabilities = tf.constant(
+        [gray_first, recipe.jitter, gray_later, recipe.blur, recipe.solarize]
+    )
     strengths, sigmas = tf.constant(recipe.jitter_strengths), tf.constant(recipe.blur_sigma)
     change = _compiled_change if use_xla else _change
-    return change(image, draws, probabilities, strengths, sigmas, recipe.blur_sigma[1])
+    image = change(image, draws, probabilities, strengths, sigmas, recipe.blur_sigma[1])
+    if recipe.is_rand_augmented:
+        image = rand_augment(image, tf.random.fold_in(seed, 1))
+        image = tf.cond(draws[_GRAY] < recipe.grayscale, lambda: _lose_color(image), lambda: image)
+    return image
 
 
 def _change(
@@ -76,10 +122,11 @@ def _change(
     factors = strengths * (2 * draws[:4] - 1) + tf.constant([1.0, 1.0, 1.0, 0.0])
     order = tf.argsort(draws[4:8])
     sigma = sigmas[0] + (sigmas[1] - sigmas[0]) * draws[8]
-    is_applied = draws[9:] < probabilities
+    is_applied = tf.gather(draws, [_GRAY, 9, _GRAY, 11, 12]) < probabilities
     steps: tuple[Callable[[Tensor], Tensor], ...] = (
+        _lose_color,
         lambda x: photometric.color_jitter(x, factors, order),
-        lambda x: tf.repeat(photometric.to_grayscale(x), 3, axis=-1),
+        _lose_color,
         lambda x: photometric.gaussian_blur(x, sigma, max_sigma),
         photometric.solarize,
     )
@@ -87,6 +134,10 @@ def _change(
         # A branch, because what is not applied need not be computed.
         image = tf.cond(is_applied[number], lambda x=image, step=step: step(x), lambda x=image: x)
     return image
+
+
+def _lose_color(image: Tensor) -> Tensor:
+    return tf.repeat(photometric.to_grayscale(image), 3, axis=-1)
 
 
 _compiled_change = tf.function(_change, jit_compile=True)

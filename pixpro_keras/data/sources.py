@@ -62,6 +62,30 @@ def open_source(spec: str, *, data_dir: str | None = None) -> Source:
     raise ValueError(f"the data set must be {_KINDS}. Received: {spec!r}")
 
 
+def check_labels(source: Source, num_classes: int, num_tries: int = 16) -> None:
+    """Looks at some labels spread over a source.
+
+    Args:
+        source: the images.
+        num_classes: as many as there should be.
+        num_tries: labels that are looked at.
+
+    Raises:
+        ValueError: if there are none, or one is not in [0, num_classes).
+    """
+    indices = np.unique(np.linspace(0, source.num_examples - 1, num_tries).astype(np.int64))
+    for index in indices:
+        label = int(source.read(tf.constant(index))["label"])
+        if label < 0:
+            raise ValueError(f"{source.describe(int(index))} has no label")
+        if num_classes < 2:
+            raise ValueError("the number of classes is not known; --num_classes says it")
+        if label >= num_classes:
+            raise ValueError(
+                f"{source.describe(int(index))} has the label {label}, but there are {num_classes} classes"
+            )
+
+
 def iterate_images(folder: bytes, inside: bytes = b"") -> Iterator[bytes]:
     """Paths of all images below a folder, relative to it, in byte order.
 

@@ -1,9 +1,19 @@
 """The feature pyramid network (FPN)."""
 
+import io
+import os
+import pathlib
+from typing import Any
+
 import keras
+import numpy as np
 from keras import ops
 
 from pixpro_keras.batch import Tensor
+from pixpro_keras.files import write_atomically
+
+# Beside an exported backbone.
+FPN_FILE = "fpn.npz"
 
 
 @keras.saving.register_keras_serializable("pixpro_keras")
@@ -45,7 +55,7 @@ class FPN(keras.layers.Layer):
         self.use_batch_norm = use_batch_norm
         self.bn_momentum = bn_momentum
         self.synchronized = synchronized
-        self.lowest: int | None = None
+        self.levels: list[int] = []
         self.laterals: dict[str, list[keras.layers.Layer]] = {}
         self.outputs: dict[str, list[keras.layers.Layer]] = {}
 
@@ -54,7 +64,7 @@ class FPN(keras.layers.Layer):
         levels = sorted(int(name.removeprefix("c")) for name in input_shape)
         if levels not in ([2, 3, 4, 5], [3, 4, 5]):
             raise ValueError(f"An FPN takes c2 or c3 to c5. Received: {', '.join(input_shape)}.")
-        self.lowest = levels[0]
+        self.levels = levels
         for level in levels:
             shape = tuple(input_shape[f"c{level}"])
             self.laterals[f"p{level}"] = self._convolution(f"lateral{level}", 1, shape)
@@ -93,7 +103,7 @@ class FPN(keras.layers.Layer):
         """
         outputs = {}
         above = None
-        for level in range(5, self.lowest - 1, -1):
+        for level in reversed(self.levels):
             name = f"p{level}"
             x = _apply(self.laterals[name], inputs[f"c{level}"], training)
             above = x if above is None else x + _enlarge(above, x, name)
@@ -138,3 +148,47 @@ def _enlarge(above: Tensor, below: Tensor, name: str) -> Tensor:
                 "sides must be multiples of 32 pixels."
             )
     return ops.repeat(ops.repeat(above, 2, axis=1), 2, axis=2)
+
+
+def save_fpn(fpn: FPN, path: str | os.PathLike) -> None:
+    """Writes an FPN's weights as a NumPy archive, by names such as `lateral3/kernel`."""
+    buffer = io.BytesIO()
+    arrays: dict[str, Any] = {name: np.array(v) for name, v in _named_weights(fpn).items()}
+    np.savez(buffer, **arrays)
+    write_atomically(pathlib.Path(path), buffer.getvalue())
+
+
+def load_fpn(fpn: FPN, path: str | os.PathLike) -> list[str]:
+    """Loads what `save_fpn` wrote into a built FPN.
+
+    Args:
+        fpn: built; it may have more levels than the file.
+        path: the file.
+
+    Returns:
+        Names of the FPN's weights that the file does not have; they stay as they are.
+
+    Raises:
+        ValueError: if the file holds something that the FPN does not, or of another shape.
+    """
+    weights = _named_weights(fpn)
+    with np.load(path) as arrays:
+        for name in arrays.files:
+            shape = tuple(weights[name].shape) if name in weights else None
+            if shape != arrays[name].shape:
+                raise ValueError(
+                    f"{path} is of another FPN: {name} is {arrays[name].shape} there, {shape} here"
+                )
+        for name in arrays.files:
+            weights[name].assign(arrays[name])
+        return sorted(set(weights) - set(arrays.files))
+
+
+def _named_weights(fpn: FPN) -> dict[str, keras.Variable]:
+    groups = (*fpn.laterals.values(), *fpn.outputs.values())
+    return {
+        f"{layer.name}/{weight.name}": weight
+        for layers in groups
+        for layer in layers
+        for weight in layer.weights
+    }

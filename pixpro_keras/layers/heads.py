@@ -4,6 +4,11 @@ import keras
 
 from pixpro_keras.batch import Tensor
 
+_ACTIVATIONS = {
+    "relu": keras.ops.relu,
+    "gelu": lambda x: keras.ops.gelu(x, approximate=False),
+}
+
 
 def _torch_conv_initializers(fan_in: int) -> dict[str, keras.initializers.Initializer]:
     """PyTorch's default for convolutions: kernel and bias uniform in +-1/sqrt(fan_in).
@@ -17,18 +22,16 @@ def _torch_conv_initializers(fan_in: int) -> dict[str, keras.initializers.Initia
     }
 
 
-def pointwise_conv(filters: int, in_channels: int, **kwargs) -> keras.layers.Conv2D:
-    """A biased 1x1 convolution with the initialisation of the release's heads."""
-    return keras.layers.Conv2D(filters, 1, **_torch_conv_initializers(in_channels), **kwargs)
-
-
-def _apply(layers: list[keras.layers.Layer], x: Tensor, training: bool) -> Tensor:
-    """Convolutions or linear layers, each but the first behind ReLU, with their batch norms."""
+def _apply(
+    layers: list[keras.layers.Layer], x: Tensor, training: bool, activation: str = "relu"
+) -> Tensor:
+    """Convolutions or linear layers, each but the first activated before, with their batch norms."""
+    activate = _ACTIVATIONS[activation]
     for index, layer in enumerate(layers):
         if isinstance(layer, keras.layers.BatchNormalization):
             x = layer(x, training=training)
         else:
-            x = layer(keras.ops.relu(x) if index else x)
+            x = layer(activate(x) if index else x)
     return x
 
 
@@ -42,7 +45,10 @@ class PointwiseMLP(keras.layers.Layer):
         hidden_dim: channels between the layers; 4096 in the release's projector.
         out_dim: output channels; 256 in the release.
         num_layers: number of convolutions, at least 1.
-        use_batch_norm: whether batch norm stands before each ReLU.
+        use_batch_norm: whether batch norm stands before each activation.
+        activation: between the layers, `"relu"` or `"gelu"`.
+        kernel_stddev: of truncated normal kernels with biases of 0; by default kernels and biases are
+            drawn as PyTorch does.
         bn_momentum: share of the old moving statistics kept in each step (torch's 0.1 is 0.9 here).
         synchronized: whether batch norm takes its statistics over all replicas.
     """
@@ -53,6 +59,8 @@ class PointwiseMLP(keras.layers.Layer):
         out_dim: int = 256,
         num_layers: int = 2,
         use_batch_norm: bool = True,
+        activation: str = "relu",
+        kernel_stddev: float | None = None,
         bn_momentum: float = 0.9,
         synchronized: bool = False,
         **kwargs,
@@ -68,7 +76,13 @@ class PointwiseMLP(keras.layers.Layer):
         self.hidden_dim = hidden_dim
         self.out_dim = out_dim
         self.num_layers = num_layers
+        if activation not in _ACTIVATIONS:
+            raise ValueError(
+                f"`activation` must be {' or '.join(_ACTIVATIONS)}. Received: {activation!r}."
+            )
         self.use_batch_norm = use_batch_norm
+        self.activation = activation
+        self.kernel_stddev = kernel_stddev
         self.bn_momentum = bn_momentum
         self.synchronized = synchronized
         self.layers: list[keras.layers.Layer] = []
@@ -78,8 +92,12 @@ class PointwiseMLP(keras.layers.Layer):
         for index in range(1, self.num_layers + 1):
             is_last = index == self.num_layers
             out_channels = self.out_dim if is_last else self.hidden_dim
-            conv = pointwise_conv(
-                out_channels, input_shape[-1], name=f"linear{index}", dtype=self.dtype_policy
+            initializers = _torch_conv_initializers(input_shape[-1])
+            if self.kernel_stddev is not None:
+                normal = keras.initializers.TruncatedNormal(stddev=self.kernel_stddev)
+                initializers = {"kernel_initializer": normal}
+            conv = keras.layers.Conv2D(
+                out_channels, 1, name=f"linear{index}", dtype=self.dtype_policy, **initializers
             )
             self._append(conv, input_shape)
             input_shape = (*input_shape[:-1], out_channels)
@@ -100,7 +118,7 @@ class PointwiseMLP(keras.layers.Layer):
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         """`(B, h, w, C)` to `(B, h, w, out_dim)`."""
-        return _apply(self.layers, inputs, training)
+        return _apply(self.layers, inputs, training, self.activation)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """Same map, `out_dim` channels."""
@@ -113,6 +131,8 @@ class PointwiseMLP(keras.layers.Layer):
             "out_dim": self.out_dim,
             "num_layers": self.num_layers,
             "use_batch_norm": self.use_batch_norm,
+            "activation": self.activation,
+            "kernel_stddev": self.kernel_stddev,
             "bn_momentum": self.bn_momentum,
             "synchronized": self.synchronized,
         }

@@ -181,20 +181,46 @@ def slot_contrast(
         Wen et al., NeurIPS 2022, arXiv:2205.15288, section 3, and the authors' code.
     """
     _check_positive("temperature", temperature)
-    channels = query.shape[-1]
-    query = l2_normalize(ops.reshape(query, (-1, channels)))  # (b * M, C)
-    positive = l2_normalize(ops.stop_gradient(ops.reshape(positive, (-1, channels))))
-    keys = l2_normalize(ops.stop_gradient(ops.reshape(keys, (-1, channels))))  # (B * L, C)
+    of_keys, of_positive = _slot_cosines(query, positive, keys, key_mask)
+    per_query = ops.logsumexp(of_keys / temperature, axis=1) - of_positive / temperature
     mask = ops.reshape(ops.cast(mask, "float32"), (-1,))
-    key_mask = ops.reshape(ops.cast(key_mask, "float32"), (1, -1))
-    logits = ops.matmul(query, ops.transpose(keys)) / temperature
-    logits = ops.where(key_mask > 0, logits, -1e9)
-    of_positive = ops.sum(query * positive, axis=1) / temperature
-    per_query = ops.logsumexp(logits, axis=1) - of_positive
-    total = ops.sum(mask * per_query)
     if num_queries is None:
         num_queries = ops.sum(mask)
-    return 2.0 * temperature * total / ops.maximum(ops.cast(num_queries, "float32"), 1.0)
+    total = ops.sum(mask * per_query)
+    return 2.0 * temperature * total / ops.maximum(ops.cast(num_queries, "float32"), 1e-6)
+
+
+def slot_top1(
+    query: Tensor, positive: Tensor, mask: Tensor, keys: Tensor, key_mask: Tensor
+) -> Tensor:
+    """Share of the queries of `slot_contrast` to which their positive is the only nearest key.
+
+    Takes its first arguments; for watching a run, has no gradient.
+
+    Returns:
+        Scalar float32 in [0, 1]; 0 without a query.
+    """
+    of_keys, of_positive = _slot_cosines(query, positive, keys, key_mask)
+    # The positive is one of the keys; rounding must not count it out.
+    nearest = ops.sum(ops.cast(of_keys >= of_positive[:, None] - 1e-6, "float32"), axis=1) <= 1
+    mask = ops.reshape(ops.cast(mask, "float32"), (-1,))
+    return ops.sum(mask * ops.cast(nearest, "float32")) / ops.maximum(ops.sum(mask), 1.0)
+
+
+def _slot_cosines(
+    query: Tensor, positive: Tensor, keys: Tensor, key_mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Cosines of each query with all keys, `(b * M, B * L)`, and with its positive, `(b * M,)`.
+
+    Keys that do not count are far away from everything.
+    """
+    channels = query.shape[-1]
+    query = l2_normalize(ops.reshape(query, (-1, channels)))
+    positive = l2_normalize(ops.stop_gradient(ops.reshape(positive, (-1, channels))))
+    keys = l2_normalize(ops.stop_gradient(ops.reshape(keys, (-1, channels))))
+    key_mask = ops.reshape(ops.cast(key_mask, "float32"), (1, -1))
+    of_keys = ops.where(key_mask > 0, ops.matmul(query, ops.transpose(keys)), -1e9)
+    return of_keys, ops.sum(query * positive, axis=1)
 
 
 def _check_positive(name: str, value: float) -> None:

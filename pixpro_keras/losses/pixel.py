@@ -23,10 +23,7 @@ def pixel_consistency(prediction: Tensor, target: Tensor, positives: Tensor) -> 
     Reference:
         Xie et al., CVPR 2021, arXiv:2011.10043, equation 4.
     """
-    prediction = l2_normalize(prediction)
-    target = l2_normalize(ops.stop_gradient(target))
-    cosine = ops.einsum("bic,bjc->bij", prediction, target)
-    matched = ops.sum(cosine * positives, axis=(1, 2))
+    matched = _matched_cosines(prediction, ops.stop_gradient(target), positives)
     pairs = ops.maximum(ops.sum(positives, axis=(1, 2)), 1.0)
     return -ops.mean(matched / pairs)
 
@@ -82,5 +79,12 @@ def positive_cosine(features1: Tensor, features2: Tensor, positives: Tensor) -> 
     Returns:
         Scalar float32 in [-1, 1]; 0 when the batch has no positive pair.
     """
-    cosine = ops.einsum("bic,bjc->bij", l2_normalize(features1), l2_normalize(features2))
-    return ops.sum(cosine * positives) / ops.maximum(ops.sum(positives), 1.0)
+    matched = _matched_cosines(features1, features2, positives)
+    return ops.sum(matched) / ops.maximum(ops.sum(positives), 1.0)
+
+
+def _matched_cosines(features1: Tensor, features2: Tensor, positives: Tensor) -> Tensor:
+    """Sum of the cosines of each image's positive pairs: `(B,)`."""
+    # Summing the partners of a pixel first needs no N x N matrix of cosines, nor its gradient.
+    partners = ops.matmul(positives, l2_normalize(features2))  # (B, N, C)
+    return ops.sum(l2_normalize(features1) * partners, axis=(1, 2))

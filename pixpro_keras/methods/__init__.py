@@ -6,10 +6,14 @@ from pixpro_keras.methods.base import PretrainMethod
 from pixpro_keras.methods.byol import BYOL
 from pixpro_keras.methods.densecl import DenseCL
 from pixpro_keras.methods.encoder import Encoder
+from pixpro_keras.methods.infomin import InfoMin
 from pixpro_keras.methods.moco import MoCo
 from pixpro_keras.methods.pixcontrast import PixContrast
+from pixpro_keras.methods.pixel_method import PixelMethod
 from pixpro_keras.methods.pixpro import PixPro
 from pixpro_keras.methods.simclr import SimCLR
+from pixpro_keras.methods.slotcon import SlotCon
+from pixpro_keras.methods.supervised import Supervised
 
 # Value of `--method` -> class, and the arguments in which it differs from the class's defaults.
 METHODS: dict[str, type[PretrainMethod]] = {
@@ -19,7 +23,10 @@ METHODS: dict[str, type[PretrainMethod]] = {
     "byol": BYOL,
     "moco": MoCo,
     "mocov2": MoCo,
+    "infomin": InfoMin,
     "densecl": DenseCL,
+    "slotcon": SlotCon,
+    "supervised": Supervised,
 }
 METHOD_ARGUMENTS: dict[str, dict[str, Any]] = {
     "mocov2": {"num_projector_layers": 2, "temperature": 0.2},
@@ -31,9 +38,13 @@ __all__ = [
     "METHOD_ARGUMENTS",
     "DenseCL",
     "Encoder",
+    "InfoMin",
     "MoCo",
     "PixContrast",
     "PixPro",
+    "PixelMethod",
     "PretrainMethod",
     "SimCLR",
+    "SlotCon",
+    "Supervised",
 ]

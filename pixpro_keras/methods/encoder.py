@@ -2,53 +2,90 @@
 
 import keras
 
+from pixpro_keras.backbones.levels import pyramid_network
 from pixpro_keras.batch import Tensor
+from pixpro_keras.layers.fpn import FPN
 
 
 @keras.saving.register_keras_serializable("pixpro_keras")
 class Encoder(keras.Model):
     """`images -> {"features": C5 map, head name: head(C5 map)}`.
 
-    It is built when constructed and rebuilds from its config, so a target encoder is a copy of it.
+    With an FPN, of C3 to C5, its heads are on P3 to P6: `{head name: {"p3": head(P3), ...}}`. It is
+    built when constructed and rebuilds from its config, so a target encoder is a copy of it.
 
     Args:
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
         heads: layers on the backbone's map, by name.
+        fpn: not yet built.
+        pyramid_heads: layers on each of the FPN's maps, by name; the levels share their weights.
     """
 
-    def __init__(self, backbone: keras.Model, heads: dict[str, keras.layers.Layer], **kwargs):
+    def __init__(
+        self,
+        backbone: keras.Model,
+        heads: dict[str, keras.layers.Layer],
+        fpn: FPN | None = None,
+        pyramid_heads: dict[str, keras.layers.Layer] | None = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.backbone = backbone
         self.heads = heads
+        self.fpn = fpn
+        self.pyramid_heads = pyramid_heads or {}
         for head in heads.values():
             if not head.built:
                 head.build(backbone.output_shape)
+        if fpn is not None:
+            self._levels = pyramid_network(backbone)
+            shapes = {name: tuple(x.shape) for name, x in self._levels.output.items()}
+            fpn.build(shapes)
+            for head in self.pyramid_heads.values():
+                head.build((None, None, None, fpn.num_channels))
         self.built = True
 
-    def call(self, images: Tensor, training: bool = False) -> dict[str, Tensor]:
+    def call(self, images: Tensor, training: bool = False) -> dict:
         """Maps of `(B, h, w, C)` by name."""
-        features = self.backbone(images, training=training)
-        outputs = {"features": features}
+        if self.fpn is None:
+            features = self.backbone(images, training=training)
+            outputs = {"features": features}
+        else:
+            levels = self._levels(images, training=training)
+            features = levels["c5"]
+            pyramid = self.fpn(levels, training=training)
+            outputs = {"features": features} | {
+                name: {level: head(x, training=training) for level, x in pyramid.items()}
+                for name, head in self.pyramid_heads.items()
+            }
         for name, head in self.heads.items():
             outputs[name] = head(features, training=training)
         return outputs
 
     def get_config(self) -> dict:
         """Constructor arguments, serialised."""
-        return super().get_config() | {
-            "backbone": keras.saving.serialize_keras_object(self.backbone),
-            "heads": {
-                name: keras.saving.serialize_keras_object(head) for name, head in self.heads.items()
-            },
-        }
+
+        def serialized(layers: dict[str, keras.layers.Layer]) -> dict:
+            serialize = keras.saving.serialize_keras_object
+            return {name: serialize(layer) for name, layer in layers.items()}
+
+        networks = {"backbone": self.backbone}
+        if self.fpn is not None:
+            networks["fpn"] = self.fpn
+        return (
+            super().get_config()
+            | serialized(networks)
+            | {"heads": serialized(self.heads), "pyramid_heads": serialized(self.pyramid_heads)}
+        )
 
     @classmethod
     def from_config(cls, config: dict) -> "Encoder":
         """A new encoder of the same architecture, with weights of its own."""
+        deserialize = keras.saving.deserialize_keras_object
         config = dict(config)
-        backbone = keras.saving.deserialize_keras_object(config.pop("backbone"))
-        heads = {
-            name: keras.saving.deserialize_keras_object(head)
-            for name, head in config.pop("heads").items()
-        }
-        return cls(backbone, heads, **config)
+        for name in ("backbone", "fpn"):
+            if name in config:
+                config[name] = deserialize(config[name])
+        for group in ("heads", "pyramid_heads"):
+            config[group] = {name: deserialize(head) for name, head in config[group].items()}
+        return cls(**config)

@@ -1,5 +1,6 @@
 """What pixel-level methods share."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import keras
@@ -7,6 +8,7 @@ from keras import ops
 
 from pixpro_keras import geometry
 from pixpro_keras.batch import COORD1, COORD2, VIEW1, VIEW2, Batch, Tensor
+from pixpro_keras.layers.fpn import FPN
 from pixpro_keras.layers.heads import PointwiseMLP
 from pixpro_keras.layers.pixel_propagation import PixelPropagation
 from pixpro_keras.losses import pixel
@@ -30,6 +32,8 @@ class PixelMethod(base.PretrainMethod):
         hidden_dim: the projector's hidden channels.
         out_dim: the projector's output channels.
         pixel_weight: weight of the pixel loss; 0 leaves its heads away.
+        use_fpn: whether an FPN stands above the backbone. The pixel loss is then the mean over
+            P3 to P6, whose levels share projector and PPM; the instance branch stays on C5.
         instance_weight: weight (alpha) of the instance branch; 0 leaves it away.
         instance_form: `"predictor"` (the release's) or `"contrastive"` (the paper's SimCLR*).
         instance_temperature: of the contrastive form.
@@ -40,6 +44,7 @@ class PixelMethod(base.PretrainMethod):
 
     # Lowest and highest value of `pixel_loss`; None is unbounded.
     pixel_bounds: ClassVar[base.Bounds] = (None, None)
+    uses_coordinates = True
 
     def __init__(
         self,
@@ -51,6 +56,7 @@ class PixelMethod(base.PretrainMethod):
         hidden_dim: int = 4096,
         out_dim: int = 256,
         pixel_weight: float = 1.0,
+        use_fpn: bool = False,
         instance_weight: float = 0.0,
         instance_form: str = "predictor",
         instance_temperature: float = 0.2,
@@ -71,12 +77,17 @@ class PixelMethod(base.PretrainMethod):
         self.pixel_weight = pixel_weight
         self.instance_weight = instance_weight
         norm: dict = {"bn_momentum": bn_momentum, "synchronized": synchronized}
+        if use_fpn and not pixel_weight:
+            raise ValueError("`use_fpn` needs a pixel loss. Received: pixel_weight=0.")
         heads: dict[str, keras.layers.Layer] = {}
+        pyramid_heads: dict[str, keras.layers.Layer] = {}
         if pixel_weight:
-            heads["pixel"] = PointwiseMLP(hidden_dim, out_dim, name="projector", **norm)
+            projector = PointwiseMLP(hidden_dim, out_dim, name="projector", **norm)
+            (pyramid_heads if use_fpn else heads)["pixel"] = projector
         if instance_weight:
             heads["instance"] = PointwiseMLP(hidden_dim, out_dim, name="projector_instance", **norm)
-        self.encoder = Encoder(backbone, heads, name="encoder")
+        fpn = FPN(name="fpn", **norm) if use_fpn else None
+        self.encoder = Encoder(backbone, heads, fpn, pyramid_heads, name="encoder")
         self.target_encoder = ema.make_target(self.encoder)
         self.momentum_pairs = [(self.encoder, self.target_encoder)]
         self.loss_bounds = {}
@@ -87,7 +98,7 @@ class PixelMethod(base.PretrainMethod):
                 self.propagation = PixelPropagation(
                     gamma, num_transform_layers, name="propagation", **norm
                 )
-                self.propagation.build((*backbone.output_shape[:-1], out_dim))
+                self.propagation.build((None, None, None, out_dim))
         self.instance_branch: InstanceBranch | None = None
         if instance_weight:
             self.instance_branch = InstanceBranch(
@@ -118,22 +129,35 @@ class PixelMethod(base.PretrainMethod):
             outputs["instance"] *= self.instance_weight
             outputs["feature_std"] = feature_std(to_pixels(online1["instance"]))
         if self.pixel_weight:
-            x1, x2 = online1["pixel"], online2["pixel"]
-            y1, y2 = (self._predict(x, training) for x in (x1, x2))
-            t1, t2 = to_pixels(target1["pixel"]), to_pixels(target2["pixel"])
-            size = tuple(x1.shape[1:3])
-            positives = geometry.positive_pairs(batch[COORD1], batch[COORD2], size, self.threshold)
-            backwards = ops.transpose(positives, (0, 2, 1))
-            loss = self.pixel_loss(y1, t2, positives, y2, t1, backwards)
-            forth = pixel.positive_cosine(y1, t2, positives)
-            back = pixel.positive_cosine(y2, t1, backwards)
+            maps = zip(
+                *(_levels(one["pixel"]) for one in (online1, online2, target1, target2)),
+                strict=True,
+            )
+            levels = [self._pixel_outputs(batch, four, training) for four in maps]
             outputs |= {
-                "pixel": self.pixel_weight * loss,
-                "positive_share": ops.mean(positives),
-                "positive_cosine": (forth + back) / 2,
-                "feature_std": feature_std(to_pixels(x1)),
+                name: sum(level[name] for level in levels) / len(levels) for name in levels[0]
             }
         return outputs
+
+    def _pixel_outputs(
+        self, batch: Batch, maps: Sequence[Tensor], training: bool
+    ) -> dict[str, Tensor]:
+        """Loss and vital signs of four `(B, h, w, C)`: online and target maps, of both views each."""
+        x1, x2, t1, t2 = maps
+        y1, y2 = (self._predict(x, training) for x in (x1, x2))
+        t1, t2 = to_pixels(t1), to_pixels(t2)
+        size = tuple(x1.shape[1:3])
+        positives = geometry.positive_pairs(batch[COORD1], batch[COORD2], size, self.threshold)
+        backwards = ops.transpose(positives, (0, 2, 1))
+        loss = self.pixel_loss(y1, t2, positives, y2, t1, backwards)
+        forth = pixel.positive_cosine(y1, t2, positives)
+        back = pixel.positive_cosine(y2, t1, backwards)
+        return {
+            "pixel": self.pixel_weight * loss,
+            "positive_share": ops.mean(positives),
+            "positive_cosine": (forth + back) / 2,
+            "feature_std": feature_std(to_pixels(x1)),
+        }
 
     def _predict(self, projected: Tensor, training: bool) -> Tensor:
         if self.propagation is not None:
@@ -154,6 +178,11 @@ class PixelMethod(base.PretrainMethod):
             backwards: `positives` with view 2 in rows.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `pixel_loss`.")
+
+
+def _levels(maps: Tensor | dict[str, Tensor]) -> list[Tensor]:
+    """C5 alone, or the maps of a pyramid."""
+    return list(maps.values()) if isinstance(maps, dict) else [maps]
 
 
 def _scaled(bounds: base.Bounds, weight: float) -> base.Bounds:

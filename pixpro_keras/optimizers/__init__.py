@@ -1,7 +1,7 @@
 """Optimizers and learning-rate schedules of the pre-training recipes."""
 
 from pixpro_keras.optimizers.lars import LARS
-from pixpro_keras.optimizers.schedules import WarmupCosine
+from pixpro_keras.optimizers.schedules import WarmupCosine, WarmupPoly, WarmupSteps
 from pixpro_keras.optimizers.sgd import SGD
 
-__all__ = ["LARS", "SGD", "WarmupCosine"]
+__all__ = ["LARS", "SGD", "WarmupCosine", "WarmupPoly", "WarmupSteps"]

@@ -1,26 +1,24 @@
-"""Learning-rate schedules."""
+"""Learning-rate schedules: a linear warm-up, then a decay."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 from keras import ops
 
+from pixpro_keras.batch import Tensor
 
-@keras.saving.register_keras_serializable("pixpro_keras")
-class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up from a fraction of the peak, then cosine decay.
 
-    With w = `warmup_steps`, K = `total_steps`, for step t:
+class Warmup(keras.optimizers.schedules.LearningRateSchedule):
+    """`peak * (f + (1 - f) * t / w)` for the first w steps, with f = `warmup_fraction`.
 
-        t <= w:  peak * (f + (1 - f) * t / w)                       f = warmup_fraction
-        t > w:   end + (peak - end) * (1 + cos(pi * (t - w) / (K - w))) / 2
+    A subclass says in `decayed` what comes then.
 
     Args:
         peak: learning rate after the warm-up.
         total_steps: steps of the whole run, warm-up included; at least 1.
-        warmup_steps: 0 to `total_steps`.
+        warmup_steps: w, 0 to `total_steps`.
         warmup_fraction: where the warm-up starts, as a share of `peak`; the release's is 1/100.
-        end: learning rate of the last step, at least 0; the release's is 1e-6.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -32,7 +30,6 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         total_steps: int,
         warmup_steps: int = 0,
         warmup_fraction: float = 0.01,
-        end: float = 1e-6,
     ):
         if total_steps < 1:
             raise ValueError(f"`total_steps` must be at least 1. Received: {total_steps}.")
@@ -45,17 +42,17 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         self.total_steps = total_steps
         self.warmup_steps = warmup_steps
         self.warmup_fraction = warmup_fraction
-        self.end = end
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         """Learning rate, scalar float32, of step `step` (the first is 0)."""
         step = ops.cast(step, "float32")
         warmup_steps = max(self.warmup_steps, 1)
-        decay_steps = max(self.total_steps - self.warmup_steps, 1)
         warmup = self.warmup_fraction + (1 - self.warmup_fraction) * step / warmup_steps
-        progress = ops.clip((step - self.warmup_steps) / decay_steps, 0.0, 1.0)
-        cosine = self.end + (self.peak - self.end) * 0.5 * (1 + ops.cos(math.pi * progress))
-        return ops.where(step < self.warmup_steps, self.peak * warmup, cosine)
+        return ops.where(step < self.warmup_steps, self.peak * warmup, self.decayed(step))
+
+    def decayed(self, step: Tensor) -> Tensor:
+        """Learning rate of a float32 step after the warm-up."""
+        raise NotImplementedError(f"{type(self).__name__} must implement `decayed`.")
 
     def get_config(self) -> dict:
         """Constructor arguments."""
@@ -64,5 +61,117 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
             "total_steps": self.total_steps,
             "warmup_steps": self.warmup_steps,
             "warmup_fraction": self.warmup_fraction,
-            "end": self.end,
         }
+
+
+@keras.saving.register_keras_serializable("pixpro_keras")
+class WarmupCosine(Warmup):
+    """After the warm-up, with K = `total_steps`: half a cosine from `peak` to `end`.
+
+        end + (peak - end) * (1 + cos(pi * (t - w) / (K - w))) / 2
+
+    Args:
+        peak: learning rate after the warm-up.
+        total_steps: see `Warmup`.
+        warmup_steps: see `Warmup`.
+        warmup_fraction: see `Warmup`.
+        end: learning rate of the last step, at least 0; the release's is 1e-6.
+    """
+
+    def __init__(
+        self,
+        peak: float,
+        total_steps: int,
+        warmup_steps: int = 0,
+        warmup_fraction: float = 0.01,
+        end: float = 1e-6,
+    ):
+        super().__init__(peak, total_steps, warmup_steps, warmup_fraction)
+        self.end = end
+
+    def decayed(self, step: Tensor) -> Tensor:
+        """The cosine."""
+        decay_steps = max(self.total_steps - self.warmup_steps, 1)
+        progress = ops.clip((step - self.warmup_steps) / decay_steps, 0.0, 1.0)
+        return self.end + (self.peak - self.end) * 0.5 * (1 + ops.cos(math.pi * progress))
+
+    def get_config(self) -> dict:
+        """Constructor arguments."""
+        return super().get_config() | {"end": self.end}
+
+
+@keras.saving.register_keras_serializable("pixpro_keras")
+class WarmupSteps(Warmup):
+    """After the warm-up: `peak`, multiplied by `factor` at each boundary.
+
+    Args:
+        peak: learning rate after the warm-up.
+        total_steps: see `Warmup`.
+        boundaries: first step of each lower learning rate, in ascending order.
+        factor: in (0, 1).
+        warmup_steps: see `Warmup`.
+        warmup_fraction: see `Warmup`.
+    """
+
+    def __init__(
+        self,
+        peak: float,
+        total_steps: int,
+        boundaries: Sequence[int],
+        factor: float = 0.1,
+        warmup_steps: int = 0,
+        warmup_fraction: float = 0.01,
+    ):
+        super().__init__(peak, total_steps, warmup_steps, warmup_fraction)
+        if list(boundaries) != sorted(set(boundaries)) or min(boundaries, default=1) < 1:
+            raise ValueError(f"`boundaries` must be positive and ascend. Received: {boundaries}.")
+        if not 0 < factor < 1:
+            raise ValueError(f"`factor` must be in (0, 1). Received: factor={factor}.")
+        self.boundaries = list(boundaries)
+        self.factor = factor
+
+    def decayed(self, step: Tensor) -> Tensor:
+        """The stairs."""
+        rates = [self.peak * self.factor**k for k in range(len(self.boundaries) + 1)]
+        passed = sum((ops.cast(step >= b, "int32") for b in self.boundaries), ops.cast(0, "int32"))
+        return ops.take(ops.convert_to_tensor(rates, "float32"), passed)
+
+    def get_config(self) -> dict:
+        """Constructor arguments."""
+        return super().get_config() | {"boundaries": self.boundaries, "factor": self.factor}
+
+
+@keras.saving.register_keras_serializable("pixpro_keras")
+class WarmupPoly(Warmup):
+    """After the warm-up, with K = `total_steps`: `peak * (1 - (t - w) / (K - w)) ** power`.
+
+    Args:
+        peak: learning rate after the warm-up.
+        total_steps: see `Warmup`.
+        warmup_steps: see `Warmup`.
+        warmup_fraction: see `Warmup`.
+        power: positive; 0.9 in semantic segmentation.
+    """
+
+    def __init__(
+        self,
+        peak: float,
+        total_steps: int,
+        warmup_steps: int = 0,
+        warmup_fraction: float = 0.01,
+        power: float = 0.9,
+    ):
+        super().__init__(peak, total_steps, warmup_steps, warmup_fraction)
+        if power <= 0:
+            raise ValueError(f"`power` must be positive. Received: power={power}.")
+        self.power = power
+
+    def decayed(self, step: Tensor) -> Tensor:
+        """The power."""
+        decay_steps = max(self.total_steps - self.warmup_steps, 1)
+        remaining = 1 - ops.clip((step - self.warmup_steps) / decay_steps, 0.0, 1.0)
+        return self.peak * remaining**self.power
+
+    def get_config(self) -> dict:
+        """Constructor arguments."""
+        return super().get_config() | {"power": self.power}

@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from pixpro_keras.files import write_atomically
-from pixpro_keras.methods.base import PretrainMethod
+from pixpro_keras.task import Task
 
 
 class CheckpointError(ValueError):
@@ -25,7 +25,7 @@ class Checkpoints:
 
     Args:
         directory: where they lie; created when missing.
-        method: the compiled model, its optimizer built.
+        task: the compiled model, its optimizer built.
         identity: what makes two runs' weights interchangeable (method, backbone, ...), JSON values.
         keep: number of checkpoints kept, at least 1.
     """
@@ -33,7 +33,7 @@ class Checkpoints:
     def __init__(
         self,
         directory: str | os.PathLike,
-        method: PretrainMethod,
+        task: Task,
         identity: dict,
         keep: int = 3,
     ):
@@ -41,9 +41,9 @@ class Checkpoints:
             raise ValueError(f"`keep` must be at least 1. Received: keep={keep}.")
         self._directory = pathlib.Path(directory)
         self._identity = identity
-        self._method = method
+        self._task = task
         # By position, not by attributes: those pass over layers in dicts without a word.
-        self._variables = {"weights": method.weights, "optimizer": method.optimizer.variables}
+        self._variables = {"weights": task.weights, "optimizer": task.optimizer.variables}
         self._checkpoint = tf.train.Checkpoint(
             **{name: [v.value for v in variables] for name, variables in self._variables.items()}
         )
@@ -77,7 +77,7 @@ class Checkpoints:
         except (AssertionError, tf.errors.OpError) as error:
             reason = str(error).splitlines()[0]
             raise CheckpointError(f"checkpoint {path} cannot be read: {reason}") from error
-        step = self._method.steps_done()
+        step = self._task.steps_done()
         logging.info("Continuing from %s (step %d).", path, step)
         return step
 
@@ -86,7 +86,7 @@ class Checkpoints:
         self._directory.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self._identity, indent=2, sort_keys=True) + "\n"
         write_atomically(self._directory / "model.json", text.encode())
-        return self._manager.save(checkpoint_number=self._method.steps_done())
+        return self._manager.save(checkpoint_number=self._task.steps_done())
 
     def _check_identity(self) -> None:
         file = self._directory / "model.json"
@@ -105,11 +105,11 @@ class Checkpoints:
             )
 
 
-def load_weights(method: PretrainMethod, path: str, optimizer: bool = False) -> None:
-    """Loads a checkpoint's weights into a method.
+def load_weights(task: Task, path: str, optimizer: bool = False) -> None:
+    """Loads a checkpoint's weights into a task.
 
     Args:
-        method: of the architecture that the checkpoint was written for.
+        task: of the architecture that the checkpoint was written for.
         path: the checkpoint's path prefix, as `Checkpoints.save` returns it.
         optimizer: whether the optimizer's state is loaded too; it must be built then.
 
@@ -117,9 +117,9 @@ def load_weights(method: PretrainMethod, path: str, optimizer: bool = False) -> 
         CheckpointError: if it cannot be read or belongs to another model.
     """
     reader = _open(path)
-    groups = {"weights": method.weights}
+    groups = {"weights": task.weights}
     if optimizer:
-        groups["optimizer"] = method.optimizer.variables
+        groups["optimizer"] = task.optimizer.variables
     for group, variables in groups.items():
         _check_shapes(reader, path, group, variables)
     for group, variables in groups.items():

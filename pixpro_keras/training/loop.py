@@ -7,11 +7,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.methods.base import PretrainMethod
+from pixpro_keras.task import Task
 
 
 def train(
-    method: PretrainMethod,
+    task: Task,
     batches: Iterable,
     *,
     strategy: tf.distribute.Strategy,
@@ -22,7 +22,7 @@ def train(
     log_every_steps: int = 10,
     jit_compile: bool = False,
 ) -> None:
-    """Trains from the method's step to the last one, driving Keras callbacks.
+    """Trains from the task's step to the last one, driving Keras callbacks.
 
     Keras's own `fit` goes on working on one device and mirrored; it cannot run under
     MultiWorkerMirroredStrategy, nor start in the middle of an epoch, nor tell how long it waited
@@ -31,13 +31,13 @@ def train(
     Callbacks see `on_train_batch_end(step in epoch, logs)` with the means of the newest window of
     `log_every_steps` steps, and `on_epoch_end(epoch, logs)` with the epoch's means, both with
     `images_per_second`, `input_wait_share` (share of the time spent waiting for the next batch) and
-    `step` (steps done since the run's beginning; reading it from the method would wait for the
+    `step` (steps done since the run's beginning; reading it from the task would wait for the
     accelerator).
-    A callback ends the training early by setting `method.stop_training`.
+    A callback ends the training early by setting `task.stop_training`.
 
     Args:
-        method: compiled, its optimizer built, in the strategy's scope.
-        batches: iterable of the batches from `method.step` on; a distributed data set if the
+        task: compiled, its optimizer built, in the strategy's scope.
+        batches: iterable of the batches from `task.step` on; a distributed data set if the
             strategy has replicas.
         strategy: where the step runs.
         epochs: last epoch of the run, counted from its very beginning.
@@ -48,15 +48,15 @@ def train(
         jit_compile: whether XLA compiles the step; on one device only.
     """
     callback_list = keras.callbacks.CallbackList(
-        list(callbacks), model=method, epochs=epochs, steps=steps_per_epoch
+        list(callbacks), model=task, epochs=epochs, steps=steps_per_epoch
     )
 
     @tf.function(jit_compile=jit_compile)
     def train_step(batch):
-        return strategy.run(method.train_step, args=(batch,))
+        return strategy.run(task.train_step, args=(batch,))
 
-    method.stop_training = False
-    first, last = method.steps_done(), epochs * steps_per_epoch
+    task.stop_training = False
+    first, last = task.steps_done(), epochs * steps_per_epoch
     iterator = iter(batches)
     callback_list.on_train_begin({"step": first})
     done, window, epoch_means = first, _Window(batch_size), _Window(batch_size)
@@ -85,7 +85,7 @@ def train(
         callback_list.on_train_batch_end(step_in_epoch, means | {"step": done})
         if is_epoch_end:
             callback_list.on_epoch_end(epoch, epoch_means.means() | {"step": done})
-        if method.stop_training:
+        if task.stop_training:
             break
     callback_list.on_train_end({"step": done})
 

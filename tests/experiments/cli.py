@@ -19,6 +19,7 @@ TINY_RUN = (
     "--batch_size=4",
     "--picture_every_steps=0",
     "--log_every_steps=1",
+    "--deterministic",
 )
 
 

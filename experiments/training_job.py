@@ -1,0 +1,135 @@
+"""A training run: devices, checkpoints, log, loop. Pre-training and transfer tasks share it."""
+
+import pathlib
+import signal
+from collections.abc import Callable, Sequence
+
+import common_flags
+import keras
+import tensorflow as tf
+from absl import flags
+from common_flags import FLAGS, FlagError, blame
+
+from pixpro_keras.data.pipeline import BrokenImages
+from pixpro_keras.task import Task
+from pixpro_keras.training import callbacks as run_callbacks
+from pixpro_keras.training.checkpoints import Checkpoints
+from pixpro_keras.training.loop import train
+from pixpro_keras.training.strategy import is_chief, make_strategy, replica_batch_size
+
+flags.DEFINE_integer("checkpoint_every_steps", 500, "Steps between checkpoints.", 1)
+flags.DEFINE_integer("keep_checkpoints", 3, "Number of checkpoints kept.", 1)
+flags.DEFINE_integer("log_every_steps", 10, "Steps between lines of metrics.jsonl.", 1)
+flags.DEFINE_boolean(
+    "deterministic",
+    False,
+    "Repeat a run to the last bit, on the same number of devices. Slower: one operation after the "
+    "other, and on GPUs only deterministic kernels.",
+)
+
+
+def start_devices() -> tuple[tf.distribute.Strategy, int]:
+    """The strategy that the flags name, and the images that each of its replicas takes per step."""
+    if FLAGS.deterministic:
+        # In the order in which operations happen to finish, sums of three or more gradients round
+        # differently, once in a few dozen runs.
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        if tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.enable_op_determinism()
+    with blame("strategy"):
+        strategy = make_strategy(FLAGS.strategy)
+    with blame("batch_size"):
+        return strategy, replica_batch_size(strategy, FLAGS.batch_size, FLAGS.accumulate_steps)
+
+
+def resolve_steps_per_epoch(num_examples: int) -> int:
+    """`--steps_per_epoch`, or a pass over the images, which `flags.cfg` then states.
+
+    Raises:
+        FlagError: if there are fewer images than a batch.
+    """
+    if num_examples < FLAGS.batch_size:
+        raise FlagError(
+            f"--batch_size={FLAGS.batch_size}: --dataset={FLAGS.dataset} has only {num_examples} images"
+        )
+    steps_per_epoch = int(FLAGS.steps_per_epoch or num_examples // FLAGS.batch_size)
+    FLAGS["steps_per_epoch"].value = steps_per_epoch  # flags.cfg says what the run did
+    return steps_per_epoch
+
+
+def open_checkpoints(
+    workdir: pathlib.Path, strategy: tf.distribute.Strategy, task: Task, identity: dict
+) -> tuple[Checkpoints, int]:
+    """The run's checkpoints, and the step from which it goes on; writes `flags.cfg`.
+
+    Args:
+        workdir: the run's directory.
+        strategy: where it runs.
+        task: compiled, its optimizer built; its weights become those of the newest checkpoint.
+        identity: what makes two runs' weights interchangeable.
+    """
+    checkpoints = Checkpoints(workdir / "checkpoints", task, identity, FLAGS.keep_checkpoints)
+    with blame("workdir"):
+        first_step = checkpoints.restore()
+    if is_chief(strategy):
+        common_flags.write_flags(workdir)
+    return checkpoints, first_step
+
+
+def run_training(
+    workdir: pathlib.Path,
+    strategy: tf.distribute.Strategy,
+    task: Task,
+    checkpoints: Checkpoints,
+    make_batches: Callable[[tf.distribute.InputContext], tf.data.Dataset],
+    broken: BrokenImages,
+    make_chief_callbacks: Callable[[], Sequence[keras.callbacks.Callback]] = tuple,
+) -> int | None:
+    """Trains to the last step, or until a signal ends it.
+
+    Args:
+        workdir: the run's directory.
+        strategy: where it runs.
+        task: compiled, its optimizer built.
+        checkpoints: where to.
+        make_batches: the batches of a machine, from the task's step on.
+        broken: raises once too many images are.
+        make_chief_callbacks: makes more callbacks, for the one process that writes.
+
+    Returns:
+        None at the end of the training, else the exit code of the signal that ended it.
+    """
+    stop = run_callbacks.StopOnSignal()
+    callbacks: list[keras.callbacks.Callback] = [
+        run_callbacks.VitalSigns(),
+        keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: broken.check()),
+        stop,
+    ]
+    if is_chief(strategy):
+        steps_per_epoch, log_every = FLAGS.steps_per_epoch, FLAGS.log_every_steps
+        callbacks += [
+            run_callbacks.Progress(FLAGS.epochs, steps_per_epoch, FLAGS.batch_size),
+            run_callbacks.RunLog(workdir, steps_per_epoch, log_every, task.loss_bounds),
+            run_callbacks.SaveCheckpoints(checkpoints, FLAGS.checkpoint_every_steps),
+            *make_chief_callbacks(),
+        ]
+    try:
+        train(
+            task,
+            strategy.distribute_datasets_from_function(make_batches),
+            strategy=strategy,
+            epochs=FLAGS.epochs,
+            steps_per_epoch=FLAGS.steps_per_epoch,
+            batch_size=FLAGS.batch_size,
+            callbacks=callbacks,
+            log_every_steps=FLAGS.log_every_steps,
+            jit_compile=FLAGS.jit_compile,
+        )
+    except tf.errors.OpError:
+        broken.check()  # the reason, if images were it
+        raise
+    if stop.received is None:
+        return None
+    done = f"Stopped after {task.steps_done()} of {FLAGS.epochs * FLAGS.steps_per_epoch} steps"
+    print(f"{done}; the checkpoint is in {workdir}. The same command continues.")
+    return 128 + signal.Signals(stop.received).value

@@ -1,0 +1,100 @@
+"""Batch norm over those rows that count."""
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from pixpro_keras.batch import Tensor
+from pixpro_keras.ops import cross_replica_mean
+
+
+class MaskedBatchNorm(keras.layers.Layer):
+    """Batch norm of `(B, M, C)` whose statistics are those of the rows with a mask of 1.
+
+    Selecting the rows would have a shape that changes from step to step. Keras's own batch norm takes
+    a mask, but then forgets `synchronized`.
+
+    Args:
+        momentum: share of the old moving statistics kept in each step.
+        epsilon: added to the variance.
+        synchronized: whether the statistics are over all replicas.
+    """
+
+    def __init__(
+        self,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        synchronized: bool = False,
+        **kwargs,
+    ):
+        super().__init__(autocast=False, **kwargs)
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.synchronized = synchronized
+
+    def build(self, input_shape: tuple) -> None:
+        """Creates scale, offset and moving statistics."""
+
+        def statistic(name: str, initializer: str) -> keras.Variable:
+            return self.add_weight(
+                name=name,
+                shape=input_shape[-1:],
+                dtype="float32",
+                initializer=initializer,
+                trainable=False,
+                aggregation="mean",
+            )
+
+        shape = input_shape[-1:]
+        self.gamma = self.add_weight(name="gamma", shape=shape, initializer="ones")
+        self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros")
+        self.moving_mean = statistic("moving_mean", "zeros")
+        self.moving_variance = statistic("moving_variance", "ones")
+        self.built = True
+
+    def call(self, inputs: Tensor, mask: Tensor, training: bool = False) -> Tensor:
+        """Normalises all rows.
+
+        Args:
+            inputs: `(B, M, C)`.
+            mask: `(B, M)` of 0 and 1.
+            training: whether with the statistics of the batch. Without a row that counts, all are 0.
+
+        Returns:
+            `(B, M, C)` in the layer's compute dtype.
+        """
+        x = ops.cast(inputs, "float32")
+        mean, variance = self.moving_mean, self.moving_variance
+        if training:
+            mean, variance = self._moments(x, ops.expand_dims(ops.cast(mask, "float32"), 2))
+            self.moving_mean.assign(
+                self.momentum * self.moving_mean + (1 - self.momentum) * tf.stop_gradient(mean)
+            )
+            self.moving_variance.assign(
+                self.momentum * self.moving_variance
+                + (1 - self.momentum) * tf.stop_gradient(variance)
+            )
+        scale = self.gamma * ops.rsqrt(variance + self.epsilon)
+        return ops.cast((x - mean) * scale + self.beta, self.compute_dtype)
+
+    def _moments(self, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        total = ops.sum(x * weight, axis=(0, 1))
+        squares = ops.sum(ops.square(x) * weight, axis=(0, 1))
+        count = ops.sum(weight, keepdims=False)
+        if self.synchronized:
+            together = ops.concatenate([total, squares, ops.reshape(count, (1,))], axis=0)
+            together = cross_replica_mean(together)
+            total, squares = ops.split(together[:-1], 2)
+            count = together[-1]
+        # Replicas' mean counts may be fractions.
+        count = ops.where(count > 0, count, 1.0)
+        mean = total / count
+        return mean, ops.maximum(squares / count - ops.square(mean), 0.0)
+
+    def get_config(self) -> dict:
+        """Constructor arguments."""
+        return super().get_config() | {
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+            "synchronized": self.synchronized,
+        }
