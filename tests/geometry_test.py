@@ -5,6 +5,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras import geometry
+from tests.methods.tiny import random_batch
 
 
 def positive_pairs_loop(coord1, coord2, size, threshold):
@@ -76,6 +77,34 @@ class PositivePairsTest(tf.test.TestCase, parameterized.TestCase):
         coord = np.zeros((1, 4), "float32")
         with self.assertRaisesRegex(ValueError, r"`threshold` must be positive.*threshold=0"):
             geometry.positive_pairs(coord, coord, (2, 2), 0)
+
+
+class CommonBoxesTest(tf.test.TestCase):
+    def test_equals_a_loop(self):
+        batch = random_batch(32)
+        boxes1, boxes2, overlaps = geometry.common_boxes(batch["coord1"], batch["coord2"])
+        for b in range(32):
+            coords = [batch[name][b].astype("float64") for name in ("coord1", "coord2")]
+            sides = [(sorted(c[[0, 2]]), sorted(c[[1, 3]])) for c in coords]
+            common = [
+                (max(one[0], two[0]), min(one[1], two[1])) for one, two in zip(*sides, strict=True)
+            ]
+            self.assertEqual(overlaps[b], all(end > start for start, end in common))
+            for box, coord in zip((boxes1[b], boxes2[b]), coords, strict=True):
+                expected = [0, 0, 1, 1]
+                if overlaps[b]:
+                    shares = [
+                        sorted(
+                            (place - coord[k]) / (coord[k + 2] - coord[k]) for place in common[k]
+                        )
+                        for k in (0, 1)
+                    ]
+                    expected = [shares[0][0], shares[1][0], shares[0][1], shares[1][1]]
+                self.assertAllClose(box, expected, atol=1e-5)
+
+    def test_mirrored(self):
+        coord = np.array([[0, 0, 1, 1], [0.7, 0, 0.2, 1]], "float32")
+        self.assertAllEqual(geometry.is_mirrored(coord), [False, True])
 
 
 if __name__ == "__main__":

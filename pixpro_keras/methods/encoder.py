@@ -17,7 +17,7 @@ class Encoder(keras.Model):
     Args:
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
         heads: layers on the backbone's map, by name.
-        fpn: not yet built.
+        fpn: of C3 to C5.
         pyramid_heads: layers on each of the FPN's maps, by name; the levels share their weights.
     """
 
@@ -39,10 +39,11 @@ class Encoder(keras.Model):
                 head.build(backbone.output_shape)
         if fpn is not None:
             self._levels = pyramid_network(backbone)
-            shapes = {name: tuple(x.shape) for name, x in self._levels.output.items()}
-            fpn.build(shapes)
+            if not fpn.built:
+                fpn.build({name: tuple(x.shape) for name, x in self._levels.output.items()})
             for head in self.pyramid_heads.values():
-                head.build((None, None, None, fpn.num_channels))
+                if not head.built:
+                    head.build((None, None, None, fpn.num_channels))
         self.built = True
 
     def call(self, images: Tensor, training: bool = False) -> dict:

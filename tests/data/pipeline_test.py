@@ -206,6 +206,52 @@ class BrokenImagesTest(tf.test.TestCase):
             broken.check()
 
 
+class ViewsTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        coarse = np.random.default_rng(0).integers(0, 255, size=(6, 8, 3)).astype("float32")
+        self.image = tf.cast(tf.image.resize(coarse, (60, 80)), "uint8")
+
+    def views(self, number, **kwargs):
+        config = pipeline.DataConfig(**({"image_size": 16, "use_xla": False} | kwargs))
+        return pipeline.make_views(self.image, tf.constant([number, 7]), config)
+
+    def test_one_view(self):
+        one, two = self.views(0, num_views=1), self.views(0)
+        self.assertEqual(set(one), {"view1", "coord1"})
+        self.assertAllEqual(one["view1"], two["view1"])
+
+    def test_jigsaw(self):
+        views = self.views(0, image_size=112, with_jigsaw=True)
+        self.assertEqual(views["jigsaw"].shape, (9, 32, 32, 3))
+
+    def test_slotcons_second_crop_overlaps_the_first(self):
+        shares = {"slotcon": [], "byol": []}
+        for recipe, found in shares.items():
+            for number in range(60):
+                views = self.views(number, recipe=recipe)
+                sides = [
+                    np.sort(np.reshape(views[c], (2, 2)), axis=0) for c in ("coord1", "coord2")
+                ]
+                low, high = (
+                    np.maximum(sides[0][0], sides[1][0]),
+                    np.minimum(sides[0][1], sides[1][1]),
+                )
+                found.append(np.prod(np.maximum(high - low, 0)) > 0)
+        self.assertAllEqual(shares["slotcon"], [True] * 60)
+        self.assertIn(False, shares["byol"])
+
+    def test_bicubic_equals_pil(self):
+        from PIL import Image
+
+        from pixpro_keras.data import crops
+
+        ours, _ = crops.crop_and_resize(self.image, (7, 9, 40, 50), 24, "bicubic")
+        crop = Image.fromarray(self.image.numpy()[7:47, 9:59])
+        theirs = np.asarray(crop.resize((24, 24), Image.Resampling.BICUBIC), "float32")
+        self.assertAllClose(ours, theirs, atol=1.0)
+
+
 class DecodeTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters("jpeg", "png", "bmp", "webp", "gray", "alpha")
     def test_gives_rgb(self, kind):
@@ -240,6 +286,7 @@ class DataConfigTest(tf.test.TestCase, parameterized.TestCase):
         {"recipe": "none"},
         {"crop_area": (0.0, 1.0)},
         {"crop_area": (0.5, 2.0)},
+        {"num_views": 3},
         {"seed": -1},
         {"max_broken_share": 1.5},
         {"num_parallel_calls": 0},

@@ -54,6 +54,25 @@ class RecipeTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(is_gray.mean(), 0.3, atol=0.05)
         self.assertAllClose((pixels[:, 1] < 128).mean(), 0.6, atol=0.05)
 
+    def test_infomin_loses_color_after_rand_augment(self):
+        recipe = dataclasses.replace(OFF, grayscale=1.0, is_rand_augmented=True)
+        for number in range(30):  # a fill colour from beyond the border would not be gray
+            changed = recipes.apply_photometric(photo(), (number, 0), recipe, use_xla=False)
+            self.assertAllClose(np.ptp(changed, axis=-1), np.zeros((16, 16)), atol=1e-3)
+
+    def test_instdisc_loses_color_before_the_jitter(self):
+        recipe = dataclasses.replace(recipes.RECIPES["instdisc"][0], grayscale=1.0)
+        gray = tf.repeat(photometric.to_grayscale(photo()), 3, -1)
+        no_gray = dataclasses.replace(recipe, grayscale=0.0)
+        for number in range(4):
+            one = recipes.apply_photometric(photo(), (number, 0), recipe)
+            two = recipes.apply_photometric(gray, (number, 0), no_gray)
+            self.assertAllClose(one, two, atol=1e-3)
+
+    def test_who_moves_pixels(self):
+        moving = {name for name in recipes.RECIPES if recipes.moves_pixels(name)}
+        self.assertEqual(moving, {"infomin"})
+
     def test_xla_changes_rounding_only(self):
         recipe = recipes.ViewRecipe(jitter=1.0, grayscale=0.2, blur=0.5, solarize=0.2)
         for number in range(12):

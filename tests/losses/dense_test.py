@@ -303,5 +303,31 @@ class AllTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllClose(one, two, rtol=1e-4, atol=1e-6)
 
 
+class SlotTop1Test(tf.test.TestCase):
+    def test_equals_a_loop(self):
+        query, keys = arrays((2, 3, 4), (2, 5, 4))
+        positive = keys[:, :3].copy()
+        query[0, 0] = 3 * positive[0, 0]  # found
+        mask = np.array([[1, 1, 0], [1, 0, 0]], "float32")
+        key_mask = np.array([[1, 1, 1, 1, 0], [1, 1, 0, 1, 1]], "float32")
+        found = []
+        for b in range(2):
+            for m in range(3):
+                if mask[b, m]:
+                    q = unit(query[b, m])
+                    others = [
+                        q @ unit(keys[c, k])
+                        for c in range(2)
+                        for k in range(5)
+                        if key_mask[c, k] and (c, k) != (b, m)
+                    ]
+                    found.append(q @ unit(positive[b, m]) > max(others))
+        self.assertIn(True, found)
+        self.assertIn(False, found)
+        top1 = dense.slot_top1(query, positive, mask, keys, key_mask)
+        self.assertAllClose(top1, np.mean(found))
+        self.assertEqual(dense.slot_top1(query, positive, 0 * mask, keys, key_mask), 0)
+
+
 if __name__ == "__main__":
     tf.test.main()

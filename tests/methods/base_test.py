@@ -12,9 +12,8 @@ TINY = {"hidden_dim": 32, "out_dim": 8, "total_steps": 20, "base_momentum": 0.9}
 
 def build(method="pixpro", synchronized=False, optimizer=None, **kwargs):
     keras.utils.set_random_seed(0)
-    model = METHODS[method](
-        tiny_backbone(synchronized), synchronized=synchronized, **(TINY | kwargs)
-    )
+    arguments = {name: value for name, value in (TINY | kwargs).items() if value is not None}
+    model = METHODS[method](tiny_backbone(synchronized), synchronized=synchronized, **arguments)
     model.compile(optimizer=optimizer or LARS(0.5, trust_coefficient=0.02), jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     return model
@@ -68,6 +67,9 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         ("byol", {}),
         ("mocov2", {"queue_size": 16}),
         ("densecl", {"queue_size": 16}),
+        ("infomin", {"queue_size": 16}),
+        ("slotcon", {"num_slots": 6}),
+        ("supervised", {"num_classes": 3, "hidden_dim": None, "out_dim": None}),
     )
     def test_two_replicas_equal_one_device(self, method, arguments):
         batches = [random_batch(seed=seed) for seed in range(5)]

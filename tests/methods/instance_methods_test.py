@@ -1,11 +1,20 @@
-"""SimCLR, BYOL, MoCo and DenseCL against plain NumPy loops."""
+"""Methods other than PixPro's own against plain NumPy loops."""
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from pixpro_keras.methods import BYOL, METHOD_ARGUMENTS, METHODS, DenseCL, MoCo, SimCLR
+from pixpro_keras.methods import (
+    BYOL,
+    METHOD_ARGUMENTS,
+    METHODS,
+    DenseCL,
+    InfoMin,
+    MoCo,
+    SimCLR,
+    Supervised,
+)
 from pixpro_keras.optimizers import SGD
 from tests.methods.tiny import random_batch, tiny_backbone
 
@@ -14,7 +23,8 @@ TINY = {"hidden_dim": 32, "out_dim": 8, "total_steps": 20}
 
 def build(cls, **kwargs):
     keras.utils.set_random_seed(0)
-    method = cls(tiny_backbone(), **(TINY | kwargs))
+    arguments = {name: value for name, value in (TINY | kwargs).items() if value is not None}
+    method = cls(tiny_backbone(), **arguments)
     method.compile(optimizer=SGD(0.05, 0.9, l2_decay=0.0), jit_compile=False)
     method.optimizer.build(method.trainable_variables)
     return method
@@ -122,6 +132,36 @@ class LossesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(np.linalg.norm(method.dense_queue.read(), axis=1), np.ones(16), 1e-5)
         self.assertNotAllClose(method.dense_queue.read()[:8], queue[:8])
 
+    def test_infomin(self):
+        method = build(InfoMin, queue_size=16, jigsaw_weight=0.3, temperature=0.5)
+        queue = method.queue.read().numpy()
+        q = unit(method.encoder(self.batch["view1"], training=False)["instance"])
+        k = unit(method.target_encoder(self.batch["view2"], training=False)["instance"])
+        puzzles = []
+        for patches in self.batch["jigsaw"]:
+            maps = method.encoder.backbone(patches, training=False)
+            parts = [method.patch_projector(one[None]).numpy()[0] for one in maps.numpy()]
+            puzzles.append(unit(method.joint_projector(np.concatenate(parts)[None]))[0])
+        found = method(self.batch, training=False)
+        expected = 0.7 * np.mean([info_nce(q[i], k[i], queue, 0.5) for i in range(8)])
+        self.assertAllClose(found["instance"], expected, rtol=1e-4)
+        expected = 0.3 * np.mean([info_nce(puzzles[i], k[i], queue, 0.5) for i in range(8)])
+        self.assertAllClose(found["jigsaw"], expected, rtol=1e-4)
+
+    def test_supervised(self):
+        method = build(Supervised, num_classes=3, hidden_dim=None, out_dim=None)
+        outputs = method.encoder(self.batch["view1"], training=False)
+        pooled = outputs["features"].numpy().mean(axis=(1, 2))
+        (linear,) = method.encoder.heads["logits"].layers
+        losses, hits = [], []
+        for b, label in enumerate(self.batch["label"]):
+            logits = pooled[b] @ linear.kernel.numpy() + linear.bias.numpy()
+            losses.append(np.log(np.exp(logits).sum()) - logits[label])
+            hits.append(logits.argmax() == label)
+        found = method({"view1": self.batch["view1"], "label": self.batch["label"]})
+        self.assertAllClose(found["classification"], np.mean(losses), rtol=1e-5)
+        self.assertAllClose(found["top1"], np.mean(hits))
+
     @parameterized.parameters(
         # No negatives, or far away ones: nothing is left of the loss.
         ("simclr", {}, 0.0, 0.2),
@@ -129,6 +169,7 @@ class LossesTest(tf.test.TestCase, parameterized.TestCase):
         # The queue holds each image's key twice, so that three candidates are the right one.
         ("moco", {"queue_size": 16}, np.log(3), 0.1),
         ("densecl", {"queue_size": 16}, np.log(3) / 2, 0.1),
+        ("infomin", {"queue_size": 16}, np.log(3) / 2, 0.1),
     )
     def test_reaches_its_optimum_on_a_tiny_set(self, name, arguments, optimum, tolerance):
         # The two views are the same but for noise.
@@ -144,10 +185,21 @@ class LossesTest(tf.test.TestCase, parameterized.TestCase):
         if name != "byol":
             self.assertEqual(float(logs["instance_top1"]), 1.0)
 
+    def test_supervised_learns_a_tiny_set_by_heart(self):
+        method = build(Supervised, num_classes=3, hidden_dim=None, out_dim=None)
+        batch = {key: tf.constant(value) for key, value in self.batch.items()}
+        step = tf.function(method.train_step)
+        for _ in range(150):
+            logs = step(batch)
+        self.assertLess(float(logs["classification"]), 0.05)
+        self.assertEqual(float(logs["top1"]), 1.0)
+
     @parameterized.parameters(
         (SimCLR, {"temperature": 0}, "temperature=0"),
         (MoCo, {"temperature": -1}, "temperature=-1"),
         (DenseCL, {"dense_weight": 2}, "dense_weight=2"),
+        (InfoMin, {"jigsaw_weight": -1}, "jigsaw_weight=-1"),
+        (Supervised, {"num_classes": 1, "hidden_dim": None, "out_dim": None}, "num_classes=1"),
     )
     def test_bad_arguments(self, cls, arguments, message):
         with self.assertRaisesRegex(ValueError, message):

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from pixpro_keras.batch import COORD1, COORD2, LABEL, VIEW1, VIEW2
+from pixpro_keras.batch import COORD1, COORD2, JIGSAW, LABEL, VIEW1, VIEW2
 
 
 def tiny_backbone(synchronized=False, channels=16):
@@ -19,8 +19,21 @@ def tiny_backbone(synchronized=False, channels=16):
     return keras.Model(inputs, x, name="tiny")
 
 
+def tiny_pyramid_backbone(synchronized=False, channels=8):
+    """Strided convolutions down to 1/32, each with batch norm: C2 to C5 of `channels`."""
+    inputs = keras.Input((None, None, 3))
+    x = inputs
+    for index in range(5):
+        x = keras.layers.Conv2D(channels, 3, strides=2, padding="same", name=f"conv{index}")(x)
+        x = keras.layers.BatchNormalization(
+            momentum=0.9, synchronized=synchronized, name=f"bn{index}"
+        )(x)
+        x = keras.layers.ReLU(name=f"relu{index}")(x)
+    return keras.Model(inputs, x, name="tiny_pyramid")
+
+
 def random_batch(batch_size=8, image_size=16, seed=0):
-    """Random views; coordinates with overlap, flips and one pair without overlap."""
+    """Random views and patches; coordinates with overlap, flips and one pair without overlap."""
     rng = np.random.default_rng(seed)
     views = rng.normal(size=(2, batch_size, image_size, image_size, 3)).astype("float32")
     low = rng.uniform(0, 0.4, size=(2, batch_size, 2))
@@ -34,5 +47,6 @@ def random_batch(batch_size=8, image_size=16, seed=0):
         VIEW2: views[1],
         COORD1: coords[0],
         COORD2: coords[1],
+        JIGSAW: rng.normal(size=(batch_size, 9, 8, 8, 3)).astype("float32"),
         LABEL: labels,
     }
