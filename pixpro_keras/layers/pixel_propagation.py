@@ -1,15 +1,11 @@
 """The pixel propagation module (PPM)."""
 
 import keras
-import tensorflow as tf
 from keras import ops
 
 from pixpro_keras.batch import Tensor
 from pixpro_keras.layers.heads import PointwiseMLP
 from pixpro_keras.ops import l2_normalize, to_pixels
-
-# A 14 x 14 map; the matrices of a larger one outweigh what its features take.
-_MAX_KEPT_PIXELS = 196
 
 
 def similarity(pixels: Tensor, gamma: float) -> Tensor:
@@ -28,21 +24,6 @@ def similarity(pixels: Tensor, gamma: float) -> Tensor:
         return ops.square(cosine)
     # Below 1 the power has an infinite slope at 0; the release moves it away by as much.
     return ops.power(cosine + 1e-6 if gamma < 1 else cosine, gamma)
-
-
-def propagate(pixels: Tensor, values: Tensor, gamma: float) -> Tensor:
-    """`sum_j s(i, j) values_j` for each pixel i: twice `(B, N, C)` to `(B, N, C)` float32.
-
-    On maps of more than some hundred pixels the N x N similarities are computed again for the
-    gradient instead of being kept.
-    """
-
-    def smooth(pixels: Tensor, values: Tensor) -> Tensor:
-        return ops.matmul(similarity(pixels, gamma), values)
-
-    if pixels.shape[1] > _MAX_KEPT_PIXELS:
-        smooth = tf.recompute_grad(smooth)
-    return smooth(pixels, values)
 
 
 @keras.saving.register_keras_serializable("pixpro_keras")
@@ -108,7 +89,7 @@ class PixelPropagation(keras.layers.Layer):
         """`(B, h, w, C)` to `(B, h, w, C)`."""
         values = inputs if self.transform is None else self.transform(inputs, training=training)
         values = l2_normalize(to_pixels(values))  # (B, N, C)
-        propagated = propagate(to_pixels(inputs), values, self.gamma)
+        propagated = ops.matmul(similarity(to_pixels(inputs), self.gamma), values)
         propagated = ops.reshape(propagated, (-1, *inputs.shape[1:]))
         return ops.cast(propagated, self.compute_dtype)
 

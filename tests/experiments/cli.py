@@ -1,5 +1,6 @@
 """Runs the project's jobs as a user does: as commands."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -34,6 +35,67 @@ def run_job(script, *flags, cwd=ROOT, **kwargs):
         env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
         **kwargs,
     )
+
+
+# Imports a job once and runs it in a fork for each command line: importing TensorFlow takes longest.
+_FORKS = """
+import importlib, json, os, sys, tempfile, traceback
+
+sys.path.insert(0, sys.argv[1])
+job = importlib.import_module(sys.argv[2])
+results = []
+for argv in json.loads(sys.argv[3]):
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        pid = os.fork()
+        if pid == 0:
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            sys.argv = [job.__file__, *argv]
+            code = 0
+            try:
+                job.common_flags.run(job.main)
+            except SystemExit as error:
+                code = error.code or 0
+            except BaseException:
+                traceback.print_exc()
+                code = 1
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read().decode(errors="replace"))
+        results.append([status, *texts])
+print(json.dumps(results))
+"""
+
+
+def run_jobs(script, command_lines, cwd=ROOT):
+    """Finished processes as of `run_job`, for jobs that end before they train."""
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            _FORKS,
+            ROOT / "experiments",
+            script.removesuffix(".py"),
+            json.dumps([[str(flag) for flag in flags] for flags in command_lines]),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert result.returncode == 0, result.stderr
+    return [
+        subprocess.CompletedProcess(flags, *outcome)
+        for flags, outcome in zip(
+            command_lines, json.loads(result.stdout.splitlines()[-1]), strict=True
+        )
+    ]
 
 
 def write_photos(folder, count=8, size=40, seed=0):

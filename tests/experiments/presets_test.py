@@ -79,6 +79,26 @@ class PresetsTest(unittest.TestCase):
             weights, {"pixpro": (1, 0), "simclrstar": (0, 1), "pixpro_simclrstar": (1, 1)}
         )
 
+    def test_every_preset_names_a_method_and_its_recipe(self):
+        recipes = {
+            "supervised": "supervised",
+            "moco": "instdisc",
+            "mocov2": "mocov2",
+            "densecl": "mocov2",
+            "infomin": "infomin",
+            "slotcon": "slotcon",
+            "simclr": "simclr",
+        }
+        found = {flags["method"] for flags in self.values.values()}
+        self.assertEqual(found, {*recipes, "byol", "pixpro", "pixcontrast"})
+        for name, flags in self.values.items():
+            self.assertEqual(flags["augmentation"], recipes.get(flags["method"], "byol"), name)
+            if flags["optimizer"] == "sgd":
+                self.assertEqual((flags["batch_size"], flags["weight_decay"]), (256, 1e-4), name)
+        self.assertEqual(self.values["moco_r50_200ep.cfg"]["decay_epochs"], ["120", "160"])
+        fpn = [name for name, flags in self.values.items() if flags["fpn"]]
+        self.assertEqual(sorted(fpn), ["pixpro_fpn_r50_100ep.cfg", "pixpro_fpn_r50_400ep.cfg"])
+
 
 if __name__ == "__main__":
     unittest.main()

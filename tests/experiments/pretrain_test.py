@@ -11,7 +11,35 @@ import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
-from tests.experiments.cli import ROOT, TINY_RUN, run_job, write_photos
+from tests.experiments.cli import ROOT, TINY_RUN, run_job, run_jobs, write_photos
+
+# Flags, and what the error names.
+BAD_INPUT = (
+    ("--method=simsiam", "--method=simsiam"),
+    ("--backbone=resnet51", "--backbone=resnet51"),
+    ("--precision=float8", "--precision=float8"),
+    ("--strategy=horovod", "--strategy=horovod"),
+    ("--dataset=imagenet", "--dataset=imagenet"),
+    ("--dataset=folder:/nowhere", "--dataset=folder:/nowhere"),
+    ("--dataset=tfds:no_such_set", "--dataset=tfds:no_such_set"),
+    ("--dataset=tfrecord:/nowhere/*.tfrecord", "--dataset=tfrecord:/nowhere"),
+    ("--batch_size=3 --accumulate_steps=2", "--batch_size=3"),
+    ("--batch_size=9", "--batch_size=9"),
+    ("--image_size=16", "--image_size=16"),
+    ("--gamma=0", "--gamma=0"),
+    ("--threshold=-1", "--threshold=-1"),
+    ("--temperature=0", "--temperature=0"),
+    ("--schedule=steps --decay_epochs=3,2", "--decay_epochs=3,2"),
+    ("--decay_epochs=3", "--decay_epochs=3"),
+    ("--augmentation=infomin", "--augmentation=infomin"),
+    ("--method=supervised", "--dataset=folder:"),
+    ("--method=byol --fpn", "--fpn"),
+    ("--fpn --image_size=48", "--image_size=48"),
+    ("--workdir=/dev/null/run", "--workdir=/dev/null/run"),
+    ("--epochs=0", "--epochs=0"),
+    ("--no_such_flag=1", "no_such_flag"),
+    ("positional", "positional"),
+)
 
 
 def metrics(workdir):
@@ -117,35 +145,16 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
         self.assertIn("The same command continues", output)
         self.assertNotEmpty(list((self.folder / "run" / "checkpoints").glob("ckpt-*.index")))
 
-    @parameterized.parameters(
-        ("--method=simsiam", "--method=simsiam"),
-        ("--backbone=resnet51", "--backbone=resnet51"),
-        ("--precision=float8", "--precision=float8"),
-        ("--strategy=horovod", "--strategy=horovod"),
-        ("--dataset=imagenet", "--dataset=imagenet"),
-        ("--dataset=folder:/nowhere", "--dataset=folder:/nowhere"),
-        ("--dataset=tfds:no_such_set", "--dataset=tfds:no_such_set"),
-        ("--dataset=tfrecord:/nowhere/*.tfrecord", "--dataset=tfrecord:/nowhere"),
-        ("--batch_size=3 --accumulate_steps=2", "--batch_size=3"),
-        ("--batch_size=9", "--batch_size=9"),
-        ("--image_size=16", "--image_size=16"),
-        ("--gamma=0", "--gamma=0"),
-        ("--threshold=-1", "--threshold=-1"),
-        ("--temperature=0", "--temperature=0"),
-        ("--workdir=/dev/null/run", "--workdir=/dev/null/run"),
-        ("--epochs=0", "--epochs=0"),
-        ("--no_such_flag=1", "no_such_flag"),
-        ("positional", "positional"),
-    )
-    def test_bad_input_is_one_line_naming_the_flag(self, flags, named):
-        result = run_job(
-            "pretrain.py", *self.flags, f"--workdir={self.folder / 'run'}", *flags.split()
-        )
-        self.assertNotEqual(result.returncode, 0)
-        lines = [line for line in result.stderr.splitlines() if line.startswith("error:")]
-        self.assertLen(lines, 1, msg=result.stderr)
-        self.assertIn(named, lines[0])
-        self.assertNotIn("Traceback", result.stderr)
+    def test_bad_input_is_one_line_naming_the_flag(self):
+        own = (*self.flags, f"--workdir={self.folder / 'run'}")
+        results = run_jobs("pretrain.py", [(*own, *flags.split()) for flags, _ in BAD_INPUT])
+        for result, (flags, named) in zip(results, BAD_INPUT, strict=True):
+            with self.subTest(flags):
+                self.assertNotEqual(result.returncode, 0)
+                lines = [x for x in result.stderr.splitlines() if x.startswith("error:")]
+                self.assertLen(lines, 1, msg=result.stderr)
+                self.assertIn(named, lines[0])
+                self.assertNotIn("Traceback", result.stderr)
 
     def test_an_empty_folder_and_files_that_are_no_images(self):
         empty = self.folder / "empty"
@@ -154,8 +163,9 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
         fake.mkdir()
         for index in range(8):
             (fake / f"{index}.jpg").write_text("not an image")
-        for folder in (empty, fake):
-            result = run_job("pretrain.py", *TINY_RUN, f"--dataset=folder:{folder}")
+        folders = (empty, fake)
+        lines = [(*TINY_RUN, f"--dataset=folder:{folder}") for folder in folders]
+        for folder, result in zip(folders, run_jobs("pretrain.py", lines), strict=True):
             self.assertEqual(result.returncode, 1)
             (line,) = [x for x in result.stderr.splitlines() if x.startswith("error:")]
             self.assertIn(f"--dataset=folder:{folder}", line)
