@@ -42,15 +42,19 @@ def start_devices() -> tuple[tf.distribute.Strategy, int]:
         return strategy, replica_batch_size(strategy, FLAGS.batch_size, FLAGS.accumulate_steps)
 
 
-def resolve_steps_per_epoch(num_examples: int) -> int:
+def resolve_steps_per_epoch(num_examples: int, flag: str = "dataset") -> int:
     """`--steps_per_epoch`, or a pass over the images, which `flags.cfg` then states.
+
+    Args:
+        num_examples: number of images.
+        flag: the one that names them.
 
     Raises:
         FlagError: if there are fewer images than a batch.
     """
     if num_examples < FLAGS.batch_size:
         raise FlagError(
-            f"--batch_size={FLAGS.batch_size}: --dataset={FLAGS.dataset} has only {num_examples} images"
+            f"--batch_size={FLAGS.batch_size}: --{flag}={FLAGS[flag].value} has only {num_examples} images"
         )
     steps_per_epoch = int(FLAGS.steps_per_epoch or num_examples // FLAGS.batch_size)
     FLAGS["steps_per_epoch"].value = steps_per_epoch  # flags.cfg says what the run did

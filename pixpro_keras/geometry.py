@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from pixpro_keras import checks
 from pixpro_keras.batch import Tensor
 
 
@@ -60,8 +61,7 @@ def positive_pairs(
     Reference:
         Xie et al., CVPR 2021, arXiv:2011.10043, section 3.1.
     """
-    if threshold <= 0:
-        raise ValueError(f"`threshold` must be positive. Received: threshold={threshold}.")
+    checks.positive("threshold", threshold)
     centers1 = ops.expand_dims(cell_centers(coord1, size), 2)  # (B, N, 1, 2)
     centers2 = ops.expand_dims(cell_centers(coord2, size), 1)  # (B, 1, N, 2)
     # One axis at a time: at the finer levels of a pyramid these are the largest tensors of a step.

@@ -7,7 +7,7 @@ import unittest
 PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "pixpro_keras"
 # From the bottom up. A module may import its own package and those of lower levels.
 LEVELS = [
-    {"batch", "version", "files"},
+    {"batch", "checks", "version", "files"},
     {"ops"},
     {"geometry", "task"},
     {"losses", "layers", "backbones", "optimizers"},

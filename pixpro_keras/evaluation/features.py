@@ -9,6 +9,9 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from pixpro_keras.batch import LABEL, Tensor
+from pixpro_keras.data.crops import crop_and_resize
+from pixpro_keras.data.pipeline import decode
+from pixpro_keras.data.sources import Source
 
 IMAGE = "image"
 MASK = "mask"
@@ -74,6 +77,41 @@ def labelled_batches(
     dataset = builder.as_dataset(split=split, shuffle_files=False)
     dataset = dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
     return dataset.batch(batch_size).prefetch(2)
+
+
+def image_batches(
+    source: Source,
+    image_size: int,
+    preprocess: Callable[[Tensor], Tensor],
+    batch_size: int,
+) -> tf.data.Dataset:
+    """Batches of a source's images in its order, the last one of what remains.
+
+    The central square of 7/8 of the short side is scaled to the size, which is what scaling to 256 px
+    and cutting out 224 leaves of an image.
+
+    Args:
+        source: labelled images.
+        image_size: side of the square images in pixels.
+        preprocess: the backbone's input convention, of RGB images in 0..255.
+        batch_size: images per batch.
+
+    Returns:
+        Data set of `{"image": (B, S, S, 3) float32, "label": (B,) int32}`.
+    """
+
+    def prepare(index: Tensor) -> dict[str, Tensor]:
+        example = source.read(index)
+        image = decode(example["image"])
+        shape = tf.shape(image)
+        side = tf.maximum(tf.minimum(shape[0], shape[1]) * 7 // 8, 1)
+        box = ((shape[0] - side) // 2, (shape[1] - side) // 2, side, side)
+        image, _ = crop_and_resize(image, box, image_size)
+        return {IMAGE: preprocess(image), LABEL: example["label"]}
+
+    data = tf.data.Dataset.range(source.num_examples)
+    data = data.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+    return data.batch(batch_size).prefetch(2)
 
 
 def extract_features(

@@ -3,6 +3,7 @@
 import numpy as np
 from keras import ops
 
+from pixpro_keras import checks
 from pixpro_keras.ops import l2_normalize
 
 Array = np.ndarray
@@ -45,8 +46,7 @@ def weighted_knn(
     """
     if not 1 <= k <= len(train_features):
         raise ValueError(f"`k` must be in 1..{len(train_features)}. Received: k={k}.")
-    if temperature <= 0:
-        raise ValueError(f"`temperature` must be positive. Received: temperature={temperature}.")
+    checks.positive("temperature", temperature)
     if block_size < 1:
         raise ValueError(f"`block_size` must be at least 1. Received: block_size={block_size}.")
     _check_data(train_features, train_labels, features, num_classes)

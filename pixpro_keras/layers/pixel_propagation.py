@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from pixpro_keras import checks
 from pixpro_keras.batch import Tensor
 from pixpro_keras.layers.heads import PointwiseMLP
 from pixpro_keras.ops import l2_normalize, to_pixels
@@ -56,14 +57,12 @@ class PixelPropagation(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if gamma <= 0:
-            raise ValueError(f"`gamma` must be positive. Received: gamma={gamma}.")
         if num_transform_layers not in range(4):
             raise ValueError(
                 "`num_transform_layers` must be 0, 1, 2 or 3. "
                 f"Received: num_transform_layers={num_transform_layers}."
             )
-        self.gamma = gamma
+        self.gamma = checks.positive("gamma", gamma)
         self.num_transform_layers = num_transform_layers
         self.bn_momentum = bn_momentum
         self.synchronized = synchronized

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from pixpro_keras import checks
 from pixpro_keras.batch import Tensor
 from pixpro_keras.layers.heads import PointwiseMLP
 from pixpro_keras.layers.masked_batch_norm import MaskedBatchNorm
@@ -46,14 +47,10 @@ class SlotHead(keras.layers.Layer):
         super().__init__(**kwargs)
         if num_slots < 1:
             raise ValueError(f"`num_slots` must be at least 1. Received: num_slots={num_slots}.")
-        if temperature <= 0:
-            raise ValueError(
-                f"`temperature` must be positive. Received: temperature={temperature}."
-            )
         self.hidden_dim = hidden_dim
         self.out_dim = out_dim
         self.num_slots = num_slots
-        self.temperature = temperature
+        self.temperature = checks.positive("temperature", temperature)
         self.bn_momentum = bn_momentum
         self.synchronized = synchronized
         self.projector = PointwiseMLP(

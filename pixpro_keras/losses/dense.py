@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from pixpro_keras import checks
 from pixpro_keras.batch import Tensor
 from pixpro_keras.losses import instance
 from pixpro_keras.ops import l2_normalize
@@ -89,8 +90,8 @@ def slot_assignment_loss(
     Reference:
         Wen et al., NeurIPS 2022, arXiv:2205.15288, section 3, and the authors' code.
     """
-    _check_positive("student_temperature", student_temperature)
-    _check_positive("teacher_temperature", teacher_temperature)
+    checks.positive("student_temperature", student_temperature)
+    checks.positive("teacher_temperature", teacher_temperature)
     student = ops.cast(student_scores, "float32") / student_temperature
     teacher = ops.cast(teacher_scores, "float32") - ops.cast(center, "float32")
     assignment = ops.stop_gradient(ops.softmax(teacher / teacher_temperature, axis=2))
@@ -180,7 +181,7 @@ def slot_contrast(
     Reference:
         Wen et al., NeurIPS 2022, arXiv:2205.15288, section 3, and the authors' code.
     """
-    _check_positive("temperature", temperature)
+    checks.positive("temperature", temperature)
     of_keys, of_positive = _slot_cosines(query, positive, keys, key_mask)
     per_query = ops.logsumexp(of_keys / temperature, axis=1) - of_positive / temperature
     mask = ops.reshape(ops.cast(mask, "float32"), (-1,))
@@ -221,8 +222,3 @@ def _slot_cosines(
     key_mask = ops.reshape(ops.cast(key_mask, "float32"), (1, -1))
     of_keys = ops.where(key_mask > 0, ops.matmul(query, ops.transpose(keys)), -1e9)
     return of_keys, ops.sum(query * positive, axis=1)
-
-
-def _check_positive(name: str, value: float) -> None:
-    if value <= 0:
-        raise ValueError(f"`{name}` must be positive. Received: {name}={value}.")

@@ -11,6 +11,7 @@ return {"instance": cross_entropy(logits, positive), "instance_top1": top1(logit
 
 from keras import ops
 
+from pixpro_keras import checks
 from pixpro_keras.batch import Tensor
 from pixpro_keras.ops import l2_normalize
 
@@ -220,9 +221,7 @@ def _cosines(rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def _scale(cosines: Tensor, temperature: float) -> Tensor:
-    if temperature <= 0:
-        raise ValueError(f"`temperature` must be positive. Received: temperature={temperature}.")
-    return cosines / temperature
+    return cosines / checks.positive("temperature", temperature)
 
 
 def _positions(first: int | Tensor, count: int) -> Tensor:

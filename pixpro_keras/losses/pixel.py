@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from pixpro_keras import checks
 from pixpro_keras.batch import Tensor
 from pixpro_keras.ops import l2_normalize
 
@@ -52,8 +53,7 @@ def pixel_contrast(
     Reference:
         Xie et al., CVPR 2021, arXiv:2011.10043, equation 2.
     """
-    if temperature <= 0:
-        raise ValueError(f"`temperature` must be positive. Received: temperature={temperature}.")
+    checks.positive("temperature", temperature)
     query = l2_normalize(query)
     key = l2_normalize(ops.stop_gradient(key))
     logits = ops.einsum("bic,bjc->bij", query, key) / temperature

@@ -7,7 +7,7 @@ from pixpro_keras.batch import Tensor
 from pixpro_keras.methods import ema
 from pixpro_keras.task import Bounds, Task
 
-__all__ = ["Bounds", "PretrainMethod", "positive_temperature"]
+__all__ = ["Bounds", "PretrainMethod"]
 
 
 class PretrainMethod(Task):
@@ -51,14 +51,3 @@ class PretrainMethod(Task):
         for online, target in self.momentum_pairs:
             ema.update(online, target, step_size)
         return {"target_momentum": 1.0 - step_size}
-
-
-def positive_temperature(temperature: float) -> float:
-    """The temperature, if it is positive.
-
-    Raises:
-        ValueError: if not.
-    """
-    if temperature <= 0:
-        raise ValueError(f"`temperature` must be positive. Received: temperature={temperature}.")
-    return temperature

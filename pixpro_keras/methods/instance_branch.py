@@ -3,10 +3,10 @@
 import keras
 from keras import ops
 
+from pixpro_keras import checks
 from pixpro_keras.batch import Tensor
 from pixpro_keras.layers.heads import PointwiseMLP
 from pixpro_keras.losses import instance
-from pixpro_keras.methods.base import positive_temperature
 from pixpro_keras.ops import cross_replica_concat, replica_index
 
 FORMS = ("predictor", "contrastive")
@@ -49,7 +49,7 @@ class InstanceBranch(keras.layers.Layer):
         if form not in FORMS:
             raise ValueError(f"`instance_form` must be {' or '.join(FORMS)}. Received: {form!r}.")
         self.form = form
-        self.temperature = positive_temperature(temperature)
+        self.temperature = checks.positive("temperature", temperature)
         self.predictor: PointwiseMLP | None = None
         if form == "predictor":
             self.predictor = PointwiseMLP(

@@ -5,6 +5,7 @@ from types import MappingProxyType
 import keras
 from keras import ops
 
+from pixpro_keras import checks
 from pixpro_keras.batch import VIEW1, VIEW2, Batch, Tensor
 from pixpro_keras.layers.heads import PooledMLP
 from pixpro_keras.layers.queue import Queue
@@ -57,7 +58,7 @@ class MoCo(base.PretrainMethod):
         super().__init__(base_momentum=base_momentum, **kwargs)
         # The projectors have no batch norm; the backbone was built with its settings.
         del bn_momentum, synchronized
-        self.temperature = base.positive_temperature(temperature)
+        self.temperature = checks.positive("temperature", temperature)
         heads = self.build_heads(hidden_dim, out_dim, num_projector_layers)
         self.encoder = Encoder(backbone, heads, name="encoder")
         self.target_encoder = ema.make_target(self.encoder)

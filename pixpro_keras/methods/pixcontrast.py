@@ -2,8 +2,8 @@
 
 from typing import ClassVar
 
+from pixpro_keras import checks
 from pixpro_keras.losses import pixel
-from pixpro_keras.methods import base
 from pixpro_keras.methods.pixel_method import PixelMethod
 
 
@@ -24,7 +24,7 @@ class PixContrast(PixelMethod):
 
     def __init__(self, backbone, temperature: float = 0.3, use_propagation: bool = False, **kwargs):
         super().__init__(backbone, use_propagation=use_propagation, **kwargs)
-        self.temperature = base.positive_temperature(temperature)
+        self.temperature = checks.positive("temperature", temperature)
 
     def pixel_loss(self, y1, t2, positives, y2, t1, backwards):
         """See `PixelMethod.pixel_loss`."""

@@ -6,7 +6,7 @@ from typing import ClassVar
 import keras
 from keras import ops
 
-from pixpro_keras import geometry
+from pixpro_keras import checks, geometry
 from pixpro_keras.batch import COORD1, COORD2, VIEW1, VIEW2, Batch, Tensor
 from pixpro_keras.layers.fpn import FPN
 from pixpro_keras.layers.heads import PointwiseMLP
@@ -65,9 +65,7 @@ class PixelMethod(base.PretrainMethod):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if threshold <= 0:
-            raise ValueError(f"`threshold` must be positive. Received: threshold={threshold}.")
-        self.threshold = threshold
+        self.threshold = checks.positive("threshold", threshold)
         weights = {"pixel_weight": pixel_weight, "instance_weight": instance_weight}
         for name, weight in weights.items():
             if weight < 0:

@@ -5,6 +5,7 @@ from types import MappingProxyType
 import keras
 from keras import ops
 
+from pixpro_keras import checks
 from pixpro_keras.batch import VIEW1, VIEW2, Batch, Tensor
 from pixpro_keras.layers.heads import PooledMLP
 from pixpro_keras.losses import instance
@@ -45,7 +46,7 @@ class SimCLR(base.PretrainMethod):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.temperature = base.positive_temperature(temperature)
+        self.temperature = checks.positive("temperature", temperature)
         projector = PooledMLP(
             hidden_dim,
             out_dim,

@@ -5,7 +5,7 @@ from types import MappingProxyType
 import keras
 from keras import ops
 
-from pixpro_keras import geometry
+from pixpro_keras import checks, geometry
 from pixpro_keras.batch import COORD1, COORD2, VIEW1, VIEW2, Batch, Tensor
 from pixpro_keras.layers.roi_align import roi_align
 from pixpro_keras.layers.slots import SlotHead, SlotPredictor
@@ -68,7 +68,7 @@ class SlotCon(base.PretrainMethod):
         self.group_weight = group_weight
         self.student_temperature = student_temperature
         self.teacher_temperature = teacher_temperature
-        self.temperature = base.positive_temperature(temperature)
+        self.temperature = checks.positive("temperature", temperature)
         self.center_momentum = center_momentum
         norm: dict = {"bn_momentum": bn_momentum, "synchronized": synchronized}
         head = SlotHead(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
+from pixpro_keras import checks
 from pixpro_keras.batch import Tensor
 
 
@@ -162,9 +163,7 @@ class WarmupPoly(Warmup):
         power: float = 0.9,
     ):
         super().__init__(peak, total_steps, warmup_steps, warmup_fraction)
-        if power <= 0:
-            raise ValueError(f"`power` must be positive. Received: power={power}.")
-        self.power = power
+        self.power = checks.positive("power", power)
 
     def decayed(self, step: Tensor) -> Tensor:
         """The power."""

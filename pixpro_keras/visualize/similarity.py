@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pixpro_keras import checks
 from pixpro_keras.batch import Tensor
 from pixpro_keras.layers.pixel_propagation import similarity
 from pixpro_keras.ops import to_pixels
@@ -45,8 +46,7 @@ def draw_similarity(
     Reference:
         Xie et al., CVPR 2021, arXiv:2011.10043, section 3.2.
     """
-    if gamma <= 0:
-        raise ValueError(f"`gamma` must be positive. Received: gamma={gamma}.")
+    checks.positive("gamma", gamma)
     height, width = features.shape[1:3]
     if pixels is None:
         pixels = [
