@@ -10,46 +10,57 @@ import pytest
 
 from tests.experiments.cli import ROOT
 
-PRESETS = sorted((ROOT / "experiments" / "configs" / "pretrain").glob("*.cfg"))
+CONFIGS = ROOT / "experiments" / "configs"
+PRESETS = sorted((CONFIGS / "pretrain").glob("*.cfg"))
 
 # In a process of its own: absl's flags are global.
 _PARSE = """
 import json, sys
 sys.path.insert(0, "experiments")
-import pretrain
+import importlib
 from absl import flags
 
+importlib.import_module(sys.argv[1])
+
 values = {}
-for preset in sys.argv[1:]:
+for preset in sys.argv[2:]:
     flags.FLAGS.unparse_flags()
     for name in flags.FLAGS:
         flags.FLAGS[name].unparse()
-    flags.FLAGS(["pretrain", f"--flagfile={preset}"])
+    flags.FLAGS([sys.argv[1], f"--flagfile={preset}"])
     values[preset] = {name: flags.FLAGS[name].value for name in flags.FLAGS}
 print(json.dumps(values, default=str))
 """
+
+
+def parse(job, presets):
+    """Values of all flags of a job, by name of the preset."""
+    result = subprocess.run(
+        [sys.executable, "-c", _PARSE, job, *(str(preset.relative_to(ROOT)) for preset in presets)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert result.returncode == 0, result.stderr
+    parsed = json.loads(result.stdout.splitlines()[-1])
+    return {os.path.basename(name): flags for name, flags in parsed.items()}
 
 
 @pytest.mark.slow
 class PresetsTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        names = [str(preset.relative_to(ROOT)) for preset in PRESETS]
-        result = subprocess.run(
-            [sys.executable, "-c", _PARSE, *names],
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
-        )
-        assert result.returncode == 0, result.stderr
-        cls.values = {
-            os.path.basename(name): flags
-            for name, flags in json.loads(result.stdout.splitlines()[-1]).items()
-        }
+        cls.values = parse("pretrain", PRESETS)
+
+    def test_linear_classification_is_the_papers(self):
+        (flags,) = parse("linear_probe", [CONFIGS / "transfer" / "linear_imagenet.cfg"]).values()
+        self.assertEqual((flags["base_learning_rate"], flags["weight_decay"]), (30, 0))
+        self.assertEqual((flags["batch_size"], flags["epochs"]), (256, 100))
+        self.assertEqual((flags["schedule"], flags["warmup_epochs"]), ("cosine", 0))
 
     def test_header(self):
-        for preset in PRESETS:
+        for preset in CONFIGS.rglob("*.cfg"):
             header = [line for line in preset.read_text().splitlines() if line.startswith("#")]
             text = "\n".join(header)
             for part in ("Expected", "Command:", preset.name):

@@ -1,0 +1,72 @@
+"""Weighted k-NN on the pooled features of a frozen backbone.
+
+python experiments/knn.py --weights=runs/mine --train_dataset=folder:PATH/train \
+    --test_dataset=folder:PATH/val --image_size=128
+
+Writes `knn.md` and `knn.json` to `--workdir`.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import common_flags
+import eval_flags
+import keras
+from absl import flags
+from common_flags import FLAGS, FlagError, blame, must_be_positive
+
+from pixpro_keras.evaluation.features import extract_features, image_batches
+from pixpro_keras.evaluation.knn import top_k_accuracy, weighted_knn
+
+flags.DEFINE_integer("k", 20, "Neighbours that vote.")
+flags.DEFINE_float("temperature", 0.07, "A neighbour at cosine c votes exp(c / temperature).")
+flags.DEFINE_integer("batch_size", 64, "Images that go through the backbone together.")
+flags.FLAGS.set_default("workdir", "runs/knn")
+must_be_positive("k", "temperature", "batch_size")
+
+
+def main(argv: list[str]) -> int:
+    """Runs the job and returns its exit code."""
+    del argv
+    keras.mixed_precision.set_global_policy(FLAGS.precision)
+    keras.utils.set_random_seed(FLAGS.seed)
+    workdir = common_flags.prepare_workdir()
+    train, labels = eval_flags.open_training_part()
+    test, test_labels = eval_flags.open_labelled("test_dataset")
+    num_classes = eval_flags.check_classes(train, test, labels, test_labels)
+    if FLAGS.k > len(labels):
+        raise FlagError(f"--k={FLAGS.k}: there are only {len(labels)} training images")
+    backbone, preprocess, name = eval_flags.load_backbone()
+    with blame("train_dataset", "test_dataset"):
+        known, asked = (
+            extract_features(
+                backbone, image_batches(source, FLAGS.image_size, preprocess, FLAGS.batch_size)
+            )
+            for source in (train, test)
+        )
+    scores = weighted_knn(
+        known.pooled,
+        known.labels,
+        asked.pooled,
+        num_classes=num_classes,
+        k=FLAGS.k,
+        temperature=FLAGS.temperature,
+    )
+    eval_flags.write_results(
+        workdir,
+        "knn",
+        {
+            "backbone": name,
+            "training images": len(labels),
+            "test images": len(test_labels),
+            "top-1": top_k_accuracy(scores, asked.labels, 1),
+            "top-5": top_k_accuracy(scores, asked.labels, min(5, num_classes)),
+        },
+    )
+    common_flags.write_flags(workdir)
+    return 0
+
+
+if __name__ == "__main__":
+    common_flags.run(main)

@@ -1,0 +1,167 @@
+"""Linear classification of frozen features, trained by SGD.
+
+python experiments/linear_probe.py --weights=runs/mine --train_dataset=folder:PATH/train \
+    --test_dataset=folder:PATH/val --image_size=128 --learning_rate_factors=0.01,0.1,1
+
+Each image goes through the backbone once, or, with `--augment`, anew in every epoch as a random crop.
+Several learning rates train side by side; the best is chosen on training images held out for it. Writes
+`linear_probe.md`, `linear_probe.json` and `confusion.png` to `--workdir`. The same command continues a run
+that was cut off.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import common_flags
+import eval_flags
+import keras
+import numpy as np
+import training_flags
+import training_job
+from absl import flags
+from common_flags import FLAGS, FlagError, blame
+
+from pixpro_keras.data import pipeline
+from pixpro_keras.data.labels import select, stratified_subset
+from pixpro_keras.evaluation.features import extract_features, image_batches
+from pixpro_keras.evaluation.linear_probe import LinearProbe, feature_batches
+from pixpro_keras.training.strategy import is_chief
+from pixpro_keras.visualize.confusion import confusion_matrix, draw_confusion
+from pixpro_keras.visualize.figures import save_figure
+
+flags.DEFINE_list(
+    "learning_rate_factors",
+    ["1"],
+    "Classifiers trained side by side, each with the learning rate times its factor.",
+)
+flags.DEFINE_boolean(
+    "augment",
+    False,
+    "Random crops and flips in every epoch, instead of each image's features once.",
+)
+flags.DEFINE_float(
+    "holdout_fraction",
+    0.1,
+    "Share of the training images on which the best of several classifiers is chosen.",
+    0.0,
+    0.5,
+)
+_DEFAULTS = {
+    "workdir": "runs/linear_probe",
+    "optimizer": "sgd",
+    "base_learning_rate": 30.0,
+    "weight_decay": 0.0,
+    "warmup_epochs": 0.0,
+    "end_learning_rate": 0.0,
+    "batch_size": 256,
+}
+for _name, _value in _DEFAULTS.items():
+    FLAGS.set_default(_name, _value)
+
+
+def main(argv: list[str]) -> int:
+    """Runs the job and returns its exit code."""
+    del argv
+    keras.mixed_precision.set_global_policy(FLAGS.precision)
+    keras.utils.set_random_seed(FLAGS.seed)
+    workdir = common_flags.prepare_workdir()
+    strategy, replica_batch = training_job.start_devices()
+    with blame("learning_rate_factors"):
+        factors = [float(factor) for factor in FLAGS.learning_rate_factors]
+    if len(factors) > 1 and (FLAGS.weight_decay or FLAGS.optimizer != "sgd"):
+        raise FlagError(
+            f"--learning_rate_factors={','.join(FLAGS.learning_rate_factors)}: several need "
+            "--optimizer=sgd and --weight_decay=0, where a weighted loss is another learning rate"
+        )
+    train, labels = eval_flags.open_training_part()
+    test, test_labels = eval_flags.open_labelled("test_dataset")
+    num_classes = eval_flags.check_classes(train, test, labels, test_labels)
+    held_out = np.empty(0, np.int64)
+    if len(factors) > 1:
+        held_out = stratified_subset(labels, FLAGS.holdout_fraction, FLAGS.seed)
+    kept = np.setdiff1d(np.arange(len(labels)), held_out)
+    choice, train = select(train, held_out), select(train, kept)
+    steps_per_epoch = training_job.resolve_steps_per_epoch(train.num_examples, "train_dataset")
+
+    with strategy.scope():
+        backbone, preprocess, name = eval_flags.load_backbone()
+        with blame("learning_rate_factors"):
+            probe = LinearProbe(
+                backbone, num_classes, factors, accumulate_steps=FLAGS.accumulate_steps
+            )
+        probe.compile(training_flags.build_optimizer(steps_per_epoch), jit_compile=False)
+        probe.optimizer.build(probe.trainable_variables)
+    identity = {"backbone": name, "num_classes": num_classes, "factors": factors}
+    checkpoints, first_step = training_job.open_checkpoints(workdir, strategy, probe, identity)
+
+    def features(source):
+        batches = image_batches(source, FLAGS.image_size, preprocess, 64)
+        return extract_features(backbone, batches)
+
+    config = pipeline.DataConfig(
+        image_size=FLAGS.image_size, recipe="supervised", num_views=1, seed=FLAGS.seed
+    )
+    broken = pipeline.BrokenImages(train, config.max_broken_share)
+    known = None if FLAGS.augment else features(train)
+
+    def batches(context):
+        if known is None:
+            return pipeline.make_dataset(
+                train,
+                config,
+                global_batch_size=FLAGS.batch_size,
+                replica_batch_size=replica_batch,
+                preprocess=preprocess,
+                start_step=first_step,
+                input_pipeline_id=context.input_pipeline_id,
+                num_input_pipelines=context.num_input_pipelines,
+                broken=broken,
+            )
+        data = feature_batches(known.pooled, known.labels, FLAGS.batch_size, FLAGS.seed, first_step)
+        # Each replica takes its part of the global batch.
+        return data.unbatch().batch(replica_batch, drop_remainder=True)
+
+    exit_code = training_job.run_training(workdir, strategy, probe, checkpoints, batches, broken)
+    if exit_code is None and is_chief(strategy):
+        best = 0
+        if len(factors) > 1:
+            asked = features(choice)
+            best = int(np.argmax([top_k(one, asked.labels, 1) for one in scores(probe, asked)]))
+        asked = features(test)
+        finish(workdir, name, probe, best, len(kept), asked, train.class_names)
+    return exit_code or 0
+
+
+def scores(probe, asked) -> np.ndarray:
+    """`(number of classifiers, N, num_classes)`."""
+    return keras.ops.convert_to_numpy(probe.logits(asked.pooled))
+
+
+def top_k(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
+    """Share of rows whose label is among the k highest."""
+    best = np.argsort(-logits, axis=1, kind="stable")[:, :k]
+    return float(np.mean((best == labels[:, None]).any(axis=1)))
+
+
+def finish(workdir, name, probe, best, num_train, asked, class_names) -> None:
+    """Writes results of the chosen classifier and its confusion matrix."""
+    logits = scores(probe, asked)[best]
+    matrix = confusion_matrix(asked.labels, logits.argmax(axis=1), logits.shape[1])
+    save_figure(draw_confusion(matrix, class_names), workdir / "confusion.png")
+    eval_flags.write_results(
+        workdir,
+        "linear_probe",
+        {
+            "backbone": name,
+            "training images": num_train,
+            "test images": len(asked.labels),
+            "learning rate": f"{training_flags.peak_learning_rate() * probe.factors[best]:g}",
+            "top-1": top_k(logits, asked.labels, 1),
+            "top-5": top_k(logits, asked.labels, 5),
+        },
+    )
+
+
+if __name__ == "__main__":
+    common_flags.run(main)

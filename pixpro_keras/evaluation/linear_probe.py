@@ -1,0 +1,121 @@
+"""The linear probe: classifiers on a frozen backbone, trained by SGD."""
+
+from collections.abc import Sequence
+from types import MappingProxyType
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from pixpro_keras.batch import LABEL, VIEW1, Batch, Tensor
+from pixpro_keras.losses.instance import cross_entropy, top1
+from pixpro_keras.task import Task
+
+FEATURES = "features"  # of a batch whose images have gone through the backbone already
+
+
+class LinearProbe(Task):
+    """Linear classifiers on the averaged map, one for each learning rate.
+
+    All see the same features. Their losses are weighted by their learning rates' factors, which for
+    SGD with momentum and without weight decay is training each with its own learning rate.
+
+    Args:
+        backbone: `(B, H, W, 3) -> (B, h, w, C)`; runs in inference mode and is not trained.
+        num_classes: labels are in [0, num_classes).
+        learning_rate_factors: of the optimizer's learning rate, positive, one for each classifier.
+        **kwargs: of `Task`.
+
+    Raises:
+        ValueError: if there is no factor, one is not positive, or there are less than two classes.
+
+    Reference:
+        He et al., CVPR 2020, arXiv:1911.05722, section 4.1.
+    """
+
+    loss_bounds = MappingProxyType({"classification": (0.0, None)})
+
+    def __init__(
+        self,
+        backbone: keras.Model,
+        num_classes: int,
+        learning_rate_factors: Sequence[float] = (1.0,),
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if not learning_rate_factors or min(learning_rate_factors) <= 0:
+            raise ValueError(
+                "`learning_rate_factors` must be positive numbers. "
+                f"Received: {list(learning_rate_factors)}."
+            )
+        if num_classes < 2:
+            raise ValueError(
+                f"`num_classes` must be at least 2. Received: num_classes={num_classes}."
+            )
+        self.backbone = backbone
+        self.backbone.trainable = False
+        self.factors = tuple(float(factor) for factor in learning_rate_factors)
+        heads, channels = len(self.factors), backbone.output_shape[-1]
+        self.kernels = self.add_weight(
+            name="kernels",
+            shape=(heads, channels, num_classes),
+            initializer=keras.initializers.RandomNormal(stddev=0.01),
+        )
+        self.biases = self.add_weight(
+            name="biases", shape=(heads, num_classes), initializer="zeros"
+        )
+
+    def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:
+        """The loss term `classification`, and `top1` of the best classifier on the batch.
+
+        Args:
+            batch: `label`, and `view1` or `features` `(B, C)`.
+            training: makes no difference: the backbone is frozen.
+        """
+        logits = self.logits(batch[FEATURES] if FEATURES in batch else self.pool(batch[VIEW1]))
+        per_head = [cross_entropy(one, batch[LABEL]) for one in ops.unstack(logits)]
+        found = [top1(one, batch[LABEL]) for one in ops.unstack(logits)]
+        weighted = [factor * loss for factor, loss in zip(self.factors, per_head, strict=True)]
+        return {"classification": sum(weighted), "top1": ops.max(ops.stack(found))}
+
+    def pool(self, images: Tensor) -> Tensor:
+        """Frozen features of preprocessed images: `(B, C)` float32, without gradient."""
+        maps = ops.cast(self.backbone(images, training=False), "float32")
+        return ops.stop_gradient(ops.mean(maps, axis=(1, 2)))
+
+    def logits(self, features: Tensor) -> Tensor:
+        """`(B, C)` to `(number of classifiers, B, num_classes)` float32."""
+        kernels, biases = ops.cast(self.kernels, "float32"), ops.cast(self.biases, "float32")
+        return ops.einsum("bc,hck->hbk", features, kernels) + ops.expand_dims(biases, 1)
+
+
+def feature_batches(
+    features: np.ndarray, labels: np.ndarray, batch_size: int, seed: int = 0, start_step: int = 0
+) -> tf.data.Dataset:
+    """Endless batches of features, whose order only seed and step decide.
+
+    Args:
+        features: `(N, C)`.
+        labels: `(N,)`.
+        batch_size: at most N; what remains of a pass is left out.
+        seed: of the order, a new one in each pass.
+        start_step: the step of the first batch.
+
+    Returns:
+        Data set of `{"features": (B, C), "label": (B,)}`.
+    """
+    per_pass = len(labels) // batch_size
+    known, classes = tf.constant(features), tf.constant(labels)
+
+    def one_pass(number: Tensor) -> tf.data.Dataset:
+        key = tf.stack([tf.constant(seed, tf.int64), number])
+        order = tf.random.experimental.stateless_shuffle(tf.range(len(labels)), key)
+        places = tf.data.Dataset.from_tensor_slices(order[: per_pass * batch_size])
+        return places.batch(batch_size, drop_remainder=True)
+
+    data = tf.data.Dataset.range(start_step // per_pass, np.iinfo(np.int64).max)
+    data = data.flat_map(one_pass).skip(start_step % per_pass)
+    return data.map(
+        lambda places: {FEATURES: tf.gather(known, places), LABEL: tf.gather(classes, places)}
+    ).prefetch(2)

@@ -1,0 +1,100 @@
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from pixpro_keras.evaluation.linear_probe import LinearProbe, feature_batches
+from pixpro_keras.optimizers import SGD
+from tests.methods.tiny import random_batch, tiny_backbone
+
+
+def build(factors=(1.0,), learning_rate=0.5, num_classes=3):
+    keras.utils.set_random_seed(0)
+    probe = LinearProbe(tiny_backbone(), num_classes, factors)
+    probe.compile(optimizer=SGD(learning_rate, 0.9, l2_decay=0.0), jit_compile=False)
+    probe.optimizer.build(probe.trainable_variables)
+    return probe
+
+
+class LinearProbeTest(tf.test.TestCase, parameterized.TestCase):
+    def test_logits_and_loss_equal_a_loop(self):
+        probe, batch = build((1.0, 0.1)), random_batch()
+        maps = probe.backbone(batch["view1"], training=False).numpy()
+        expected = 0.0
+        for head, factor in enumerate((1.0, 0.1)):
+            losses = []
+            for b, label in enumerate(batch["label"]):
+                logits = maps[b].mean((0, 1)) @ probe.kernels.numpy()[head]
+                logits = logits + probe.biases.numpy()[head]
+                losses.append(np.log(np.exp(logits).sum()) - logits[label])
+            expected += factor * np.mean(losses)
+        self.assertAllClose(probe(batch)["classification"], expected, rtol=1e-5)
+
+    def test_only_the_classifiers_are_trained(self):
+        probe = build()
+        backbone = [w.numpy() for w in probe.backbone.weights]
+        batch = {key: tf.constant(value) for key, value in random_batch().items()}
+        step = tf.function(probe.train_step)
+        for _ in range(3):
+            step(batch)
+        for before, after in zip(backbone, probe.backbone.weights, strict=True):
+            self.assertAllEqual(before, after)  # batch-norm statistics too
+        self.assertLen(probe.trainable_variables, 2)
+
+    def test_a_factor_is_a_learning_rate(self):
+        batch = {key: tf.constant(value) for key, value in random_batch().items()}
+        together, alone = build((1.0, 0.2)), build((1.0,), learning_rate=0.1)
+        alone.kernels.assign(together.kernels[1:])
+        for probe in (together, alone):
+            step = tf.function(probe.train_step)
+            for _ in range(5):
+                step(batch)
+        self.assertAllClose(together.kernels[1], alone.kernels[0], atol=1e-6)
+        self.assertAllClose(together.biases[1], alone.biases[0], atol=1e-6)
+
+    def test_separates_separable_features(self):
+        rng = np.random.default_rng(0)
+        labels = rng.integers(0, 3, 60).astype("int32")
+        features = (np.eye(16)[labels] + 0.1 * rng.normal(size=(60, 16))).astype("float32")
+        probe = build()
+        step = tf.function(probe.train_step)
+        for batch in feature_batches(features, labels, 20).take(60):
+            logs = step(batch)
+        self.assertEqual(logs["top1"], 1.0)
+
+    @parameterized.parameters(
+        ((), 3, "learning_rate_factors"),
+        ((1.0, -1.0), 3, "learning_rate_factors"),
+        ((1.0,), 1, "num_classes=1"),
+    )
+    def test_bad_arguments(self, factors, num_classes, message):
+        with self.assertRaisesRegex(ValueError, message):
+            build(factors, num_classes=num_classes)
+
+
+class FeatureBatchesTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.labels = np.arange(10, dtype="int32")
+        self.features = np.arange(20, dtype="float32").reshape(10, 2)
+
+    def take(self, count, **kwargs):
+        data = feature_batches(self.features, self.labels, 3, **kwargs).take(count)
+        return [batch["label"].numpy() for batch in data]
+
+    def test_each_pass_takes_each_example_once_at_most(self):
+        for batch in feature_batches(self.features, self.labels, 3).take(4):
+            self.assertAllEqual(batch["features"][:, 0], 2 * batch["label"])
+        first, second = np.concatenate(self.take(3)), np.concatenate(self.take(6)[3:])
+        self.assertLen(set(first), 9)
+        self.assertLen(set(second), 9)
+        self.assertNotAllEqual(first, second)
+
+    def test_goes_on_where_it_stopped(self):
+        whole = self.take(8)
+        for start in (1, 3, 5):
+            self.assertAllEqual(self.take(8 - start, start_step=start), whole[start:])
+
+
+if __name__ == "__main__":
+    tf.test.main()
