@@ -6,14 +6,15 @@ from collections.abc import Callable
 
 import backbone_flags
 import keras
+import labelled
 import numpy as np
 from absl import flags, logging
 from common_flags import FLAGS, FlagError, blame
 
 from pixpro_keras import backbones
 from pixpro_keras.batch import Tensor
-from pixpro_keras.data.labels import read_labels, select, stratified_subset
-from pixpro_keras.data.sources import Source, open_source
+from pixpro_keras.data.labels import select, stratified_subset
+from pixpro_keras.data.sources import Source
 from pixpro_keras.files import write_atomically
 
 flags.DEFINE_string(
@@ -59,46 +60,11 @@ def load_backbone() -> tuple[keras.Model, Callable[[Tensor], Tensor], str]:
         return backbone, backbones.preprocess_input(name), FLAGS.weights
 
 
-def open_labelled(flag: str) -> tuple[Source, np.ndarray]:
-    """The source that a flag names, and its labels.
-
-    Raises:
-        FlagError: if it cannot be opened, or not all of its images have labels.
-    """
-    spec = FLAGS[flag].value
-    if spec is None:
-        raise FlagError(f"--{flag} must be given")
-    with blame(flag):
-        source = open_source(spec, data_dir=FLAGS.data_dir)
-        labels = read_labels(source)
-        missing = np.flatnonzero(labels < 0)
-        if len(missing):
-            raise ValueError(
-                f"{len(missing)} of {source.num_examples} images have no label, such as "
-                f"{source.describe(int(missing[0]))}; labels are a folder for each class"
-            )
-    return source, labels
-
-
 def open_training_part() -> tuple[Source, np.ndarray]:
     """The labelled training images that `--label_fraction` leaves, and their labels."""
-    source, labels = open_labelled("train_dataset")
+    source, labels = labelled.open_labelled("train_dataset")
     chosen = stratified_subset(labels, FLAGS.label_fraction, FLAGS.seed)
     return select(source, chosen), labels[chosen]
-
-
-def check_classes(train: Source, test: Source, labels: np.ndarray, test_labels: np.ndarray) -> int:
-    """Number of classes.
-
-    Raises:
-        FlagError: if the two sets do not have the same classes.
-    """
-    if train.class_names != test.class_names:
-        raise FlagError(
-            f"--train_dataset={FLAGS.train_dataset} and --test_dataset={FLAGS.test_dataset} have other "
-            "classes: the names of their folders differ"
-        )
-    return int(max(labels.max(), test_labels.max())) + 1
 
 
 def write_results(workdir: pathlib.Path, job: str, results: dict) -> None:

@@ -13,6 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import common_flags
 import eval_flags
 import keras
+import labelled
 from absl import flags
 from common_flags import FLAGS, FlagError, blame, must_be_positive
 
@@ -33,8 +34,8 @@ def main(argv: list[str]) -> int:
     keras.utils.set_random_seed(FLAGS.seed)
     workdir = common_flags.prepare_workdir()
     train, labels = eval_flags.open_training_part()
-    test, test_labels = eval_flags.open_labelled("test_dataset")
-    num_classes = eval_flags.check_classes(train, test, labels, test_labels)
+    test, test_labels = labelled.open_labelled("test_dataset")
+    num_classes = labelled.count_classes(train, test, labels, test_labels)
     if FLAGS.k > len(labels):
         raise FlagError(f"--k={FLAGS.k}: there are only {len(labels)} training images")
     backbone, preprocess, name = eval_flags.load_backbone()

@@ -16,6 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import common_flags
 import eval_flags
 import keras
+import labelled
 import numpy as np
 import training_flags
 import training_job
@@ -75,8 +76,8 @@ def main(argv: list[str]) -> int:
             "--optimizer=sgd and --weight_decay=0, where a weighted loss is another learning rate"
         )
     train, labels = eval_flags.open_training_part()
-    test, test_labels = eval_flags.open_labelled("test_dataset")
-    num_classes = eval_flags.check_classes(train, test, labels, test_labels)
+    test, test_labels = labelled.open_labelled("test_dataset")
+    num_classes = labelled.count_classes(train, test, labels, test_labels)
     held_out = np.empty(0, np.int64)
     if len(factors) > 1:
         held_out = stratified_subset(labels, FLAGS.holdout_fraction, FLAGS.seed)

@@ -113,9 +113,9 @@ def run_training(
         steps_per_epoch, log_every = FLAGS.steps_per_epoch, FLAGS.log_every_steps
         callbacks += [
             run_callbacks.Progress(FLAGS.epochs, steps_per_epoch, FLAGS.batch_size),
+            *make_chief_callbacks(),  # before the log, to which they may add
             run_callbacks.RunLog(workdir, steps_per_epoch, log_every, task.loss_bounds),
             run_callbacks.SaveCheckpoints(checkpoints, FLAGS.checkpoint_every_steps),
-            *make_chief_callbacks(),
         ]
     try:
         train(

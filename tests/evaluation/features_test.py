@@ -1,9 +1,12 @@
+import pathlib
+
 import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl.testing import parameterized
 
+from pixpro_keras.data.sources import open_source
 from pixpro_keras.evaluation import features
 
 with tfds.core.registered.skip_registration():  # Nobody shall find them by name.
@@ -189,6 +192,26 @@ class ExtractFeaturesTest(tf.test.TestCase, parameterized.TestCase):
     def test_empty(self):
         with self.assertRaisesRegex(ValueError, "`batches`"):
             features.extract_features(quadrant_means(), [])
+
+
+class ImageBatchesTest(tf.test.TestCase):
+    def test_the_central_square_of_each_image_in_order(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        for number, (height, width) in enumerate(((80, 160), (120, 64), (64, 64))):
+            image = np.zeros((height, width, 3), np.uint8)
+            side = min(height, width) * 7 // 8
+            top, left = (height - side) // 2, (width - side) // 2
+            image[top : top + side, left : left + side] = 50 * (number + 1)
+            (folder / str(number)).mkdir()
+            path = str(folder / str(number) / "image.png")
+            tf.io.write_file(path, tf.io.encode_png(image))
+        source = open_source(f"folder:{folder}")
+        batches = list(features.image_batches(source, 24, lambda x: x / 2, 2))
+        self.assertAllEqual(np.concatenate([b["label"] for b in batches]), [0, 1, 2])
+        images = np.concatenate([b["image"] for b in batches])
+        self.assertEqual(images.shape, (3, 24, 24, 3))
+        for number, image in enumerate(images):
+            self.assertAllClose(image, np.full((24, 24, 3), 25 * (number + 1)), atol=0.01)
 
 
 if __name__ == "__main__":

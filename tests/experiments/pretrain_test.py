@@ -33,6 +33,7 @@ BAD_INPUT = (
     ("--decay_epochs=3", "--decay_epochs=3"),
     ("--augmentation=infomin", "--augmentation=infomin"),
     ("--method=supervised", "--dataset=folder:"),
+    ("--eval_every_epochs=1", "--eval_train_dataset"),
     ("--method=byol --fpn", "--fpn"),
     ("--fpn --image_size=48", "--image_size=48"),
     ("--workdir=/dev/null/run", "--workdir=/dev/null/run"),

@@ -1,0 +1,41 @@
+"""Labelled images that flags name."""
+
+import numpy as np
+from common_flags import FLAGS, FlagError, blame
+
+from pixpro_keras.data.labels import read_labels
+from pixpro_keras.data.sources import Source, open_source
+
+
+def open_labelled(flag: str) -> tuple[Source, np.ndarray]:
+    """The source that a flag names, and its labels.
+
+    Raises:
+        FlagError: if it cannot be opened, or not all of its images have labels.
+    """
+    spec = FLAGS[flag].value
+    if spec is None:
+        raise FlagError(f"--{flag} must be given")
+    with blame(flag):
+        source = open_source(spec, data_dir=FLAGS.data_dir)
+        labels = read_labels(source)
+        missing = np.flatnonzero(labels < 0)
+        if len(missing):
+            raise ValueError(
+                f"{len(missing)} of {source.num_examples} images have no label, such as "
+                f"{source.describe(int(missing[0]))}; labels are a folder for each class"
+            )
+    return source, labels
+
+
+def count_classes(train: Source, test: Source, *labels: np.ndarray) -> int:
+    """Number of classes of two sources, from their labels.
+
+    Raises:
+        FlagError: if the two sets do not have the same classes.
+    """
+    if train.class_names != test.class_names:
+        raise FlagError(
+            f"{train.name} and {test.name} have other classes: the names of their folders differ"
+        )
+    return int(max(one.max() for one in labels)) + 1
