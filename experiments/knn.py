@@ -15,9 +15,8 @@ import eval_flags
 import keras
 import labelled
 from absl import flags
-from common_flags import FLAGS, FlagError, blame, must_be_positive
+from common_flags import FLAGS, FlagError, must_be_positive
 
-from pixpro_keras.evaluation.features import extract_features, image_batches
 from pixpro_keras.evaluation.knn import top_k_accuracy, weighted_knn
 
 flags.DEFINE_integer("k", 20, "Neighbours that vote.")
@@ -39,13 +38,10 @@ def main(argv: list[str]) -> int:
     if FLAGS.k > len(labels):
         raise FlagError(f"--k={FLAGS.k}: there are only {len(labels)} training images")
     backbone, preprocess, name = eval_flags.load_backbone()
-    with blame("train_dataset", "test_dataset"):
-        known, asked = (
-            extract_features(
-                backbone, image_batches(source, FLAGS.image_size, preprocess, FLAGS.batch_size)
-            )
-            for source in (train, test)
-        )
+    known, asked = (
+        labelled.frozen_features(backbone, source, preprocess, FLAGS.batch_size)
+        for source in (train, test)
+    )
     scores = weighted_knn(
         known.pooled,
         known.labels,

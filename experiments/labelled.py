@@ -1,10 +1,16 @@
 """Labelled images that flags name."""
 
+from collections.abc import Callable
+
+import keras
 import numpy as np
+import tensorflow as tf
 from common_flags import FLAGS, FlagError, blame
 
+from pixpro_keras.batch import Tensor
 from pixpro_keras.data.labels import read_labels
 from pixpro_keras.data.sources import Source, open_source
+from pixpro_keras.evaluation.features import Features, extract_features, image_batches
 
 
 def open_labelled(flag: str) -> tuple[Source, np.ndarray]:
@@ -39,3 +45,22 @@ def count_classes(train: Source, test: Source, *labels: np.ndarray) -> int:
             f"{train.name} and {test.name} have other classes: the names of their folders differ"
         )
     return int(max(one.max() for one in labels)) + 1
+
+
+def frozen_features(
+    backbone: keras.Model,
+    source: Source,
+    preprocess: Callable[[Tensor], Tensor],
+    batch_size: int = 64,
+) -> Features:
+    """Pooled features of all images of a source, at `--image_size`.
+
+    Raises:
+        FlagError: if an image cannot be decoded.
+    """
+    try:
+        batches = image_batches(source, FLAGS.image_size, preprocess, batch_size)
+        return extract_features(backbone, batches)
+    except tf.errors.InvalidArgumentError as error:
+        reason = error.message.splitlines()[0]
+        raise FlagError(f"an image of {source.name} cannot be decoded: {reason}") from error

@@ -25,7 +25,7 @@ from common_flags import FLAGS, FlagError, blame
 
 from pixpro_keras.data import pipeline
 from pixpro_keras.data.labels import select, stratified_subset
-from pixpro_keras.evaluation.features import extract_features, image_batches
+from pixpro_keras.evaluation.knn import top_k_accuracy
 from pixpro_keras.evaluation.linear_probe import LinearProbe, feature_batches
 from pixpro_keras.training.strategy import is_chief
 from pixpro_keras.visualize.confusion import confusion_matrix, draw_confusion
@@ -96,15 +96,11 @@ def main(argv: list[str]) -> int:
     identity = {"backbone": name, "num_classes": num_classes, "factors": factors}
     checkpoints, first_step = training_job.open_checkpoints(workdir, strategy, probe, identity)
 
-    def features(source):
-        batches = image_batches(source, FLAGS.image_size, preprocess, 64)
-        return extract_features(backbone, batches)
-
     config = pipeline.DataConfig(
         image_size=FLAGS.image_size, recipe="supervised", num_views=1, seed=FLAGS.seed
     )
     broken = pipeline.BrokenImages(train, config.max_broken_share)
-    known = None if FLAGS.augment else features(train)
+    known = None if FLAGS.augment else labelled.frozen_features(backbone, train, preprocess)
 
     def batches(context):
         if known is None:
@@ -120,35 +116,35 @@ def main(argv: list[str]) -> int:
                 broken=broken,
             )
         data = feature_batches(known.pooled, known.labels, FLAGS.batch_size, FLAGS.seed, first_step)
-        # Each replica takes its part of the global batch.
-        return data.unbatch().batch(replica_batch, drop_remainder=True)
+        machines = context.num_input_pipelines
+        if replica_batch == FLAGS.batch_size:
+            return data
+        # Each machine takes its part of the global batch, and each of its replicas a part of that.
+        shares = data.unbatch().batch(FLAGS.batch_size // machines)
+        mine = shares.shard(machines, context.input_pipeline_id)
+        return mine.unbatch().batch(replica_batch, drop_remainder=True)
 
     exit_code = training_job.run_training(workdir, strategy, probe, checkpoints, batches, broken)
     if exit_code is None and is_chief(strategy):
         best = 0
         if len(factors) > 1:
-            asked = features(choice)
-            best = int(np.argmax([top_k(one, asked.labels, 1) for one in scores(probe, asked)]))
-        asked = features(test)
+            asked = labelled.frozen_features(backbone, choice, preprocess)
+            found = [top_k_accuracy(one, asked.labels) for one in probabilities(probe, asked)]
+            best = int(np.argmax(found))
+        asked = labelled.frozen_features(backbone, test, preprocess)
         finish(workdir, name, probe, best, len(kept), asked, train.class_names)
     return exit_code or 0
 
 
-def scores(probe, asked) -> np.ndarray:
+def probabilities(probe, asked) -> np.ndarray:
     """`(number of classifiers, N, num_classes)`."""
-    return keras.ops.convert_to_numpy(probe.logits(asked.pooled))
-
-
-def top_k(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """Share of rows whose label is among the k highest."""
-    best = np.argsort(-logits, axis=1, kind="stable")[:, :k]
-    return float(np.mean((best == labels[:, None]).any(axis=1)))
+    return keras.ops.convert_to_numpy(keras.ops.softmax(probe.logits(asked.pooled), axis=-1))
 
 
 def finish(workdir, name, probe, best, num_train, asked, class_names) -> None:
     """Writes results of the chosen classifier and its confusion matrix."""
-    logits = scores(probe, asked)[best]
-    matrix = confusion_matrix(asked.labels, logits.argmax(axis=1), logits.shape[1])
+    scores = probabilities(probe, asked)[best]
+    matrix = confusion_matrix(asked.labels, scores.argmax(axis=1), scores.shape[1])
     save_figure(draw_confusion(matrix, class_names), workdir / "confusion.png")
     eval_flags.write_results(
         workdir,
@@ -158,8 +154,8 @@ def finish(workdir, name, probe, best, num_train, asked, class_names) -> None:
             "training images": num_train,
             "test images": len(asked.labels),
             "learning rate": f"{training_flags.peak_learning_rate() * probe.factors[best]:g}",
-            "top-1": top_k(logits, asked.labels, 1),
-            "top-5": top_k(logits, asked.labels, 5),
+            "top-1": top_k_accuracy(scores, asked.labels, 1),
+            "top-5": top_k_accuracy(scores, asked.labels, 5),
         },
     )
 

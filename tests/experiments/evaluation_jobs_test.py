@@ -1,5 +1,6 @@
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -59,7 +60,10 @@ class EvaluationJobsTest(tf.test.TestCase):
     def test_bad_input_is_one_line_naming_the_flag(self):
         bad = [(*self.flags, flags) for flags, _ in BAD_INPUT]
         bad.append((*self.flags, f"--test_dataset=folder:{self.folder}"))
-        named = [name for _, name in BAD_INPUT] + ["--test_dataset"]
+        shutil.copytree(self.folder / "val", self.folder / "broken")
+        (self.folder / "broken" / "one" / "9.jpg").write_text("no image")
+        bad.append((*self.flags, f"--train_dataset=folder:{self.folder / 'broken'}"))
+        named = [name for _, name in BAD_INPUT] + ["--test_dataset", "cannot be decoded"]
         for script in ("knn.py", "linear_probe.py"):
             extra = "--k=5" if script == "knn.py" else "--batch_size=4"
             for result, name in zip(
