@@ -48,16 +48,24 @@ def load_backbone() -> tuple[keras.Model, Callable[[Tensor], Tensor], str]:
         return backbone, backbones.preprocess_input(FLAGS.backbone), f"{FLAGS.backbone}, random"
     with blame("weights"):
         backbone = backbones.load_backbone(FLAGS.weights)
-    name = backbone.name.lower()
-    if FLAGS["backbone"].present or name not in backbones.available():
-        if not FLAGS["backbone"].present:
-            raise FlagError(
-                f"--weights={FLAGS.weights}: the network there is called {backbone.name!r}; say by "
-                "--backbone whose input convention it has"
-            )
-        name = FLAGS.backbone
     with blame("backbone"):
-        return backbone, backbones.preprocess_input(name), FLAGS.weights
+        return backbone, backbones.preprocess_input(network_name(backbone)), FLAGS.weights
+
+
+def network_name(backbone: keras.Model) -> str:
+    """What `backbones` knows a loaded network by: `--backbone` where it is given, else its own name.
+
+    Raises:
+        FlagError: if neither is known.
+    """
+    if FLAGS["backbone"].present:
+        return FLAGS.backbone
+    if backbone.name.lower() in backbones.available():
+        return backbone.name.lower()
+    raise FlagError(
+        f"--weights={FLAGS.weights}: the network there is called {backbone.name!r}; --backbone says "
+        "which one it is"
+    )
 
 
 def open_training_part() -> tuple[Source, np.ndarray]:

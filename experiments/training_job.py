@@ -86,7 +86,7 @@ def run_training(
     task: Task,
     checkpoints: Checkpoints,
     make_batches: Callable[[tf.distribute.InputContext], tf.data.Dataset],
-    broken: BrokenImages,
+    broken: BrokenImages | None = None,
     make_chief_callbacks: Callable[[], Sequence[keras.callbacks.Callback]] = tuple,
 ) -> int | None:
     """Trains to the last step, or until a signal ends it.
@@ -97,18 +97,19 @@ def run_training(
         task: compiled, its optimizer built.
         checkpoints: where to.
         make_batches: the batches of a machine, from the task's step on.
-        broken: raises once too many images are.
+        broken: raises once too many images are; without it, one that is ends the run.
         make_chief_callbacks: makes more callbacks, for the one process that writes.
 
     Returns:
         None at the end of the training, else the exit code of the signal that ended it.
     """
     stop = run_callbacks.StopOnSignal()
-    callbacks: list[keras.callbacks.Callback] = [
-        run_callbacks.VitalSigns(),
-        keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: broken.check()),
-        stop,
-    ]
+    callbacks: list[keras.callbacks.Callback] = [run_callbacks.VitalSigns(), stop]
+    if broken is not None:
+        check = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs: broken.check()
+        )
+        callbacks.append(check)
     if is_chief(strategy):
         steps_per_epoch, log_every = FLAGS.steps_per_epoch, FLAGS.log_every_steps
         callbacks += [
@@ -130,7 +131,8 @@ def run_training(
             jit_compile=FLAGS.jit_compile,
         )
     except tf.errors.OpError:
-        broken.check()  # the reason, if images were it
+        if broken is not None:
+            broken.check()  # the reason, if images were it
         raise
     if stop.received is None:
         return None

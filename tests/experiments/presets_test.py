@@ -23,20 +23,20 @@ from absl import flags
 importlib.import_module(sys.argv[1])
 
 values = {}
-for preset in sys.argv[2:]:
+for preset in sys.argv[3:]:
     flags.FLAGS.unparse_flags()
     for name in flags.FLAGS:
         flags.FLAGS[name].unparse()
-    flags.FLAGS([sys.argv[1], f"--flagfile={preset}"])
+    flags.FLAGS([sys.argv[1], f"--flagfile={preset}", *filter(None, [sys.argv[2]])])
     values[preset] = {name: flags.FLAGS[name].value for name in flags.FLAGS}
 print(json.dumps(values, default=str))
 """
 
 
-def parse(job, presets):
+def parse(job, presets, required=""):
     """Values of all flags of a job, by name of the preset."""
     result = subprocess.run(
-        [sys.executable, "-c", _PARSE, job, *(str(preset.relative_to(ROOT)) for preset in presets)],
+        [sys.executable, "-c", _PARSE, job, required, *(str(p.relative_to(ROOT)) for p in presets)],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -58,6 +58,15 @@ class PresetsTest(unittest.TestCase):
         self.assertEqual((flags["base_learning_rate"], flags["weight_decay"]), (30, 0))
         self.assertEqual((flags["batch_size"], flags["epochs"]), (256, 100))
         self.assertEqual((flags["schedule"], flags["warmup_epochs"]), ("cosine", 0))
+
+    def test_segmentation_of_cityscapes_is_the_papers(self):
+        presets = [CONFIGS / "transfer" / f"{name}_fcn.cfg" for name in ("cityscapes", "camvid")]
+        flags = parse("segment", presets, "--dataset=folder:x")["cityscapes_fcn.cfg"]
+        self.assertEqual(flags["epochs"] * flags["steps_per_epoch"], 90_000)
+        self.assertEqual(flags["decay_epochs"], ["63", "81"])
+        self.assertEqual((flags["base_learning_rate"], flags["weight_decay"]), (0.01, 1e-4))
+        self.assertEqual((flags["batch_size"], flags["crop_size"]), (16, 769))
+        self.assertEqual((flags["output_stride"], flags["frozen"]), ("16", False))
 
     def test_header(self):
         for preset in CONFIGS.rglob("*.cfg"):

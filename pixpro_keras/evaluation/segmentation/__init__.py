@@ -1,0 +1,1 @@
+"""Semantic segmentation: a fully convolutional network on a backbone, and how good it is."""

@@ -1,0 +1,60 @@
+"""Predicted masks beside true ones."""
+
+import colorsys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pixpro_keras.visualize.figures import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_IGNORED = 255
+
+
+def class_colors(num_classes: int) -> np.ndarray:
+    """Colours that are easy to tell apart: `(num_classes, 3)` in [0, 1]."""
+    # Steps of the golden ratio around the colour circle keep neighbours in number far in hue.
+    hues = (0.618034 * np.arange(num_classes)) % 1
+    levels = 0.65 + 0.3 * (np.arange(num_classes) % 3) / 2
+    return np.array([colorsys.hsv_to_rgb(h, 0.75, v) for h, v in zip(hues, levels, strict=True)])
+
+
+def draw_segmentations(
+    images: Sequence[np.ndarray],
+    masks: Sequence[np.ndarray],
+    predictions: Sequence[np.ndarray],
+    class_names: Sequence[str],
+) -> "Figure":
+    """A row for each image: the image, its mask, what was predicted; a legend of the classes.
+
+    Args:
+        images: `(H, W, 3)` uint8 each.
+        masks: `(H, W)` classes; 255, which does not count, is black.
+        predictions: `(H, W)` classes; black where the mask is.
+        class_names: of the classes.
+    """
+    from matplotlib.patches import Patch
+
+    colors = np.zeros((256, 3))
+    colors[: len(class_names)] = class_colors(len(class_names))
+    colors[_IGNORED] = 0
+    figure = new_figure(12, 3 * len(images) + 1)
+    panels = figure.subplots(len(images), 3, squeeze=False)
+    for row, (image, mask, prediction) in enumerate(zip(images, masks, predictions, strict=True)):
+        shown = np.where(mask == _IGNORED, _IGNORED, prediction)
+        parts = (image, colors[mask], colors[shown])
+        titles = ("image", "truth", "prediction")
+        for panel, part, title in zip(panels[row], parts, titles, strict=True):
+            panel.imshow(part)
+            panel.axis("off")
+            if row == 0:
+                panel.set_title(title, fontsize=10)
+    patches = [
+        Patch(color=(red, green, blue), label=name)
+        for (red, green, blue), name in zip(colors.tolist(), class_names, strict=False)
+    ]
+    figure.legend(handles=patches, loc="outside lower center", ncols=8, fontsize=8)
+    return figure
