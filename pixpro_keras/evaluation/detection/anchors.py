@@ -1,0 +1,46 @@
+"""Anchors: the boxes from which a region proposal network starts."""
+
+import numpy as np
+
+RATIOS = (0.5, 1.0, 2.0)
+
+
+def cell_anchors(sizes: tuple[float, ...], ratios: tuple[float, ...] = RATIOS) -> np.ndarray:
+    """Anchors around (0, 0), size by size, as detectron2 orders them.
+
+    An anchor of size s and ratio r has the area s^2 and r times as much height as width.
+
+    Args:
+        sizes: in pixels.
+        ratios: height over width.
+
+    Returns:
+        `(len(sizes) * len(ratios), 4)` float32.
+    """
+    anchors = []
+    for size in sizes:
+        for ratio in ratios:
+            width = (size**2 / ratio) ** 0.5
+            height = ratio * width
+            anchors.append((-width / 2, -height / 2, width / 2, height / 2))
+    return np.array(anchors, np.float32)
+
+
+def grid_anchors(
+    height: int, width: int, stride: int, sizes: tuple[float, ...], ratios=RATIOS
+) -> np.ndarray:
+    """The anchors of all cells of a map: centred on multiples of the stride, as in detectron2.
+
+    Args:
+        height: rows of the map.
+        width: columns of the map.
+        stride: pixels per cell.
+        sizes: in pixels.
+        ratios: height over width.
+
+    Returns:
+        `(height * width * A, 4)` float32, row by row, the A anchors of a cell together.
+    """
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    shifts = np.stack([x, y, x, y], axis=-1).reshape(-1, 1, 4).astype(np.float32) * stride
+    return (shifts + cell_anchors(sizes, ratios)).reshape(-1, 4)
