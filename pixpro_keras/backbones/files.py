@@ -21,7 +21,9 @@ TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".bin")
 _SERVING = "it is made for serving; export the same run with --format=keras and load that"
 
 
-def load_backbone(path_or_name: str | os.PathLike, features: str = "c5") -> keras.Model:
+def load_backbone(
+    path_or_name: str | os.PathLike, features: str = "c5", name: str | None = None
+) -> keras.Model:
     """A float32 backbone from a file, a run or a name.
 
     Args:
@@ -30,6 +32,8 @@ def load_backbone(path_or_name: str | os.PathLike, features: str = "c5") -> kera
             another method; a detectron2 `.pkl`; the folder of a run or of a conversion; or one of
             `backbones.available()`, which gives a network with new weights.
         features: `"c5"`: the last map. `"c2-c5"`: a dict of four maps. `"pooled"`: `(B, C)`.
+        name: one of `backbones.available()`: the network of an `.h5` file that does not say it, such
+            as keras.applications' own.
 
     Returns:
         Functional model of `(B, H, W, 3)` images in the network's own input convention.
@@ -38,10 +42,10 @@ def load_backbone(path_or_name: str | os.PathLike, features: str = "c5") -> kera
         ValueError: naming what cannot be loaded and why.
         ImportError: naming the extra to install.
     """
-    return feature_network(_load(path_or_name), features)
+    return feature_network(_load(path_or_name, name), features)
 
 
-def _load(path_or_name: str | os.PathLike) -> keras.Model:
+def _load(path_or_name: str | os.PathLike, name: str | None = None) -> keras.Model:
     if str(path_or_name) in registry.available():
         return registry.stock(str(path_or_name))
     path = pathlib.Path(path_or_name).expanduser()
@@ -64,8 +68,8 @@ def _load(path_or_name: str | os.PathLike) -> keras.Model:
             return keras.saving.load_model(path, compile=False)
         except Exception as error:  # zipfile, json, h5py and Keras each raise their own
             raise ValueError(f"{path}: no complete Keras file ({_first_line(error)})") from error
-    if path.name.endswith(".weights.h5"):
-        return _load_weights_file(path)
+    if path.suffix == ".h5":
+        return _load_weights_file(path, name)
     if path.suffix == ".pkl":
         return from_detectron2(path)
     if path.suffix in TORCH_SUFFIXES:
@@ -76,19 +80,22 @@ def _load(path_or_name: str | os.PathLike) -> keras.Model:
     raise ValueError(f"{path}: files ending in {path.suffix!r} are not read")
 
 
-def _load_weights_file(path: pathlib.Path) -> keras.Model:
+def _load_weights_file(path: pathlib.Path, name: str | None) -> keras.Model:
     try:
         with h5py.File(path, "r") as file:
-            name = file.attrs.get(NAME_ATTRIBUTE)
+            name = file.attrs.get(NAME_ATTRIBUTE, name)
     except OSError as error:
         raise ValueError(f"{path}: no complete weights file ({_first_line(error)})") from error
     if name is None:
         raise ValueError(
-            f"{path} does not say which network it belongs to; build it with "
-            "pixpro_keras.backbones.build(NAME) and call load_weights"
+            f"{path} does not say which network it belongs to; `name` of "
+            "pixpro_keras.load_backbone, or --backbone of a job, says it"
         )
     network = registry.stock(name)
-    network.load_weights(path)
+    try:
+        network.load_weights(path)
+    except Exception as error:  # Keras raises whatever it stumbles over
+        raise ValueError(f"{path}: no weights of {name} ({_first_line(error)})") from error
     return network
 
 

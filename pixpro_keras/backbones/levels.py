@@ -37,6 +37,14 @@ def pyramid_network(backbone: keras.Model, lowest: int = 3) -> keras.Model:
     return keras.Model(network.input, maps, name=backbone.name)
 
 
+def level_network(backbone: keras.Model, level: str) -> keras.Model:
+    """The backbone up to one of its maps, `c2` to `c5`; see `feature_network`."""
+    if level == "c5":
+        return backbone
+    levels = pyramid_network(backbone, lowest=2)
+    return keras.Model(levels.input, levels.output[level], name=backbone.name)
+
+
 def _pyramid(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
     stages = {
         match.group(1): layer.output  # the last block of a stage replaces those before it

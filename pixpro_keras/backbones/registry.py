@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from pixpro_keras.backbones import resnet
 
-# keras.applications' first ResNets: the only ones whose last stage can be dilated here, and which
-# are initialised as the paper's.
+# keras.applications' first ResNets, which are initialised as the paper's.
 _RESNETS = ("resnet50", "resnet101", "resnet152")
+_RESNETS_V2 = ("resnet50v2", "resnet101v2", "resnet152v2")
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -65,8 +65,9 @@ def build(
 
     Args:
         name: one of `available()`.
-        output_stride: pixels per cell of the map: 32, or 16 for ResNets, whose last stage then keeps
-            its resolution and dilates its 3x3 convolutions by 2, with the same weights and names.
+        output_stride: pixels per cell of the map: 32, or 16 for ResNets (V2 too), whose last stage
+            then keeps its resolution and dilates its 3x3 convolutions by 2, with the same weights
+            and names.
         bn_momentum: share of the old moving statistics that batch norm keeps in each step.
         synchronized: whether batch norm takes its statistics over all replicas.
 
@@ -77,7 +78,7 @@ def build(
         ValueError: if the name is unknown or the network has no such output stride.
     """
     _check_name(name)
-    is_resnet = name in resnet.BLOCKS or name in _RESNETS
+    is_resnet = name in resnet.BLOCKS or name in (*_RESNETS, *_RESNETS_V2)
     if output_stride not in (32, 16) or (output_stride == 16 and not is_resnet):
         raise ValueError(
             f"`output_stride` must be 32{' or 16' if is_resnet else ''} for {name}. "
@@ -88,13 +89,15 @@ def build(
             name, output_stride=output_stride, bn_momentum=bn_momentum, synchronized=synchronized
         )
     base = _stock_application(name)
+    dilated = _dilated_settings(base) if output_stride == 16 else {}
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         config = layer.get_config()
         if isinstance(layer, keras.layers.BatchNormalization):
             config |= {"momentum": bn_momentum, "synchronized": synchronized}
         if name in _RESNETS:
-            config |= _resnet_changes(layer, output_stride)
+            config |= _initialization(layer)
+        config |= dilated.get(layer.name, {})
         return type(layer).from_config(config)
 
     model = keras.models.clone_model(base, clone_function=clone)
@@ -102,18 +105,47 @@ def build(
     return model
 
 
-def _resnet_changes(layer: keras.layers.Layer, output_stride: int) -> dict:
-    """What differs from the stock layer in the paper's initialisation and with a dilated stage."""
-    changes: dict = {}
+def _initialization(layer: keras.layers.Layer) -> dict:
+    """What differs from the stock layer in the paper's initialisation."""
     if isinstance(layer, keras.layers.Conv2D):
-        changes["kernel_initializer"] = resnet.he_normal_fan_out()
-        if output_stride == 16 and layer.name.startswith("conv5_"):
-            changes["strides"] = 1
-            if layer.kernel_size == (3, 3):
-                changes["dilation_rate"] = 2
-    elif re.fullmatch(r"conv\d_block\d+_3_bn", layer.name):
-        changes["gamma_initializer"] = "zeros"
-    return changes
+        return {"kernel_initializer": resnet.he_normal_fan_out()}
+    if re.fullmatch(r"conv\d_block\d+_3_bn", layer.name):
+        return {"gamma_initializer": "zeros"}
+    return {}
+
+
+def _dilated_settings(base: keras.Model) -> dict[str, dict]:
+    """Layer name -> what differs from the stock layer where the last stage keeps its resolution."""
+    settings: dict[str, dict] = {}
+    # The first ResNets halve the map in conv5's first block, V2 in conv4's last one; its shortcut
+    # there is a pooling of single cells.
+    pooled = [x for x in base.layers if getattr(x, "pool_size", None) == (1, 1)]
+    halving = [x for x in base.layers if getattr(x, "strides", None) == (2, 2)]
+    stage = "conv4_" if pooled else "conv5_"
+    for layer in [x for x in halving if x.name.startswith(stage)] + pooled[-1:]:
+        settings[layer.name] = {"strides": 1}
+    for layer in base.layers:
+        if re.fullmatch(r"conv5_block\d+_2_conv", layer.name):
+            settings[layer.name] = settings.get(layer.name, {}) | {"dilation_rate": 2}
+        elif re.fullmatch(r"conv5_block\d+_2_pad", layer.name):
+            settings[layer.name] = {"padding": 2}
+    return settings
+
+
+def copy_weights(source: keras.Model, target: keras.Model) -> None:
+    """Copies a network's weights into the same network with other settings, such as a dilated one.
+
+    Args:
+        source: as `load_backbone` returns it.
+        target: from `build`; output stride, batch-norm settings and dtype policy are its own.
+
+    Raises:
+        ValueError: if they are not the same network.
+    """
+    ours, theirs = ([(w.path.split("/")[-1], w.shape) for w in x.weights] for x in (target, source))
+    if ours != theirs:
+        raise ValueError(f"the weights of {source.name!r} are not those of {target.name}")
+    target.set_weights(source.get_weights())
 
 
 def stock(name: str) -> keras.Model:

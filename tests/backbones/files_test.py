@@ -33,6 +33,16 @@ class LoadBackboneTest(tf.test.TestCase, parameterized.TestCase):
         network = pixpro_keras.load_backbone(self.folder)
         np.testing.assert_array_equal(network.get_weights()[0], backbone.get_weights()[0])
 
+    def test_a_weights_file_that_does_not_say_its_network(self):
+        backbone = randomize(backbones.build("resnet18_v1_5"))
+        path = self.folder / "a.weights.h5"
+        backbone.save_weights(path)
+        network = pixpro_keras.load_backbone(path, name="resnet18_v1_5")
+        for one, two in zip(network.weights, backbone.weights, strict=True):
+            self.assertAllEqual(one, two)
+        with self.assertRaisesRegex(ValueError, "no weights of resnet34_v1_5"):
+            pixpro_keras.load_backbone(path, name="resnet34_v1_5")
+
     def test_name(self):
         network = pixpro_keras.load_backbone("resnet18_v1_5", features="c2-c5")
         self.assertEqual(network.output["c5"].shape, (None, None, None, 512))

@@ -58,7 +58,7 @@ class NamesTest(tf.test.TestCase, parameterized.TestCase):
         ("resnet50", 8, "must be 32 or 16 for resnet50.*output_stride=8"),
         ("resnet18_v1_5", 4, "must be 32 or 16 for resnet18_v1_5.*output_stride=4"),
         ("mobilenetv2", 16, "must be 32 for mobilenetv2.*output_stride=16"),
-        ("resnet50v2", 16, "must be 32 for resnet50v2.*output_stride=16"),
+        ("resnet50v2", 8, "must be 32 or 16 for resnet50v2.*output_stride=8"),
     )
     def test_output_stride_that_is_not_there(self, name, output_stride, message):
         with self.assertRaisesRegex(ValueError, message):
@@ -185,6 +185,33 @@ class PreprocessInputTest(tf.test.TestCase, parameterized.TestCase):
             result = backbones.preprocess_input(name)(images)
             self.assertEqual(result.dtype, tf.float32, name)
             self.assertEqual(result.shape, (4, 4, 3), name)
+
+
+class CopyWeightsTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters("resnet50", "resnet50v2")
+    def test_a_dilated_network_finds_the_same_features_and_more(self, name):
+        """Where the stride is in a 1x1 convolution or in padded ones, every second cell is the same."""
+        backbone = randomize(backbones.build(name))
+        dilated = backbones.build(name, output_stride=16)
+        backbones.copy_weights(backbone, dilated)
+        image = backbones.preprocess_input(name)(photo(64, 96))
+        coarse, fine = backbone(image, training=False), dilated(image, training=False)
+        self.assertEqual((coarse.shape[1:3], fine.shape[1:3]), ((2, 3), (4, 6)))
+        scale = np.abs(coarse).max()
+        self.assertAllClose(fine[:, ::2, ::2] / scale, coarse / scale, atol=1e-5)
+
+    def test_weights_and_names_stay(self):
+        backbone = randomize(backbones.build("resnet18_v1_5"))
+        dilated = backbones.build("resnet18_v1_5", output_stride=16)
+        backbones.copy_weights(backbone, dilated)
+        for one, two in zip(backbone.weights, dilated.weights, strict=True):
+            self.assertEqual(one.path.split("/")[-2:], two.path.split("/")[-2:])
+            self.assertAllEqual(one, two)
+
+    def test_another_network(self):
+        source, target = backbones.build("resnet18_v1_5"), backbones.build("resnet34_v1_5")
+        with self.assertRaisesRegex(ValueError, "'resnet18_v1_5' are not those of resnet34_v1_5"):
+            backbones.copy_weights(source, target)
 
 
 if __name__ == "__main__":
