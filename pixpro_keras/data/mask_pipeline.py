@@ -116,7 +116,6 @@ def make_crops(
     total = source.num_examples
     per_pass = total // global_batch_size * global_batch_size
     share = global_batch_size // num_input_pipelines
-    read = source.reader()
 
     def sample(place: Tensor) -> dict[str, Tensor]:
         position = place // share * global_batch_size + input_pipeline_id * share + place % share
@@ -124,7 +123,7 @@ def make_crops(
         seed = tf.constant(config.seed, tf.int64)
         order_seed = tf.cast(tf.stack([seed, number]), tf.uint32)
         index = tf.random.experimental.index_shuffle(within, order_seed, total - 1)
-        return make_crop(*read(index), tf.stack([seed, position]), config)
+        return make_crop(*source.read(index), tf.stack([seed, position]), config)
 
     data = tf.data.Dataset.range(start_step * share, np.iinfo(np.int64).max)
     data = data.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -134,3 +133,25 @@ def make_crops(
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     ).prefetch(tf.data.AUTOTUNE)
+
+
+def image_batches(
+    source: MaskSource, preprocess: Callable[[Tensor], Tensor], batch_size: int = 1
+) -> tf.data.Dataset:
+    """Whole images with their masks, in their order, the last batch of what remains.
+
+    Args:
+        source: images and masks; of one size, where a batch holds more than one.
+        preprocess: from RGB in 0..255 to the backbone's convention.
+        batch_size: images per batch.
+
+    Returns:
+        Data set of images `(B, H, W, 3)` float32 and masks `(B, H, W)` int32.
+    """
+
+    def prepare(index: Tensor) -> tuple[Tensor, Tensor]:
+        image, mask = source.read(index)
+        return preprocess(image), mask
+
+    data = tf.data.Dataset.range(source.num_examples)
+    return data.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(2)

@@ -171,9 +171,7 @@ def _open_records(
     class_names: tuple[str, ...] | None = None,
 ) -> Source:
     def read(index: Tensor) -> dict[str, Tensor]:
-        # Python, for some 20 us per image; it does not hold its lock while it reads.
-        record = tf.numpy_function(records.read, [index], tf.string, stateful=False)
-        return parse(tf.ensure_shape(record, ()))
+        return parse(read_record(records, index))
 
     return Source(spec, len(records), read, records.describe, class_names)
 
@@ -205,6 +203,19 @@ def _open_scenes(spec: str, split: str, data_dir: str | None) -> Source:
 
 
 def _open_tfds(spec: str, name: str, split: str, data_dir: str | None) -> Source:
+    return _from_builder(spec, prepare_tfds(name, data_dir), split)
+
+
+def prepare_tfds(name: str, data_dir: str | None = None):
+    """The builder of a TFDS data set, prepared.
+
+    Args:
+        name: TFDS's name of it, with a configuration if it has several: `name/config`.
+        data_dir: where TFDS keeps its data sets; None is TFDS's default.
+
+    Raises:
+        ValueError: if there is no such data set or it cannot be prepared.
+    """
     import tensorflow_datasets as tfds  # a second of start-up, for this source only
 
     try:
@@ -215,7 +226,32 @@ def _open_tfds(spec: str, name: str, split: str, data_dir: str | None) -> Source
         builder.download_and_prepare()
     except Exception as error:  # TFDS raises whatever its downloaders raise
         raise ValueError(f"TFDS cannot prepare {name!r}: {_first_line(error)}") from error
-    return _from_builder(spec, builder, split)
+    return builder
+
+
+def split_records(builder, split: str) -> RecordFiles:
+    """The records of a split of a prepared TFDS builder.
+
+    Raises:
+        ValueError: if there is no such split.
+    """
+    try:
+        info = builder.info.splits[split]
+    except (KeyError, ValueError) as error:
+        names = ", ".join(builder.info.splits)
+        raise ValueError(f"{builder.name!r} has no split {split!r}, but {names}") from error
+    instructions = info.file_instructions
+    return RecordFiles(
+        [os.fspath(one.filename) for one in instructions],
+        [(one.skip, one.take) for one in instructions],
+    )
+
+
+def read_record(records: RecordFiles, index: Tensor) -> Tensor:
+    """A record in a graph, by its number: scalar string."""
+    # Python, for some 20 us per image; it does not hold its lock while it reads.
+    record = tf.numpy_function(records.read, [index], tf.string, stateful=False)
+    return tf.ensure_shape(record, ())
 
 
 def _first_line(error: BaseException) -> str:
@@ -230,16 +266,7 @@ def _from_builder(spec: str, builder, split: str) -> Source:
     features = builder.info.features
     if "image" not in features:
         raise ValueError(f"TFDS data set {builder.name!r} has no feature `image`")
-    try:
-        info = builder.info.splits[split]
-    except (KeyError, ValueError) as error:
-        names = ", ".join(builder.info.splits)
-        raise ValueError(f"{builder.name!r} has no split {split!r}, but {names}") from error
-    instructions = info.file_instructions
-    records = RecordFiles(
-        [os.fspath(one.filename) for one in instructions],
-        [(one.skip, one.take) for one in instructions],
-    )
+    records = split_records(builder, split)
     has_label = "label" in features
     wanted = {"image": features["image"]} | ({"label": features["label"]} if has_label else {})
     # Boxes and masks of other tasks are not parsed.

@@ -12,6 +12,7 @@ from pixpro_keras.batch import LABEL, Tensor
 from pixpro_keras.data.crops import crop_and_resize
 from pixpro_keras.data.pipeline import decode
 from pixpro_keras.data.sources import Source
+from pixpro_keras.evaluation.replicas import over_replicas
 
 IMAGE = "image"
 MASK = "mask"
@@ -120,6 +121,7 @@ def extract_features(
     *,
     cells_per_image: int = 8,
     seed: int = 0,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> Features:
     """Runs a backbone once over a data set, in inference mode.
 
@@ -129,6 +131,7 @@ def extract_features(
         cells_per_image: at most so many labelled cells of each image are kept, drawn at random; 0
             for none. Ignored where the batches have no `mask`.
         seed: of the drawing; the same cells are drawn whatever the backbone and the batch size.
+        strategy: whose replicas on this machine share each batch.
 
     Returns:
         Pooled and cell features with their labels, in the order of the data.
@@ -139,18 +142,24 @@ def extract_features(
     rng = np.random.default_rng(seed)
     pooled, labels, cells, cell_classes = [], [], [], []
 
-    @tf.function(reduce_retracing=True)
-    def run(images):
+    def run(images: Tensor) -> Tensor:
         return keras.ops.cast(backbone(images, training=False), "float32")
 
+    def pool(images: Tensor) -> Tensor:
+        return keras.ops.mean(run(images), axis=(1, 2))
+
+    spread: Callable[[Tensor], np.ndarray] | None = None
     for batch in batches:
-        maps = run(batch[IMAGE]).numpy()  # (B, h, w, C)
-        pooled.append(maps.mean(axis=(1, 2)))
+        has_cells = MASK in batch and cells_per_image > 0
+        if spread is None:  # Whole maps leave the accelerator only where cells are wanted.
+            spread = over_replicas(run if has_cells else pool, len(batch[LABEL]), strategy)
+        features = spread(batch[IMAGE])
         labels.append(np.asarray(batch[LABEL], "int32"))
-        if MASK in batch and cells_per_image:
-            classes = cell_labels(np.asarray(batch[MASK]), maps.shape[1:3])
+        pooled.append(features.mean(axis=(1, 2)) if has_cells else features)
+        if has_cells:
+            classes = cell_labels(np.asarray(batch[MASK]), features.shape[1:3])
             chosen = _choose(classes, cells_per_image, rng)
-            cells.append(maps[chosen])
+            cells.append(features[chosen])
             cell_classes.append(classes[chosen])
     if not pooled:
         raise ValueError("`batches` must hold at least one batch. Received none.")

@@ -1,9 +1,11 @@
 """Weighted k-nearest-neighbour classification."""
 
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from pixpro_keras import checks
+from pixpro_keras.batch import Tensor
 from pixpro_keras.ops import l2_normalize
 
 Array = np.ndarray
@@ -22,8 +24,8 @@ def weighted_knn(
     """Scores of each class from the k nearest training features.
 
     A neighbour at cosine `c` votes `exp(c / temperature)` for its label. Queries and training
-    features are taken in blocks, so that no matrix of all pairs exists. Among equally similar
-    training features the first ones vote.
+    features go to the accelerator in blocks of one static shape, so that no matrix of all pairs
+    exists. Among equally similar training features the first ones vote.
 
     Args:
         train_features: `(M, C)`.
@@ -51,12 +53,14 @@ def weighted_knn(
         raise ValueError(f"`block_size` must be at least 1. Received: block_size={block_size}.")
     _check_data(train_features, train_labels, features, num_classes)
     scores = np.zeros((len(features), num_classes), np.float32)
-    for begin in range(0, len(features), block_size):
-        queries = l2_normalize(features[begin : begin + block_size])
-        cosines, labels = _nearest(queries, train_features, train_labels, k, block_size)
+    query_size = min(block_size, len(features))
+    for begin in range(0, len(features), query_size):
+        queries = features[begin : begin + query_size]
+        cosines, places = _nearest(_fill(queries, query_size), train_features, k, block_size)
+        cosines, places = cosines[: len(queries)], places[: len(queries)]
         votes = np.exp((cosines - cosines[:, :1]) / temperature)
-        rows = np.arange(begin, begin + len(cosines))[:, None]
-        np.add.at(scores, (rows, labels), votes)
+        rows = np.arange(begin, begin + len(queries))[:, None]
+        np.add.at(scores, (rows, train_labels[places]), votes)
     return scores
 
 
@@ -83,21 +87,43 @@ def _check_data(
             raise ValueError(f"`{name}` must be finite. Received: NaN or infinity.")
 
 
-def _nearest(queries, train_features, train_labels, k, block_size) -> tuple[Array, Array]:
-    """Cosines, largest first, and labels of the k nearest: `(n, k)` each."""
-    best = np.empty((len(queries), 0), np.float32)
-    best_labels = np.empty((len(queries), 0), train_labels.dtype)
-    for begin in range(0, len(train_features), block_size):
-        block = l2_normalize(train_features[begin : begin + block_size])
-        cosines = ops.matmul(queries, ops.transpose(block))
-        top, places = ops.top_k(cosines, min(k, block.shape[0]))
-        labels = train_labels[begin + ops.convert_to_numpy(places)]
-        top = np.concatenate([best, ops.convert_to_numpy(top)], axis=1)
-        labels = np.concatenate([best_labels, labels], axis=1)
-        order = np.argsort(-top, axis=1, kind="stable")[:, :k]
-        best = np.take_along_axis(top, order, axis=1)
-        best_labels = np.take_along_axis(labels, order, axis=1)
-    return best, best_labels
+def _nearest(queries: Array, train_features: Array, k: int, block_size: int) -> tuple[Array, Array]:
+    """Cosines, largest first, and places of the k nearest: `(n, k)` each."""
+    size = min(block_size, len(train_features))
+    queries = l2_normalize(queries)
+    best = ops.full((queries.shape[0], k), -np.inf, "float32")
+    places = ops.zeros((queries.shape[0], k), "int32")
+    for begin in range(0, len(train_features), size):
+        block = train_features[begin : begin + size]
+        best, places = _merge(
+            best,
+            places,
+            queries,
+            tf.constant(_fill(block, size)),
+            tf.constant(begin, "int32"),
+            tf.constant(len(block), "int32"),
+        )
+    return ops.convert_to_numpy(best), ops.convert_to_numpy(places)
+
+
+@tf.function
+def _merge(
+    best: Tensor, places: Tensor, queries: Tensor, block: Tensor, begin: Tensor, count: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The k nearest so far and those of a block, whose first `count` rows are features."""
+    k, size = best.shape[1], block.shape[0]
+    cosines = ops.matmul(queries, ops.transpose(l2_normalize(block)))
+    cosines = ops.where(ops.arange(size) < count, cosines, -np.inf)
+    nearest, rows = ops.top_k(cosines, min(k, size))
+    all_places = ops.concatenate([places, begin + ops.cast(rows, "int32")], axis=1)
+    # Among equals the first stays first, and what was found before stands first.
+    best, chosen = ops.top_k(ops.concatenate([best, nearest], axis=1), k)
+    return best, ops.take_along_axis(all_places, chosen, axis=1)
+
+
+def _fill(rows: Array, size: int) -> Array:
+    """Zeros below the rows, up to the size."""
+    return np.pad(rows, [(0, size - len(rows)), (0, 0)])
 
 
 def top_k_accuracy(scores: Array, labels: Array, k: int = 1) -> float:

@@ -1,4 +1,4 @@
-"""Linear classification of frozen features."""
+"""Linear classification of frozen features by logistic regression."""
 
 import warnings
 
@@ -7,27 +7,25 @@ import numpy as np
 Array = np.ndarray
 
 
-def linear_probe(
-    train_features: Array,
-    train_labels: Array,
+def fit_logistic(
     features: Array,
+    labels: Array,
     *,
     l2: float = 1e-4,
     iterations: int = 100,
     is_balanced: bool = False,
-) -> Array:
-    """Classes by multinomial logistic regression, fitted by L-BFGS.
+):
+    """Multinomial logistic regression, fitted by L-BFGS.
 
     Args:
-        train_features: `(M, C)`, standardised per channel.
-        train_labels: `(M,)`, of at least two classes.
-        features: `(N, C)`, standardised as the training features.
+        features: `(M, C)`, standardised per channel.
+        labels: `(M,)`, of at least two classes.
         l2: weight of `|W|^2 / 2` beside the mean cross-entropy, positive.
         iterations: at most so many.
         is_balanced: whether each class counts the same, however many examples it has.
 
     Returns:
-        `(N,)` predicted labels.
+        scikit-learn's model.
 
     Raises:
         ValueError: if there is only one class.
@@ -36,12 +34,29 @@ def linear_probe(
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(
-        C=1 / (l2 * len(train_features)),
+        C=1 / (l2 * len(features)),
         max_iter=iterations,
         class_weight="balanced" if is_balanced else None,
     )
     with warnings.catch_warnings():
         # So many iterations for every backbone is the protocol, as in training for so many epochs.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(train_features, train_labels)
-    return model.predict(features)
+        return model.fit(features, labels)
+
+
+def linear_probe(train_features: Array, train_labels: Array, features: Array, **settings) -> Array:
+    """Classes by multinomial logistic regression.
+
+    Args:
+        train_features: `(M, C)`, standardised per channel.
+        train_labels: `(M,)`, of at least two classes.
+        features: `(N, C)`, standardised as the training features.
+        **settings: of `fit_logistic`.
+
+    Returns:
+        `(N,)` predicted labels.
+
+    Raises:
+        ValueError: if there is only one class.
+    """
+    return fit_logistic(train_features, train_labels, **settings).predict(features)

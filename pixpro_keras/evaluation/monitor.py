@@ -1,61 +1,95 @@
 """What the features are worth while they are being learned."""
 
+from collections.abc import Callable, Mapping
+
 import keras
 import tensorflow as tf
+from keras import ops
 
+from pixpro_keras.batch import Tensor
 from pixpro_keras.evaluation.features import extract_features
 from pixpro_keras.evaluation.knn import top_k_accuracy, weighted_knn
+from pixpro_keras.evaluation.replicas import over_replicas
+from pixpro_keras.evaluation.segmentation.cells import fit_cells
+from pixpro_keras.evaluation.segmentation.inference import evaluate
 
 
-class KnnMonitor(keras.callbacks.Callback):
-    """Adds the k-NN accuracy of labelled images to the logs, at the end of every so many epochs.
+class Monitor(keras.callbacks.Callback):
+    """Adds measurements to the logs, at the end of every so many epochs.
 
-    It stands before the callback that writes the logs. The backbone runs in inference mode, so that
-    nothing of the training changes.
+    It stands before the callback that writes the logs.
 
     Args:
-        backbone: that is being trained, `(B, H, W, 3) -> (B, h, w, C)`.
-        train: batches of labelled images whose neighbours vote, as from `features.image_batches`.
-        test: the same, of images that are classified.
-        num_classes: labels are in [0, num_classes).
-        every_epochs: epochs between two looks, at least 1.
+        measure: gives values by name, and changes nothing of what is trained.
+        every_epochs: epochs between two measurements, at least 1.
         steps_per_epoch: steps in an epoch.
-        k: neighbours; fewer where there are not as many training images.
     """
 
     def __init__(
-        self,
-        backbone: keras.Model,
-        train: tf.data.Dataset,
-        test: tf.data.Dataset,
-        num_classes: int,
-        every_epochs: int,
-        steps_per_epoch: int,
-        k: int = 20,
+        self, measure: Callable[[], Mapping[str, float]], every_epochs: int, steps_per_epoch: int
     ):
         super().__init__()
-        self._backbone = backbone
-        self._train = train
-        self._test = test
-        self._num_classes = num_classes
+        self._measure = measure
         self._every_steps = every_epochs * steps_per_epoch
-        self._k = k
 
     def on_train_batch_end(self, batch, logs=None):
-        """Looks, after the last step of an epoch."""
+        """Measures, after the last step of an epoch."""
         if int(logs["step"]) % self._every_steps == 0:
-            logs["knn_top1"] = self.accuracy()
+            logs.update(self._measure())
 
-    def accuracy(self) -> float:
-        """Top-1 of the test images, in [0, 1]."""
-        known, asked = (
-            extract_features(self._backbone, data) for data in (self._train, self._test)
-        )
-        scores = weighted_knn(
-            known.pooled,
-            known.labels,
-            asked.pooled,
-            num_classes=self._num_classes,
-            k=min(self._k, len(known.labels)),
-        )
-        return top_k_accuracy(scores, asked.labels)
+
+def knn_accuracy(
+    backbone: keras.Model,
+    train: tf.data.Dataset,
+    test: tf.data.Dataset,
+    num_classes: int,
+    *,
+    k: int = 20,
+    strategy: tf.distribute.Strategy | None = None,
+) -> float:
+    """Top-1 of test images by the neighbours of their pooled features, in [0, 1].
+
+    Args:
+        backbone: `(B, H, W, 3) -> (B, h, w, C)`; runs in inference mode.
+        train: batches of labelled images whose neighbours vote, as from `features.image_batches`.
+        test: the same, of images that are classified.
+        num_classes: labels are in [0, num_classes).
+        k: neighbours; fewer where there are not as many training images.
+        strategy: whose replicas on this machine share each batch.
+    """
+    known, asked = (extract_features(backbone, data, strategy=strategy) for data in (train, test))
+    scores = weighted_knn(
+        known.pooled,
+        known.labels,
+        asked.pooled,
+        num_classes=num_classes,
+        k=min(k, len(known.labels)),
+    )
+    return top_k_accuracy(scores, asked.labels)
+
+
+def cells_miou(
+    backbone: keras.Model,
+    train: tf.data.Dataset,
+    test: tf.data.Dataset,
+    num_classes: int,
+    *,
+    strategy: tf.distribute.Strategy | None = None,
+) -> float:
+    """Mean intersection over union by logistic regression of the map's cells, in [0, 1].
+
+    Args:
+        backbone: `(B, H, W, 3) -> (B, h, w, C)`; runs in inference mode.
+        train: batches of preprocessed images and masks, as from `mask_pipeline.image_batches`.
+        test: the same, of images that are segmented.
+        num_classes: classes of pixels.
+        strategy: whose replicas on this machine share each batch.
+    """
+    classifier = fit_cells(backbone, train, num_classes, strategy=strategy)
+    batch_size = next(iter(test))[0].shape[0]
+
+    def segment(images: Tensor) -> Tensor:
+        return ops.argmax(classifier.logits(images, ops.shape(images)[1:3]), axis=-1)
+
+    spread = over_replicas(segment, batch_size, strategy)
+    return evaluate(spread, test, num_classes).scores().miou

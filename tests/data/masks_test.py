@@ -4,8 +4,8 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from pixpro_keras.data import mask_pipeline
-from pixpro_keras.data.masks import open_masks
+from pixpro_keras.data import mask_pipeline, scenes
+from pixpro_keras.data.masks import open_masks, resized
 from tests.shared import shared_path
 
 
@@ -22,7 +22,7 @@ def save(path, array, palette=False):
 
 
 def read_all(source):
-    data = tf.data.Dataset.range(source.num_examples).map(source.reader())
+    data = tf.data.Dataset.range(source.num_examples).map(source.read)
     return [(image.numpy(), mask.numpy()) for image, mask in data]
 
 
@@ -44,6 +44,31 @@ class OpenMasksTest(tf.test.TestCase, parameterized.TestCase):
         for found_image, found_mask in read_all(source):
             self.assertAllEqual(found_image, self.image)
             self.assertAllEqual(found_mask, mask)
+
+    def test_folder_without_splits(self):
+        save(self.root / "images" / "a.png", self.image)
+        save(self.root / "labels" / "a.png", np.ones((6, 8)))
+        ((_, mask),) = read_all(open_masks(f"folder:{self.root}", "val"))
+        self.assertAllEqual(mask, np.ones((6, 8)))
+
+    def test_scenes_and_tfds_are_the_same(self):
+        one, two = open_masks("scenes", "validation"), open_masks("tfds:scenes", "validation[3:5]")
+        self.assertEqual(one.class_names, two.class_names)
+        self.assertEqual((one.class_names[0], len(one.class_names)), ("background", 11))
+        self.assertEqual((one.num_examples, two.num_examples), (600, 2))
+        image, mask = read_all(two)[0]
+        expected = next(iter(scenes.builder().as_dataset("validation[3:4]")))
+        self.assertAllEqual(image, expected["image"])
+        self.assertAllEqual(mask, expected["segmentation_mask"][..., 0])
+
+    def test_resized_masks_hold_no_new_class(self):
+        mask = 3 * (np.arange(48).reshape(6, 8) % 2)
+        save(self.root / "images" / "a.png", self.image)
+        save(self.root / "labels" / "a.png", mask)
+        ((image, found),) = read_all(resized(open_masks(f"folder:{self.root}", "x"), (9, 4)))
+        self.assertEqual((image.shape, image.dtype), ((9, 4, 3), np.uint8))
+        rows, columns = (np.arange(9) * 2 + 1) * 6 // 18, (np.arange(4) * 2 + 1) * 8 // 8
+        self.assertAllEqual(found, mask[rows][:, columns])
 
     def test_voc(self):
         for name in ("x", "y"):
@@ -80,9 +105,18 @@ class OpenMasksTest(tf.test.TestCase, parameterized.TestCase):
             (f"folder:{self.root}", "train", "labels/a.png is missing"),
             (f"voc:{self.root}", "train", "Segmentation/train.txt"),
             (f"coco:{self.root}", "train", "coco:"),
+            ("scenes", "test", "no split 'test'"),
+            ("tfds:mnist_without_such_a_name", "train", "mnist_without"),
         ):
             with self.assertRaisesRegex(ValueError, message):
                 open_masks(spec, split)
+
+    def test_masks_that_cannot_be_read(self):
+        save(self.root / "images" / "a.png", self.image)
+        for mask, message in ((np.ones((6, 9)), "its mask of"), (self.image, "not RGB")):
+            save(self.root / "labels" / "a.png", mask)
+            with self.assertRaisesRegex(ValueError, message):
+                open_masks(f"folder:{self.root}", "train")
 
 
 class MakeCropTest(tf.test.TestCase):

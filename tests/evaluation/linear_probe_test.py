@@ -62,6 +62,22 @@ class LinearProbeTest(tf.test.TestCase, parameterized.TestCase):
             logs = step(batch)
         self.assertEqual(logs["top1"], 1.0)
 
+    def test_is_as_good_as_scikit_learns_logistic_regression(self):
+        from sklearn.linear_model import LogisticRegression
+
+        rng = np.random.default_rng(0)
+        labels = rng.integers(0, 3, 1200).astype("int32")
+        features = (0.8 * np.eye(16)[labels] + 0.7 * rng.normal(size=(1200, 16))).astype("float32")
+        known, asked = (features[:600], labels[:600]), (features[600:], labels[600:])
+        probe = build((1.0, 0.1))
+        step = tf.function(probe.train_step)
+        for batch in feature_batches(*known, 100).take(300):
+            step(batch)
+        expected = LogisticRegression(C=1e4).fit(*known).score(*asked)
+        self.assertBetween(expected, 0.6, 0.9)
+        for scores in probe.logits(asked[0]).numpy():
+            self.assertAllClose(np.mean(scores.argmax(-1) == asked[1]), expected, atol=0.01)
+
     @parameterized.parameters(
         ((), 3, "learning_rate_factors"),
         ((1.0, -1.0), 3, "learning_rate_factors"),

@@ -6,8 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pixpro_keras import backbones
-from pixpro_keras.backbones.levels import pyramid_network
+from pixpro_keras.backbones.levels import level_network
 from pixpro_keras.batch import Batch, Tensor
 from pixpro_keras.data.mask_pipeline import IMAGE, MASK
 from pixpro_keras.data.masks import IGNORED
@@ -16,22 +15,6 @@ from pixpro_keras.task import Task
 
 _HEAD_CHANNELS = 256
 _HEAD_DILATION = 6
-
-
-def dilate(backbone: keras.Model, name: str, synchronized: bool = False) -> keras.Model:
-    """The same ResNet with an output stride of 16 and the same weights, under the same names.
-
-    Args:
-        backbone: of output stride 32 or 16.
-        name: what `backbones.build` knows it by.
-        synchronized: whether batch norm takes its statistics over all replicas.
-
-    Raises:
-        ValueError: if the network cannot be dilated, or the weights are of another one.
-    """
-    dilated = backbones.build(name, output_stride=16, synchronized=synchronized)
-    dilated.set_weights(backbone.get_weights())
-    return dilated
 
 
 class FCN(Task):
@@ -70,11 +53,8 @@ class FCN(Task):
         self.is_frozen = is_frozen
         if is_frozen:
             backbone.trainable = False
-        if level != "c5":
-            levels = pyramid_network(backbone, lowest=2)
-            backbone = keras.Model(levels.input, levels.output[level])
-        self.network = backbone
-        channels = backbone.output_shape[-1]
+        self.network = level_network(backbone, level)
+        channels = self.network.output_shape[-1]
         self.head: list[keras.layers.Layer] = []
         if not is_frozen:
             for number in (1, 2):

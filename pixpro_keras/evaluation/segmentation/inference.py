@@ -1,11 +1,12 @@
-"""Whole images through a network that was trained on crops."""
+"""Whole images through a network that was trained on crops, and how right it is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.batch import Tensor
+from pixpro_keras.evaluation.segmentation.metrics import Confusion
 
 
 def check_stride(stride: int, window: int) -> None:
@@ -27,18 +28,22 @@ def window_starts(length: int, window: int, stride: int) -> list[int]:
 
 
 def slide(
-    predict: Callable[[Tensor], Tensor], image: Tensor, window: int, stride: int, num_classes: int
+    predict: Callable[[Tensor], Tensor],
+    image: Tensor,
+    window: int,
+    stride: int,
+    batch_size: int = 1,
 ) -> np.ndarray:
     """Probabilities of each pixel, averaged over the windows that hold it.
 
     An image smaller than a window is enlarged with zeros below and to the right.
 
     Args:
-        predict: `(1, window, window, 3)` to `(1, window, window, num_classes)` logits.
+        predict: `(n, window, window, 3)` to `(n, window, window, num_classes)` probabilities.
         image: `(H, W, 3)`, preprocessed.
         window: side of the windows in pixels.
         stride: pixels from one window to the next, at most `window`.
-        num_classes: classes.
+        batch_size: windows that go through the network together.
 
     Returns:
         `(H, W, num_classes)` float32.
@@ -49,12 +54,36 @@ def slide(
     check_stride(stride, window)
     height, width = image.shape[:2]
     padded = tf.pad(image, [[0, max(window - height, 0)], [0, max(window - width, 0)], [0, 0]])
-    total = np.zeros((*padded.shape[:2], num_classes), np.float32)
-    count = np.zeros((*padded.shape[:2], 1), np.float32)
-    for top in window_starts(padded.shape[0], window, stride):
-        for left in window_starts(padded.shape[1], window, stride):
-            rows, columns = slice(top, top + window), slice(left, left + window)
-            logits = predict(padded[None, rows, columns])
-            total[rows, columns] += tf.nn.softmax(logits)[0].numpy()
-            count[rows, columns] += 1
+    rows, columns = (window_starts(length, window, stride) for length in padded.shape[:2])
+    corners = [(top, left) for top in rows for left in columns]
+    total, count = None, np.zeros((*padded.shape[:2], 1), np.float32)
+    for begin in range(0, len(corners), batch_size):
+        places = [
+            (slice(top, top + window), slice(left, left + window))
+            for top, left in corners[begin : begin + batch_size]
+        ]
+        found = np.asarray(predict(tf.stack([padded[place] for place in places])))
+        if total is None:
+            total = np.zeros((*padded.shape[:2], found.shape[-1]), np.float32)
+        for place, probabilities in zip(places, found, strict=True):
+            total[place] += probabilities
+            count[place] += 1
     return (total / count)[:height, :width]
+
+
+def evaluate(
+    segment: Callable[[Tensor], np.ndarray],
+    batches: Iterable[tuple[Tensor, Tensor]],
+    num_classes: int,
+) -> Confusion:
+    """How often each class is taken for each.
+
+    Args:
+        segment: images `(B, H, W, 3)` to classes `(B, H, W)`.
+        batches: images and masks `(B, H, W)`, 255 is ignored.
+        num_classes: classes.
+    """
+    confusion = Confusion(num_classes)
+    for images, masks in batches:
+        confusion.add(np.asarray(masks), segment(images))
+    return confusion

@@ -1,10 +1,8 @@
 import keras
 import numpy as np
 import tensorflow as tf
-from absl.testing import parameterized
 
-from pixpro_keras import backbones
-from pixpro_keras.evaluation.segmentation.fcn import FCN, dilate
+from pixpro_keras.evaluation.segmentation.fcn import FCN
 from pixpro_keras.optimizers import SGD
 from tests.methods.base_test import per_replica, scalars, traced_step, two_cpus
 from tests.methods.tiny import tiny_backbone, tiny_pyramid_backbone
@@ -27,7 +25,7 @@ def build(synchronized=False, backbone=tiny_backbone, **kwargs):
     return task
 
 
-class FcnTest(tf.test.TestCase, parameterized.TestCase):
+class FcnTest(tf.test.TestCase):
     def test_loss_equals_a_loop(self):
         task, batch = build(), random_crops()
         logits = task.logits(batch["image"], (16, 16)).numpy()
@@ -82,22 +80,6 @@ class FcnTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllClose(two["loss"], one["loss"], rtol=1e-4)
         for one, two in zip(single.weights, mirrored.weights, strict=True):
             self.assertAllClose(two, one, rtol=1e-4, atol=2e-5, msg=one.path)
-
-    @parameterized.parameters("resnet18_v1_5", "resnet50")
-    def test_dilation_keeps_weights_and_names(self, name):
-        keras.utils.set_random_seed(0)
-        backbone = backbones.build(name)
-        dilated = dilate(backbone, name)
-        image = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype("float32")
-        self.assertEqual(backbone(image).shape[1:3], (2, 2))
-        self.assertEqual(dilated(image).shape[1:3], (4, 4))
-        for one, two in zip(backbone.weights, dilated.weights, strict=True):
-            self.assertEqual(one.path.split("/")[-2:], two.path.split("/")[-2:])
-            self.assertAllEqual(one, two)
-
-    def test_what_cannot_be_dilated(self):
-        with self.assertRaisesRegex(ValueError, "output_stride"):
-            dilate(backbones.build("mobilenetv3small"), "mobilenetv3small")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,21 @@ class ConfusionTest(tf.test.TestCase):
         counts = masks != 255
         self.assertAllClose(scores.pixel_accuracy, np.mean((masks == predictions)[counts]))
 
+    def test_equals_scikit_learn(self):
+        from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
+
+        rng = np.random.default_rng(1)
+        mask, prediction = rng.integers(0, 5, size=(2, 40, 50))
+        mask[rng.random(mask.shape) < 0.2] = 255
+        confusion = Confusion(5)
+        confusion.add(mask, prediction)
+        pair = mask[mask != 255], prediction[mask != 255]
+        self.assertAllEqual(confusion.matrix, confusion_matrix(*pair))
+        scores = confusion.scores()
+        self.assertAllClose(scores.iou, jaccard_score(*pair, average=None))
+        self.assertAllClose(scores.miou, jaccard_score(*pair, average="macro"))
+        self.assertAllClose(scores.pixel_accuracy, accuracy_score(*pair))
+
     def test_a_class_that_is_nowhere_does_not_count(self):
         confusion = Confusion(3)
         confusion.add(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]))
