@@ -1,32 +1,27 @@
-"""Flags of evaluations: which backbone and which labelled images."""
+"""Flags of evaluations: which backbone, and how many labels; how results are written."""
 
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import backbone_flags
 import keras
-import labelled
 import numpy as np
+import tensorflow as tf
 from absl import flags, logging
 from common_flags import FLAGS, FlagError, blame
 
 from pixpro_keras import backbones
 from pixpro_keras.batch import Tensor
-from pixpro_keras.data.labels import select, stratified_subset
-from pixpro_keras.data.sources import Source
 from pixpro_keras.files import write_atomically
 
 flags.DEFINE_string(
     "weights",
     None,
-    "Backbone to look at: the folder of a run or conversion, .keras, .weights.h5, .pth or detectron2 "
-    ".pkl. Default: --backbone with random weights.",
+    "Backbone to look at: the folder of a run or conversion, .keras, .h5, .pth or detectron2 .pkl; "
+    "--backbone says which network it is where the file does not. Default: --backbone with random "
+    "weights.",
 )
-flags.DEFINE_string(
-    "train_dataset", None, "Labelled images to learn from; see --dataset of pretrain.py."
-)
-flags.DEFINE_string("test_dataset", None, "Labelled images to be right about.")
 flags.DEFINE_float(
     "label_fraction",
     1.0,
@@ -35,57 +30,96 @@ flags.DEFINE_float(
 flags.register_validator("label_fraction", lambda x: 0 < x <= 1, "must be in (0, 1]")
 
 
-def load_backbone() -> tuple[keras.Model, Callable[[Tensor], Tensor], str]:
-    """The backbone, its input convention, and what to call it in a table.
+def load_backbone(
+    synchronized: bool = False,
+) -> tuple[keras.Model, Callable[[Tensor], Tensor], str]:
+    """The backbone as the flags want it, its input convention, and what to call it in a table.
+
+    `--backbone` becomes its name, which `flags.cfg` then states.
+
+    Args:
+        synchronized: whether batch norm takes its statistics over all replicas.
 
     Raises:
         FlagError: if it cannot be loaded, or does not say which network it is.
     """
-    if FLAGS.weights is None:
-        backbone_flags.check_backbone()
-        backbone = backbone_flags.build_backbone()
-        logging.warning("No --weights: %s with random weights", FLAGS.backbone)
-        return backbone, backbones.preprocess_input(FLAGS.backbone), f"{FLAGS.backbone}, random"
-    with blame("weights"):
-        backbone = backbones.load_backbone(FLAGS.weights)
-    with blame("backbone"):
-        return backbone, backbones.preprocess_input(network_name(backbone)), FLAGS.weights
+    loaded, label = None, f"{FLAGS.backbone}, random"
+    if FLAGS.weights is not None:
+        said = FLAGS.backbone if FLAGS["backbone"].present else None
+        with blame("weights"):
+            loaded = backbones.load_backbone(FLAGS.weights, name=said)
+        FLAGS["backbone"].value = _network_name(loaded, said)
+        label = FLAGS.weights
+    backbone_flags.check_backbone()
+    backbone = backbone_flags.build_backbone(synchronized)
+    if loaded is not None:
+        with blame("weights", "backbone"):
+            backbones.copy_weights(loaded, backbone)
+    logging.info("Backbone: %s, %s", FLAGS.backbone, FLAGS.weights or "with random weights")
+    return backbone, backbones.preprocess_input(FLAGS.backbone), label
 
 
-def network_name(backbone: keras.Model) -> str:
-    """What `backbones` knows a loaded network by: `--backbone` where it is given, else its own name.
+def _network_name(backbone: keras.Model, said: str | None) -> str:
+    """What `backbones` knows a loaded network by: its own name, or else `--backbone`."""
+    own = backbone.name.lower()
+    if own not in backbones.available():
+        if said is None:
+            raise FlagError(
+                f"--weights={FLAGS.weights}: the network there is called {backbone.name!r}; "
+                "--backbone says which one it is"
+            )
+        return said
+    if said not in (None, own):
+        raise FlagError(f"--backbone={said}: --weights={FLAGS.weights} is {own}")
+    return own
+
+
+def check_one_machine(strategy: tf.distribute.Strategy, what: str) -> None:
+    """Refuses several machines, for what would be done by each of them.
 
     Raises:
-        FlagError: if neither is known.
+        FlagError: naming the strategy.
     """
-    if FLAGS["backbone"].present:
-        return FLAGS.backbone
-    if backbone.name.lower() in backbones.available():
-        return backbone.name.lower()
-    raise FlagError(
-        f"--weights={FLAGS.weights}: the network there is called {backbone.name!r}; --backbone says "
-        "which one it is"
-    )
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        raise FlagError(f"--strategy={FLAGS.strategy}: {what} runs on one machine")
 
 
-def open_training_part() -> tuple[Source, np.ndarray]:
-    """The labelled training images that `--label_fraction` leaves, and their labels."""
-    source, labels = labelled.open_labelled("train_dataset")
-    chosen = stratified_subset(labels, FLAGS.label_fraction, FLAGS.seed)
-    return select(source, chosen), labels[chosen]
+def fill_batch(chosen: np.ndarray) -> np.ndarray:
+    """Repeats the examples that `--label_fraction` left, where they are fewer than a batch."""
+    if FLAGS.label_fraction == 1 or not len(chosen):
+        return chosen
+    return np.tile(chosen, -(-FLAGS.batch_size // len(chosen)))
 
 
-def write_results(workdir: pathlib.Path, job: str, results: dict) -> None:
-    """Prints a row of results and writes it as `JOB.json` and `JOB.md`.
+def write_results(
+    workdir: pathlib.Path, job: str, results: dict, **tables: Sequence[Mapping]
+) -> None:
+    """Prints results and writes them as `JOB.json` and `JOB.md`.
 
     Args:
         workdir: where to.
         job: name of the files.
         results: column -> text, count or share; shares are shown in percent.
+        **tables: more rows, under their table's name.
     """
-    shown = [f"{v:.1%}" if isinstance(v, float) else str(v) for v in results.values()]
-    rows = [list(results), ["---"] * len(results), shown]
-    table = "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
-    write_atomically(workdir / f"{job}.json", json.dumps(results, indent=2).encode())
-    write_atomically(workdir / f"{job}.md", table.encode())
-    print(f"\n{table}\nIn {workdir}: {job}.md, {job}.json")
+    parts = [_table([results])]
+    parts += [
+        f"{name.replace('_', ' ')}:\n\n{_table(rows)}" for name, rows in tables.items() if rows
+    ]
+    text = "\n".join(parts)
+    stored = json.dumps(results | tables, indent=2)
+    write_atomically(workdir / f"{job}.json", stored.encode())
+    write_atomically(workdir / f"{job}.md", text.encode())
+    print(f"\n{text}\nIn {workdir}: {job}.md, {job}.json")
+
+
+def _table(rows: Sequence[Mapping]) -> str:
+    cells = [list(rows[0]), ["---"] * len(rows[0])]
+    cells += [[_shown(value) for value in row.values()] for row in rows]
+    return "".join("| " + " | ".join(row) + " |\n" for row in cells)
+
+
+def _shown(value) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.1%}" if isinstance(value, float) else str(value)

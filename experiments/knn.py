@@ -1,7 +1,6 @@
 """Weighted k-NN on the pooled features of a frozen backbone.
 
-python experiments/knn.py --weights=runs/mine --train_dataset=folder:PATH/train \
-    --test_dataset=folder:PATH/val --image_size=128
+python experiments/knn.py --weights=runs/mine --dataset=folder:PATH --image_size=128
 
 Writes `knn.md` and `knn.json` to `--workdir`.
 """
@@ -14,10 +13,13 @@ import common_flags
 import eval_flags
 import keras
 import labelled
+import labelled_flags
 from absl import flags
-from common_flags import FLAGS, FlagError, must_be_positive
+from common_flags import FLAGS, FlagError, blame, must_be_positive
 
+from pixpro_keras.data.labels import select
 from pixpro_keras.evaluation.knn import top_k_accuracy, weighted_knn
+from pixpro_keras.training.strategy import make_strategy
 
 flags.DEFINE_integer("k", 20, "Neighbours that vote.")
 flags.DEFINE_float("temperature", 0.07, "A neighbour at cosine c votes exp(c / temperature).")
@@ -32,14 +34,19 @@ def main(argv: list[str]) -> int:
     keras.mixed_precision.set_global_policy(FLAGS.precision)
     keras.utils.set_random_seed(FLAGS.seed)
     workdir = common_flags.prepare_workdir()
-    train, labels = eval_flags.open_training_part()
-    test, test_labels = labelled.open_labelled("test_dataset")
+    with blame("strategy"):
+        strategy = make_strategy(FLAGS.strategy)
+    eval_flags.check_one_machine(strategy, "k-NN")
+    train, labels, test, test_labels = labelled_flags.open_parts()
     num_classes = labelled.count_classes(train, test, labels, test_labels)
+    chosen = labelled_flags.choose(labels)
+    train, labels = select(train, chosen), labels[chosen]
     if FLAGS.k > len(labels):
         raise FlagError(f"--k={FLAGS.k}: there are only {len(labels)} training images")
-    backbone, preprocess, name = eval_flags.load_backbone()
+    with strategy.scope():
+        backbone, preprocess, name = eval_flags.load_backbone()
     known, asked = (
-        labelled.frozen_features(backbone, source, preprocess, FLAGS.batch_size)
+        labelled.frozen_features(backbone, source, preprocess, FLAGS.batch_size, strategy)
         for source in (train, test)
     )
     scores = weighted_knn(

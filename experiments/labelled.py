@@ -1,6 +1,7 @@
 """Labelled images that flags name."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
@@ -52,15 +53,38 @@ def frozen_features(
     source: Source,
     preprocess: Callable[[Tensor], Tensor],
     batch_size: int = 64,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> Features:
     """Pooled features of all images of a source, at `--image_size`.
 
     Raises:
         FlagError: if an image cannot be decoded.
     """
-    try:
+    with blame_images(source.name):
         batches = image_batches(source, FLAGS.image_size, preprocess, batch_size)
-        return extract_features(backbone, batches)
-    except tf.errors.InvalidArgumentError as error:
+        return extract_features(backbone, batches, strategy=strategy)
+
+
+@contextlib.contextmanager
+def blame_images(name: str) -> Iterator[None]:
+    """Turns what TensorFlow says of a broken image into an error about the data set."""
+    try:
+        yield
+    # What decoders of TensorFlow, and of Python under it, raise.
+    except (tf.errors.InvalidArgumentError, tf.errors.UnknownError) as error:
         reason = error.message.splitlines()[0]
-        raise FlagError(f"an image of {source.name} cannot be decoded: {reason}") from error
+        raise FlagError(f"an image of {name} cannot be decoded: {reason}") from error
+
+
+def image_shape(flag: str) -> tuple[int, int] | None:
+    """Height and width that a list flag gives, or None.
+
+    Raises:
+        FlagError: if it does not give two positive numbers.
+    """
+    values = FLAGS[flag].value
+    if not values:
+        return None
+    if len(values) != 2 or not all(value.isdecimal() and int(value) for value in values):
+        raise FlagError(f"--{flag}={','.join(values)}: must be height,width in pixels")
+    return int(values[0]), int(values[1])

@@ -1,7 +1,7 @@
 """Linear classification of frozen features, trained by SGD.
 
-python experiments/linear_probe.py --weights=runs/mine --train_dataset=folder:PATH/train \
-    --test_dataset=folder:PATH/val --image_size=128 --learning_rate_factors=0.01,0.1,1
+python experiments/linear_probe.py --weights=runs/mine --dataset=folder:PATH --image_size=128 \
+    --learning_rate_factors=0.01,0.1,1
 
 Each image goes through the backbone once, or, with `--augment`, anew in every epoch as a random crop.
 Several learning rates train side by side; the best is chosen on training images held out for it. Writes
@@ -17,6 +17,7 @@ import common_flags
 import eval_flags
 import keras
 import labelled
+import labelled_flags
 import numpy as np
 import training_flags
 import training_job
@@ -75,14 +76,13 @@ def main(argv: list[str]) -> int:
             f"--learning_rate_factors={','.join(FLAGS.learning_rate_factors)}: several need "
             "--optimizer=sgd and --weight_decay=0, where a weighted loss is another learning rate"
         )
-    train, labels = eval_flags.open_training_part()
-    test, test_labels = labelled.open_labelled("test_dataset")
-    num_classes = labelled.count_classes(train, test, labels, test_labels)
-    held_out = np.empty(0, np.int64)
-    if len(factors) > 1:
-        held_out = stratified_subset(labels, FLAGS.holdout_fraction, FLAGS.seed)
-    kept = np.setdiff1d(np.arange(len(labels)), held_out)
-    choice, train = select(train, held_out), select(train, kept)
+    everything, labels, test, test_labels = labelled_flags.open_parts()
+    num_classes = labelled.count_classes(everything, test, labels, test_labels)
+    chosen = labelled_flags.choose(labels)
+    held_out = hold_out(chosen, labels) if len(factors) > 1 else np.empty(0, np.int64)
+    kept = np.setdiff1d(chosen, held_out)
+    choice = select(everything, held_out)
+    train = select(everything, eval_flags.fill_batch(kept))
     steps_per_epoch = training_job.resolve_steps_per_epoch(train.num_examples, "train_dataset")
 
     with strategy.scope():
@@ -100,7 +100,9 @@ def main(argv: list[str]) -> int:
         image_size=FLAGS.image_size, recipe="supervised", num_views=1, seed=FLAGS.seed
     )
     broken = pipeline.BrokenImages(train, config.max_broken_share)
-    known = None if FLAGS.augment else labelled.frozen_features(backbone, train, preprocess)
+    known = None
+    if not FLAGS.augment:
+        known = labelled.frozen_features(backbone, train, preprocess, strategy=strategy)
 
     def batches(context):
         if known is None:
@@ -126,14 +128,27 @@ def main(argv: list[str]) -> int:
 
     exit_code = training_job.run_training(workdir, strategy, probe, checkpoints, batches, broken)
     if exit_code is None and is_chief(strategy):
-        best = 0
-        if len(factors) > 1:
-            asked = labelled.frozen_features(backbone, choice, preprocess)
-            found = [top_k_accuracy(one, asked.labels) for one in probabilities(probe, asked)]
-            best = int(np.argmax(found))
-        asked = labelled.frozen_features(backbone, test, preprocess)
-        finish(workdir, name, probe, best, len(kept), asked, train.class_names)
+        looked_at = [
+            labelled.frozen_features(backbone, one, preprocess, strategy=strategy)
+            for one in ((choice, test) if len(factors) > 1 else (test,))
+        ]
+        finish(workdir, name, probe, len(kept), looked_at, everything.class_names)
     return exit_code or 0
+
+
+def hold_out(chosen: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Positions of the training images on which the best classifier is chosen; each class keeps one.
+
+    Raises:
+        FlagError: if no class has two images.
+    """
+    places = stratified_subset(labels[chosen], FLAGS.holdout_fraction, FLAGS.seed, num_left=1)
+    if not len(places):
+        raise FlagError(
+            f"--learning_rate_factors={','.join(FLAGS.learning_rate_factors)}: no training image can "
+            "be held out to choose by, each class has only one"
+        )
+    return chosen[places]
 
 
 def probabilities(probe, asked) -> np.ndarray:
@@ -141,22 +156,46 @@ def probabilities(probe, asked) -> np.ndarray:
     return keras.ops.convert_to_numpy(keras.ops.softmax(probe.logits(asked.pooled), axis=-1))
 
 
-def finish(workdir, name, probe, best, num_train, asked, class_names) -> None:
-    """Writes results of the chosen classifier and its confusion matrix."""
-    scores = probabilities(probe, asked)[best]
+def finish(workdir, name, probe, num_train, looked_at, class_names) -> None:
+    """Writes the results of all classifiers, and of the best one its confusion matrix.
+
+    Args:
+        workdir: where to.
+        name: what the backbone is called.
+        probe: trained.
+        num_train: training images.
+        looked_at: features of the held-out images, where there are several classifiers, and of the
+            test images.
+        class_names: names of the classes, where they are known.
+    """
+    *choice, asked = looked_at
+    all_scores = probabilities(probe, asked)
+    found = (
+        [top_k_accuracy(one, choice[0].labels) for one in probabilities(probe, *choice)]
+        if choice
+        else []
+    )
+    classifiers = [
+        {
+            "learning rate": f"{training_flags.peak_learning_rate() * factor:g}",
+            "held-out top-1": found[head] if found else None,
+            "top-1": top_k_accuracy(all_scores[head], asked.labels, 1),
+            "top-5": top_k_accuracy(all_scores[head], asked.labels, 5),
+        }
+        for head, factor in enumerate(probe.factors)
+    ]
+    best = int(np.argmax(found)) if found else 0
+    scores = all_scores[best]
     matrix = confusion_matrix(asked.labels, scores.argmax(axis=1), scores.shape[1])
     save_figure(draw_confusion(matrix, class_names), workdir / "confusion.png")
+    results = {
+        "backbone": name,
+        "training images": num_train,
+        "test images": len(asked.labels),
+    }
+    results |= {key: classifiers[best][key] for key in ("learning rate", "top-1", "top-5")}
     eval_flags.write_results(
-        workdir,
-        "linear_probe",
-        {
-            "backbone": name,
-            "training images": num_train,
-            "test images": len(asked.labels),
-            "learning rate": f"{training_flags.peak_learning_rate() * probe.factors[best]:g}",
-            "top-1": top_k_accuracy(scores, asked.labels, 1),
-            "top-5": top_k_accuracy(scores, asked.labels, 5),
-        },
+        workdir, "linear_probe", results, all_classifiers=classifiers if choice else []
     )
 
 

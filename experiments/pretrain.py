@@ -19,8 +19,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import backbone_flags
 import common_flags
 import keras
-import labelled
 import method_flags
+import monitor_flags
 import tensorflow as tf
 import training_job
 from absl import flags, logging
@@ -29,8 +29,6 @@ from common_flags import FLAGS, blame, must_be_positive
 from pixpro_keras import backbones
 from pixpro_keras.data import pipeline, recipes, sources
 from pixpro_keras.evaluation.compare import markdown_table
-from pixpro_keras.evaluation.features import image_batches
-from pixpro_keras.evaluation.monitor import KnnMonitor
 from pixpro_keras.evaluation.scenes_probe import probe_on_scenes
 from pixpro_keras.export import export_backbone
 from pixpro_keras.files import write_atomically
@@ -63,15 +61,6 @@ flags.DEFINE_enum(
     "Compare the backbone with its random initialisation at the end: k-NN and linear probes of frozen "
     "features on held-out scenes.",
 )
-flags.DEFINE_integer(
-    "eval_every_epochs",
-    0,
-    "Epochs between looks at the k-NN accuracy of labelled images, which is logged beside the loss; 0: "
-    "none.",
-    0,
-)
-flags.DEFINE_string("eval_train_dataset", None, "Labelled images whose neighbours vote.")
-flags.DEFINE_string("eval_test_dataset", None, "Labelled images that are classified.")
 must_be_positive("min_crop_area", "input_threads")
 flags.register_validator("min_crop_area", lambda value: value <= 1, "must be at most 1")
 
@@ -120,7 +109,7 @@ def main(argv: list[str]) -> int:
 
     broken = pipeline.BrokenImages(source, config.max_broken_share)
     preprocess = backbones.preprocess_input(FLAGS.backbone)
-    monitor = knn_monitor(method, preprocess) if FLAGS.eval_every_epochs else None
+    monitor = monitor_flags.build_monitor(method.encoder.backbone, preprocess, strategy)
 
     def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
         return pipeline.make_dataset(
@@ -158,20 +147,6 @@ def main(argv: list[str]) -> int:
     if exit_code is None and is_chief(strategy):
         finish(workdir, method)
     return exit_code or 0
-
-
-def knn_monitor(method: PretrainMethod, preprocess) -> KnnMonitor:
-    """The callback of `--eval_every_epochs`."""
-    train, labels = labelled.open_labelled("eval_train_dataset")
-    test, test_labels = labelled.open_labelled("eval_test_dataset")
-    return KnnMonitor(
-        method.encoder.backbone,
-        image_batches(train, FLAGS.image_size, preprocess, batch_size=64),
-        image_batches(test, FLAGS.image_size, preprocess, batch_size=64),
-        num_classes=labelled.count_classes(train, test, labels, test_labels),
-        every_epochs=FLAGS.eval_every_epochs,
-        steps_per_epoch=FLAGS.steps_per_epoch,
-    )
 
 
 def finish(workdir: pathlib.Path, method: PretrainMethod) -> None:

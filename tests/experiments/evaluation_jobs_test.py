@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pixpro_keras import backbones
+from pixpro_keras.export import export_backbone
 from tests.experiments.cli import run_job, run_jobs, write_photos
 
 # Flags beside the data, and what the error names.
@@ -41,6 +43,34 @@ class EvaluationJobsTest(tf.test.TestCase):
         self.assertIn("| resnet18_v1_5, random | 12 | 12 | 100.0% |", result.stdout)
         stored = json.loads((self.folder / "run" / "knn.json").read_text())
         self.assertEqual(stored["top-1"], 1.0)
+
+    def test_flags_cfg_repeats_a_run_on_a_file(self):
+        run = self.folder / "run"
+        network = backbones.build("mobilenetv3small")
+        (file,) = export_backbone(network, "mobilenetv3small", self.folder, ["keras"])
+        flags = (f"--dataset=folder:{self.folder}", f"--weights={file}", "--image_size=32", "--k=3")
+        first = run_job("knn.py", *flags, f"--workdir={run}")
+        self.assertEqual(first.returncode, 0, msg=first.stderr)
+        self.assertIn("--backbone=mobilenetv3small\n", (run / "flags.cfg").read_text())
+        stored = (run / "knn.json").read_text()
+        again = run_job("knn.py", f"--flagfile={run / 'flags.cfg'}")
+        self.assertEqual(again.returncode, 0, msg=again.stderr)
+        self.assertEqual((run / "knn.json").read_text(), stored)
+        wrong = run_job("knn.py", *flags, "--backbone=resnet50")
+        self.assertIn("error: --backbone=resnet50: --weights=", wrong.stderr)
+
+    def test_linear_probe_of_few_labels_repeats_them(self):
+        flags = ("--batch_size=8", "--label_fraction=0.3", "--learning_rate_factors=0.01,0.1")
+        result = run_job("linear_probe.py", *self.flags, *flags, "--epochs=2")
+        self.assertEqual(result.returncode, 0, msg=result.stderr)
+        stored = json.loads((self.folder / "run" / "linear_probe.json").read_text())
+        # Of six images of each class two have labels, one of which is held out.
+        self.assertEqual(stored["training images"], 2)
+        rates = [row["learning rate"] for row in stored["all_classifiers"]]
+        self.assertLen(set(rates), 2)
+        chosen = max(stored["all_classifiers"], key=lambda row: row["held-out top-1"])
+        self.assertEqual(stored["learning rate"], chosen["learning rate"])
+        self.assertEqual(stored["top-1"], chosen["top-1"])
 
     def test_linear_probe_goes_on_where_it_stopped(self):
         flags = (*self.flags, "--batch_size=4", "--learning_rate_factors=0.001,0.1", "--augment")

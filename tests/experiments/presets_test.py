@@ -60,7 +60,10 @@ class PresetsTest(unittest.TestCase):
         self.assertEqual((flags["schedule"], flags["warmup_epochs"]), ("cosine", 0))
 
     def test_segmentation_of_cityscapes_is_the_papers(self):
-        presets = [CONFIGS / "transfer" / f"{name}_fcn.cfg" for name in ("cityscapes", "camvid")]
+        presets = [
+            CONFIGS / "transfer" / f"{name}.cfg"
+            for name in ("cityscapes_fcn", "camvid_fcn", "camvid_cells")
+        ]
         flags = parse("segment", presets, "--dataset=folder:x")["cityscapes_fcn.cfg"]
         self.assertEqual(flags["epochs"] * flags["steps_per_epoch"], 90_000)
         self.assertEqual(flags["decay_epochs"], ["63", "81"])

@@ -34,6 +34,8 @@ BAD_INPUT = (
     ("--augmentation=infomin", "--augmentation=infomin"),
     ("--method=supervised", "--dataset=folder:"),
     ("--eval_every_epochs=1", "--eval_train_dataset"),
+    ("--eval_every_epochs=1 --eval_train_dataset=scenes", "--eval_test_dataset"),
+    ("--eval_every_epochs=1 --eval_mask_dataset=folder:/nowhere", "--eval_mask_dataset"),
     ("--method=byol --fpn", "--fpn"),
     ("--fpn --image_size=48", "--image_size=48"),
     ("--workdir=/dev/null/run", "--workdir=/dev/null/run"),

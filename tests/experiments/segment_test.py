@@ -17,6 +17,11 @@ BAD_INPUT = (
     ("--weights=/nowhere", "--weights=/nowhere"),
     ("--batch_size=9", "--batch_size=9"),
     ("--backbone=mobilenetv3small", "--output_stride=16"),
+    ("--solver=lbfgs --nofrozen", "--solver=lbfgs"),
+    ("--resize=40", "--resize=40"),
+    ("--test_split=train", "these are the training images"),
+    ("--label_fraction=0", "--label_fraction=0"),
+    ("--dataset=scenes --train_split=nothing", "--train_split=nothing"),
 )
 
 
@@ -45,22 +50,43 @@ class SegmentTest(tf.test.TestCase):
             f"--workdir={self.folder / 'run'}",
         )
 
-    def test_learns_and_goes_on_where_it_stopped(self):
-        for epochs in (4, 40):
-            arguments = (f"--epochs={epochs}", "--base_learning_rate=0.2")
-            result = run_job("segment.py", *self.flags, *arguments)
-            self.assertEqual(result.returncode, 0, msg=result.stderr)
+    def segment(self, *flags):
+        result = run_job("segment.py", *self.flags, *flags)
+        self.assertEqual(result.returncode, 0, msg=result.stderr)
+        self.assertTrue((self.folder / "run" / "segment.png").exists())
+        return result, json.loads((self.folder / "run" / "segment.json").read_text())
+
+    def test_learns_and_goes_on_exactly_where_it_stopped(self):
+        flags = ("--epochs=40", "--base_learning_rate=0.2", "--checkpoint_every_steps=30")
+        flags += ("--deterministic", "--keep_checkpoints=9")
+        _, whole = self.segment(*flags)
+        self.assertGreater(whole["mIoU"], 0.6)
+        self.assertGreater(whole["pixel accuracy"], 0.75)
+        checkpoints = self.folder / "run" / "checkpoints"
+        expected = tf.train.load_checkpoint(str(checkpoints / "ckpt-40"))
+        names = expected.get_variable_to_shape_map()
+        expected = {name: expected.get_tensor(name) for name in names}
+        # As if it had been killed after step 30.
+        for file in checkpoints.glob("ckpt-40*"):
+            file.unlink()
+        state = 'model_checkpoint_path: "ckpt-30"\nall_model_checkpoint_paths: "ckpt-30"\n'
+        (checkpoints / "checkpoint").write_text(state)
+        result, again = self.segment(*flags)
         self.assertIn("Continuing from", result.stderr)
-        run = self.folder / "run"
-        steps = [json.loads(x)["step"] for x in (run / "metrics.jsonl").read_text().splitlines()]
-        self.assertAllEqual(steps, np.arange(1, 41))
-        stored = json.loads((run / "segment.json").read_text())
-        self.assertGreater(stored["mIoU"], 0.6)
+        self.assertEqual(again, whole)
+        found = tf.train.load_checkpoint(str(checkpoints / "ckpt-40"))
+        for name in (n for n in names if n.startswith(("weights", "optimizer"))):
+            self.assertAllEqual(found.get_tensor(name), expected[name])
+        lines = (self.folder / "run" / "metrics.jsonl").read_text().splitlines()
+        self.assertAllEqual([json.loads(x)["step"] for x in lines], np.arange(1, 41))
+
+    def test_fits_cells_of_some_labels(self):
+        _, stored = self.segment("--solver=lbfgs", "--whole_images", "--label_fraction=0.5")
+        self.assertEqual(stored["training images"], 2)
         self.assertGreater(stored["pixel accuracy"], 0.75)
-        self.assertTrue((run / "segment.png").exists())
 
     def test_bad_input_is_one_line_naming_the_flag(self):
-        lines = [(*self.flags, flags) for flags, _ in BAD_INPUT]
+        lines = [(*self.flags, *flags.split()) for flags, _ in BAD_INPUT]
         for result, (flags, named) in zip(run_jobs("segment.py", lines), BAD_INPUT, strict=True):
             with self.subTest(flags):
                 self.assertEqual(result.returncode, 1)
