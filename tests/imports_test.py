@@ -10,7 +10,8 @@ LEVELS = [
     {"batch", "checks", "version", "files"},
     {"ops"},
     {"geometry", "task"},
-    {"losses", "layers", "backbones", "optimizers"},
+    {"losses", "layers", "optimizers"},
+    {"backbones"},
     {"methods", "data"},
     {"training", "evaluation", "convert", "export", "visualize"},
 ]

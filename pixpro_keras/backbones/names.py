@@ -69,7 +69,7 @@ def named_variables(
     """
     named: dict[str, keras.Variable] = {}
     for layer in layers:
-        parts = _PARTS.get(type(layer), ())
+        parts = next((x for kind, x in _PARTS.items() if isinstance(layer, kind)), ())
         if len(parts) < len(layer.weights):
             raise ValueError(
                 "the network must consist of convolutions and batch norms. "

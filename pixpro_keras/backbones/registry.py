@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from pixpro_keras.backbones import resnet
+from pixpro_keras.layers.batch_norm import BatchNorm
 
 # keras.applications' first ResNets, which are initialised as the paper's.
 _RESNETS = ("resnet50", "resnet101", "resnet152")
@@ -86,19 +87,24 @@ def build(
         )
     if name in resnet.BLOCKS:
         return resnet.build_resnet(
-            name, output_stride=output_stride, bn_momentum=bn_momentum, synchronized=synchronized
+            name,
+            output_stride=output_stride,
+            bn_momentum=bn_momentum,
+            synchronized=synchronized,
+            batch_norm=BatchNorm,
         )
     base = _stock_application(name)
     dilated = _dilated_settings(base) if output_stride == 16 else {}
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
-        config = layer.get_config()
+        config, kind = layer.get_config(), type(layer)
         if isinstance(layer, keras.layers.BatchNormalization):
             config |= {"momentum": bn_momentum, "synchronized": synchronized}
+            kind = BatchNorm
         if name in _RESNETS:
             config |= _initialization(layer)
         config |= dilated.get(layer.name, {})
-        return type(layer).from_config(config)
+        return kind.from_config(config)
 
     model = keras.models.clone_model(base, clone_function=clone)
     model.name = name

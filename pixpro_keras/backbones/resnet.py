@@ -38,6 +38,7 @@ def build_resnet(
     output_stride: int = 32,
     bn_momentum: float = 0.9,
     synchronized: bool = False,
+    batch_norm: type[layers.BatchNormalization] = layers.BatchNormalization,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
 ) -> keras.Model:
     """A ResNet up to its last feature map (C5), with new weights.
@@ -50,6 +51,7 @@ def build_resnet(
             dilated by 2, with the same weights and names.
         bn_momentum: share of the old moving statistics kept in each step.
         synchronized: whether batch norm takes its statistics over all replicas.
+        batch_norm: class of the batch norms; files for plain Keras hold its own.
         input_shape: `(H, W, 3)`; None is any side.
 
     Returns:
@@ -58,7 +60,7 @@ def build_resnet(
     Reference:
         He et al., 2015, arXiv:1512.03385; stride as in torchvision and the PixPro release.
     """
-    builder = _Builder(bn_momentum, synchronized)
+    builder = _Builder(batch_norm, bn_momentum, synchronized)
     is_basic = name in BASIC_BLOCK
     inputs = keras.Input(input_shape)
     x = builder.conv(inputs, 64, 7, "conv1", stride=2)
@@ -85,7 +87,8 @@ def build_resnet(
 class _Builder:
     """Layers of one network, with its batch-norm settings."""
 
-    def __init__(self, bn_momentum: float, synchronized: bool):
+    def __init__(self, batch_norm: type, bn_momentum: float, synchronized: bool):
+        self._batch_norm = batch_norm
         self._norm_settings = {
             "momentum": bn_momentum,
             "epsilon": 1e-5,
@@ -112,9 +115,9 @@ class _Builder:
 
     def norm(self, x, name: str, is_last: bool = False):
         gamma = "zeros" if is_last else "ones"
-        return layers.BatchNormalization(
-            gamma_initializer=gamma, name=f"{name}_bn", **self._norm_settings
-        )(x)
+        return self._batch_norm(gamma_initializer=gamma, name=f"{name}_bn", **self._norm_settings)(
+            x
+        )
 
     def block(self, x, width, name, stride, dilation, is_basic):
         """A residual block: two 3x3 convolutions, or 1x1, 3x3 (strided), 1x1 of four times the width."""

@@ -11,6 +11,7 @@ from keras import ops
 
 from pixpro_keras.batch import Tensor
 from pixpro_keras.files import write_atomically
+from pixpro_keras.layers.batch_norm import BatchNorm
 
 # Beside an exported backbone.
 FPN_FILE = "fpn.npz"
@@ -85,7 +86,7 @@ class FPN(keras.layers.Layer):
         convolution.build(shape)
         if not self.use_batch_norm:
             return [convolution]
-        norm = keras.layers.BatchNormalization(
+        norm = BatchNorm(
             momentum=self.bn_momentum,
             epsilon=1e-5,
             synchronized=self.synchronized,

@@ -1,0 +1,97 @@
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from pixpro_keras.layers.batch_norm import BatchNorm
+
+SHAPES = {"maps": (4, 5, 3, 6), "rows": (7, 6), "sequence": (2, 5, 6), "one row": (1, 6)}
+
+
+def make_pair(shape, dtype="float32", **settings):
+    """Keras's layer and ours with the same random weights, and an input."""
+    rng = np.random.default_rng(0)
+    layers = []
+    for kind in (keras.layers.BatchNormalization, BatchNorm):
+        layer = kind(momentum=0.9, epsilon=1e-5, dtype=dtype, **settings)
+        layer.build(shape)
+        layers.append(layer)
+    weights = [rng.uniform(0.5, 1.5, w.shape).astype("float32") for w in layers[0].weights]
+    for layer in layers:
+        layer.set_weights(weights)
+    return layers, tf.constant(3 + 2 * rng.standard_normal(shape), "float32")
+
+
+@tf.function
+def run(layer, x, seed):
+    """Output, and gradients of a sum with random weights."""
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x, training=True)
+        weights = tf.random.stateless_normal(tf.shape(y), seed, dtype=tf.float32)
+        loss = tf.reduce_sum(tf.cast(y, tf.float32) * weights)
+    return y, tape.gradient(loss, [x, *[v.value for v in layer.trainable_variables]])
+
+
+class BatchNormTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.named_parameters(*[(name, shape) for name, shape in SHAPES.items()])
+    def test_equals_keras_in_training(self, shape):
+        (stock, ours), x = make_pair(shape)
+        expected, expected_gradients = run(stock, x, (0, 1))
+        found, gradients = run(ours, x, (0, 1))
+        # Keras's own rounds in x * scale - mean * scale, which shows where the variance is 0.
+        self.assertAllClose(found, expected, atol=1e-4)
+        for one, other in zip(gradients, expected_gradients, strict=True):
+            self.assertAllClose(one, other, atol=2e-4)
+        for one, other in zip(ours.weights, stock.weights, strict=True):
+            self.assertEqual(one.path.split("/")[-1], other.path.split("/")[-1])
+            self.assertAllClose(one, other, atol=1e-5)
+
+    @parameterized.parameters("mixed_float16", "mixed_bfloat16")
+    def test_mixed_precision_stays_near_float32(self, policy):
+        (_, ours), x = make_pair(SHAPES["maps"], policy)
+        (_, exact), _ = make_pair(SHAPES["maps"])
+        found, gradients = run(ours, x, (0, 1))
+        expected, expected_gradients = run(exact, x, (0, 1))
+        self.assertEqual(found.dtype.name, policy.removeprefix("mixed_"))
+        self.assertAllClose(tf.cast(found, "float32"), expected, atol=3e-2)
+        self.assertAllClose(gradients[0], expected_gradients[0], atol=3e-2)
+        self.assertEqual(ours.moving_variance.dtype, "float32")
+        self.assertAllClose(ours.moving_mean, exact.moving_mean, atol=2e-3)
+
+    def test_without_scale_and_offset(self):
+        (stock, ours), x = make_pair(SHAPES["maps"], scale=False, center=False)
+        self.assertAllClose(run(ours, x, (0, 1))[0], run(stock, x, (0, 1))[0], atol=2e-5)
+
+    @parameterized.parameters(
+        ({"axis": 1}, "float32"), ({"renorm": True}, "float32"), ({}, "float64")
+    )
+    def test_what_cannot_be_fused_is_keras_own(self, settings, dtype):
+        (stock, ours), x = make_pair(SHAPES["maps"], dtype, **settings)
+        x = tf.cast(x, dtype)
+        self.assertAllEqual(run(ours, x, (0, 1))[0], run(stock, x, (0, 1))[0])
+
+    def test_frozen_or_in_inference_it_uses_and_keeps_its_statistics(self):
+        (stock, ours), x = make_pair(SHAPES["maps"])
+        before = [np.array(weight) for weight in ours.weights]
+        self.assertAllEqual(ours(x, training=False), stock(x, training=False))
+        ours.trainable = stock.trainable = False
+        self.assertAllEqual(ours(x, training=True), stock(x, training=True))
+        for weight, old in zip(ours.weights, before, strict=True):
+            self.assertAllEqual(weight, old)
+
+    def test_comes_back_from_its_config_inside_a_model(self):
+        inputs = keras.Input((4, 4, 3))
+        model = keras.Model(inputs, BatchNorm(momentum=0.7, name="norm")(inputs))
+        copy = keras.models.Model.from_config(model.get_config())
+        self.assertIsInstance(copy.get_layer("norm"), BatchNorm)
+        self.assertEqual(copy.get_layer("norm").momentum, 0.7)
+
+    def test_with_xla(self):
+        (stock, ours), x = make_pair(SHAPES["maps"])
+        compiled = tf.function(lambda: ours(x, training=True), jit_compile=True)
+        self.assertAllClose(compiled(), stock(x, training=True), atol=2e-5)
+
+
+if __name__ == "__main__":
+    tf.test.main()
