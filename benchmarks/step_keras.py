@@ -1,0 +1,59 @@
+"""Our PixPro step: a worker of `step_ratio.py`."""
+
+import argparse
+import os
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import tensorflow as tf
+import worker
+
+from pixpro_keras import backbones
+from pixpro_keras.backbones import names
+from pixpro_keras.batch import COORD1, COORD2, VIEW1, VIEW2
+from pixpro_keras.convert.release import release_variables
+from pixpro_keras.methods import PixPro
+from pixpro_keras.optimizers import LARS
+
+
+def main() -> None:
+    """Writes the weights for the others, then answers the coordinator."""
+    parser = argparse.ArgumentParser()
+    worker.add_arguments(parser)
+    options = parser.parse_args()
+    policy = "mixed_bfloat16" if options.precision == "bfloat16" else "float32"
+    keras.config.set_dtype_policy(policy)
+    keras.utils.set_random_seed(0)
+    method = PixPro(
+        backbones.build(options.backbone),
+        total_steps=worker.TOTAL_STEPS,
+        hidden_dim=options.hidden_dim,
+    )
+    method.compile(optimizer=LARS(worker.LEARNING_RATE), jit_compile=False)
+    method.optimizer.build(method.trainable_variables)
+    state: Any = names.torch_state(release_variables(method), num_batches=0)
+    np.savez(options.weights, **state)
+    views, coordinates = worker.make_batch(options.batch_size, options.image_size)
+    keys = (VIEW1, VIEW2, COORD1, COORD2)
+    batch = {key: tf.constant(value) for key, value in zip(keys, views + coordinates, strict=True)}
+    train_step = tf.function(method.train_step)
+
+    def step(number: int) -> float:
+        del number
+        return float(train_step(batch)["loss"])
+
+    worker.serve(step, keras_gflops)
+
+
+def keras_gflops() -> float:
+    """Forward convolution in GFLOP/s."""
+    images = tf.random.normal(worker.CONV_SHAPE)
+    kernel = tf.random.normal((3, 3, worker.CONV_CHANNELS, worker.CONV_CHANNELS))
+    return worker.gflops(lambda: tf.nn.conv2d(images, kernel, 1, "SAME").numpy())
+
+
+if __name__ == "__main__":
+    main()

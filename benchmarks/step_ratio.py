@@ -1,0 +1,175 @@
+"""Our PixPro step against PyTorch's, in alternation, as ratios.
+
+python benchmarks/step_ratio.py --backbone=resnet50_v1_5 --image_size=224 --batch_size=8
+
+Both sides are warmed processes on the same weights and the same batch; their losses must agree before
+anything is timed. Then they take turns (ours, theirs, ours, theirs), the idle one stopped. A round in
+which other processes used more than a few percent of the machine is dropped. Needs torch.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("backbone", "resnet50_v1_5", "resnet18_v1_5 or resnet50_v1_5.")
+flags.DEFINE_integer("image_size", 224, "Side of the views in pixels.", 32)
+flags.DEFINE_integer("batch_size", 8, "Images per step.", 2)
+flags.DEFINE_integer("hidden_dim", 4096, "Hidden channels of the projector.", 1)
+flags.DEFINE_enum(
+    "precision",
+    None,
+    ["float32", "bfloat16"],
+    "Of ours and of the best of PyTorch. Default: bfloat16 where the processor has it.",
+)
+flags.DEFINE_list("peers", ["published", "best"], "PyTorch's variants; see step_torch.py.")
+flags.DEFINE_integer("rounds", 7, "Rounds that count.", 1)
+flags.DEFINE_integer("steps", 2, "Steps of each side in a round.", 1)
+flags.DEFINE_float("disturbance", 0.05, "Most of the machine that others may use in a round.", 0, 1)
+_HERE = pathlib.Path(__file__).parent
+# The first step compiles, the second still allocates.
+_WARM_UP = 3
+# Relative, of the first loss; bfloat16 keeps 8 bits, through some twenty layers.
+_PARITY = {"float32": 1e-4, "bfloat16": 2e-2}
+
+
+class Worker:
+    """A process that steps when asked and is stopped otherwise."""
+
+    def __init__(self, script: str, arguments: list[str]):
+        command = [sys.executable, str(_HERE / script), *arguments]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def ask(self, command: str) -> dict:
+        """The answer, with `cpu_seconds` of this process added."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.send_signal(signal.SIGCONT)
+        before = self._cpu_seconds()
+        self._process.stdin.write(command + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a worker ended with code {self._process.wait()}")
+        answer = json.loads(line) | {"cpu_seconds": self._cpu_seconds() - before}
+        self._process.send_signal(signal.SIGSTOP)
+        return answer
+
+    def _cpu_seconds(self) -> float:
+        fields = pathlib.Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")")[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def peak_mib(self) -> float:
+        """Most memory that was resident."""
+        status = pathlib.Path(f"/proc/{self._process.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 2**10
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.send_signal(signal.SIGCONT)
+        self._process.kill()
+        self._process.wait()
+
+
+def machine_cpu_seconds() -> float:
+    """What all processes have used since the machine started."""
+    user, nice, system = pathlib.Path("/proc/stat").read_text().split()[1:4]
+    return (int(user) + int(nice) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def round_of(workers: dict[str, Worker]) -> tuple[dict[str, float], float]:
+    """Seconds of a step of each, and the share of the machine that others used meanwhile."""
+    before, started = machine_cpu_seconds(), time.perf_counter()
+    answers = {name: worker.ask(f"steps {FLAGS.steps}") for name, worker in workers.items()}
+    seconds = time.perf_counter() - started
+    own = sum(answer["cpu_seconds"] for answer in answers.values())
+    others = machine_cpu_seconds() - before - own
+    share = max(others, 0.0) / (seconds * (os.cpu_count() or 1))
+    return {name: answer["seconds"] / FLAGS.steps for name, answer in answers.items()}, share
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 itself."""
+    flags_of_cpu = pathlib.Path("/proc/cpuinfo").read_text()
+    return "avx512_bf16" in flags_of_cpu or "amx_bf16" in flags_of_cpu
+
+
+def main(argv: list[str]) -> None:
+    """Measures and prints a Markdown table."""
+    del argv
+    precision = FLAGS.precision or ("bfloat16" if has_bfloat16() else "float32")
+    scratch = tempfile.TemporaryDirectory()
+    shared = [
+        f"--{name}={FLAGS[name].value}"
+        for name in ("backbone", "image_size", "batch_size", "hidden_dim")
+    ]
+    shared.append(f"--weights={scratch.name}/weights.npz")
+    workers: dict[str, Worker] = {}
+    try:
+        workers["ours"] = Worker("step_keras.py", [*shared, f"--precision={precision}"])
+        losses = {"ours": workers["ours"].ask(f"steps {_WARM_UP}")["losses"]}
+        for variant in FLAGS.peers:
+            own = precision if variant == "best" else "float32"
+            arguments = [*shared, f"--precision={own}", f"--variant={variant}"]
+            workers[f"PyTorch, {variant}"] = worker = Worker("step_torch.py", arguments)
+            losses[f"PyTorch, {variant}"] = worker.ask(f"steps {_WARM_UP}")["losses"]
+        check_parity(losses, precision)
+        peak = {name: worker.ask("gflops")["gflops"] for name, worker in workers.items()}
+        rounds: list[dict[str, float]] = []
+        dropped = 0
+        while len(rounds) < FLAGS.rounds:
+            seconds, disturbance = round_of(workers)
+            if disturbance > FLAGS.disturbance:
+                dropped += 1
+                print(f"dropped a round: others used {disturbance:.0%} of the machine", flush=True)
+                if dropped > 3 * FLAGS.rounds:
+                    raise SystemExit("The machine is too busy to measure on.")
+            else:
+                rounds.append(seconds)
+        memory = {name: worker.peak_mib() for name, worker in workers.items()}
+    finally:
+        for worker in workers.values():
+            worker.close()
+        scratch.cleanup()
+    report(precision, rounds, memory, losses, peak)
+
+
+def check_parity(losses: dict[str, list[float]], precision: str) -> None:
+    """Refuses to compare what does not compute the same."""
+    ours, *theirs = (values[0] for values in losses.values())
+    for value in theirs:
+        if abs(ours - value) > _PARITY[precision] * abs(value):
+            raise SystemExit(f"The first losses differ, nothing was timed: {losses}")
+
+
+def report(precision, rounds, memory, losses, peak) -> None:
+    """Prints the table."""
+    print(
+        f"\n{FLAGS.backbone}, {FLAGS.image_size} px, batch {FLAGS.batch_size}, {precision}, "
+        f"{os.cpu_count()} cores; convolution at best {max(peak.values()):.0f} GFLOP/s (float32); "
+        f"median of {len(rounds)} rounds of {FLAGS.steps} steps\n"
+    )
+    print("| | s per step | their time / ours | peak MiB | our memory / theirs | first loss |")
+    print("|---|---|---|---|---|---|")
+    for name in memory:
+        seconds = statistics.median(one[name] for one in rounds)
+        ratio = statistics.median(one[name] / one["ours"] for one in rounds)
+        relative = memory["ours"] / memory[name]
+        print(
+            f"| {name} | {seconds:.2f} | {ratio:.2f} | {memory[name]:.0f} | {relative:.2f} | "
+            f"{losses[name][0]:.5f} |"
+        )
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,67 @@
+"""What the workers of `step_ratio.py` share: the batch, and the talk with the coordinator."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+TOTAL_STEPS = 1000
+LEARNING_RATE = 0.1
+CONV_CHANNELS = 256
+CONV_SHAPE = (8, 28, 28, CONV_CHANNELS)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags that every worker takes."""
+    parser.add_argument("--backbone", required=True)
+    parser.add_argument("--image_size", type=int, required=True)
+    parser.add_argument("--batch_size", type=int, required=True)
+    parser.add_argument("--hidden_dim", type=int, required=True)
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], required=True)
+    parser.add_argument(
+        "--weights", required=True, help=".npz under the release's names; ours writes it."
+    )
+
+
+def make_batch(batch_size: int, image_size: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Two views `(B, S, S, 3)` and their coordinates `(B, 4)`, the same in every process."""
+    rng = np.random.default_rng(0)
+    shape = (batch_size, image_size, image_size, 3)
+    views = [rng.standard_normal(shape).astype("float32") for _ in range(2)]
+    starts = rng.uniform(0, 0.4, (2, batch_size, 2))
+    ends = rng.uniform(0.6, 1, (2, batch_size, 2))
+    return views, list(np.concatenate([starts, ends], axis=2).astype("float32"))
+
+
+def gflops(convolve: Callable[[], object]) -> float:
+    """Best of several calls that convolve `CONV_SHAPE` by 3x3 into as many channels."""
+    operations = 2 * 9 * CONV_CHANNELS * float(np.prod(CONV_SHAPE))
+    best = 0.0
+    for _ in range(20):
+        started = time.perf_counter()
+        convolve()
+        best = max(best, operations / (time.perf_counter() - started) / 1e9)
+    return best
+
+
+def serve(step: Callable[[int], float], measure_gflops: Callable[[], float]) -> None:
+    """Does what the coordinator asks, line by line, until it closes the pipe.
+
+    `steps N`: so many steps; answers `{"seconds", "losses"}`. `gflops`: answers `{"gflops"}`.
+    """
+    done = 0
+    for line in sys.stdin:
+        command, *arguments = line.split()
+        if command == "gflops":
+            answer: dict = {"gflops": measure_gflops()}
+        else:
+            losses = []
+            started = time.perf_counter()
+            for _ in range(int(arguments[0])):
+                losses.append(step(done))
+                done += 1
+            answer = {"seconds": time.perf_counter() - started, "losses": losses}
+        print(json.dumps(answer), flush=True)
