@@ -1,6 +1,6 @@
 """What everything that is trained here shares: the only `train_step`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import keras
@@ -61,6 +61,14 @@ class Task(keras.Model):
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `call`.")
 
+    def passes(self, batch: Batch) -> list[Callable[[], dict[str, Tensor]]]:
+        """Parts of `call` in training, whose outputs add up to its.
+
+        The gradients of one are computed before the next one's forward pass, so that only the
+        activations of one are in memory at a time.
+        """
+        return [lambda: self(batch, training=True)]
+
     def before_step(self) -> dict[str, Tensor]:
         """What happens to the weights before a step's forward pass; scalars to watch, by name."""
         return {}
@@ -92,19 +100,23 @@ class Task(keras.Model):
         outputs: dict[str, Tensor] = {}
         for part in range(parts):
             piece = {key: _part(value, part, parts) for key, value in batch.items()}
-            # One part after the other, else their activations would be in memory together.
+            # One after the other, else their activations would be in memory together.
             with tf.control_dependencies(total):
-                gradients, new_outputs = self._gradients_of_part(piece)
-            total = [a + b for a, b in zip(total, gradients, strict=True)] if total else gradients
-            outputs = {
-                name: outputs[name] + value if outputs else value
-                for name, value in new_outputs.items()
-            }
+                passes = self.passes(piece)
+            for run in passes:
+                with tf.control_dependencies(total):
+                    gradients, new_outputs = self._gradients_of_pass(run)
+                if total:
+                    gradients = [a + b for a, b in zip(total, gradients, strict=True)]
+                    new_outputs = {name: outputs[name] + x for name, x in new_outputs.items()}
+                total, outputs = gradients, new_outputs
         return total, {name: value / parts for name, value in outputs.items()}
 
-    def _gradients_of_part(self, batch: Batch) -> tuple[list[Tensor], dict[str, Tensor]]:
+    def _gradients_of_pass(
+        self, run: Callable[[], dict[str, Tensor]]
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
         with tf.GradientTape() as tape:
-            outputs = self(batch, training=True)
+            outputs = run()
             loss = sum(outputs[name] for name in self.loss_bounds)
             # The optimizer adds up the replicas' gradients.
             divisor = tf.distribute.get_strategy().num_replicas_in_sync * self.accumulate_steps

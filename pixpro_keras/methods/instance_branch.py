@@ -68,16 +68,12 @@ class InstanceBranch(keras.layers.Layer):
         """Lowest and highest value of the loss."""
         return (-4.0, 4.0) if self.form == "predictor" else (0.0, None)
 
-    def call(
-        self, z1: Tensor, z2: Tensor, t1: Tensor, t2: Tensor, training: bool = False
-    ) -> dict[str, Tensor]:
-        """Loss and vital sign of both directions.
+    def call(self, z: Tensor, t: Tensor, training: bool = False) -> dict[str, Tensor]:
+        """One direction's share of loss and vital sign; those of both directions add up.
 
         Args:
-            z1: `(B, h, w, C)`. Online projection of view 1.
-            z2: `(B, h, w, C)`. Online projection of view 2.
-            t1: `(B, h, w, C)`. Target projection of view 1; receives no gradient.
-            t2: `(B, h, w, C)`. Target projection of view 2; receives no gradient.
+            z: `(B, h, w, C)`. Online projection of one view.
+            t: `(B, h, w, C)`. Target projection of the other view; receives no gradient.
             training: whether batch norm normalises with the statistics of the batch.
 
         Returns:
@@ -85,15 +81,13 @@ class InstanceBranch(keras.layers.Layer):
             well the other view is predicted, or found among the batch.
         """
         if self.predictor is not None:
-            z1, z2 = (self.predictor(z, training=training) for z in (z1, z2))
-        z1, z2, t1, t2 = (ops.mean(ops.cast(z, "float32"), axis=(1, 2)) for z in (z1, z2, t1, t2))
+            z = self.predictor(z, training=training)
+        z, t = (ops.mean(ops.cast(x, "float32"), axis=(1, 2)) for x in (z, t))
         if self.form == "predictor":
-            forth = instance.negative_cosine(z1, t2)
-            back = instance.negative_cosine(z2, t1)
-            return {"instance": 2.0 * (forth + back), "instance_cosine": -(forth + back) / 2}
-        loss1, found1 = self._contrast(z1, t2)
-        loss2, found2 = self._contrast(z2, t1)
-        return {"instance": (loss1 + loss2) / 2, "instance_top1": (found1 + found2) / 2}
+            loss = instance.negative_cosine(z, t)
+            return {"instance": 2.0 * loss, "instance_cosine": -loss / 2}
+        loss, found = self._contrast(z, t)
+        return {"instance": loss / 2, "instance_top1": found / 2}
 
     def _contrast(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and top-1 of finding each image's key among those of all replicas."""

@@ -26,8 +26,6 @@ class PixContrast(PixelMethod):
         super().__init__(backbone, use_propagation=use_propagation, **kwargs)
         self.temperature = checks.positive("temperature", temperature)
 
-    def pixel_loss(self, y1, t2, positives, y2, t1, backwards):
+    def pixel_loss(self, prediction, target, positives):
         """See `PixelMethod.pixel_loss`."""
-        forth = pixel.pixel_contrast(y1, t2, positives, self.temperature)
-        back = pixel.pixel_contrast(y2, t1, backwards, self.temperature)
-        return (forth + back) / 2
+        return pixel.pixel_contrast(prediction, target, positives, self.temperature) / 2

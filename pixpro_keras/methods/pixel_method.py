@@ -1,6 +1,7 @@
 """What pixel-level methods share."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable
 from typing import ClassVar
 
 import keras
@@ -109,71 +110,86 @@ class PixelMethod(base.PretrainMethod):
 
         `positive_share`: share of pixel pairs that are positive. `positive_cosine`: their mean
         cosine between prediction and target. `feature_std`: standard deviation of the unit-length
-        projections over all pixels of the batch, averaged over channels and multiplied by
+        projections over all pixels of the batch, averaged over channels and views and multiplied by
         `sqrt(C)`: 0 when all features are the same (collapse), at most 1.
         """
+        forth, back = (run() for run in self._directions(batch, training))
+        return {name: value + back[name] for name, value in forth.items()}
+
+    def passes(self, batch: Batch) -> list[Callable[[], dict[str, Tensor]]]:
+        """One view at a time; see `Task.passes`."""
+        return self._directions(batch, training=True)
+
+    def _directions(self, batch: Batch, training: bool) -> list[Callable[[], dict[str, Tensor]]]:
+        """From view 1 to the target's view 2, and back."""
         views = batch[VIEW1], batch[VIEW2]
-        online1, online2 = (self.encoder(view, training=training) for view in views)
-        target1, target2 = (self.target_encoder(view, training=training) for view in views)
+        coordinates = batch[COORD1], batch[COORD2]
+        targets = [self.target_encoder(view, training=training) for view in views]
+        return [
+            functools.partial(
+                self._direction,
+                views[online],
+                targets[1 - online],
+                (coordinates[online], coordinates[1 - online]),
+                training,
+            )
+            for online in (0, 1)
+        ]
+
+    def _direction(
+        self,
+        view: Tensor,
+        target: dict,
+        coordinates: tuple[Tensor, Tensor],
+        training: bool,
+    ) -> dict[str, Tensor]:
+        """Half of the outputs of `call`.
+
+        Args:
+            view: `(B, H, W, 3)`, for the online side.
+            target: what the target encoder gives for the other view.
+            coordinates: `(B, 4)` of `view` and of the other one.
+            training: whether batch norm normalises with the statistics of the batch.
+        """
+        online = self.encoder(view, training=training)
         outputs: dict[str, Tensor] = {}
         if self.instance_branch is not None:
             outputs |= self.instance_branch(
-                online1["instance"],
-                online2["instance"],
-                target1["instance"],
-                target2["instance"],
-                training=training,
+                online["instance"], target["instance"], training=training
             )
             outputs["instance"] *= self.instance_weight
-            outputs["feature_std"] = feature_std(to_pixels(online1["instance"]))
+            outputs["feature_std"] = feature_std(to_pixels(online["instance"])) / 2
         if self.pixel_weight:
-            maps = zip(
-                *(_levels(one["pixel"]) for one in (online1, online2, target1, target2)),
-                strict=True,
-            )
-            levels = [self._pixel_outputs(batch, four, training) for four in maps]
+            pairs = zip(_levels(online["pixel"]), _levels(target["pixel"]), strict=True)
+            levels = [self._pixel_outputs(x, t, coordinates, training) for x, t in pairs]
             outputs |= {
                 name: sum(level[name] for level in levels) / len(levels) for name in levels[0]
             }
         return outputs
 
     def _pixel_outputs(
-        self, batch: Batch, maps: Sequence[Tensor], training: bool
+        self, x: Tensor, target: Tensor, coordinates: tuple[Tensor, Tensor], training: bool
     ) -> dict[str, Tensor]:
-        """Loss and vital signs of four `(B, h, w, C)`: online and target maps, of both views each."""
-        x1, x2, t1, t2 = maps
-        y1, y2 = (self._predict(x, training) for x in (x1, x2))
-        t1, t2 = to_pixels(t1), to_pixels(t2)
-        size = tuple(x1.shape[1:3])
-        positives = geometry.positive_pairs(batch[COORD1], batch[COORD2], size, self.threshold)
-        backwards = ops.transpose(positives, (0, 2, 1))
-        loss = self.pixel_loss(y1, t2, positives, y2, t1, backwards)
-        forth = pixel.positive_cosine(y1, t2, positives)
-        back = pixel.positive_cosine(y2, t1, backwards)
+        """Loss and vital signs of an online and a target map `(B, h, w, C)`, half of both directions."""
+        positives = geometry.positive_pairs(*coordinates, tuple(x.shape[1:3]), self.threshold)
+        prediction = x
+        if self.propagation is not None:
+            prediction = self.propagation(x, training=training)
+        prediction, target = to_pixels(prediction), to_pixels(target)
         return {
-            "pixel": self.pixel_weight * loss,
-            "positive_share": ops.mean(positives),
-            "positive_cosine": (forth + back) / 2,
-            "feature_std": feature_std(to_pixels(x1)),
+            "pixel": self.pixel_weight * self.pixel_loss(prediction, target, positives),
+            "positive_share": ops.mean(positives) / 2,
+            "positive_cosine": pixel.positive_cosine(prediction, target, positives) / 2,
+            "feature_std": feature_std(to_pixels(x)) / 2,
         }
 
-    def _predict(self, projected: Tensor, training: bool) -> Tensor:
-        if self.propagation is not None:
-            projected = self.propagation(projected, training=training)
-        return to_pixels(projected)
-
-    def pixel_loss(
-        self, y1: Tensor, t2: Tensor, positives: Tensor, y2: Tensor, t1: Tensor, backwards: Tensor
-    ) -> Tensor:
-        """Scalar loss of both directions.
+    def pixel_loss(self, prediction: Tensor, target: Tensor, positives: Tensor) -> Tensor:
+        """Scalar loss of one direction; those of both directions add up to the loss.
 
         Args:
-            y1: `(B, N, C)`. What the online side predicts for view 1.
-            t2: `(B, N, C)`. What the target sees in view 2.
-            positives: `(B, N, N)`. Positive pairs of view 1 (rows) and view 2.
-            y2: `(B, N, C)`. What the online side predicts for view 2.
-            t1: `(B, N, C)`. What the target sees in view 1.
-            backwards: `positives` with view 2 in rows.
+            prediction: `(B, N, C)`. What the online side predicts for its view.
+            target: `(B, N, C)`. What the target sees in the other view.
+            positives: `(B, N, N)`. Positive pairs of the online side's view (rows) and the other.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `pixel_loss`.")
 

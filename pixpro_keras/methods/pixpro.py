@@ -18,8 +18,6 @@ class PixPro(PixelMethod):
 
     pixel_bounds: ClassVar = (-4.0, 4.0)
 
-    def pixel_loss(self, y1, t2, positives, y2, t1, backwards):
+    def pixel_loss(self, prediction, target, positives):
         """See `PixelMethod.pixel_loss`."""
-        forth = pixel.pixel_consistency(y1, t2, positives)
-        back = pixel.pixel_consistency(y2, t1, backwards)
-        return 2.0 * (forth + back)
+        return 2.0 * pixel.pixel_consistency(prediction, target, positives)

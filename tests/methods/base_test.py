@@ -58,6 +58,28 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         super().tearDown()
 
     @parameterized.parameters(
+        {"method": "pixpro", "instance_weight": 0.5},
+        {"method": "pixcontrast", "instance_weight": 1.0, "instance_form": "contrastive"},
+    )
+    def test_one_view_at_a_time_gives_the_same_gradients_as_both_together(self, method, **kwargs):
+        model, batch = build(method, num_transform_layers=2, **kwargs), random_batch()
+        before = model.get_weights()
+        gradients, outputs = model._gradients(batch)
+        after = model.get_weights()
+        model.set_weights(before)
+        with tf.GradientTape() as tape:
+            expected = model(batch, training=True)
+            loss = sum(expected[name] for name in model.loss_bounds)
+        self.assertAllClose(outputs, expected | {"loss": loss}, rtol=1e-5)
+        variables = model.trainable_variables
+        together = tape.gradient(loss, [v.value for v in variables])
+        for one, other in zip(gradients, together, strict=True):
+            self.assertAllClose(one, other, rtol=1e-4, atol=1e-5)
+        # Both views are in the moving statistics, in the same order.
+        for one, other in zip(after, model.get_weights(), strict=True):
+            self.assertAllClose(one, other, rtol=1e-5)
+
+    @parameterized.parameters(
         ("pixpro", {}),
         ("pixcontrast", {}),
         ("pixpro", {"instance_weight": 0.5}),
