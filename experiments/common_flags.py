@@ -13,7 +13,7 @@ from absl import app, flags, logging
 from pixpro_keras.data.pipeline import BrokenImagesError
 from pixpro_keras.files import write_atomically
 from pixpro_keras.training.callbacks import TrainingDivergedError
-from pixpro_keras.training.checkpoints import CheckpointError
+from pixpro_keras.training.checkpoints import CheckpointError, SaveError
 from pixpro_keras.training.strategy import STRATEGIES
 
 FLAGS = flags.FLAGS
@@ -47,7 +47,7 @@ class FlagError(ValueError):
 
 
 # What a user can mend, and therefore reads as one line instead of a traceback.
-USER_ERRORS = (FlagError, CheckpointError, TrainingDivergedError, BrokenImagesError)
+USER_ERRORS = (FlagError, CheckpointError, SaveError, TrainingDivergedError, BrokenImagesError)
 
 
 def must_be_positive(*names: str) -> None:

@@ -12,7 +12,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import common_flags
 import method_flags
-import tensorflow as tf
 import training_flags
 from absl import flags
 from common_flags import FLAGS, FlagError, blame
@@ -21,7 +20,7 @@ from pixpro_keras import backbones
 from pixpro_keras.convert import release
 from pixpro_keras.export import FORMATS, check_format, export_backbone
 from pixpro_keras.methods import PretrainMethod
-from pixpro_keras.training.checkpoints import load_weights
+from pixpro_keras.training.checkpoints import latest_checkpoint, load_weights
 
 flags.DEFINE_string("input", None, "Folder of the run. Default: --workdir.")
 flags.DEFINE_string("checkpoint", None, "Name of a checkpoint in the run. Default: the newest.")
@@ -50,7 +49,7 @@ def main(argv: list[str]) -> int:
         name = "input" if FLAGS.input else "workdir"
         raise FlagError(f"--{name}={workdir}: no flags.cfg there, so it is not a run")
     directory = workdir / "checkpoints"
-    path = str(directory / checkpoint) if checkpoint else tf.train.latest_checkpoint(directory)
+    path = str(directory / checkpoint) if checkpoint else latest_checkpoint(directory)
     if path is None or not os.path.exists(f"{path}.index"):
         raise FlagError(f"--checkpoint={checkpoint}: no such checkpoint in {directory}")
     # The run's own flags describe its network.

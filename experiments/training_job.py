@@ -17,8 +17,18 @@ from pixpro_keras.training.checkpoints import Checkpoints
 from pixpro_keras.training.loop import train
 from pixpro_keras.training.strategy import is_chief, make_strategy, replica_batch_size
 
+# Of a run that a scheduler ended and may start again; that of a process ended by SIGTERM.
+RESTART_EXIT_CODE = 143
+
 flags.DEFINE_integer("checkpoint_every_steps", 500, "Steps between checkpoints.", 1)
 flags.DEFINE_integer("keep_checkpoints", 3, "Number of checkpoints kept.", 1)
+flags.DEFINE_enum(
+    "on_save_error",
+    "continue",
+    ["continue", "stop"],
+    "When a checkpoint cannot be written, as on a full disk: go on and try again when the next one is "
+    "due, or stop. The older ones stay.",
+)
 flags.DEFINE_integer("log_every_steps", 10, "Steps between lines of metrics.jsonl.", 1)
 flags.DEFINE_boolean(
     "deterministic",
@@ -116,7 +126,9 @@ def run_training(
             run_callbacks.Progress(FLAGS.epochs, steps_per_epoch, FLAGS.batch_size),
             *make_chief_callbacks(),  # before the log, to which they may add
             run_callbacks.RunLog(workdir, steps_per_epoch, log_every, task.loss_bounds),
-            run_callbacks.SaveCheckpoints(checkpoints, FLAGS.checkpoint_every_steps),
+            run_callbacks.SaveCheckpoints(
+                checkpoints, FLAGS.checkpoint_every_steps, FLAGS.on_save_error == "stop"
+            ),
         ]
     try:
         train(
@@ -138,4 +150,4 @@ def run_training(
         return None
     done = f"Stopped after {task.steps_done()} of {FLAGS.epochs * FLAGS.steps_per_epoch} steps"
     print(f"{done}; the checkpoint is in {workdir}. The same command continues.")
-    return 128 + signal.Signals(stop.received).value
+    return 130 if stop.received == signal.SIGINT else RESTART_EXIT_CODE

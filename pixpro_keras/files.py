@@ -1,8 +1,13 @@
 """Writing files so that a crash leaves the old one or the new one, never half of it."""
 
+import contextlib
+import errno
 import os
 import pathlib
 import tempfile
+from collections.abc import Iterator
+
+from absl import logging
 
 
 def write_atomically(path: str | os.PathLike, content: bytes) -> None:
@@ -23,3 +28,32 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
     except BaseException:
         pathlib.Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def append(path: str | os.PathLike, content: bytes) -> None:
+    """Appends to a file all or nothing.
+
+    Raises:
+        OSError: if it cannot be written; what was there stays as it was.
+    """
+    with open(path, "ab", buffering=0) as file:
+        size = file.tell()
+        try:
+            if file.write(content) != len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(path))
+        except OSError:
+            file.truncate(size)
+            raise
+
+
+@contextlib.contextmanager
+def survive_disk(what: str) -> Iterator[None]:
+    """Turns an error of the disk into a warning, where what is written is worth less than the run.
+
+    Args:
+        what: begins the warning.
+    """
+    try:
+        yield
+    except OSError as error:
+        logging.warning("%s cannot be written, the run goes on: %s", what, error)

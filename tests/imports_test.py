@@ -8,7 +8,7 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "pixpro_keras"
 # From the bottom up. A module may import its own package and those of lower levels.
 LEVELS = [
     {"batch", "checks", "version", "files"},
-    {"ops"},
+    {"ops", "manifest", "charts"},
     {"geometry", "task"},
     {"losses", "layers", "optimizers"},
     {"backbones"},

@@ -14,8 +14,9 @@ import tensorflow as tf
 from absl import logging
 from tqdm import tqdm
 
-from pixpro_keras.files import write_atomically
-from pixpro_keras.training.checkpoints import Checkpoints
+from pixpro_keras.charts import Charts
+from pixpro_keras.files import append, survive_disk, write_atomically
+from pixpro_keras.training.checkpoints import Checkpoints, SaveError
 
 
 class TrainingDivergedError(RuntimeError):
@@ -33,12 +34,15 @@ class SaveCheckpoints(keras.callbacks.Callback):
     Args:
         checkpoints: where to.
         every_steps: steps between two checkpoints, at least 1.
+        is_error_fatal: whether a checkpoint that cannot be written ends the run. Else it is tried
+            again when the next one is due; that of the last step must succeed.
     """
 
-    def __init__(self, checkpoints: Checkpoints, every_steps: int):
+    def __init__(self, checkpoints: Checkpoints, every_steps: int, is_error_fatal: bool = True):
         super().__init__()
         self._checkpoints = checkpoints
         self._every_steps = every_steps
+        self._is_error_fatal = is_error_fatal
         self._saved_step = -1
 
     def on_train_begin(self, logs=None):
@@ -48,16 +52,23 @@ class SaveCheckpoints(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Saves when it is time."""
         if steps_done(logs) % self._every_steps == 0:
-            self._save(steps_done(logs))
+            self._save(steps_done(logs), self._is_error_fatal)
 
     def on_train_end(self, logs=None):
         """Saves what came after the last checkpoint."""
         if steps_done(logs) != self._saved_step:
-            self._save(steps_done(logs))
+            self._save(steps_done(logs), is_error_fatal=True)
 
-    def _save(self, step: int):
-        self._checkpoints.save()
-        self._saved_step = step
+    def _save(self, step: int, is_error_fatal: bool):
+        try:
+            self._checkpoints.save()
+        except SaveError as error:
+            message = f"{error}. The last good state is that of step {self._saved_step}"
+            if is_error_fatal:
+                raise SaveError(message) from error
+            logging.error("%s. The run goes on and will try again.", message)
+        else:
+            self._saved_step = step
 
 
 class RunLog(keras.callbacks.Callback):
@@ -85,7 +96,8 @@ class RunLog(keras.callbacks.Callback):
         self._steps_per_epoch = steps_per_epoch
         self._log_every_steps = log_every_steps
         self._loss_bounds = loss_bounds
-        self._writer = tf.summary.create_file_writer(os.fspath(workdir), filename_suffix=".scalars")
+        self._charts = Charts(workdir, ".scalars")
+        self._unwritten = ""
 
     def on_train_begin(self, logs=None):
         """Drops the lines of steps that will be taken again."""
@@ -97,7 +109,8 @@ class RunLog(keras.callbacks.Callback):
             for line in self._file.read_text().splitlines(keepends=True)
             if line.endswith("\n") and json.loads(line)["step"] <= step
         ]
-        write_atomically(self._file, "".join(kept).encode())
+        with survive_disk(str(self._file)):
+            write_atomically(self._file, "".join(kept).encode())
 
     def on_train_batch_end(self, batch, logs=None):
         """Writes the newest window."""
@@ -107,15 +120,29 @@ class RunLog(keras.callbacks.Callback):
         values = dict(logs) | {"memory_mib": memory_mib()}
         del values["step"]
         line = {"step": step, "epoch": step / self._steps_per_epoch} | values
-        with self._file.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        with self._writer.as_default(step=step):
+        self._unwritten += json.dumps(line) + "\n"
+        self._write_lines()
+
+        def summarize():
             for name, value in values.items():
                 tf.summary.scalar(chart_name(name, self._loss_bounds), value)
 
+        self._charts.write(step, summarize)
+
     def on_train_end(self, logs=None):
-        """Flushes the charts."""
-        self._writer.flush()
+        """Writes what could not be written before; flushes the charts."""
+        self._write_lines()
+        self._charts.flush()
+
+    def _write_lines(self):
+        """Appends the lines that wait for it; after an error of the disk they go on waiting."""
+        with survive_disk(str(self._file)):
+            try:
+                append(self._file, self._unwritten.encode())
+                self._unwritten = ""
+            except OSError:
+                self._charts.close()
+                raise
 
 
 def chart_name(name: str, loss_bounds: Mapping[str, tuple[float | None, float | None]]) -> str:
@@ -232,7 +259,9 @@ class VitalSigns(keras.callbacks.Callback):
 
 
 class StopOnSignal(keras.callbacks.Callback):
-    """Ctrl-C or SIGTERM ends the training after the current step; a second one at once.
+    """Ctrl-C, SIGTERM or SIGUSR1 ends the training after the current step; a second one at once.
+
+    SIGTERM and SIGUSR1 are what schedulers send before they take a machine away.
 
     Attributes:
         received: the signal that ended the training, or None.
@@ -245,12 +274,14 @@ class StopOnSignal(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Takes over the signals."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             self._previous[number] = signal.signal(number, self._stop)
 
     def _stop(self, number, frame):
         self.received = signal.Signals(number)
-        self._give_back()
+        for known in self._previous:
+            # A handler of Python would wait for the end of the step.
+            signal.signal(known, signal.SIG_DFL)
         tqdm.write(f"{self.received.name}: saving after this step; once more to leave at once.")
 
     def on_train_batch_end(self, batch, logs=None):

@@ -3,17 +3,31 @@
 import json
 import os
 import pathlib
+import re
+import shutil
 
 import keras
 import tensorflow as tf
 from absl import logging
 
-from pixpro_keras.files import write_atomically
+from pixpro_keras.files import survive_disk, write_atomically
+from pixpro_keras.manifest import check_files, write_manifest
 from pixpro_keras.task import Task
+
+_NAME = "ckpt-{}"
+_FILE = re.compile(r"ckpt-(\d+)\.(index|sha256|data-\d+-of-\d+)")
 
 
 class CheckpointError(ValueError):
     """A checkpoint that does not belong to this run or cannot be read."""
+
+
+class DamagedCheckpointError(CheckpointError):
+    """A checkpoint whose files are missing, cut off or changed."""
+
+
+class SaveError(RuntimeError):
+    """A checkpoint could not be written."""
 
 
 class Checkpoints:
@@ -21,7 +35,8 @@ class Checkpoints:
 
     A checkpoint holds all weights (online, target, batch-norm statistics), the optimizer and the
     step. The order of the samples is a function of seed and step, so there is nothing else to
-    save. Beside them lies `model.json`, which says what the weights belong to.
+    save. Checkpoint 8 is `ckpt-8.index`, `ckpt-8.data-*` and, written last, `ckpt-8.sha256`.
+    Beside them lies `model.json`, which says what the weights belong to.
 
     Args:
         directory: where they lie; created when missing.
@@ -42,67 +57,131 @@ class Checkpoints:
         self._directory = pathlib.Path(directory)
         self._identity = identity
         self._task = task
+        self._keep = keep
         # By position, not by attributes: those pass over layers in dicts without a word.
         self._variables = {"weights": task.weights, "optimizer": task.optimizer.variables}
         self._checkpoint = tf.train.Checkpoint(
             **{name: [v.value for v in variables] for name, variables in self._variables.items()}
         )
-        self._manager = tf.train.CheckpointManager(
-            self._checkpoint, str(self._directory), max_to_keep=keep
-        )
-
-    @property
-    def latest(self) -> str | None:
-        """Path prefix of the newest checkpoint, or None."""
-        return self._manager.latest_checkpoint
 
     def restore(self) -> int:
-        """Loads the newest checkpoint if there is one.
+        """Loads the newest checkpoint that is whole, if there is any.
 
         Returns:
             The step from which the run continues; 0 without a checkpoint.
 
         Raises:
-            CheckpointError: if the checkpoint belongs to another model.
+            CheckpointError: if the checkpoint belongs to another model, or none of them is whole.
         """
-        path = self.latest
-        if path is None:
+        steps = checkpoint_steps(self._directory)
+        if not steps:
             return 0
         self._check_identity()
+        reasons = []
+        for step in steps:
+            path = self._path(step)
+            try:
+                self._read(path)
+            except DamagedCheckpointError as error:
+                logging.warning("Passed over: %s", error)
+                reasons.append(str(error))
+                continue
+            step = self._task.steps_done()
+            logging.info("Continuing from %s (step %d).", path, step)
+            return step
+        raise CheckpointError(
+            f"none of the {len(steps)} checkpoints in {self._directory} is whole; another directory "
+            f"starts anew. {'; '.join(reasons)}"
+        )
+
+    def save(self) -> str:
+        """Writes a checkpoint of the current step, then deletes those that are not kept.
+
+        Returns:
+            Its path prefix.
+
+        Raises:
+            SaveError: if it cannot be written; the ones from before stay as they were.
+        """
+        step = self._task.steps_done()
+        path = self._path(step)
+        manifest = pathlib.Path(f"{path}.sha256")
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(self._identity, indent=2, sort_keys=True) + "\n"
+            write_atomically(self._directory / "model.json", text.encode())
+            manifest.unlink(missing_ok=True)
+            self._checkpoint.write(path)
+            files = self._directory.glob(f"{_NAME.format(step)}.*")
+            write_manifest(manifest, [file.name for file in files])
+        except (OSError, tf.errors.OpError) as error:
+            _remove(self._directory, step)  # Half a checkpoint only takes up room.
+            reason = str(error).splitlines()[0]
+            raise SaveError(f"the checkpoint of step {step} cannot be written: {reason}") from error
+        with survive_disk("the name of the newest checkpoint, for tf.train.latest_checkpoint,"):
+            state = f'model_checkpoint_path: "{_NAME.format(step)}"\n'
+            write_atomically(self._directory / "checkpoint", state.encode())
+        self._tidy(step)
+        return path
+
+    def _path(self, step: int) -> str:
+        return str(self._directory / _NAME.format(step))
+
+    def _read(self, path: str) -> None:
         reader = _open(path)
         for group, variables in self._variables.items():
             _check_shapes(reader, path, group, variables)
         try:
-            self._checkpoint.restore(path).assert_consumed()
-        except (AssertionError, tf.errors.OpError) as error:
-            reason = str(error).splitlines()[0]
-            raise CheckpointError(f"checkpoint {path} cannot be read: {reason}") from error
-        step = self._task.steps_done()
-        logging.info("Continuing from %s (step %d).", path, step)
-        return step
+            self._checkpoint.read(path).assert_existing_objects_matched()
+        except Exception as error:  # TensorFlow's reader lets many kinds through
+            raise _damaged(path, error) from error
 
-    def save(self) -> str:
-        """Writes a checkpoint of the current step and returns its path prefix."""
-        self._directory.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self._identity, indent=2, sort_keys=True) + "\n"
-        write_atomically(self._directory / "model.json", text.encode())
-        return self._manager.save(checkpoint_number=self._task.steps_done())
+    def _tidy(self, newest: int) -> None:
+        """Deletes old checkpoints, later ones, which the run has passed over, and halves."""
+        steps = checkpoint_steps(self._directory)
+        whole = [step for step in steps if os.path.exists(f"{self._path(step)}.index")]
+        kept = [step for step in whole if step <= newest][: self._keep]
+        for step in set(steps) - set(kept):
+            _remove(self._directory, step)
+        for half in [*self._directory.glob("ckpt-*_temp*"), *self._directory.glob(".ckpt-*")]:
+            _delete(half)
 
     def _check_identity(self) -> None:
         file = self._directory / "model.json"
         if not file.exists():
             return
-        stored = json.loads(file.read_text())
-        names = sorted(set(stored) | set(self._identity))
-        changed = [
-            f"{name} was {stored.get(name)}, is {self._identity.get(name)}"
-            for name in names
-            if stored.get(name) != self._identity.get(name)
-        ]
+        try:
+            stored = json.loads(file.read_text())
+            names = sorted(set(stored) | set(self._identity))
+            changed = [
+                f"{name} was {stored.get(name)}, is {self._identity.get(name)}"
+                for name in names
+                if stored.get(name) != self._identity.get(name)
+            ]
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise CheckpointError(
+                f"{file}, which says what the checkpoints belong to, is damaged: {error}"
+            ) from error
         if changed:
             raise CheckpointError(
                 f"{self._directory} holds checkpoints of another model: {'; '.join(changed)}"
             )
+
+
+def checkpoint_steps(directory: str | os.PathLike) -> list[int]:
+    """Steps of which there are files of a checkpoint, whole or not, the newest first."""
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return []
+    matches = (_FILE.fullmatch(name) for name in names)
+    return sorted({int(match[1]) for match in matches if match}, reverse=True)
+
+
+def latest_checkpoint(directory: str | os.PathLike) -> str | None:
+    """Path prefix of the newest checkpoint in a directory, or None."""
+    steps = checkpoint_steps(directory)
+    return os.path.join(directory, _NAME.format(steps[0])) if steps else None
 
 
 def load_weights(task: Task, path: str, optimizer: bool = False) -> None:
@@ -124,15 +203,49 @@ def load_weights(task: Task, path: str, optimizer: bool = False) -> None:
         _check_shapes(reader, path, group, variables)
     for group, variables in groups.items():
         for index, variable in enumerate(variables):
-            variable.assign(reader.get_tensor(_key(group, index)))
+            try:
+                variable.assign(reader.get_tensor(_key(group, index)))
+            except Exception as error:  # as above
+                raise _damaged(path, error) from error
 
 
 def _open(path: str):
+    """A reader of a checkpoint whose files are those of its manifest, where it has one."""
+    manifest = pathlib.Path(f"{path}.sha256")
     try:
+        if manifest.exists():
+            check_files(manifest)
         return tf.train.load_checkpoint(path)
-    except (ValueError, tf.errors.OpError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"checkpoint {path} cannot be read: {reason}") from error
+    except Exception as error:  # TensorFlow's reader lets many kinds through
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: str, error: Exception) -> DamagedCheckpointError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return DamagedCheckpointError(f"checkpoint {path} cannot be read: {reason}")
+
+
+def _remove(directory: pathlib.Path, step: int) -> None:
+    """Deletes the files of a checkpoint, the manifest and the index first."""
+    name = _NAME.format(step)
+    for file in [
+        directory / f"{name}.sha256",
+        directory / f"{name}.index",
+        *directory.glob(f"{name}.data-*"),
+        *directory.glob(f"{name}_temp*"),
+    ]:
+        _delete(file)
+
+
+def _delete(path: pathlib.Path) -> None:
+    """Deletes a file or folder; one that cannot be deleted takes up room and does no harm."""
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        logging.warning("%s cannot be deleted: %s", path, error)
 
 
 def _key(group: str, index: int) -> str:
@@ -148,7 +261,7 @@ def _check_shapes(reader, path: str, group: str, variables: list[keras.Variable]
             f"{group}, this model has {len(variables)}"
         )
     for index, variable in enumerate(variables):
-        shape = tuple(stored[_key(group, index)])
+        shape = tuple(stored.get(_key(group, index), ()))
         if shape != tuple(variable.shape):
             raise CheckpointError(
                 f"checkpoint {path} belongs to another model: {variable.path} has the shape "

@@ -9,6 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.batch import COORD1, COORD2, VIEW1, VIEW2, Batch, Tensor
+from pixpro_keras.charts import Charts
+from pixpro_keras.files import survive_disk
 from pixpro_keras.visualize.correspondences import draw_correspondences, to_display
 from pixpro_keras.visualize.figures import figure_to_array, save_figure
 from pixpro_keras.visualize.similarity import draw_similarity
@@ -51,13 +53,10 @@ class RunPictures(keras.callbacks.Callback):
         self._threshold = threshold
         self._gamma = gamma
         self._drawn_step = -1
-        self._writer = tf.summary.create_file_writer(
-            os.fspath(workdir), filename_suffix=".pictures"
-        )
+        self._charts = Charts(workdir, ".pictures")
 
     def on_train_begin(self, logs=None):
         """Draws the matching cells, which do not change, and the untrained similarity."""
-        self._directory.mkdir(parents=True, exist_ok=True)
         step = int(logs["step"])
         size = tuple(self._features().shape[1:3])
         figure = draw_correspondences(
@@ -81,7 +80,7 @@ class RunPictures(keras.callbacks.Callback):
         step = int(logs["step"])
         if step != self._drawn_step:
             self._draw_similarity(step)
-        self._writer.flush()
+        self._charts.flush()
 
     def _features(self) -> np.ndarray:
         outputs = self._encoder(self._batch[VIEW1], training=False)
@@ -94,6 +93,8 @@ class RunPictures(keras.callbacks.Callback):
         self._drawn_step = step
 
     def _show(self, figure, tag: str, file_name: str, step: int) -> None:
-        save_figure(figure, self._directory / file_name)
-        with self._writer.as_default(step=step):
-            tf.summary.image(tag, figure_to_array(figure)[None])
+        with survive_disk("A picture"):
+            self._directory.mkdir(parents=True, exist_ok=True)
+            save_figure(figure, self._directory / file_name)
+        image = figure_to_array(figure)[None]
+        self._charts.write(step, lambda: tf.summary.image(tag, image))

@@ -1,0 +1,55 @@
+"""TensorBoard's files of a run."""
+
+import os
+from collections.abc import Callable
+
+import tensorflow as tf
+from absl import logging
+
+
+class Charts:
+    """An event file that never ends a run: what cannot be written is missing from the charts.
+
+    Args:
+        directory: where the file goes, once there is something to write.
+        suffix: end of its name.
+    """
+
+    def __init__(self, directory: str | os.PathLike, suffix: str):
+        self._directory = os.fspath(directory)
+        self._suffix = suffix
+        self._writer: tf.summary.SummaryWriter | None = None
+
+    def write(self, step: int, summarize: Callable[[], None]) -> None:
+        """Calls what writes summaries.
+
+        Args:
+            step: of the summaries.
+            summarize: calls `tf.summary.scalar` or its like.
+        """
+        try:
+            if self._writer is None:
+                self._writer = tf.summary.create_file_writer(
+                    self._directory, filename_suffix=self._suffix
+                )
+            with self._writer.as_default(step=step):
+                summarize()
+        except (OSError, tf.errors.OpError) as error:
+            logging.warning("No charts of step %d: %s", step, str(error).splitlines()[0])
+            self.close()
+
+    def flush(self) -> None:
+        """Puts on the disk what was written."""
+        if self._writer is not None:
+            try:
+                self._writer.flush()
+            except tf.errors.OpError as error:
+                logging.warning("Charts are missing: %s", str(error).splitlines()[0])
+
+    def close(self) -> None:
+        """Ends the file; what is written later goes to a new one.
+
+        After an error of the disk the rest of a file is lost to its readers.
+        """
+        self.flush()
+        self._writer = None

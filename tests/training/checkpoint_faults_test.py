@@ -1,0 +1,137 @@
+"""Checkpoints on a disk that fails, and damaged ones."""
+
+import os
+import pathlib
+import resource
+import shutil
+
+import tensorflow as tf
+from absl.testing import parameterized
+
+from pixpro_keras.training import callbacks as run_callbacks
+from pixpro_keras.training.checkpoints import (
+    CheckpointError,
+    Checkpoints,
+    SaveError,
+    checkpoint_steps,
+    load_weights,
+)
+from tests.methods.base_test import build
+
+
+def truncate(file):
+    with open(file, "r+b") as stream:
+        stream.truncate(os.path.getsize(file) // 2)
+
+
+def flip_a_byte(file):
+    content = bytearray(pathlib.Path(file).read_bytes())
+    content[len(content) // 2] ^= 0x40
+    pathlib.Path(file).write_bytes(content)
+
+
+class FaultsTest(tf.test.TestCase, parameterized.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.model = build()
+
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+        self.checkpoints = Checkpoints(self.folder, self.model, {"model": "tiny"})
+        self.weight = self.model.trainable_variables[0]
+        for step in (4, 8):
+            self.save(step)
+        self.model.step.assign(0)
+        self.weight.assign(tf.zeros_like(self.weight))
+
+    def save(self, step):
+        self.model.step.assign(step)
+        self.weight.assign(tf.fill(self.weight.shape, float(step)))
+        return self.checkpoints.save()
+
+    @parameterized.product(
+        part=("data-00000-of-00001", "index", "sha256"),
+        damage=(truncate, flip_a_byte, os.unlink),
+        with_manifest=(True, False),
+    )
+    def test_falls_back_to_the_one_before(self, part, damage, with_manifest):
+        damage(self.folder / f"ckpt-8.{part}")
+        if not with_manifest:  # as those of earlier versions: TensorFlow's own checksums are left
+            for file in self.folder.glob("*.sha256"):
+                file.unlink()
+        if part == "sha256" and (damage is os.unlink or not with_manifest):
+            self.assertEqual(self.checkpoints.restore(), 8)
+            return
+        with self.assertLogs("absl", "WARNING") as logs:
+            self.assertEqual(self.checkpoints.restore(), 4)
+        self.assertRegex(logs.output[0], r"Passed over: .*ckpt-8")
+        self.assertAllEqual(self.weight, tf.fill(self.weight.shape, 4.0))
+        with self.assertRaisesRegex(CheckpointError, "ckpt-8"):
+            load_weights(self.model, str(self.folder / "ckpt-8"))
+        # The next one is saved over it, or deletes it.
+        self.save(6)
+        self.assertEqual(checkpoint_steps(self.folder), [6, 4])
+
+    def test_none_is_whole(self):
+        for file in self.folder.glob("*.index"):
+            file.write_bytes(b"")
+        with self.assertRaisesRegex(CheckpointError, "none of the 2 checkpoints.*ckpt-8.*ckpt-4"):
+            self.checkpoints.restore()
+
+    @parameterized.parameters("{", "[]", "7", "\xff")
+    def test_a_damaged_identity(self, text):
+        (self.folder / "model.json").write_text(text)
+        with self.assertRaisesRegex(CheckpointError, "model.json"):
+            self.checkpoints.restore()
+
+    @parameterized.parameters(0, 1000, 40_000)
+    def test_a_disk_that_takes_no_more(self, size):
+        """The limit of a file's size stands for a full disk: it takes root's writes away too."""
+        before = {file.name: file.read_bytes() for file in self.folder.iterdir()}
+        unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, unlimited[1]))
+        try:
+            with self.assertRaisesRegex(SaveError, "checkpoint of step 12 cannot be written"):
+                self.save(12)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+        after = {file.name: file.read_bytes() for file in self.folder.iterdir()}
+        self.assertEqual(after, before)
+        self.assertEqual(self.checkpoints.restore(), 8)
+        self.save(12)
+        self.assertEqual(checkpoint_steps(self.folder), [12, 8, 4])
+
+    def test_halves_are_cleared_away(self):
+        half = self.folder / "ckpt-9_temp"
+        half.mkdir()
+        (half / "part-00000-of-00001.data-00000-of-00001").write_bytes(b"half")
+        (self.folder / "ckpt-10.data-00000-of-00001").write_bytes(b"no index")
+        self.assertEqual(self.checkpoints.restore(), 8)
+        self.save(12)
+        self.assertFalse(half.exists())
+        self.assertEqual(checkpoint_steps(self.folder), [12, 8, 4])
+
+    def test_a_run_goes_on_or_stops(self):
+        callback = run_callbacks.SaveCheckpoints(self.checkpoints, 2, is_error_fatal=False)
+        fatal = run_callbacks.SaveCheckpoints(self.checkpoints, 2)
+        for one in (callback, fatal):
+            one.on_train_begin({"step": 8})
+        shutil.rmtree(self.folder)
+        self.folder.write_text("a file where the folder was")
+        self.model.step.assign(10)
+        with self.assertLogs("absl", "ERROR") as logs:
+            callback.on_train_batch_end(0, {"step": 10})
+        self.assertRegex(logs.output[0], "step 10 cannot be written.*of step 8.*goes on")
+        with self.assertRaisesRegex(SaveError, "last good state is that of step 8"):
+            fatal.on_train_batch_end(0, {"step": 10})
+        with self.assertRaises(SaveError):  # what the run ends with is not given up lightly
+            callback.on_train_end({"step": 10})
+        self.folder.unlink()
+        callback.on_train_end({"step": 10})
+        self.assertEqual(checkpoint_steps(self.folder), [10])
+
+
+if __name__ == "__main__":
+    tf.test.main()
