@@ -10,9 +10,9 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-from pixpro_keras.data.pipeline import BrokenImagesError
+from pixpro_keras.data.broken_images import BrokenImagesError
 from pixpro_keras.files import write_atomically
-from pixpro_keras.training.callbacks import TrainingDivergedError
+from pixpro_keras.training.bad_steps import TrainingDivergedError
 from pixpro_keras.training.checkpoints import CheckpointError, SaveError
 from pixpro_keras.training.strategy import STRATEGIES
 

@@ -25,6 +25,7 @@ from absl import flags
 from common_flags import FLAGS, FlagError, blame
 
 from pixpro_keras.data import pipeline
+from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.labels import select, stratified_subset
 from pixpro_keras.evaluation.knn import top_k_accuracy
 from pixpro_keras.evaluation.linear_probe import LinearProbe, feature_batches
@@ -99,7 +100,7 @@ def main(argv: list[str]) -> int:
     config = pipeline.DataConfig(
         image_size=FLAGS.image_size, recipe="supervised", num_views=1, seed=FLAGS.seed
     )
-    broken = pipeline.BrokenImages(train, config.max_broken_share)
+    broken = BrokenImages(train, config.max_broken_share)
     known = None
     if not FLAGS.augment:
         known = labelled.frozen_features(backbone, train, preprocess, strategy=strategy)

@@ -28,6 +28,8 @@ from common_flags import FLAGS, blame, must_be_positive
 
 from pixpro_keras import backbones
 from pixpro_keras.data import pipeline, recipes, sources
+from pixpro_keras.data.broken_images import BrokenImages
+from pixpro_keras.data.order import name_images
 from pixpro_keras.evaluation.compare import markdown_table
 from pixpro_keras.evaluation.scenes_probe import probe_on_scenes
 from pixpro_keras.export import export_backbone
@@ -107,7 +109,7 @@ def main(argv: list[str]) -> int:
         FLAGS.precision,
     )
 
-    broken = pipeline.BrokenImages(source, config.max_broken_share)
+    broken = BrokenImages(source, config.max_broken_share)
     preprocess = backbones.preprocess_input(FLAGS.backbone)
     monitor = monitor_flags.build_monitor(method.encoder.backbone, preprocess, strategy)
 
@@ -142,7 +144,14 @@ def main(argv: list[str]) -> int:
         return callbacks
 
     exit_code = training_job.run_training(
-        workdir, strategy, method, checkpoints, batches, broken, chief_callbacks
+        workdir,
+        strategy,
+        method,
+        checkpoints,
+        batches,
+        broken,
+        lambda step: name_images(source, FLAGS.seed, FLAGS.batch_size, step, broken.names),
+        chief_callbacks,
     )
     if exit_code is None and is_chief(strategy):
         finish(workdir, method)

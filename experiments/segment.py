@@ -31,6 +31,7 @@ from pixpro_keras.batch import Tensor
 from pixpro_keras.data.labels import read_presence, select, stratified_images
 from pixpro_keras.data.mask_pipeline import CropConfig, image_batches, make_crops
 from pixpro_keras.data.masks import MaskSource, open_masks, resized
+from pixpro_keras.data.order import name_images
 from pixpro_keras.evaluation.replicas import over_replicas
 from pixpro_keras.evaluation.segmentation import fcn, inference
 from pixpro_keras.evaluation.segmentation.cells import fit_cells
@@ -174,7 +175,14 @@ def main(argv: list[str]) -> int:
         )
 
     with labelled.blame_images(train.name):
-        exit_code = training_job.run_training(workdir, strategy, task, checkpoints, crops)
+        exit_code = training_job.run_training(
+            workdir,
+            strategy,
+            task,
+            checkpoints,
+            crops,
+            name_images=lambda step: name_images(train, FLAGS.seed, FLAGS.batch_size, step),
+        )
     if exit_code is None and is_chief(strategy):
         finish(workdir, name, train.class_names, num_train, task.logits, preprocess, test, strategy)
     return exit_code or 0

@@ -10,9 +10,10 @@ import tensorflow as tf
 from absl import flags
 from common_flags import FLAGS, FlagError, blame
 
-from pixpro_keras.data.pipeline import BrokenImages
+from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.task import Task
 from pixpro_keras.training import callbacks as run_callbacks
+from pixpro_keras.training.bad_steps import BadSteps
 from pixpro_keras.training.checkpoints import Checkpoints
 from pixpro_keras.training.loop import train
 from pixpro_keras.training.strategy import is_chief, make_strategy, replica_batch_size
@@ -28,6 +29,12 @@ flags.DEFINE_enum(
     ["continue", "stop"],
     "When a checkpoint cannot be written, as on a full disk: go on and try again when the next one is "
     "due, or stop. The older ones stay.",
+)
+flags.DEFINE_integer(
+    "max_bad_steps",
+    10,
+    "Steps in a row whose loss or gradients are not finite that end the run. Each of them is skipped.",
+    1,
 )
 flags.DEFINE_integer("log_every_steps", 10, "Steps between lines of metrics.jsonl.", 1)
 flags.DEFINE_boolean(
@@ -97,6 +104,7 @@ def run_training(
     checkpoints: Checkpoints,
     make_batches: Callable[[tf.distribute.InputContext], tf.data.Dataset],
     broken: BrokenImages | None = None,
+    name_images: Callable[[int], list[str]] | None = None,
     make_chief_callbacks: Callable[[], Sequence[keras.callbacks.Callback]] = tuple,
 ) -> int | None:
     """Trains to the last step, or until a signal ends it.
@@ -108,13 +116,15 @@ def run_training(
         checkpoints: where to.
         make_batches: the batches of a machine, from the task's step on.
         broken: raises once too many images are; without it, one that is ends the run.
+        name_images: what the images of a step are called.
         make_chief_callbacks: makes more callbacks, for the one process that writes.
 
     Returns:
         None at the end of the training, else the exit code of the signal that ended it.
     """
     stop = run_callbacks.StopOnSignal()
-    callbacks: list[keras.callbacks.Callback] = [run_callbacks.VitalSigns(), stop]
+    bad_steps = BadSteps(FLAGS.max_bad_steps, workdir if is_chief(strategy) else None, name_images)
+    callbacks: list[keras.callbacks.Callback] = [bad_steps, run_callbacks.VitalSigns(), stop]
     if broken is not None:
         check = keras.callbacks.LambdaCallback(
             on_train_batch_end=lambda batch, logs: broken.check()

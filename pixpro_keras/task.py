@@ -18,8 +18,8 @@ class Task(keras.Model):
     """Networks and loss terms, trained by one traced step: a pre-training method or a transfer task.
 
     A subclass builds its networks in `__init__`, lists its loss terms in `loss_bounds` and returns
-    them from `call`, with whatever else is worth watching. Gradients, loss scaling, accumulation
-    and replicas are here.
+    them from `call`, with whatever else is worth watching. Gradients, loss scaling, accumulation,
+    replicas and the skipping of bad steps are here.
 
     Args:
         accumulate_steps: parts into which each replica's batch is cut. The gradients of the parts
@@ -76,22 +76,70 @@ class Task(keras.Model):
     def train_step(self, data: Batch) -> dict[str, Tensor]:
         """One update of all weights. In replica context.
 
+        A step whose loss or gradients are not finite on any replica is skipped: it counts, and
+        moves the target, but leaves every other weight as it was. The device decides, not the host.
+
         Args:
             data: this replica's part of the batch.
 
         Returns:
             Scalars by name, averaged over the replicas: `loss`, what `call` returns,
-            `learning_rate`, `updates` (number applied so far), and what `before_step` returns.
+            `learning_rate`, `updates` (number applied so far), `bad_steps` (1 if this one was
+            skipped, unless a smaller loss scale may mend it), and what `before_step` returns.
         """
         logs = {"learning_rate": ops.cast(self.optimizer.learning_rate, "float32")}
         logs |= self.before_step()
+        # What the forward pass changes: statistics, queues, centres.
+        state = [v.value for v in self.weights if not v.trainable and v is not self.step]
+        before = [tf.identity(value) for value in state]
         gradients, outputs = self._gradients(data)
+        loss_is_bad, is_skipped = _not_finite_anywhere([outputs["loss"]], gradients)
+        bad = is_skipped
         if isinstance(self.optimizer, keras.mixed_precision.LossScaleOptimizer):
-            gradients = _share_overflow(gradients)
-        self.optimizer.apply(gradients, self.trainable_variables)
+            bad = ops.where(self.optimizer.dynamic_scale > 1, loss_is_bad, is_skipped)
+        self._update(is_skipped > 0, gradients, state, before)
         self.step.assign_add(1)
+        logs["bad_steps"] = bad
         logs["updates"] = ops.cast(self.optimizer.iterations, "float32")
         return _mean_over_replicas(outputs) | logs
+
+    def _update(
+        self, is_skipped: Tensor, gradients: list[Tensor], state: list, before: list[Tensor]
+    ) -> None:
+        """Applies the gradients, or puts the state back to what it was."""
+        is_scaled = isinstance(self.optimizer, keras.mixed_precision.LossScaleOptimizer)
+        if is_scaled:
+            # It skips by itself and lowers its scale, but looks at the first replica only.
+            infinity = float("inf")
+            gradients = [ops.where(is_skipped, ops.cast(infinity, g.dtype), g) for g in gradients]
+            self.optimizer.apply(gradients, self.trainable_variables)
+
+        def decide(strategy, is_skipped, gradients, before):
+            in_replica = not tf.distribute.in_cross_replica_context()
+
+            def restore():
+                for variable, value in zip(state, before, strict=True):
+                    strategy.extended.update(
+                        variable, lambda v, x: v.assign(x), args=(value,), group=False
+                    )
+
+            def apply():
+                if is_scaled:
+                    return
+                arguments = (gradients, self.trainable_variables)
+                if in_replica:
+                    self.optimizer.apply(*arguments)
+                else:
+                    strategy.extended.call_for_each_replica(self.optimizer.apply, args=arguments)
+
+            if not in_replica:
+                is_skipped = strategy.experimental_local_results(is_skipped)[0]
+            tf.cond(is_skipped, restore, apply)
+
+        # A branch in replica context could not add up the replicas' gradients.
+        tf.__internal__.distribute.interim.maybe_merge_call(
+            decide, tf.distribute.get_strategy(), is_skipped, gradients, before
+        )
 
     def _gradients(self, batch: Batch) -> tuple[list[Tensor], dict[str, Tensor]]:
         """Gradients of the global batch's mean loss (this replica's share of them), and outputs."""
@@ -130,20 +178,21 @@ def _part(value: Tensor, part: int, parts: int) -> Tensor:
     return value[part * size : (part + 1) * size]
 
 
-def _share_overflow(gradients: list[Tensor]) -> list[Tensor]:
-    """Makes all gradients infinite on every replica when one is not finite on any.
+def _not_finite_anywhere(*groups: list[Tensor]) -> list[Tensor]:
+    """1 or 0 for each group: whether it or one before it has a value that is not finite on any replica.
 
-    Keras's loss-scale optimizer looks at the first replica only, before the gradients are added up:
-    an overflow elsewhere would go into the weights instead of skipping the step.
+    The replicas must agree: what only one of them skipped would make their weights differ.
     """
-    overflow = ops.cast(False, "float32")
-    for gradient in gradients:
-        bad = ops.logical_not(ops.all(ops.isfinite(gradient)))
-        overflow = ops.maximum(overflow, ops.cast(bad, "float32"))
+    bad = [
+        ops.cast(
+            ops.logical_not(ops.all(ops.stack([ops.all(ops.isfinite(x)) for x in group]))),
+            "float32",
+        )
+        for group in groups
+    ]
     replica = tf.distribute.get_replica_context()
-    overflow = replica.all_reduce(tf.distribute.ReduceOp.SUM, overflow)
-    infinity = float("inf")
-    return [ops.where(overflow > 0, ops.cast(infinity, g.dtype), g) for g in gradients]
+    total = replica.all_reduce(tf.distribute.ReduceOp.SUM, ops.cumsum(ops.stack(bad)))
+    return tf.unstack(ops.minimum(total, 1.0))
 
 
 def _mean_over_replicas(scalars: dict[str, Tensor]) -> dict[str, Tensor]:

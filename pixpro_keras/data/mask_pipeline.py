@@ -9,6 +9,7 @@ import tensorflow as tf
 from pixpro_keras.batch import Tensor
 from pixpro_keras.data import recipes
 from pixpro_keras.data.masks import IGNORED, MaskSource
+from pixpro_keras.data.order import image_at
 
 IMAGE = "image"
 MASK = "mask"
@@ -114,15 +115,13 @@ def make_crops(
         Data set of `{"image": (b, S, S, 3) float32, "mask": (b, S, S) int32}`.
     """
     total = source.num_examples
-    per_pass = total // global_batch_size * global_batch_size
     share = global_batch_size // num_input_pipelines
 
     def sample(place: Tensor) -> dict[str, Tensor]:
         position = place // share * global_batch_size + input_pipeline_id * share + place % share
-        number, within = position // per_pass, position % per_pass
         seed = tf.constant(config.seed, tf.int64)
-        order_seed = tf.cast(tf.stack([seed, number]), tf.uint32)
-        index = tf.random.experimental.index_shuffle(within, order_seed, total - 1)
+        first = tf.constant(0, tf.int64)
+        index = image_at(position, first, total, global_batch_size, config.seed)
         return make_crop(*source.read(index), tf.stack([seed, position]), config)
 
     data = tf.data.Dataset.range(start_step * share, np.iinfo(np.int64).max)

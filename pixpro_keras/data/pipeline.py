@@ -1,19 +1,17 @@
 """From a source to batches: two views per image, in an order that only seed and step decide."""
 
 import dataclasses
-import threading
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from pixpro_keras.batch import COORD1, COORD2, JIGSAW, LABEL, VIEW1, VIEW2, Batch, Tensor
 from pixpro_keras.data import crops, jigsaw, recipes
+from pixpro_keras.data.broken_images import BrokenImages
+from pixpro_keras.data.order import CANDIDATES, image_at
 from pixpro_keras.data.sources import Source
 
-# An unreadable image gives its place to another one; after so many in a row the run stops.
-_CANDIDATES = 8
 _IMAGES = (VIEW1, VIEW2, JIGSAW)
 
 
@@ -68,55 +66,6 @@ class DataConfig:
             raise ValueError(
                 f"`num_parallel_calls` must be positive. Received: {self.num_parallel_calls}."
             )
-
-
-class BrokenImagesError(RuntimeError):
-    """Too many images of a source cannot be decoded."""
-
-
-class BrokenImages:
-    """Keeps count of images that cannot be decoded, and names each once in the log.
-
-    Args:
-        source: where they come from.
-        max_share: share of the source's images above which `check` raises.
-    """
-
-    def __init__(self, source: Source, max_share: float):
-        self._source = source
-        self._max_share = max_share
-        self._lock = threading.Lock()
-        self._is_hopeless = False
-        self.names: dict[int, str] = {}
-
-    def report(self, index: int, is_last: bool) -> None:
-        """Notes an image that cannot be decoded.
-
-        Args:
-            index: its number in the source.
-            is_last: whether all candidates for its place in the batch have been tried now.
-        """
-        with self._lock:
-            self._is_hopeless |= bool(is_last)
-            if index not in self.names:
-                self.names[index] = self._source.describe(index)
-                logging.warning("skipped, cannot be decoded: %s", self.names[index])
-
-    def check(self) -> None:
-        """Raises `BrokenImagesError` once too many images are broken; called at every step."""
-        allowed = self._max_share * self._source.num_examples
-        with self._lock:
-            names = list(self.names.values())
-        if len(names) > allowed:
-            why = f"more than the allowed share of {self._max_share:g}"
-        elif self._is_hopeless:
-            why = f"{_CANDIDATES} of them in a row"
-        else:
-            return
-        raise BrokenImagesError(
-            f"{len(names)} of the {self._source.num_examples} images of {self._source.name} "
-            f"cannot be decoded so far, {why}: {', '.join(names[:5])}"
-        )
 
 
 def decode(encoded: Tensor) -> Tensor:
@@ -227,20 +176,15 @@ def make_dataset(
             f"`replica_batch_size` must divide a machine's {share} images. "
             f"Received: {replica_batch_size}."
         )
-    per_pass = total // global_batch_size * global_batch_size
     broken = broken or BrokenImages(source, config.max_broken_share)
 
     def sample(place: Tensor) -> Batch:
         """The image at a place in the stream of this machine."""
         position = place // share * global_batch_size + input_pipeline_id * share + place % share
-        number, within = position // per_pass, position % per_pass
         seed = tf.constant(config.seed, tf.int64)
-        order_seed = tf.cast(tf.stack([seed, number]), tf.uint32)
 
         def candidate(attempt: Tensor) -> Tensor:
-            """The image of this place, then images from elsewhere in the same pass."""
-            elsewhere = (within + attempt * max(total // _CANDIDATES, 1)) % total
-            return tf.random.experimental.index_shuffle(elsewhere, order_seed, total - 1)
+            return image_at(position, attempt, total, global_batch_size, config.seed)
 
         image, label = _first_readable(source, candidate, broken)
         return make_views(image, tf.stack([seed, position]), config) | {LABEL: label}
@@ -268,7 +212,7 @@ def _first_readable(
     """
 
     def report(index: np.ndarray, attempt: np.ndarray) -> np.ndarray:
-        is_last = attempt == _CANDIDATES
+        is_last = attempt == CANDIDATES
         broken.report(int(index), is_last)
         if is_last:
             raise ValueError("no readable image was found")
@@ -285,7 +229,7 @@ def _first_readable(
         return decode(example["image"]), example["label"]
 
     # One number more than there are candidates, so that the last one's failure is reported too.
-    attempts = tf.data.Dataset.range(_CANDIDATES + 1)
+    attempts = tf.data.Dataset.range(CANDIDATES + 1)
     # In the calling thread, which has nothing else to do.
     attempts = attempts.map(attempt, synchronous=True).ignore_errors()
     return attempts.take(1).get_single_element()

@@ -19,10 +19,6 @@ from pixpro_keras.files import append, survive_disk, write_atomically
 from pixpro_keras.training.checkpoints import Checkpoints, SaveError
 
 
-class TrainingDivergedError(RuntimeError):
-    """The loss is no longer a number."""
-
-
 def steps_done(logs: Mapping[str, float]) -> int:
     """Steps since the run's beginning; Keras turns all logs into floats."""
     return int(logs["step"])
@@ -119,7 +115,9 @@ class RunLog(keras.callbacks.Callback):
             return
         values = dict(logs) | {"memory_mib": memory_mib()}
         del values["step"]
-        line = {"step": step, "epoch": step / self._steps_per_epoch} | values
+        line = {"step": step, "epoch": step / self._steps_per_epoch}
+        # JSON has no NaN, as after a window of skipped steps.
+        line |= {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._unwritten += json.dumps(line) + "\n"
         self._write_lines()
 
@@ -216,7 +214,7 @@ class Progress(keras.callbacks.Callback):
 
 
 class VitalSigns(keras.callbacks.Callback):
-    """Says in words when a run is sick: NaN ends it, collapse and missing positives are warned of.
+    """Warns in words when a run is sick: of collapse and of missing positives.
 
     Args:
         collapsed_std: `feature_std` below which all features count as the same.
@@ -228,17 +226,8 @@ class VitalSigns(keras.callbacks.Callback):
         self._said: set[str] = set()
 
     def on_train_batch_end(self, batch, logs=None):
-        """Looks at the newest window.
-
-        Raises:
-            TrainingDivergedError: if the loss is not finite. The last checkpoint stays as it is.
-        """
+        """Looks at the newest window."""
         step = steps_done(logs)
-        if not math.isfinite(logs["loss"]):
-            raise TrainingDivergedError(
-                f"the loss is {logs['loss']} at step {step}: lower --base_learning_rate, or use "
-                "--precision=float32. The last checkpoint is from before."
-            )
         if logs.get("feature_std", 1.0) < self._collapsed_std:
             self._say_once(
                 f"The features have collapsed (step {step}): their standard deviation is "

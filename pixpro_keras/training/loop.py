@@ -32,7 +32,9 @@ def train(
     `log_every_steps` steps, and `on_epoch_end(epoch, logs)` with the epoch's means, both with
     `images_per_second`, `input_wait_share` (share of the time spent waiting for the next batch) and
     `step` (steps done since the run's beginning; reading it from the task would wait for the
-    accelerator).
+    accelerator). In `on_train_batch_end` there are `bad_steps`, the number of skipped steps since
+    the call of this function, which are left out of the means, and `bad_steps_in_row`, how many of
+    them were the last ones.
     A callback ends the training early by setting `task.stop_training`.
 
     Args:
@@ -60,6 +62,7 @@ def train(
     iterator = iter(batches)
     callback_list.on_train_begin({"step": first})
     done, window, epoch_means = first, _Window(batch_size), _Window(batch_size)
+    bad = {"bad_steps": 0, "bad_steps_in_row": 0}
     for step in range(first, last):
         epoch, step_in_epoch = divmod(step, steps_per_epoch)
         if step_in_epoch == 0 or step == first:
@@ -78,6 +81,8 @@ def train(
         # Fetching waits for the accelerator, so it is done once in a window.
         if (step + 1) % log_every_steps == 0 or is_epoch_end or step == first:
             means = window.means()
+            bad = window.count_bad(**bad)
+            means |= bad
             epoch_means.merge(window)
             # The first step holds the tracing, which says nothing about speed.
             window = _Window(batch_size)
@@ -110,9 +115,17 @@ class _Window:
     def means(self) -> dict[str, float]:
         self._outputs = [{k: float(v) for k, v in one.items()} for one in self._outputs]
         seconds = time.perf_counter() - self._started
-        means = {
-            name: float(np.mean([one[name] for one in self._outputs])) for name in self._outputs[0]
-        }
+        # The loss of a skipped step would hide the others'.
+        counted = [one for one in self._outputs if not one["bad_steps"]] or self._outputs
+        means = {name: float(np.mean([one[name] for one in counted])) for name in counted[0]}
         means["images_per_second"] = len(self._outputs) * self._batch_size / seconds
         means["input_wait_share"] = self._waited / seconds
         return means
+
+    def count_bad(self, bad_steps: int, bad_steps_in_row: int) -> dict[str, int]:
+        """Counts the skipped steps on, from what they were before the window; after `means`."""
+        for one in self._outputs:
+            is_bad = int(one["bad_steps"])
+            bad_steps += is_bad
+            bad_steps_in_row = is_bad * (bad_steps_in_row + 1)
+        return {"bad_steps": bad_steps, "bad_steps_in_row": bad_steps_in_row}

@@ -24,9 +24,10 @@ _CHARTS: dict[str, tuple[str, tuple[float, ...]]] = {
     "target_momentum": ("momentum of the target", (1,)),
     "images_per_second": ("images/s", (0,)),
     "input_wait_share": ("share of time waiting for input", (0, 1)),
+    "bad_steps": ("steps skipped, not finite", (0,)),
     "memory_mib": ("peak memory (MiB)", (0,)),
 }
-_NOT_SHOWN = {"step", "epoch", "updates"}
+_NOT_SHOWN = {"step", "epoch", "updates", "bad_steps_in_row"}
 _COLUMNS = 3
 
 
@@ -60,9 +61,11 @@ def plot_metrics(
     figure = new_figure(4 * _COLUMNS, 2.4 * rows)
     panels = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     for panel, name in zip(panels, names, strict=False):
-        points = [(r["epoch"], r[name]) for r in records if name in r]
+        points = [(r["epoch"], r[name]) for r in records if r.get(name) is not None]
         style = "-" if len(points) > 1 else "o"
-        panel.plot(*zip(*points, strict=True), style, color="#1f5fa8", linewidth=1.3)
+        panel.plot(
+            [x for x, _ in points], [y for _, y in points], style, color="#1f5fa8", linewidth=1.3
+        )
         title, ends = _CHARTS.get(name, (name, ()))
         panel.set_title(title, fontsize=10)
         for end in ends:

@@ -6,6 +6,7 @@ from absl.testing import parameterized
 
 from pixpro_keras.batch import batch_signature
 from pixpro_keras.data import pipeline, sources
+from pixpro_keras.data.broken_images import BrokenImages, BrokenImagesError
 from tests.experiments.cli import write_photos
 from tests.shared import shared_path
 
@@ -150,7 +151,7 @@ class BrokenImagesTest(tf.test.TestCase):
 
     def batches(self, max_share, count=6):
         config = pipeline.DataConfig(16, max_broken_share=max_share)
-        broken = pipeline.BrokenImages(self.source, max_share)
+        broken = BrokenImages(self.source, max_share)
         data = pipeline.make_dataset(self.source, config, global_batch_size=5, broken=broken)
         return take(data, count), broken
 
@@ -188,7 +189,7 @@ class BrokenImagesTest(tf.test.TestCase):
 
     def test_too_many_end_the_run(self):
         _, broken = self.batches(0.2)
-        with self.assertRaisesRegex(pipeline.BrokenImagesError, r"3 of the 10 images.*\.jpg"):
+        with self.assertRaisesRegex(BrokenImagesError, r"3 of the 10 images.*\.jpg"):
             broken.check()
 
     def test_nothing_readable_at_all(self):
@@ -196,13 +197,13 @@ class BrokenImagesTest(tf.test.TestCase):
             file.write_bytes(b"no")
         with self.assertRaisesRegex(ValueError, "none of 10 files.*is an image"):
             pipeline.check_decodable(self.source)
-        broken = pipeline.BrokenImages(self.source, 1.0)
+        broken = BrokenImages(self.source, 1.0)
         data = pipeline.make_dataset(
             self.source, pipeline.DataConfig(16), global_batch_size=2, broken=broken
         )
         with self.assertRaises(tf.errors.OpError):
             take(data, 1)
-        with self.assertRaises(pipeline.BrokenImagesError):
+        with self.assertRaises(BrokenImagesError):
             broken.check()
 
 

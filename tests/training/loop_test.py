@@ -190,12 +190,6 @@ class RunLogTest(tf.test.TestCase):
 
 
 class VitalSignsTest(tf.test.TestCase):
-    def test_nan_ends_the_run(self):
-        model = build()
-        model.optimizer.learning_rate = 1e30
-        with self.assertRaisesRegex(run_callbacks.TrainingDivergedError, "at step"):
-            run(model, [run_callbacks.VitalSigns()], epochs=20)
-
     def test_warns_once_in_words(self):
         signs = run_callbacks.VitalSigns()
         signs.set_model(build())

@@ -1,0 +1,57 @@
+"""Images that cannot be decoded."""
+
+import threading
+
+from absl import logging
+
+from pixpro_keras.data.order import CANDIDATES
+from pixpro_keras.data.sources import Source
+
+
+class BrokenImagesError(RuntimeError):
+    """Too many images of a source cannot be decoded."""
+
+
+class BrokenImages:
+    """Keeps count of images that cannot be decoded, and names each once in the log.
+
+    Args:
+        source: where they come from.
+        max_share: share of the source's images above which `check` raises.
+    """
+
+    def __init__(self, source: Source, max_share: float):
+        self._source = source
+        self._max_share = max_share
+        self._lock = threading.Lock()
+        self._is_hopeless = False
+        self.names: dict[int, str] = {}
+
+    def report(self, index: int, is_last: bool) -> None:
+        """Notes an image that cannot be decoded.
+
+        Args:
+            index: its number in the source.
+            is_last: whether all candidates for its place in the batch have been tried now.
+        """
+        with self._lock:
+            self._is_hopeless |= bool(is_last)
+            if index not in self.names:
+                self.names[index] = self._source.describe(index)
+                logging.warning("skipped, cannot be decoded: %s", self.names[index])
+
+    def check(self) -> None:
+        """Raises `BrokenImagesError` once too many images are broken; called at every step."""
+        allowed = self._max_share * self._source.num_examples
+        with self._lock:
+            names = list(self.names.values())
+        if len(names) > allowed:
+            why = f"more than the allowed share of {self._max_share:g}"
+        elif self._is_hopeless:
+            why = f"{CANDIDATES} of them in a row"
+        else:
+            return
+        raise BrokenImagesError(
+            f"{len(names)} of the {self._source.num_examples} images of {self._source.name} "
+            f"cannot be decoded so far, {why}: {', '.join(names[:5])}"
+        )
