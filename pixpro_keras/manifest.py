@@ -1,13 +1,16 @@
 """Checksums beside files, in the format of `sha256sum`, so that `sha256sum -c FILE` checks them too."""
 
+import contextlib
 import hashlib
 import os
 import pathlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from pixpro_keras.files import write_atomically
 
+# Beside files that are handed on.
+SUMS_FILE = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 _CHUNK = 2**20
 
@@ -16,42 +19,53 @@ class ManifestError(ValueError):
     """A file is not what its manifest says, or there is no reading the manifest."""
 
 
-def write_manifest(manifest: str | os.PathLike, names: Iterable[str], keep: bool = False) -> None:
+def write_manifest(manifest: str | os.PathLike, names: Iterable[str]) -> None:
     """Writes the checksums of files.
 
     Args:
         manifest: where to.
         names: paths of files, relative to the manifest's folder.
-        keep: whether what an older manifest says of other files stays.
 
     Raises:
         OSError: if a file cannot be read or the manifest cannot be written.
     """
     manifest = pathlib.Path(manifest)
-    sums = read_manifest(manifest) if keep and manifest.exists() else {}
-    sums |= {name: _sha256(manifest.parent / name) for name in names}
-    lines = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
-    write_atomically(manifest, lines.encode(errors="surrogateescape"))
+    _write(manifest, {name: _sha256(manifest.parent / name) for name in names})
 
 
-def forget_files(manifest: str | os.PathLike, names: Iterable[str]) -> None:
-    """Takes files that are about to change out of a manifest, if there is one.
+@contextlib.contextmanager
+def listing(path: str | os.PathLike) -> Iterator[None]:
+    """Brings `SHA256SUMS` beside a file or folder up to date with what is written inside.
 
-    Names of folders stand for all files in them.
+    In between it does not list the path, so that a crash leaves no checksum of an older content.
     """
-    manifest = pathlib.Path(manifest)
-    if not manifest.exists():
-        return
-    gone = tuple(names)
-    sums = read_manifest(manifest)
-    kept = {
-        name: value
-        for name, value in sums.items()
-        if not any(name == one or name.startswith(f"{one}/") for one in gone)
-    }
-    if kept != sums:
-        lines = "".join(f"{value}  {name}\n" for name, value in kept.items())
-        write_atomically(manifest, lines.encode(errors="surrogateescape"))
+    path = pathlib.Path(path)
+    manifest = path.parent / SUMS_FILE
+    sums = read_manifest(manifest) if manifest.exists() else {}
+    others = {n: s for n, s in sums.items() if n.partition("/")[0] != path.name}
+    if others != sums:
+        _write(manifest, others)
+    try:
+        yield
+    except BaseException:
+        if others != sums:  # the writers leave what was there when they fail
+            _write(manifest, sums)
+        raise
+    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+    names = (file.relative_to(path.parent).as_posix() for file in files)
+    _write(manifest, others | {name: _sha256(path.parent / name) for name in names})
+
+
+def check_listed(path: str | os.PathLike) -> None:
+    """Compares a file with `SHA256SUMS` beside it, if that lists it.
+
+    Raises:
+        ManifestError: if it differs.
+    """
+    path = pathlib.Path(path)
+    manifest = path.parent / SUMS_FILE
+    if manifest.exists():
+        check_files(manifest, [path.name])
 
 
 def read_manifest(manifest: str | os.PathLike) -> dict[str, str]:
@@ -74,7 +88,7 @@ def read_manifest(manifest: str | os.PathLike) -> dict[str, str]:
         if name.is_absolute() or ".." in name.parts or "\0" in match[2]:
             raise ManifestError(f"{manifest} names {match[2]!r}, which is not below its folder")
         sums[match[2]] = match[1]
-    if not text.endswith("\n"):
+    if text and not text.endswith("\n"):
         raise ManifestError(f"{manifest} is cut off")
     return sums
 
@@ -100,7 +114,14 @@ def check_files(manifest: str | os.PathLike, names: Iterable[str] | None = None)
         except OSError as error:
             raise ManifestError(f"{file} cannot be read: {error.strerror}") from error
         if found != sums[name]:
-            raise ManifestError(f"{file} is damaged: its sha256 is not the one in {manifest.name}")
+            raise ManifestError(
+                f"{file} is damaged, or was changed: its sha256 is not the one in {manifest}"
+            )
+
+
+def _write(manifest: pathlib.Path, sums: dict[str, str]) -> None:
+    lines = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
+    write_atomically(manifest, lines.encode(errors="surrogateescape"))
 
 
 def _sha256(file: pathlib.Path) -> str:

@@ -14,6 +14,7 @@ from pixpro_keras.backbones.torch_files import (
     read_torch_file,
     state_dict_of,
 )
+from pixpro_keras.manifest import check_listed
 
 # Attribute of a weights file that says which network the weights belong to; Keras passes it over.
 NAME_ATTRIBUTE = "pixpro_keras_backbone"
@@ -63,6 +64,7 @@ def _load(path_or_name: str | os.PathLike, name: str | None = None) -> keras.Mod
             "`path_or_name` must be a file, the folder of a run, or one of "
             f"pixpro_keras.backbones.available(). Received: {str(path_or_name)!r}"
         )
+    check_listed(path)
     if path.suffix == ".keras":
         try:
             return keras.saving.load_model(path, compile=False)

@@ -17,6 +17,7 @@ from pixpro_keras import backbones
 from pixpro_keras.backbones.detectron2_files import detectron2_config, to_detectron2
 from pixpro_keras.backbones.files import NAME_ATTRIBUTE
 from pixpro_keras.export import serving
+from pixpro_keras.manifest import listing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +128,8 @@ def export_backbone(
     Args:
         backbone: from `backbones.build(name)`, trained.
         name: its name.
-        directory: where the files go; created when missing.
+        directory: where the files go; created when missing. Their checksums go to
+            `SHA256SUMS` beside them, which `load_backbone` looks at.
         formats: of `FORMATS`; default: what Keras reads.
         features: what `saved_model`, `onnx` and `litert` give: `"c5"`, `"c2-c5"` or `"pooled"`.
 
@@ -153,7 +155,8 @@ def export_backbone(
     for chosen in formats:
         kind = _FORMATS[chosen]
         path = directory / kind.file
-        _write_atomically(kind, outputs if kind.has_features else network, name, path)
+        with listing(path):
+            _write_atomically(kind, outputs if kind.has_features else network, name, path)
         written[path] = kind.usage(name, path)
     return written
 

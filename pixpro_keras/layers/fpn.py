@@ -12,6 +12,7 @@ from keras import ops
 from pixpro_keras.batch import Tensor
 from pixpro_keras.files import write_atomically
 from pixpro_keras.layers.batch_norm import BatchNorm
+from pixpro_keras.manifest import check_listed, listing
 
 # Beside an exported backbone.
 FPN_FILE = "fpn.npz"
@@ -156,7 +157,8 @@ def save_fpn(fpn: FPN, path: str | os.PathLike) -> None:
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {name: np.array(v) for name, v in _named_weights(fpn).items()}
     np.savez(buffer, **arrays)
-    write_atomically(pathlib.Path(path), buffer.getvalue())
+    with listing(path):
+        write_atomically(pathlib.Path(path), buffer.getvalue())
 
 
 def load_fpn(fpn: FPN, path: str | os.PathLike) -> list[str]:
@@ -172,8 +174,9 @@ def load_fpn(fpn: FPN, path: str | os.PathLike) -> list[str]:
     Raises:
         ValueError: if the file holds something that the FPN does not, or of another shape.
     """
+    check_listed(path)
     weights = _named_weights(fpn)
-    with np.load(path) as arrays:
+    with np.load(path, allow_pickle=False) as arrays:
         for name in arrays.files:
             shape = tuple(weights[name].shape) if name in weights else None
             if shape != arrays[name].shape:

@@ -112,6 +112,7 @@ class Detectron2FilesTest(tf.test.TestCase, parameterized.TestCase):
             (pickle.dumps([1, 2]), "no ResNet in detectron2's names"),
             (pickle.dumps(whole), "res4.1.conv2.weight is missing"),
         ):
+            path = path.with_name("bad.pkl")  # which no SHA256SUMS lists
             path.write_bytes(content)
             with self.assertRaisesRegex(detectron2_files.Detectron2FileError, message):
                 backbones.load_backbone(path)

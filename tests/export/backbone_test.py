@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
+import pixpro_keras
 from pixpro_keras import backbones
 from pixpro_keras.export import export_backbone
 from tests.backbones.weights import photo, randomize
@@ -147,7 +148,7 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         ):
             (path,) = export_backbone(backbone, "mobilenetv2", self.folder / name, [name])
             self.assertEqual(path, self.folder / name / file)
-            self.assertEqual([p.name for p in path.parent.iterdir()], [file])
+            self.assertEqual({p.name for p in path.parent.iterdir()}, {file, "SHA256SUMS"})
 
     @parameterized.parameters(
         ("resnet50_v1_5", "resnet50", r"conv1_bn/gamma \(64,\) in the place of conv1_conv/bias"),
@@ -185,7 +186,8 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         with broken[where], self.assertRaisesRegex(OSError, "no space left"):
             export_backbone(backbone, "resnet18_v1_5", self.folder)
         self.assertEqual(path.read_bytes(), before)
-        self.assertEqual(list(self.folder.iterdir()), [path])
+        self.assertEqual(sorted(self.folder.iterdir()), [self.folder / "SHA256SUMS", path])
+        pixpro_keras.load_backbone(path)  # its checksum is still that of the old file
 
         export_backbone(backbone, "resnet18_v1_5", self.folder)
         kernel = keras.saving.load_model(path).get_layer("conv1_conv").kernel
