@@ -16,7 +16,7 @@ def read_version() -> str:
 
 VIZ = ["matplotlib>=3.8"]
 TORCH = ["torch>=2.4"]
-ONNX = ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.16"]
+ONNX = ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.17"]
 
 setup(
     name="pixpro-keras",

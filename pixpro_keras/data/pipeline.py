@@ -81,7 +81,7 @@ def check_decodable(source: Source, num_tries: int = 16) -> None:
         try:
             decode(source.read(tf.constant(index))["image"])
             return
-        except tf.errors.OpError:
+        except (tf.errors.OpError, UnicodeDecodeError):  # TensorFlow's message may quote the bytes
             continue
     names = ", ".join(source.describe(int(index)) for index in indices[:3])
     raise ValueError(f"none of {len(indices)} files that were tried is an image, such as {names}")

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.task import Task
+from pixpro_keras.training.stalls import warn_of_stall
 
 
 def train(
@@ -21,6 +22,7 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     log_every_steps: int = 10,
     jit_compile: bool = False,
+    stall_seconds: float = 60.0,
 ) -> None:
     """Trains from the task's step to the last one, driving Keras callbacks.
 
@@ -48,6 +50,7 @@ def train(
         callbacks: Keras callbacks.
         log_every_steps: steps in a window; the step's results are fetched once in each.
         jit_compile: whether XLA compiles the step; on one device only.
+        stall_seconds: a longer wait for a batch is warned of while it lasts.
     """
     callback_list = keras.callbacks.CallbackList(
         list(callbacks), model=task, epochs=epochs, steps=steps_per_epoch
@@ -70,7 +73,8 @@ def train(
             epoch_means = _Window(batch_size)
         callback_list.on_train_batch_begin(step_in_epoch)
         asked = time.perf_counter()
-        batch = next(iterator)
+        with warn_of_stall(step + 1, stall_seconds):
+            batch = next(iterator)
         waited = time.perf_counter() - asked
         outputs = {
             name: strategy.experimental_local_results(value)[0]

@@ -2,11 +2,14 @@
 
 import json
 import pathlib
+import threading
 from typing import ClassVar
+from unittest import mock
 
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from pixpro_keras.task import Task
 from pixpro_keras.training import callbacks as run_callbacks
@@ -148,6 +151,35 @@ class LoopTest(tf.test.TestCase):
         self.assertEqual(lines[0], b"6\ta5.jpg")
         self.assertEqual(lines[1], b"6\tb\xff\xc3\xa9.jpg")
         self.assertEqual([line[:1] for line in lines], [b"6", b"6", b"7", b"7", b"8", b"8", b""])
+
+    def test_input_that_stalls_is_told_while_it_does(self):
+        model = Tiny()
+        model.compile(keras.optimizers.SGD(0.01), jit_compile=False)
+        model.optimizer.build(model.trainable_variables)
+        warned = threading.Event()
+
+        def batches():
+            yield {"x": tf.constant([1.0])}
+            self.assertTrue(warned.wait(60))  # it comes only when the wait has been complained of
+            yield {"x": tf.constant([1.0])}
+
+        def warn(text, step, seconds):
+            self.assertIn("Waiting for the images of step %d", text)
+            self.assertGreaterEqual(seconds, 0.01)
+            if step == 2:
+                warned.set()
+
+        with mock.patch.object(logging, "warning", warn):
+            train(
+                model,
+                batches(),
+                strategy=tf.distribute.get_strategy(),
+                epochs=1,
+                steps_per_epoch=2,
+                batch_size=1,
+                stall_seconds=0.01,
+            )
+        self.assertTrue(warned.is_set())
 
 
 if __name__ == "__main__":

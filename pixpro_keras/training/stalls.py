@@ -1,0 +1,40 @@
+"""Says when the input keeps the training waiting, while it does."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+
+from absl import logging
+
+
+@contextlib.contextmanager
+def warn_of_stall(step: int, seconds: float) -> Iterator[None]:
+    """Warns of a wait that lasts, again each time that it has doubled.
+
+    The thread that waits cannot say so itself, and the log's share of time comes only with the next
+    batch. A thread for each wait costs 0.1 ms.
+
+    Args:
+        step: whose batch is waited for inside, counted from 1.
+        seconds: how long that may last, positive.
+    """
+    started, has_come = time.monotonic(), threading.Event()
+
+    def watch() -> None:
+        allowed = seconds
+        while not has_come.wait(allowed):
+            waited = time.monotonic() - started
+            logging.warning(
+                "Waiting for the images of step %d for %.3g s: the disk or the network is slow, or "
+                "does not answer.",
+                step,
+                waited,
+            )
+            allowed = waited
+
+    threading.Thread(target=watch, name="stall", daemon=True).start()
+    try:
+        yield
+    finally:
+        has_come.set()
