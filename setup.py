@@ -30,7 +30,7 @@ setup(
     python_requires=">=3.10",
     install_requires=[
         "absl-py>=2.1",
-        "keras>=3.12,<4",
+        "keras>=3.13,<4",  # which exports LiteRT
         "keras-cv>=0.9.0,<0.10",
         # TFDS reads its own metadata through it and does not always ask for it.
         "importlib_resources>=6",
@@ -38,7 +38,8 @@ setup(
         # Linear probes.
         "scikit-learn>=1.5",
         "tensorflow>=2.20,<2.22",
-        "tensorflow-datasets>=4.9.8,<5",
+        # Older ones do not read their metadata with the protobuf that TensorFlow admits.
+        "tensorflow-datasets>=4.9.10,<5",
         # TensorFlow's summary writers live in this package, which 2.21 no longer installs.
         "tensorboard>=2.20,<2.22",
         "tqdm>=4.66",

@@ -1,11 +1,11 @@
 """A training run: devices, checkpoints, log, loop. Pre-training and transfer tasks share it."""
 
 import pathlib
-import signal
 from collections.abc import Callable, Sequence
 
 import common_flags
 import keras
+import run_devices
 import tensorflow as tf
 from absl import flags
 from common_flags import FLAGS, FlagError, blame
@@ -17,9 +17,6 @@ from pixpro_keras.training.bad_steps import BadSteps
 from pixpro_keras.training.checkpoints import Checkpoints
 from pixpro_keras.training.loop import train
 from pixpro_keras.training.strategy import is_chief, make_strategy, replica_batch_size
-
-# Of a run that a scheduler ended and may start again; that of a process ended by SIGTERM.
-RESTART_EXIT_CODE = 143
 
 flags.DEFINE_integer("checkpoint_every_steps", 500, "Steps between checkpoints.", 1)
 flags.DEFINE_integer("keep_checkpoints", 3, "Number of checkpoints kept.", 1)
@@ -93,6 +90,8 @@ def open_checkpoints(
     with blame("workdir"):
         first_step = checkpoints.restore()
     if is_chief(strategy):
+        run_devices.note(workdir, strategy, is_resumed=first_step > 0)
+    if is_chief(strategy):
         common_flags.write_flags(workdir)
     return checkpoints, first_step
 
@@ -160,4 +159,4 @@ def run_training(
         return None
     done = f"Stopped after {task.steps_done()} of {FLAGS.epochs * FLAGS.steps_per_epoch} steps"
     print(f"{done}; the checkpoint is in {workdir}. The same command continues.")
-    return 130 if stop.received == signal.SIGINT else RESTART_EXIT_CODE
+    return stop.exit_code

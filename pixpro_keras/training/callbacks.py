@@ -256,6 +256,9 @@ class StopOnSignal(keras.callbacks.Callback):
         received: the signal that ended the training, or None.
     """
 
+    # Exit code of a run that a scheduler ended and may start again.
+    RESTART_EXIT_CODE = 143
+
     def __init__(self):
         super().__init__()
         self.received: signal.Signals | None = None
@@ -265,6 +268,13 @@ class StopOnSignal(keras.callbacks.Callback):
         """Takes over the signals."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             self._previous[number] = signal.signal(number, self._stop)
+
+    @property
+    def exit_code(self) -> int | None:
+        """130 after Ctrl-C and 143 after a scheduler's signal, as of processes ended by them."""
+        if self.received is None:
+            return None
+        return 130 if self.received == signal.SIGINT else self.RESTART_EXIT_CODE
 
     def _stop(self, number, frame):
         self.received = signal.Signals(number)

@@ -112,7 +112,8 @@ class ConvertTest(tf.test.TestCase, parameterized.TestCase):
         output = self.folder / "moco"
         self.succeed("convert.py", f"--input={self.folder / 'moco.pth.tar'}", f"--output={output}")
         self.assertEqual(
-            sorted(path.name for path in output.iterdir()), ["README.md", "backbone.keras"]
+            sorted(path.name for path in output.iterdir()),
+            ["README.md", "SHA256SUMS", "backbone.keras"],
         )
         self.assertIn("`module.encoder_q.`", (output / "README.md").read_text())
 
@@ -138,6 +139,7 @@ class ConvertTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(
             {path.name for path in (run / "export").iterdir()},
             {
+                "SHA256SUMS",
                 "backbone.keras",
                 "release.pth",
                 "detectron2.pkl",

@@ -117,10 +117,17 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
         while not list((self.folder / "cut").glob("checkpoints/ckpt-2.index")):
             self.assertLess(time.time(), deadline, "no checkpoint appeared")
             time.sleep(0.01)
+        checkpoints = self.folder / "cut" / "checkpoints"
+        while process.poll() is None and not list(checkpoints.glob("*_temp*")):
+            time.sleep(0.001)  # in the middle of saving
         process.send_signal(signal.SIGKILL)
         process.wait()
+        devices = self.folder / "cut" / "devices.json"
+        devices.write_text(devices.read_text().replace('"replicas": 1', '"replicas": 2'))
         result = self.pretrain("--epochs=4", "--checkpoint_every_steps=1", workdir="cut")
         self.assertIn("Continuing from", result.stderr)
+        self.assertIn("replicas was 2, is 1. The order of the images", result.stderr)
+        self.assertEmpty(list(checkpoints.glob("*_temp*")))
         for one, two in zip(
             self.backbone("whole").weights, self.backbone("cut").weights, strict=True
         ):

@@ -59,7 +59,7 @@ class ServingTest(tf.test.TestCase, parameterized.TestCase):
         folder = pathlib.Path(self.create_tempdir().full_path)
         for _ in range(2 if chosen == "saved_model" else 1):  # a folder is replaced as a file is
             (path,) = export_backbone(backbone, "resnet18_v1_5", folder, [chosen], features)
-        self.assertEqual(list(folder.iterdir()), [path])
+        self.assertEqual(sorted(folder.iterdir()), [folder / "SHA256SUMS", path])
         network = backbones.feature_network(backbone, features)
         for shape in ((65, 97, 2), (96, 64, 1)):
             images = (photo(*shape) / 64 - 2).astype("float32")

@@ -1,10 +1,14 @@
 import json
+import os
+import pathlib
+import signal
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from pixpro_keras.task import Task
 from pixpro_keras.training import callbacks as run_callbacks
 from pixpro_keras.training.checkpoints import CheckpointError, Checkpoints, checkpoint_steps
 from pixpro_keras.training.loop import train
@@ -100,15 +104,19 @@ class TrainTest(tf.test.TestCase, parameterized.TestCase):
         for one, two in zip(whole.optimizer.variables, again.optimizer.variables, strict=True):
             self.assertAllEqual(one, two, msg=one.path)
 
-    def test_mirrored_loop_equals_one_device(self):
+    def test_a_run_of_one_device_goes_on_on_two(self):
+        folder = self.create_tempdir().full_path
         single = build()
-        run(single, epochs=1)
+        checkpoints = Checkpoints(folder, single, {})
+        run(single, [run_callbacks.SaveCheckpoints(checkpoints, 2)], epochs=1)
+        (pathlib.Path(folder) / "ckpt-4.index").unlink()  # so that it goes on from 2
         strategy = two_cpus()
         with strategy.scope():
             mirrored = build(synchronized=True)
+        self.assertEqual(Checkpoints(folder, mirrored, {}).restore(), 2)
         data = strategy.distribute_datasets_from_function(
             lambda context: tf.data.Dataset.from_generator(
-                lambda: self._halves(), output_signature=self._signature()
+                lambda: self._halves(2), output_signature=self._signature()
             )
         )
         train(
@@ -122,8 +130,8 @@ class TrainTest(tf.test.TestCase, parameterized.TestCase):
         for one, two in zip(single.weights, mirrored.weights, strict=True):
             self.assertAllClose(two, one, rtol=1e-4, atol=2e-5, msg=one.path)
 
-    def _halves(self):
-        for batch in batches(0):
+    def _halves(self, first):
+        for batch in batches(first):
             for half in (slice(0, BATCH // 2), slice(BATCH // 2, None)):
                 yield {k: v[half] for k, v in batch.items()}
 
@@ -200,6 +208,38 @@ class VitalSignsTest(tf.test.TestCase):
         self.assertLen(logs.output, 2)
         self.assertIn("collapsed", logs.output[0])
         self.assertIn("No pixel pair was positive", logs.output[1])
+
+
+class StopOnSignalTest(tf.test.TestCase):
+    def begin(self):
+        stop = run_callbacks.StopOnSignal()
+        stop.set_model(Task())
+        stop.model.stop_training = False
+        stop.on_train_begin()
+        return stop
+
+    def test_ends_after_the_step(self):
+        before = signal.getsignal(signal.SIGTERM)
+        for number, code in ((signal.SIGTERM, 143), (signal.SIGUSR1, 143), (signal.SIGINT, 130)):
+            stop = self.begin()
+            stop.on_train_batch_end(0)
+            self.assertFalse(stop.model.stop_training)
+            os.kill(os.getpid(), number)
+            stop.on_train_batch_end(1)
+            self.assertTrue(stop.model.stop_training)
+            stop.on_train_end()
+            self.assertEqual(stop.exit_code, code)
+        self.assertEqual(signal.getsignal(signal.SIGTERM), before)
+
+    def test_the_second_one_ends_at_once(self):
+        child = os.fork()
+        if child == 0:
+            self.begin()
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        self.assertEqual(os.waitstatus_to_exitcode(status), -signal.SIGINT)
 
 
 if __name__ == "__main__":
