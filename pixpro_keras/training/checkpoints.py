@@ -116,8 +116,9 @@ class Checkpoints:
             write_manifest(manifest, [file.name for file in files])
         except (OSError, tf.errors.OpError) as error:
             _remove(self._directory, step)  # Half a checkpoint only takes up room.
-            reason = str(error).splitlines()[0]
-            raise SaveError(f"the checkpoint of step {step} cannot be written: {reason}") from error
+            raise SaveError(
+                f"the checkpoint of step {step} cannot be written: {_reason(error)}"
+            ) from error
         with survive_disk("the name of the newest checkpoint, for tf.train.latest_checkpoint,"):
             state = f'model_checkpoint_path: "{_NAME.format(step)}"\n'
             write_atomically(self._directory / "checkpoint", state.encode())
@@ -221,8 +222,13 @@ def _open(path: str):
 
 
 def _damaged(path: str, error: Exception) -> DamagedCheckpointError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return DamagedCheckpointError(f"checkpoint {path} cannot be read: {reason}")
+    return DamagedCheckpointError(f"checkpoint {path} cannot be read: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    """The first line of a message, without the names of TensorFlow's operations."""
+    lines = re.sub(r"\{\{.*?\}\} ?| ?\[Op:\w+\].*", "", str(error)).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _remove(directory: pathlib.Path, step: int) -> None:

@@ -82,8 +82,13 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(self.backbone("run")(np.zeros((1, 64, 64, 3))).shape, (1, 2, 2, 512))
         self.assertTrue((run / "curves.png").exists())
         # The same backbone again, from the checkpoint.
+        # Whatever its flag file says, it writes where the command says.
+        flags, elsewhere = (run / "flags.cfg").read_text(), self.folder / "elsewhere"
+        (run / "flags.cfg").write_text(f"{flags}--workdir={elsewhere}\n--output={elsewhere}\n")
         exported = run_job("export.py", f"--workdir={run}", f"--output={self.folder / 'out'}")
         self.assertEqual(exported.returncode, 0, msg=exported.stderr)
+        self.assertFalse(elsewhere.exists())
+        (run / "flags.cfg").write_text(flags)
         again = keras.saving.load_model(self.folder / "out" / "backbone.keras", compile=False)
         for one, two in zip(self.backbone("run").weights, again.weights, strict=True):
             self.assertAllEqual(one, two)

@@ -69,8 +69,6 @@ class SegmentTest(tf.test.TestCase):
         # As if it had been killed after step 30.
         for file in checkpoints.glob("ckpt-40*"):
             file.unlink()
-        state = 'model_checkpoint_path: "ckpt-30"\nall_model_checkpoint_paths: "ckpt-30"\n'
-        (checkpoints / "checkpoint").write_text(state)
         result, again = self.segment(*flags)
         self.assertIn("Continuing from", result.stderr)
         self.assertEqual(again, whole)
