@@ -24,7 +24,7 @@ import monitor_flags
 import tensorflow as tf
 import training_job
 from absl import flags, logging
-from common_flags import FLAGS, blame, must_be_positive
+from common_flags import FLAGS, FlagError, blame, must_be_positive
 
 from pixpro_keras import backbones
 from pixpro_keras.data import pipeline, recipes, sources
@@ -154,7 +154,13 @@ def main(argv: list[str]) -> int:
         chief_callbacks,
     )
     if exit_code is None and is_chief(strategy):
-        finish(workdir, method)
+        try:
+            finish(workdir, method)
+        except OSError as error:
+            raise FlagError(
+                f"--workdir={FLAGS.workdir}: trained and saved, but the results cannot be written: "
+                f"{error}. The same command writes them"
+            ) from error
     return exit_code or 0
 
 

@@ -7,6 +7,8 @@ import pathlib
 import re
 from collections.abc import Iterable, Iterator
 
+from absl import logging
+
 from pixpro_keras.files import write_atomically
 
 # Beside files that are handed on.
@@ -41,7 +43,11 @@ def listing(path: str | os.PathLike) -> Iterator[None]:
     """
     path = pathlib.Path(path)
     manifest = path.parent / SUMS_FILE
-    sums = read_manifest(manifest) if manifest.exists() else {}
+    sums: dict[str, str] = {}
+    try:
+        sums = read_manifest(manifest) if manifest.exists() else {}
+    except ManifestError as error:
+        logging.warning("%s; it is begun anew", error)
     others = {n: s for n, s in sums.items() if n.partition("/")[0] != path.name}
     if others != sums:
         _write(manifest, others)

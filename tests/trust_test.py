@@ -130,6 +130,13 @@ class ManifestTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ManifestError, "variables/index cannot be read"):
             check_files(self.folder / SUMS_FILE)
 
+    def test_a_damaged_manifest_does_not_keep_from_writing(self):
+        self.write("a.keras", b"old")
+        (self.folder / SUMS_FILE).write_text("damaged\n")
+        self.write("a.keras", b"new")
+        check_files(self.folder / SUMS_FILE, ["a.keras"])
+        self.assertEqual(set(read_manifest(self.folder / SUMS_FILE)), {"a.keras"})
+
     def test_a_writer_that_fails(self):
         path = self.write("a.keras", b"old")
         with self.assertRaisesRegex(OSError, "full"), listing(path):

@@ -125,7 +125,8 @@ class RunLog(keras.callbacks.Callback):
             for name, value in values.items():
                 tf.summary.scalar(chart_name(name, self._loss_bounds), value)
 
-        self._charts.write(step, summarize)
+        if not self._unwritten:  # else the disk takes no charts either
+            self._charts.write(step, summarize)
 
     def on_train_end(self, logs=None):
         """Writes what could not be written before; flushes the charts."""
