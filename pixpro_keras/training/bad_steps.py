@@ -54,7 +54,7 @@ class BadSteps(keras.callbacks.Callback):
             raise TrainingDivergedError(
                 f"the loss or a gradient was not finite in the last {in_row} steps up to step {step}: "
                 "lower --base_learning_rate, or use --precision=float32, or look at the images"
-                f"{self._write(step - in_row, step)}. The last checkpoint is sound."
+                f"{self._write(step - in_row, step)}. No checkpoint holds anything of them."
             )
         if num_bad > self._num_known:
             logging.warning(
