@@ -35,6 +35,8 @@ setup(
         # TFDS reads its own metadata through it and does not always ask for it.
         "importlib_resources>=6",
         "numpy>=1.26",
+        # COCO's masks and average precision.
+        "pycocotools>=2.0.8,<3",
         # Linear probes.
         "scikit-learn>=1.5",
         "tensorflow>=2.20,<2.22",

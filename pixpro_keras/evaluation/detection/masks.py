@@ -1,0 +1,98 @@
+"""Masks of objects: COCO polygons and RLE, bitmaps of boxes, and whole images.
+
+In batches, a mask is a small bitmap of its own box: cut out before the image is scaled, it fits at any
+scale, and its memory does not depend on the image's size. With four times the cells of the 28 x 28
+that are predicted along each side, it loses nothing that is seen there.
+"""
+
+from typing import Any
+
+import numpy as np
+
+CROP_SIZE = 112
+
+
+def to_rle(mask: np.ndarray) -> dict[str, Any]:
+    """COCO's RLE of a mask `(H, W)`; `counts` is text, as JSON needs it."""
+    from pycocotools import mask as coco
+
+    rle = coco.encode(np.asfortranarray(mask, np.uint8))
+    return rle | {"counts": rle["counts"].decode()}
+
+
+def decode(segmentation: Any, height: int, width: int) -> np.ndarray:
+    """The whole mask of polygons or RLE.
+
+    Args:
+        segmentation: a list of polygons `x1, y1, x2, y2, ...`, or RLE, whose `counts` are a list, text
+            or bytes.
+        height: of the image in pixels.
+        width: of the image in pixels.
+
+    Returns:
+        `(height, width)` uint8 of 0 and 1.
+    """
+    from pycocotools import mask as coco
+
+    if isinstance(segmentation, list):
+        segmentation = coco.merge(coco.frPyObjects(segmentation, height, width))
+    elif isinstance(segmentation["counts"], list):
+        segmentation = coco.frPyObjects(segmentation, height, width)
+    return coco.decode(segmentation)
+
+
+def crop(
+    segmentation: Any, box: np.ndarray, height: int, width: int, size: int = CROP_SIZE
+) -> np.ndarray:
+    """A mask inside of its box, scaled to a square.
+
+    Args:
+        segmentation: as for `decode`.
+        box: `(4,)`, with area.
+        height: of the image in pixels.
+        width: of the image in pixels.
+        size: side of the square, S.
+
+    Returns:
+        `(S, S)` uint8 of 0 and 1.
+    """
+    corner, sides = box[:2].astype(np.float64), (box[2:] - box[:2]).astype(np.float64)
+    if isinstance(segmentation, list):
+        # Polygons are drawn at the final size at once.
+        scale = size / sides
+        polygons = [
+            ((np.reshape(polygon, (-1, 2)) - corner) * scale).ravel().tolist()
+            for polygon in segmentation
+        ]
+        return decode(polygons, size, size)
+    mask = decode(segmentation, height, width)
+    places = corner[:, None] + sides[:, None] * (np.arange(size) + 0.5) / size
+    columns = np.clip(places[0].astype(np.int64), 0, width - 1)
+    rows = np.clip(places[1].astype(np.int64), 0, height - 1)
+    return mask[np.ix_(rows, columns)]
+
+
+def paste(
+    probabilities: np.ndarray, box: np.ndarray, height: int, width: int, threshold: float = 0.5
+) -> np.ndarray:
+    """The inverse of `crop`: a predicted mask in its place in the image.
+
+    Pixels get the bilinear value at their centre; beyond the mask's border there are zeros.
+
+    Args:
+        probabilities: `(S, S)` in [0, 1].
+        box: `(4,)`, with area.
+        height: of the image in pixels.
+        width: of the image in pixels.
+        threshold: probability from which on a pixel is inside.
+
+    Returns:
+        `(height, width)` booleans.
+    """
+    weights = []
+    for start, end, length in ((box[1], box[3], height), (box[0], box[2], width)):
+        size = len(probabilities)
+        place = (np.arange(length) + 0.5 - start) / max(end - start, 1e-6) * size - 0.5
+        distance = np.abs(place[:, None] - np.arange(size))
+        weights.append(np.maximum(1 - distance, 0))
+    return weights[0] @ probabilities @ weights[1].T >= threshold
