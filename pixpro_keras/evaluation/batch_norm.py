@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.batch import Tensor
+from pixpro_keras.layers.masked_batch_norm import MaskedBatchNorm
 
 
 def reestimate_batch_norm(backbone: keras.Model, batches: Iterable[Tensor]) -> None:
@@ -22,9 +23,10 @@ def reestimate_batch_norm(backbone: keras.Model, batches: Iterable[Tensor]) -> N
     `trainable = False` use their moving statistics in training mode too, and keep them.
 
     Args:
-        backbone: any built model of images.
-        batches: images `(B, H, W, 3)`, already preprocessed; at least one batch if the network has
-            batch norm. Larger batches and more of them are both better; a thousand images do.
+        backbone: any built model of images, or of whatever its batches are.
+        batches: images `(B, H, W, 3)`, already preprocessed, or dicts of tensors; at least one batch if
+            the network has batch norm. Larger batches and more of them are both better; a thousand
+            images do.
 
     Raises:
         ValueError: if `batches` is empty.
@@ -35,7 +37,7 @@ def reestimate_batch_norm(backbone: keras.Model, batches: Iterable[Tensor]) -> N
     layers = [
         layer
         for layer in backbone._flatten_layers()  # `layers` does not look into nested ones.
-        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+        if isinstance(layer, keras.layers.BatchNormalization | MaskedBatchNorm) and layer.trainable
     ]
     if not layers:
         return
@@ -70,7 +72,7 @@ def _average(observe, variables, batches) -> list[tuple[np.ndarray, np.ndarray]]
     squares = [np.zeros(mean.shape) for mean, _ in variables]
     for images in batches:
         observe(images)
-        size = images.shape[0]
+        size = keras.tree.flatten(images)[0].shape[0]
         num_images += size
         for index, pair in enumerate(variables):
             mean, variance = (

@@ -19,6 +19,7 @@ class SGD(keras.optimizers.Optimizer):
         sgd_momentum: in [0, 1).
         l2_decay: weight decay added to the gradient of every variable, at least 0. Keras's own
             `weight_decay` must stay unset.
+        decay_norms: whether scales and offsets of batch norm decay too; not so in detectron2.
         **kwargs: what every Keras optimizer takes (`name`, `clipnorm`, ...).
     """
 
@@ -27,6 +28,7 @@ class SGD(keras.optimizers.Optimizer):
         learning_rate=0.03,
         sgd_momentum: float = 0.9,
         l2_decay: float = 1e-4,
+        decay_norms: bool = True,
         name: str = "sgd",
         **kwargs,
     ):
@@ -37,6 +39,7 @@ class SGD(keras.optimizers.Optimizer):
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.sgd_momentum = sgd_momentum
         self.l2_decay = l2_decay
+        self.decay_norms = decay_norms
 
     def build(self, variables: list) -> None:
         """Creates a momentum slot for each variable."""
@@ -47,6 +50,7 @@ class SGD(keras.optimizers.Optimizer):
             self.add_variable_from_reference(reference_variable=variable, name="momentum")
             for variable in variables
         ]
+        self._is_norm = [variable.name in ("gamma", "beta") for variable in variables]
 
     def update_step(self, gradient, variable, learning_rate) -> None:
         """One step of one variable."""
@@ -59,6 +63,8 @@ class SGD(keras.optimizers.Optimizer):
 
     def decayed(self, gradient, variable):
         """The gradient with weight decay."""
+        if not self.decay_norms and self._is_norm[self._get_variable_index(variable)]:
+            return gradient
         return gradient + self.l2_decay * variable
 
     def get_config(self) -> dict:
@@ -66,4 +72,5 @@ class SGD(keras.optimizers.Optimizer):
         return super().get_config() | {
             "sgd_momentum": self.sgd_momentum,
             "l2_decay": self.l2_decay,
+            "decay_norms": self.decay_norms,
         }
