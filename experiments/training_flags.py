@@ -49,6 +49,11 @@ flags.DEFINE_float(
     "Weight decay, added to the gradient: of kernels in lars, of all variables in sgd.",
     0.0,
 )
+flags.DEFINE_boolean(
+    "decay_norms",
+    True,
+    "Whether the weight decay of sgd is for batch norm's scales and offsets too.",
+)
 flags.DEFINE_float("sgd_momentum", 0.9, "Momentum of SGD, in [0, 1).", 0.0)
 flags.DEFINE_boolean("jit_compile", False, "XLA for the step; on one GPU or TPU, not on CPUs.")
 must_be_positive("batch_size", "epochs", "steps_per_epoch", "base_learning_rate")
@@ -90,7 +95,8 @@ def build_optimizer(steps_per_epoch: int) -> keras.optimizers.Optimizer:
     Args:
         steps_per_epoch: optimizer steps in an epoch.
     """
-    optimizer_class = {"lars": LARS, "sgd": SGD}[FLAGS.optimizer]
-    return optimizer_class(
-        build_schedule(steps_per_epoch), FLAGS.sgd_momentum, l2_decay=FLAGS.weight_decay
-    )
+    schedule = build_schedule(steps_per_epoch)
+    momentum, l2_decay = FLAGS.sgd_momentum, FLAGS.weight_decay
+    if FLAGS.optimizer == "lars":
+        return LARS(schedule, momentum, l2_decay=l2_decay)
+    return SGD(schedule, momentum, l2_decay=l2_decay, decay_norms=FLAGS.decay_norms)

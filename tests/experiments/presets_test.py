@@ -71,6 +71,31 @@ class PresetsTest(unittest.TestCase):
         self.assertEqual((flags["batch_size"], flags["crop_size"]), (16, 769))
         self.assertEqual((flags["output_stride"], flags["frozen"]), ("16", False))
 
+    def test_detection_is_the_papers(self):
+        names = ("voc_c4_24k", "coco_c4_1x", "coco_fpn_1x", "bccd_c4", "pennfudan_fpn")
+        presets = [CONFIGS / "transfer" / f"{name}.cfg" for name in names]
+        values = parse("detect", presets, "--dataset=voc:x")
+        for name, iterations, decays, warmup in (
+            ("voc_c4_24k", 24_000, [18_000, 22_000], 100),
+            ("coco_c4_1x", 90_000, [60_000, 80_000], 1000),
+            ("coco_fpn_1x", 90_000, [60_000, 80_000], 1000),
+        ):
+            flags = values[f"{name}.cfg"]
+            steps = flags["steps_per_epoch"]
+            self.assertEqual(flags["epochs"] * steps, iterations)
+            self.assertEqual([float(epoch) * steps for epoch in flags["decay_epochs"]], decays)
+            self.assertEqual(flags["warmup_epochs"] * steps, warmup)
+            self.assertEqual(flags["learning_rate_scaling"], "linear")
+            self.assertEqual(flags["base_learning_rate"] * flags["batch_size"] / 256, 0.02)
+            self.assertEqual((flags["weight_decay"], flags["decay_norms"]), (1e-4, False))
+            self.assertEqual((flags["num_rois"], flags["max_proposals"]), (512, None))
+            self.assertEqual((flags["test_short_side"], flags["max_side"]), (800, 1333))
+            shortest = 480 if name == "voc_c4_24k" else 640
+            sides = [str(side) for side in range(shortest, 801, 32)]
+            self.assertEqual(flags["short_sides"], sides)
+        models = [values[f"{name}.cfg"]["model"] for name in names[:3]]
+        self.assertEqual(models, ["faster_rcnn_c4", "mask_rcnn_c4", "mask_rcnn_fpn"])
+
     def test_header(self):
         for preset in CONFIGS.rglob("*.cfg"):
             header = [line for line in preset.read_text().splitlines() if line.startswith("#")]

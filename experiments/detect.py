@@ -1,0 +1,244 @@
+"""Object detection and instance segmentation on a pre-trained backbone, fine-tuned.
+
+python experiments/detect.py --flagfile=experiments/configs/transfer/bccd_c4.cfg \
+    --dataset=voc:PATH --weights=runs/mine --workdir=runs/detect
+
+Writes to `--workdir`: `detect.md` and `detect.json` (AP), `detections.json` (COCO's format),
+`detect.png`, and the SavedModel `export/detector`: an image in, boxes out. The same command continues a
+run that was cut off.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import itertools
+import json
+
+import common_flags
+import eval_flags
+import keras
+import labelled
+import numpy as np
+import tensorflow as tf
+import training_flags
+import training_job
+from absl import flags, logging
+from common_flags import FLAGS, FlagError, blame, must_be_positive
+
+from pixpro_keras.evaluation.batch_norm import reestimate_batch_norm
+from pixpro_keras.evaluation.detection import masks, pipeline
+from pixpro_keras.evaluation.detection.c4 import C4Detector
+from pixpro_keras.evaluation.detection.coco_ap import coco_scores
+from pixpro_keras.evaluation.detection.detector import DetectorConfig
+from pixpro_keras.evaluation.detection.inference import Found, find_in_source, to_coco
+from pixpro_keras.evaluation.detection.open_source import open_boxes
+from pixpro_keras.evaluation.detection.pyramid import FPNDetector, find_fpn
+from pixpro_keras.evaluation.detection.serving import ServedDetector, save_detector
+from pixpro_keras.evaluation.detection.sources import COCO, VOC07, BoxSource, for_training
+from pixpro_keras.evaluation.detection.voc_ap import voc_scores
+from pixpro_keras.files import write_atomically
+from pixpro_keras.layers.fpn import load_fpn
+from pixpro_keras.training.strategy import is_chief
+from pixpro_keras.visualize.detection import draw_detections
+from pixpro_keras.visualize.figures import save_figure
+
+_MODELS: dict[str, tuple[type[C4Detector] | type[FPNDetector], bool]] = {
+    "faster_rcnn_c4": (C4Detector, False),
+    "mask_rcnn_c4": (C4Detector, True),
+    "mask_rcnn_fpn": (FPNDetector, True),
+}
+flags.DEFINE_enum("model", "faster_rcnn_c4", list(_MODELS), "The detector.")
+flags.DEFINE_string(
+    "dataset",
+    None,
+    "Images and boxes: voc:PATH (which holds VOC2007, VOC2012), coco:PATH, tfds:voc/2007 and the "
+    "like, or scenes.",
+    required=True,
+)
+flags.DEFINE_string(
+    "train_split", "2007_trainval,2012_trainval", "What is trained on; train2017 of COCO."
+)
+flags.DEFINE_string("test_split", "2007_test", "What is tested on; val2017 of COCO.")
+flags.DEFINE_list(
+    "short_sides",
+    ["480", "512", "544", "576", "608", "640", "672", "704", "736", "768", "800"],
+    "Lengths in pixels of which a training image's short side gets one at random.",
+)
+flags.DEFINE_integer("test_short_side", 800, "Length of a test image's short side in pixels.")
+flags.DEFINE_integer("max_side", 1333, "Longest side of any image in pixels.")
+flags.DEFINE_integer("max_boxes", 100, "Most objects of a training image that count.")
+flags.DEFINE_integer("num_rois", 512, "Proposals per image that are trained on.")
+flags.DEFINE_integer(
+    "max_proposals", None, "Most proposals per image. Default: 2000 in training, 1000 in tests."
+)
+flags.DEFINE_integer(
+    "bn_batches", 200, "Training batches from which batch norm is measured before the test.", 0
+)
+must_be_positive("test_short_side", "max_side", "max_boxes", "num_rois", "max_proposals")
+_NUM_PICTURES = 6
+_PICTURE_SCORE = 0.5
+_DEFAULTS = {
+    "workdir": "runs/detect",
+    "optimizer": "sgd",
+    # 0.02 at a batch of 16.
+    "base_learning_rate": 0.32,
+    "learning_rate_scaling": "linear",
+    "weight_decay": 1e-4,
+    "decay_norms": False,
+    "warmup_fraction": 0.001,
+    "batch_size": 16,
+}
+for _name, _value in _DEFAULTS.items():
+    FLAGS.set_default(_name, _value)
+
+
+def main(argv: list[str]) -> int:
+    """Runs the job and returns its exit code."""
+    del argv
+    keras.mixed_precision.set_global_policy(FLAGS.precision)
+    keras.utils.set_random_seed(FLAGS.seed)
+    workdir = common_flags.prepare_workdir()
+    strategy, replica_batch = training_job.start_devices()
+    train, test = open_data()
+    box_config = build_box_config()
+    steps_per_epoch = training_job.resolve_steps_per_epoch(train.num_examples)
+
+    with strategy.scope():
+        task, preprocess, name = build_detector(
+            len(train.class_names), strategy.num_replicas_in_sync > 1
+        )
+        optimizer = training_flags.build_optimizer(steps_per_epoch)
+        task.compile(optimizer, jit_compile=FLAGS.jit_compile)
+        task.optimizer.build(task.trainable_variables)
+    logging.info(
+        "Learning rate %g for batches of %d",
+        training_flags.peak_learning_rate(),
+        FLAGS.batch_size,
+    )
+    identity = {"model": FLAGS.model, "backbone": name, "classes": list(train.class_names)}
+    checkpoints, first_step = training_job.open_checkpoints(workdir, strategy, task, identity)
+
+    def batches(context: tf.distribute.InputContext, start: int = first_step) -> tf.data.Dataset:
+        return pipeline.make_box_batches(
+            train,
+            box_config,
+            global_batch_size=FLAGS.batch_size,
+            replica_batch_size=replica_batch,
+            preprocess=preprocess,
+            start_step=start,
+            input_pipeline_id=context.input_pipeline_id,
+            num_input_pipelines=context.num_input_pipelines,
+        )
+
+    with labelled.blame_images(train.name):
+        exit_code = training_job.run_training(workdir, strategy, task, checkpoints, batches)
+    if exit_code is None and is_chief(strategy):
+        if FLAGS.bn_batches:
+            logging.info("Measuring batch norm on %d training batches", FLAGS.bn_batches)
+            data = batches(tf.distribute.InputContext(), 0)
+            reestimate_batch_norm(task, itertools.islice(data, FLAGS.bn_batches))
+        finish(workdir, name, task, preprocess, train.num_examples, test)
+    return exit_code or 0
+
+
+def open_data() -> tuple[BoxSource, BoxSource]:
+    """What is trained and tested on."""
+    with_masks = _MODELS[FLAGS.model][1]
+    with blame("dataset", "train_split", "model"):
+        train = for_training(
+            open_boxes(FLAGS.dataset, FLAGS.train_split, FLAGS.data_dir), with_masks
+        )
+    with blame("dataset", "test_split"):
+        test = open_boxes(FLAGS.dataset, FLAGS.test_split, FLAGS.data_dir)
+    if test.class_names != train.class_names:
+        raise FlagError(f"--test_split={FLAGS.test_split}: other classes than in training")
+    return train, test
+
+
+def build_box_config() -> pipeline.BoxConfig:
+    """How training images are made."""
+    with blame("short_sides", "max_side"):
+        return pipeline.BoxConfig(
+            tuple(int(side) for side in FLAGS.short_sides),
+            FLAGS.max_side,
+            FLAGS.max_boxes,
+            _MODELS[FLAGS.model][1],
+            FLAGS.seed,
+        )
+
+
+def build_detector(num_classes: int, synchronized: bool):
+    """The detector, its backbone's input convention, and what to call the backbone in a table."""
+    backbone, preprocess, name = eval_flags.load_backbone(synchronized)
+    detector_class, with_masks = _MODELS[FLAGS.model]
+    with blame("num_rois"):
+        config = DetectorConfig(
+            num_classes,
+            with_masks,
+            FLAGS.num_rois,
+            FLAGS.max_proposals,
+            FLAGS.bn_momentum,
+            synchronized,
+        )
+    with blame("model", "backbone"):
+        task = detector_class(backbone, config, accumulate_steps=FLAGS.accumulate_steps)
+    if isinstance(task, FPNDetector) and FLAGS.weights is not None:
+        file = find_fpn(FLAGS.weights)
+        if file is not None:
+            with blame("weights"):
+                missing = load_fpn(task.fpn, file)
+            logging.info("FPN from %s, but for %s", file, ", ".join(missing) or "nothing")
+    return task, preprocess, name
+
+
+def finish(workdir, name, task, preprocess, num_training, test: BoxSource) -> None:
+    """Tests the detector; writes scores, detections, pictures and the SavedModel."""
+    found = [Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int32))] * test.num_examples
+    pictures = {}
+    every = -(-test.num_examples // _NUM_PICTURES)
+    sides = FLAGS.test_short_side, FLAGS.max_side
+    for index, image, one in find_in_source(task.detect, test, preprocess, *sides):
+        found[index] = one
+        if index % every == 0:
+            pictures[index] = image
+    rows = to_coco(found, test.image_ids, test.class_ids)
+    write_atomically(workdir / "detections.json", json.dumps(rows).encode())
+    save_figure(draw(pictures, found, test), workdir / "detect.png")
+    if test.metric == COCO:
+        scores = coco_scores(found, test)
+    else:
+        scores = voc_scores(found, test.objects, test.class_names, test.metric == VOC07)
+    served = ServedDetector(task, preprocess, test.class_names, *sides)
+    save_detector(served, workdir / "export" / "detector")
+    results = {
+        "model": FLAGS.model,
+        "backbone": name,
+        "training images": num_training,
+        "test images": test.num_examples,
+    }
+    eval_flags.write_results(workdir, "detect", results | scores)
+
+
+def draw(pictures: dict[int, np.ndarray], found: list[Found], test: BoxSource):
+    """Some images with what is there and what was found above a score."""
+    truth, shown = [], []
+    for index, image in pictures.items():
+        height, width = image.shape[:2]
+
+        def whole(segmentations, height=height, width=width):
+            if segmentations is None:
+                return None
+            decoded = [masks.decode(one, height, width) for one in segmentations]
+            return np.array(decoded, bool).reshape(-1, height, width)
+
+        there, one = test.objects[index], found[index]
+        truth.append((there.boxes, there.classes, None, whole(there.segmentations)))
+        keep = one.scores >= _PICTURE_SCORE
+        segmentations = one.segmentations and one.segmentations[: keep.sum()]
+        shown.append((one.boxes[keep], one.classes[keep], one.scores[keep], whole(segmentations)))
+    return draw_detections(list(pictures.values()), truth, shown, test.class_names)
+
+
+if __name__ == "__main__":
+    common_flags.run(main)
