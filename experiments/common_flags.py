@@ -15,6 +15,7 @@ from pixpro_keras.files import write_atomically
 from pixpro_keras.training.bad_steps import TrainingDivergedError
 from pixpro_keras.training.checkpoints import CheckpointError, SaveError
 from pixpro_keras.training.strategy import STRATEGIES
+from pixpro_keras.training.workers import WorkerLostError
 
 FLAGS = flags.FLAGS
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
@@ -23,8 +24,8 @@ flags.DEFINE_enum(
     "strategy",
     "auto",
     STRATEGIES,
-    "Which devices train together. auto takes the TPU named by TPU_NAME, else the machines named by "
-    "TF_CONFIG, else all GPUs of this machine where it has several, else one device.",
+    "Which devices train together. auto takes the TPU named by TPU_NAME, else the machines of "
+    "--cluster if TF_CONFIG is set, else all GPUs of this machine where it has several, else one device.",
 )
 flags.DEFINE_enum(
     "precision",
@@ -47,7 +48,14 @@ class FlagError(ValueError):
 
 
 # What a user can mend, and therefore reads as one line instead of a traceback.
-USER_ERRORS = (FlagError, CheckpointError, SaveError, TrainingDivergedError, BrokenImagesError)
+USER_ERRORS = (
+    FlagError,
+    CheckpointError,
+    SaveError,
+    TrainingDivergedError,
+    BrokenImagesError,
+    WorkerLostError,
+)
 
 
 def must_be_positive(*names: str) -> None:

@@ -15,6 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import itertools
 import json
 
+import cluster_flags
 import common_flags
 import eval_flags
 import keras
@@ -39,7 +40,6 @@ from pixpro_keras.evaluation.detection.sources import COCO, VOC07, BoxSource, fo
 from pixpro_keras.evaluation.detection.voc_ap import voc_scores
 from pixpro_keras.files import write_atomically
 from pixpro_keras.layers.fpn import load_fpn
-from pixpro_keras.training.strategy import is_chief
 from pixpro_keras.visualize.detection import draw_detections
 from pixpro_keras.visualize.figures import save_figure
 
@@ -133,12 +133,14 @@ def main(argv: list[str]) -> int:
 
     with labelled.blame_images(train.name):
         exit_code = training_job.run_training(workdir, strategy, task, checkpoints, batches)
-    if exit_code is None and is_chief(strategy):
-        if FLAGS.bn_batches:
-            logging.info("Measuring batch norm on %d training batches", FLAGS.bn_batches)
-            data = batches(tf.distribute.InputContext(), 0)
-            reestimate_batch_norm(task, itertools.islice(data, FLAGS.bn_batches))
-        finish(workdir, name, task, preprocess, train.num_examples, test)
+    if exit_code is None:
+        with cluster_flags.chief_alone(strategy) as is_chief:
+            if is_chief:
+                if FLAGS.bn_batches:
+                    logging.info("Measuring batch norm on %d training batches", FLAGS.bn_batches)
+                    data = batches(tf.distribute.InputContext(), 0)
+                    reestimate_batch_norm(task, itertools.islice(data, FLAGS.bn_batches))
+                finish(workdir, name, task, preprocess, train.num_examples, test)
     return exit_code or 0
 
 

@@ -14,6 +14,7 @@ from common_flags import FLAGS, FlagError, blame
 from pixpro_keras import backbones
 from pixpro_keras.batch import Tensor
 from pixpro_keras.files import write_atomically
+from pixpro_keras.training.workers import is_multi_worker
 
 flags.DEFINE_string(
     "weights",
@@ -80,7 +81,7 @@ def check_one_machine(strategy: tf.distribute.Strategy, what: str) -> None:
     Raises:
         FlagError: naming the strategy.
     """
-    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    if is_multi_worker(strategy):
         raise FlagError(f"--strategy={FLAGS.strategy}: {what} runs on one machine")
 
 

@@ -9,6 +9,7 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import cluster_flags
 import common_flags
 import eval_flags
 import keras
@@ -35,7 +36,7 @@ def main(argv: list[str]) -> int:
     keras.utils.set_random_seed(FLAGS.seed)
     workdir = common_flags.prepare_workdir()
     with blame("strategy"):
-        strategy = make_strategy(FLAGS.strategy)
+        strategy = make_strategy(FLAGS.strategy, cluster_flags.join_workers)
     eval_flags.check_one_machine(strategy, "k-NN")
     train, labels, test, test_labels = labelled_flags.open_parts()
     num_classes = labelled.count_classes(train, test, labels, test_labels)

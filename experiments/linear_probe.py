@@ -13,6 +13,7 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import cluster_flags
 import common_flags
 import eval_flags
 import keras
@@ -29,7 +30,6 @@ from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.labels import select, stratified_subset
 from pixpro_keras.evaluation.knn import top_k_accuracy
 from pixpro_keras.evaluation.linear_probe import LinearProbe, feature_batches
-from pixpro_keras.training.strategy import is_chief
 from pixpro_keras.visualize.confusion import confusion_matrix, draw_confusion
 from pixpro_keras.visualize.figures import save_figure
 
@@ -77,7 +77,8 @@ def main(argv: list[str]) -> int:
             f"--learning_rate_factors={','.join(FLAGS.learning_rate_factors)}: several need "
             "--optimizer=sgd and --weight_decay=0, where a weighted loss is another learning rate"
         )
-    everything, labels, test, test_labels = labelled_flags.open_parts()
+    with cluster_flags.chief_first(strategy):
+        everything, labels, test, test_labels = labelled_flags.open_parts()
     num_classes = labelled.count_classes(everything, test, labels, test_labels)
     chosen = labelled_flags.choose(labels)
     held_out = hold_out(chosen, labels) if len(factors) > 1 else np.empty(0, np.int64)
@@ -128,12 +129,14 @@ def main(argv: list[str]) -> int:
         return mine.unbatch().batch(replica_batch, drop_remainder=True)
 
     exit_code = training_job.run_training(workdir, strategy, probe, checkpoints, batches, broken)
-    if exit_code is None and is_chief(strategy):
-        looked_at = [
-            labelled.frozen_features(backbone, one, preprocess, strategy=strategy)
-            for one in ((choice, test) if len(factors) > 1 else (test,))
-        ]
-        finish(workdir, name, probe, len(kept), looked_at, everything.class_names)
+    if exit_code is None:
+        with cluster_flags.chief_alone(strategy) as is_chief:
+            if is_chief:
+                looked_at = [
+                    labelled.frozen_features(backbone, one, preprocess, strategy=strategy)
+                    for one in ((choice, test) if len(factors) > 1 else (test,))
+                ]
+                finish(workdir, name, probe, len(kept), looked_at, everything.class_names)
     return exit_code or 0
 
 

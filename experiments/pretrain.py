@@ -17,6 +17,7 @@ import pathlib
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import backbone_flags
+import cluster_flags
 import common_flags
 import keras
 import method_flags
@@ -36,7 +37,6 @@ from pixpro_keras.export import export_backbone
 from pixpro_keras.files import write_atomically
 from pixpro_keras.layers.fpn import FPN_FILE, save_fpn
 from pixpro_keras.methods import METHODS, PretrainMethod
-from pixpro_keras.training.strategy import is_chief
 from pixpro_keras.visualize.plots import plot_metrics
 from pixpro_keras.visualize.run_pictures import RunPictures
 
@@ -85,7 +85,7 @@ def main(argv: list[str]) -> int:
         max_broken_share=FLAGS.max_broken_share,
         num_parallel_calls=FLAGS.input_threads,
     )
-    with blame("dataset"):
+    with cluster_flags.chief_first(strategy), blame("dataset"):
         source = sources.open_source(FLAGS.dataset, data_dir=FLAGS.data_dir)
         pipeline.check_decodable(source)
     method_flags.check_data(source)
@@ -153,14 +153,16 @@ def main(argv: list[str]) -> int:
         lambda step: name_images(source, FLAGS.seed, FLAGS.batch_size, step, broken.names),
         chief_callbacks,
     )
-    if exit_code is None and is_chief(strategy):
-        try:
-            finish(workdir, method)
-        except OSError as error:
-            raise FlagError(
-                f"--workdir={FLAGS.workdir}: trained and saved, but the results cannot be written: "
-                f"{error}. The same command writes them"
-            ) from error
+    if exit_code is None:
+        with cluster_flags.chief_alone(strategy) as is_chief:
+            if is_chief:
+                try:
+                    finish(workdir, method)
+                except OSError as error:
+                    raise FlagError(
+                        f"--workdir={FLAGS.workdir}: trained and saved, but the results cannot be "
+                        f"written: {error}. The same command writes them"
+                    ) from error
     return exit_code or 0
 
 

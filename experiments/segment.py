@@ -14,6 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from collections.abc import Callable
 
+import cluster_flags
 import common_flags
 import eval_flags
 import keras
@@ -35,7 +36,6 @@ from pixpro_keras.data.order import name_images
 from pixpro_keras.evaluation.replicas import over_replicas
 from pixpro_keras.evaluation.segmentation import fcn, inference
 from pixpro_keras.evaluation.segmentation.cells import fit_cells
-from pixpro_keras.training.strategy import is_chief
 from pixpro_keras.visualize.figures import save_figure
 from pixpro_keras.visualize.segmentation import draw_segmentations
 
@@ -104,7 +104,8 @@ def main(argv: list[str]) -> int:
         inference.check_stride(FLAGS.window_stride, FLAGS.crop_size)
     with blame("min_scale", "max_scale"):
         config = CropConfig(FLAGS.crop_size, (FLAGS.min_scale, FLAGS.max_scale), FLAGS.seed)
-    train, test = open_parts()
+    with cluster_flags.chief_first(strategy):
+        train, test = open_parts()
     num_train = train.num_examples
     if FLAGS.label_fraction < 1:
         with labelled.blame_images(train.name):
@@ -183,8 +184,11 @@ def main(argv: list[str]) -> int:
             crops,
             name_images=lambda step: name_images(train, FLAGS.seed, FLAGS.batch_size, step),
         )
-    if exit_code is None and is_chief(strategy):
-        finish(workdir, name, train.class_names, num_train, task.logits, preprocess, test, strategy)
+    if exit_code is None:
+        with cluster_flags.chief_alone(strategy) as is_chief:
+            if is_chief:
+                names = train.class_names
+                finish(workdir, name, names, num_train, task.logits, preprocess, test, strategy)
     return exit_code or 0
 
 

@@ -3,6 +3,7 @@
 import pathlib
 from collections.abc import Callable, Sequence
 
+import cluster_flags
 import common_flags
 import keras
 import run_devices
@@ -15,8 +16,9 @@ from pixpro_keras.task import Task
 from pixpro_keras.training import callbacks as run_callbacks
 from pixpro_keras.training.bad_steps import BadSteps
 from pixpro_keras.training.checkpoints import Checkpoints
-from pixpro_keras.training.loop import train
+from pixpro_keras.training.loop import check_steps_per_execution, train
 from pixpro_keras.training.strategy import is_chief, make_strategy, replica_batch_size
+from pixpro_keras.training.workers import WorkerLostError, gather, share_state
 
 flags.DEFINE_integer("checkpoint_every_steps", 500, "Steps between checkpoints.", 1)
 flags.DEFINE_integer("keep_checkpoints", 3, "Number of checkpoints kept.", 1)
@@ -42,6 +44,15 @@ flags.DEFINE_boolean(
 )
 
 
+flags.DEFINE_integer(
+    "steps_per_execution",
+    1,
+    "Steps that TensorFlow takes by itself before it comes back to Python, for TPUs and small steps; "
+    "must divide --steps_per_epoch, --log_every_steps and --checkpoint_every_steps.",
+    1,
+)
+
+
 def start_devices() -> tuple[tf.distribute.Strategy, int]:
     """The strategy that the flags name, and the images that each of its replicas takes per step."""
     if FLAGS.deterministic:
@@ -51,7 +62,13 @@ def start_devices() -> tuple[tf.distribute.Strategy, int]:
         if tf.config.list_physical_devices("GPU"):
             tf.config.experimental.enable_op_determinism()
     with blame("strategy"):
-        strategy = make_strategy(FLAGS.strategy)
+        strategy = make_strategy(FLAGS.strategy, cluster_flags.join_workers)
+    with blame("steps_per_execution"):
+        check_steps_per_execution(
+            FLAGS.steps_per_execution,
+            log_every_steps=FLAGS.log_every_steps,
+            checkpoint_every_steps=FLAGS.checkpoint_every_steps,
+        )
     with blame("batch_size"):
         return strategy, replica_batch_size(strategy, FLAGS.batch_size, FLAGS.accumulate_steps)
 
@@ -71,6 +88,8 @@ def resolve_steps_per_epoch(num_examples: int, flag: str = "dataset") -> int:
             f"--batch_size={FLAGS.batch_size}: --{flag}={FLAGS[flag].value} has only {num_examples} images"
         )
     steps_per_epoch = int(FLAGS.steps_per_epoch or num_examples // FLAGS.batch_size)
+    with blame("steps_per_execution"):
+        check_steps_per_execution(FLAGS.steps_per_execution, steps_per_epoch=steps_per_epoch)
     FLAGS["steps_per_epoch"].value = steps_per_epoch  # flags.cfg says what the run did
     return steps_per_epoch
 
@@ -87,8 +106,14 @@ def open_checkpoints(
         identity: what makes two runs' weights interchangeable.
     """
     checkpoints = Checkpoints(workdir / "checkpoints", task, identity, FLAGS.keep_checkpoints)
-    with blame("workdir"):
-        first_step = checkpoints.restore()
+    with cluster_flags.blame_workers(strategy):
+        if is_chief(strategy):
+            with blame("workdir"):
+                checkpoints.restore()
+        share_state(strategy, task)
+    first_step = task.steps_done()
+    with blame("steps_per_execution"):
+        check_steps_per_execution(FLAGS.steps_per_execution, first_step=first_step)
     if is_chief(strategy):
         run_devices.note(workdir, strategy, is_resumed=first_step > 0)
     if is_chief(strategy):
@@ -140,23 +165,27 @@ def run_training(
             ),
         ]
     try:
-        train(
-            task,
-            strategy.distribute_datasets_from_function(make_batches),
-            strategy=strategy,
-            epochs=FLAGS.epochs,
-            steps_per_epoch=FLAGS.steps_per_epoch,
-            batch_size=FLAGS.batch_size,
-            callbacks=callbacks,
-            log_every_steps=FLAGS.log_every_steps,
-            jit_compile=FLAGS.jit_compile,
-        )
-    except tf.errors.OpError:
+        with cluster_flags.blame_workers(strategy):
+            train(
+                task,
+                strategy.distribute_datasets_from_function(make_batches),
+                strategy=strategy,
+                epochs=FLAGS.epochs,
+                steps_per_epoch=FLAGS.steps_per_epoch,
+                batch_size=FLAGS.batch_size,
+                callbacks=callbacks,
+                log_every_steps=FLAGS.log_every_steps,
+                jit_compile=FLAGS.jit_compile,
+                steps_per_execution=FLAGS.steps_per_execution,
+            )
+            # The signal may have reached one worker only, and has ended all.
+            received = int(gather(strategy, stop.received or 0).max())
+    except (tf.errors.OpError, WorkerLostError):
         if broken is not None:
             broken.check()  # the reason, if images were it
         raise
-    if stop.received is None:
+    if not received:
         return None
     done = f"Stopped after {task.steps_done()} of {FLAGS.epochs * FLAGS.steps_per_epoch} steps"
     print(f"{done}; the checkpoint is in {workdir}. The same command continues.")
-    return stop.exit_code
+    return run_callbacks.exit_code_of(received)

@@ -195,7 +195,7 @@ class Progress(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Moves the bar."""
         self._bar.set_postfix_str(f"loss {logs['loss']:.3f}", refresh=False)
-        self._bar.update(self._batch_size)
+        self._bar.update(steps_done(logs) * self._batch_size - self._bar.n)
 
     def on_epoch_end(self, epoch, logs=None):
         """Prints the epoch's line."""
@@ -206,7 +206,8 @@ class Progress(keras.callbacks.Callback):
             parts.append(f"feature std {logs['feature_std']:.3f}")
         parts.append(f"lr {logs['learning_rate']:.3g}")
         parts.append(f"{logs['images_per_second']:.1f} images/s")
-        parts.append(f"waiting for input {logs['input_wait_share']:.0%}")
+        if "input_wait_share" in logs:
+            parts.append(f"waiting for input {logs['input_wait_share']:.0%}")
         self._bar.write("  ".join(parts))
 
     def on_train_end(self, logs=None):
@@ -248,6 +249,14 @@ class VitalSigns(keras.callbacks.Callback):
             logging.warning(message)
 
 
+def exit_code_of(number: int) -> int:
+    """130 after Ctrl-C; 143 after a scheduler's signal, as of a process that SIGTERM ended.
+
+    The latter is what schedulers start a job again for.
+    """
+    return 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+
+
 class StopOnSignal(keras.callbacks.Callback):
     """Ctrl-C, SIGTERM or SIGUSR1 ends the training after the current step; a second one at once.
 
@@ -256,9 +265,6 @@ class StopOnSignal(keras.callbacks.Callback):
     Attributes:
         received: the signal that ended the training, or None.
     """
-
-    # Exit code of a run that a scheduler ended and may start again.
-    RESTART_EXIT_CODE = 143
 
     def __init__(self):
         super().__init__()
@@ -269,13 +275,6 @@ class StopOnSignal(keras.callbacks.Callback):
         """Takes over the signals."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             self._previous[number] = signal.signal(number, self._stop)
-
-    @property
-    def exit_code(self) -> int | None:
-        """130 after Ctrl-C and 143 after a scheduler's signal, as of processes ended by them."""
-        if self.received is None:
-            return None
-        return 130 if self.received == signal.SIGINT else self.RESTART_EXIT_CODE
 
     def _stop(self, number, frame):
         self.received = signal.Signals(number)

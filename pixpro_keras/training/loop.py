@@ -1,7 +1,7 @@
 """The one training loop, under every strategy."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from pixpro_keras.task import Task
 from pixpro_keras.training.stalls import warn_of_stall
+from pixpro_keras.training.workers import gather, is_multi_worker
 
 
 def train(
@@ -22,6 +23,7 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     log_every_steps: int = 10,
     jit_compile: bool = False,
+    steps_per_execution: int = 1,
     stall_seconds: float = 60.0,
 ) -> None:
     """Trains from the task's step to the last one, driving Keras callbacks.
@@ -37,12 +39,18 @@ def train(
     accelerator). In `on_train_batch_end` there are `bad_steps`, the number of skipped steps since
     the call of this function, which are left out of the means, and `bad_steps_in_row`, how many of
     them were the last ones.
-    A callback ends the training early by setting `task.stop_training`.
+    A callback ends the training early by setting `task.stop_training`. Of several workers any one can
+    do so; all of them then end together, at the end of the window, since a worker that left alone
+    would leave the others waiting for it.
+
+    With `steps_per_execution` TensorFlow takes so many steps by itself, and callbacks are called
+    after the last of them. Weights and means are those of single steps. The waiting for input is
+    inside and not known, so that `input_wait_share` is missing.
 
     Args:
         task: compiled, its optimizer built, in the strategy's scope.
         batches: iterable of the batches from `task.step` on; a distributed data set if the
-            strategy has replicas.
+            strategy has replicas, a data set if an execution has several steps.
         strategy: where the step runs.
         epochs: last epoch of the run, counted from its very beginning.
         steps_per_epoch: steps in an epoch.
@@ -50,53 +58,136 @@ def train(
         callbacks: Keras callbacks.
         log_every_steps: steps in a window; the step's results are fetched once in each.
         jit_compile: whether XLA compiles the step; on one device only.
-        stall_seconds: a longer wait for a batch is warned of while it lasts.
+        steps_per_execution: steps in each call of TensorFlow.
+        stall_seconds: a longer wait for a batch is warned of while it lasts, in single steps.
+
+    Raises:
+        ValueError: if `steps_per_execution` does not divide an epoch, a window or the step from which
+            the run continues.
     """
+    first, last = task.steps_done(), epochs * steps_per_epoch
+    check_steps_per_execution(
+        steps_per_execution,
+        steps_per_epoch=steps_per_epoch,
+        log_every_steps=log_every_steps,
+        first_step=first,
+    )
     callback_list = keras.callbacks.CallbackList(
         list(callbacks), model=task, epochs=epochs, steps=steps_per_epoch
     )
 
-    @tf.function(jit_compile=jit_compile)
-    def train_step(batch):
-        return strategy.run(task.train_step, args=(batch,))
-
+    execute = _make_execution(task, strategy, jit_compile, steps_per_execution, stall_seconds)
     task.stop_training = False
-    first, last = task.steps_done(), epochs * steps_per_epoch
     iterator = iter(batches)
     callback_list.on_train_begin({"step": first})
     done, window, epoch_means = first, _Window(batch_size), _Window(batch_size)
     bad = {"bad_steps": 0, "bad_steps_in_row": 0}
-    for step in range(first, last):
+    for step in range(first, last, steps_per_execution):
         epoch, step_in_epoch = divmod(step, steps_per_epoch)
         if step_in_epoch == 0 or step == first:
             callback_list.on_epoch_begin(epoch)
             epoch_means = _Window(batch_size)
         callback_list.on_train_batch_begin(step_in_epoch)
-        asked = time.perf_counter()
-        with warn_of_stall(step + 1, stall_seconds):
-            batch = next(iterator)
-        waited = time.perf_counter() - asked
-        outputs = {
-            name: strategy.experimental_local_results(value)[0]
-            for name, value in train_step(batch).items()
-        }
+        outputs, waited = execute(iterator, step)
         window.add(outputs, waited)
-        is_epoch_end = step_in_epoch == steps_per_epoch - 1
+        done = step + steps_per_execution
+        is_epoch_end = done % steps_per_epoch == 0
         # Fetching waits for the accelerator, so it is done once in a window.
-        if (step + 1) % log_every_steps == 0 or is_epoch_end or step == first:
+        is_window_end = done % log_every_steps == 0 or is_epoch_end or step == first
+        if is_window_end:
             means = window.means()
             bad = window.count_bad(**bad)
             means |= bad
             epoch_means.merge(window)
             # The first step holds the tracing, which says nothing about speed.
             window = _Window(batch_size)
-        done = step + 1
-        callback_list.on_train_batch_end(step_in_epoch, means | {"step": done})
+        last_of_execution = (done - 1) % steps_per_epoch
+        callback_list.on_train_batch_end(last_of_execution, means | {"step": done})
         if is_epoch_end:
             callback_list.on_epoch_end(epoch, epoch_means.means() | {"step": done})
-        if task.stop_training:
+        if is_multi_worker(strategy):
+            if is_window_end and gather(strategy, float(task.stop_training)).any():
+                break
+        elif task.stop_training:
             break
     callback_list.on_train_end({"step": done})
+
+
+def check_steps_per_execution(steps_per_execution: int, **multiples: int) -> None:
+    """Makes sure that whatever happens every so many steps happens between two executions.
+
+    Args:
+        steps_per_execution: steps in each call of TensorFlow, at least 1.
+        **multiples: numbers of steps, by the name that the error gives them; 0 is never.
+
+    Raises:
+        ValueError: naming what is no multiple.
+    """
+    if steps_per_execution < 1:
+        raise ValueError(
+            "`steps_per_execution` must be at least 1. "
+            f"Received: steps_per_execution={steps_per_execution}."
+        )
+    wrong = [f"{name}={steps}" for name, steps in multiples.items() if steps % steps_per_execution]
+    if wrong:
+        raise ValueError(
+            f"`steps_per_execution` must divide {', '.join(wrong)}. "
+            f"Received: steps_per_execution={steps_per_execution}."
+        )
+
+
+def _make_execution(
+    task: Task,
+    strategy: tf.distribute.Strategy,
+    jit_compile: bool,
+    num_steps: int,
+    stall_seconds: float,
+) -> Callable[[Iterator, int], tuple[dict, float | None]]:
+    """Function of the iterator and the number of steps done that takes the next step or steps.
+
+    It returns their outputs, and the seconds waited for input where they are known.
+    """
+
+    def local(results: dict) -> dict:
+        return {
+            name: strategy.experimental_local_results(value)[0] for name, value in results.items()
+        }
+
+    if num_steps == 1:
+
+        @tf.function(jit_compile=jit_compile)
+        def train_step(batch):
+            return strategy.run(task.train_step, args=(batch,))
+
+        def execute(iterator, step):
+            asked = time.perf_counter()
+            with warn_of_stall(step + 1, stall_seconds):
+                batch = next(iterator)
+            waited = time.perf_counter() - asked
+            return local(train_step(batch)), waited
+
+        return execute
+
+    # Taking a batch from the iterator is nothing that XLA can compile.
+    step = tf.function(task.train_step, jit_compile=True) if jit_compile else task.train_step
+    names: list[str] = []
+
+    @tf.function
+    def train_steps(iterator):
+        results = tf.TensorArray(tf.float32, size=num_steps)
+        for index in tf.range(num_steps):
+            outputs = local(strategy.run(step, args=(next(iterator),)))
+            names[:] = sorted(outputs)
+            row = tf.stack([tf.cast(outputs[name], tf.float32) for name in names])
+            results = results.write(index, row)
+        return results.stack()
+
+    def execute_several(iterator, step):
+        del step  # the waiting is inside
+        table = train_steps(iterator)
+        return {name: table[:, column] for column, name in enumerate(names)}, None
+
+    return execute_several
 
 
 class _Window:
@@ -106,30 +197,42 @@ class _Window:
         self._batch_size = batch_size
         self._started = time.perf_counter()
         self._outputs: list[dict] = []
-        self._waited = 0.0
+        self._waited: float | None = 0.0
 
-    def add(self, outputs: dict, waited: float) -> None:
+    def add(self, outputs: dict, waited: float | None) -> None:
+        """Adds scalars, or vectors of several steps; `waited` is None where it is not known."""
         self._outputs.append(outputs)
-        self._waited += waited
+        self._add_waiting(waited)
 
     def merge(self, other: "_Window") -> None:
         self._outputs += other._outputs
-        self._waited += other._waited
+        self._add_waiting(other._waited)
+
+    def _add_waiting(self, waited: float | None) -> None:
+        self._waited = None if waited is None or self._waited is None else self._waited + waited
 
     def means(self) -> dict[str, float]:
-        self._outputs = [{k: float(v) for k, v in one.items()} for one in self._outputs]
+        self._outputs = [
+            {name: np.ravel(value).astype(np.float64) for name, value in one.items()}
+            for one in self._outputs
+        ]
         seconds = time.perf_counter() - self._started
+        steps = {
+            name: np.concatenate([one[name] for one in self._outputs]) for name in self._outputs[0]
+        }
         # The loss of a skipped step would hide the others'.
-        counted = [one for one in self._outputs if not one["bad_steps"]] or self._outputs
-        means = {name: float(np.mean([one[name] for one in counted])) for name in counted[0]}
-        means["images_per_second"] = len(self._outputs) * self._batch_size / seconds
-        means["input_wait_share"] = self._waited / seconds
+        counts = steps["bad_steps"] == 0
+        if not counts.any():
+            counts[:] = True
+        means = {name: float(np.mean(values[counts])) for name, values in steps.items()}
+        means["images_per_second"] = len(counts) * self._batch_size / seconds
+        if self._waited is not None:
+            means["input_wait_share"] = self._waited / seconds
         return means
 
     def count_bad(self, bad_steps: int, bad_steps_in_row: int) -> dict[str, int]:
         """Counts the skipped steps on, from what they were before the window; after `means`."""
-        for one in self._outputs:
-            is_bad = int(one["bad_steps"])
-            bad_steps += is_bad
-            bad_steps_in_row = is_bad * (bad_steps_in_row + 1)
+        for is_bad in np.concatenate([one["bad_steps"] for one in self._outputs]).astype(int):
+            bad_steps += int(is_bad)
+            bad_steps_in_row = int(is_bad) * (bad_steps_in_row + 1)
         return {"bad_steps": bad_steps, "bad_steps_in_row": bad_steps_in_row}

@@ -1,13 +1,18 @@
 """Which devices train together."""
 
 import os
+from collections.abc import Callable
 
 import tensorflow as tf
+
+from pixpro_keras.training import cluster, workers
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 
 
-def make_strategy(name: str = "auto") -> tf.distribute.Strategy:
+def make_strategy(
+    name: str = "auto", make_multi_worker: Callable[[], tf.distribute.Strategy] | None = None
+) -> tf.distribute.Strategy:
     """The distribution strategy of a run.
 
     Args:
@@ -15,6 +20,7 @@ def make_strategy(name: str = "auto") -> tf.distribute.Strategy:
             none); `multi_worker` (the machines that `TF_CONFIG` names); `tpu` (the TPU that
             `TPU_NAME` names, or the local one); `auto`: the first of tpu, multi_worker and mirrored
             for which the environment or the devices speak, else one_device.
+        make_multi_worker: joins the machines; default: those that `TF_CONFIG` names.
 
     Returns:
         A strategy. Models and optimizers are created in its scope.
@@ -31,12 +37,9 @@ def make_strategy(name: str = "auto") -> tf.distribute.Strategy:
     if name == "mirrored":
         return _mirrored()
     if name == "multi_worker":
-        if "TF_CONFIG" not in os.environ:
-            raise ValueError(
-                "`strategy=multi_worker` needs the environment variable TF_CONFIG, which names the "
-                "machines."
-            )
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        if make_multi_worker is not None:
+            return make_multi_worker()
+        return workers.make_multi_worker(cluster.make_resolver())
     return _tpu()
 
 

@@ -228,7 +228,7 @@ class StopOnSignalTest(tf.test.TestCase):
             stop.on_train_batch_end(1)
             self.assertTrue(stop.model.stop_training)
             stop.on_train_end()
-            self.assertEqual(stop.exit_code, code)
+            self.assertEqual(run_callbacks.exit_code_of(stop.received), code)
         self.assertEqual(signal.getsignal(signal.SIGTERM), before)
 
     def test_the_second_one_ends_at_once(self):

@@ -1,0 +1,156 @@
+"""Which machines train together, and which of them this process is."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+
+import tensorflow as tf
+
+CLUSTERS = ("tf_config", "slurm", "kubernetes")
+PORT = 8470  # where nothing names one
+_POLL_SECONDS = 2.0
+
+
+def make_resolver(
+    name: str = "tf_config",
+    *,
+    selector: str = "",
+    num_workers: int | None = None,
+    timeout_seconds: float = 600.0,
+) -> tf.distribute.cluster_resolver.ClusterResolver:
+    """The workers of a run, as the environment names them.
+
+    Args:
+        name: `tf_config` (the environment variable TF_CONFIG); `slurm` (the tasks of this job step,
+            in blocks: `srun --distribution=block`); `kubernetes` (the pods that `selector` chooses,
+            one on each node, with the node's network; HOST_IP holds the node's address).
+        selector: label selector of the pods, `job-name=pixpro`.
+        num_workers: number of pods, which are waited for.
+        timeout_seconds: how long.
+
+    Raises:
+        ValueError: if the environment does not say, or says what cannot be.
+    """
+    if name == "tf_config":
+        return _from_tf_config()
+    if name == "slurm":
+        return _from_slurm()
+    if name == "kubernetes":
+        return from_kubernetes(_kubernetes_client(), selector, num_workers, timeout_seconds)
+    raise ValueError(f"`cluster` must be one of {', '.join(CLUSTERS)}. Received: {name!r}.")
+
+
+def _from_tf_config() -> tf.distribute.cluster_resolver.ClusterResolver:
+    text = os.environ.get("TF_CONFIG")
+    if text is None:
+        raise ValueError("needs the environment variable TF_CONFIG, which names the machines")
+    try:
+        config = json.loads(text)
+        cluster, task = config["cluster"], config["task"]
+        task_type, index = task["type"], int(task["index"])
+        cluster[task_type][index]
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise ValueError(
+            'TF_CONFIG must be {"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": '
+            f'"worker", "index": N}}}}, with N from 0. Received: {text}'
+        ) from error
+    others = sorted(set(cluster) - {"worker", "chief"})
+    if others:
+        raise ValueError(
+            f"TF_CONFIG: there is nothing to do for {', '.join(others)}, only for worker and chief"
+        )
+    return tf.distribute.cluster_resolver.TFConfigClusterResolver()
+
+
+def _from_slurm() -> tf.distribute.cluster_resolver.ClusterResolver:
+    # The public resolver sorts nodes by name, node10 before node2, while Slurm numbers its tasks in
+    # the order of its list: two workers would take each other's address.
+    from tensorflow.python.distribute.cluster_resolver import slurm_cluster_resolver as slurm
+
+    try:
+        rank = int(os.environ["SLURM_PROCID"])
+        hosts = slurm.expand_hostlist(os.environ["SLURM_STEP_NODELIST"])
+        counts = slurm.expand_tasks_per_node(os.environ["SLURM_STEP_TASKS_PER_NODE"])
+        addresses = [
+            f"{host}:{PORT + place}"
+            for host, count in zip(hosts, counts, strict=True)
+            for place in range(count)
+        ]
+        addresses[rank]
+    except (KeyError, ValueError, IndexError) as error:
+        raise ValueError(
+            "needs SLURM_PROCID, SLURM_STEP_NODELIST and SLURM_STEP_TASKS_PER_NODE of a job step, "
+            f"as srun sets them: {type(error).__name__} {error}"
+        ) from error
+    return _resolver(addresses, rank)
+
+
+def from_kubernetes(
+    client, selector: str, num_workers: int | None, timeout_seconds: float
+) -> tf.distribute.cluster_resolver.ClusterResolver:
+    """The pods that a selector chooses, once all of them run.
+
+    Args:
+        client: a `kubernetes.client.CoreV1Api`.
+        selector: label selector.
+        num_workers: number of pods.
+        timeout_seconds: how long to wait for them.
+
+    Raises:
+        ValueError: if something is not said, or the pods do not come up.
+    """
+    own = os.environ.get("HOST_IP")
+    if not selector or not num_workers or not own:
+        raise ValueError(
+            "needs a selector of the pods, their number, and HOST_IP, the pod's status.hostIP. "
+            f"Received: selector={selector!r}, num_workers={num_workers}, HOST_IP={own}."
+        )
+
+    def look() -> Mapping[str, list[str]]:
+        try:
+            resolver = tf.distribute.cluster_resolver.KubernetesClusterResolver(
+                {"worker": [selector]}, PORT, override_client=client
+            )
+            return resolver.cluster_spec().as_dict()
+        except RuntimeError:  # a pod is not running yet
+            return {}
+
+    addresses = _wait_for(lambda: look().get("worker", []), num_workers, timeout_seconds)
+    own = f"{own}:{PORT}"
+    if len(set(addresses)) != num_workers or own not in addresses:
+        raise ValueError(
+            f"the pods of {selector!r} must lie on {num_workers} nodes, {own} among them. "
+            f"Received: {', '.join(addresses)}."
+        )
+    return _resolver(addresses, addresses.index(own))
+
+
+def _wait_for(look: Callable[[], list[str]], count: int, timeout_seconds: float) -> list[str]:
+    deadline = time.monotonic() + timeout_seconds
+    while len(found := look()) != count:
+        if time.monotonic() >= deadline:
+            raise ValueError(f"{len(found)} of {count} pods ran after {timeout_seconds:g} seconds")
+        time.sleep(_POLL_SECONDS)
+    return found
+
+
+def _kubernetes_client():
+    try:
+        from kubernetes import client, config
+    except ImportError as error:
+        raise ValueError("needs `pip install kubernetes`") from error
+    try:
+        config.load_incluster_config()
+    except config.ConfigException as error:
+        raise ValueError(f"runs in a pod: {error}") from error
+    return client.CoreV1Api()
+
+
+def _resolver(addresses: list[str], rank: int) -> tf.distribute.cluster_resolver.ClusterResolver:
+    return tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({"worker": addresses}),
+        task_type="worker",
+        task_id=rank,
+        rpc_layer="grpc",
+    )

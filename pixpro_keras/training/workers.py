@@ -1,0 +1,124 @@
+"""What the processes of a multi-worker run have to settle with each other."""
+
+import logging
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.distribute import multi_worker_util
+from tensorflow.python.eager import context
+
+from pixpro_keras.task import Task
+
+
+class WorkerLostError(RuntimeError):
+    """Another worker of the run is gone."""
+
+
+def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
+    """Whether several processes train together."""
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def make_multi_worker(
+    resolver: tf.distribute.cluster_resolver.ClusterResolver,
+    timeout_seconds: float = 60.0,
+    start_timeout_seconds: float = 600.0,
+) -> tf.distribute.Strategy:
+    """Joins the other workers.
+
+    A worker that dies closes its connections, and the others' next collective fails at once. One
+    that goes silent (a machine or a network that is gone) is given up after `timeout_seconds`: then
+    too the others' collectives fail.
+
+    Args:
+        resolver: who they are.
+        timeout_seconds: without a sign of life, after which a worker counts as lost.
+        start_timeout_seconds: how long to wait for all workers to come up.
+
+    Raises:
+        ValueError: if they do not come up.
+    """
+    cluster = multi_worker_util.normalize_cluster_spec(resolver.cluster_spec())
+    # There is no public way to say how long a silent worker is waited for.
+    runtime = context.context()
+    settings = {
+        "service_type": "standalone",
+        "service_leader": multi_worker_util.coordination_leader(cluster),
+        "coordinated_jobs": [_job(name, cluster.num_tasks(name)) for name in cluster.jobs],
+        "heartbeat_timeout_in_ms": int(timeout_seconds * 1000),
+        "cluster_register_timeout_in_ms": int(start_timeout_seconds * 1000),
+    }
+    runtime.configure_coordination_service(**settings)
+    # One line for each collective that is traced, hundreds for a network.
+    logging.getLogger("tensorflow").setLevel(logging.WARNING)
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    except (tf.errors.OpError, RuntimeError) as error:
+        raise ValueError(
+            f"the workers {cluster.as_dict()} did not come together: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _job(name: str, num_tasks: int):
+    from tensorflow.python.distribute import collective_all_reduce_strategy as module
+
+    return module.coordination_config_pb2.CoordinatedJob(name=name, num_tasks=num_tasks)
+
+
+def gather(strategy: tf.distribute.Strategy, value: float) -> np.ndarray:
+    """A number of each worker, on all of them; every worker must call it at the same place.
+
+    Args:
+        strategy: of the run.
+        value: this worker's.
+
+    Returns:
+        `(number of workers,)` float64; `value` alone in a run of one process.
+    """
+    if not is_multi_worker(strategy):
+        return np.array([value])
+
+    @tf.function
+    def exchange(value):
+        def replica(value):
+            replica_context = tf.distribute.get_replica_context()
+            return replica_context.all_gather(tf.reshape(value, [1]), axis=0)
+
+        return strategy.run(replica, args=(value,))
+
+    gathered = exchange(tf.constant(value, tf.float64))
+    values = strategy.experimental_local_results(gathered)[0].numpy()
+    return values[:: len(strategy.extended.worker_devices)]  # once for each worker's replicas
+
+
+def share_state(strategy: tf.distribute.Strategy, task: Task) -> None:
+    """Gives all workers the chief's weights and its optimizer's state.
+
+    So only the chief needs the checkpoint, and no two workers can continue from different steps.
+
+    Args:
+        strategy: of the run.
+        task: compiled, its optimizer built.
+    """
+    if not is_multi_worker(strategy):
+        return
+    variables: list[keras.Variable] = [*task.weights, *task.optimizer.variables]
+
+    @tf.function
+    def exchange(values):
+        def replica(values):
+            replica_context = tf.distribute.get_replica_context()
+            # The chief's first replica is the first of all; to the sum the others add nothing.
+            is_sender = replica_context.replica_id_in_sync_group == 0
+            sent = [tf.where(is_sender, value, tf.zeros_like(value)) for value in values]
+            return replica_context.all_reduce(tf.distribute.ReduceOp.SUM, sent)
+
+        return strategy.run(replica, args=(values,))
+
+    for kind, wide in ((np.floating, np.float32), (np.integer, np.int64)):
+        group = [one for one in variables if np.issubdtype(one.dtype, kind)]
+        own = [tf.constant(keras.ops.convert_to_numpy(one).astype(wide)) for one in group]
+        for variable, value in zip(group, exchange(own), strict=True):
+            value = strategy.experimental_local_results(value)[0].numpy()
+            variable.assign(value.astype(variable.dtype))
