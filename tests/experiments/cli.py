@@ -1,5 +1,6 @@
 """Runs the project's jobs as a user does: as commands."""
 
+import functools
 import json
 import os
 import pathlib
@@ -24,35 +25,26 @@ TINY_RUN = (
 )
 
 
-def run_job(script, *flags, cwd=ROOT, **kwargs):
-    """The finished process, with `stdout` and `stderr` as text."""
-    return subprocess.run(
-        [sys.executable, ROOT / "experiments" / script, *flags],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
-        **kwargs,
-    )
-
-
-# Imports a job once and runs it in a fork for each command line: importing TensorFlow takes longest.
+# Imports TensorFlow once and runs each command line in a fork: importing takes longest. A fork knows
+# nothing of the others, and TensorFlow starts its threads when it is first used.
 _FORKS = """
 import importlib, json, os, sys, tempfile, traceback
 
 sys.path.insert(0, sys.argv[1])
-job = importlib.import_module(sys.argv[2])
-results = []
-for argv in json.loads(sys.argv[3]):
+import keras, sklearn.linear_model, tensorflow, tensorflow_datasets
+
+for request in sys.stdin:
+    script, argv, folder = json.loads(request)
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         pid = os.fork()
         if pid == 0:
+            os.chdir(folder)
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
-            sys.argv = [job.__file__, *argv]
             code = 0
             try:
+                job = importlib.import_module(script)
+                sys.argv = [job.__file__, *argv]
                 job.common_flags.run(job.main)
             except SystemExit as error:
                 code = error.code or 0
@@ -67,35 +59,36 @@ for argv in json.loads(sys.argv[3]):
         for file in (out, err):
             file.seek(0)
             texts.append(file.read().decode(errors="replace"))
-        results.append([status, *texts])
-print(json.dumps(results))
+    print(json.dumps([status, *texts]), flush=True)
 """
 
 
-def run_jobs(script, command_lines, cwd=ROOT):
-    """Finished processes as of `run_job`, for jobs that end before they train."""
-    result = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            _FORKS,
-            ROOT / "experiments",
-            script.removesuffix(".py"),
-            json.dumps([[str(flag) for flag in flags] for flags in command_lines]),
-        ],
-        capture_output=True,
+@functools.cache
+def _server():
+    """The process that forks, one for all tests of this process; it ends when its input does."""
+    return subprocess.Popen(
+        [sys.executable, "-c", _FORKS, ROOT / "experiments"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
-        timeout=600,
-        cwd=cwd,
         env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
     )
-    assert result.returncode == 0, result.stderr
-    return [
-        subprocess.CompletedProcess(flags, *outcome)
-        for flags, outcome in zip(
-            command_lines, json.loads(result.stdout.splitlines()[-1]), strict=True
-        )
-    ]
+
+
+def run_job(script, *flags, cwd=ROOT):
+    """The finished process, with `stdout` and `stderr` as text."""
+    server, argv = _server(), [str(flag) for flag in flags]
+    server.stdin.write(json.dumps([script.removesuffix(".py"), argv, str(cwd)]) + "\n")
+    server.stdin.flush()
+    answer = server.stdout.readline()
+    assert answer, "the process that runs the jobs is gone"
+    return subprocess.CompletedProcess([script, *argv], *json.loads(answer))
+
+
+def run_jobs(script, command_lines, cwd=ROOT):
+    """Finished processes as of `run_job`, one after the other."""
+    return [run_job(script, *flags, cwd=cwd) for flags in command_lines]
 
 
 def write_photos(folder, count=8, size=40, seed=0):
