@@ -28,7 +28,7 @@ from absl import flags, logging
 from common_flags import FLAGS, FlagError, blame, must_be_positive
 
 from pixpro_keras import backbones
-from pixpro_keras.data import pipeline, recipes, sources
+from pixpro_keras.data import pipeline, recipes, service, sources
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.order import name_images
 from pixpro_keras.evaluation.compare import markdown_table
@@ -56,6 +56,14 @@ flags.DEFINE_float(
     "max_broken_share", 0.01, "Share of images that may be unreadable before the run stops.", 0, 1
 )
 flags.DEFINE_integer("input_threads", None, "Threads that decode and augment. Default: automatic.")
+flags.DEFINE_string(
+    "data_service",
+    None,
+    "HOST:PORT of a dispatcher of data_service.py, whose workers read, decode and augment the images of "
+    "folder:PATH. Gives up reproducibility: which images a step sees depends on how fast the workers "
+    "are, a resumed run sees others than an uninterrupted one, and when a worker dies, the images that "
+    "it had under way are left out of the pass. Broken images are passed over without a word.",
+)
 flags.DEFINE_enum(
     "probe",
     "none",
@@ -88,6 +96,10 @@ def main(argv: list[str]) -> int:
     with cluster_flags.chief_first(strategy), blame("dataset"):
         source = sources.open_source(FLAGS.dataset, data_dir=FLAGS.data_dir)
         pipeline.check_decodable(source)
+    if FLAGS.data_service:
+        with blame("data_service"):
+            service.check_address(FLAGS.data_service)
+            service.check_source(source)
     method_flags.check_data(source)
     steps_per_epoch = training_job.resolve_steps_per_epoch(source.num_examples)
 
@@ -124,6 +136,7 @@ def main(argv: list[str]) -> int:
             input_pipeline_id=context.input_pipeline_id,
             num_input_pipelines=context.num_input_pipelines,
             broken=broken,
+            data_service=FLAGS.data_service,
         )
 
     def chief_callbacks() -> list[keras.callbacks.Callback]:

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.batch import COORD1, COORD2, JIGSAW, LABEL, VIEW1, VIEW2, Batch, Tensor
-from pixpro_keras.data import crops, jigsaw, recipes
+from pixpro_keras.data import crops, jigsaw, recipes, service
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.order import CANDIDATES, image_at
 from pixpro_keras.data.sources import Source
@@ -137,6 +137,7 @@ def make_dataset(
     input_pipeline_id: int = 0,
     num_input_pipelines: int = 1,
     broken: BrokenImages | None = None,
+    data_service: str | None = None,
 ) -> tf.data.Dataset:
     """Endless batches from a step on.
 
@@ -154,12 +155,16 @@ def make_dataset(
         input_pipeline_id: number of this machine, from 0.
         num_input_pipelines: number of machines.
         broken: told about images that cannot be decoded.
+        data_service: `HOST:PORT` of a tf.data service that makes the batches. Each holds the same kind
+            of images, but which of them, and in which order, depends on how fast its workers are; and
+            broken images are passed over without a word.
 
     Returns:
         A data set of batches as in `pixpro_keras.batch`.
 
     Raises:
-        ValueError: if the source has fewer images than a batch, or a size does not divide.
+        ValueError: if the source has fewer images than a batch, a size does not divide, or the service
+            cannot be used.
     """
     total = source.num_examples
     if total < global_batch_size:
@@ -176,7 +181,12 @@ def make_dataset(
             f"`replica_batch_size` must divide a machine's {share} images. "
             f"Received: {replica_batch_size}."
         )
-    broken = broken or BrokenImages(source, config.max_broken_share)
+    report: Callable[[int, bool], None] | None = None
+    if data_service is None:
+        report = (broken or BrokenImages(source, config.max_broken_share)).report
+    else:
+        service.check_address(data_service)
+        service.check_source(source)
 
     def sample(place: Tensor) -> Batch:
         """The image at a place in the stream of this machine."""
@@ -186,7 +196,7 @@ def make_dataset(
         def candidate(attempt: Tensor) -> Tensor:
             return image_at(position, attempt, total, global_batch_size, config.seed)
 
-        image, label = _first_readable(source, candidate, broken)
+        image, label = _first_readable(source, candidate, report)
         return make_views(image, tf.stack([seed, position]), config) | {LABEL: label}
 
     parallel = config.num_parallel_calls or tf.data.AUTOTUNE
@@ -199,21 +209,27 @@ def make_dataset(
             num_parallel_calls=parallel,
             deterministic=True,
         )
+    if data_service is not None:
+        data = service.through_service(data, data_service)
     return data.prefetch(tf.data.AUTOTUNE)
 
 
 def _first_readable(
-    source: Source, candidate: Callable[[Tensor], Tensor], broken: BrokenImages
+    source: Source,
+    candidate: Callable[[Tensor], Tensor],
+    report: Callable[[int, bool], None] | None,
 ) -> tuple[Tensor, Tensor]:
     """Image and label of the first candidate that can be decoded; the others are reported.
 
     An error in a graph ends the data set, except under `ignore_errors`: a data set of the
-    candidates, of which the first survivor is taken, is the try and except of a graph.
+    candidates, of which the first survivor is taken, is the try and except of a graph. Without
+    `report`, the graph needs no Python, and other processes can run it.
     """
 
-    def report(index: np.ndarray, attempt: np.ndarray) -> np.ndarray:
-        is_last = attempt == CANDIDATES
-        broken.report(int(index), is_last)
+    def report_in_python(index: np.ndarray, attempt: np.ndarray) -> np.ndarray:
+        is_last = bool(attempt == CANDIDATES)
+        if report is not None:
+            report(int(index), is_last)
         if is_last:
             raise ValueError("no readable image was found")
         return index
@@ -221,15 +237,18 @@ def _first_readable(
     def attempt(number: Tensor) -> tuple[Tensor, Tensor]:
         def report_last() -> Tensor:
             last = candidate(number - 1)
-            return tf.ensure_shape(tf.numpy_function(report, [last, number], tf.int64), ())
+            last = tf.numpy_function(report_in_python, [last, number], tf.int64)
+            return tf.ensure_shape(last, ())
 
-        last = tf.cond(number > 0, report_last, lambda: tf.constant(-1, tf.int64))
+        last = tf.constant(-1, tf.int64)
+        if report is not None:
+            last = tf.cond(number > 0, report_last, lambda: tf.constant(-1, tf.int64))
         with tf.control_dependencies([last]):  # An error below would cancel the report.
             example = source.read(candidate(tf.identity(number)))
         return decode(example["image"]), example["label"]
 
     # One number more than there are candidates, so that the last one's failure is reported too.
-    attempts = tf.data.Dataset.range(CANDIDATES + 1)
+    attempts = tf.data.Dataset.range(CANDIDATES + (report is not None))
     # In the calling thread, which has nothing else to do.
     attempts = attempts.map(attempt, synchronous=True).ignore_errors()
     return attempts.take(1).get_single_element()

@@ -1,6 +1,8 @@
 """What the processes of a multi-worker run have to settle with each other."""
 
+import functools
 import logging
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -79,6 +81,15 @@ def gather(strategy: tf.distribute.Strategy, value: float) -> np.ndarray:
     if not is_multi_worker(strategy):
         return np.array([value])
 
+    gathered = _exchange(strategy)(tf.constant(value, tf.float64))
+    values = strategy.experimental_local_results(gathered)[0].numpy()
+    return values[:: len(strategy.extended.worker_devices)]  # once for each worker's replicas
+
+
+@functools.lru_cache(maxsize=1)
+def _exchange(strategy: tf.distribute.Strategy) -> Callable:
+    """Traced once: it is asked for in every window."""
+
     @tf.function
     def exchange(value):
         def replica(value):
@@ -87,9 +98,7 @@ def gather(strategy: tf.distribute.Strategy, value: float) -> np.ndarray:
 
         return strategy.run(replica, args=(value,))
 
-    gathered = exchange(tf.constant(value, tf.float64))
-    values = strategy.experimental_local_results(gathered)[0].numpy()
-    return values[:: len(strategy.extended.worker_devices)]  # once for each worker's replicas
+    return exchange
 
 
 def share_state(strategy: tf.distribute.Strategy, task: Task) -> None:

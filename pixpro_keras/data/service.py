@@ -1,0 +1,60 @@
+"""Batches that other machines make: tf.data service."""
+
+import socket
+
+import tensorflow as tf
+
+from pixpro_keras.data.sources import Source
+
+_CONNECT_SECONDS = 10.0
+
+
+def check_address(address: str) -> None:
+    """Makes sure that somebody listens at an address.
+
+    Args:
+        address: `HOST:PORT`.
+
+    Raises:
+        ValueError: if it is no address, or nobody does.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ValueError("must be HOST:PORT of a dispatcher")
+    try:
+        socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ValueError(f"nobody answers there: {error}") from error
+
+
+def through_service(data: tf.data.Dataset, address: str) -> tf.data.Dataset:
+    """The elements of a data set, computed by the workers of a service.
+
+    Each worker takes other elements of the data set's source, as fast as it is; when one is lost, the
+    batches it had under way are lost with it, and the others go on.
+
+    Args:
+        data: computed by TensorFlow operations alone.
+        address: `HOST:PORT` of the dispatcher.
+    """
+    return data.apply(
+        tf.data.experimental.service.distribute(
+            processing_mode=tf.data.experimental.service.ShardingPolicy.DYNAMIC,
+            service=f"grpc://{address}",
+            # Views are noise to a compressor, and it costs more time than the network saves.
+            compression=None,
+        )
+    )
+
+
+def check_source(source: Source) -> None:
+    """Makes sure that other processes can read a source.
+
+    Raises:
+        ValueError: if it is read through Python.
+    """
+    function = tf.function(source.read).get_concrete_function(tf.TensorSpec((), tf.int64))
+    if any("PyFunc" in operation.type for operation in function.graph.get_operations()):
+        raise ValueError(
+            f"{source.name} is read through Python, which other machines cannot do; use folder:PATH"
+        )

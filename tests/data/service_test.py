@@ -1,0 +1,72 @@
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from pixpro_keras.data import pipeline, sources
+from pixpro_keras.data.service import check_address, check_source, through_service
+from tests.experiments.cli import write_photos
+
+service = tf.data.experimental.service
+
+
+def start_worker(dispatcher):
+    address = dispatcher.target.removeprefix("grpc://")
+    return service.WorkerServer(
+        service.WorkerConfig(
+            dispatcher_address=address, heartbeat_interval_ms=100, dispatcher_timeout_ms=2000
+        )
+    )
+
+
+class ServiceTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.dispatcher = service.DispatchServer(
+            service.DispatcherConfig(worker_timeout_ms=1000, job_gc_check_interval_ms=1000)
+        )
+        self.address = self.dispatcher.target.removeprefix("grpc://")
+
+    def test_every_element_comes_once(self):
+        workers = [start_worker(self.dispatcher) for _ in range(2)]
+        data = through_service(tf.data.Dataset.range(100).batch(10), self.address)
+        self.assertEqual(sorted(np.concatenate([*data.as_numpy_iterator()])), list(range(100)))
+        del workers
+
+    def test_training_goes_on_when_a_worker_is_lost(self):
+        photos = write_photos(pathlib.Path(self.create_tempdir().full_path) / "photos")
+        (photos / "broken.jpg").write_bytes(b"no image")
+        workers = [start_worker(self.dispatcher) for _ in range(2)]
+        data = pipeline.make_dataset(
+            sources.open_source(f"folder:{photos}"),
+            pipeline.DataConfig(image_size=16),
+            global_batch_size=4,
+            preprocess=lambda views: views / 127.5 - 1,
+            data_service=self.address,
+        )
+        iterator = iter(data)
+        for step in range(40):
+            if step == 10:
+                workers.pop()._stop()
+            batch = next(iterator)
+            self.assertEqual(batch["view1"].shape, (4, 16, 16, 3))
+            self.assertAllInRange(batch["view1"], -1.001, 1.001)
+        self.assertLen(workers, 1)
+
+    def test_sources_that_need_python_are_refused(self):
+        def read(index):
+            image = tf.numpy_function(lambda _: b"", [index], tf.string)
+            return {"image": image, "label": tf.constant(0)}
+
+        with self.assertRaisesRegex(ValueError, "numbers is read through Python.*folder:"):
+            check_source(sources.Source("numbers", 1, read, str))
+
+    def test_addresses(self):
+        check_address(self.address)
+        for address, message in (("here", "HOST:PORT"), ("localhost:1", "nobody answers")):
+            with self.assertRaisesRegex(ValueError, message):
+                check_address(address)
+
+
+if __name__ == "__main__":
+    tf.test.main()
