@@ -130,14 +130,49 @@ class TrainTest(tf.test.TestCase, parameterized.TestCase):
         for one, two in zip(single.weights, mirrored.weights, strict=True):
             self.assertAllClose(two, one, rtol=1e-4, atol=2e-5, msg=one.path)
 
+    def test_several_steps_per_execution_equal_single_ones(self):
+        logs, models = [], []
+        for steps_per_execution in (1, 2):
+            model, record = build(), Record()
+            train(
+                model,
+                tf.data.Dataset.from_generator(
+                    lambda: batches(0), output_signature=self._signature(1)
+                ),
+                strategy=tf.distribute.get_strategy(),
+                epochs=2,
+                steps_per_epoch=STEPS,
+                batch_size=BATCH,
+                callbacks=[record],
+                log_every_steps=2,
+                steps_per_execution=steps_per_execution,
+            )
+            logs.append([call for call in record.calls if call[0] == "end"])
+            models.append(model)
+        self.assertEqual(models[1].steps_done(), 2 * STEPS)
+        self.assertAllEqual([call[1] for call in logs[1]], [0, 1])
+        self.assertAllClose(*([call[2] for call in one] for one in logs), rtol=1e-6)
+        for one, two in zip(*(model.weights for model in models), strict=True):
+            self.assertAllClose(one, two, rtol=1e-6, atol=1e-7, msg=one.path)
+
+    @parameterized.parameters(
+        ({"log_every_steps": 3}, "must divide log_every_steps=3"),
+        ({"epochs": 1, "first": 3}, "must divide first_step=3"),
+    )
+    def test_executions_must_fit(self, arguments, message):
+        model = build()
+        model.step.assign(arguments.pop("first", 0))
+        with self.assertRaisesRegex(ValueError, message):
+            run(model, steps_per_execution=2, **arguments)
+
     def _halves(self, first):
         for batch in batches(first):
             for half in (slice(0, BATCH // 2), slice(BATCH // 2, None)):
                 yield {k: v[half] for k, v in batch.items()}
 
-    def _signature(self):
+    def _signature(self, parts=2):
         return {
-            k: tf.TensorSpec((BATCH // 2, *v.shape[1:]), v.dtype)
+            k: tf.TensorSpec((BATCH // parts, *v.shape[1:]), v.dtype)
             for k, v in random_batch(BATCH).items()
         }
 
