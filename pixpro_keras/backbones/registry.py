@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from pixpro_keras.backbones import resnet
-from pixpro_keras.layers.batch_norm import BatchNorm
+from pixpro_keras.layers.batch_norm import BatchNormalization
 
 # keras.applications' first ResNets, which are initialised as the paper's.
 _RESNETS = ("resnet50", "resnet101", "resnet152")
@@ -91,7 +91,7 @@ def build(
             output_stride=output_stride,
             bn_momentum=bn_momentum,
             synchronized=synchronized,
-            batch_norm=BatchNorm,
+            batch_norm=BatchNormalization,
         )
     base = _stock_application(name)
     dilated = _dilated_settings(base) if output_stride == 16 else {}
@@ -100,7 +100,7 @@ def build(
         config, kind = layer.get_config(), type(layer)
         if isinstance(layer, keras.layers.BatchNormalization):
             config |= {"momentum": bn_momentum, "synchronized": synchronized}
-            kind = BatchNorm
+            kind = BatchNormalization
         if name in _RESNETS:
             config |= _initialization(layer)
         config |= dilated.get(layer.name, {})

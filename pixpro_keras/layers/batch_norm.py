@@ -9,14 +9,14 @@ _FUSED_DTYPES = ("float32", "float16", "bfloat16")
 
 
 @keras.saving.register_keras_serializable("pixpro_keras")
-class BatchNorm(keras.layers.BatchNormalization):
+class BatchNormalization(keras.layers.BatchNormalization):
     """Keras's batch norm with the same weights, statistics and results, trained faster.
 
     Keras keeps several float32 tensors of the input's size for the backward pass, and in mixed
     precision makes each of them from a half as large one; the fused operation keeps its input. Where
     it does not serve (inference, statistics over several replicas, float64, other axes than the
-    last), this is Keras's own. Files for others hold Keras's own layer: see
-    `pixpro_keras.backbones.stock`.
+    last), this is Keras's own. It has Keras's name too, under which weights files keep it: those of
+    either load into the other. Whole models for others hold Keras's: see `backbones.stock`.
     """
 
     def call(self, inputs: Tensor, training: bool | None = None, mask=None) -> Tensor:

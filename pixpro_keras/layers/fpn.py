@@ -11,7 +11,7 @@ from keras import ops
 
 from pixpro_keras.batch import Tensor
 from pixpro_keras.files import write_atomically
-from pixpro_keras.layers.batch_norm import BatchNorm
+from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.manifest import check_listed, listing
 
 # Beside an exported backbone.
@@ -87,7 +87,7 @@ class FPN(keras.layers.Layer):
         convolution.build(shape)
         if not self.use_batch_norm:
             return [convolution]
-        norm = BatchNorm(
+        norm = BatchNormalization(
             momentum=self.bn_momentum,
             epsilon=1e-5,
             synchronized=self.synchronized,

@@ -3,7 +3,7 @@
 import keras
 
 from pixpro_keras.batch import Tensor
-from pixpro_keras.layers.batch_norm import BatchNorm
+from pixpro_keras.layers.batch_norm import BatchNormalization
 
 _ACTIVATIONS = {
     "relu": keras.ops.relu,
@@ -103,7 +103,7 @@ class PointwiseMLP(keras.layers.Layer):
             self._append(conv, input_shape)
             input_shape = (*input_shape[:-1], out_channels)
             if not is_last and self.use_batch_norm:
-                norm = BatchNorm(
+                norm = BatchNormalization(
                     momentum=self.bn_momentum,
                     epsilon=1e-5,
                     synchronized=self.synchronized,
@@ -204,7 +204,7 @@ class PooledMLP(keras.layers.Layer):
             self._append(dense, channels)
             channels = out_channels
             if has_norm:
-                norm = BatchNorm(
+                norm = BatchNormalization(
                     momentum=self.bn_momentum,
                     epsilon=1e-5,
                     center=not is_last,

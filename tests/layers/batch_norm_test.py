@@ -3,7 +3,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from pixpro_keras.layers.batch_norm import BatchNorm
+from pixpro_keras.layers.batch_norm import BatchNormalization
 
 SHAPES = {"maps": (4, 5, 3, 6), "rows": (7, 6), "sequence": (2, 5, 6), "one row": (1, 6)}
 
@@ -12,7 +12,7 @@ def make_pair(shape, dtype="float32", **settings):
     """Keras's layer and ours with the same random weights, and an input."""
     rng = np.random.default_rng(0)
     layers = []
-    for kind in (keras.layers.BatchNormalization, BatchNorm):
+    for kind in (keras.layers.BatchNormalization, BatchNormalization):
         layer = kind(momentum=0.9, epsilon=1e-5, dtype=dtype, **settings)
         layer.build(shape)
         layers.append(layer)
@@ -82,9 +82,9 @@ class BatchNormTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_comes_back_from_its_config_inside_a_model(self):
         inputs = keras.Input((4, 4, 3))
-        model = keras.Model(inputs, BatchNorm(momentum=0.7, name="norm")(inputs))
+        model = keras.Model(inputs, BatchNormalization(momentum=0.7, name="norm")(inputs))
         copy = keras.models.Model.from_config(model.get_config())
-        self.assertIsInstance(copy.get_layer("norm"), BatchNorm)
+        self.assertIsInstance(copy.get_layer("norm"), BatchNormalization)
         self.assertEqual(copy.get_layer("norm").momentum, 0.7)
 
     def test_with_xla(self):

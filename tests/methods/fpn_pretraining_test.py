@@ -34,8 +34,12 @@ class FpnPretrainingTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual([x.shape[1] for x in online[0].values()], [8, 4, 2, 1])
         losses = []
         for level in online[0]:
-            maps = [one[level] for one in (*online, *target)]
-            losses.append(method._pixel_outputs(self.batch, maps, training=False)["pixel"])
+            total = 0.0
+            for one, other in ((0, 1), (1, 0)):
+                coordinates = self.batch[f"coord{one + 1}"], self.batch[f"coord{other + 1}"]
+                x, t = online[one][level], target[other][level]
+                total += method._pixel_outputs(x, t, coordinates, training=False)["pixel"]
+            losses.append(total)
         found = method(self.batch)
         self.assertAllClose(found["pixel"], np.mean(losses), rtol=1e-5)
         self.assertGreater(np.ptp(losses), 0)

@@ -19,7 +19,7 @@ from pixpro_keras.evaluation.detection.roi_heads import (
     sample_rois,
 )
 from pixpro_keras.evaluation.detection.rpn import RPN, propose, rpn_losses
-from pixpro_keras.layers.batch_norm import BatchNorm
+from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.task import Task
 
 _LOSSES = ("rpn_objectness", "rpn_box", "box_class", "box")
@@ -61,9 +61,9 @@ class DetectorConfig:
         before, after = proposals
         return before, min(after, self.max_proposals or after)
 
-    def batch_norm(self, name: str) -> BatchNorm:
+    def batch_norm(self, name: str) -> BatchNormalization:
         """A batch norm of the heads."""
-        return BatchNorm(
+        return BatchNormalization(
             momentum=self.bn_momentum, epsilon=1e-5, synchronized=self.synchronized, name=name
         )
 

@@ -10,7 +10,7 @@ from pixpro_keras.backbones.levels import level_network
 from pixpro_keras.batch import Batch, Tensor
 from pixpro_keras.data.mask_pipeline import IMAGE, MASK
 from pixpro_keras.data.masks import IGNORED
-from pixpro_keras.layers.batch_norm import BatchNorm
+from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.ops import cross_replica_mean
 from pixpro_keras.task import Task
 
@@ -61,7 +61,7 @@ class FCN(Task):
             for number in (1, 2):
                 self._append(_convolution(f"conv{number}"), channels)
                 channels = _HEAD_CHANNELS
-                norm = BatchNorm(
+                norm = BatchNormalization(
                     momentum=bn_momentum,
                     epsilon=1e-5,
                     synchronized=synchronized,
