@@ -123,7 +123,7 @@ class DetectorTest(tf.test.TestCase, parameterized.TestCase):
     @pytest.mark.slow
     def test_xla_compiles_the_step(self):
         batch = next(iter(batches(shapes_source(), 2)))
-        plain, compiled = build(C4Detector), build(C4Detector)
+        plain, compiled = build(FPNDetector), build(FPNDetector)
         expected = scalars(traced_step(plain)(batch))
         found = scalars(tf.function(compiled.train_step, jit_compile=True)(batch))
         # Untrained, the classes are as good as equal: rounding decides which is the largest.
