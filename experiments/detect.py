@@ -112,9 +112,12 @@ def main(argv: list[str]) -> int:
         task.compile(optimizer, jit_compile=FLAGS.jit_compile)
         task.optimizer.build(task.trainable_variables)
     logging.info(
-        "Learning rate %g for batches of %d",
+        "Learning rate %g for batches of %d (--base_learning_rate=%g at 256, scaling: %s); %d steps",
         training_flags.peak_learning_rate(),
         FLAGS.batch_size,
+        FLAGS.base_learning_rate,
+        FLAGS.learning_rate_scaling,
+        FLAGS.epochs * steps_per_epoch,
     )
     identity = {"model": FLAGS.model, "backbone": name, "classes": list(train.class_names)}
     checkpoints, first_step = training_job.open_checkpoints(workdir, strategy, task, identity)

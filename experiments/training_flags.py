@@ -1,8 +1,10 @@
 """Flags of a training's length, batch, optimizer and learning rate, and the optimizer they describe."""
 
+import math
+
 import keras
 from absl import flags
-from common_flags import FLAGS, blame, must_be_positive
+from common_flags import FLAGS, FlagError, blame, must_be_positive
 
 from pixpro_keras.optimizers import LARS, SGD, WarmupCosine, WarmupPoly, WarmupSteps
 
@@ -12,6 +14,12 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer("epochs", 100, "Passes over the images, or multiples of --steps_per_epoch.")
 flags.DEFINE_integer("steps_per_epoch", None, "Steps in an epoch. Default: images / batch_size.")
+flags.DEFINE_integer(
+    "iterations",
+    None,
+    "Steps of the whole training, where a protocol counts these and not --epochs. An epoch, after which "
+    "the run reports, is then --steps_per_epoch, by default some 1000 steps.",
+)
 flags.DEFINE_float(
     "base_learning_rate", 1.0, "Peak learning rate at batch 256; see --learning_rate_scaling."
 )
@@ -30,10 +38,12 @@ flags.DEFINE_enum(
     "--decay_epochs on; poly, (1 - t) ** 0.9.",
 )
 flags.DEFINE_list("decay_epochs", [], "Epochs, in ascending order, for --schedule=steps: 120,160.")
+flags.DEFINE_list("decay_iterations", [], "The same in steps: 18000,22000.")
 flags.DEFINE_float("end_learning_rate", 1e-6, "Learning rate of a cosine's last step.", 0.0)
 flags.DEFINE_float(
     "warmup_epochs", 5, "Epochs of linear warm-up from --warmup_fraction of the peak.", 0.0
 )
+flags.DEFINE_integer("warmup_iterations", None, "The same in steps.", 0)
 flags.DEFINE_float(
     "warmup_fraction", 0.01, "Where the warm-up starts, as a share of the peak.", 0.0, 1.0
 )
@@ -56,8 +66,55 @@ flags.DEFINE_boolean(
 )
 flags.DEFINE_float("sgd_momentum", 0.9, "Momentum of SGD, in [0, 1).", 0.0)
 flags.DEFINE_boolean("jit_compile", False, "XLA for the step; on one GPU or TPU, not on CPUs.")
-must_be_positive("batch_size", "epochs", "steps_per_epoch", "base_learning_rate")
+must_be_positive("batch_size", "epochs", "steps_per_epoch", "iterations", "base_learning_rate")
 flags.register_validator("sgd_momentum", lambda value: value < 1, "must be below 1")
+
+
+# What may be said in epochs or in steps.
+_LENGTHS = {
+    "epochs": "iterations",
+    "warmup_epochs": "warmup_iterations",
+    "decay_epochs": "decay_iterations",
+}
+# Where nothing says how long an epoch is, the one nearest to this that divides the whole.
+_STEPS_PER_EPOCH = 1000
+
+
+def resolve_lengths(steps_per_epoch: int) -> int:
+    """Steps in an epoch. What `--iterations` and the like say is from now on said in epochs, too.
+
+    Args:
+        steps_per_epoch: in a pass over the images, or what `--steps_per_epoch` says.
+
+    Raises:
+        FlagError: if flags contradict each other.
+    """
+    total = FLAGS.iterations
+    if total is not None:
+        if FLAGS.steps_per_epoch is None:
+            divisors = (n for n in range(1, total + 1) if total % n == 0)
+            steps_per_epoch = min(divisors, key=lambda n: abs(math.log(n / _STEPS_PER_EPOCH)))
+        if total % steps_per_epoch:
+            raise FlagError(
+                f"--iterations={total}: must be a multiple of --steps_per_epoch={steps_per_epoch}"
+            )
+    for in_epochs, in_steps in _LENGTHS.items():
+        said = FLAGS[in_steps].value
+        if said is None or said == []:
+            continue
+        with blame(in_steps):
+            steps = [int(x) for x in (said if isinstance(said, list) else [said])]
+        flag = FLAGS[in_epochs]
+        epochs: list = flag.value if isinstance(flag.value, list) else [flag.value]
+        if flag.present and [round(float(x) * steps_per_epoch) for x in epochs] != steps:
+            raise FlagError(
+                f"{flag.serialize()} {FLAGS[in_steps].serialize()}: these differ at "
+                f"{steps_per_epoch} steps in an epoch; one of them is enough"
+            )
+        exact = [step / steps_per_epoch for step in steps]
+        flag.value = [f"{x:.10g}" for x in exact] if isinstance(said, list) else exact[0]
+    FLAGS["epochs"].value = int(FLAGS.epochs)
+    return steps_per_epoch
 
 
 def peak_learning_rate() -> float:

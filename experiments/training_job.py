@@ -8,6 +8,7 @@ import common_flags
 import keras
 import run_devices
 import tensorflow as tf
+import training_flags
 from absl import flags
 from common_flags import FLAGS, FlagError, blame
 
@@ -76,6 +77,8 @@ def start_devices() -> tuple[tf.distribute.Strategy, int]:
 def resolve_steps_per_epoch(num_examples: int, flag: str = "dataset") -> int:
     """`--steps_per_epoch`, or a pass over the images, which `flags.cfg` then states.
 
+    Lengths that the flags give in steps are from now on those in epochs, too.
+
     Args:
         num_examples: number of images.
         flag: the one that names them.
@@ -88,6 +91,7 @@ def resolve_steps_per_epoch(num_examples: int, flag: str = "dataset") -> int:
             f"--batch_size={FLAGS.batch_size}: --{flag}={FLAGS[flag].value} has only {num_examples} images"
         )
     steps_per_epoch = int(FLAGS.steps_per_epoch or num_examples // FLAGS.batch_size)
+    steps_per_epoch = training_flags.resolve_lengths(steps_per_epoch)
     with blame("steps_per_execution"):
         check_steps_per_execution(FLAGS.steps_per_execution, steps_per_epoch=steps_per_epoch)
     FLAGS["steps_per_epoch"].value = steps_per_epoch  # flags.cfg says what the run did

@@ -21,6 +21,8 @@ BAD_INPUT = (
     ("--weights=/nowhere", "--weights=/nowhere"),
     ("--batch_size=9", "--batch_size=9"),
     ("--max_boxes=0", "max_boxes"),
+    ("--iterations=3", "--iterations=3"),
+    ("--iterations=4", "--epochs=1 --iterations=4"),
 )
 
 
@@ -51,9 +53,9 @@ class DetectTest(tf.test.TestCase):
 
     def test_trains_tests_exports_and_goes_on(self):
         run = self.folder / "run"
-        for epochs in (1, 2):
+        for steps in (2, 4):
             # The schedule of a shorter run is another one: no decay here.
-            arguments = (f"--epochs={epochs}", "--warmup_epochs=0", "--schedule=steps")
+            arguments = (f"--iterations={steps}", "--warmup_epochs=0", "--schedule=steps")
             result = run_job("detect.py", *self.flags, *arguments, f"--workdir={run}")
             self.assertEqual(result.returncode, 0, msg=result.stderr)
         self.assertIn("Continuing from", result.stderr)

@@ -65,8 +65,8 @@ class PresetsTest(unittest.TestCase):
             for name in ("cityscapes_fcn", "camvid_fcn", "camvid_cells")
         ]
         flags = parse("segment", presets, "--dataset=folder:x")["cityscapes_fcn.cfg"]
-        self.assertEqual(flags["epochs"] * flags["steps_per_epoch"], 90_000)
-        self.assertEqual(flags["decay_epochs"], ["63", "81"])
+        self.assertEqual(flags["iterations"], 90_000)
+        self.assertEqual(flags["decay_iterations"], ["63000", "81000"])
         self.assertEqual((flags["base_learning_rate"], flags["weight_decay"]), (0.01, 1e-4))
         self.assertEqual((flags["batch_size"], flags["crop_size"]), (16, 769))
         self.assertEqual((flags["output_stride"], flags["frozen"]), ("16", False))
@@ -81,10 +81,9 @@ class PresetsTest(unittest.TestCase):
             ("coco_fpn_1x", 90_000, [60_000, 80_000], 1000),
         ):
             flags = values[f"{name}.cfg"]
-            steps = flags["steps_per_epoch"]
-            self.assertEqual(flags["epochs"] * steps, iterations)
-            self.assertEqual([float(epoch) * steps for epoch in flags["decay_epochs"]], decays)
-            self.assertEqual(flags["warmup_epochs"] * steps, warmup)
+            self.assertEqual(flags["iterations"], iterations)
+            self.assertEqual(flags["decay_iterations"], [str(step) for step in decays])
+            self.assertEqual(flags["warmup_iterations"], warmup)
             self.assertEqual(flags["learning_rate_scaling"], "linear")
             self.assertEqual(flags["base_learning_rate"] * flags["batch_size"] / 256, 0.02)
             self.assertEqual((flags["weight_decay"], flags["decay_norms"]), (1e-4, False))
