@@ -20,6 +20,61 @@ def to_rle(mask: np.ndarray) -> dict[str, Any]:
     return rle | {"counts": rle["counts"].decode()}
 
 
+def check(segmentation: Any, height: int, width: int) -> None:
+    """Makes sure that a mask from a file can be drawn: pycocotools trusts what it gets.
+
+    Args:
+        segmentation: what should be polygons or RLE, as for `decode`.
+        height: of the image in pixels.
+        width: of the image in pixels.
+
+    Raises:
+        ValueError: if it is neither, or not of this image.
+    """
+    if isinstance(segmentation, list):
+        if not segmentation:
+            raise ValueError("the mask has no polygon")
+        for polygon in segmentation:
+            corners = np.asarray(polygon, np.float64)
+            if corners.ndim != 1 or corners.size < 6 or corners.size % 2:
+                raise ValueError("a polygon must be a list of three or more pairs of numbers")
+            # Drawing takes time and memory in proportion to the length of its sides.
+            if not (np.abs(corners.reshape(-1, 2)) <= 2 * np.array([width, height])).all():
+                raise ValueError(f"a polygon is far outside of {width} x {height} pixels")
+        return
+    if not isinstance(segmentation, dict) or not {"size", "counts"} <= set(segmentation):
+        raise ValueError("a mask must be a list of polygons, or RLE with 'size' and 'counts'")
+    if list(segmentation["size"]) != [height, width]:
+        raise ValueError(f"a mask is of size {segmentation['size']}, not {[height, width]}")
+    counts = segmentation["counts"]
+    runs = counts if isinstance(counts, list) else _unpack(counts)
+    if any(not isinstance(run, int) or run < 0 for run in runs) or sum(runs) != height * width:
+        raise ValueError(f"the runs of a mask do not add up to {height} x {width} pixels")
+
+
+def _unpack(counts: str | bytes) -> list[int]:
+    """Runs of RLE in COCO's text: six bits a character, the first of them says whether more follow.
+
+    From the third on, numbers are differences to the one before the last.
+    """
+    runs: list[int] = []
+    number = shift = 0
+    for character in counts.encode() if isinstance(counts, str) else counts:
+        bits = character - 48
+        if not 0 <= bits < 64:
+            raise ValueError("the runs of a mask are not in COCO's text form")
+        number |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            if bits & 16:
+                number -= 1 << shift
+            runs.append(number + (runs[-2] if len(runs) > 2 else 0))
+            number = shift = 0
+    if shift:
+        raise ValueError("the runs of a mask are cut off")
+    return runs
+
+
 def decode(segmentation: Any, height: int, width: int) -> np.ndarray:
     """The whole mask of polygons or RLE.
 

@@ -138,11 +138,15 @@ def _text(element: ElementTree.Element, path: str) -> str:
 
 @contextlib.contextmanager
 def _naming(path: pathlib.Path):
-    """Puts the file's name before what is wrong with it."""
+    """Puts the file's name before what is wrong with it, whatever that is."""
     try:
         yield
-    except (ElementTree.ParseError, json.JSONDecodeError, ValueError) as error:
+    except KeyError as error:
+        raise ValueError(f"{path}: there is no {error}") from error
+    except (ElementTree.ParseError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
+    except (AttributeError, LookupError, OverflowError, RecursionError, TypeError) as error:
+        raise ValueError(f"{path} is not laid out as it should be: {error}") from error
 
 
 def _open_coco(spec: str, root: pathlib.Path, split: str) -> BoxSource:
@@ -150,34 +154,39 @@ def _open_coco(spec: str, root: pathlib.Path, split: str) -> BoxSource:
     if not file.exists():
         raise ValueError(f"there is no {file}")
     with _naming(file):
-        content = json.loads(file.read_text())
-        missing = [key for key in ("images", "annotations", "categories") if key not in content]
-        if missing:
-            raise ValueError(f"there is no {missing[0]!r}")
-    categories = sorted(content["categories"], key=lambda one: one["id"])
+        content = json.loads(file.read_bytes())
+        categories = sorted(content["categories"], key=lambda one: one["id"])
+        images = content["images"]
+        objects = _read_coco(images, content["annotations"], categories)
+        paths = [root / split / image["file_name"] for image in images]
+        sizes = [(image["height"], image["width"]) for image in images]
+        ids = [image["id"] for image in images]
+        class_names = [str(one["name"]) for one in categories]
+        class_ids = [one["id"] for one in categories]
+    return _open_files(spec, paths, sizes, objects, class_names, ids, class_ids, COCO)
+
+
+def _read_coco(images: list, annotations: list, categories: list) -> list[Objects]:
+    """Objects of each image; classes are numbered in the order of the categories."""
     numbers = {one["id"]: number for number, one in enumerate(categories)}
     by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for one in content["annotations"]:
+    for one in annotations:
         if one["category_id"] not in numbers:
             raise ValueError(
-                f"{file}: annotation {one['id']} is of category {one['category_id']}, which is not "
-                "in the list"
+                f"annotation {one['id']} is of category {one['category_id']}, which is not in the list"
             )
         by_image[one["image_id"]].append(one)
-    images = content["images"]
-    objects, sizes = [], []
+    objects = []
     for image in images:
         found = by_image[image["id"]]
         boxes = [
             [x, y, x + width, y + height] for x, y, width, height in (a["bbox"] for a in found)
         ]
         segmentations = [a.get("segmentation") for a in found]
-        size = image["height"], image["width"]
-        sizes.append(size)
         objects.append(
             make_objects(
-                f"{file}, image {image['file_name']}",
-                size,
+                f"image {image['file_name']}",
+                (image["height"], image["width"]),
                 boxes,
                 [numbers[a["category_id"]] for a in found],
                 [bool(a.get("iscrowd", 0)) for a in found],
@@ -185,10 +194,7 @@ def _open_coco(spec: str, root: pathlib.Path, split: str) -> BoxSource:
                 segmentations if all(segmentations) else None,
             )
         )
-    paths = [root / split / image["file_name"] for image in images]
-    ids = [image["id"] for image in images]
-    class_names = [one["name"] for one in categories]
-    return _open_files(spec, paths, sizes, objects, class_names, ids, list(numbers), COCO)
+    return objects
 
 
 def _open_tfds(spec: str, builder, split: str) -> BoxSource:

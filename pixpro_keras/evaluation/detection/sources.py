@@ -9,6 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from pixpro_keras.batch import Tensor
+from pixpro_keras.evaluation.detection import masks
 
 # Metrics by which a data set is judged.
 COCO, VOC07, VOC12 = "coco", "voc07", "voc12"
@@ -94,17 +95,23 @@ def make_objects(
         segmentations: n polygons or RLE, or None.
 
     Raises:
-        ValueError: if a box is outside the image or its corners are the wrong way round.
+        ValueError: if a box is outside the image, its corners are the wrong way round, or a mask is
+            not one of this image.
     """
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     height, width = size
     limits = np.array([width, height, width, height], np.float32)
-    is_outside = ((boxes < -_TOLERANCE) | (boxes > limits + _TOLERANCE)).any(axis=1)
+    is_outside = ~((boxes >= -_TOLERANCE) & (boxes <= limits + _TOLERANCE)).all(axis=1)  # NaN, too
     is_wrong = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
     for index in np.flatnonzero(is_outside | is_wrong):
         corners = ", ".join(f"{value:g}" for value in boxes[index])
         reason = "has its corners the wrong way round" if is_wrong[index] else "is outside"
         raise ValueError(f"a box of {describe} {reason}: {corners} in {width} x {height} pixels")
+    for segmentation in segmentations or ():
+        try:
+            masks.check(segmentation, height, width)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{describe}: {error}") from error
     boxes = np.clip(boxes, 0, limits)
     if areas is None:
         areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
