@@ -1,11 +1,14 @@
+import os
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.data import pipeline, sources
 from pixpro_keras.data.service import check_address, check_source, through_service
-from tests.experiments.cli import write_photos
+from tests.experiments.cli import ROOT, write_photos
 
 service = tf.data.experimental.service
 
@@ -17,6 +20,19 @@ def start_worker(dispatcher):
             dispatcher_address=address, heartbeat_interval_ms=100, dispatcher_timeout_ms=2000
         )
     )
+
+
+def start_worker_process(address):
+    """As a user does on another machine. It says when it serves."""
+    command = [sys.executable, ROOT / "experiments" / "data_service.py", "--role=worker"]
+    process = subprocess.Popen(
+        [*command, f"--dispatcher={address}"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert process.stdout.readline() == f"worker of {address}\n"
+    return process
 
 
 class ServiceTest(tf.test.TestCase):
@@ -33,10 +49,12 @@ class ServiceTest(tf.test.TestCase):
         self.assertEqual(sorted(np.concatenate([*data.as_numpy_iterator()])), list(range(100)))
         del workers
 
-    def test_training_goes_on_when_a_worker_is_lost(self):
+    def test_goes_on_when_a_worker_process_is_killed(self):
         photos = write_photos(pathlib.Path(self.create_tempdir().full_path) / "photos")
         (photos / "broken.jpg").write_bytes(b"no image")
-        workers = [start_worker(self.dispatcher) for _ in range(2)]
+        workers = [start_worker_process(self.address) for _ in range(2)]
+        for worker in workers:
+            self.addCleanup(worker.kill)
         data = pipeline.make_dataset(
             sources.open_source(f"folder:{photos}"),
             pipeline.DataConfig(image_size=16),
@@ -47,11 +65,14 @@ class ServiceTest(tf.test.TestCase):
         iterator = iter(data)
         for step in range(40):
             if step == 10:
-                workers.pop()._stop()
+                workers[0].kill()
+                self.assertEqual(workers[0].wait(), -9)
             batch = next(iterator)
             self.assertEqual(batch["view1"].shape, (4, 16, 16, 3))
             self.assertAllInRange(batch["view1"], -1.001, 1.001)
-        self.assertLen(workers, 1)
+        self.assertIsNone(workers[1].poll())
+        workers[1].terminate()
+        self.assertEqual(workers[1].wait(60), 0)
 
     def test_sources_that_need_python_are_refused(self):
         def read(index):
