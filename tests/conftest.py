@@ -3,6 +3,8 @@
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# What XLA compiles here runs a few times at most: optimising it takes longest.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import tensorflow as tf
 from absl import flags

@@ -10,6 +10,20 @@ from tests.methods.tiny import random_batch, tiny_backbone
 TINY = {"hidden_dim": 32, "out_dim": 8, "total_steps": 20, "base_momentum": 0.9}
 
 
+# Every method, those that have an instance branch with both of its forms.
+CASES = (
+    ("pixpro", {"instance_weight": 0.5}),
+    ("pixcontrast", {"instance_weight": 1.0, "instance_form": "contrastive"}),
+    ("simclr", {}),
+    ("byol", {}),
+    ("mocov2", {"queue_size": 16}),
+    ("densecl", {"queue_size": 16}),
+    ("infomin", {"queue_size": 16}),
+    ("slotcon", {"num_slots": 6}),
+    ("supervised", {"num_classes": 3, "hidden_dim": None, "out_dim": None}),
+)
+
+
 def build(method="pixpro", synchronized=False, optimizer=None, **kwargs):
     keras.utils.set_random_seed(0)
     arguments = {name: value for name, value in (TINY | kwargs).items() if value is not None}
@@ -79,20 +93,7 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         for one, other in zip(after, model.get_weights(), strict=True):
             self.assertAllClose(one, other, rtol=1e-5)
 
-    @parameterized.parameters(
-        ("pixpro", {}),
-        ("pixcontrast", {}),
-        ("pixpro", {"instance_weight": 0.5}),
-        ("pixcontrast", {"instance_weight": 1.0, "instance_form": "contrastive"}),
-        ("pixpro", {"instance_weight": 1.0, "instance_form": "contrastive", "pixel_weight": 0.0}),
-        ("simclr", {}),
-        ("byol", {}),
-        ("mocov2", {"queue_size": 16}),
-        ("densecl", {"queue_size": 16}),
-        ("infomin", {"queue_size": 16}),
-        ("slotcon", {"num_slots": 6}),
-        ("supervised", {"num_classes": 3, "hidden_dim": None, "out_dim": None}),
-    )
+    @parameterized.parameters(*CASES)
     def test_two_replicas_equal_one_device(self, method, arguments):
         batches = [random_batch(seed=seed) for seed in range(5)]
         single = build(method, **arguments)
@@ -196,11 +197,13 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(model.step, 60)
         self.assertLess(history["loss"][-1], -2.0)
 
-    def test_step_compiles_with_xla(self):
-        model, compiled = build(), build()
+    @parameterized.parameters(*CASES)
+    def test_step_compiles_with_xla(self, method, arguments):
+        model, compiled = build(method, **arguments), build(method, **arguments)
         expected = scalars(traced_step(model)(random_batch()))
         batch = {k: tf.constant(v) for k, v in random_batch().items()}
         logs = scalars(tf.function(compiled.train_step, jit_compile=True)(batch))
+        self.assertEqual(set(logs), set(expected))
         self.assertAllClose(logs["loss"], expected["loss"], rtol=1e-4)
         for one, two in zip(model.weights, compiled.weights, strict=True):
             self.assertAllClose(one, two, rtol=1e-3, atol=1e-4, msg=one.path)
