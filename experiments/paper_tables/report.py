@@ -40,12 +40,13 @@ def markdown(found: Mapping[str, Any], command: str, picture: str) -> str:
         found["what"],
         "All numbers in percent. Ours: mean over seeds (lowest to highest).",
         _overview(found),
-        _notes(found["rows"]),
+        _notes(found),
         f"![The paper's numbers and ours]({picture})",
     ]
     for column in found["columns"]:
-        if len(column["numbers"]) > 1:
-            parts += [f"## {column['label']}", _details(found["rows"], column)]
+        ran = [row for row in found["rows"] if _has_results(row["cells"][column["name"]])]
+        if ran and len(column["numbers"]) > 1:
+            parts += [f"## {column['label']}", _details(ran, column)]
     parts += ["## Runs", _runs(found["runs"]), f"Made by\n\n    {command}\n"]
     return "\n\n".join(part for part in parts if part)
 
@@ -69,9 +70,17 @@ def _overview(found: Mapping[str, Any]) -> str:
     return _table(head, lines)
 
 
-def _notes(rows: Sequence[Mapping[str, Any]]) -> str:
-    lines = [f"\\* {row['label']}: {'; '.join(row['notes'])}." for row in rows if row["notes"]]
+def _notes(found: Mapping[str, Any]) -> str:
+    lines = [
+        f"\\* {row['label']}: {'; '.join(row['notes'])}." for row in found["rows"] if row["notes"]
+    ]
+    if found["not_here"]:
+        lines.append(f"Nothing here stands for the paper's {', '.join(found['not_here'])}.")
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _has_results(cell: Mapping[str, Any]) -> bool:
+    return any(number["mean"] is not None for number in cell.values())
 
 
 def _details(rows: Sequence[Mapping[str, Any]], column: Mapping[str, Any]) -> str:

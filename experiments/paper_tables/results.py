@@ -92,6 +92,11 @@ def gather(table: Table, planner: Planner, places: Places, seeds: Iterable[int])
         "scale": planner.scale.name,
         "what": planner.scale.what,
         "columns": columns,
+        "not_here": [
+            PAPER.transfers[name].label
+            for name in table.transfers
+            if name not in {transfer.stands_for for transfer in transfers}
+        ],
         "rows": rows,
         "runs": [run for run in runs.values() if run["state"] != "not run"],
     }

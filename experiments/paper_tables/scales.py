@@ -86,7 +86,6 @@ SMALL = Scale(
                 "--dataset=folder:{data}/camvid",
             ),
             ("mIoU", "pixel accuracy"),
-            "cityscapes",
         ),
         Transfer(
             "fcn",
@@ -175,7 +174,6 @@ TINY = Scale(
                 *_SCENES,
             ),
             ("mIoU", "pixel accuracy"),
-            "cityscapes",
         ),
         Transfer(
             "fcn",
