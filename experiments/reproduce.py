@@ -138,8 +138,11 @@ def settle_changes(jobs: Sequence[Job], places: Places) -> None:
     Raises:
         TableError: if one had, and `--on_change=stop`.
     """
+    begin_anew = set()
     for job in jobs:
         found = differences(job, places)
+        if job.after in begin_anew and places.folder(job).exists():
+            found = found or ["its pre-training runs again"]
         if not found:
             continue
         if FLAGS.on_change == "stop":
@@ -147,6 +150,7 @@ def settle_changes(jobs: Sequence[Job], places: Places) -> None:
                 f"{places.folder(job)} is of other flags ({'; '.join(found)}). --on_change=redo sets such "
                 "folders aside and runs their jobs again; another --workdir leaves them as they are"
             )
+        begin_anew.add(job)
         print(f"{job.name}: {'; '.join(found)}. Set aside: {set_aside(places.folder(job))}")
 
 

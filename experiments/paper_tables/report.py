@@ -117,7 +117,10 @@ def _runs(runs: Sequence[Mapping[str, Any]]) -> str:
         for run in runs
     ]
     total = sum(run["seconds"] or 0 for run in runs)
-    return _table(head, lines) + f"\n\n{total / 3600:.1f} hours in all."
+    text = f"{_table(head, lines)}\n\n{total / 3600:.1f} hours in all."
+    if any(run["commit"].endswith("+") for run in runs):
+        text += " A + after a commit: with changes of its files."
+    return text
 
 
 def _panels(found: Mapping[str, Any]) -> list[Panel]:

@@ -78,6 +78,27 @@ class ReproduceTest(tf.test.TestCase):
         self.assertEqual(result.returncode, 1)
         self.assertIn("another reproduce.py is at work there", result.stderr)
 
+    def test_a_change_of_flags_is_said_and_redone_when_asked(self):
+        flags = "--scale=paper --data=/data --rows=pixpro --columns=voc --submit='echo {command} 7'"
+        self.assertEqual(self.run_script(flags).returncode, 0)
+        pretrain = self.workdir / "pixpro" / "seed0" / "pretrain"
+        self.assertIn('"7"', (pretrain / "job.json").read_text())
+        (pretrain / "curves.png").touch()
+        self.assertIn("voc: submitted as 7", self.run_script(flags).stdout)
+
+        changed = f"{flags} --override=pretrain:--gamma=3"
+        result = self.run_script(changed)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("is of other flags (gamma: was 2, is 3). --on_change=redo", result.stderr)
+        self.assertTrue((pretrain / "curves.png").exists())
+        result = self.run_script(f"{changed} --on_change=redo")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertFalse((pretrain / "curves.png").exists())
+        self.assertEqual(json.loads((pretrain / "job.json").read_text())["flags"]["gamma"], "3")
+        for name in ("pretrain.old1", "voc.old1"):
+            self.assertTrue((pretrain.parent / name).is_dir(), name)
+        self.assertIn("voc: waits for pixpro/seed0/pretrain", result.stdout)
+
     @pytest.mark.slow
     def test_a_tiny_table_by_one_command(self):
         flags = "--table=1 --scale=tiny --rows=scratch,pixpro --columns=cells"
