@@ -43,7 +43,8 @@ from pixpro_keras.visualize.run_pictures import RunPictures
 flags.DEFINE_string(
     "dataset",
     "scenes",
-    "Images: scenes (drawn by the package), folder:PATH, tfds:NAME[/config][:split], tfrecord:GLOB.",
+    "Images: scenes (drawn by the package), folder:PATH, tfds:NAME[/config][:split], tfrecord:GLOB; "
+    "several with + between: folder:PATH+folder:PATH.",
 )
 flags.DEFINE_enum("augmentation", "byol", sorted(recipes.RECIPES), "Recipe of the two views.")
 flags.DEFINE_float(

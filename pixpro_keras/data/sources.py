@@ -3,6 +3,7 @@
 import array
 import dataclasses
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -13,7 +14,9 @@ from pixpro_keras.data.records import RecordFiles
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _ENDINGS = tuple(extension.encode() for extension in IMAGE_EXTENSIONS)
-_KINDS = "scenes[:SPLIT], folder:PATH, tfds:NAME[/config][:split] or tfrecord:GLOB"
+_KINDS = "scenes[:SPLIT], folder:PATH, tfds:NAME[/config][:split] or tfrecord:GLOB, or several with + between"
+# A plus sign is between two sources only where the next one begins; others belong to paths.
+_BETWEEN = re.compile(r"\+(?=(?:scenes(?:[:+]|$)|folder:|tfds:|tfrecord:))")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +46,18 @@ def open_source(spec: str, *, data_dir: str | None = None) -> Source:
         spec: `scenes` or `scenes:SPLIT` (the embedded set); `folder:PATH` (jpg, jpeg, png, webp and
             bmp files at any depth); `tfds:NAME[/config][:split]` (the split defaults to train and
             may be a slice, `train[:10%]`); `tfrecord:GLOB` (records with `image/encoded` and, if
-            there are labels, `image/class/label`).
+            there are labels, `image/class/label`). Several with `+` between are joined:
+            `folder:photos+folder:drawings`.
         data_dir: where TFDS keeps its data sets; None is TFDS's default.
 
     Raises:
         ValueError: if there is nothing to read, with a line that says what was looked for.
     """
+    specs = _BETWEEN.split(spec)
+    if len(specs) > 1:
+        from pixpro_keras.data.joined import join  # which builds on this module
+
+        return join(spec, [open_source(one, data_dir=data_dir) for one in specs])
     kind, _, rest = spec.partition(":")
     if kind == "scenes":
         return _open_scenes(spec, rest or "train", data_dir)

@@ -1,0 +1,109 @@
+"""What a table of the paper is made of: rows are pre-trainings, columns are transfers."""
+
+import dataclasses
+from collections.abc import Mapping
+
+
+class TableError(ValueError):
+    """A flag or a result that cannot be used; the message names it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretraining:
+    """A pre-training, at every scale. Its folder holds its runs and their transfers.
+
+    Attributes:
+        name: of its folder, and what `--rows` may call it.
+        preset: name in `configs/pretrain` of the paper's recipe; None is no pre-training at all.
+        flags: what sets it apart from the others at the scales small and tiny; None where there is no
+            sense in it there.
+        note: what a reader of a small table must know about it.
+    """
+
+    name: str
+    preset: str | None
+    flags: tuple[str, ...] | None = ()
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row of a table.
+
+    Attributes:
+        label: what the paper calls it.
+        pretraining: name in `PRETRAININGS`, and of the row.
+        paper: transfer of the paper -> its numbers there, in percent, in the order of the transfer's.
+        instead: transfer -> the pre-training that the paper takes for it instead, at its scale.
+    """
+
+    label: str
+    pretraining: str
+    paper: Mapping[str, tuple[float, ...]]
+    instead: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Transfer:
+    """A transfer job, and which of its numbers are reported; the first is the one that is drawn.
+
+    Attributes:
+        name: of its folder, and what `--columns` calls it.
+        label: what it is.
+        script: in `experiments`, without its ending. It writes `SCRIPT.json`.
+        flags: of the job; `{data}` is `--data`.
+        numbers: names of shares in the result.
+        stands_for: transfer of the paper whose numbers stand beside these.
+    """
+
+    name: str
+    label: str
+    script: str
+    flags: tuple[str, ...]
+    numbers: tuple[str, ...]
+    stands_for: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table of the paper.
+
+    Attributes:
+        number: its number.
+        title: what it compares.
+        rows: in the paper's order.
+        transfers: names of those that the paper has in it.
+    """
+
+    number: int
+    title: str
+    rows: tuple[Row, ...]
+    transfers: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """How large all jobs of a table are.
+
+    Attributes:
+        name: value of `--scale`.
+        what: a sentence about it, for the head of a table.
+        pretrain: flags of each pre-training, before its own; None where each has the paper's preset.
+        transfers: by name.
+        scratch: flags of a transfer without pre-training.
+        labelled: data set that supervised pre-training learns from, where its preset does not say.
+        data_flags: of all jobs, where `--data` is given.
+    """
+
+    name: str
+    what: str
+    pretrain: tuple[str, ...] | None
+    transfers: Mapping[str, Transfer]
+    scratch: tuple[str, ...]
+    labelled: str = ""
+    data_flags: tuple[str, ...] = ()
+
+    @property
+    def is_paper(self) -> bool:
+        """Whether this is the paper's own scale."""
+        return self.pretrain is None

@@ -1,0 +1,79 @@
+"""Results of several trainings beside the published ones, each on an axis of its own."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pixpro_keras.visualize.figures import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_OURS, _PAPER = "#1f5fa8", "#b5651d"
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """One measure.
+
+    Attributes:
+        title: what ours is.
+        ours: of each row the values of its seeds; empty where there are none.
+        paper_title: what the paper's is; None where it has none.
+        paper: of each row the paper's number, or None.
+    """
+
+    title: str
+    ours: Sequence[Sequence[float]]
+    paper_title: str | None
+    paper: Sequence[float | None]
+
+
+def draw_results(labels: Sequence[str], panels: Sequence[Panel]) -> "Figure":
+    """A panel for each measure, a line for each row.
+
+    Ours is on the lower axis: a dot is the mean, a line the range over seeds, a tick each seed. The paper's
+    is a diamond on the upper axis, which has a scale of its own: it is the order that compares.
+
+    Args:
+        labels: of the rows, from the top.
+        panels: each with as many rows as there are labels.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+        ValueError: if a panel has another number of rows.
+    """
+    for panel in panels:
+        if len(panel.ours) != len(labels) or len(panel.paper) != len(labels):
+            raise ValueError(
+                f"`panels` must have {len(labels)} rows each. Received: {panel.title!r} with "
+                f"{len(panel.ours)} and {len(panel.paper)}."
+            )
+    figure = new_figure(2.2 + 2.7 * len(panels), 1.5 + 0.42 * len(labels))
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axis, panel in zip(axes, panels, strict=True):
+        for place, values in enumerate(panel.ours):
+            if values:
+                y = place + (0.13 if panel.paper_title is not None else 0)
+                axis.plot([min(values), max(values)], [y, y], color=_OURS, linewidth=1.5)
+                axis.plot(values, [y] * len(values), "|", color=_OURS, markersize=8)
+                axis.plot(sum(values) / len(values), y, "o", color=_OURS, markersize=6)
+        if not any(panel.ours):
+            axis.set_xlim(0, 1)
+            axis.set_xticks([])
+            axis.text(0.5, 0.5, "not run", transform=axis.transAxes, ha="center", color=_OURS)
+        else:
+            axis.margins(x=0.15)
+        axis.set_xlabel(f"ours: {panel.title}", color=_OURS, fontsize=9)
+        axis.tick_params(axis="x", colors=_OURS, labelsize=8)
+        axis.grid(axis="y", alpha=0.35)
+        axis.set_ylim(len(labels) - 0.5, -0.5)
+        if panel.paper_title is not None:
+            top = axis.twiny()
+            known = [(x, place - 0.13) for place, x in enumerate(panel.paper) if x is not None]
+            top.plot([x for x, _ in known], [y for _, y in known], "D", color=_PAPER, markersize=5)
+            top.margins(x=0.15)
+            top.set_xlabel(f"paper: {panel.paper_title}", color=_PAPER, fontsize=9)
+            top.tick_params(axis="x", colors=_PAPER, labelsize=8)
+    axes[0].set_yticks(range(len(labels)), labels, fontsize=9)
+    return figure
