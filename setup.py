@@ -26,7 +26,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["pixpro_keras", "pixpro_keras.*"]),
-    package_data={"pixpro_keras": ["py.typed"]},
+    package_data={"pixpro_keras": ["py.typed", "visualize/*.html"]},
     python_requires=">=3.10",
     install_requires=[
         "absl-py>=2.1",
@@ -57,6 +57,8 @@ setup(
             # Half of a test's time is tracing, which uses one core.
             "pytest-xdist>=3.6",
             "ruff>=0.6",
+            # The page of visualize.py in a real browser.
+            "selenium>=4.20",
         ],
         "torch": TORCH,
         "onnx": ONNX,

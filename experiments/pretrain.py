@@ -187,6 +187,7 @@ def finish(workdir: pathlib.Path, method: PretrainMethod) -> None:
     if method.encoder.fpn is not None:
         save_fpn(method.encoder.fpn, workdir / "export" / FPN_FILE)
         exported[workdir / "export" / FPN_FILE] = "the FPN, for Mask R-CNN FPN"
+    write_atomically(workdir / "loss_bounds.json", json.dumps(dict(method.loss_bounds)).encode())
     plot_metrics(workdir / "metrics.jsonl", workdir / "curves.png", method.loss_bounds)
     print()
     if FLAGS.probe == "scenes":

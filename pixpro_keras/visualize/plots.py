@@ -10,6 +10,7 @@ from pixpro_keras.visualize.figures import new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Bounds = tuple[float | None, float | None]
 
@@ -29,6 +30,8 @@ _CHARTS: dict[str, tuple[str, tuple[float, ...]]] = {
 }
 _NOT_SHOWN = {"step", "epoch", "updates", "bad_steps_in_row"}
 _COLUMNS = 3
+# Apart for the colour-blind, too; the first is that of a single run.
+_COLORS = ("#1f5fa8", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#7a4b00", "#555555")
 
 
 def plot_metrics(
@@ -51,21 +54,54 @@ def plot_metrics(
         ValueError: if it has no finished line.
         ImportError: if matplotlib is not installed.
     """
-    lines = pathlib.Path(metrics_path).read_text().splitlines(keepends=True)
+    runs = {"": read_metrics(metrics_path)}
+    save_figure(draw_metrics(runs, loss_bounds or {}), png_path)
+
+
+def read_metrics(path: str | os.PathLike) -> list[dict]:
+    """The finished lines of a run's `metrics.jsonl`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it has no finished line.
+    """
+    lines = pathlib.Path(path).read_text().splitlines(keepends=True)
     records = [json.loads(line) for line in lines if line.endswith("\n")]
     if not records:
-        raise ValueError(f"`metrics_path` must have a finished line. Received: {metrics_path}.")
-    bounds = _bounds_by_metric(loss_bounds or {})
-    names = _metrics_to_show(records, bounds)
+        raise ValueError(f"`metrics_path` must have a finished line. Received: {path}.")
+    return records
+
+
+def draw_metrics(
+    runs: Mapping[str, Sequence[Mapping]], loss_bounds: Mapping[str, Bounds]
+) -> "Figure":
+    """Draws the metrics of runs, one chart per metric with a line for each run, over epochs.
+
+    Args:
+        runs: name -> records as of `read_metrics`. With one run there is no legend.
+        loss_bounds: as for `plot_metrics`, of all runs.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+    """
+    bounds = _bounds_by_metric(loss_bounds)
+    names = _metrics_to_show([record for records in runs.values() for record in records], bounds)
     rows = -(-len(names) // _COLUMNS)
-    figure = new_figure(4 * _COLUMNS, 2.4 * rows)
+    figure = new_figure(4 * _COLUMNS, 2.4 * rows + 0.25 * (len(runs) > 1))
     panels = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
+    lines = {}
     for panel, name in zip(panels, names, strict=False):
-        points = [(r["epoch"], r[name]) for r in records if r.get(name) is not None]
-        style = "-" if len(points) > 1 else "o"
-        panel.plot(
-            [x for x, _ in points], [y for _, y in points], style, color="#1f5fa8", linewidth=1.3
-        )
+        for number, (run, records) in enumerate(runs.items()):
+            points = [(r["epoch"], r[name]) for r in records if r.get(name) is not None]
+            if not points:
+                continue  # other methods log other metrics
+            (lines[run],) = panel.plot(
+                [x for x, _ in points],
+                [y for _, y in points],
+                "-" if len(points) > 1 else "o",
+                color=_COLORS[number % len(_COLORS)],
+                linewidth=1.3,
+            )
         title, ends = _CHARTS.get(name, (name, ()))
         panel.set_title(title, fontsize=10)
         for end in ends:
@@ -78,7 +114,9 @@ def plot_metrics(
             _draw_bound(panel, bound, side)
     for panel in panels[len(names) :]:
         panel.axis("off")
-    save_figure(figure, png_path)
+    if len(runs) > 1:
+        figure.legend(lines.values(), lines, loc="outside upper center", ncols=4, fontsize=9)
+    return figure
 
 
 def _bounds_by_metric(loss_bounds: Mapping[str, Bounds]) -> dict[str, Bounds]:
@@ -94,7 +132,7 @@ def _sum(bounds: Sequence[float | None]) -> float | None:
     return sum(known) if len(known) == len(bounds) else None
 
 
-def _metrics_to_show(records: list[dict], bounds: Mapping[str, Bounds]) -> list[str]:
+def _metrics_to_show(records: Sequence[Mapping], bounds: Mapping[str, Bounds]) -> list[str]:
     """The known metrics that occur, then the others; a loss's only term is the loss itself."""
     present = {name for record in records for name in record} - _NOT_SHOWN
     terms = set(bounds) - {"loss"}

@@ -1,0 +1,64 @@
+"""Dense features as colours: the first three principal components of all cells."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pixpro_keras.visualize.figures import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def pca_colors(features: np.ndarray) -> np.ndarray:
+    """Colours cells by the three directions in which the features of all images vary most.
+
+    The same colour means similar features, in whichever image. What the colours are means nothing.
+
+    Args:
+        features: `(B, h, w, C)`, C at least 3.
+
+    Returns:
+        `(B, h, w, 3)` float64 in [0, 1]; each component runs over the middle 98 % of its values.
+
+    Raises:
+        ValueError: if there are fewer than three channels or cells.
+    """
+    cells = np.asarray(features, np.float64).reshape(-1, features.shape[-1])
+    if min(cells.shape) < 3:
+        raise ValueError(
+            f"`features` must have three channels and cells or more. Received: {features.shape}"
+        )
+    cells = cells - cells.mean(axis=0)
+    # Directions of the covariance: as many as channels, however many cells there are.
+    _, directions = np.linalg.eigh(cells.T @ cells)
+    components = cells @ directions[:, -1:-4:-1]
+    low, high = np.percentile(components, (1, 99), axis=0)
+    colors = (components - low) / np.maximum(high - low, 1e-12)
+    return np.clip(colors, 0, 1).reshape(*features.shape[:-1], 3)
+
+
+def draw_pca(images: np.ndarray, features: Mapping[str, np.ndarray]) -> "Figure":
+    """Draws images in the upper row and their features' colours in a row for each network.
+
+    Args:
+        images: `(B, H, W, 3)` uint8 RGB.
+        features: name of a network -> its maps `(B, h, w, C)`.
+
+    Returns:
+        A figure of `1 + len(features)` rows and B columns.
+
+    Raises:
+        ValueError: as for `pca_colors`.
+        ImportError: if matplotlib is not installed.
+    """
+    rows = {"image": images} | {name: pca_colors(maps) for name, maps in features.items()}
+    figure = new_figure(2.2 * len(images) + 0.4, 2.3 * len(rows))
+    panels = figure.subplots(len(rows), len(images), squeeze=False)
+    for row, (name, pictures) in enumerate(rows.items()):
+        for panel, picture in zip(panels[row], pictures, strict=True):
+            panel.imshow(picture, interpolation="nearest")
+            panel.set(xticks=[], yticks=[])
+        panels[row, 0].set_ylabel(name, fontsize=10)
+    return figure

@@ -1,0 +1,95 @@
+"""Nearest pixels across images: what a network takes for the same thing elsewhere."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pixpro_keras.visualize.figures import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Cell = tuple[int, int, int]  # image, row, column
+_QUERY_COLOR, _FOUND_COLOR = "#ffe119", "#19e68c"
+
+
+def nearest_cells(features: np.ndarray, query: Cell, count: int) -> list[tuple[Cell, float]]:
+    """The cell of every other image that is most like a query, the most alike images first.
+
+    Args:
+        features: `(B, h, w, C)`.
+        query: image, row and column.
+        count: images at most.
+
+    Returns:
+        `(image, row, column)` and the cosine, in [-1, 1], by falling cosine.
+
+    Raises:
+        ValueError: if there is no such query, or no other image.
+    """
+    features = np.asarray(features, np.float64)
+    if len(features) < 2:
+        raise ValueError("`features` must be of two images or more. Received one.")
+    if not all(0 <= place < size for place, size in zip(query, features.shape, strict=False)):
+        raise ValueError(f"`query` must lie in {features.shape[:3]}. Received: {query}.")
+    norms = np.linalg.norm(features, axis=-1, keepdims=True)
+    unit = features / np.maximum(norms, 1e-12)
+    cosines = unit @ unit[query]
+    found = []
+    for index in set(range(len(features))) - {query[0]}:
+        row, column = np.unravel_index(cosines[index].argmax(), cosines[index].shape)
+        found.append(((index, int(row), int(column)), float(cosines[index, int(row), int(column)])))
+    return sorted(found, key=lambda one: -one[1])[:count]
+
+
+def draw_retrieval(
+    images: np.ndarray, features: np.ndarray, queries: Sequence[Cell], count: int = 5
+) -> "Figure":
+    """Draws each query and, to its right, the most similar cell of the most similar images.
+
+    Args:
+        images: `(B, H, W, 3)` uint8 RGB.
+        features: `(B, h, w, C)`.
+        queries: image, row and column of each.
+        count: images found for each query, at most.
+
+    Returns:
+        A figure with a row for each query.
+
+    Raises:
+        ValueError: as for `nearest_cells`.
+        ImportError: if matplotlib is not installed.
+    """
+    found = [nearest_cells(features, query, count) for query in queries]
+    columns = 1 + max(len(one) for one in found)
+    size = (features.shape[1], features.shape[2])
+    figure = new_figure(2.2 * columns, 2.4 * len(queries))
+    panels = figure.subplots(len(queries), columns, squeeze=False)
+    for panel in panels.ravel():
+        panel.axis("off")
+    for row, (query, cells) in enumerate(zip(queries, found, strict=True)):
+        _draw(panels[row, 0], images, query, size, _QUERY_COLOR, "query")
+        for panel, (cell, cosine) in zip(panels[row, 1:], cells, strict=False):
+            _draw(panel, images, cell, size, _FOUND_COLOR, f"cosine {cosine:.2f}")
+    return figure
+
+
+def _draw(
+    panel: "Axes", images: np.ndarray, cell: Cell, size: tuple[int, int], color: str, title: str
+) -> None:
+    from matplotlib.patches import Rectangle
+    from matplotlib.patheffects import Normal, Stroke
+
+    image = images[cell[0]]
+    height, width = image.shape[0] / size[0], image.shape[1] / size[1]
+    panel.imshow(image, extent=(0, image.shape[1], image.shape[0], 0))
+    box = Rectangle((cell[2] * width, cell[1] * height), width, height, fill=False)
+    box.set(
+        edgecolor=color,
+        linewidth=1.5,
+        path_effects=[Stroke(linewidth=3, foreground="black"), Normal()],
+    )
+    panel.add_patch(box)
+    panel.set_title(title, fontsize=9)
