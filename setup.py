@@ -14,6 +14,13 @@ def read_version() -> str:
     return namespace["__version__"]
 
 
+# A script of `experiments` that can be run is also a command: `knn.py` is `pixpro-knn`.
+COMMANDS = sorted(
+    script.stem
+    for script in (HERE / "experiments").glob("*.py")
+    if '__name__ == "__main__"' in script.read_text(encoding="utf-8")
+)
+
 VIZ = ["matplotlib>=3.8"]
 TORCH = ["torch>=2.4"]
 ONNX = ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.17"]
@@ -25,8 +32,21 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    packages=find_packages(include=["pixpro_keras", "pixpro_keras.*"]),
-    package_data={"pixpro_keras": ["py.typed", "visualize/*.html"]},
+    packages=[
+        *find_packages(include=["pixpro_keras", "pixpro_keras.*"]),
+        "pixpro_keras.experiments",
+        "pixpro_keras.experiments.paper_tables",
+    ],
+    package_dir={"pixpro_keras.experiments": "experiments"},
+    package_data={
+        "pixpro_keras": ["py.typed", "visualize/*.html"],
+        "pixpro_keras.experiments": ["configs/*/*.cfg"],
+    },
+    entry_points={
+        "console_scripts": [
+            f"pixpro-{name.replace('_', '-')} = pixpro_keras.commands:main" for name in COMMANDS
+        ]
+    },
     python_requires=">=3.10",
     install_requires=[
         "absl-py>=2.1",

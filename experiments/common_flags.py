@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
+import presets
 from absl import app, flags, logging
 
 from pixpro_keras.data.broken_images import BrokenImagesError
@@ -83,7 +84,7 @@ def run(main: Callable[[list[str]], int | None]) -> None:
 
     def parse(argv: list[str]) -> list[str]:
         try:
-            return FLAGS(argv)
+            return FLAGS(presets.expand(argv))
         except flags.Error as error:
             _fail(error)
 

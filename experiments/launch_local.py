@@ -2,14 +2,15 @@
 
     python experiments/launch_local.py --workers=2 -- experiments/pretrain.py --batch_size=64 ...
 
-What follows `--` is a script of this folder with its flags. Each worker gets a `TF_CONFIG` with free
-local ports, and its output has its number in front. The first worker that fails ends all, and its
-exit code becomes the launcher's; Ctrl-C and SIGTERM reach every worker once.
+What follows `--` is a script, here or in this folder, with its flags. Each worker gets a `TF_CONFIG`
+with free local ports, and its output has its number in front. The first worker that fails ends all,
+and its exit code becomes the launcher's; Ctrl-C and SIGTERM reach every worker once.
 """
 
 import contextlib
 import json
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -38,10 +39,13 @@ def main(argv: list[str]) -> int:
     if len(argv) < 2:
         print("error: what to start is missing: launch_local.py -- SCRIPT FLAGS", file=sys.stderr)
         return 1
-    if not os.path.isfile(argv[1]):
+    script = pathlib.Path(argv[1])
+    if not script.is_file():  # an installed package has its jobs here, and nowhere else
+        script = pathlib.Path(__file__).resolve().with_name(script.name)
+    if not script.is_file():
         print(f"error: {argv[1]} is not a file", file=sys.stderr)
         return 1
-    return Launcher(argv[1:], FLAGS.workers, FLAGS.grace_seconds).run()
+    return Launcher([str(script), *argv[2:]], FLAGS.workers, FLAGS.grace_seconds).run()
 
 
 class Launcher:

@@ -7,8 +7,8 @@ import unittest
 PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "pixpro_keras"
 # From the bottom up. A module may import its own package and those of lower levels.
 LEVELS = [
-    {"batch", "checks", "version", "files"},
-    {"ops", "manifest", "charts"},
+    {"batch", "checks", "version", "files", "commands"},
+    {"ops", "manifest", "charts", "quickstart"},
     {"geometry", "task"},
     {"losses", "layers", "optimizers"},
     {"backbones"},

@@ -55,8 +55,8 @@ def write_click_map(
         "shape": list(features.shape),
         "features": base64.b64encode(codes.tobytes()).decode(),
     }
-    # "</" would end the script element, whatever it stands in.
-    text = json.dumps(content).replace("</", "<\\/")
+    # A "</" would end the script element, whatever it stands in.
+    text = json.dumps(content).replace("<", "\\u003c")
     page = _TEMPLATE.read_text().replace("{{title}}", html.escape(title))
     write_atomically(path, page.replace("{{content}}", text).encode())
 
