@@ -47,7 +47,9 @@ flags.DEFINE_string(
 flags.DEFINE_string("workdir", None, "Folder of all runs and of the table. Default: results/SCALE.")
 flags.DEFINE_list("seeds", ["0"], "Seeds; all rows with the first one come first.")
 flags.DEFINE_list("rows", [], "Rows to run: names as in the commands. Default: all.")
-flags.DEFINE_list("columns", [], "Transfers to run. Default: all.")
+flags.DEFINE_list(
+    "columns", [], "Transfers to run; pretrain: the pre-trainings alone. Default: all."
+)
 flags.DEFINE_multi_string(
     "override",
     [],

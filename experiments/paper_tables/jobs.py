@@ -140,26 +140,27 @@ def plan(
         table: which one.
         seeds: all rows with the first seed come first.
         rows: names of those that are wanted; empty is all.
-        columns: names of the transfers that are wanted; empty is all.
+        columns: names of the transfers that are wanted, or `pretrain` for the pre-trainings alone; empty
+            is all.
 
     Raises:
         TableError: if a row or column does not exist.
     """
     transfers = columns_of(table, planner.scale)
     _check("rows", rows, [row.pretraining for row in table.rows])
-    _check("columns", columns, [transfer.name for transfer in transfers])
+    _check("columns", columns, [*(transfer.name for transfer in transfers), PRETRAIN])
     jobs: dict[str, Job] = {}
     for seed in seeds:
         for row in table.rows:
             for transfer in transfers:
-                if (rows and row.pretraining not in rows) or (
-                    columns and transfer.name not in columns
-                ):
-                    continue
                 job = planner.transfer(row, transfer, seed)
-                for one in (job.after, job) if job is not None else ():
-                    if one is not None:
-                        jobs.setdefault(one.name, one)
+                if job is None or (rows and row.pretraining not in rows):
+                    continue
+                is_wanted = not columns or transfer.name in columns
+                if job.after is not None and (is_wanted or PRETRAIN in columns):
+                    jobs.setdefault(job.after.name, job.after)
+                if is_wanted:
+                    jobs.setdefault(job.name, job)
     return list(jobs.values())
 
 

@@ -74,6 +74,8 @@ def _notes(found: Mapping[str, Any]) -> str:
     lines = [
         f"\\* {row['label']}: {'; '.join(row['notes'])}." for row in found["rows"] if row["notes"]
     ]
+    if found["scale"] != "paper":
+        lines.append("Epochs in the names of rows are the paper's.")
     if found["not_here"]:
         lines.append(f"Nothing here stands for the paper's {', '.join(found['not_here'])}.")
     return "\n".join(f"- {line}" for line in lines)

@@ -110,7 +110,8 @@ def _run(job: Job, places: Places) -> dict[str, Any]:
         "job": job.name,
         "state": _state(job, places),
         "seconds": record.seconds if record is not None and not record.submitted else None,
-        "images_per_second": images_per_second(folder),
+        # A linear probe trains on features.
+        "images_per_second": images_per_second(folder) if job.script != "linear_probe" else None,
         "commit": record.commit if record is not None else "",
         "files": {file: f"{job.name}/{file}" for file in present},
     }

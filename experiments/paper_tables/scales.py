@@ -64,6 +64,8 @@ PAPER = Scale(
     data_flags=("--data_dir={data}/tfds",),
 )
 
+# About 20 minutes for a pre-training with its transfers on two free cores: ten, and two, two, four, four and
+# one and a half.
 # The pre-training's maps are those of an output stride of 16, and so are those that are looked at.
 SMALL = Scale(
     "small",
@@ -97,8 +99,8 @@ SMALL = Scale(
                 "--base_learning_rate=0.02",
                 "--weight_decay=1e-4",
                 "--resize=240,320",
-                "--crop_size=224",
-                "--window_stride=224",
+                "--crop_size=160",
+                "--window_stride=160",
                 "--whole_images",
                 "--epochs=2",
                 "--keep_checkpoints=1",
@@ -113,9 +115,9 @@ SMALL = Scale(
             "detect",
             (
                 f"{_TRANSFER}bccd_c4.cfg",
-                "--iterations=150",
-                "--decay_iterations=120",
-                "--warmup_iterations=15",
+                "--iterations=120",
+                "--decay_iterations=100",
+                "--warmup_iterations=12",
                 "--keep_checkpoints=1",
                 "--dataset=voc:{data}/voc_bccd",
             ),
@@ -128,9 +130,9 @@ SMALL = Scale(
             "detect",
             (
                 f"{_TRANSFER}pennfudan_fpn.cfg",
-                "--iterations=150",
-                "--decay_iterations=120",
-                "--warmup_iterations=15",
+                "--iterations=120",
+                "--decay_iterations=100",
+                "--warmup_iterations=12",
                 "--keep_checkpoints=1",
                 "--dataset=coco:{data}/coco_pennfudan",
             ),

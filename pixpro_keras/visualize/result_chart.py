@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 from pixpro_keras.visualize.figures import new_figure
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# Narrower axes would show noise as if it were news.
+_NARROWEST = 2.0
 _OURS, _PAPER = "#1f5fa8", "#b5651d"
 
 
@@ -63,7 +66,7 @@ def draw_results(labels: Sequence[str], panels: Sequence[Panel]) -> "Figure":
             axis.set_xticks([])
             axis.text(0.5, 0.5, "not run", transform=axis.transAxes, ha="center", color=_OURS)
         else:
-            axis.margins(x=0.15)
+            _set_range(axis, [value for values in panel.ours for value in values])
         axis.set_xlabel(f"ours: {panel.title}", color=_OURS, fontsize=9)
         axis.tick_params(axis="x", colors=_OURS, labelsize=8)
         axis.grid(axis="y", alpha=0.35)
@@ -72,8 +75,17 @@ def draw_results(labels: Sequence[str], panels: Sequence[Panel]) -> "Figure":
             top = axis.twiny()
             known = [(x, place - 0.13) for place, x in enumerate(panel.paper) if x is not None]
             top.plot([x for x, _ in known], [y for _, y in known], "D", color=_PAPER, markersize=5)
-            top.margins(x=0.15)
+            _set_range(top, [x for x, _ in known])
             top.set_xlabel(f"paper: {panel.paper_title}", color=_PAPER, fontsize=9)
             top.tick_params(axis="x", colors=_PAPER, labelsize=8)
     axes[0].set_yticks(range(len(labels)), labels, fontsize=9)
     return figure
+
+
+def _set_range(axis: "Axes", values: Sequence[float]) -> None:
+    if not values:
+        return
+    low, high = min(values), max(values)
+    width = max(1.3 * (high - low), _NARROWEST)
+    axis.set_xlim((low + high - width) / 2, (low + high + width) / 2)
+    axis.locator_params(axis="x", nbins=5)

@@ -84,10 +84,15 @@ class JobsTest(tf.test.TestCase):
             ],
         )
 
+    def test_pre_trainings_alone(self):
+        jobs = plan(self.planner, TABLES[1], [0], ["scratch", "pixpro"], ["pretrain"])
+        names = [job.name for job in jobs]
+        self.assertEqual(names, ["pixpro/seed0/pretrain", "pixpro_fpn/seed0/pretrain"])
+
     def test_rows_differ_in_their_method_only(self):
         planner = Planner(SCALES["small"], {}, has_data=True)
-        jobs = plan(planner, TABLES[3], [0], columns=["bccd"])
-        own = [set(job.flags) for job in jobs if job.after is None]
+        jobs = plan(planner, TABLES[3], [0], columns=["pretrain"])
+        own = [set(job.flags) for job in jobs]
         shared = set.intersection(*own)
         names = {flag.partition("=")[0] for flags in own for flag in flags - shared}
         expected = {"--method", "--temperature", "--propagation", "--nopropagation"}
