@@ -22,6 +22,7 @@ COMMANDS = sorted(
 )
 
 VIZ = ["matplotlib>=3.8"]
+HUB = ["huggingface_hub>=0.34"]
 TORCH = ["torch>=2.4"]
 ONNX = ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.17"]
 
@@ -69,6 +70,7 @@ setup(
     ],
     extras_require={
         "dev": [
+            *HUB,
             "hypothesis>=6.100",
             "mypy>=1.11",
             "pillow>=10.3",
@@ -77,6 +79,7 @@ setup(
             "pytest-xdist>=3.6",
             "ruff>=0.6",
         ],
+        "hub": HUB,
         "torch": TORCH,
         "onnx": ONNX,
         "viz": VIZ,
