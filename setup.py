@@ -22,6 +22,7 @@ COMMANDS = sorted(
 )
 
 VIZ = ["matplotlib>=3.8"]
+HUB = ["huggingface_hub>=0.34"]
 TORCH = ["torch>=2.4"]
 ONNX = ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.17"]
 
@@ -70,6 +71,7 @@ setup(
     ],
     extras_require={
         "dev": [
+            *HUB,
             "hypothesis>=6.100",
             "mypy>=1.11",
             "pillow>=10.3",
@@ -80,6 +82,7 @@ setup(
             # The page of visualize.py in a real browser.
             "selenium>=4.20",
         ],
+        "hub": HUB,
         "torch": TORCH,
         "onnx": ONNX,
         "viz": VIZ,

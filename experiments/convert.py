@@ -16,6 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import common_flags
 import method_flags
+import model_card  # noqa: F401, for its flag
 from absl import flags
 from common_flags import FLAGS, FlagError, blame
 
@@ -26,7 +27,7 @@ from pixpro_keras.backbones.torch_files import (
     state_dict_of,
 )
 from pixpro_keras.convert import release
-from pixpro_keras.export import export_backbone
+from pixpro_keras.export import export_backbone, write_card
 from pixpro_keras.training.checkpoints import Checkpoints
 
 flags.DEFINE_string("input", None, "Torch file to convert (.pth, .pt, .tar, .bin).", required=True)
@@ -67,7 +68,13 @@ def main(argv: list[str]) -> int:
                 if is_release
                 else convert_backbone(state, source, results)
             )
-        (results / "README.md").write_text(model_card(source, output, facts))
+        write_card(
+            results,
+            facts.pop("Architecture"),
+            title=output.name,
+            facts={"Source file": source.name, "SHA-256": f"`{sha256(source)}`", **facts},
+            license_name=FLAGS.license,
+        )
         if output.exists():
             output.rmdir()  # empty, but not to be replaced on every system
         os.replace(results, output)
@@ -153,35 +160,13 @@ def set_flags(checkpoint: release.ReleaseCheckpoint, network: dict, output: path
         FLAGS[name].value = value
 
 
-def model_card(source: pathlib.Path, output: pathlib.Path, facts: dict[str, str]) -> str:
-    """Markdown about what was converted from what."""
+def sha256(path: pathlib.Path) -> str:
+    """Of a file's content."""
     digest = hashlib.sha256()
-    with open(source, "rb") as file:
+    with open(path, "rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    rows = {
-        "Source file": source.name,
-        "SHA-256": f"`{digest.hexdigest()}`",
-        **facts,
-        "Input": "RGB in 0..1, then (x - mean) / std with mean (0.485, 0.456, 0.406) and std "
-        "(0.229, 0.224, 0.225); any height and width from 32 px",
-        "Output": "C5: the last feature map, stride 32",
-    }
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    return f"""# {output.name}
-
-Converted with pixpro_keras.
-
-| | |
-|---|---|
-{table}
-
-```python
-import keras
-
-backbone = keras.saving.load_model("backbone.keras")
-```
-"""
+    return digest.hexdigest()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import common_flags
 import method_flags
+import model_card
 import training_flags
 from absl import flags
 from common_flags import FLAGS, FlagError, blame
@@ -19,6 +20,7 @@ from common_flags import FLAGS, FlagError, blame
 from pixpro_keras import backbones
 from pixpro_keras.convert import release
 from pixpro_keras.export import FORMATS, check_format, export_backbone
+from pixpro_keras.manifest import listing
 from pixpro_keras.methods import PretrainMethod
 from pixpro_keras.training.checkpoints import latest_checkpoint, load_weights
 
@@ -44,6 +46,7 @@ def main(argv: list[str]) -> int:
     """Runs the job and returns its exit code."""
     workdir = pathlib.Path(FLAGS.input or FLAGS.workdir).expanduser()
     checkpoint, formats, features = FLAGS.checkpoint, FLAGS.format, FLAGS.features
+    license_flag = FLAGS["license"].value if FLAGS["license"].present else None
     output = pathlib.Path(FLAGS.output or workdir / "export").expanduser()
     if not (workdir / "flags.cfg").exists():
         name = "input" if FLAGS.input else "workdir"
@@ -55,6 +58,7 @@ def main(argv: list[str]) -> int:
     # The run's own flags describe its network.
     FLAGS([argv[0], f"--flagfile={workdir / 'flags.cfg'}"], known_only=True)
     FLAGS.format, FLAGS.features = formats, features
+    FLAGS.license = license_flag or FLAGS.license
     with_torch = formats is not None and _TORCH in formats
     backbone_formats = None if formats is None else [f for f in formats if f != _TORCH]
     with blame("format", "features"):
@@ -71,7 +75,9 @@ def main(argv: list[str]) -> int:
             )
         if with_torch:
             output.mkdir(parents=True, exist_ok=True)
-            written |= export_torch(method, output / "release.pth")
+            with listing(output / "release.pth"):
+                written |= export_torch(method, output / "release.pth")
+        written[model_card.write(workdir, output, method)] = "the model card"
     for file, what in written.items():
         print(f"{file}: {what}")
     return 0

@@ -21,6 +21,7 @@ import cluster_flags
 import common_flags
 import keras
 import method_flags
+import model_card
 import monitor_flags
 import tensorflow as tf
 import training_job
@@ -171,7 +172,7 @@ def main(argv: list[str]) -> int:
         with cluster_flags.chief_alone(strategy) as is_chief:
             if is_chief:
                 try:
-                    finish(workdir, method)
+                    finish(workdir, method, source.num_examples)
                 except OSError as error:
                     raise FlagError(
                         f"--workdir={FLAGS.workdir}: trained and saved, but the results cannot be "
@@ -180,14 +181,23 @@ def main(argv: list[str]) -> int:
     return exit_code or 0
 
 
-def finish(workdir: pathlib.Path, method: PretrainMethod) -> None:
-    """Exports the backbone, compares it with its random initialisation, says where all is."""
+def finish(workdir: pathlib.Path, method: PretrainMethod, num_images: int) -> None:
+    """Exports the backbone, compares it with its random initialisation, says where all is.
+
+    Args:
+        workdir: the run's directory.
+        method: trained.
+        num_images: number of images it was trained on.
+    """
     backbone = method.encoder.backbone
     exported = export_backbone(backbone, FLAGS.backbone, workdir / "export")
     if method.encoder.fpn is not None:
         save_fpn(method.encoder.fpn, workdir / "export" / FPN_FILE)
         exported[workdir / "export" / FPN_FILE] = "the FPN, for Mask R-CNN FPN"
     write_atomically(workdir / "loss_bounds.json", json.dumps(dict(method.loss_bounds)).encode())
+    exported[model_card.write(workdir, workdir / "export", method, num_images)] = (
+        "what the backbone is, for those it is given to"
+    )
     plot_metrics(workdir / "metrics.jsonl", workdir / "curves.png", method.loss_bounds)
     print()
     if FLAGS.probe == "scenes":

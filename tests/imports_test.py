@@ -9,7 +9,7 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "pixpro_keras"
 LEVELS = [
     {"batch", "checks", "version", "files", "commands"},
     {"ops", "manifest", "charts", "quickstart"},
-    {"geometry", "task"},
+    {"geometry", "task", "hub"},
     {"losses", "layers", "optimizers"},
     {"backbones"},
     {"methods", "data"},
@@ -22,7 +22,16 @@ FORBIDDEN = {
     "evaluation": {"methods"},
     "export": {"methods"},
 }
-ONLY_INSIDE_FUNCTIONS = {"torch", "onnx", "tf2onnx", "matplotlib", "sklearn", "keras_cv", "PIL"}
+ONLY_INSIDE_FUNCTIONS = {
+    "torch",
+    "onnx",
+    "tf2onnx",
+    "matplotlib",
+    "sklearn",
+    "keras_cv",
+    "PIL",
+    "huggingface_hub",
+}
 
 
 def imported_modules(tree):

@@ -186,14 +186,32 @@ def preprocess_input(name: str) -> Callable:
             return (images - tf.constant(_IMAGENET_MEAN)) / tf.constant(_IMAGENET_STD)
 
         return standardize
-    # Each network's preprocessing is public in a module named like the one that defines the network.
-    module = getattr(keras.applications, _applications()[name].__module__.rpartition(".")[2])
+    module = getattr(keras.applications, _module_name(name))
 
     def preprocess(images):
         images = tf.cast(images, tf.float32)
         return tf.cast(module.preprocess_input(images, data_format="channels_last"), tf.float32)
 
     return preprocess
+
+
+def input_convention(name: str) -> str:
+    """What `preprocess_input` does, in words for those who have plain Keras."""
+    _check_name(name)
+    if name in resnet.BLOCKS:
+        return (
+            f"RGB in 0..1, then (x - mean) / std with mean {_IMAGENET_MEAN} and std {_IMAGENET_STD}; "
+            f"any height and width from {min_image_size(name)} px"
+        )
+    return (
+        f"RGB in 0..255, through `keras.applications.{_module_name(name)}.preprocess_input`; any "
+        f"height and width from {min_image_size(name)} px"
+    )
+
+
+def _module_name(name: str) -> str:
+    """Each network's preprocessing is public in a module named like the one that defines it."""
+    return _applications()[name].__module__.rpartition(".")[2]
 
 
 @functools.cache

@@ -92,6 +92,18 @@ FORMATS = tuple(_FORMATS)
 _DEFAULT_FORMATS = ("keras_applications", "keras")
 
 
+def usages(name: str) -> dict[str, str]:
+    """File or folder of each format that a backbone has -> how to load it from its own folder."""
+    usages = {}
+    for chosen, kind in _FORMATS.items():
+        try:
+            check_format(chosen, name)
+        except ValueError:
+            continue
+        usages[kind.file] = kind.usage(name, pathlib.Path(kind.file))
+    return usages
+
+
 def check_format(chosen: str, name: str, features: str = "c5") -> None:
     """Refuses a format that does not exist or that a backbone does not have.
 

@@ -81,12 +81,27 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
         self.assertNotEmpty(list((run / "checkpoints").glob("ckpt-4*")))
         self.assertEqual(self.backbone("run")(np.zeros((1, 64, 64, 3))).shape, (1, 2, 2, 512))
         self.assertTrue((run / "curves.png").exists())
+        card = (run / "export" / "README.md").read_text()
+        for line in (
+            "| Data | folder:photos, 8 images |",
+            "| Steps | 4 of 4 images (2 epochs) |",
+            "| step | 4 |",
+            "| Licence of the weights | unknown |",
+            "--projector_dim=8",
+        ):
+            self.assertIn(line, card.splitlines())
+        self.assertNotIn(str(self.folder), card)  # where things lie is nobody's business
         # The same backbone again, from the checkpoint.
         # Whatever its flag file says, it writes where the command says.
         flags, elsewhere = (run / "flags.cfg").read_text(), self.folder / "elsewhere"
         (run / "flags.cfg").write_text(f"{flags}--workdir={elsewhere}\n--output={elsewhere}\n")
-        exported = run_job("export.py", f"--workdir={run}", f"--output={self.folder / 'out'}")
+        exported = run_job(
+            "export.py", f"--workdir={run}", f"--output={self.folder / 'out'}", "--license=cc0-1.0"
+        )
         self.assertEqual(exported.returncode, 0, msg=exported.stderr)
+        again = (self.folder / "out" / "README.md").read_text()
+        self.assertIn("license: cc0-1.0\n", again)
+        self.assertIn("| step | 4 |", again)
         self.assertFalse(elsewhere.exists())
         (run / "flags.cfg").write_text(flags)
         again = keras.saving.load_model(self.folder / "out" / "backbone.keras", compile=False)
