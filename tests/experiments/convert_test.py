@@ -139,6 +139,7 @@ class ConvertTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(
             {path.name for path in (run / "export").iterdir()},
             {
+                "README.md",
                 "SHA256SUMS",
                 "backbone.keras",
                 "release.pth",
