@@ -4,16 +4,19 @@ python experiments/detect.py --flagfile=experiments/configs/transfer/bccd_c4.cfg
     --dataset=voc:PATH --weights=runs/mine --workdir=runs/detect
 
 Writes to `--workdir`: `detect.md` and `detect.json` (AP), `detections.json` (COCO's format),
-`detect.png`, and the SavedModel `export/detector`: an image in, boxes out. The same command continues a
-run that was cut off.
+`detect.png`, and the SavedModel `export/detector`: an image in, boxes out. With `--test_every_iterations`
+the AP while training goes to `metrics.jsonl`, beside the losses. The same command continues a run that
+was cut off.
 """
 
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import contextlib
 import itertools
 import json
+from collections.abc import Iterator
 
 import cluster_flags
 import common_flags
@@ -27,7 +30,7 @@ import training_job
 from absl import flags, logging
 from common_flags import FLAGS, FlagError, blame, must_be_positive
 
-from pixpro_keras.evaluation.batch_norm import reestimate_batch_norm
+from pixpro_keras.evaluation.batch_norm import reestimate_batch_norm, reestimated_batch_norm
 from pixpro_keras.evaluation.detection import masks, pipeline
 from pixpro_keras.evaluation.detection.c4 import C4Detector
 from pixpro_keras.evaluation.detection.coco_ap import coco_scores
@@ -38,6 +41,7 @@ from pixpro_keras.evaluation.detection.pyramid import FPNDetector, find_fpn
 from pixpro_keras.evaluation.detection.serving import ServedDetector, save_detector
 from pixpro_keras.evaluation.detection.sources import COCO, VOC07, BoxSource, for_training
 from pixpro_keras.evaluation.detection.voc_ap import voc_scores
+from pixpro_keras.evaluation.monitor import Monitor
 from pixpro_keras.files import write_atomically
 from pixpro_keras.layers.fpn import load_fpn
 from pixpro_keras.visualize.detection import draw_detections
@@ -73,7 +77,14 @@ flags.DEFINE_integer(
     "max_proposals", None, "Most proposals per image. Default: 2000 in training, 1000 in tests."
 )
 flags.DEFINE_integer(
-    "bn_batches", 200, "Training batches from which batch norm is measured before the test.", 0
+    "bn_batches", 200, "Training batches from which batch norm is measured before a test.", 0
+)
+flags.DEFINE_integer(
+    "test_every_iterations",
+    0,
+    "Steps between tests while training, whose AP is logged beside the loss; 0: none. "
+    "A multiple of --log_every_steps.",
+    0,
 )
 must_be_positive("test_short_side", "max_side", "max_boxes", "num_rois", "max_proposals")
 _NUM_PICTURES = 6
@@ -99,6 +110,11 @@ def main(argv: list[str]) -> int:
     keras.mixed_precision.set_global_policy(FLAGS.precision)
     keras.utils.set_random_seed(FLAGS.seed)
     workdir = common_flags.prepare_workdir()
+    if FLAGS.test_every_iterations % FLAGS.log_every_steps:
+        raise FlagError(
+            f"--test_every_iterations={FLAGS.test_every_iterations}: must be a multiple of "
+            f"--log_every_steps={FLAGS.log_every_steps}"
+        )
     strategy, replica_batch = training_job.start_devices()
     train, test = open_data()
     box_config = build_box_config()
@@ -134,16 +150,39 @@ def main(argv: list[str]) -> int:
             num_input_pipelines=context.num_input_pipelines,
         )
 
+    def few_batches() -> Iterator:
+        data = batches(tf.distribute.InputContext(), 0)
+        return itertools.islice(data, FLAGS.bn_batches)
+
+    detect = tf.function(task.detect)  # once for all tests
+
+    def measure() -> dict[str, float]:
+        norm = reestimated_batch_norm(task, few_batches())
+        with norm if FLAGS.bn_batches else contextlib.nullcontext():
+            return score(find_all(detect, preprocess, test)[0], test)
+
+    def make_monitor() -> list[Monitor]:
+        every = FLAGS.test_every_iterations
+        return [Monitor(measure, every)] if every else []
+
     with labelled.blame_images(train.name):
-        exit_code = training_job.run_training(workdir, strategy, task, checkpoints, batches)
+        exit_code = training_job.run_training(
+            workdir, strategy, task, checkpoints, batches, make_chief_callbacks=make_monitor
+        )
     if exit_code is None:
         with cluster_flags.chief_alone(strategy) as is_chief:
             if is_chief:
                 if FLAGS.bn_batches:
                     logging.info("Measuring batch norm on %d training batches", FLAGS.bn_batches)
-                    data = batches(tf.distribute.InputContext(), 0)
-                    reestimate_batch_norm(task, itertools.islice(data, FLAGS.bn_batches))
-                finish(workdir, name, task, preprocess, train.num_examples, test)
+                    reestimate_batch_norm(task, few_batches())
+                scores = finish(workdir, task, detect, preprocess, test)
+                facts = {
+                    "model": FLAGS.model,
+                    "backbone": name,
+                    "training images": train.num_examples,
+                    "test images": test.num_examples,
+                }
+                eval_flags.write_results(workdir, "detect", facts | scores)
     return exit_code or 0
 
 
@@ -197,32 +236,38 @@ def build_detector(num_classes: int, synchronized: bool):
     return task, preprocess, name
 
 
-def finish(workdir, name, task, preprocess, num_training, test: BoxSource) -> None:
-    """Tests the detector; writes scores, detections, pictures and the SavedModel."""
-    found = [Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int32))] * test.num_examples
-    pictures = {}
-    every = -(-test.num_examples // _NUM_PICTURES)
-    sides = FLAGS.test_short_side, FLAGS.max_side
-    for index, image, one in find_in_source(task.detect, test, preprocess, *sides):
-        found[index] = one
-        if index % every == 0:
-            pictures[index] = image
+def finish(workdir, task, detect, preprocess, test: BoxSource) -> dict[str, float]:
+    """Tests the detector; writes detections, pictures and the SavedModel; returns the scores."""
+    found, pictures = find_all(detect, preprocess, test)
     rows = to_coco(found, test.image_ids, test.class_ids)
     write_atomically(workdir / "detections.json", json.dumps(rows).encode())
     save_figure(draw(pictures, found, test), workdir / "detect.png")
-    if test.metric == COCO:
-        scores = coco_scores(found, test)
-    else:
-        scores = voc_scores(found, test.objects, test.class_names, test.metric == VOC07)
-    served = ServedDetector(task, preprocess, test.class_names, *sides)
+    served = ServedDetector(task, preprocess, test.class_names, *_test_sides())
     save_detector(served, workdir / "export" / "detector")
-    results = {
-        "model": FLAGS.model,
-        "backbone": name,
-        "training images": num_training,
-        "test images": test.num_examples,
-    }
-    eval_flags.write_results(workdir, "detect", results | scores)
+    return score(found, test)
+
+
+def _test_sides() -> tuple[int, int]:
+    return FLAGS.test_short_side, FLAGS.max_side
+
+
+def find_all(detect, preprocess, test: BoxSource) -> tuple[list[Found], dict[int, np.ndarray]]:
+    """What a detector finds in each image, and a few of the images by their number."""
+    found = [Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int32))] * test.num_examples
+    pictures = {}
+    every = -(-test.num_examples // _NUM_PICTURES)
+    for index, image, one in find_in_source(detect, test, preprocess, *_test_sides()):
+        found[index] = one
+        if index % every == 0:
+            pictures[index] = image
+    return found, pictures
+
+
+def score(found: list[Found], test: BoxSource) -> dict[str, float]:
+    """AP by the rules of the images' data set."""
+    if test.metric == COCO:
+        return coco_scores(found, test)
+    return voc_scores(found, test.objects, test.class_names, test.metric == VOC07)
 
 
 def draw(pictures: dict[int, np.ndarray], found: list[Found], test: BoxSource):

@@ -88,6 +88,5 @@ def build_monitor(
         )
     return Monitor(
         lambda: {name: measure() for name, measure in measures.items()},
-        FLAGS.eval_every_epochs,
-        FLAGS.steps_per_epoch,
+        FLAGS.eval_every_epochs * FLAGS.steps_per_epoch,
     )

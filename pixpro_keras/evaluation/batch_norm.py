@@ -1,6 +1,7 @@
 """Batch-norm statistics measured anew ("precise BN")."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 
 import keras
 import numpy as np
@@ -34,16 +35,12 @@ def reestimate_batch_norm(backbone: keras.Model, batches: Iterable[Tensor]) -> N
     Reference:
         Wu and Johnson, "Rethinking 'Batch' in BatchNorm", arXiv:2105.07576, section 3.
     """
-    layers = [
-        layer
-        for layer in backbone._flatten_layers()  # `layers` does not look into nested ones.
-        if isinstance(layer, keras.layers.BatchNormalization | MaskedBatchNorm) and layer.trainable
-    ]
+    layers = _norms(backbone)
     if not layers:
         return
     # One list per layer: the moving mean and variance.
     variables = [(layer.moving_mean, layer.moving_variance) for layer in layers]
-    before = [tuple(map(keras.ops.convert_to_numpy, pair)) for pair in variables]
+    before = _read(variables)
     momenta = [layer.momentum for layer in layers]
 
     @tf.function(reduce_retracing=True)
@@ -63,6 +60,38 @@ def reestimate_batch_norm(backbone: keras.Model, batches: Iterable[Tensor]) -> N
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
     _assign(variables, measured)
+
+
+@contextlib.contextmanager
+def reestimated_batch_norm(model: keras.Model, batches: Iterable[Tensor]) -> Iterator[None]:
+    """`reestimate_batch_norm` while the context lasts, for a look in the middle of a training.
+
+    Args:
+        model: see there.
+        batches: see there.
+
+    Raises:
+        ValueError: see there.
+    """
+    variables = [(layer.moving_mean, layer.moving_variance) for layer in _norms(model)]
+    before = _read(variables)
+    reestimate_batch_norm(model, batches)
+    try:
+        yield
+    finally:
+        _assign(variables, before)
+
+
+def _norms(model: keras.Model) -> list[keras.layers.Layer]:
+    return [
+        layer
+        for layer in model._flatten_layers()  # `layers` does not look into nested ones.
+        if isinstance(layer, keras.layers.BatchNormalization | MaskedBatchNorm) and layer.trainable
+    ]
+
+
+def _read(variables) -> list[tuple[np.ndarray, ...]]:
+    return [tuple(map(keras.ops.convert_to_numpy, pair)) for pair in variables]
 
 
 def _average(observe, variables, batches) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -15,25 +15,22 @@ from pixpro_keras.evaluation.segmentation.inference import evaluate
 
 
 class Monitor(keras.callbacks.Callback):
-    """Adds measurements to the logs, at the end of every so many epochs.
+    """Adds measurements to the logs, every so many steps.
 
     It stands before the callback that writes the logs.
 
     Args:
         measure: gives values by name, and changes nothing of what is trained.
-        every_epochs: epochs between two measurements, at least 1.
-        steps_per_epoch: steps in an epoch.
+        every_steps: steps between two measurements, at least 1.
     """
 
-    def __init__(
-        self, measure: Callable[[], Mapping[str, float]], every_epochs: int, steps_per_epoch: int
-    ):
+    def __init__(self, measure: Callable[[], Mapping[str, float]], every_steps: int):
         super().__init__()
         self._measure = measure
-        self._every_steps = every_epochs * steps_per_epoch
+        self._every_steps = every_steps
 
     def on_train_batch_end(self, batch, logs=None):
-        """Measures, after the last step of an epoch."""
+        """Measures, when it is time."""
         if int(logs["step"]) % self._every_steps == 0:
             logs.update(self._measure())
 

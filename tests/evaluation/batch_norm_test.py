@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.evaluation.batch_norm import reestimate_batch_norm
+from pixpro_keras.evaluation.batch_norm import reestimate_batch_norm, reestimated_batch_norm
 
 
 def two_norms(seed=0):
@@ -48,6 +48,16 @@ class ReestimateBatchNormTest(tf.test.TestCase):
 
         self.assertAllClose(statistics(model.get_layer("a")), combine(batches), rtol=1e-5)
         self.assertAllClose(statistics(model.get_layer("b")), combine(second), rtol=1e-4, atol=1e-5)
+
+    def test_for_a_while(self):
+        model, batches = two_norms(), random_batches()
+        before = model.get_weights()
+        with reestimated_batch_norm(model, batches):
+            self.assertAllClose(
+                statistics(model.get_layer("a")), combine(batches), rtol=1e-5, atol=1e-6
+            )
+        for weight, value in zip(model.get_weights(), before, strict=True):
+            self.assertAllEqual(weight, value)
 
     def test_first_layer_does_not_depend_on_the_batch_size(self):
         images = np.concatenate(random_batches())

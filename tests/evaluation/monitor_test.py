@@ -34,7 +34,7 @@ class MonitorTest(tf.test.TestCase):
         workdir = pathlib.Path(self.create_tempdir().full_path)
         callbacks = [RunLog(workdir, 3, 1, method.loss_bounds)]
         if measure is not None:
-            callbacks.insert(0, Monitor(lambda: measure(method.encoder.backbone), 2, 3))
+            callbacks.insert(0, Monitor(lambda: measure(method.encoder.backbone), 6))
         train(
             method,
             tf.data.Dataset.from_tensors(random_batch()).repeat(),

@@ -21,6 +21,7 @@ BAD_INPUT = (
     ("--weights=/nowhere", "--weights=/nowhere"),
     ("--batch_size=9", "--batch_size=9"),
     ("--max_boxes=0", "max_boxes"),
+    ("--log_every_steps=2 --test_every_iterations=3", "--test_every_iterations=3"),
     ("--iterations=3", "--iterations=3"),
     ("--iterations=4", "--epochs=1 --iterations=4"),
 )
@@ -56,6 +57,7 @@ class DetectTest(tf.test.TestCase):
         for steps in (2, 4):
             # The schedule of a shorter run is another one: no decay here.
             arguments = (f"--iterations={steps}", "--warmup_epochs=0", "--schedule=steps")
+            arguments += ("--test_every_iterations=2",)
             result = run_job("detect.py", *self.flags, *arguments, f"--workdir={run}")
             self.assertEqual(result.returncode, 0, msg=result.stderr)
         self.assertIn("Continuing from", result.stderr)
@@ -64,14 +66,17 @@ class DetectTest(tf.test.TestCase):
         self.assertEqual([x["step"] for x in lines], [1, 2, 3, 4])
         for name in ("detect.md", "detect.png", "detections.json"):
             self.assertTrue((run / name).exists(), name)
-        self.assertIn("AP50", json.loads((run / "detect.json").read_text()))
+        result = json.loads((run / "detect.json").read_text())
+        self.assertEqual(["AP50" in x for x in lines], [False, True, False, True])
+        for key in ("AP", "AP50"):
+            self.assertAllClose(lines[-1][key], result[key])
         served = tf.saved_model.load(str(run / "export" / "detector"))
         found = served(np.zeros((50, 40, 3), np.uint8))
         self.assertEqual(found["boxes"].shape[1], 4)
 
     def test_bad_input_is_one_line_naming_the_flag(self):
         flags = (*self.flags, "--epochs=1", f"--workdir={self.folder / 'run'}")
-        lines = [(*flags, bad) for bad, _ in BAD_INPUT]
+        lines = [(*flags, *bad.split()) for bad, _ in BAD_INPUT]
         for result, (bad, named) in zip(run_jobs("detect.py", lines), BAD_INPUT, strict=True):
             with self.subTest(bad):
                 self.assertEqual(result.returncode, 1)
