@@ -73,7 +73,10 @@ setup(
         "dev": [
             *HUB,
             "hypothesis>=6.100",
+            # The notebooks of docs/ are run.
+            "ipykernel>=6.29",
             "mypy>=1.11",
+            "nbclient>=0.10",
             "pillow>=10.3",
             "pytest>=8.2",
             # Half of a test's time is tracing, which uses one core.
@@ -81,6 +84,11 @@ setup(
             "ruff>=0.6",
             # The page of visualize.py in a real browser.
             "selenium>=4.20",
+        ],
+        "docs": [
+            "latex2mathml>=3.77",
+            "mkdocs-material>=9.6",
+            "mkdocstrings-python>=1.16",
         ],
         "hub": HUB,
         "torch": TORCH,

@@ -1,0 +1,33 @@
+"""What mkdocs.yml asks of this folder: formulas without scripts, and the presets' table."""
+
+import html
+import pathlib
+import re
+
+import latex2mathml.converter
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+_FORMULA = re.compile(r'<(div|span) class="arithmatex">\\[\[(](.*?)\\[\])]</\1>', re.DOTALL)
+_INCLUDE = re.compile(r"^<!-- include (\S+) -->$", re.MULTILINE)
+_LINK = re.compile(r"\[([^\]]+)\]\((?!https?:)[^)]*\)")
+
+
+def on_page_markdown(markdown, **kwargs):
+    """Puts a file of the repository in the place of `<!-- include PATH -->`, without its title."""
+
+    def read(match):
+        text = (_ROOT / match[1]).read_text()
+        text = text.partition("\n")[2] if text.startswith("# ") else text
+        return _LINK.sub(r"\1", text)  # its links lead to files that are not pages
+
+    return _INCLUDE.sub(read, markdown)
+
+
+def on_page_content(content, **kwargs):
+    """Turns formulas into MathML, which browsers draw by themselves."""
+
+    def convert(match):
+        display = "block" if match[1] == "div" else "inline"
+        return latex2mathml.converter.convert(html.unescape(match[2]).strip(), display=display)
+
+    return _FORMULA.sub(convert, content)

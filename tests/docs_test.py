@@ -1,0 +1,125 @@
+"""Runs what the pages of `docs/` say, in the order of the site.
+
+A comment in the line before a block says where it is treated otherwise:
+
+- `not run: REASON`: not at all.
+- `only parsed: REASON`: the flags of its commands are parsed, in their job.
+- `shortened: A -> B, C -> D`: these parts of a Python block are replaced.
+
+All other commands train for one step on small images.
+"""
+
+import contextlib
+import io
+import os
+import pathlib
+import re
+import shlex
+
+import pytest
+import tensorflow as tf
+
+from tests.experiments.cli import ROOT, run_job, write_photos
+
+PAGES = re.findall(r"^  - .*: (\w+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+_BLOCK = re.compile(
+    r"(?:^<!-- ([\w ]+): ([^\n]*) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
+_SHORT = {
+    "pretrain": [
+        "--backbone=resnet18_v1_5",
+        "--projector_hidden_dim=16",
+        "--projector_dim=8",
+        "--image_size=32",
+        "--batch_size=4",
+        "--epochs=1",
+        "--steps_per_epoch=1",
+        "--picture_every_steps=0",
+        "--probe=none",
+        "--dataset=folder:photos",
+    ],
+    "knn": ["--image_size=32", "--k=3"],
+    "linear_probe": ["--image_size=32", "--epochs=1", "--batch_size=4"],
+}
+
+
+def blocks(page):
+    """Kind of the marker, its text, language and content of each block of a page."""
+    return _BLOCK.findall((ROOT / "docs" / page).read_text())
+
+
+def jobs(script):
+    """Name and flags of each job that a bash block starts."""
+    for line in script.replace("\\\n", " ").splitlines():
+        words = [word for word in shlex.split(line) if word != "..."]
+        for place, word in enumerate(words):
+            if word == "pixpro_keras.quickstart":
+                yield "pretrain", ["--flagfile=quickstart.cfg", *words[place + 1 :]]
+                break
+            if word.startswith("experiments/") and not word.endswith("launch_local.py"):
+                yield pathlib.Path(word).stem, words[place + 1 :]
+                break
+        else:
+            raise AssertionError(f"no job of this project: {line}")
+
+
+@pytest.mark.slow
+class DocsTest(tf.test.TestCase):
+    def succeed(self, job, flags):
+        result = run_job(job, *flags, cwd=self.folder)
+        self.assertEqual(result.returncode, 0, msg=f"{job} {flags}\n{result.stderr}")
+
+    def test_every_block(self):
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+        write_photos(self.folder / "photos")
+        for split in ("train", "val"):
+            for seed, name in enumerate(("one", "two")):
+                write_photos(self.folder / "labelled" / split / name, count=6, seed=seed)
+        counts = {"bash": 0, "python": 0}
+        for page in PAGES:
+            namespace = {}
+            for kind, text, language, content in blocks(page):
+                with self.subTest(page=page, block=content):
+                    self.assertIn(kind, ("", "not run", "only parsed", "shortened"))
+                    if kind == "not run":
+                        continue
+                    counts[language] += 1
+                    if language == "python":
+                        self.run_python(content, text if kind == "shortened" else "", namespace)
+                        continue
+                    for job, flags in jobs(content):
+                        last = _SHORT.get(job, []) if kind == "" else ["--only_check_args"]
+                        self.succeed(job, [*flags, *last])
+        self.assertGreater(min(counts.values()), 2)
+
+    def run_python(self, content, shortened, namespace):
+        for pair in filter(None, shortened.split(", ")):
+            long, short = pair.split(" -> ")
+            self.assertIn(long, content)
+            content = content.replace(long, short)
+        before = os.getcwd()
+        os.chdir(self.folder)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()) as output:
+                exec(compile(content, "docs", "exec"), namespace)
+        finally:
+            os.chdir(before)
+        # What a print says it prints.
+        for said in re.findall(r"print\(.*\)  # (.*)", content):
+            self.assertIn(said, output.getvalue().splitlines())
+
+    def test_markers_stand_before_blocks(self):
+        for page in PAGES:
+            text = (ROOT / "docs" / page).read_text()
+            used = sum(bool(kind) for kind, *_ in blocks(page))
+            comments = re.findall(r"^<!-- (?!include ).*-->$", text, re.MULTILINE)
+            self.assertLen(comments, used, msg=page)
+
+    def test_every_page_is_on_the_site(self):
+        pages = {path.name for path in (ROOT / "docs").glob("*.md")}
+        self.assertEqual(pages, set(PAGES))
+        self.assertTrue(os.path.exists(ROOT / "docs" / "pictures" / "correspondences.png"))
+
+
+if __name__ == "__main__":
+    tf.test.main()
