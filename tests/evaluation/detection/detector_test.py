@@ -168,6 +168,10 @@ class DetectorTest(tf.test.TestCase, parameterized.TestCase):
         def resnet(synchronized):
             return backbones.build("resnet50_v1_5", synchronized=synchronized)
 
+        def count_trainable(task):
+            return sum(int(np.prod(one.shape)) for one in task.trainable_variables)
+
+        norms_of_resnet50 = 2 * 26_560
         config = DetectorConfig(80, with_masks=True)
         task = C4Detector(resnet(False), config)
         rpn = 9 * 1024**2 + 1024 + (1024 + 1) * 15 * 5
@@ -175,6 +179,8 @@ class DetectorTest(tf.test.TestCase, parameterized.TestCase):
         mask = 2048 * 256 * 4 + 256 + 257 * 80
         extra = task.count_params() - task.backbone.count_params() - 1  # the step
         self.assertEqual(extra, rpn + predictor + mask + 4 * 2048)
+        # detectron2's mask_rcnn_R_50_C4, whose batch norm is frozen and which has none after res5.
+        self.assertEqual(count_trainable(task), 35_909_612 + norms_of_resnet50 + 2 * 2048)
         task = FPNDetector(resnet(False), config)
         norm = 4 * 256
         conv = 9 * 256**2
@@ -184,6 +190,12 @@ class DetectorTest(tf.test.TestCase, parameterized.TestCase):
         mask = 4 * (conv + norm) + 4 * 256**2 + 256 + 257 * 80
         extra = task.count_params() - task.backbone.count_params() - 1
         self.assertEqual(extra, fpn + rpn + box + mask)
+        # detectron2's mask_rcnn_R_50_FPN (torchvision gives 44,401,393 for the same network with 90
+        # classes, background among boxes and masks). The release's adds 4 convolutions to the box
+        # head in place of a second dense layer, and batch norm in place of biases.
+        second_dense = (1024 + 1) * 1024
+        added = 4 * conv - second_dense + 16 * 2 * 256 - (8 + 4) * 256
+        self.assertEqual(count_trainable(task), 44_343_216 + norms_of_resnet50 + added)
         self.assertTrue(all(layer.trainable for layer in task._flatten_layers()))
 
     def test_pool_levels_are_detectron2s(self):

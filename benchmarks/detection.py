@@ -1,0 +1,118 @@
+"""Images/s and peak memory of the detectors, in training and in inference, on random images.
+
+python benchmarks/detection.py --backbone=resnet50_v1_5 --height=800 --width=1088 --batch_size=1
+
+Each model runs in a process of its own, whose peak memory is therefore that of training (inference,
+which needs less, comes after it).
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+
+from pixpro_keras import backbones
+from pixpro_keras.batch import Tensor
+from pixpro_keras.evaluation.detection import pipeline
+from pixpro_keras.evaluation.detection.c4 import C4Detector
+from pixpro_keras.evaluation.detection.detector import DetectorConfig
+from pixpro_keras.evaluation.detection.pyramid import FPNDetector
+from pixpro_keras.training.callbacks import memory_mib
+
+_MODELS = {
+    "faster_rcnn_c4": (C4Detector, False),
+    "mask_rcnn_c4": (C4Detector, True),
+    "mask_rcnn_fpn": (FPNDetector, True),
+}
+FLAGS = flags.FLAGS
+flags.DEFINE_multi_enum("model", list(_MODELS), list(_MODELS), "What is measured.")
+flags.DEFINE_string("backbone", "resnet50_v1_5", "Name of the backbone.")
+flags.DEFINE_integer("height", 800, "Height of the images in pixels, a multiple of 32.", 32)
+flags.DEFINE_integer("width", 1088, "Width of the images in pixels, a multiple of 32.", 32)
+flags.DEFINE_integer("batch_size", 1, "Images per training step; inference takes one.", 1)
+flags.DEFINE_integer("num_classes", 80, "Classes of objects.", 1)
+flags.DEFINE_integer("num_objects", 10, "Objects in each image.", 1)
+flags.DEFINE_integer("num_rois", 512, "Proposals per image that are trained on.", 4)
+flags.DEFINE_string("precision", "float32", "Dtype policy.")
+flags.DEFINE_integer("rounds", 5, "Timed calls; the median counts.", 1)
+
+
+def make_batch(count: int, with_masks: bool) -> dict[str, Tensor]:
+    """Random images with random objects, as `pipeline` makes them."""
+    rng = np.random.default_rng(0)
+    size = np.array([FLAGS.height, FLAGS.width], "float32")
+    corners = rng.uniform(0, 0.6, (count, FLAGS.num_objects, 2))
+    ends = corners + rng.uniform(0.05, 0.4, corners.shape)
+    scale = size[::-1]
+    batch = {
+        pipeline.IMAGE: rng.normal(size=(count, FLAGS.height, FLAGS.width, 3)).astype("float32"),
+        pipeline.SIZE: np.broadcast_to(size, (count, 2)),
+        pipeline.BOXES: np.concatenate([corners * scale, ends * scale], -1).astype("float32"),
+        pipeline.CLASSES: rng.integers(0, FLAGS.num_classes, corners.shape[:2]).astype("int32"),
+        pipeline.SEED: np.zeros((count, 2), "int32"),
+    }
+    if with_masks:
+        batch[pipeline.MASKS] = np.ones((*corners.shape[:2], 112, 112), "uint8")
+    return {name: tf.constant(value) for name, value in batch.items()}
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """Median time of a call, after one that is not counted."""
+    times = []
+    for _ in range(FLAGS.rounds + 1):
+        started = time.perf_counter()
+        keras.tree.map_structure(np.array, run())  # waits for the accelerator
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:])
+
+
+def measure(name: str) -> None:
+    """Prints the table's row of a model."""
+    keras.config.set_dtype_policy(FLAGS.precision)
+    keras.utils.set_random_seed(0)
+    detector_class, with_masks = _MODELS[name]
+    config = DetectorConfig(FLAGS.num_classes, with_masks, FLAGS.num_rois)
+    task = detector_class(backbones.build(FLAGS.backbone), config)
+    task.compile(keras.optimizers.SGD(1e-4, momentum=0.9))
+    task.optimizer.build(task.trainable_variables)
+    batch = make_batch(FLAGS.batch_size, with_masks)
+    step = tf.function(lambda: task.train_step(batch))
+    training = seconds(step)
+    peak = memory_mib()
+    image, size = batch[pipeline.IMAGE][:1], batch[pipeline.SIZE][:1]
+    inference = seconds(tf.function(lambda: task.detect(image, size)))
+    parameters = sum(int(np.prod(one.shape)) for one in task.trainable_variables)
+    print(
+        f"| {name} | {parameters / 1e6:.2f} M | {FLAGS.batch_size / training:.2f} "
+        f"| {1 / inference:.2f} | {peak:.0f} |"
+    )
+
+
+def main(argv: list[str]) -> None:
+    """Measures and prints a Markdown table."""
+    if len(FLAGS.model) == 1:
+        measure(FLAGS.model[0])
+        return
+    print(
+        f"{FLAGS.backbone}, {FLAGS.height} x {FLAGS.width} px, batch {FLAGS.batch_size}, "
+        f"{FLAGS.precision}, {os.cpu_count()} cores, "
+        f"{len(tf.config.list_physical_devices('GPU'))} GPUs\n"
+    )
+    columns = "parameters", "training images/s", "inference images/s", "peak of training, MiB"
+    print(f"| model | {' | '.join(columns)} |\n|---|---|---|---|---|", flush=True)
+    given = [word for word in sys.argv[1:] if not word.startswith(("--model", "-model"))]
+    for name in FLAGS.model:
+        subprocess.run([sys.executable, argv[0], *given, f"--model={name}"], check=True)
+
+
+if __name__ == "__main__":
+    app.run(main)
