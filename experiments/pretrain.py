@@ -25,11 +25,12 @@ import model_card
 import monitor_flags
 import tensorflow as tf
 import training_job
+import view_flags
 from absl import flags, logging
 from common_flags import FLAGS, FlagError, blame, must_be_positive
 
 from pixpro_keras import backbones
-from pixpro_keras.data import pipeline, recipes, service, sources
+from pixpro_keras.data import pipeline, service, sources
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.order import name_images
 from pixpro_keras.evaluation.compare import markdown_table
@@ -46,10 +47,6 @@ flags.DEFINE_string(
     "scenes",
     "Images: scenes (drawn by the package), folder:PATH, tfds:NAME[/config][:split], tfrecord:GLOB; "
     "several with + between: folder:PATH+folder:PATH.",
-)
-flags.DEFINE_enum("augmentation", "byol", sorted(recipes.RECIPES), "Recipe of the two views.")
-flags.DEFINE_float(
-    "min_crop_area", 0.08, "Smallest crop, as a share of the image's area, in (0, 1]."
 )
 flags.DEFINE_integer(
     "picture_every_steps", 500, "Steps between pictures of views and similarity; 0: none.", 0
@@ -73,8 +70,7 @@ flags.DEFINE_enum(
     "Compare the backbone with its random initialisation at the end: k-NN and linear probes of frozen "
     "features on held-out scenes.",
 )
-must_be_positive("min_crop_area", "input_threads")
-flags.register_validator("min_crop_area", lambda value: value <= 1, "must be at most 1")
+must_be_positive("input_threads")
 
 
 def main(argv: list[str]) -> int:
@@ -85,13 +81,9 @@ def main(argv: list[str]) -> int:
     backbone_flags.check_backbone()
     workdir = common_flags.prepare_workdir()
     strategy, replica_batch = training_job.start_devices()
-    config = pipeline.DataConfig(
-        image_size=FLAGS.image_size,
-        recipe=FLAGS.augmentation,
+    config = view_flags.build_config(
         num_views=METHODS[FLAGS.method].num_views,
         with_jigsaw=METHODS[FLAGS.method].uses_jigsaw,
-        crop_area=(FLAGS.min_crop_area, 1.0),
-        seed=FLAGS.seed,
         max_broken_share=FLAGS.max_broken_share,
         num_parallel_calls=FLAGS.input_threads,
     )
@@ -143,6 +135,9 @@ def main(argv: list[str]) -> int:
 
     def chief_callbacks() -> list[keras.callbacks.Callback]:
         callbacks: list[keras.callbacks.Callback] = []
+        # At the start, so that curves of a run that is going on have them, too.
+        bounds = json.dumps(dict(method.loss_bounds))
+        write_atomically(workdir / "loss_bounds.json", bounds.encode())
         if monitor is not None:
             callbacks.append(monitor)
         if FLAGS.picture_every_steps and config.num_views == 2:
@@ -194,7 +189,6 @@ def finish(workdir: pathlib.Path, method: PretrainMethod, num_images: int) -> No
     if method.encoder.fpn is not None:
         save_fpn(method.encoder.fpn, workdir / "export" / FPN_FILE)
         exported[workdir / "export" / FPN_FILE] = "the FPN, for Mask R-CNN FPN"
-    write_atomically(workdir / "loss_bounds.json", json.dumps(dict(method.loss_bounds)).encode())
     exported[model_card.write(workdir, workdir / "export", method, num_images)] = (
         "what the backbone is, for those it is given to"
     )

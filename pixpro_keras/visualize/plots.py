@@ -1,5 +1,6 @@
 """The course of a training run, as small charts."""
 
+import itertools
 import json
 import os
 import pathlib
@@ -30,6 +31,7 @@ _CHARTS: dict[str, tuple[str, tuple[float, ...]]] = {
 }
 _NOT_SHOWN = {"step", "epoch", "updates", "bad_steps_in_row"}
 _COLUMNS = 3
+_BOUND_COLOR = "#c23b22"
 # Apart for the colour-blind, too; the first is that of a single run.
 _COLORS = ("#1f5fa8", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#7a4b00", "#555555")
 
@@ -55,7 +57,7 @@ def plot_metrics(
         ImportError: if matplotlib is not installed.
     """
     runs = {"": read_metrics(metrics_path)}
-    save_figure(draw_metrics(runs, loss_bounds or {}), png_path)
+    save_figure(draw_metrics(runs, {"": loss_bounds or {}}), png_path)
 
 
 def read_metrics(path: str | os.PathLike) -> list[dict]:
@@ -73,25 +75,28 @@ def read_metrics(path: str | os.PathLike) -> list[dict]:
 
 
 def draw_metrics(
-    runs: Mapping[str, Sequence[Mapping]], loss_bounds: Mapping[str, Bounds]
+    runs: Mapping[str, Sequence[Mapping]], loss_bounds: Mapping[str, Mapping[str, Bounds]]
 ) -> "Figure":
     """Draws the metrics of runs, one chart per metric with a line for each run, over epochs.
 
+    Bounds of losses are red, or have the colour of the run where only one of several has them.
+
     Args:
         runs: name -> records as of `read_metrics`. With one run there is no legend.
-        loss_bounds: as for `plot_metrics`, of all runs.
+        loss_bounds: name of a run -> as for `plot_metrics`; runs may be missing.
 
     Raises:
         ImportError: if matplotlib is not installed.
     """
-    bounds = _bounds_by_metric(loss_bounds)
-    names = _metrics_to_show([record for records in runs.values() for record in records], bounds)
+    bounds = {run: _bounds_by_metric(loss_bounds.get(run, {})) for run in runs}
+    names = _metrics_to_show(runs, bounds)
+    colors = dict(zip(runs, itertools.cycle(_COLORS), strict=False))
     rows = -(-len(names) // _COLUMNS)
     figure = new_figure(4 * _COLUMNS, 2.4 * rows + 0.25 * (len(runs) > 1))
     panels = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     lines = {}
     for panel, name in zip(panels, names, strict=False):
-        for number, (run, records) in enumerate(runs.items()):
+        for run, records in runs.items():
             points = [(r["epoch"], r[name]) for r in records if r.get(name) is not None]
             if not points:
                 continue  # other methods log other metrics
@@ -99,7 +104,7 @@ def draw_metrics(
                 [x for x, _ in points],
                 [y for _, y in points],
                 "-" if len(points) > 1 else "o",
-                color=_COLORS[number % len(_COLORS)],
+                color=colors[run],
                 linewidth=1.3,
             )
         title, ends = _CHARTS.get(name, (name, ()))
@@ -110,8 +115,14 @@ def draw_metrics(
         panel.tick_params(labelsize=8)
         panel.set_xlabel("epoch", fontsize=8)
         panel.ticklabel_format(axis="y", useOffset=False)
-        for bound, side in zip(bounds.get(name, ()), ("lower", "upper"), strict=False):
-            _draw_bound(panel, bound, side)
+        for side, place in (("lower", 0), ("upper", 1)):
+            owners: dict[float | None, list[str]] = {}
+            for run in runs:
+                if name in bounds[run]:
+                    owners.setdefault(bounds[run][name][place], []).append(run)
+            for bound, owner in owners.items():
+                is_own = len(runs) > 1 and len(owner) == 1
+                _draw_bound(panel, bound, side, colors[owner[0]] if is_own else _BOUND_COLOR)
     for panel in panels[len(names) :]:
         panel.axis("off")
     if len(runs) > 1:
@@ -132,28 +143,33 @@ def _sum(bounds: Sequence[float | None]) -> float | None:
     return sum(known) if len(known) == len(bounds) else None
 
 
-def _metrics_to_show(records: Sequence[Mapping], bounds: Mapping[str, Bounds]) -> list[str]:
+def _metrics_to_show(
+    runs: Mapping[str, Sequence[Mapping]], bounds: Mapping[str, Mapping[str, Bounds]]
+) -> list[str]:
     """The known metrics that occur, then the others; a loss's only term is the loss itself."""
-    present = {name for record in records for name in record} - _NOT_SHOWN
-    terms = set(bounds) - {"loss"}
-    if len(terms) == 1:
-        present -= terms
-    others = sorted(present - set(_CHARTS), key=lambda name: (name not in terms, name))
+    present, all_terms = set(), set()
+    for run, records in runs.items():
+        terms = set(bounds[run]) - {"loss"}
+        logged = {name for record in records for name in record} - _NOT_SHOWN
+        present |= logged - terms if len(terms) == 1 else logged
+        all_terms |= terms
+    others = sorted(present - set(_CHARTS), key=lambda name: (name not in all_terms, name))
     return [name for name in _CHARTS if name in present] + others
 
 
-def _draw_bound(panel: "Axes", bound: float | None, side: str) -> None:
+def _draw_bound(panel: "Axes", bound: float | None, side: str, color: str) -> None:
     if bound is None:
         return
-    panel.axhline(bound, color="#c23b22", linewidth=1, linestyle="--")
+    panel.axhline(bound, color=color, linewidth=1, linestyle="--")
+    panel.margins(y=0.15)  # room for what it is called
     panel.annotate(
         f"{side} bound {bound:g}",
         (1, bound),
         xycoords=("axes fraction", "data"),
-        xytext=(-3, 2 if side == "lower" else -2),
+        xytext=(-3, -2 if side == "lower" else 2),  # outside, where no curve is
         textcoords="offset points",
         ha="right",
-        va="bottom" if side == "lower" else "top",
+        va="top" if side == "lower" else "bottom",
         fontsize=8,
-        color="#c23b22",
+        color=color,
     )

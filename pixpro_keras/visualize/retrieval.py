@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 Cell = tuple[int, int, int]  # image, row, column
 _QUERY_COLOR, _FOUND_COLOR = "#ffe119", "#19e68c"
+_CROP = 0.4  # side of what is shown around a cell, as a share of the image's
+_MIN_CELLS = 3  # but at least so many cells
 
 
 def nearest_cells(features: np.ndarray, query: Cell, count: int) -> list[tuple[Cell, float]]:
@@ -49,6 +51,8 @@ def draw_retrieval(
 ) -> "Figure":
     """Draws each query and, to its right, the most similar cell of the most similar images.
 
+    The first column shows the query's whole image, the others what is around a cell.
+
     Args:
         images: `(B, H, W, 3)` uint8 RGB.
         features: `(B, h, w, C)`.
@@ -63,7 +67,7 @@ def draw_retrieval(
         ImportError: if matplotlib is not installed.
     """
     found = [nearest_cells(features, query, count) for query in queries]
-    columns = 1 + max(len(one) for one in found)
+    columns = 2 + max(len(one) for one in found)
     size = (features.shape[1], features.shape[2])
     figure = new_figure(2.2 * columns, 2.4 * len(queries))
     panels = figure.subplots(len(queries), columns, squeeze=False)
@@ -71,8 +75,11 @@ def draw_retrieval(
         panel.axis("off")
     for row, (query, cells) in enumerate(zip(queries, found, strict=True)):
         _draw(panels[row, 0], images, query, size, _QUERY_COLOR, "query")
-        for panel, (cell, cosine) in zip(panels[row, 1:], cells, strict=False):
-            _draw(panel, images, cell, size, _FOUND_COLOR, f"cosine {cosine:.2f}")
+        _draw(panels[row, 1], images, query, size, _QUERY_COLOR, "closer")
+        _zoom(panels[row, 1], images, query, size)
+        for panel, (cell, cosine) in zip(panels[row, 2:], cells, strict=False):
+            _draw(panel, images, cell, size, _FOUND_COLOR, f"cosine {cosine:.3f}")
+            _zoom(panel, images, cell, size)
     return figure
 
 
@@ -93,3 +100,15 @@ def _draw(
     )
     panel.add_patch(box)
     panel.set_title(title, fontsize=9)
+
+
+def _zoom(panel: "Axes", images: np.ndarray, cell: Cell, size: tuple[int, int]) -> None:
+    """Shows what is around a cell; at the image's border the crop is moved inside."""
+    starts, ends = [], []
+    for place, cells, pixels in zip(cell[1:], size, images.shape[1:3], strict=True):
+        side = min(max(_CROP, _MIN_CELLS / cells), 1.0) * pixels
+        start = (place + 0.5) * pixels / cells - side / 2
+        start = min(max(start, 0.0), pixels - side)
+        starts.append(start)
+        ends.append(start + side)
+    panel.set(xlim=(starts[1], ends[1]), ylim=(ends[0], starts[0]))

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _QUERY_COLOR = "#19e68c"
+# In a finer map, a number would hide its cell.
+_MAX_CELLS_AROUND_NUMBER = 12
 
 
 def draw_similarity(
@@ -76,7 +78,8 @@ def draw_similarity(
     panels[0, 0].set_title("view and queries", fontsize=10)
     for number in range(len(pixels)):
         panels[0, 1 + number].set_title(f"similar to query {number + 1}", fontsize=10)
-    label = rf"$\max(\cos(x_i, x_j), 0)^{{{gamma:g}}}$"
+    exponent = "" if gamma == 1 else rf"^{{{gamma:g}}}"
+    label = rf"$\max(\cos(x_i, x_j), 0){exponent}$"
     figure.colorbar(image, ax=panels, label=label, aspect=40, pad=0.02)
     return figure
 
@@ -100,9 +103,16 @@ def _outline(panel: "Axes", number: int, cell: tuple[int, int], size: tuple[int,
     height, width = 1 / size[0], 1 / size[1]
     x, y = cell[1] * width, 1 - (cell[0] + 1) * height
     transform = panel.transAxes
-    box = Rectangle((x, y), width, height, fill=False, edgecolor=_QUERY_COLOR, linewidth=2)
-    box.set(transform=transform, path_effects=[Stroke(linewidth=4, foreground="black"), Normal()])
+    is_small = max(size) > _MAX_CELLS_AROUND_NUMBER
+    line = 1.2 if is_small else 2.0
+    box = Rectangle((x, y), width, height, fill=False, edgecolor=_QUERY_COLOR, linewidth=line)
+    effects = [Stroke(linewidth=2 * line, foreground="black"), Normal()]
+    box.set(transform=transform, path_effects=effects)
     panel.add_patch(box)
     text = panel.text(x + width / 2, y + height / 2, str(number), transform=transform)
     text.set(ha="center", va="center_baseline", weight="bold", color=_QUERY_COLOR)
+    if is_small:  # beside it, towards the middle, where there is room
+        is_left = 2 * cell[1] < size[1]
+        text.set_x(x + width * 1.5 if is_left else x - width / 2)
+        text.set_horizontalalignment("left" if is_left else "right")
     text.set_path_effects([Stroke(linewidth=2.5, foreground="black"), Normal()])

@@ -48,6 +48,25 @@ class PlotMetricsTest(tf.test.TestCase):
         }
         self.assertEqual(bounds, {"loss": [-4.0], "instance": [0.0], "pixel": [-4.0, 4.0]})
 
+    def test_bounds_of_several_runs(self):
+        runs = {
+            "one": [{"epoch": k, "loss": -k, "pixel": -k} for k in (1, 2)],
+            "two": [{"epoch": k, "loss": k, "instance": k} for k in (1, 2)],
+            "three": [{"epoch": k, "loss": 3 * k} for k in (1, 2)],
+        }
+        bounds = {"one": {"pixel": (-4.0, 4.0)}, "two": {"instance": (-4.0, 9.0)}}
+        figure = plots.draw_metrics(runs, bounds)
+        panels = {panel.get_title(): panel for panel in figure.axes if panel.get_title()}
+        self.assertEqual(list(panels), ["loss"])  # the terms of each run are its loss itself
+        one, two, three, *lines = panels["loss"].lines
+        self.assertAllEqual(two.get_xydata(), [[1, 1], [2, 2]])
+        self.assertLen({one.get_color(), two.get_color(), three.get_color()}, 3)
+        drawn = {line.get_ydata()[0]: line.get_color() for line in lines}
+        self.assertEqual(drawn, {-4.0: drawn[-4.0], 4.0: one.get_color(), 9.0: two.get_color()})
+        self.assertNotIn(drawn[-4.0], [line.get_color() for line in (one, two, three)])
+        (legend,) = figure.legends
+        self.assertEqual([text.get_text() for text in legend.get_texts()], list(runs))
+
     def test_unfinished_line_and_missing_values(self):
         records = [
             {"step": 1, "epoch": 1.0, "loss": 1.0},

@@ -1,7 +1,6 @@
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.visualize.figures import figure_to_array
 from pixpro_keras.visualize.retrieval import draw_retrieval, nearest_cells
 
 
@@ -31,10 +30,24 @@ class RetrievalTest(tf.test.TestCase):
             nearest_cells(features[:1], (0, 0, 0), 1)
 
     def test_picture(self):
-        images = np.zeros((3, 32, 32, 3), np.uint8)
-        features = np.random.default_rng(0).normal(size=(3, 4, 4, 5))
-        picture = figure_to_array(draw_retrieval(images, features, [(0, 1, 1), (2, 0, 3)]))
-        self.assertGreater(picture.std(), 10)
+        images = np.random.default_rng(0).integers(0, 256, (3, 60, 100, 3)).astype("uint8")
+        features = np.random.default_rng(0).normal(size=(3, 6, 10, 5))
+        queries = [(0, 2, 4), (2, 5, 0)]
+        panels = np.reshape(draw_retrieval(images, features, queries).axes, (2, 4))
+        for row, query in zip(panels, queries, strict=True):
+            best = nearest_cells(features, query, 5)
+            self.assertEqual([panel.get_title() for panel in row[:2]], ["query", "closer"])
+            titles = [f"cosine {cosine:.3f}" for _, cosine in best]
+            self.assertEqual([panel.get_title() for panel in row[2:]], titles)
+            cells = [query, query, *(cell for cell, _ in best)]
+            for panel, (image, y, x) in zip(row, cells, strict=True):
+                self.assertAllEqual(panel.images[0].get_array(), images[image])
+                (box,) = panel.patches
+                self.assertAllClose(box.get_bbox().bounds, (10 * x, 10 * y, 10, 10))
+            self.assertEqual((row[0].get_xlim(), row[0].get_ylim()), ((0, 100), (60, 0)))
+        # 0.4 of the width, but three of the six rows; moved inside at the lower left.
+        self.assertEqual((panels[0, 1].get_xlim(), panels[0, 1].get_ylim()), ((25, 65), (40, 10)))
+        self.assertEqual((panels[1, 1].get_xlim(), panels[1, 1].get_ylim()), ((0, 40), (60, 30)))
 
 
 if __name__ == "__main__":

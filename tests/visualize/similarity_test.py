@@ -46,6 +46,13 @@ class DrawSimilarityTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllClose(box.get_xy(), (column / 4, 1 - (row + 1) / 3))
             self.assertAllClose((box.get_width(), box.get_height()), (1 / 4, 1 / 3))
 
+    def test_number_leaves_a_small_cell_free(self):
+        cells = [(3, 2), (3, 17)]
+        figure = draw_similarity(views(1), features(1, 20, 20), cells)
+        figure_to_array(figure)
+        for box, text in zip(figure.axes[0].patches, figure.axes[0].texts, strict=True):
+            self.assertFalse(box.get_window_extent().overlaps(text.get_window_extent()))
+
     def test_scale_is_fixed_so_that_collapse_shows(self):
         collapsed = draw_similarity(views(1), np.ones((1, 3, 4, 5), "float32")).axes
         self.assertAllClose(heat_of(collapsed[1]), np.ones((3, 4)))
