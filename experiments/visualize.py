@@ -43,7 +43,7 @@ from pixpro_keras.visualize.dense_pca import draw_pca
 from pixpro_keras.visualize.figures import save_figure
 from pixpro_keras.visualize.plots import draw_metrics, read_metrics
 from pixpro_keras.visualize.retrieval import draw_retrieval
-from pixpro_keras.visualize.similarity import draw_similarity
+from pixpro_keras.visualize.similarity import draw_similarity, map_to_show
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -211,9 +211,7 @@ def draw_propagation(
     if method is None or propagation is None:
         return
     with blame("image_size"):
-        projections = _predict(method.encoder, inputs)["pixel"]
-    if isinstance(projections, dict):
-        projections = projections["p4"]  # of an FPN, the map of stride 16
+        projections = map_to_show(_predict(method.encoder, inputs))
     cells = _cells(projections.shape[1:3])
     figure = draw_similarity(images, projections, cells, propagation.gamma)
     _save(figure, workdir / "similarity_ppm.png", f"Weights in the propagation module, {run}")

@@ -13,7 +13,7 @@ from pixpro_keras.charts import Charts
 from pixpro_keras.files import survive_disk
 from pixpro_keras.visualize.correspondences import draw_correspondences, to_display
 from pixpro_keras.visualize.figures import figure_to_array, save_figure
-from pixpro_keras.visualize.similarity import draw_similarity
+from pixpro_keras.visualize.similarity import draw_similarity, map_to_show
 
 _NUM_IMAGES = 4
 
@@ -83,8 +83,7 @@ class RunPictures(keras.callbacks.Callback):
         self._charts.flush()
 
     def _features(self) -> np.ndarray:
-        outputs = self._encoder(self._batch[VIEW1], training=False)
-        features = outputs.get("pixel", outputs["features"])
+        features = map_to_show(self._encoder(self._batch[VIEW1], training=False))
         return keras.ops.convert_to_numpy(keras.ops.cast(features, "float32"))
 
     def _draw_similarity(self, step: int) -> None:

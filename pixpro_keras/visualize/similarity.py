@@ -1,7 +1,7 @@
 """What the propagation module finds similar, drawn on the views."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 _QUERY_COLOR = "#19e68c"
 # In a finer map, a number would hide its cell.
 _MAX_CELLS_AROUND_NUMBER = 12
+
+
+def map_to_show(outputs: Mapping[str, Any]) -> Tensor:
+    """The map of an encoder's outputs whose similarities are drawn.
+
+    Args:
+        outputs: of `Encoder`.
+
+    Returns:
+        `(B, h, w, C)`: what is projected for the pixel loss, with an FPN its P4, else the features.
+    """
+    features = outputs.get("pixel", outputs["features"])
+    return features["p4"] if isinstance(features, Mapping) else features
 
 
 def draw_similarity(

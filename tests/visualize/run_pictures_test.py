@@ -2,19 +2,32 @@ import pathlib
 
 import numpy as np
 import tensorflow as tf
+from absl.testing import parameterized
 
+from pixpro_keras.layers.fpn import FPN
 from pixpro_keras.layers.heads import PointwiseMLP
 from pixpro_keras.methods import Encoder
 from pixpro_keras.visualize.run_pictures import RunPictures
-from tests.methods.tiny import random_batch, tiny_backbone
+from tests.methods.tiny import random_batch, tiny_backbone, tiny_pyramid_backbone
 
 
-class RunPicturesTest(tf.test.TestCase):
-    def test_leaves_pictures_and_summaries(self):
+class RunPicturesTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(False, True)
+    def test_leaves_pictures_and_summaries(self, is_pyramid):
         workdir = pathlib.Path(self.create_tempdir().full_path)
-        encoder = Encoder(tiny_backbone(), {"pixel": PointwiseMLP(8, 8)})
+        head = {"pixel": PointwiseMLP(8, 8)}
+        if is_pyramid:
+            encoder = Encoder(tiny_pyramid_backbone(), {}, FPN(8), head)
+        else:
+            encoder = Encoder(tiny_backbone(), head)
         pictures = RunPictures(
-            workdir, random_batch(), encoder, lambda x: x, every_steps=2, threshold=0.7, gamma=2.0
+            workdir,
+            random_batch(4, image_size=64),
+            encoder,
+            lambda x: x,
+            every_steps=2,
+            threshold=0.7,
+            gamma=2.0,
         )
         pictures.on_train_begin({"step": 0.0})
         for step in (1.0, 2.0, 3.0):
