@@ -112,7 +112,7 @@ class StepGraphTest(tf.test.TestCase, parameterized.TestCase):
     def test_is_traced_once_in_a_run_and_once_after_a_resume(self):
         folder = self.create_tempdir().full_path
         for epochs in (2, 3):
-            model = base_test.build()
+            model = base_test.build("simclr")
             checkpoints = Checkpoints(folder, model, {})
             first = checkpoints.restore()
             batches = (
