@@ -4,7 +4,8 @@ python benchmarks/step_ratio.py --backbone=resnet50_v1_5 --image_size=224 --batc
 
 Both sides are warmed processes on the same weights and the same batch; their losses must agree before
 anything is timed. Then they take turns (ours, theirs, ours, theirs), the idle one stopped. A round in
-which other processes used more than a few percent of the machine is dropped. Needs torch.
+which other processes used more than a few percent of the machine is dropped. Needs torch, but for
+`--peers=`, which measures ours alone.
 """
 
 import json
@@ -33,10 +34,11 @@ flags.DEFINE_enum(
 flags.DEFINE_list("peers", ["published", "best"], "PyTorch's variants; see step_torch.py.")
 flags.DEFINE_integer("rounds", 7, "Rounds that count.", 1)
 flags.DEFINE_integer("steps", 2, "Steps of each side in a round.", 1)
+flags.DEFINE_integer(
+    "warm_up", 3, "Steps before anything counts: the first compiles, the second still allocates.", 1
+)
 flags.DEFINE_float("disturbance", 0.05, "Most of the machine that others may use in a round.", 0, 1)
 _HERE = pathlib.Path(__file__).parent
-# The first step compiles, the second still allocates.
-_WARM_UP = 3
 # Relative, of the first loss; bfloat16 keeps 8 bits, through some twenty layers.
 _PARITY = {"float32": 1e-4, "bfloat16": 2e-2}
 
@@ -117,12 +119,12 @@ def main(argv: list[str]) -> None:
     workers: dict[str, Worker] = {}
     try:
         workers["ours"] = Worker("step_keras.py", [*shared, f"--precision={precision}"])
-        losses = {"ours": workers["ours"].ask(f"steps {_WARM_UP}")["losses"]}
+        losses = {"ours": workers["ours"].ask(f"steps {FLAGS.warm_up}")["losses"]}
         for variant in FLAGS.peers:
             own = precision if variant == "best" else "float32"
             arguments = [*shared, f"--precision={own}", f"--variant={variant}"]
             workers[f"PyTorch, {variant}"] = worker = Worker("step_torch.py", arguments)
-            losses[f"PyTorch, {variant}"] = worker.ask(f"steps {_WARM_UP}")["losses"]
+            losses[f"PyTorch, {variant}"] = worker.ask(f"steps {FLAGS.warm_up}")["losses"]
         check_parity(losses, precision)
         peak = {name: worker.ask("gflops")["gflops"] for name, worker in workers.items()}
         rounds: list[dict[str, float]] = []

@@ -1,0 +1,137 @@
+"""What the traced step consists of: a wasteful step shows here, where no clock is needed."""
+
+import collections
+from unittest import mock
+
+import keras
+import tensorflow as tf
+from absl.testing import parameterized
+
+from pixpro_keras.backbones import resnet
+from pixpro_keras.batch import batch_signature
+from pixpro_keras.layers.batch_norm import BatchNormalization
+from pixpro_keras.methods import METHODS
+from pixpro_keras.optimizers import LARS
+from pixpro_keras.training.callbacks import SaveCheckpoints
+from pixpro_keras.training.checkpoints import Checkpoints
+from pixpro_keras.training.loop import train
+from tests.methods import base_test
+from tests.methods.tiny import random_batch
+
+# In one pass of `two_blocks`: convolutions (stem, two blocks of three and a shortcut each), as many
+# batch norms, and maps padded by hand (before stem, pooling and strided 3x3).
+CONVS, PADS = 9, 3
+# Runs Python, or waits for the host.
+HOST = {"PyFunc", "EagerPyFunc", "PyFuncStateless", "Print", "PrintV2", "_Send", "_Recv", "Assert"}
+
+
+def two_blocks():
+    """A ResNet of two bottleneck blocks, the second strided."""
+    with mock.patch.dict(resnet.BLOCKS, two_blocks=(1, 1)):
+        return resnet.build_resnet("two_blocks", batch_norm=BatchNormalization)
+
+
+def build(method):
+    keras.utils.set_random_seed(0)
+    model = METHODS[method](two_blocks(), total_steps=20, hidden_dim=32, out_dim=8)
+    model.compile(LARS(0.1), jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def operations(model):
+    """The types of the operations that a step runs, and of those in its branches."""
+    signature = {
+        name: tf.TensorSpec(shape, dtype)
+        for name, (shape, dtype) in batch_signature(4, 32).items()
+        if model.uses_coordinates or not name.startswith("coord")
+    }
+    graph = tf.function(model.train_step).get_concrete_function(signature).graph
+    # TensorFlow drops what nothing needs, such as the gradient of the images.
+    needed, left = set(), [*(x.op for x in graph.outputs), *graph.control_outputs]
+    while left:
+        one = left.pop()
+        if one not in needed:
+            needed.add(one)
+            left += [*(x.op for x in one.inputs), *one.control_inputs]
+    branches = [node for one in graph.as_graph_def().library.function for node in one.node_def]
+    assert not any(x.device for x in [*needed, *branches])  # nothing is tied to the host
+    return collections.Counter(x.type for x in needed), collections.Counter(x.op for x in branches)
+
+
+class StepGraphTest(tf.test.TestCase, parameterized.TestCase):
+    def tearDown(self):
+        keras.mixed_precision.set_global_policy("float32")
+        super().tearDown()
+
+    @parameterized.parameters(
+        # Most operations, and most casts among them. In mixed precision most are of kernels, one
+        # for each pass, and of their gradients.
+        ("pixpro", "float32", 2, 2, 3360, 55),
+        ("pixpro", "mixed_bfloat16", 2, 2, 3480, 177),
+        # Both views go through the network together, as its batch norm wants them.
+        ("simclr", "float32", 1, 0, 970, 20),
+    )
+    def test_counts(self, method, policy, online_passes, target_passes, most, most_casts):
+        keras.mixed_precision.set_global_policy(policy)
+        model = build(method)
+        count, inside = operations(model)
+        passes = online_passes + target_passes
+        # Projector and PPM of PixPro are 1x1 convolutions; SimCLR's projector is of Dense layers.
+        online, target = (CONVS + 3, CONVS + 2) if method == "pixpro" else (CONVS, 0)
+        norms = CONVS + (1 if method == "pixpro" else 2)
+        expected = {
+            "Conv2D": online_passes * online + target_passes * target,
+            "Conv2DBackpropFilter": online_passes * online,
+            # The images need no gradient, nor does the target.
+            "Conv2DBackpropInput": online_passes * (online - 1),
+            "Pad": passes * PADS,
+            "MaxPool": passes,
+            "FusedBatchNormV3": passes * norms,
+            "FusedBatchNormGradV3": online_passes * norms,
+            # Channels are last all the way; SimCLR transposes its similarities.
+            "Transpose": 0 if method == "pixpro" else 2,
+            # One for each trained variable of the online encoder: the moving average.
+            "AssignAddVariableOp": 33 if method == "pixpro" else 0,
+            "If": 1,
+        }
+        self.assertEqual({name: count[name] for name in expected}, expected)
+        # LARS: each variable and its momentum once; else the state is put back.
+        trained = len(model.trainable_variables)
+        self.assertEqual(inside["AssignSubVariableOp"], trained)
+        state = len(model.weights) - trained - 1  # the number of steps stays
+        # Each momentum, the number of updates, and all state.
+        self.assertEqual(inside["AssignVariableOp"], trained + 1 + state)
+        self.assertEmpty(HOST & {*count, *inside})
+        # Not exact: TensorFlow's and Keras's own small change from version to version.
+        self.assertLessEqual(count["Cast"], most_casts)
+        self.assertLessEqual(count.total(), most)
+        # The branches hold LARS, about two dozen for each kernel.
+        self.assertLessEqual(inside.total(), 740)
+
+    def test_is_traced_once_in_a_run_and_once_after_a_resume(self):
+        folder = self.create_tempdir().full_path
+        for epochs in (2, 3):
+            model = base_test.build("simclr")
+            checkpoints = Checkpoints(folder, model, {})
+            first = checkpoints.restore()
+            batches = (
+                {k: tf.constant(v) for k, v in random_batch(4, seed=s).items()} for s in range(99)
+            )
+            with mock.patch.object(model, "train_step", wraps=model.train_step) as traced:
+                train(
+                    model,
+                    batches,
+                    strategy=tf.distribute.get_strategy(),
+                    epochs=epochs,
+                    steps_per_epoch=2,
+                    batch_size=4,
+                    log_every_steps=1,
+                    callbacks=[SaveCheckpoints(checkpoints, 1)],
+                )
+            self.assertEqual(model.steps_done() - first, 4 if epochs == 2 else 2)
+            self.assertEqual(traced.call_count, 1)
+
+
+if __name__ == "__main__":
+    tf.test.main()
