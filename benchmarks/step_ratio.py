@@ -8,17 +8,14 @@ which other processes used more than a few percent of the machine is dropped. Ne
 `--peers=`, which measures ours alone.
 """
 
-import json
 import os
 import pathlib
-import signal
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 
 from absl import app, flags
+from turns import Worker, machine_cpu_seconds
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("backbone", "resnet50_v1_5", "resnet18_v1_5 or resnet50_v1_5.")
@@ -38,55 +35,8 @@ flags.DEFINE_integer(
     "warm_up", 3, "Steps before anything counts: the first compiles, the second still allocates.", 1
 )
 flags.DEFINE_float("disturbance", 0.05, "Most of the machine that others may use in a round.", 0, 1)
-_HERE = pathlib.Path(__file__).parent
 # Relative, of the first loss; bfloat16 keeps 8 bits, through some twenty layers.
 _PARITY = {"float32": 1e-4, "bfloat16": 2e-2}
-
-
-class Worker:
-    """A process that steps when asked and is stopped otherwise."""
-
-    def __init__(self, script: str, arguments: list[str]):
-        command = [sys.executable, str(_HERE / script), *arguments]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def ask(self, command: str) -> dict:
-        """The answer, with `cpu_seconds` of this process added."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.send_signal(signal.SIGCONT)
-        before = self._cpu_seconds()
-        self._process.stdin.write(command + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"a worker ended with code {self._process.wait()}")
-        answer = json.loads(line) | {"cpu_seconds": self._cpu_seconds() - before}
-        self._process.send_signal(signal.SIGSTOP)
-        return answer
-
-    def _cpu_seconds(self) -> float:
-        fields = pathlib.Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")")[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def peak_mib(self) -> float:
-        """Most memory that was resident."""
-        status = pathlib.Path(f"/proc/{self._process.pid}/status").read_text()
-        line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 2**10
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.send_signal(signal.SIGCONT)
-        self._process.kill()
-        self._process.wait()
-
-
-def machine_cpu_seconds() -> float:
-    """What all processes have used since the machine started."""
-    user, nice, system = pathlib.Path("/proc/stat").read_text().split()[1:4]
-    return (int(user) + int(nice) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def round_of(workers: dict[str, Worker]) -> tuple[dict[str, float], float]:

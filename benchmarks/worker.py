@@ -1,4 +1,4 @@
-"""What the workers of `step_ratio.py` share: the batch, and the talk with the coordinator."""
+"""What the workers of `step_ratio.py` and `input_ratio.py` share: batches, and the coordinator's talk."""
 
 import argparse
 import json
@@ -26,6 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_input_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags that every worker of `input_ratio.py` takes."""
+    parser.add_argument("--folder", required=True)
+    parser.add_argument("--image_size", type=int, required=True)
+    parser.add_argument("--batch_size", type=int, required=True)
+
+
 def make_batch(batch_size: int, image_size: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Two views `(B, S, S, 3)` and their coordinates `(B, 4)`, the same in every process."""
     rng = np.random.default_rng(0)
@@ -47,15 +54,16 @@ def gflops(convolve: Callable[[], object]) -> float:
     return best
 
 
-def serve(step: Callable[[int], float], measure_gflops: Callable[[], float]) -> None:
+def serve(step: Callable[[int], float], measure_gflops: Callable[[], float] | None = None) -> None:
     """Does what the coordinator asks, line by line, until it closes the pipe.
 
-    `steps N`: so many steps; answers `{"seconds", "losses"}`. `gflops`: answers `{"gflops"}`.
+    `steps N`: so many steps; answers `{"seconds", "losses"}`, the latter being what `step` returns.
+    `gflops`: answers `{"gflops"}`.
     """
     done = 0
     for line in sys.stdin:
         command, *arguments = line.split()
-        if command == "gflops":
+        if command == "gflops" and measure_gflops is not None:
             answer: dict = {"gflops": measure_gflops()}
         else:
             losses = []
