@@ -57,7 +57,7 @@ class DetectTest(tf.test.TestCase):
         for steps in (2, 4):
             # The schedule of a shorter run is another one: no decay here.
             arguments = (f"--iterations={steps}", "--warmup_epochs=0", "--schedule=steps")
-            arguments += ("--test_every_iterations=2",)
+            arguments += (f"--test_every_iterations={steps // 4 * 4}",)  # in the second run
             result = run_job("detect.py", *self.flags, *arguments, f"--workdir={run}")
             self.assertEqual(result.returncode, 0, msg=result.stderr)
         self.assertIn("Continuing from", result.stderr)
@@ -67,7 +67,7 @@ class DetectTest(tf.test.TestCase):
         for name in ("detect.md", "detect.png", "detections.json"):
             self.assertTrue((run / name).exists(), name)
         result = json.loads((run / "detect.json").read_text())
-        self.assertEqual(["AP50" in x for x in lines], [False, True, False, True])
+        self.assertEqual(["AP50" in x for x in lines], [False, False, False, True])
         for key in ("AP", "AP50"):
             self.assertAllClose(lines[-1][key], result[key])
         served = tf.saved_model.load(str(run / "export" / "detector"))
