@@ -7,11 +7,8 @@ which needs less, comes after it).
 """
 
 import os
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -19,22 +16,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
+from timing import seconds
 
 from pixpro_keras import backbones
 from pixpro_keras.batch import Tensor
 from pixpro_keras.evaluation.detection import pipeline
-from pixpro_keras.evaluation.detection.c4 import C4Detector
 from pixpro_keras.evaluation.detection.detector import DetectorConfig
-from pixpro_keras.evaluation.detection.pyramid import FPNDetector
+from pixpro_keras.evaluation.detection.models import DETECTORS
 from pixpro_keras.training.callbacks import memory_mib
 
-_MODELS = {
-    "faster_rcnn_c4": (C4Detector, False),
-    "mask_rcnn_c4": (C4Detector, True),
-    "mask_rcnn_fpn": (FPNDetector, True),
-}
 FLAGS = flags.FLAGS
-flags.DEFINE_multi_enum("model", list(_MODELS), list(_MODELS), "What is measured.")
+flags.DEFINE_multi_enum("model", list(DETECTORS), list(DETECTORS), "What is measured.")
 flags.DEFINE_string("backbone", "resnet50_v1_5", "Name of the backbone.")
 flags.DEFINE_integer("height", 800, "Height of the images in pixels, a multiple of 32.", 32)
 flags.DEFINE_integer("width", 1088, "Width of the images in pixels, a multiple of 32.", 32)
@@ -65,31 +57,21 @@ def make_batch(count: int, with_masks: bool) -> dict[str, Tensor]:
     return {name: tf.constant(value) for name, value in batch.items()}
 
 
-def seconds(run: Callable[[], object]) -> float:
-    """Median time of a call, after one that is not counted."""
-    times = []
-    for _ in range(FLAGS.rounds + 1):
-        started = time.perf_counter()
-        keras.tree.map_structure(np.array, run())  # waits for the accelerator
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[1:])
-
-
 def measure(name: str) -> None:
     """Prints the table's row of a model."""
     keras.config.set_dtype_policy(FLAGS.precision)
     keras.utils.set_random_seed(0)
-    detector_class, with_masks = _MODELS[name]
+    detector_class, with_masks = DETECTORS[name]
     config = DetectorConfig(FLAGS.num_classes, with_masks, FLAGS.num_rois)
     task = detector_class(backbones.build(FLAGS.backbone), config)
     task.compile(keras.optimizers.SGD(1e-4, momentum=0.9))
     task.optimizer.build(task.trainable_variables)
     batch = make_batch(FLAGS.batch_size, with_masks)
     step = tf.function(lambda: task.train_step(batch))
-    training = seconds(step)
+    training = seconds(step, FLAGS.rounds)
     peak = memory_mib()
     image, size = batch[pipeline.IMAGE][:1], batch[pipeline.SIZE][:1]
-    inference = seconds(tf.function(lambda: task.detect(image, size)))
+    inference = seconds(tf.function(lambda: task.detect(image, size)), FLAGS.rounds)
     parameters = sum(int(np.prod(one.shape)) for one in task.trainable_variables)
     print(
         f"| {name} | {parameters / 1e6:.2f} M | {FLAGS.batch_size / training:.2f} "

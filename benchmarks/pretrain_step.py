@@ -4,9 +4,7 @@ python benchmarks/pretrain_step.py --backbone=resnet50_v1_5 --image_size=224 --b
 """
 
 import os
-import statistics
 import time
-from collections.abc import Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -14,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
+from timing import seconds
 
 from pixpro_keras import backbones
 from pixpro_keras.batch import batch_signature
@@ -28,17 +27,6 @@ flags.DEFINE_integer("batch_size", 8, "Images per step.", 1)
 flags.DEFINE_string("precision", "float32", "Dtype policy.")
 flags.DEFINE_integer("rounds", 5, "Timed rounds; the median counts.", 1)
 flags.DEFINE_boolean("jit_compile", False, "XLA for the step.")
-
-
-def seconds(run: Callable[[], object], rounds: int) -> float:
-    """Median time of a call, after one that is not counted."""
-    run()
-    times = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        keras.tree.map_structure(np.array, run())  # waits for the accelerator
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
 
 
 def main(argv: list[str]) -> None:

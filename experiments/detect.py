@@ -32,10 +32,10 @@ from common_flags import FLAGS, FlagError, blame, must_be_positive
 
 from pixpro_keras.evaluation.batch_norm import reestimate_batch_norm, reestimated_batch_norm
 from pixpro_keras.evaluation.detection import masks, pipeline
-from pixpro_keras.evaluation.detection.c4 import C4Detector
 from pixpro_keras.evaluation.detection.coco_ap import coco_scores
 from pixpro_keras.evaluation.detection.detector import DetectorConfig
 from pixpro_keras.evaluation.detection.inference import Found, find_in_source, to_coco
+from pixpro_keras.evaluation.detection.models import DETECTORS
 from pixpro_keras.evaluation.detection.open_source import open_boxes
 from pixpro_keras.evaluation.detection.pyramid import FPNDetector, find_fpn
 from pixpro_keras.evaluation.detection.serving import ServedDetector, save_detector
@@ -47,12 +47,7 @@ from pixpro_keras.layers.fpn import load_fpn
 from pixpro_keras.visualize.detection import draw_detections
 from pixpro_keras.visualize.figures import save_figure
 
-_MODELS: dict[str, tuple[type[C4Detector] | type[FPNDetector], bool]] = {
-    "faster_rcnn_c4": (C4Detector, False),
-    "mask_rcnn_c4": (C4Detector, True),
-    "mask_rcnn_fpn": (FPNDetector, True),
-}
-flags.DEFINE_enum("model", "faster_rcnn_c4", list(_MODELS), "The detector.")
+flags.DEFINE_enum("model", "faster_rcnn_c4", list(DETECTORS), "The detector.")
 flags.DEFINE_string(
     "dataset",
     None,
@@ -188,7 +183,7 @@ def main(argv: list[str]) -> int:
 
 def open_data() -> tuple[BoxSource, BoxSource]:
     """What is trained and tested on."""
-    with_masks = _MODELS[FLAGS.model][1]
+    with_masks = DETECTORS[FLAGS.model][1]
     with blame("dataset", "train_split", "model"):
         train = for_training(
             open_boxes(FLAGS.dataset, FLAGS.train_split, FLAGS.data_dir), with_masks
@@ -207,7 +202,7 @@ def build_box_config() -> pipeline.BoxConfig:
             tuple(int(side) for side in FLAGS.short_sides),
             FLAGS.max_side,
             FLAGS.max_boxes,
-            _MODELS[FLAGS.model][1],
+            DETECTORS[FLAGS.model][1],
             FLAGS.seed,
         )
 
@@ -215,7 +210,7 @@ def build_box_config() -> pipeline.BoxConfig:
 def build_detector(num_classes: int, synchronized: bool):
     """The detector, its backbone's input convention, and what to call the backbone in a table."""
     backbone, preprocess, name = eval_flags.load_backbone(synchronized)
-    detector_class, with_masks = _MODELS[FLAGS.model]
+    detector_class, with_masks = DETECTORS[FLAGS.model]
     with blame("num_rois"):
         config = DetectorConfig(
             num_classes,

@@ -7,6 +7,7 @@ import re
 from absl import flags
 from common_flags import FLAGS
 
+from pixpro_keras.data.sources import split_spec
 from pixpro_keras.export.card import UNKNOWN_LICENSE, write_card
 from pixpro_keras.task import Task
 from pixpro_keras.version import __version__
@@ -74,7 +75,7 @@ def write(
 def _public_name(dataset: str) -> str:
     """A data set, or several, without the folders above them."""
     names = []
-    for part in re.split(r"\+(?=\w+:|scenes)", dataset):
+    for part in split_spec(dataset):
         kind, _, place = part.partition(":")
         is_place = kind in ("folder", "tfrecord")
         names.append(f"{kind}:{pathlib.PurePath(place).name}" if is_place else part)

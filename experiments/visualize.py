@@ -130,11 +130,11 @@ def draw_images(workdir: pathlib.Path) -> None:
     with labelled.blame_images(source.name):
         batches = image_batches(source, FLAGS.image_size, preprocess, source.num_examples)
         gallery = next(iter(batches))[IMAGE].numpy()
-    inputs = gallery[shown]
-    images = to_display(inputs, preprocess)
+    gallery_images = to_display(gallery, preprocess)
     with blame("level"):
         network = level_network(backbone, FLAGS.level)
-    features = _predict(network, inputs)
+    gallery_features = _predict(network, gallery)
+    inputs, images, features = gallery[shown], gallery_images[shown], gallery_features[shown]
     cells = _cells(features.shape[1:3])
     if "similarity" in FLAGS.pictures:
         figure = draw_similarity(images, features, cells, gamma=1.0)
@@ -149,9 +149,7 @@ def draw_images(workdir: pathlib.Path) -> None:
         _save(draw_pca(images, maps), workdir / "pca.png")
     if "retrieval" in FLAGS.pictures:
         queries = [(int(i), *cells[n % len(cells)]) for n, i in enumerate(shown)]
-        figure = draw_retrieval(
-            to_display(gallery, preprocess), _predict(network, gallery), queries
-        )
+        figure = draw_retrieval(gallery_images, gallery_features, queries)
         title = f"Most similar cells in {len(gallery)} images, {label}"
         _save(figure, workdir / "retrieval.png", title)
     if "click_map" in FLAGS.pictures:

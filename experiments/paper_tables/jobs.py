@@ -92,9 +92,7 @@ class Planner:
         name = row.pretraining
         if self.scale.is_paper:
             name = row.instead.get(transfer.name, name)
-        return (
-            name if self.scale.is_paper or PRETRAININGS[name].flags is not None else _scratch(name)
-        )
+        return name if self.scale.is_paper or PRETRAININGS[name].flags is not None else None
 
     def transfer(self, row: Row, transfer: Transfer, seed: int) -> Job | None:
         """The job of a cell; None where this scale has none."""
@@ -185,10 +183,6 @@ def print_commands(jobs: Iterable[Job], places: Places) -> None:
     for job in jobs:
         print(f"# {job.name}" + (f", after {job.after.name}" if job.after is not None else ""))
         print(shlex.join(places.command(job, "python")))
-
-
-def _scratch(name: str) -> str | None:
-    return name if PRETRAININGS[name].preset is None else None
 
 
 def _check(flag: str, wanted: Sequence[str], known: Sequence[str]) -> None:

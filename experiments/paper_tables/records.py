@@ -8,6 +8,7 @@ from typing import Any
 
 from paper_tables.jobs import ROOT, Job, Places
 from pixpro_keras.files import write_atomically
+from pixpro_keras.visualize.plots import read_metrics
 
 RECORD = "job.json"
 LOG = "log.txt"
@@ -100,10 +101,10 @@ def set_aside(folder: pathlib.Path) -> pathlib.Path:
 def images_per_second(folder: pathlib.Path) -> float | None:
     """Median speed of a training; None without one."""
     try:
-        lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
-    except OSError:
+        metrics = read_metrics(folder / "metrics.jsonl")
+    except (OSError, ValueError):
         return None
-    speeds = [json.loads(line).get("images_per_second") for line in lines if line.endswith("\n")]
+    speeds = (one.get("images_per_second") for one in metrics)
     known = sorted(speed for speed in speeds if speed is not None)
     return known[len(known) // 2] if known else None
 

@@ -39,6 +39,11 @@ class Source:
     class_names: tuple[str, ...] | None = None
 
 
+def split_spec(spec: str) -> list[str]:
+    """The sources that a spec of `open_source` joins; one, if it joins none."""
+    return _BETWEEN.split(spec)
+
+
 def open_source(spec: str, *, data_dir: str | None = None) -> Source:
     """Opens a source.
 
@@ -53,7 +58,7 @@ def open_source(spec: str, *, data_dir: str | None = None) -> Source:
     Raises:
         ValueError: if there is nothing to read, with a line that says what was looked for.
     """
-    specs = _BETWEEN.split(spec)
+    specs = split_spec(spec)
     if len(specs) > 1:
         from pixpro_keras.data.joined import join  # which builds on this module
 

@@ -48,7 +48,7 @@ def find_in_source(
     """Looks at every image of a source, first at the wide ones, then at the high ones.
 
     Args:
-        detect: `Detector.detect`.
+        detect: `Detector.detect` in a `tf.function`, which may serve several calls of this one.
         source: the images.
         preprocess: from RGB in 0..255 to the backbone's convention.
         short_side: length in pixels to which the short side is scaled.
@@ -57,7 +57,6 @@ def find_in_source(
     Yields:
         The image's number, the image `(H, W, 3)` uint8, and what was found.
     """
-    traced = tf.function(detect)
     for group in shape_groups(source.sizes, smallest=1):
         canvas = make_canvas(source.sizes[group], short_side, max_side)
 
@@ -71,7 +70,7 @@ def find_in_source(
         data = tf.data.Dataset.from_tensor_slices(group.astype(np.int64))
         data = data.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
         for index, image, padded, size, scales in data:
-            outputs = traced(padded[None], size[None])
+            outputs = detect(padded[None], size[None])
             found = {name: value[0].numpy() for name, value in outputs.items()}
             yield int(index), image.numpy(), _in_image(found, image.shape, scales.numpy())
 

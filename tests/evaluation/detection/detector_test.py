@@ -142,7 +142,9 @@ class DetectorTest(tf.test.TestCase, parameterized.TestCase):
         self.assertLess(np.mean(losses[-5:]), 0.4 * losses[0])
         reestimate_batch_norm(task, batches(source, 2, (96,)).take(8))
         found = [None, None]
-        for index, image, one in find_in_source(task.detect, source, preprocess, 96, 128):
+        for index, image, one in find_in_source(
+            tf.function(task.detect), source, preprocess, 96, 128
+        ):
             found[index] = one
             self.assertEqual(image.shape, (96, 128, 3))
         scores = coco_scores(found, source)
