@@ -43,7 +43,8 @@ def reestimate_batch_norm(backbone: keras.Model, batches: Iterable[Tensor]) -> N
     before = _read(variables)
     momenta = [layer.momentum for layer in layers]
 
-    @tf.function(reduce_retracing=True)
+    # One graph per shape: a detector lays its anchors by the static shape of the batch.
+    @tf.function
     def observe(images):
         backbone(images, training=True)
 

@@ -69,6 +69,26 @@ class ReestimateBatchNormTest(tf.test.TestCase):
         self.assertAllClose(results[0], results[2], rtol=1e-4)
         self.assertAllClose(results[1], results[2], rtol=1e-4)
 
+    def test_each_shape_stays_static(self):
+        """As a detector needs it, which lays its anchors by the size of the batch's images."""
+        seen = []
+
+        class Static(keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.norm = keras.layers.BatchNormalization()
+
+            def call(self, images, training=None):
+                seen.append(images.shape.as_list())
+                return self.norm(images, training=training)
+
+        model = Static()
+        model(np.zeros((1, 4, 4, 3), "float32"))
+        seen.clear()
+        shapes = [(2, 4, 6, 3), (2, 6, 4, 3), (2, 6, 6, 3), (2, 4, 6, 3)]
+        reestimate_batch_norm(model, [np.zeros(shape, "float32") for shape in shapes])
+        self.assertEqual(seen, [list(shape) for shape in shapes[:3]])
+
     def test_nothing_else_changes(self):
         model = two_norms()
         trainable = [v.numpy() for v in model.trainable_variables]
