@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import pixpro_keras.tensorflow_settings  # noqa: F401  # isort: skip
 
 import keras
 import numpy as np

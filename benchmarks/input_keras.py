@@ -1,9 +1,8 @@
 """Two views per image by our pipeline, on one thread: a worker of `input_ratio.py`."""
 
 import argparse
-import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import pixpro_keras.tensorflow_settings  # noqa: F401  # isort: skip
 
 import tensorflow as tf
 import worker

@@ -5,13 +5,12 @@ python benchmarks/many_files.py --num_files=200000
 The files are tiny, in folders of a thousand; what is measured is what each of them costs.
 """
 
-import os
 import pathlib
 import resource
 import tempfile
 import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import pixpro_keras.tensorflow_settings  # noqa: F401  # isort: skip
 
 import numpy as np
 import tensorflow as tf

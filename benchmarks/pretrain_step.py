@@ -6,7 +6,7 @@ python benchmarks/pretrain_step.py --backbone=resnet50_v1_5 --image_size=224 --b
 import os
 import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import pixpro_keras.tensorflow_settings  # noqa: F401  # isort: skip
 
 import keras
 import numpy as np

@@ -1,10 +1,9 @@
 """Our PixPro step: a worker of `step_ratio.py`."""
 
 import argparse
-import os
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import pixpro_keras.tensorflow_settings  # noqa: F401  # isort: skip
 
 import keras
 import numpy as np

@@ -8,11 +8,10 @@ One dispatcher, and workers on as many machines as the training wants images fro
 Workers may come and go while the training runs. They read the images by the same paths as the trainer.
 """
 
-import os
 import signal
 import threading
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import pixpro_keras.tensorflow_settings  # noqa: F401  # isort: skip
 
 import common_flags
 import tensorflow as tf

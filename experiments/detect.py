@@ -9,9 +9,7 @@ the AP while training goes to `metrics.jsonl`, beside the losses. The same comma
 was cut off.
 """
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import pixpro_keras.tensorflow_settings  # noqa: F401  # isort: skip
 
 import contextlib
 import itertools

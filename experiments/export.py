@@ -8,7 +8,7 @@ python experiments/export.py --input=runs/pretrain --format=torch,detectron2 --o
 import os
 import pathlib
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import pixpro_keras.tensorflow_settings  # noqa: F401  # isort: skip
 
 import common_flags
 import method_flags

@@ -5,9 +5,7 @@ python experiments/knn.py --weights=runs/mine --dataset=folder:PATH --image_size
 Writes `knn.md` and `knn.json` to `--workdir`.
 """
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import pixpro_keras.tensorflow_settings  # noqa: F401  # isort: skip
 
 import cluster_flags
 import common_flags

@@ -9,9 +9,7 @@ Several learning rates train side by side; the best is chosen on training images
 that was cut off.
 """
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import pixpro_keras.tensorflow_settings  # noqa: F401  # isort: skip
 
 import cluster_flags
 import common_flags

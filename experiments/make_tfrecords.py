@@ -10,7 +10,7 @@ import os
 import pathlib
 import random
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import pixpro_keras.tensorflow_settings  # noqa: F401  # isort: skip
 
 import common_flags
 import tensorflow as tf

@@ -10,11 +10,10 @@ The same command continues a run that was cut off. `--helpshort` lists the flags
 """
 
 import json
-import os
 import pathlib
 
 # Before TensorFlow is imported: its start-up notices bury the run's own lines.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import pixpro_keras.tensorflow_settings  # noqa: F401  # isort: skip
 
 import backbone_flags
 import cluster_flags

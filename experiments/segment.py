@@ -8,9 +8,7 @@ learning rate and is fitted in one go. Writes `segment.md`, `segment.json` and `
 `--workdir`. The same command continues a run that was cut off.
 """
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import pixpro_keras.tensorflow_settings  # noqa: F401  # isort: skip
 
 from collections.abc import Callable
 

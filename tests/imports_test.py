@@ -7,7 +7,7 @@ import unittest
 PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "pixpro_keras"
 # From the bottom up. A module may import its own package and those of lower levels.
 LEVELS = [
-    {"batch", "checks", "version", "files", "commands"},
+    {"batch", "checks", "version", "files", "commands", "tensorflow_settings"},
     {"ops", "manifest", "charts", "quickstart"},
     {"geometry", "task", "hub"},
     {"losses", "layers", "optimizers"},
