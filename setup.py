@@ -80,7 +80,7 @@ setup(
             "pillow>=10.3",
             "pytest>=8.2",
             # Half of a test's time is tracing, which uses one core.
-            "pytest-xdist>=3.6",
+            "pytest-xdist>=3.6.1",
             "ruff>=0.6",
             # The page of visualize.py in a real browser.
             "selenium>=4.20",

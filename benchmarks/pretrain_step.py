@@ -27,6 +27,9 @@ flags.DEFINE_integer("batch_size", 8, "Images per step.", 1)
 flags.DEFINE_string("precision", "float32", "Dtype policy.")
 flags.DEFINE_integer("rounds", 5, "Timed rounds; the median counts.", 1)
 flags.DEFINE_boolean("jit_compile", False, "XLA for the step.")
+flags.DEFINE_boolean(
+    "remat", False, "Compute the backbone's activations a second time, as --remat does."
+)
 
 
 def main(argv: list[str]) -> None:
@@ -35,6 +38,8 @@ def main(argv: list[str]) -> None:
     keras.config.set_dtype_policy(FLAGS.precision)
     keras.utils.set_random_seed(0)
     method = PixPro(backbones.build(FLAGS.backbone), total_steps=1000)
+    if FLAGS.remat:
+        method.encoder.recompute_backbone()
     method.compile(optimizer=LARS(0.1), jit_compile=FLAGS.jit_compile)
     method.optimizer.build(method.trainable_variables)
     rng = np.random.default_rng(0)

@@ -82,6 +82,12 @@ flags.DEFINE_float(
     0.0,
     1.0,
 )
+flags.DEFINE_boolean(
+    "remat",
+    False,
+    "Compute the backbone's activations a second time in the backward pass instead of keeping them: less "
+    "memory, a slower step, the same results.",
+)
 must_be_positive(
     "threshold",
     "gamma",
@@ -202,6 +208,9 @@ def build_training(steps_per_epoch: int, synchronized: bool = False) -> Pretrain
         synchronized: whether batch norm takes its statistics over all replicas.
     """
     method = build_method(FLAGS.epochs * steps_per_epoch, synchronized)
+    if FLAGS.remat:
+        with blame("remat", "backbone"):
+            method.encoder.recompute_backbone()
     method.compile(training_flags.build_optimizer(steps_per_epoch), jit_compile=FLAGS.jit_compile)
     method.optimizer.build(method.trainable_variables)
     return method

@@ -3,6 +3,7 @@
 import keras
 
 from pixpro_keras.backbones.levels import pyramid_network
+from pixpro_keras.backbones.recompute import Recomputed
 from pixpro_keras.batch import Tensor
 from pixpro_keras.layers.fpn import FPN
 
@@ -45,11 +46,23 @@ class Encoder(keras.Model):
                 if not head.built:
                     head.build((None, None, None, fpn.num_channels))
         self.built = True
+        self._recomputed: Recomputed | None = None
+
+    def recompute_backbone(self) -> None:
+        """From now on the backbone's activations are computed anew in the backward pass, not kept.
+
+        Raises:
+            ValueError: if there is an FPN, or the backbone cannot be computed so; see `Recomputed`.
+        """
+        if self.fpn is not None:
+            raise ValueError("a backbone below an FPN cannot be computed again")
+        self._recomputed = Recomputed(self.backbone)
 
     def call(self, images: Tensor, training: bool = False) -> dict:
         """Maps of `(B, h, w, C)` by name."""
         if self.fpn is None:
-            features = self.backbone(images, training=training)
+            backbone = self._recomputed or self.backbone
+            features = backbone(images, training=training)
             outputs = {"features": features}
         else:
             levels = self._levels(images, training=training)

@@ -72,7 +72,14 @@ class PresetsTest(unittest.TestCase):
         self.assertEqual((flags["output_stride"], flags["frozen"]), ("16", False))
 
     def test_detection_is_the_papers(self):
-        names = ("voc_c4_24k", "coco_c4_1x", "coco_fpn_1x", "bccd_c4", "pennfudan_fpn")
+        names = (
+            "voc_c4_24k",
+            "coco_c4_1x",
+            "coco_fpn_1x",
+            "bccd_c4",
+            "pennfudan_fpn",
+            "pennfudan_c4",
+        )
         presets = [CONFIGS / "transfer" / f"{name}.cfg" for name in names]
         values = parse("detect", presets, "--dataset=voc:x")
         for name, iterations, decays, warmup in (
