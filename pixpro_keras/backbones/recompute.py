@@ -29,7 +29,8 @@ class Recomputed:
 
     def __init__(self, network: keras.Model):
         for layer in network._flatten_layers():
-            if getattr(layer, "seed_generator", None) is not None and getattr(layer, "rate", 1):
+            is_random = getattr(layer, "seed_generator", None) is not None
+            if is_random and getattr(layer, "rate", 1.0) != 0.0:
                 raise ValueError(
                     f"{network.name} cannot be computed again: {layer.name} draws random numbers"
                 )
