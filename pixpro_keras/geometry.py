@@ -61,15 +61,44 @@ def positive_pairs(
     Reference:
         Xie et al., CVPR 2021, arXiv:2011.10043, section 3.1.
     """
+    return near(
+        cell_centers(coord1, size),
+        cell_centers(coord2, size),
+        reach(coord1, coord2, size, threshold),
+    )
+
+
+def reach(coord1: Tensor, coord2: Tensor, size: tuple[int, int], threshold: float) -> Tensor:
+    """Up to which distance of their centres two cells are a positive pair: `(B,)` float32.
+
+    Args:
+        coord1: `(B, 4)`. Corners of the first views.
+        coord2: `(B, 4)`. Corners of the second views.
+        size: `(h, w)` of both feature maps.
+        threshold: in diagonals of the larger cell.
+
+    Raises:
+        ValueError: if `threshold` is not positive.
+    """
     checks.positive("threshold", threshold)
-    centers1 = ops.expand_dims(cell_centers(coord1, size), 2)  # (B, N, 1, 2)
-    centers2 = ops.expand_dims(cell_centers(coord2, size), 1)  # (B, 1, N, 2)
+    return threshold * ops.maximum(cell_diagonals(coord1, size), cell_diagonals(coord2, size))
+
+
+def near(centers1: Tensor, centers2: Tensor, reach: Tensor) -> Tensor:
+    """Which points lie nearer than `reach` to each other.
+
+    Args:
+        centers1: `(B, R, 2)`.
+        centers2: `(B, N, 2)`.
+        reach: `(B,)`.
+
+    Returns:
+        `(B, R, N)` float32 of 0 and 1.
+    """
+    centers1, centers2 = ops.expand_dims(centers1, 2), ops.expand_dims(centers2, 1)
     # One axis at a time: at the finer levels of a pyramid these are the largest tensors of a step.
     x, y = (ops.square(centers1[..., k] - centers2[..., k]) for k in range(2))
-    distance = ops.sqrt(x + y)
-    diagonal = ops.maximum(cell_diagonals(coord1, size), cell_diagonals(coord2, size))
-    near = distance < threshold * ops.reshape(diagonal, (-1, 1, 1))
-    return ops.cast(near, "float32")
+    return ops.cast(ops.sqrt(x + y) < ops.reshape(reach, (-1, 1, 1)), "float32")
 
 
 def is_mirrored(coord: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """Small tensor functions that losses, layers and methods share."""
 
+from collections.abc import Callable, Sequence
+
 import tensorflow as tf
 from keras import ops
 
@@ -28,6 +30,43 @@ def to_pixels(feature_map: Tensor) -> Tensor:
     """`(B, h, w, C)` to `(B, h * w, C)`, pixels in row-major order."""
     height, width, channels = feature_map.shape[1:]
     return ops.reshape(feature_map, (-1, height * width, channels))
+
+
+def map_rows(
+    function: Callable[..., Tensor], rows: Sequence[Tensor], whole: Sequence[Tensor], max_rows: int
+) -> Tensor:
+    """A function of some rows, applied to all of them, with the memory for no more than `max_rows`.
+
+    If there are more, it is called for one block after the other, and again in the backward pass: only its
+    results are kept. So what it makes of R rows and N others takes memory in proportion to N, not N^2.
+
+    Args:
+        function: of `(B, R, ...)` tensors, for each of `rows`, and of `whole`, to `(B, R, ...)` float32. No
+            gradient reaches what it takes from elsewhere.
+        rows: `(B, N, ...)`, cut into blocks of R rows.
+        whole: passed on uncut.
+        max_rows: largest R; what divides N is taken.
+
+    Returns:
+        `(B, N, ...)`.
+    """
+    count = rows[0].shape[1]
+    num_blocks = next(n for n in range(-(-count // max_rows), count + 1) if count % n == 0)
+    if num_blocks == 1:
+        return function(*rows, *whole)
+
+    def cut(x: Tensor) -> Tensor:
+        blocks = ops.reshape(x, (-1, num_blocks, count // num_blocks, *x.shape[2:]))
+        return ops.moveaxis(blocks, 1, 0)
+
+    results = tf.map_fn(
+        lambda blocks: tf.recompute_grad(function)(*blocks, *whole),
+        tuple(cut(x) for x in rows),
+        parallel_iterations=1,
+        fn_output_signature=tf.float32,
+    )
+    results = ops.moveaxis(results, 0, 1)
+    return ops.reshape(results, (-1, count, *results.shape[3:]))
 
 
 def feature_std(vectors: Tensor) -> Tensor:

@@ -6,21 +6,27 @@ from keras import ops
 from pixpro_keras import checks
 from pixpro_keras.batch import Tensor
 from pixpro_keras.layers.heads import PointwiseMLP
-from pixpro_keras.ops import l2_normalize, to_pixels
+from pixpro_keras.ops import l2_normalize, map_rows, to_pixels
+
+# Pixels that are compared with all others at the same time: more would make their similarities the
+# largest tensors of a step.
+MAX_ROWS = 1024
 
 
-def similarity(pixels: Tensor, gamma: float) -> Tensor:
+def similarity(pixels: Tensor, gamma: float, others: Tensor | None = None) -> Tensor:
     """`s(i, j) = max(cos(x_i, x_j), 0) ** gamma` between the pixels of each image.
 
     Args:
-        pixels: `(B, N, C)`.
+        pixels: `(B, R, C)`.
         gamma: sharpness, positive.
+        others: `(B, N, C)`; None: `pixels` themselves.
 
     Returns:
-        `(B, N, N)` float32 in [0, 1].
+        `(B, R, N)` float32 in [0, 1].
     """
     unit = l2_normalize(pixels)
-    cosine = ops.relu(ops.einsum("bic,bjc->bij", unit, unit))
+    other = unit if others is None else l2_normalize(others)
+    cosine = ops.relu(ops.einsum("bic,bjc->bij", unit, other))
     if gamma == 2:
         return ops.square(cosine)
     # Below 1 the power has an infinite slope at 0; the release moves it away by as much.
@@ -86,11 +92,29 @@ class PixelPropagation(keras.layers.Layer):
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         """`(B, h, w, C)` to `(B, h, w, C)`."""
-        values = inputs if self.transform is None else self.transform(inputs, training=training)
-        values = l2_normalize(to_pixels(values))  # (B, N, C)
-        propagated = ops.matmul(similarity(to_pixels(inputs), self.gamma), values)
+        pixels, values = to_pixels(inputs), self.values(inputs, training)
+        propagated = map_rows(self.propagate, [pixels], [pixels, values], MAX_ROWS)
         propagated = ops.reshape(propagated, (-1, *inputs.shape[1:]))
         return ops.cast(propagated, self.compute_dtype)
+
+    def values(self, inputs: Tensor, training: bool = False) -> Tensor:
+        """The unit-length `g(x_j)`: `(B, h, w, C)` to `(B, N, C)` float32."""
+        values = inputs if self.transform is None else self.transform(inputs, training=training)
+        return l2_normalize(to_pixels(values))
+
+    def propagate(self, some: Tensor, pixels: Tensor, values: Tensor) -> Tensor:
+        """`y_i` of some pixels.
+
+        Args:
+            some: `(B, R, C)`.
+            pixels: `(B, N, C)`. All pixels of the image.
+            values: `(B, N, C)`. What `values` gives for them.
+
+        Returns:
+            `(B, R, C)` float32.
+        """
+        others = None if some is pixels else pixels
+        return ops.matmul(similarity(some, self.gamma, others), values)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """The input's shape."""

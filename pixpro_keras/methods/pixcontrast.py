@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+from keras import ops
+
 from pixpro_keras import checks
 from pixpro_keras.losses import pixel
 from pixpro_keras.methods.pixel_method import PixelMethod
@@ -26,6 +28,7 @@ class PixContrast(PixelMethod):
         super().__init__(backbone, use_propagation=use_propagation, **kwargs)
         self.temperature = checks.positive("temperature", temperature)
 
-    def pixel_loss(self, prediction, target, positives):
-        """See `PixelMethod.pixel_loss`."""
-        return pixel.pixel_contrast(prediction, target, positives, self.temperature) / 2
+    def pixel_losses(self, prediction, target, positives):
+        """See `PixelMethod.pixel_losses`; half of each pixel's InfoNCE."""
+        losses = pixel.contrast_of_pixels(prediction, target, positives, self.temperature)
+        return losses / 2, ops.max(positives, axis=2)

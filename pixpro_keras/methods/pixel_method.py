@@ -11,12 +11,12 @@ from pixpro_keras import checks, geometry
 from pixpro_keras.batch import COORD1, COORD2, VIEW1, VIEW2, Batch, Tensor
 from pixpro_keras.layers.fpn import FPN
 from pixpro_keras.layers.heads import PointwiseMLP
-from pixpro_keras.layers.pixel_propagation import PixelPropagation
+from pixpro_keras.layers.pixel_propagation import MAX_ROWS, PixelPropagation
 from pixpro_keras.losses import pixel
 from pixpro_keras.methods import base, ema
 from pixpro_keras.methods.encoder import Encoder
 from pixpro_keras.methods.instance_branch import InstanceBranch
-from pixpro_keras.ops import feature_std, to_pixels
+from pixpro_keras.ops import feature_std, map_rows, to_pixels
 
 
 class PixelMethod(base.PretrainMethod):
@@ -43,7 +43,7 @@ class PixelMethod(base.PretrainMethod):
         **kwargs: of `PretrainMethod`.
     """
 
-    # Lowest and highest value of `pixel_loss`; None is unbounded.
+    # Lowest and highest value of the pixel loss; None is unbounded.
     pixel_bounds: ClassVar[base.Bounds] = (None, None)
     uses_coordinates = True
 
@@ -171,27 +171,48 @@ class PixelMethod(base.PretrainMethod):
         self, x: Tensor, target: Tensor, coordinates: tuple[Tensor, Tensor], training: bool
     ) -> dict[str, Tensor]:
         """Loss and vital signs of an online and a target map `(B, h, w, C)`, half of both directions."""
-        positives = geometry.positive_pairs(*coordinates, tuple(x.shape[1:3]), self.threshold)
-        prediction = x
-        if self.propagation is not None:
-            prediction = self.propagation(x, training=training)
-        prediction, target = to_pixels(prediction), to_pixels(target)
+        size = tuple(x.shape[1:3])
+        centers = [geometry.cell_centers(coord, size) for coord in coordinates]
+        reach = geometry.reach(*coordinates, size, self.threshold)
+        pixels, target = to_pixels(x), to_pixels(target)
+        propagation = self.propagation
+        values = () if propagation is None else (propagation.values(x, training),)
+
+        def of_rows(some, some_centers, pixels, target, *values):
+            """Of R pixels: losses and what they are sums of, cosines of the positives and their number."""
+            prediction = some
+            if propagation is not None:
+                prediction = propagation.propagate(some, pixels, *values)
+            prediction = ops.cast(prediction, x.dtype)
+            positives = geometry.near(some_centers, centers[1], reach)
+            losses, counts = self.pixel_losses(prediction, target, positives)
+            matched = pixel.matched_cosines(prediction, target, positives)
+            return ops.stack([losses, counts, matched, ops.sum(positives, axis=2)], axis=2)
+
+        rows = map_rows(of_rows, [pixels, centers[0]], [pixels, target, *values], MAX_ROWS)
+        losses, counts, matched, num_positives = ops.unstack(rows, axis=2)
         return {
-            "pixel": self.pixel_weight * self.pixel_loss(prediction, target, positives),
-            "positive_share": ops.mean(positives) / 2,
-            "positive_cosine": pixel.positive_cosine(prediction, target, positives) / 2,
-            "feature_std": feature_std(to_pixels(x)) / 2,
+            "pixel": self.pixel_weight * pixel.mean_over_images(losses, counts),
+            "positive_share": ops.mean(num_positives) / num_positives.shape[1] / 2,
+            "positive_cosine": ops.sum(matched) / ops.maximum(ops.sum(num_positives), 1.0) / 2,
+            "feature_std": feature_std(pixels) / 2,
         }
 
-    def pixel_loss(self, prediction: Tensor, target: Tensor, positives: Tensor) -> Tensor:
-        """Scalar loss of one direction; those of both directions add up to the loss.
+    def pixel_losses(
+        self, prediction: Tensor, target: Tensor, positives: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Losses of some pixels in one direction; both directions' means add up to the loss.
 
         Args:
-            prediction: `(B, N, C)`. What the online side predicts for its view.
+            prediction: `(B, R, C)`. What the online side predicts for R pixels of its view.
             target: `(B, N, C)`. What the target sees in the other view.
-            positives: `(B, N, N)`. Positive pairs of the online side's view (rows) and the other.
+            positives: `(B, R, N)`. Positive pairs of these.
+
+        Returns:
+            `(B, R)` float32, twice: sums, and what each is a sum of. The loss is the mean over the batch
+            of each image's sum by its count.
         """
-        raise NotImplementedError(f"{type(self).__name__} must implement `pixel_loss`.")
+        raise NotImplementedError(f"{type(self).__name__} must implement `pixel_losses`.")
 
 
 def _levels(maps: Tensor | dict[str, Tensor]) -> list[Tensor]:

@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+from keras import ops
+
 from pixpro_keras.losses import pixel
 from pixpro_keras.methods.pixel_method import PixelMethod
 
@@ -18,6 +20,7 @@ class PixPro(PixelMethod):
 
     pixel_bounds: ClassVar = (-4.0, 4.0)
 
-    def pixel_loss(self, prediction, target, positives):
-        """See `PixelMethod.pixel_loss`."""
-        return 2.0 * pixel.pixel_consistency(prediction, target, positives)
+    def pixel_losses(self, prediction, target, positives):
+        """See `PixelMethod.pixel_losses`; `-2 cos` of each positive pair."""
+        matched = pixel.matched_cosines(prediction, target, positives)
+        return -2.0 * matched, ops.sum(positives, axis=2)

@@ -1,8 +1,11 @@
+from unittest import mock
+
 import keras
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from pixpro_keras.layers import pixel_propagation
 from pixpro_keras.layers.pixel_propagation import PixelPropagation
 from tests.reference import by_rule
 from tests.shared import shared_path
@@ -23,6 +26,20 @@ def set_by_rule(layer, channels, num_layers):
             kernel = by_rule(f"{name}.weight", (channels, channels, 1, 1))
             bias = by_rule(f"{name}.bias", (channels,))
             part.set_weights([kernel.transpose(2, 3, 1, 0), bias])
+
+
+def value_and_gradients(layer, x, jit_compile):
+    """Of a traced call, with regard to the input and the trained variables."""
+
+    @tf.function(jit_compile=jit_compile)
+    def call(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, training=True)
+            loss = tf.reduce_sum(tf.sin(y))
+        return y, tape.gradient(loss, [x, *(v.value for v in layer.trainable_variables)])
+
+    return call(x)
 
 
 class PixelPropagationTest(tf.test.TestCase, parameterized.TestCase):
@@ -59,6 +76,18 @@ class PixelPropagationTest(tf.test.TestCase, parameterized.TestCase):
                 cosines = np.maximum(unit @ unit[i], 0.0) + (1e-6 if gamma < 1 else 0.0)
                 expected = sum(cosines[j] ** gamma * values[j] for j in range(len(pixels)))
                 self.assertAllClose(y[image, i], expected, atol=1e-4)
+
+    @parameterized.parameters(False, True)
+    def test_by_blocks(self, jit_compile):
+        layer = PixelPropagation(2.0)
+        x = tf.random.stateless_normal((2, 6, 4, 8), seed=(1, 2))
+        layer.build(x.shape)
+        expected, expected_gradients = value_and_gradients(layer, x, jit_compile)
+        with mock.patch.object(pixel_propagation, "MAX_ROWS", 7):  # 24 pixels: 4 blocks of 6
+            found, gradients = value_and_gradients(layer, x, jit_compile)
+        self.assertAllClose(found, expected, rtol=1e-5, atol=1e-5)
+        for one, two in zip(gradients, expected_gradients, strict=True):
+            self.assertAllClose(one, two, rtol=1e-4, atol=1e-4)
 
     @parameterized.product(
         policy=["float32", "mixed_float16", "mixed_bfloat16"], num_layers=[0, 1, 2, 3]

@@ -1,9 +1,11 @@
+from unittest import mock
+
 import keras
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from pixpro_keras.methods import METHODS, PixPro
+from pixpro_keras.methods import METHODS, PixPro, pixel_method
 from pixpro_keras.optimizers import LARS
 from tests.methods.tiny import random_batch, tiny_backbone
 
@@ -92,6 +94,18 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         # Both views are in the moving statistics, in the same order.
         for one, other in zip(after, model.get_weights(), strict=True):
             self.assertAllClose(one, other, rtol=1e-5)
+
+    @parameterized.parameters("pixpro", "pixcontrast")
+    def test_large_maps_by_blocks_give_the_same_gradients(self, method):
+        model, batch = build(method, use_propagation=True), random_batch()
+        before = model.get_weights()
+        expected, expected_outputs = model._gradients(batch)
+        model.set_weights(before)
+        with mock.patch.object(pixel_method, "MAX_ROWS", 4):  # of the 16 pixels
+            gradients, outputs = tf.function(model._gradients)(batch)
+        self.assertAllClose(outputs, expected_outputs, rtol=1e-5)
+        for one, two in zip(gradients, expected, strict=True):
+            self.assertAllClose(one, two, rtol=1e-4, atol=1e-5)
 
     @parameterized.parameters(*CASES)
     def test_two_replicas_equal_one_device(self, method, arguments):
