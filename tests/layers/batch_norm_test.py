@@ -1,3 +1,5 @@
+import inspect
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -67,6 +69,8 @@ class BatchNormTest(tf.test.TestCase, parameterized.TestCase):
         ({"axis": 1}, "float32"), ({"renorm": True}, "float32"), ({}, "float64")
     )
     def test_what_cannot_be_fused_is_keras_own(self, settings, dtype):
+        if not settings.keys() <= inspect.signature(BatchNormalization.__base__).parameters.keys():
+            self.skipTest(f"this version of Keras knows no {settings}")
         (stock, ours), x = make_pair(SHAPES["maps"], dtype, **settings)
         x = tf.cast(x, dtype)
         self.assertAllEqual(run(ours, x, (0, 1))[0], run(stock, x, (0, 1))[0])
