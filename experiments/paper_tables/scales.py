@@ -108,7 +108,6 @@ SMALL = Scale(
             (
                 f"{_TRANSFER}bccd_c4.cfg",
                 "--iterations=120",
-                "--decay_iterations=100",
                 "--warmup_iterations=12",
                 "--keep_checkpoints=1",
                 "--dataset=voc:{data}/voc_bccd",
@@ -123,7 +122,6 @@ SMALL = Scale(
             (
                 f"{_TRANSFER}pennfudan_fpn.cfg",
                 "--iterations=120",
-                "--decay_iterations=100",
                 "--warmup_iterations=12",
                 "--keep_checkpoints=1",
                 "--dataset=coco:{data}/coco_pennfudan",
@@ -204,7 +202,6 @@ TINY = Scale(
                 "--max_proposals=8",
                 "--bn_batches=2",
                 "--iterations=4",
-                "--decay_iterations=3",
                 "--warmup_iterations=1",
                 *_SCENES,
             ),
