@@ -124,20 +124,21 @@ def _change(
     sigma = sigmas[0] + (sigmas[1] - sigmas[0]) * draws[8]
     is_applied = tf.gather(draws, [_GRAY, 9, _GRAY, 11, 12]) < probabilities
     steps: tuple[Callable[[Tensor], Tensor], ...] = (
-        _lose_color,
-        lambda x: photometric.color_jitter(x, factors, order),
-        _lose_color,
-        lambda x: photometric.gaussian_blur(x, sigma, max_sigma),
+        lambda x: _lose_color(x, axis=0),
+        lambda x: photometric.color_jitter(x, factors, order, axis=0),
+        lambda x: _lose_color(x, axis=0),
+        lambda x: photometric.gaussian_blur(x, sigma, max_sigma, axis=0),
         photometric.solarize,
     )
+    image = tf.transpose(image, (2, 0, 1))  # a channel after the other: see `photometric`
     for number, step in enumerate(steps):
         # A branch, because what is not applied need not be computed.
         image = tf.cond(is_applied[number], lambda x=image, step=step: step(x), lambda x=image: x)
-    return image
+    return tf.transpose(image, (1, 2, 0))
 
 
-def _lose_color(image: Tensor) -> Tensor:
-    return tf.repeat(photometric.to_grayscale(image), 3, axis=-1)
+def _lose_color(image: Tensor, axis: int = -1) -> Tensor:
+    return tf.repeat(photometric.to_grayscale(image, axis), 3, axis=axis)
 
 
 _compiled_change = tf.function(_change, jit_compile=True)

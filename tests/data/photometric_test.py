@@ -108,5 +108,24 @@ class BlurTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(photometric.gaussian_blur(flat, tf.constant(2.0), 2.0), flat)
 
 
+class ChannelsFirstTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.named_parameters(
+        ("contrast", lambda x, axis: photometric.adjust_contrast(x, 1.4, axis)),
+        ("saturation", lambda x, axis: photometric.adjust_saturation(x, 0.3, axis)),
+        ("hue", lambda x, axis: photometric.adjust_hue(x, 0.07, axis)),
+        ("blur", lambda x, axis: photometric.gaussian_blur(x, tf.constant(1.3), 2.0, axis)),
+        (
+            "jitter",
+            lambda x, axis: photometric.color_jitter(
+                x, tf.constant([1.2, 0.8, 1.1, -0.05]), tf.constant([3, 1, 0, 2]), axis
+            ),
+        ),
+    )
+    def test_equals_channels_last(self, change):
+        image = tf.constant(photo())
+        planes = change(tf.transpose(image, (2, 0, 1)), 0)
+        self.assertAllClose(tf.transpose(planes, (1, 2, 0)), change(image, -1), rtol=0, atol=1e-3)
+
+
 if __name__ == "__main__":
     tf.test.main()
