@@ -1,4 +1,4 @@
-"""Our PixPro step: a worker of `step_ratio.py`."""
+"""Our PixPro step, on one device or under MirroredStrategy: a worker of `step_ratio.py`."""
 
 import argparse
 from typing import Any
@@ -16,29 +16,33 @@ from pixpro_keras.batch import COORD1, COORD2, VIEW1, VIEW2
 from pixpro_keras.convert.release import release_variables
 from pixpro_keras.methods import PixPro
 from pixpro_keras.optimizers import LARS
+from pixpro_keras.training.strategy import make_strategy
 
 
 def main() -> None:
     """Writes the weights for the others, then answers the coordinator."""
     parser = argparse.ArgumentParser()
     worker.add_arguments(parser)
+    parser.add_argument("--strategy", choices=["one_device", "mirrored"], default="one_device")
     options = parser.parse_args()
+    strategy = make_strategy(options.strategy)
     policy = "mixed_bfloat16" if options.precision == "bfloat16" else "float32"
     keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(0)
-    method = PixPro(
-        backbones.build(options.backbone),
-        total_steps=worker.TOTAL_STEPS,
-        hidden_dim=options.hidden_dim,
-    )
-    method.compile(optimizer=LARS(worker.LEARNING_RATE), jit_compile=False)
-    method.optimizer.build(method.trainable_variables)
+    with strategy.scope():
+        method = PixPro(
+            backbones.build(options.backbone),
+            total_steps=worker.TOTAL_STEPS,
+            hidden_dim=options.hidden_dim,
+        )
+        method.compile(optimizer=LARS(worker.LEARNING_RATE), jit_compile=False)
+        method.optimizer.build(method.trainable_variables)
     state: Any = names.torch_state(release_variables(method), num_batches=0)
     np.savez(options.weights, **state)
     views, coordinates = worker.make_batch(options.batch_size, options.image_size)
     keys = (VIEW1, VIEW2, COORD1, COORD2)
     batch = {key: tf.constant(value) for key, value in zip(keys, views + coordinates, strict=True)}
-    train_step = tf.function(method.train_step)
+    train_step = tf.function(lambda batch: strategy.run(method.train_step, args=(batch,)))
 
     def step(number: int) -> float:
         del number

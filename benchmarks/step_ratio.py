@@ -28,7 +28,11 @@ flags.DEFINE_enum(
     ["float32", "bfloat16"],
     "Of ours and of the best of PyTorch. Default: bfloat16 where the processor has it.",
 )
-flags.DEFINE_list("peers", ["published", "best"], "PyTorch's variants; see step_torch.py.")
+flags.DEFINE_list(
+    "peers",
+    ["published", "best"],
+    "PyTorch's variants, see step_torch.py; mirrored: our own under MirroredStrategy on this one device.",
+)
 flags.DEFINE_integer("rounds", 7, "Rounds that count.", 1)
 flags.DEFINE_integer("steps", 2, "Steps of each side in a round.", 1)
 flags.DEFINE_integer(
@@ -71,10 +75,16 @@ def main(argv: list[str]) -> None:
         workers["ours"] = Worker("step_keras.py", [*shared, f"--precision={precision}"])
         losses = {"ours": workers["ours"].ask(f"steps {FLAGS.warm_up}")["losses"]}
         for variant in FLAGS.peers:
-            own = precision if variant == "best" else "float32"
-            arguments = [*shared, f"--precision={own}", f"--variant={variant}"]
-            workers[f"PyTorch, {variant}"] = worker = Worker("step_torch.py", arguments)
-            losses[f"PyTorch, {variant}"] = worker.ask(f"steps {FLAGS.warm_up}")["losses"]
+            name, script, arguments = (
+                f"PyTorch, {variant}",
+                "step_torch.py",
+                [f"--variant={variant}"],
+            )
+            if variant == "mirrored":
+                name, script, arguments = "ours, mirrored", "step_keras.py", ["--strategy=mirrored"]
+            own = "float32" if variant == "published" else precision
+            workers[name] = worker = Worker(script, [*shared, f"--precision={own}", *arguments])
+            losses[name] = worker.ask(f"steps {FLAGS.warm_up}")["losses"]
         check_parity(losses, precision)
         peak = {name: worker.ask("gflops")["gflops"] for name, worker in workers.items()}
         rounds: list[dict[str, float]] = []
