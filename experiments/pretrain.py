@@ -54,6 +54,13 @@ flags.DEFINE_float(
     "max_broken_share", 0.01, "Share of images that may be unreadable before the run stops.", 0, 1
 )
 flags.DEFINE_integer("input_threads", None, "Threads that decode and augment. Default: automatic.")
+flags.DEFINE_enum(
+    "augment_on",
+    "host",
+    ["host", "device"],
+    "Where colours and blur of the views are changed: by the processor beside the training, or by the "
+    "accelerator in the training step, where it would wait for the processor.",
+)
 flags.DEFINE_string(
     "data_service",
     None,
@@ -80,12 +87,15 @@ def main(argv: list[str]) -> int:
     backbone_flags.check_backbone()
     workdir = common_flags.prepare_workdir()
     strategy, replica_batch = training_job.start_devices()
-    config = view_flags.build_config(
-        num_views=METHODS[FLAGS.method].num_views,
-        with_jigsaw=METHODS[FLAGS.method].uses_jigsaw,
-        max_broken_share=FLAGS.max_broken_share,
-        num_parallel_calls=FLAGS.input_threads,
-    )
+    is_host_done = FLAGS.augment_on == "host"
+    with blame("augment_on", "augmentation"):
+        config = view_flags.build_config(
+            num_views=METHODS[FLAGS.method].num_views,
+            with_jigsaw=METHODS[FLAGS.method].uses_jigsaw,
+            max_broken_share=FLAGS.max_broken_share,
+            num_parallel_calls=FLAGS.input_threads,
+            colors_on_device=not is_host_done,
+        )
     with cluster_flags.chief_first(strategy), blame("dataset"):
         source = sources.open_source(FLAGS.dataset, data_dir=FLAGS.data_dir)
         pipeline.check_decodable(source)
@@ -116,6 +126,8 @@ def main(argv: list[str]) -> int:
 
     broken = BrokenImages(source, config.max_broken_share)
     preprocess = backbones.preprocess_input(FLAGS.backbone)
+    if not is_host_done:
+        method.prepare = pipeline.finish_on_device(config, preprocess)
     monitor = monitor_flags.build_monitor(method.encoder.backbone, preprocess, strategy)
 
     def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -124,7 +136,7 @@ def main(argv: list[str]) -> int:
             config,
             global_batch_size=FLAGS.batch_size,
             replica_batch_size=replica_batch,
-            preprocess=preprocess,
+            preprocess=preprocess if is_host_done else None,
             start_step=first_step,
             input_pipeline_id=context.input_pipeline_id,
             num_input_pipelines=context.num_input_pipelines,
@@ -140,9 +152,10 @@ def main(argv: list[str]) -> int:
         if monitor is not None:
             callbacks.append(monitor)
         if FLAGS.picture_every_steps and config.num_views == 2:
+            batch = next(iter(batches(tf.distribute.InputContext())))
             pictures = RunPictures(
                 workdir,
-                next(iter(batches(tf.distribute.InputContext()))),
+                batch if method.prepare is None else method.prepare(batch),
                 method.encoder,
                 preprocess,
                 every_steps=FLAGS.picture_every_steps,

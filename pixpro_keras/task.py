@@ -38,6 +38,8 @@ class Task(keras.Model):
                 f"Received: accumulate_steps={accumulate_steps}."
             )
         self.accumulate_steps = accumulate_steps
+        # What the step does to a batch first, where the input leaves something to the device.
+        self.prepare: Callable[[Batch], Batch] | None = None
         # Position of the run: the next batch, the target's momentum. It counts batches, while
         # `optimizer.iterations` counts updates, of which mixed_float16 may skip some.
         self.step = self.add_weight(
@@ -87,6 +89,8 @@ class Task(keras.Model):
             `learning_rate`, `updates` (number applied so far), `bad_steps` (1 if this one was
             skipped, unless a smaller loss scale may mend it), and what `before_step` returns.
         """
+        if self.prepare is not None:
+            data = self.prepare(data)
         logs = {"learning_rate": ops.cast(self.optimizer.learning_rate, "float32")}
         logs |= self.before_step()
         # What the forward pass changes: statistics, queues, centres.

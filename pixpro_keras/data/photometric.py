@@ -24,8 +24,9 @@ def adjust_contrast(image: Tensor, factor: Tensor, axis: int = -1) -> Tensor:
     """Away from the mean of the grayscale image (factor > 1) or towards it, cut to 0..255."""
     # One axis at a time: a sum over everything is split among however many threads there are, and
     # its last bits with it.
-    gray = tf.squeeze(to_grayscale(image, axis), axis)
-    mean = tf.reduce_mean(tf.reduce_mean(gray, axis=1), axis=0)
+    first, second = (2, 1) if axis == 0 else (-2, -3)
+    mean = tf.reduce_mean(to_grayscale(image, axis), axis=first, keepdims=True)
+    mean = tf.reduce_mean(mean, axis=second, keepdims=True)
     return _clip(mean + factor * (image - mean))
 
 
@@ -97,17 +98,35 @@ def gaussian_blur(image: Tensor, sigma: Tensor, max_sigma: float, axis: int = -1
         max_sigma: largest sigma; sets the kernel's radius of three standard deviations.
         axis: of the channels.
     """
-    radius = int(3 * max_sigma + 0.5)
-    distance = tf.range(-radius, radius + 1, dtype=tf.float32)
-    weights = tf.exp(-tf.square(distance) / (2 * tf.square(sigma)))
-    weights = tf.unstack(weights / tf.reduce_sum(weights))
+    weights = tf.unstack(blur_weights(sigma, max_sigma))
     for side in (1, 2) if axis == 0 else (0, 1):
-        image = _weigh_shifted(image, weights, side)
+        image = weigh_shifted(image, weights, side)
     return image
 
 
-def _weigh_shifted(image: Tensor, weights: list[Tensor], axis: int) -> Tensor:
-    """Sum of copies shifted along an axis: of these XLA makes one loop, faster than its convolutions."""
+def blur_weights(sigma: Tensor, max_sigma: float) -> Tensor:
+    """A Gaussian's `(..., K)` weights, which add up to 1.
+
+    Args:
+        sigma: standard deviation in pixels, scalar or `(..., 1)`.
+        max_sigma: largest sigma; K is six times as much.
+    """
+    radius = int(3 * max_sigma + 0.5)
+    distance = tf.range(-radius, radius + 1, dtype=tf.float32)
+    weights = tf.exp(-tf.square(distance) / (2 * tf.square(sigma)))
+    return weights / tf.reduce_sum(weights, axis=-1, keepdims=True)
+
+
+def weigh_shifted(image: Tensor, weights: list[Tensor], axis: int) -> Tensor:
+    """Weighted sum of copies shifted along an axis, as of a convolution; the border's pixels go on.
+
+    Of these XLA makes one loop, faster than its convolutions.
+
+    Args:
+        image: of any shape that is static along the axis.
+        weights: an odd number of them, the middle one of the image itself.
+        axis: at least 0.
+    """
     size, radius = image.shape[axis], len(weights) // 2
     first, last = tf.gather(image, [0], axis=axis), tf.gather(image, [size - 1], axis=axis)
     padded = tf.concat([tf.repeat(first, radius, axis), image, tf.repeat(last, radius, axis)], axis)

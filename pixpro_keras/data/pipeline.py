@@ -6,7 +6,18 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.batch import COORD1, COORD2, JIGSAW, LABEL, VIEW1, VIEW2, Batch, Tensor
+from pixpro_keras.batch import (
+    COORD1,
+    COORD2,
+    DRAWS1,
+    DRAWS2,
+    JIGSAW,
+    LABEL,
+    VIEW1,
+    VIEW2,
+    Batch,
+    Tensor,
+)
 from pixpro_keras.data import crops, jigsaw, recipes, service
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.order import CANDIDATES, image_at
@@ -30,6 +41,8 @@ class DataConfig:
         num_parallel_calls: threads that decode and augment; None lets tf.data decide.
         use_xla: whether XLA compiles colour changes and blur for the host, which makes them several
             times faster and the start a few seconds slower.
+        colors_on_device: whether colours and blur are left to `finish_on_device`. The batches then hold
+            the random numbers that decide about them, and take no `preprocess`.
     """
 
     image_size: int
@@ -41,6 +54,7 @@ class DataConfig:
     max_broken_share: float = 0.01
     num_parallel_calls: int | None = None
     use_xla: bool = True
+    colors_on_device: bool = False
 
     def __post_init__(self):
         """Refuses what cannot work."""
@@ -65,6 +79,10 @@ class DataConfig:
         if self.num_parallel_calls is not None and self.num_parallel_calls < 1:
             raise ValueError(
                 f"`num_parallel_calls` must be positive. Received: {self.num_parallel_calls}."
+            )
+        if self.colors_on_device and recipes.moves_pixels(self.recipe):
+            raise ValueError(
+                f"`colors_on_device` cannot be for RandAugment. Received: recipe={self.recipe!r}."
             )
 
 
@@ -97,13 +115,14 @@ def make_views(image: Tensor, seed: Tensor, config: DataConfig) -> Batch:
 
     Returns:
         `view1`, and `view2` where there are two: `(S, S, 3)` float32 RGB in 0..255; `coord1`,
-        `coord2`: `(4,)`; with a puzzle, `jigsaw`: `(9, P, P, 3)`.
+        `coord2`: `(4,)`; with a puzzle, `jigsaw`: `(9, P, P, 3)`; if the device does the rest,
+        `draws1`, `draws2`: `(13,)`.
     """
     views: Batch = {}
     shape = tf.shape(image)
     # All at once: drawing random numbers costs more by calls than by numbers.
     seeds = tf.unstack(tf.random.split(seed, 7))
-    keys = ((VIEW1, COORD1), (VIEW2, COORD2))
+    keys = ((VIEW1, COORD1, DRAWS1), (VIEW2, COORD2, DRAWS2))
     first_box: crops.Box | None = None
     for number, recipe in enumerate(recipes.RECIPES[config.recipe][: config.num_views]):
         crop_seed, flip_seed, color_seed = seeds[3 * number : 3 * number + 3]
@@ -119,11 +138,40 @@ def make_views(image: Tensor, seed: Tensor, config: DataConfig) -> Batch:
         first_box = first_box or box
         view, coord = crops.crop_and_resize(image, box, config.image_size, recipe.interpolation)
         view, coord = crops.random_flip(view, coord, flip_seed, recipe.flip)
-        view = recipes.apply_photometric(view, color_seed, recipe, config.use_xla)
-        views |= zip(keys[number], (view, coord), strict=True)
+        if config.colors_on_device:
+            views[keys[number][2]] = recipes.draw(color_seed)
+        else:
+            view = recipes.apply_photometric(view, color_seed, recipe, config.use_xla)
+        views |= zip(keys[number][:2], (view, coord), strict=True)
     if config.with_jigsaw:
         views[JIGSAW] = jigsaw.make_patches(image, seeds[6], config.image_size)
     return views
+
+
+def finish_on_device(
+    config: DataConfig, preprocess: Callable[[Tensor], Tensor] | None = None
+) -> Callable[[Batch], Batch]:
+    """What is left to do to batches whose colours are for the device; part of the training step.
+
+    Args:
+        config: of the batches, with `colors_on_device`.
+        preprocess: from RGB in 0..255 to the backbone's convention.
+
+    Returns:
+        Function from those batches to such as `make_dataset` gives otherwise, up to rounding.
+    """
+
+    def finish(batch: Batch) -> Batch:
+        batch = dict(batch)
+        two_recipes = recipes.RECIPES[config.recipe]
+        for view, draws, recipe in zip((VIEW1, VIEW2), (DRAWS1, DRAWS2), two_recipes, strict=True):
+            if view in batch:
+                batch[view] = recipes.apply_to_batch(batch[view], batch.pop(draws), recipe)
+        if preprocess is not None:
+            batch |= {key: preprocess(batch[key]) for key in _IMAGES if key in batch}
+        return batch
+
+    return finish
 
 
 def make_dataset(

@@ -75,6 +75,11 @@ def moves_pixels(name: str) -> bool:
     return any(recipe.is_rand_augmented for recipe in RECIPES[name])
 
 
+def draw(seed: Tensor) -> Tensor:
+    """The `(13,)` random numbers in [0, 1) that decide about one view's colours and blur."""
+    return tf.random.stateless_uniform((13,), seed)
+
+
 def apply_photometric(
     image: Tensor, seed: Tensor, recipe: ViewRecipe, use_xla: bool = True
 ) -> Tensor:
@@ -93,21 +98,95 @@ def apply_photometric(
     # Drawn out here: XLA's random numbers are not those of the same op outside it.
     if not recipe.changes_colors:
         return image
-    draws = tf.random.stateless_uniform((13,), seed)
-    gray_first, gray_later = (recipe.grayscale, 0.0)[:: 1 if recipe.is_grayscale_first else -1]
-    if recipe.is_rand_augmented:
-        gray_later = 0.0  # after RandAugment
+    draws = draw(seed)
     # As tensors: the views of all recipes share one compilation.
-    probabilities = tf.constant(
-        [gray_first, recipe.jitter, gray_later, recipe.blur, recipe.solarize]
-    )
-    strengths, sigmas = tf.constant(recipe.jitter_strengths), tf.constant(recipe.blur_sigma)
+    probabilities, strengths, sigmas = _numbers(recipe)
     change = _compiled_change if use_xla else _change
     image = change(image, draws, probabilities, strengths, sigmas, recipe.blur_sigma[1])
     if recipe.is_rand_augmented:
         image = rand_augment(image, tf.random.fold_in(seed, 1))
         image = tf.cond(draws[_GRAY] < recipe.grayscale, lambda: _lose_color(image), lambda: image)
     return image
+
+
+def apply_to_batch(images: Tensor, draws: Tensor, recipe: ViewRecipe) -> Tensor:
+    """`apply_photometric` of a whole batch, without branches, as accelerators want it.
+
+    Args:
+        images: `(B, H, W, 3)` float32 in 0..255, of static shape.
+        draws: `(B, 13)`. What `draw` gave for each image.
+        recipe: what to do.
+
+    Returns:
+        The same shape and range; from `apply_photometric` of each image it differs by rounding only.
+
+    Raises:
+        ValueError: if the recipe has RandAugment, which is for single images.
+    """
+    if recipe.is_rand_augmented:
+        raise ValueError("RandAugment is for single images")
+    if not recipe.changes_colors:
+        return images
+    factors, order, sigma, is_applied = _decide(draws, *_numbers(recipe))
+
+    def image(x: Tensor) -> Tensor:
+        """`(B,)`, so that it applies to whole images."""
+        return tf.reshape(x, (-1, 1, 1, 1))
+
+    def jitter(x: Tensor) -> Tensor:
+        for place in range(4):
+            kind = image(order[:, place])
+            changed = (
+                photometric.adjust_brightness(x, image(factors[:, 0])),
+                photometric.adjust_contrast(x, image(factors[:, 1])),
+                photometric.adjust_saturation(x, image(factors[:, 2])),
+                photometric.adjust_hue(x, factors[:, 3, None, None]),
+            )
+            x = sum(tf.where(kind == number, one, 0.0) for number, one in enumerate(changed))
+        return x
+
+    def blur(x: Tensor) -> Tensor:
+        weights = photometric.blur_weights(sigma[:, None], recipe.blur_sigma[1])
+        weights = [image(weight) for weight in tf.unstack(weights, axis=-1)]
+        for side in (1, 2):
+            x = photometric.weigh_shifted(x, weights, side)
+        return x
+
+    steps = (_lose_color, jitter, _lose_color, blur, photometric.solarize)
+    for number, (step, probability) in enumerate(zip(steps, _probabilities(recipe), strict=True)):
+        if probability:
+            images = tf.where(image(is_applied[:, number]), step(images), images)
+    return images
+
+
+def _probabilities(recipe: ViewRecipe) -> tuple[float, ...]:
+    """Of grayscale before the jitter, jitter, grayscale after it, blur and solarisation."""
+    first, later = (recipe.grayscale, 0.0)[:: 1 if recipe.is_grayscale_first else -1]
+    if recipe.is_rand_augmented:
+        later = 0.0  # after RandAugment
+    return first, recipe.jitter, later, recipe.blur, recipe.solarize
+
+
+def _numbers(recipe: ViewRecipe) -> tuple[Tensor, Tensor, Tensor]:
+    """Probabilities, strengths of the jitter and the blur's range."""
+    return tuple(
+        tf.constant(x) for x in (_probabilities(recipe), recipe.jitter_strengths, recipe.blur_sigma)
+    )
+
+
+def _decide(
+    draws: Tensor, probabilities: Tensor, strengths: Tensor, sigmas: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What `(..., 13)` numbers in [0, 1) mean.
+
+    Returns:
+        Jitter's factors `(..., 4)` and order `(..., 4)`, the blur's sigma `(...)`, and which of the
+        five steps happen, `(..., 5)`.
+    """
+    factors = strengths * (2 * draws[..., :4] - 1) + tf.constant([1.0, 1.0, 1.0, 0.0])
+    sigma = sigmas[0] + (sigmas[1] - sigmas[0]) * draws[..., 8]
+    is_applied = tf.gather(draws, [_GRAY, 9, _GRAY, 11, 12], axis=-1) < probabilities
+    return factors, tf.argsort(draws[..., 4:8]), sigma, is_applied
 
 
 def _change(
@@ -119,10 +198,7 @@ def _change(
     max_sigma: float,
 ) -> Tensor:
     """A recipe as a function of `(13,)` numbers in [0, 1)."""
-    factors = strengths * (2 * draws[:4] - 1) + tf.constant([1.0, 1.0, 1.0, 0.0])
-    order = tf.argsort(draws[4:8])
-    sigma = sigmas[0] + (sigmas[1] - sigmas[0]) * draws[8]
-    is_applied = tf.gather(draws, [_GRAY, 9, _GRAY, 11, 12]) < probabilities
+    factors, order, sigma, is_applied = _decide(draws, probabilities, strengths, sigmas)
     steps: tuple[Callable[[Tensor], Tensor], ...] = (
         lambda x: _lose_color(x, axis=0),
         lambda x: photometric.color_jitter(x, factors, order, axis=0),

@@ -1,3 +1,4 @@
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -53,6 +54,21 @@ class MakeDatasetTest(tf.test.TestCase, parameterized.TestCase):
         other = pipeline.DataConfig(image_size=16, seed=4)
         first, second = take(self.data(), 1)[0], take(self.data(config=other), 1)[0]
         self.assertNotAllClose(first["coord1"], second["coord1"])
+
+    def test_what_is_left_to_the_device(self):
+        def preprocess(views):
+            return views / 127.5 - 1
+
+        config = dataclasses.replace(CONFIG, colors_on_device=True)
+        left = take(self.data(config=config), 3)
+        finish = tf.function(pipeline.finish_on_device(config, preprocess))
+        finished = [{k: v.numpy() for k, v in finish(batch).items()} for batch in left]
+        for one, two in zip(finished, take(self.data(preprocess=preprocess), 3), strict=True):
+            self.assertEqual(set(one), set(two))
+            for key in one:
+                self.assertAllClose(one[key], two[key], atol=1e-4, msg=key)
+        with self.assertRaisesRegex(ValueError, "colors_on_device.*infomin"):
+            dataclasses.replace(config, recipe="infomin")
 
     @parameterized.parameters(1, 2, 5)
     def test_a_later_start_skips_batches(self, step):

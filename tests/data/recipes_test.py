@@ -82,6 +82,26 @@ class RecipeTest(tf.test.TestCase, parameterized.TestCase):
             )
             self.assertAllClose(compiled, plain, rtol=0, atol=0.01)
 
+    @parameterized.parameters(("byol", False), ("instdisc", True), ("supervised", False))
+    def test_a_batch_at_once_equals_one_image_after_the_other(self, name, jit_compile):
+        images = tf.stack([tf.roll(photo(), k, axis=0) for k in range(12)])
+        seeds = [(7, number) for number in range(12)]
+        draws = tf.stack([recipes.draw(seed) for seed in seeds])
+        at_once = tf.function(recipes.apply_to_batch, jit_compile=jit_compile)
+        for recipe in recipes.RECIPES[name]:
+            expected = tf.stack(
+                [
+                    recipes.apply_photometric(image, seed, recipe, use_xla=False)
+                    for image, seed in zip(images, seeds, strict=True)
+                ]
+            )
+            ours = at_once(images, draws, recipe)
+            self.assertAllClose(ours, expected, rtol=0, atol=0.01)
+
+    def test_rand_augment_is_for_single_images(self):
+        with self.assertRaisesRegex(ValueError, "RandAugment"):
+            recipes.apply_to_batch(tf.zeros((2, 4, 4, 3)), None, recipes.RECIPES["infomin"][0])
+
     def test_same_seed_same_pixels_eager_and_in_map(self):
         recipe = recipes.RECIPES["byol"][1]
 

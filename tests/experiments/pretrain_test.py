@@ -36,7 +36,9 @@ BAD_INPUT = (
     ("--eval_every_epochs=1", "--eval_train_dataset"),
     ("--eval_every_epochs=1 --eval_train_dataset=scenes", "--eval_test_dataset"),
     ("--eval_every_epochs=1 --eval_mask_dataset=folder:/nowhere", "--eval_mask_dataset"),
+    ("--method=infomin --augmentation=infomin --augment_on=device", "--augment_on=device"),
     ("--method=byol --fpn", "--fpn"),
+    ("--fpn --remat", "--remat"),
     ("--fpn --image_size=48", "--image_size=48"),
     ("--workdir=/dev/null/run", "--workdir=/dev/null/run"),
     ("--epochs=0", "--epochs=0"),
@@ -119,6 +121,16 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
             self.backbone("run").weights, self.backbone("again").weights, strict=True
         ):
             self.assertAllEqual(one, two)
+
+    def test_colors_on_the_device_and_activations_twice_change_nothing(self):
+        flags = ("--epochs=1", "--picture_every_steps=2")
+        self.pretrain(*flags, workdir="plain")
+        self.pretrain(*flags, "--augment_on=device", "--remat", workdir="other")
+        losses = [
+            [line["loss"] for line in metrics(self.folder / run)] for run in ("plain", "other")
+        ]
+        self.assertLen(losses[0], 2)
+        self.assertAllClose(losses[1], losses[0], rtol=1e-3)
 
     def test_a_killed_run_continues_exactly(self):
         self.pretrain("--epochs=4", workdir="whole")
