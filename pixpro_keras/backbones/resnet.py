@@ -5,6 +5,7 @@ ImageNet's mean and standard deviation.
 """
 
 import keras
+import numpy as np
 from keras import layers
 
 BLOCKS = {
@@ -82,6 +83,19 @@ def build_resnet(
                 is_basic=is_basic,
             )
     return keras.Model(inputs, x, name=name)
+
+
+def open_residual_branches(network: keras.Model) -> None:
+    """Batch-norm scales that are 0 become 1, as detectron2 begins where it trains from scratch.
+
+    With scales of 0 a residual block passes on its input only, which serves a pre-training of many
+    steps; a detector of a few hundred would spend them on opening the branches.
+    """
+    for layer in network.layers:
+        if isinstance(layer, layers.BatchNormalization) and layer.scale:
+            scale = keras.ops.convert_to_numpy(layer.gamma)
+            if not scale.any():
+                layer.gamma.assign(np.ones_like(scale))
 
 
 class _Builder:

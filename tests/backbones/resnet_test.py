@@ -7,7 +7,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras import backbones
-from pixpro_keras.backbones import names
+from pixpro_keras.backbones import names, resnet
 from tests.backbones.weights import photo, randomize
 from tests.reference import by_rule, official_state
 from tests.shared import shared_path
@@ -173,6 +173,24 @@ class OutputStrideTest(tf.test.TestCase, parameterized.TestCase):
             loss = tf.reduce_mean(tf.cast(model(images, training=True), tf.float32))
         for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
             self.assertTrue(np.isfinite(gradient).all(), variable.name)
+
+
+class OpenResidualBranchesTest(tf.test.TestCase):
+    def test_scales_of_zero_become_one_and_others_stay(self):
+        backbone = backbones.build("resnet18_v1_5")
+        trained = backbone.get_layer("conv2_block1_2_bn").gamma
+        trained.assign(0.3 * tf.ones_like(trained))
+        closed = [
+            layer.name
+            for layer in backbone.layers
+            if isinstance(layer, keras.layers.BatchNormalization) and not np.any(layer.gamma)
+        ]
+        self.assertLen(closed, 7)  # the last of each block, but for the trained one
+        resnet.open_residual_branches(backbone)
+        for name in closed:
+            gamma = backbone.get_layer(name).gamma
+            self.assertAllEqual(gamma, np.ones(gamma.shape))
+        self.assertAllClose(trained, 0.3 * np.ones(trained.shape))
 
 
 class SizeTest(tf.test.TestCase, parameterized.TestCase):
