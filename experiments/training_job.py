@@ -1,6 +1,8 @@
 """A training run: devices, checkpoints, log, loop. Pre-training and transfer tasks share it."""
 
+import os
 import pathlib
+import sys
 from collections.abc import Callable, Sequence
 
 import cluster_flags
@@ -9,7 +11,7 @@ import keras
 import run_devices
 import tensorflow as tf
 import training_flags
-from absl import flags
+from absl import flags, logging
 from common_flags import FLAGS, FlagError, blame
 
 from pixpro_keras.data.broken_images import BrokenImages
@@ -41,7 +43,7 @@ flags.DEFINE_boolean(
     "deterministic",
     False,
     "Repeat a run to the last bit, on the same number of devices. Slower: one operation after the "
-    "other, and on GPUs only deterministic kernels.",
+    "other, without oneDNN, and on GPUs only deterministic kernels.",
 )
 
 
@@ -57,6 +59,7 @@ flags.DEFINE_integer(
 def start_devices() -> tuple[tf.distribute.Strategy, int]:
     """The strategy that the flags name, and the images that each of its replicas takes per step."""
     if FLAGS.deterministic:
+        _leave_onednn()
         # In the order in which operations happen to finish, sums of three or more gradients round
         # differently, once in a few dozen runs.
         tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -72,6 +75,19 @@ def start_devices() -> tuple[tf.distribute.Strategy, int]:
         )
     with blame("batch_size"):
         return strategy, replica_batch_size(strategy, FLAGS.batch_size, FLAGS.accumulate_steps)
+
+
+def _leave_onednn() -> None:
+    """Starts the job anew without oneDNN, whose sums over several threads are not the same twice.
+
+    TensorFlow decides about it when it is imported, before there are flags.
+    """
+    name = "TF_ENABLE_ONEDNN_OPTS"
+    if os.environ.get(name) != "0":
+        os.environ[name] = "0"
+        logging.info("--deterministic: starting anew without oneDNN")
+        sys.stdout.flush()
+        os.execv(sys.executable, sys.orig_argv)
 
 
 def resolve_steps_per_epoch(num_examples: int, flag: str = "dataset") -> int:
