@@ -35,7 +35,6 @@ flags.DEFINE_string("case", None, "Of one line: method,batch,image,output stride
 _AXES = {
     "batch": [(f"batch {n}, 96 px", f"pixpro,{n},96,32,0,0") for n in (2, 8, 32, 64)],
     "image": [(f"{n} px, batch 4", f"pixpro,4,{n},32,0,0") for n in (96, 224, 384, 512)],
-    # At stride 16 on C5 alone, and the pyramid's finest map at stride 8.
     "map": [
         (f"{n // 16} x {n // 16} cells ({n} px at stride 16), batch 4", f"pixpro,4,{n},16,0,0")
         for n in (112, 224, 448)

@@ -52,7 +52,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         is_one = tf.distribute.get_strategy().num_replicas_in_sync == 1
         return (
             (is_one or not self.synchronized)
-            and not getattr(self, "renorm", False)  # a later version
+            and not getattr(self, "renorm", False)  # older versions of Keras lack it
             and self.axis in (-1, len(inputs.shape) - 1)
             and inputs.dtype.name in _FUSED_DTYPES
         )
