@@ -142,7 +142,9 @@ def _print_lines(index: int, stream: BinaryIO) -> None:
     for line in stream:
         # A progress bar returns to the start of its line; only its newest state is of use here.
         text = line.decode(errors="replace").rstrip("\r\n").rsplit("\r", 1)[-1]
-        print(f"[{index}] {text}", flush=True)
+        # One write, end of line included: the printers of other workers run beside this one.
+        sys.stdout.write(f"[{index}] {text}\n")
+        sys.stdout.flush()
 
 
 def _say(message: str) -> None:
