@@ -5,6 +5,7 @@ from absl import flags
 from common_flags import FLAGS, FlagError, blame, must_be_positive
 
 from pixpro_keras import backbones
+from pixpro_keras.backbones.resnet import open_residual_branches
 
 flags.DEFINE_string(
     "backbone",
@@ -27,6 +28,12 @@ flags.DEFINE_float(
     0.0,
     1.0,
 )
+flags.DEFINE_boolean(
+    "zero_init_residual",
+    True,
+    "Whether a new ResNet's last batch-norm scale in each residual block is 0, as in the paper's "
+    "pre-training, or 1. A few hundred steps leave it near 0, and the blocks without effect.",
+)
 must_be_positive("image_size")
 
 
@@ -47,9 +54,12 @@ def check_backbone() -> None:
 def build_backbone(synchronized: bool = False) -> keras.Model:
     """The untrained backbone that the flags describe."""
     with blame("backbone", "output_stride"):
-        return backbones.build(
+        backbone = backbones.build(
             FLAGS.backbone,
             output_stride=int(FLAGS.output_stride),
             bn_momentum=FLAGS.bn_momentum,
             synchronized=synchronized,
         )
+    if not FLAGS.zero_init_residual:
+        open_residual_branches(backbone)
+    return backbone

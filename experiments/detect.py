@@ -28,7 +28,6 @@ import training_job
 from absl import flags, logging
 from common_flags import FLAGS, FlagError, blame, must_be_positive
 
-from pixpro_keras.backbones.resnet import open_residual_branches
 from pixpro_keras.evaluation.batch_norm import reestimate_batch_norm, reestimated_batch_norm
 from pixpro_keras.evaluation.detection import masks, pipeline
 from pixpro_keras.evaluation.detection.coco_ap import coco_scores
@@ -91,6 +90,8 @@ _DEFAULTS = {
     "learning_rate_scaling": "linear",
     "weight_decay": 1e-4,
     "decay_norms": False,
+    # As detectron2 begins where it trains from scratch: C4's head is a stage of the backbone.
+    "zero_init_residual": False,
     "warmup_fraction": 0.001,
     "batch_size": 16,
 }
@@ -209,8 +210,6 @@ def build_box_config() -> pipeline.BoxConfig:
 def build_detector(num_classes: int, synchronized: bool):
     """The detector, its backbone's input convention, and what to call the backbone in a table."""
     backbone, preprocess, name = eval_flags.load_backbone(synchronized)
-    if FLAGS.weights is None:
-        open_residual_branches(backbone)
     detector_class, with_masks = DETECTORS[FLAGS.model]
     with blame("num_rois"):
         config = DetectorConfig(

@@ -75,6 +75,7 @@ class Task(keras.Model):
         """What happens to the weights before a step's forward pass; scalars to watch, by name."""
         return {}
 
+    @tf.autograph.experimental.do_not_convert  # nothing in it needs it, and it takes a third of tracing
     def train_step(self, data: Batch) -> dict[str, Tensor]:
         """One update of all weights. In replica context.
 

@@ -144,7 +144,8 @@ SMALL = Scale(
             "imagenet",
         ),
     ),
-    scratch=("--backbone=resnet18_v1_5",),
+    # As the pre-trainings begin.
+    scratch=("--backbone=resnet18_v1_5", "--zero_init_residual=false"),
     labelled="folder:{data}/caltech101/train",
 )
 

@@ -123,8 +123,10 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllEqual(one, two)
 
     def test_colors_on_the_device_and_activations_twice_change_nothing(self):
-        flags = ("--epochs=1", "--picture_every_steps=2")
+        flags = ("--epochs=1", "--picture_every_steps=2", "--zero_init_residual=false")
         self.pretrain(*flags, workdir="plain")
+        last_of_block = self.backbone("plain").get_layer("conv2_block1_2_bn")
+        self.assertAllClose(last_of_block.gamma, np.ones(64), atol=0.3)
         self.pretrain(*flags, "--augment_on=device", "--remat", workdir="other")
         losses = [
             [line["loss"] for line in metrics(self.folder / run)] for run in ("plain", "other")

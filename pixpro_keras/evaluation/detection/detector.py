@@ -4,6 +4,7 @@ import abc
 import dataclasses
 from collections.abc import Sequence
 
+import tensorflow as tf
 from keras import ops
 
 from pixpro_keras.batch import Batch, Tensor
@@ -169,6 +170,7 @@ class Detector(Task, abc.ABC):
             outputs["mask"] = mask_loss(masks, rois, batch)
         return outputs
 
+    @tf.autograph.experimental.do_not_convert
     def detect(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
         """Finds the objects of preprocessed images.
 
