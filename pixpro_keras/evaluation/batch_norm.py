@@ -44,7 +44,7 @@ def reestimate_batch_norm(backbone: keras.Model, batches: Iterable[Tensor]) -> N
     momenta = [layer.momentum for layer in layers]
 
     # One graph per shape: a detector lays its anchors by the static shape of the batch.
-    @tf.function
+    @tf.function(autograph=False)
     def observe(images):
         backbone(images, training=True)
 

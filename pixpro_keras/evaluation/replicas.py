@@ -28,7 +28,7 @@ def over_replicas(
     is_one = strategy.num_replicas_in_sync == 1
     num_replicas = 1 if is_one else len(strategy.extended.worker_devices)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def run(part):
         return strategy.run(function, args=(part,))
 

@@ -1,11 +1,14 @@
-"""Batch norm as one operation of TensorFlow, where Keras composes it of a dozen."""
+"""Batch norm as one operation, and one all-reduction each way, where Keras makes it of many."""
+
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 
 from pixpro_keras.batch import Tensor
+from pixpro_keras.ops import cross_replica_mean
 
-_FUSED_DTYPES = ("float32", "float16", "bfloat16")
+_DTYPES = ("float32", "float16", "bfloat16")
 
 
 @keras.saving.register_keras_serializable("pixpro_keras")
@@ -13,46 +16,97 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """Keras's batch norm with the same weights, statistics and results, trained faster.
 
     Keras keeps several float32 tensors of the input's size for the backward pass, and in mixed
-    precision makes each of them from a half as large one; the fused operation keeps its input. Where
-    it does not serve (inference, statistics over several replicas, float64, other axes than the
-    last), this is Keras's own. It has Keras's name too, under which weights files keep it: those of
-    either load into the other. Whole models for others hold Keras's: see `backbones.stock`.
+    precision makes each of them from a half as large one; this layer keeps its input. Over several
+    replicas Keras reduces three tensors in the forward and two in the backward pass; this layer one
+    in each, for which every replica must have as many rows. Where neither serves (inference,
+    float64, other axes than the last), this is Keras's own. It has Keras's name too, under which
+    weights files keep it: those of either load into the other. Whole models for others hold Keras's:
+    see `backbones.stock`.
     """
 
     def call(self, inputs: Tensor, training: bool | None = None, mask=None) -> Tensor:
         """The input's shape, in the layer's compute dtype."""
-        if not (training and self.trainable and mask is None and self._can_fuse(inputs)):
+        normalize = _over_replicas if self._is_spread() else _on_one_device
+        if not (training and self.trainable and mask is None and self._is_usual(inputs)):
             return super().call(inputs, training=training, mask=mask)
         channels = inputs.shape[-1]
-        ones, zeros = tf.ones(channels), tf.zeros(channels)
-        rows = inputs
-        if inputs.shape.rank != 4:
-            rows = tf.reshape(inputs, (-1, 1, 1, channels))
-        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=rows,
-            scale=tf.cast(self.gamma, tf.float32) if self.scale else ones,
-            offset=tf.cast(self.beta, tf.float32) if self.center else zeros,
-            # In training only the batch's own statistics count.
-            mean=tf.constant([]),
-            variance=tf.constant([]),
-            epsilon=self.epsilon,
-            is_training=True,
+        outputs, mean, variance = normalize(
+            inputs,
+            tf.cast(self.gamma, tf.float32) if self.scale else tf.ones(channels),
+            tf.cast(self.beta, tf.float32) if self.center else tf.zeros(channels),
+            self.epsilon,
         )
-        # The operation's variance is the unbiased one, Keras's moving variance is not.
-        count = tf.cast(tf.size(rows) // channels, tf.float32)
-        variance *= tf.maximum(count - 1, 1) / count
         keep = self.momentum
         self.moving_mean.assign(self.moving_mean * keep + mean * (1 - keep))
         self.moving_variance.assign(self.moving_variance * keep + variance * (1 - keep))
-        if inputs.shape.rank != 4:
-            outputs = tf.reshape(outputs, tf.shape(inputs))
         return tf.cast(tf.ensure_shape(outputs, inputs.shape), self.compute_dtype)
 
-    def _can_fuse(self, inputs: Tensor) -> bool:
-        is_one = tf.distribute.get_strategy().num_replicas_in_sync == 1
+    def _is_spread(self) -> bool:
+        return self.synchronized and tf.distribute.get_strategy().num_replicas_in_sync > 1
+
+    def _is_usual(self, inputs: Tensor) -> bool:
         return (
-            (is_one or not self.synchronized)
+            (tf.distribute.get_replica_context() is not None or not self._is_spread())
             and not getattr(self, "renorm", False)  # older versions of Keras lack it
             and self.axis in (-1, len(inputs.shape) - 1)
-            and inputs.dtype.name in _FUSED_DTYPES
+            and inputs.dtype.name in _DTYPES
         )
+
+
+def _on_one_device(
+    inputs: Tensor, scale: Tensor, offset: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Outputs, and mean and biased variance of the channels."""
+    channels = inputs.shape[-1]
+    rows = inputs
+    if inputs.shape.rank != 4:
+        rows = tf.reshape(inputs, (-1, 1, 1, channels))
+    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=rows,
+        scale=scale,
+        offset=offset,
+        # In training only the batch's own statistics count.
+        mean=tf.constant([]),
+        variance=tf.constant([]),
+        epsilon=epsilon,
+        is_training=True,
+    )
+    # The operation's variance is the unbiased one, Keras's moving variance is not.
+    count = tf.cast(tf.size(rows) // channels, tf.float32)
+    variance *= tf.maximum(count - 1, 1) / count
+    if inputs.shape.rank != 4:
+        outputs = tf.reshape(outputs, tf.shape(inputs))
+    return outputs, mean, variance
+
+
+def _over_replicas(
+    inputs: Tensor, scale: Tensor, offset: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Outputs, and mean and biased variance of the channels over all replicas."""
+    axes = list(range(inputs.shape.rank - 1))
+
+    @tf.custom_gradient
+    def normalize(
+        inputs: Tensor, scale: Tensor, offset: Tensor
+    ) -> tuple[tuple[Tensor, Tensor, Tensor], Callable]:
+        rows = tf.cast(inputs, tf.float32)
+        mean, variance = tf.nn.moments(rows, axes)
+        mean, square = tf.unstack(cross_replica_mean(tf.stack([mean, variance + mean**2])))
+        variance = tf.maximum(square - mean**2, 0.0)
+        factor = tf.math.rsqrt(variance + epsilon)
+        outputs = tf.cast((rows - mean) * (factor * scale) + offset, inputs.dtype)
+
+        def gradient(by_outputs: Tensor, *_) -> tuple[Tensor, Tensor, Tensor]:
+            # Nothing is learned through mean and variance as outputs.
+            by_outputs = tf.cast(by_outputs, tf.float32)
+            normal = (tf.cast(inputs, tf.float32) - mean) * factor
+            by_offset = tf.reduce_sum(by_outputs, axes)
+            by_scale = tf.reduce_sum(by_outputs * normal, axes)
+            count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
+            means = cross_replica_mean(tf.stack([by_offset, by_scale]) / count)
+            by_inputs = (factor * scale) * (by_outputs - means[0] - normal * means[1])
+            return tf.cast(by_inputs, inputs.dtype), by_scale, by_offset
+
+        return (outputs, mean, variance), gradient
+
+    return normalize(inputs, scale, offset)

@@ -1,4 +1,5 @@
 import inspect
+from unittest import mock
 
 import keras
 import numpy as np
@@ -74,6 +75,47 @@ class BatchNormTest(tf.test.TestCase, parameterized.TestCase):
         (stock, ours), x = make_pair(SHAPES["maps"], dtype, **settings)
         x = tf.cast(x, dtype)
         self.assertAllEqual(run(ours, x, (0, 1))[0], run(stock, x, (0, 1))[0])
+
+    @parameterized.parameters("maps", "sequence")
+    def test_over_two_replicas_equals_one_device(self, name):
+        (_, whole), x = make_pair(SHAPES[name])
+        strategy = tf.distribute.MirroredStrategy(
+            ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
+        )
+        with strategy.scope():
+            (_, ours), _ = make_pair(SHAPES[name], synchronized=True)
+        by_output = tf.random.stateless_normal(x.shape, (0, 1))
+        calls = []
+
+        def all_reduce(context, *args, original=tf.distribute.ReplicaContext.all_reduce):
+            calls.append(args)
+            return original(context, *args)
+
+        def step(layer, x, by_output):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x, training=True)
+            weights = [v.value for v in layer.trainable_variables]
+            return y, *tape.gradient(y, [x, *weights], by_output)
+
+        def halves(tensor):
+            parts = tf.split(tensor, 2)
+            return strategy.experimental_distribute_values_from_function(
+                lambda context: parts[context.replica_id_in_sync_group]
+            )
+
+        run_on_both = tf.function(lambda *inputs: strategy.run(step, args=(ours, *inputs)))
+        with mock.patch.object(tf.distribute.ReplicaContext, "all_reduce", all_reduce):
+            results = run_on_both(halves(x), halves(by_output))
+        self.assertLen(calls, 4)  # on each replica once forward and once backward
+        y, by_input, *by_weights = map(strategy.experimental_local_results, results)
+        expected = step(whole, x, by_output)
+        self.assertAllClose(tf.concat(y, 0), expected[0], atol=1e-5)
+        self.assertAllClose(tf.concat(by_input, 0), expected[1], atol=1e-5)
+        for found, one in zip(by_weights, expected[2:], strict=True):
+            self.assertAllClose(tf.add_n(found), one, atol=1e-5)
+        for found, one in zip(ours.weights, whole.weights, strict=True):
+            self.assertAllClose(found, one, atol=1e-6)
 
     def test_frozen_or_in_inference_it_uses_and_keeps_its_statistics(self):
         (stock, ours), x = make_pair(SHAPES["maps"])
