@@ -8,6 +8,7 @@ contrastive methods gather. No second device is needed.
 
 import collections
 import threading
+from typing import Any
 from unittest import mock
 
 import pixpro_keras.tensorflow_settings  # noqa: F401  # isort: skip
@@ -40,7 +41,8 @@ def count(name: str) -> tuple[int, float, float]:
         cross_device_ops=tf.distribute.ReductionToOneDevice(),
     )
     with strategy.scope():
-        method = METHODS[name](
+        cls: Any = METHODS[name]
+        method = cls(
             backbones.build(FLAGS.backbone, synchronized=True), total_steps=1000, synchronized=True
         )
         method.compile(LARS(0.1), jit_compile=False)

@@ -78,17 +78,55 @@ def pyramid_roi_align(
         ],
         axis=1,
     )
-    samples = 0.0
-    for row, row_weight in rows:
-        for column, column_weight in columns:
-            # One of the four cells around each sample: (B, R, P, P).
-            cell = (first + row * width)[..., :, None] + column[..., None, :]
-            weight = row_weight[..., :, None] * column_weight[..., None, :]
-            values = tf.gather(flat, ops.reshape(cell, (-1, num_boxes * points**2)), batch_dims=1)
-            weight = ops.reshape(weight, (-1, num_boxes * points**2, 1))
-            samples = samples + values * ops.cast(weight, features[0].dtype)
-    shape = (-1, num_boxes, output_size, sampling_ratio, output_size, sampling_ratio, channels)
-    return ops.mean(ops.reshape(samples, shape), axis=(3, 5))
+    terms = []
+    # Of each bin one sample after the other, and of each sample one of the four cells around it.
+    for part in range(sampling_ratio**2):
+        down, right = divmod(part, sampling_ratio)
+        for row, row_weight in rows:
+            for column, column_weight in columns:
+                y, y_weight = (x[..., down::sampling_ratio, None] for x in (row, row_weight))
+                x, x_weight = (x[..., None, right::sampling_ratio] for x in (column, column_weight))
+                cell = first[..., None] + y * width[..., None] + x
+                weight = y_weight * x_weight / sampling_ratio**2
+                shape = -1, num_boxes * output_size**2
+                terms.append((ops.reshape(cell, shape), ops.reshape(weight, shape)))
+    bins = _weighted_sum(flat, terms)
+    return ops.reshape(bins, (-1, num_boxes, output_size, output_size, channels))
+
+
+def _weighted_sum(flat: Tensor, terms: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """Sum of rows `(B, N, C)` of `flat`, `(B, cells, C)`, with one number and weight `(B, N)` per term.
+
+    One term after the other, forward and backward: of a thousand boxes on C4 each is 800 MB, and
+    TensorFlow would have all of them in memory at a time.
+    """
+
+    @tf.custom_gradient
+    def compute(flat):
+        total = tf.zeros((), flat.dtype)
+        for cell, weight in terms:
+            with tf.control_dependencies([total]):
+                rows = tf.gather(flat, cell, batch_dims=1)
+            total = total + rows * tf.cast(weight, flat.dtype)[..., None]
+
+        def gradient(by_total):
+            batch, cells, channels = flat.shape
+            batch = tf.shape(flat)[0] if batch is None else batch
+            offset = cells * tf.range(batch)[:, None]
+            by_flat = tf.zeros((), by_total.dtype)
+            for cell, weight in terms:
+                with tf.control_dependencies([by_flat]):
+                    rows = by_total * tf.cast(weight, by_total.dtype)[..., None]
+                by_flat = by_flat + tf.math.unsorted_segment_sum(
+                    tf.reshape(rows, (-1, channels)),
+                    tf.reshape(cell + offset, (-1,)),
+                    batch * cells,
+                )
+            return tf.reshape(by_flat, tf.shape(flat))
+
+        return total, gradient
+
+    return compute(flat)
 
 
 def _samples(start: Tensor, end: Tensor, points: int, size: Tensor) -> list[tuple[Tensor, Tensor]]:
