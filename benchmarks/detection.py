@@ -74,8 +74,8 @@ def measure(name: str) -> None:
     inference = seconds(tf.function(lambda: task.detect(image, size)), FLAGS.rounds)
     parameters = sum(int(np.prod(one.shape)) for one in task.trainable_variables)
     print(
-        f"| {name} | {parameters / 1e6:.2f} M | {FLAGS.batch_size / training:.2f} "
-        f"| {1 / inference:.2f} | {peak:.0f} |"
+        f"| {name} | {parameters / 1e6:.2f} M | {FLAGS.batch_size / training:.3g} "
+        f"| {1 / inference:.3g} | {peak:.0f} |"
     )
 
 
