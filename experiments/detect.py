@@ -149,7 +149,7 @@ def main(argv: list[str]) -> int:
         data = batches(tf.distribute.InputContext(), 0)
         return itertools.islice(data, FLAGS.bn_batches)
 
-    detect = tf.function(task.detect, autograph=False)  # once for all tests
+    detect = tf.function(task.detect)  # once for all tests
 
     def measure() -> dict[str, float]:
         norm = reestimated_batch_norm(task, few_batches())

@@ -26,10 +26,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def call(self, inputs: Tensor, training: bool | None = None, mask=None) -> Tensor:
         """The input's shape, in the layer's compute dtype."""
-        normalize = _over_replicas if self._is_spread() else _on_one_device
         if not (training and self.trainable and mask is None and self._is_usual(inputs)):
             return super().call(inputs, training=training, mask=mask)
         channels = inputs.shape[-1]
+        normalize = _over_replicas if self._is_spread() else _on_one_device
         outputs, mean, variance = normalize(
             inputs,
             tf.cast(self.gamma, tf.float32) if self.scale else tf.ones(channels),
