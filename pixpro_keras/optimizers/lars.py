@@ -59,8 +59,9 @@ class LARS(SGD):
         return gradient * self._trust_ratio(variable, gradient)
 
     def _trust_ratio(self, variable, gradient):
-        weight_norm = tf.norm(variable)
-        gradient_norm = tf.norm(gradient)
+        # Half of the sum of squares is one operation, without a copy of the squares.
+        weight_norm = ops.sqrt(2 * tf.nn.l2_loss(variable))
+        gradient_norm = ops.sqrt(2 * tf.nn.l2_loss(gradient))
         ratio = self.trust_coefficient * weight_norm / (gradient_norm + self.epsilon)
         return ops.where((weight_norm > 0) & (gradient_norm > 0), ratio, 1.0)
 

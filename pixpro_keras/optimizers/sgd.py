@@ -1,6 +1,7 @@
 """SGD with momentum and weight decay as PyTorch has it."""
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 
@@ -54,12 +55,15 @@ class SGD(keras.optimizers.Optimizer):
 
     def update_step(self, gradient, variable, learning_rate) -> None:
         """One step of one variable."""
-        learning_rate = ops.cast(learning_rate, variable.dtype)
-        gradient = self.decayed(ops.cast(gradient, variable.dtype), variable)
-        slot = self.momentums[self._get_variable_index(variable)]
-        momentum = self.sgd_momentum * slot + gradient
-        self.assign(slot, momentum)
-        self.assign_sub(variable, learning_rate * momentum)
+        slot = self.momentums[self._get_variable_index(variable)].value
+        # Both lines of the formula in one pass over the weights.
+        tf.raw_ops.ResourceApplyMomentum(
+            var=variable.handle,
+            accum=slot.handle,
+            lr=ops.cast(learning_rate, variable.dtype),
+            grad=self.decayed(ops.cast(gradient, variable.dtype), variable),
+            momentum=tf.constant(self.sgd_momentum, variable.dtype),
+        )
 
     def decayed(self, gradient, variable):
         """The gradient with weight decay."""
