@@ -152,7 +152,13 @@ def apply_to_batch(images: Tensor, draws: Tensor, recipe: ViewRecipe) -> Tensor:
             x = photometric.weigh_shifted(x, weights, side)
         return x
 
-    steps = (_lose_color, jitter, _lose_color, blur, photometric.solarize)
+    steps: tuple[Callable[[Tensor], Tensor], ...] = (
+        _lose_color,
+        jitter,
+        _lose_color,
+        blur,
+        photometric.solarize,
+    )
     for number, (step, probability) in enumerate(zip(steps, _probabilities(recipe), strict=True)):
         if probability:
             images = tf.where(image(is_applied[:, number]), step(images), images)
