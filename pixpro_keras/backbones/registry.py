@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from pixpro_keras.backbones import resnet
 from pixpro_keras.layers.batch_norm import BatchNormalization
+from pixpro_keras.layers.conv import Conv2D
 
 # keras.applications' first ResNets, which are initialised as the paper's.
 _RESNETS = ("resnet50", "resnet101", "resnet152")
@@ -92,6 +93,7 @@ def build(
             bn_momentum=bn_momentum,
             synchronized=synchronized,
             batch_norm=BatchNormalization,
+            convolution=Conv2D,
         )
     base = _stock_application(name)
     dilated = _dilated_settings(base) if output_stride == 16 else {}
@@ -101,6 +103,8 @@ def build(
         if isinstance(layer, keras.layers.BatchNormalization):
             config |= {"momentum": bn_momentum, "synchronized": synchronized}
             kind = BatchNormalization
+        elif kind is keras.layers.Conv2D:
+            kind = Conv2D
         if name in _RESNETS:
             config |= _initialization(layer)
         config |= dilated.get(layer.name, {})

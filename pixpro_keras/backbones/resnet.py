@@ -40,6 +40,7 @@ def build_resnet(
     bn_momentum: float = 0.9,
     synchronized: bool = False,
     batch_norm: type[layers.BatchNormalization] = layers.BatchNormalization,
+    convolution: type[layers.Conv2D] = layers.Conv2D,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
 ) -> keras.Model:
     """A ResNet up to its last feature map (C5), with new weights.
@@ -53,6 +54,7 @@ def build_resnet(
         bn_momentum: share of the old moving statistics kept in each step.
         synchronized: whether batch norm takes its statistics over all replicas.
         batch_norm: class of the batch norms; files for plain Keras hold its own.
+        convolution: class of the convolutions, likewise.
         input_shape: `(H, W, 3)`; None is any side.
 
     Returns:
@@ -61,7 +63,7 @@ def build_resnet(
     Reference:
         He et al., 2015, arXiv:1512.03385; stride as in torchvision and the PixPro release.
     """
-    builder = _Builder(batch_norm, bn_momentum, synchronized)
+    builder = _Builder(convolution, batch_norm, bn_momentum, synchronized)
     is_basic = name in BASIC_BLOCK
     inputs = keras.Input(input_shape)
     x = builder.conv(inputs, 64, 7, "conv1", stride=2)
@@ -101,7 +103,10 @@ def open_residual_branches(network: keras.Model) -> None:
 class _Builder:
     """Layers of one network, with its batch-norm settings."""
 
-    def __init__(self, batch_norm: type, bn_momentum: float, synchronized: bool):
+    def __init__(
+        self, convolution: type, batch_norm: type, bn_momentum: float, synchronized: bool
+    ):
+        self._convolution = convolution
         self._batch_norm = batch_norm
         self._norm_settings = {
             "momentum": bn_momentum,
@@ -116,7 +121,7 @@ class _Builder:
             # "same" with a stride pads bottom and right only.
             x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
             padding = "valid"
-        return layers.Conv2D(
+        return self._convolution(
             filters,
             size,
             strides=stride,

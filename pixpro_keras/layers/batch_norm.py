@@ -39,7 +39,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
         keep = self.momentum
         self.moving_mean.assign(self.moving_mean * keep + mean * (1 - keep))
         self.moving_variance.assign(self.moving_variance * keep + variance * (1 - keep))
-        return tf.cast(tf.ensure_shape(outputs, inputs.shape), self.compute_dtype)
+        # No operation, such as `ensure_shape`, may come between this and a ReLU: TensorFlow fuses the two.
+        outputs.set_shape(inputs.shape)
+        return tf.cast(outputs, self.compute_dtype)
 
     def _is_spread(self) -> bool:
         return self.synchronized and tf.distribute.get_strategy().num_replicas_in_sync > 1

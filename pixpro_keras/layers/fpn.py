@@ -12,6 +12,7 @@ from keras import ops
 from pixpro_keras.batch import Tensor
 from pixpro_keras.files import write_atomically
 from pixpro_keras.layers.batch_norm import BatchNormalization
+from pixpro_keras.layers.conv import Conv2D
 from pixpro_keras.manifest import check_listed, listing
 
 # Beside an exported backbone.
@@ -75,7 +76,7 @@ class FPN(keras.layers.Layer):
         self.built = True
 
     def _convolution(self, name: str, size: int, shape: tuple) -> list[keras.layers.Layer]:
-        convolution = keras.layers.Conv2D(
+        convolution = Conv2D(
             self.num_channels,
             size,
             padding="same",

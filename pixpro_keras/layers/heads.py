@@ -4,6 +4,7 @@ import keras
 
 from pixpro_keras.batch import Tensor
 from pixpro_keras.layers.batch_norm import BatchNormalization
+from pixpro_keras.layers.conv import Conv2D
 
 _ACTIVATIONS = {
     "relu": keras.ops.relu,
@@ -97,7 +98,7 @@ class PointwiseMLP(keras.layers.Layer):
             if self.kernel_stddev is not None:
                 normal = keras.initializers.TruncatedNormal(stddev=self.kernel_stddev)
                 initializers = {"kernel_initializer": normal}
-            conv = keras.layers.Conv2D(
+            conv = Conv2D(
                 out_channels, 1, name=f"linear{index}", dtype=self.dtype_policy, **initializers
             )
             self._append(conv, input_shape)
