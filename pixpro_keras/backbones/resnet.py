@@ -103,9 +103,7 @@ def open_residual_branches(network: keras.Model) -> None:
 class _Builder:
     """Layers of one network, with its batch-norm settings."""
 
-    def __init__(
-        self, convolution: type, batch_norm: type, bn_momentum: float, synchronized: bool
-    ):
+    def __init__(self, convolution: type, batch_norm: type, bn_momentum: float, synchronized: bool):
         self._convolution = convolution
         self._batch_norm = batch_norm
         self._norm_settings = {

@@ -23,7 +23,7 @@ def make_pair(dtype="float32", **settings):
     return layers, tf.constant(rng.standard_normal(SHAPE), "float32")
 
 
-def run(layer, x, training=True, signature=(None, None, None, 6)):
+def run(layer, x, training=True, signature=(None, *SHAPE[1:])):
     """Output, gradients of a sum of squares, and operations of the graph."""
 
     @tf.function(input_signature=[tf.TensorSpec(signature)])
@@ -45,7 +45,7 @@ class Conv2DTest(tf.test.TestCase, parameterized.TestCase):
     )
     def test_product_equals_keras_convolution(self, **settings):
         (stock, ours), x = make_pair(**settings)
-        for signature in (SHAPE, (None, None, None, 6)):
+        for signature in (SHAPE, (None, *SHAPE[1:])):
             expected, expected_gradients, _ = run(stock, x, signature=signature)
             found, gradients, operations = run(ours, x, signature=signature)
             self.assertIn("MatMul", operations)
@@ -74,6 +74,12 @@ class Conv2DTest(tf.test.TestCase, parameterized.TestCase):
         found, _, operations = run(ours, x, training)
         self.assertNotIn("MatMul", operations)
         self.assertAllEqual(found, run(stock, x, training)[0])
+
+    def test_maps_of_unknown_size_are_keras_own(self):
+        (stock, ours), x = make_pair()
+        found, _, operations = run(ours, x, signature=(None, None, None, 6))
+        self.assertNotIn("MatMul", operations)
+        self.assertAllEqual(found, run(stock, x)[0])
 
     def test_on_a_gpu_it_is_keras_own(self):
         (_, ours), x = make_pair()

@@ -122,7 +122,7 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
 
         for one, two in zip(expected, logs, strict=True):
             for name in {"loss", "learning_rate", "target_momentum", "updates"} & set(one):
-                self.assertAllClose(two[name], one[name], rtol=1e-4, atol=1e-5, msg=name)
+                self.assertAllClose(two[name], one[name], rtol=3e-4, atol=1e-5, msg=name)
         for one, two in zip(single.weights, mirrored.weights, strict=True):
             # One device normalises by the fused operation, which rounds otherwise.
             self.assertAllClose(two, one, rtol=3e-4, atol=4e-5, msg=one.path)

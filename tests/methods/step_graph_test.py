@@ -10,6 +10,7 @@ from absl.testing import parameterized
 from pixpro_keras.backbones import resnet
 from pixpro_keras.batch import batch_signature
 from pixpro_keras.layers.batch_norm import BatchNormalization
+from pixpro_keras.layers.conv import Conv2D
 from pixpro_keras.methods import METHODS
 from pixpro_keras.optimizers import LARS
 from pixpro_keras.training.callbacks import SaveCheckpoints
@@ -18,9 +19,10 @@ from pixpro_keras.training.loop import train
 from tests.methods import base_test
 from tests.methods.tiny import random_batch
 
-# In one pass of `two_blocks`: convolutions (stem, two blocks of three and a shortcut each), as many
-# batch norms, and maps padded by hand (before stem, pooling and strided 3x3).
-CONVS, PADS = 9, 3
+# In one pass of `two_blocks`: convolutions (stem, the blocks' 3x3, the strided shortcut), those that are
+# products (two 1x1 in each block, the other shortcut), and maps padded by hand (before stem, pooling and
+# strided 3x3).
+CONVS, PRODUCTS, PADS = 4, 5, 3
 # Runs Python, or waits for the host.
 HOST = {"PyFunc", "EagerPyFunc", "PyFuncStateless", "Print", "PrintV2", "_Send", "_Recv", "Assert"}
 
@@ -28,7 +30,7 @@ HOST = {"PyFunc", "EagerPyFunc", "PyFuncStateless", "Print", "PrintV2", "_Send",
 def two_blocks():
     """A ResNet of two bottleneck blocks, the second strided."""
     with mock.patch.dict(resnet.BLOCKS, two_blocks=(1, 1)):
-        return resnet.build_resnet("two_blocks", batch_norm=BatchNormalization)
+        return resnet.build_resnet("two_blocks", batch_norm=BatchNormalization, convolution=Conv2D)
 
 
 def build(method):
@@ -67,24 +69,27 @@ class StepGraphTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(
         # Most operations, and most casts among them. In mixed precision most are of kernels, one
         # for each pass, and of their gradients.
-        ("pixpro", "float32", 2, 2, 3440, 55),
-        ("pixpro", "mixed_bfloat16", 2, 2, 3560, 180),
+        ("pixpro", "float32", 2, 2, 3640, 55),
+        ("pixpro", "mixed_bfloat16", 2, 2, 3760, 180),
         # Both views go through the network together, as its batch norm wants them.
-        ("simclr", "float32", 1, 0, 970, 20),
+        ("simclr", "float32", 1, 0, 1030, 20),
     )
     def test_counts(self, method, policy, online_passes, target_passes, most, most_casts):
         keras.mixed_precision.set_global_policy(policy)
         model = build(method)
         count, inside = operations(model)
         passes = online_passes + target_passes
-        # Projector and PPM of PixPro are 1x1 convolutions; SimCLR's projector is of Dense layers.
-        online, target = (CONVS + 3, CONVS + 2) if method == "pixpro" else (CONVS, 0)
-        norms = CONVS + (1 if method == "pixpro" else 2)
+        # Projector and PPM of PixPro are 1x1 convolutions. SimCLR's projector is of Dense layers, and its
+        # similarities are a product of views with themselves.
+        heads = 3 if method == "pixpro" else 2
+        products = 3 * online_passes * (PRODUCTS + heads) + target_passes * (PRODUCTS + 2)
+        norms = CONVS + PRODUCTS + (1 if method == "pixpro" else 2)
         expected = {
-            "Conv2D": online_passes * online + target_passes * target,
-            "Conv2DBackpropFilter": online_passes * online,
+            "Conv2D": passes * CONVS,
+            "Conv2DBackpropFilter": online_passes * CONVS,
             # The images need no gradient, nor does the target.
-            "Conv2DBackpropInput": online_passes * (online - 1),
+            "Conv2DBackpropInput": online_passes * (CONVS - 1),
+            "MatMul": products + (0 if method == "pixpro" else 3),
             "Pad": passes * PADS,
             "MaxPool": passes,
             "FusedBatchNormV3": passes * norms,
