@@ -93,6 +93,8 @@ class StepGraphTest(tf.test.TestCase, parameterized.TestCase):
             "Pad": passes * PADS,
             "MaxPool": passes,
             "FusedBatchNormV3": passes * norms,
+            # Between a batch norm and its ReLU it would keep TensorFlow from fusing them.
+            "EnsureShape": 0,
             "FusedBatchNormGradV3": online_passes * norms,
             # Channels are last all the way; SimCLR transposes its similarities.
             "Transpose": 0 if method == "pixpro" else 2,
