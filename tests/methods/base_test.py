@@ -35,6 +35,11 @@ def build(method="pixpro", synchronized=False, optimizer=None, **kwargs):
     return model
 
 
+def variables(model):
+    """What a step goes on from: the weights, queues and counters, and the optimizer's state."""
+    return model.weights + model.optimizer.variables
+
+
 def two_cpus():
     # The default on CPUs, collective ops, keeps state that a second strategy stumbles over.
     reduction = tf.distribute.ReductionToOneDevice()
@@ -108,24 +113,27 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllClose(one, two, rtol=1e-4, atol=1e-5)
 
     @parameterized.parameters(*CASES)
+    # A ReLU's gradient jumps at 0: where rounding decides the sign of one value of some thousands,
+    # devices differ by more than any bound.
+    @mock.patch.object(tf.nn, "relu", tf.nn.softplus)
     def test_two_replicas_equal_one_device(self, method, arguments):
-        batches = [random_batch(seed=seed) for seed in range(5)]
-        single = build(method, **arguments)
-        step = traced_step(single)
-        expected = [scalars(step(batch)) for batch in batches]
-
-        strategy = two_cpus()
+        single, strategy = build(method, **arguments), two_cpus()
         with strategy.scope():
             mirrored = build(method, synchronized=True, **arguments)
-        step = traced_step(mirrored, strategy)
-        logs = [scalars(step(per_replica(strategy, b)), strategy) for b in batches]
+        step, mirrored_step = traced_step(single), traced_step(mirrored, strategy)
 
-        for one, two in zip(expected, logs, strict=True):
-            for name in {"loss", "learning_rate", "target_momentum", "updates"} & set(one):
-                self.assertAllClose(two[name], one[name], rtol=3e-4, atol=1e-5, msg=name)
-        for one, two in zip(single.weights, mirrored.weights, strict=True):
-            # One device normalises by the fused operation, which rounds otherwise.
-            self.assertAllClose(two, one, rtol=3e-4, atol=4e-5, msg=one.path)
+        for seed in range(5):
+            batch = random_batch(seed=seed)
+            # From the same state each time: five steps would amplify the rounding of the first.
+            for one, two in zip(variables(single), variables(mirrored), strict=True):
+                two.assign(one)
+            expected = scalars(step(batch))
+            logs = scalars(mirrored_step(per_replica(strategy, batch)), strategy)
+            for name in {"loss", "learning_rate", "target_momentum", "updates"} & set(expected):
+                self.assertAllClose(logs[name], expected[name], rtol=3e-5, atol=1e-5, msg=name)
+            for one, two in zip(variables(single), variables(mirrored), strict=True):
+                # One device normalises by the fused operation, which rounds otherwise.
+                self.assertAllClose(two, one, rtol=3e-4, atol=4e-5, msg=one.path)
         for variable in mirrored.weights:
             copies = [v.numpy() for v in strategy.experimental_local_results(variable.value)]
             self.assertAllEqual(copies[0], copies[1], msg=variable.path)
