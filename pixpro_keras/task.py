@@ -1,5 +1,6 @@
 """What everything that is trained here shares: the only `train_step`."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -153,11 +154,10 @@ class Task(keras.Model):
         outputs: dict[str, Tensor] = {}
         for part in range(parts):
             piece = {key: _part(value, part, parts) for key, value in batch.items()}
-            # One after the other, else their activations would be in memory together.
-            with tf.control_dependencies(total):
+            with _after(total):
                 passes = self.passes(piece)
             for run in passes:
-                with tf.control_dependencies(total):
+                with _after(total):
                     gradients, new_outputs = self._gradients_of_pass(run)
                 if total:
                     gradients = [a + b for a, b in zip(total, gradients, strict=True)]
@@ -176,6 +176,15 @@ class Task(keras.Model):
             scaled = self.optimizer.scale_loss(loss / divisor)
         gradients = tape.gradient(scaled, [v.value for v in self.trainable_variables])
         return gradients, outputs | {"loss": loss}
+
+
+def _after(tensors: list[Tensor]) -> contextlib.AbstractContextManager:
+    """What runs in it waits for all of `tensors`: activations of two passes would be too much at a time.
+
+    Through one operation, since each constant in it would wait for each tensor: of 207,000 edges of
+    ResNet-50's step, that were 184,000.
+    """
+    return tf.control_dependencies([tf.group(*tensors)] if tensors else [])
 
 
 def _part(value: Tensor, part: int, parts: int) -> Tensor:
