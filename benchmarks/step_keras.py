@@ -37,8 +37,7 @@ def main() -> None:
         )
         method.compile(optimizer=LARS(worker.LEARNING_RATE), jit_compile=False)
         method.optimizer.build(method.trainable_variables)
-    state: Any = names.torch_state(release_variables(method), num_batches=0)
-    np.savez(options.weights, **state)
+    write_weights(method, options.weights)
     views, coordinates = worker.make_batch(options.batch_size, options.image_size)
     keys = (VIEW1, VIEW2, COORD1, COORD2)
     batch = {key: tf.constant(value) for key, value in zip(keys, views + coordinates, strict=True)}
@@ -49,6 +48,12 @@ def main() -> None:
         return float(train_step(batch)["loss"])
 
     worker.serve(step, keras_gflops)
+
+
+def write_weights(method: PixPro, path: str) -> None:
+    """For the others; a function of its own, so that no copy stays in memory."""
+    state: Any = names.torch_state(release_variables(method), num_batches=0)
+    np.savez(path, **state)
 
 
 def keras_gflops() -> float:

@@ -74,8 +74,13 @@ def _on_one_device(
         is_training=True,
     )
     # The operation's variance is the unbiased one, Keras's moving variance is not.
-    count = tf.cast(tf.size(rows) // channels, tf.float32)
-    variance *= tf.maximum(count - 1, 1) / count
+    size = rows.shape.num_elements()
+    if size is None:
+        count = tf.cast(tf.size(rows) // channels, tf.float32)
+        variance *= tf.maximum(count - 1, 1) / count
+    else:
+        count = size // channels
+        variance *= max(count - 1, 1) / count
     if inputs.shape.rank != 4:
         outputs = tf.reshape(outputs, tf.shape(inputs))
     return outputs, mean, variance
