@@ -1,39 +1,133 @@
-"""A convolution that is faster where a matrix product does the same."""
+"""A convolution that is faster where matrix products do the same."""
+
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 
 from pixpro_keras.batch import Tensor
 
+# The gradient of a 3x3 kernel is faster by products on maps of up to so many pixels, from so many filters on
+# (`benchmarks/README.md`).
+_MOST_PIXELS = 7 * 7
+_LEAST_FILTERS = 128
+
 
 @keras.saving.register_keras_serializable("pixpro_keras")
 class Conv2D(keras.layers.Conv2D):
-    """Keras's convolution with the same weights and results, trained faster where its kernel is 1x1.
+    """Keras's convolution with the same weights and results, trained faster on processors.
 
-    Such a convolution is a product of pixels with a matrix. In training on processors it is computed as
-    one: oneDNN's gradient of a 1x1 kernel takes two to five times as long as the product under
-    TensorFlow's threads, in bfloat16 most of all (`benchmarks/README.md`). Elsewhere (inference, other
-    kernels, strides, groups, maps of unknown size, GPUs) this is Keras's own. It has Keras's name too,
-    under which weights files keep it. Whole models for others hold Keras's: see `backbones.stock`.
+    A 1x1 convolution is a product of pixels with a matrix, and the gradient of a 3x3 kernel nine of
+    them. In training they are computed so where it is faster: oneDNN's gradient of a 1x1 kernel takes
+    two to five times as long as the product under TensorFlow's threads. In 16 bits that is also so with
+    a stride, and up to five times for 3x3 kernels over small maps (`benchmarks/README.md`). Elsewhere
+    (inference, other kernels and strides, groups, maps of unknown size, GPUs and TPUs) this is Keras's
+    own. It has Keras's name too, under which weights files keep it. Whole models for others hold
+    Keras's: see `backbones.stock`.
     """
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """`(B, H, W, C)` to `(B, h, w, filters)`."""
-        if not (training and self._is_product(inputs)):
+        if training and self._is_product(inputs):
+            outputs = _product(inputs, tf.convert_to_tensor(self.kernel), self.strides[0])
+        elif training and self._has_kernel_of_products(inputs):
+            convolve = _with_products_backwards(self.strides[0], self.padding.upper())
+            outputs = convolve(inputs, tf.convert_to_tensor(self.kernel))
+        else:
             return super().call(inputs)
-        height, width, channels = inputs.shape[1:]
-        pixels = tf.reshape(inputs, (-1, channels))
-        outputs = tf.matmul(pixels, tf.reshape(self.kernel, (-1, self.filters)))
         if self.use_bias:
             outputs = tf.nn.bias_add(outputs, self.bias)
-        return self.activation(tf.reshape(outputs, (-1, height, width, self.filters)))
+        return self.activation(outputs)
 
     def _is_product(self, inputs: Tensor) -> bool:
+        if self.kernel_size != (1, 1) or not self._is_usual(inputs):
+            return False
+        if self.strides == (1, 1):
+            return True
+        is_divided = all(size % self.strides[0] == 0 for size in inputs.shape[1:3])
+        return is_divided and inputs.dtype.size == 2
+
+    def _has_kernel_of_products(self, inputs: Tensor) -> bool:
+        if self.kernel_size != (3, 3) or not self._is_usual(inputs):
+            return False
+        _, height, width, filters = self.compute_output_shape(inputs.shape)
+        is_small = filters >= _LEAST_FILTERS and height * width <= _MOST_PIXELS
+        return is_small and self.dilation_rate == (1, 1) and inputs.dtype.size == 2
+
+    def _is_usual(self, inputs: Tensor) -> bool:
         return (
-            self.kernel_size == (1, 1)
-            and self.strides == (1, 1)
+            self.strides in ((1, 1), (2, 2))
             and self.groups == 1
             and self.data_format == "channels_last"
             and None not in inputs.shape[1:]
             and not tf.config.list_logical_devices("GPU")
+            and not tf.config.list_logical_devices("TPU")
         )
+
+
+def _product(inputs: Tensor, kernel: Tensor, stride: int) -> Tensor:
+    """A 1x1 convolution whose stride divides the map."""
+    height, width, channels = inputs.shape[1:]
+    height, width = height // stride, width // stride
+    if stride > 1:
+        inputs = _every(inputs, 0, 0, height, width, stride)
+    pixels = tf.reshape(inputs, (-1, channels))
+    outputs = tf.matmul(pixels, tf.reshape(kernel, kernel.shape[2:]))
+    return tf.reshape(outputs, (-1, height, width, kernel.shape[3]))
+
+
+def _every(x: Tensor, row: int, column: int, height: int, width: int, stride: int) -> Tensor:
+    """Each `stride`-th pixel from `(row, column)` on, `(B, height, width, C)`; the map's size is a multiple.
+
+    As a slice of a reshaped map, which takes a tenth of a strided slice's time.
+    """
+    _, rows, columns, channels = x.shape
+    cut = tf.slice(
+        tf.reshape(x, (-1, rows // stride, stride, columns // stride, stride * channels)),
+        (0, row // stride, row % stride, column // stride, column % stride * channels),
+        (-1, height, 1, width, channels),
+    )
+    return tf.reshape(cut, (-1, height, width, channels))
+
+
+def _with_products_backwards(stride: int, padding: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """A 3x3 convolution whose kernel's gradient is computed by nine matrix products."""
+    strides = (1, stride, stride, 1)
+
+    @tf.custom_gradient
+    def convolve(inputs: Tensor, kernel: Tensor) -> tuple[Tensor, Callable]:
+        def gradient(by_outputs: Tensor) -> tuple[Tensor, Tensor]:
+            by_inputs = tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=tf.shape(inputs),
+                filter=kernel,
+                out_backprop=by_outputs,
+                strides=strides,
+                padding=padding,
+            )
+            return by_inputs, _kernel_gradient(inputs, by_outputs, stride, padding)
+
+        return tf.nn.conv2d(inputs, kernel, strides, padding), gradient
+
+    return convolve
+
+
+def _kernel_gradient(inputs: Tensor, by_outputs: Tensor, stride: int, padding: str) -> Tensor:
+    """`(3, 3, C, filters)`: for each place of the kernel, what it saw times what it is to change."""
+    height, width, filters = by_outputs.shape[1:]
+    margins = [(0, 0)]
+    for size, out in zip(inputs.shape[1:3], (height, width), strict=True):
+        before = max((out - 1) * stride + 3 - size, 0) // 2 if padding == "SAME" else 0
+        # A multiple of the stride that the kernel's last row and column do not leave.
+        margins.append((before, stride * (out + 2 // stride) - size - before))
+    padded = tf.pad(inputs, [*margins, (0, 0)])
+    changes = tf.reshape(by_outputs, (-1, filters))
+    places = [
+        _every(padded, row, column, height, width, stride)
+        for row in range(3)
+        for column in range(3)
+    ]
+    products = [
+        tf.matmul(tf.reshape(seen, (-1, inputs.shape[3])), changes, transpose_a=True)
+        for seen in places
+    ]
+    return tf.reshape(tf.stack(products), (3, 3, inputs.shape[3], filters))

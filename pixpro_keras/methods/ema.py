@@ -59,7 +59,10 @@ def update(online: keras.Model, target: keras.Model, step_size: Tensor) -> None:
 
 def _update_on_each_replica(strategy: tf.distribute.Strategy, pairs: list, step_size) -> None:
     def move(moving, trained, step_size):
-        moving.assign_add(step_size * (trained - moving))
+        # In fewer passes over the weights than `assign_add`.
+        tf.raw_ops.ResourceApplyGradientDescent(
+            var=moving.handle, alpha=tf.cast(step_size, moving.dtype), delta=moving - trained
+        )
 
     for moving, trained in pairs:
         strategy.extended.update(moving, move, args=(trained, step_size), group=False)

@@ -10,17 +10,17 @@ from pixpro_keras.layers.conv import Conv2D
 SHAPE = (2, 5, 3, 6)
 
 
-def make_pair(dtype="float32", **settings):
+def make_pair(dtype="float32", shape=SHAPE, **settings):
     """Keras's layer and ours with the same random weights, and an input."""
     rng = np.random.default_rng(0)
     settings = {"filters": 4, "kernel_size": 1, "bias_initializer": "ones"} | settings
     layers = [kind(dtype=dtype, **settings) for kind in (keras.layers.Conv2D, Conv2D)]
     for layer in layers:
-        layer.build(SHAPE)
+        layer.build(shape)
     weights = [rng.standard_normal(w.shape).astype("float32") for w in layers[0].weights]
     for layer in layers:
         layer.set_weights(weights)
-    return layers, tf.constant(rng.standard_normal(SHAPE), "float32")
+    return layers, tf.constant(rng.standard_normal(shape), "float32")
 
 
 def run(layer, x, training=True, signature=(None, *SHAPE[1:])):
@@ -66,8 +66,42 @@ class Conv2DTest(tf.test.TestCase, parameterized.TestCase):
             scale = float(tf.reduce_max(tf.abs(other)))
             self.assertAllClose(one / scale, other / scale, atol=2e-2)
 
+    @parameterized.product(
+        settings=(
+            {"strides": 2},
+            {"kernel_size": 3, "filters": 128},
+            {"kernel_size": 3, "filters": 128, "padding": "same", "activation": "relu"},
+            {"kernel_size": 3, "filters": 128, "strides": 2},
+            {"kernel_size": 3, "filters": 128, "strides": 2, "padding": "same", "use_bias": False},
+        ),
+        size=((6, 8), (8, 4), (5, 7), (11, 4)),
+    )
+    def test_in_16_bits_gradients_of_kernels_are_products(self, settings, size):
+        shape = (2, *size, 6)
+        (stock, ours), x = make_pair("mixed_bfloat16", shape, **settings)
+        expected, expected_gradients, _ = run(stock, x, signature=(None, *shape[1:]))
+        found, gradients, operations = run(ours, x, signature=(None, *shape[1:]))
+        is_product = settings.get("kernel_size", 1) == 3 or all(side % 2 == 0 for side in size)
+        self.assertEqual("Conv2DBackpropFilter" not in operations, is_product)
+        self.assertAllClose(found, expected, rtol=1e-2, atol=2e-2)
+        for one, other in zip(gradients, expected_gradients, strict=True):
+            scale = float(tf.reduce_max(tf.abs(other)))
+            # Keras's own bias rounds by 2 % from run to run.
+            self.assertAllClose(one / scale, other / scale, atol=4e-2)
+
     @parameterized.parameters(
-        ({"kernel_size": 3}, True), ({"strides": 2}, True), ({"groups": 2}, True), ({}, False)
+        {"filters": 64}, {"dilation_rate": 2}, {"kernel_size": 5}, {"shape": (2, 11, 11, 6)}
+    )
+    def test_in_16_bits_other_kernels_are_keras_own(self, shape=(2, 7, 7, 6), **settings):
+        settings = {"kernel_size": 3, "filters": 128} | settings
+        (_, ours), x = make_pair("mixed_bfloat16", shape, **settings)
+        self.assertNotIn("MatMul", run(ours, x, signature=shape)[2])
+
+    @parameterized.parameters(
+        ({"kernel_size": 3, "filters": 128}, True),
+        ({"strides": 2}, True),
+        ({"groups": 2}, True),
+        ({}, False),
     )
     def test_what_is_no_product_or_not_trained_is_keras_own(self, settings, training):
         (stock, ours), x = make_pair(**settings)
@@ -81,9 +115,13 @@ class Conv2DTest(tf.test.TestCase, parameterized.TestCase):
         self.assertNotIn("MatMul", operations)
         self.assertAllEqual(found, run(stock, x)[0])
 
-    def test_on_a_gpu_it_is_keras_own(self):
+    @parameterized.parameters("GPU", "TPU")
+    def test_on_an_accelerator_it_is_keras_own(self, kind):
         (_, ours), x = make_pair()
-        with mock.patch.object(tf.config, "list_logical_devices", return_value=["GPU:0"]):
+        devices = {kind: [f"{kind}:0"]}
+        with mock.patch.object(
+            tf.config, "list_logical_devices", side_effect=lambda asked: devices.get(asked, [])
+        ):
             self.assertIn("Conv2D", run(ours, x)[2])
 
     def test_a_copy_of_a_network_keeps_it(self):

@@ -19,10 +19,10 @@ from pixpro_keras.training.loop import train
 from tests.methods import base_test
 from tests.methods.tiny import random_batch
 
-# In one pass of `two_blocks`: convolutions (stem, the blocks' 3x3, the strided shortcut), those that are
-# products (two 1x1 in each block, the other shortcut), and maps padded by hand (before stem, pooling and
-# strided 3x3).
-CONVS, PRODUCTS, PADS = 4, 5, 3
+# In one pass of `two_blocks`: convolutions (stem, the blocks' 3x3), those that are products (two 1x1 in
+# each block, the shortcut), the second block's strided shortcut, which is a product in 16 bits, and maps
+# padded by hand (before stem, pooling and strided 3x3).
+CONVS, PRODUCTS, STRIDED, PADS = 3, 5, 1, 3
 # Runs Python, or waits for the host.
 HOST = {"PyFunc", "EagerPyFunc", "PyFuncStateless", "Print", "PrintV2", "_Send", "_Recv", "Assert"}
 
@@ -82,15 +82,21 @@ class StepGraphTest(tf.test.TestCase, parameterized.TestCase):
         # Projector and PPM of PixPro are 1x1 convolutions. SimCLR's projector is of Dense layers, and its
         # similarities are a product of views with themselves.
         heads = 3 if method == "pixpro" else 2
-        products = 3 * online_passes * (PRODUCTS + heads) + target_passes * (PRODUCTS + 2)
-        norms = CONVS + PRODUCTS + (1 if method == "pixpro" else 2)
+        is_short = policy != "float32"
+        convs = CONVS + (0 if is_short else STRIDED)
+        in_backbone = PRODUCTS + (STRIDED if is_short else 0)
+        products = 3 * online_passes * (in_backbone + heads) + target_passes * (in_backbone + 2)
+        # The strided 3x3 has a map of 4 x 4: the gradient of its kernel.
+        by_place = 1 if is_short else 0
+        norms = CONVS + STRIDED + PRODUCTS + (1 if method == "pixpro" else 2)
         expected = {
-            "Conv2D": passes * CONVS,
-            "Conv2DBackpropFilter": online_passes * CONVS,
+            "Conv2D": passes * convs,
+            "Conv2DBackpropFilter": online_passes * (convs - by_place),
             # The images need no gradient, nor does the target.
-            "Conv2DBackpropInput": online_passes * (CONVS - 1),
-            "MatMul": products + (0 if method == "pixpro" else 3),
-            "Pad": passes * PADS,
+            "Conv2DBackpropInput": online_passes * (convs - 1),
+            "MatMul": products + (0 if method == "pixpro" else 3) + 9 * by_place * online_passes,
+            # Those of the gradients: of the slice before the strided product, and of the 3x3 kernel.
+            "Pad": passes * PADS + (2 * online_passes if is_short else 0),
             "MaxPool": passes,
             "FusedBatchNormV3": passes * norms,
             # Between a batch norm and its ReLU it would keep TensorFlow from fusing them.
@@ -99,7 +105,7 @@ class StepGraphTest(tf.test.TestCase, parameterized.TestCase):
             # Channels are last all the way; SimCLR transposes its similarities.
             "Transpose": 0 if method == "pixpro" else 2,
             # One for each trained variable of the online encoder: the moving average.
-            "AssignAddVariableOp": 33 if method == "pixpro" else 0,
+            "ResourceApplyGradientDescent": 33 if method == "pixpro" else 0,
             "If": 1,
         }
         self.assertEqual({name: count[name] for name in expected}, expected)
