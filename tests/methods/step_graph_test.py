@@ -1,6 +1,7 @@
 """What the traced step consists of: a wasteful step shows here, where no clock is needed."""
 
 import collections
+import functools
 from unittest import mock
 
 import keras
@@ -42,7 +43,7 @@ def build(method):
 
 
 def operations(model):
-    """The types of the operations that a step runs, and of those in its branches."""
+    """The types of the operations that a step runs, and of those in its branches; waits for others."""
     signature = {
         name: tf.TensorSpec(shape, dtype)
         for name, (shape, dtype) in batch_signature(4, 32).items()
@@ -58,7 +59,11 @@ def operations(model):
             left += [*(x.op for x in one.inputs), *one.control_inputs]
     branches = [node for one in graph.as_graph_def().library.function for node in one.node_def]
     assert not any(x.device for x in [*needed, *branches])  # nothing is tied to the host
-    return collections.Counter(x.type for x in needed), collections.Counter(x.op for x in branches)
+    return (
+        collections.Counter(x.type for x in needed),
+        collections.Counter(x.op for x in branches),
+        sum(len(x.control_inputs) for x in needed),
+    )
 
 
 class StepGraphTest(tf.test.TestCase, parameterized.TestCase):
@@ -77,7 +82,7 @@ class StepGraphTest(tf.test.TestCase, parameterized.TestCase):
     def test_counts(self, method, policy, online_passes, target_passes, most, most_casts):
         keras.mixed_precision.set_global_policy(policy)
         model = build(method)
-        count, inside = operations(model)
+        count, inside, waits = operations(model)
         passes = online_passes + target_passes
         # Projector and PPM of PixPro are 1x1 convolutions. SimCLR's projector is of Dense layers, and its
         # similarities are a product of views with themselves.
@@ -119,8 +124,31 @@ class StepGraphTest(tf.test.TestCase, parameterized.TestCase):
         # Not exact: TensorFlow's and Keras's own small change from version to version.
         self.assertLessEqual(count["Cast"], most_casts)
         self.assertLessEqual(count.total(), most)
+        # Each constant of the second pass waiting for each gradient of the first would be some 12,000.
+        self.assertLess(waits, 0.5 * count.total())
         # The branches hold LARS, about a dozen for each kernel.
         self.assertLessEqual(inside.total(), 560)
+
+    def test_peak_of_memory_is_that_of_one_view(self):
+        batch = {key: tf.constant(value) for key, value in random_batch(32, 64).items()}
+        peaks = []
+        for together in (False, True):
+            model = build("pixpro")
+            if together:
+                whole = functools.partial(model, batch, training=True)
+                model.passes = lambda batch, whole=whole: [whole]
+            step = tf.function(model.train_step)
+            for _ in range(2):
+                step(batch)
+            try:
+                tf.config.experimental.reset_memory_stats("CPU:0")
+            except ValueError:
+                self.skipTest("TensorFlow counts a processor's memory only with oneDNN")
+            before = tf.config.experimental.get_memory_info("CPU:0")["current"]
+            step(batch)
+            peaks.append(tf.config.experimental.get_memory_info("CPU:0")["peak"] - before)
+        # Activations are most of it: 140 and 230 MiB.
+        self.assertLess(peaks[0], 0.75 * peaks[1])
 
     def test_is_traced_once_in_a_run_and_once_after_a_resume(self):
         folder = self.create_tempdir().full_path
