@@ -14,12 +14,22 @@ def read_version() -> str:
     return namespace["__version__"]
 
 
-# A script of `experiments` that can be run is also a command: `knn.py` is `pixpro-knn`.
-COMMANDS = sorted(
-    script.stem
-    for script in (HERE / "experiments").glob("*.py")
-    if '__name__ == "__main__"' in script.read_text(encoding="utf-8")
-)
+# Modules of `pixpro_keras.cli`; `knn` is the command `pixpro-knn`.
+COMMANDS = [
+    "convert",
+    "data_service",
+    "detect",
+    "export",
+    "knn",
+    "launch_local",
+    "linear_probe",
+    "make_tfrecords",
+    "pretrain",
+    "reproduce",
+    "segment",
+    "upload",
+    "visualize",
+]
 
 VIZ = ["matplotlib>=3.8"]
 HUB = ["huggingface_hub>=0.34"]
@@ -35,17 +45,16 @@ setup(
     license="Apache-2.0",
     packages=[
         *find_packages(include=["pixpro_keras", "pixpro_keras.*"]),
-        "pixpro_keras.experiments",
-        "pixpro_keras.experiments.paper_tables",
+        "pixpro_keras.configs",
     ],
-    package_dir={"pixpro_keras.experiments": "experiments"},
+    package_dir={"pixpro_keras.configs": "experiments/configs"},
     package_data={
         "pixpro_keras": ["py.typed", "visualize/*.html"],
-        "pixpro_keras.experiments": ["configs/*/*.cfg"],
+        "pixpro_keras.configs": ["*/*.cfg"],
     },
     entry_points={
         "console_scripts": [
-            f"pixpro-{name.replace('_', '-')} = pixpro_keras.commands:main" for name in COMMANDS
+            f"pixpro-{name.replace('_', '-')} = pixpro_keras.cli.{name}:main" for name in COMMANDS
         ]
     },
     python_requires=">=3.10",

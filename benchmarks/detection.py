@@ -10,8 +10,7 @@ import os
 import subprocess
 import sys
 
-import pixpro_keras.tensorflow_settings  # noqa: F401  # isort: skip
-
+import pixpro_keras  # noqa: F401  # isort: skip
 import keras
 import numpy as np
 import tensorflow as tf
@@ -19,11 +18,11 @@ from absl import app, flags
 from timing import seconds
 
 from pixpro_keras import backbones
-from pixpro_keras.batch import Tensor
-from pixpro_keras.evaluation.detection import pipeline
-from pixpro_keras.evaluation.detection.detector import DetectorConfig
-from pixpro_keras.evaluation.detection.models import DETECTORS
+from pixpro_keras.detection import box_pipeline
+from pixpro_keras.detection.detector import DetectorConfig
+from pixpro_keras.detection.models import DETECTORS
 from pixpro_keras.training.callbacks import memory_mib
+from pixpro_keras.types import Tensor
 
 FLAGS = flags.FLAGS
 flags.DEFINE_multi_enum("model", list(DETECTORS), list(DETECTORS), "What is measured.")
@@ -46,14 +45,16 @@ def make_batch(count: int, with_masks: bool) -> dict[str, Tensor]:
     ends = corners + rng.uniform(0.05, 0.4, corners.shape)
     scale = size[::-1]
     batch = {
-        pipeline.IMAGE: rng.normal(size=(count, FLAGS.height, FLAGS.width, 3)).astype("float32"),
-        pipeline.SIZE: np.broadcast_to(size, (count, 2)),
-        pipeline.BOXES: np.concatenate([corners * scale, ends * scale], -1).astype("float32"),
-        pipeline.CLASSES: rng.integers(0, FLAGS.num_classes, corners.shape[:2]).astype("int32"),
-        pipeline.SEED: np.zeros((count, 2), "int32"),
+        box_pipeline.IMAGE: rng.normal(size=(count, FLAGS.height, FLAGS.width, 3)).astype(
+            "float32"
+        ),
+        box_pipeline.SIZE: np.broadcast_to(size, (count, 2)),
+        box_pipeline.BOXES: np.concatenate([corners * scale, ends * scale], -1).astype("float32"),
+        box_pipeline.CLASSES: rng.integers(0, FLAGS.num_classes, corners.shape[:2]).astype("int32"),
+        box_pipeline.SEED: np.zeros((count, 2), "int32"),
     }
     if with_masks:
-        batch[pipeline.MASKS] = np.ones((*corners.shape[:2], 112, 112), "uint8")
+        batch[box_pipeline.MASKS] = np.ones((*corners.shape[:2], 112, 112), "uint8")
     return {name: tf.constant(value) for name, value in batch.items()}
 
 
@@ -70,7 +71,7 @@ def measure(name: str) -> None:
     step = tf.function(lambda: task.train_step(batch))
     training = seconds(step, FLAGS.rounds)
     peak = memory_mib()
-    image, size = batch[pipeline.IMAGE][:1], batch[pipeline.SIZE][:1]
+    image, size = batch[box_pipeline.IMAGE][:1], batch[box_pipeline.SIZE][:1]
     inference = seconds(tf.function(lambda: task.detect(image, size)), FLAGS.rounds)
     parameters = sum(int(np.prod(one.shape)) for one in task.trainable_variables)
     print(

@@ -2,8 +2,7 @@
 
 import argparse
 
-import pixpro_keras.tensorflow_settings  # noqa: F401  # isort: skip
-
+import pixpro_keras  # noqa: F401  # isort: skip
 import tensorflow as tf
 import worker
 

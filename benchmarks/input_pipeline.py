@@ -7,12 +7,12 @@ import dataclasses
 import os
 import time
 
-import pixpro_keras.tensorflow_settings  # noqa: F401  # isort: skip
-
+import pixpro_keras  # noqa: F401  # isort: skip
 import tensorflow as tf
 from absl import app, flags
 
-from pixpro_keras.data import pipeline, recipes, sources
+from pixpro_keras.data import pipeline, sources
+from pixpro_keras.data.transforms import recipes
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("dataset", "scenes", "As in experiments/pretrain.py.")

@@ -10,8 +10,7 @@ import resource
 import tempfile
 import time
 
-import pixpro_keras.tensorflow_settings  # noqa: F401  # isort: skip
-
+import pixpro_keras  # noqa: F401  # isort: skip
 import numpy as np
 import tensorflow as tf
 from absl import app, flags

@@ -6,8 +6,7 @@ python benchmarks/pretrain_step.py --backbone=resnet50_v1_5 --image_size=224 --b
 import os
 import time
 
-import pixpro_keras.tensorflow_settings  # noqa: F401  # isort: skip
-
+import pixpro_keras  # noqa: F401  # isort: skip
 import keras
 import numpy as np
 import tensorflow as tf
@@ -15,10 +14,10 @@ from absl import app, flags
 from timing import seconds
 
 from pixpro_keras import backbones
-from pixpro_keras.batch import batch_signature
 from pixpro_keras.methods import PixPro, ema
 from pixpro_keras.optimizers import LARS
 from pixpro_keras.training.callbacks import memory_mib
+from pixpro_keras.types import batch_signature
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("backbone", "resnet50_v1_5", "Name of the backbone.")

@@ -5,8 +5,7 @@ python benchmarks/scaling.py --backbone=resnet18_v1_5
 Each line is a process of its own, whose peak memory is therefore its own.
 """
 
-import pixpro_keras.tensorflow_settings  # noqa: F401  # isort: skip
-
+import pixpro_keras  # noqa: F401  # isort: skip
 import os
 import subprocess
 import sys
@@ -19,10 +18,10 @@ from absl import app, flags
 from timing import seconds
 
 from pixpro_keras import backbones
-from pixpro_keras.batch import batch_signature
 from pixpro_keras.methods import METHODS
 from pixpro_keras.optimizers import LARS
 from pixpro_keras.training.callbacks import memory_mib
+from pixpro_keras.types import batch_signature
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("backbone", "resnet18_v1_5", "Name of the backbone.")

@@ -3,20 +3,19 @@
 import argparse
 from typing import Any
 
-import pixpro_keras.tensorflow_settings  # noqa: F401  # isort: skip
-
+import pixpro_keras  # noqa: F401  # isort: skip
 import keras
 import numpy as np
 import tensorflow as tf
 import worker
 
 from pixpro_keras import backbones
-from pixpro_keras.backbones import names
-from pixpro_keras.batch import COORD1, COORD2, VIEW1, VIEW2
-from pixpro_keras.convert.release import release_variables
 from pixpro_keras.methods import PixPro
 from pixpro_keras.optimizers import LARS
 from pixpro_keras.training.strategy import make_strategy
+from pixpro_keras.types import COORD1, COORD2, VIEW1, VIEW2
+from pixpro_keras.weights import name_maps
+from pixpro_keras.weights.official import release_variables
 
 
 def main() -> None:
@@ -52,7 +51,7 @@ def main() -> None:
 
 def write_weights(method: PixPro, path: str) -> None:
     """For the others; a function of its own, so that no copy stays in memory."""
-    state: Any = names.torch_state(release_variables(method), num_batches=0)
+    state: Any = name_maps.torch_state(release_variables(method), num_batches=0)
     np.savez(path, **state)
 
 

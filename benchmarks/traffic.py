@@ -11,16 +11,15 @@ import threading
 from typing import Any
 from unittest import mock
 
-import pixpro_keras.tensorflow_settings  # noqa: F401  # isort: skip
-
+import pixpro_keras  # noqa: F401  # isort: skip
 import keras
 import tensorflow as tf
 from absl import app, flags
 
 from pixpro_keras import backbones
-from pixpro_keras.batch import batch_signature
 from pixpro_keras.methods import METHODS
 from pixpro_keras.optimizers import LARS
+from pixpro_keras.types import batch_signature
 
 FLAGS = flags.FLAGS
 flags.DEFINE_multi_enum("method", ["pixpro"], sorted(METHODS), "What is counted.")

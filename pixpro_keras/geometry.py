@@ -2,8 +2,8 @@
 
 from keras import ops
 
-from pixpro_keras import checks
-from pixpro_keras.batch import Tensor
+from pixpro_keras.types import Tensor
+from pixpro_keras.utils import checks
 
 
 def cell_centers(coord: Tensor, size: tuple[int, int]) -> Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 from keras import ops
 
-from pixpro_keras.batch import Tensor
+from pixpro_keras.types import Tensor
 
 
 def l2_normalize(x: Tensor, epsilon: float = 1e-12) -> Tensor:

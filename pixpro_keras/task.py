@@ -8,8 +8,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pixpro_keras.batch import Batch, Tensor
 from pixpro_keras.ops import cross_replica_mean
+from pixpro_keras.types import Batch, Tensor
 
 # Lowest and highest value of a loss; None is unbounded.
 Bounds = tuple[float | None, float | None]
@@ -56,7 +56,7 @@ class Task(keras.Model):
         """Loss terms, weighted, under the names of `loss_bounds`; other entries are watched only.
 
         Args:
-            batch: see `pixpro_keras.batch`.
+            batch: see `pixpro_keras.types`.
             training: whether batch norm normalises with the statistics of the batch.
 
         Returns:

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from pixpro_keras.version import __version__
-from tests.experiments.cli import ROOT, TINY_RUN, write_photos
+from tests.helpers.jobs import ROOT, TINY_RUN, write_photos
 
 SCRIPTS = ("convert", "detect", "export", "knn", "linear_probe", "pretrain", "segment")
 

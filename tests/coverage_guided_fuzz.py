@@ -17,11 +17,11 @@ import numpy as np
 
 with atheris.instrument_imports(include=["pixpro_keras", "xml", "json"]):
     from pixpro_keras.data.records import RecordFiles
-    from pixpro_keras.evaluation.detection import masks
-    from pixpro_keras.evaluation.detection.open_source import open_boxes
-    from pixpro_keras.manifest import ManifestError, check_files
+    from pixpro_keras.detection import instance_masks
+    from pixpro_keras.detection.datasets import open_boxes
+    from pixpro_keras.utils.checksums import ManifestError, check_files
 
-from tests.evaluation.detection.open_source_test import write_coco, write_voc
+from tests.detection.datasets_test import write_coco, write_voc
 
 ROOT = pathlib.Path(tempfile.mkdtemp())
 
@@ -35,7 +35,7 @@ def read_boxes(kind: str, split: str, file: pathlib.Path, content: bytes) -> Non
         return
     for size, one in zip(source.sizes, source.objects, strict=True):
         for segmentation in one.segmentations or ():
-            assert masks.decode(segmentation, *map(int, size)).max() <= 1
+            assert instance_masks.decode(segmentation, *map(int, size)).max() <= 1
 
 
 def coco(content: bytes) -> None:
@@ -74,10 +74,10 @@ def rle(content: bytes) -> None:
     """Runs of a mask in COCO's text form."""
     form = {"size": [60, 40], "counts": content}
     try:
-        masks.check(form, 60, 40)
+        instance_masks.check(form, 60, 40)
     except ValueError:
         return
-    assert masks.decode(form, 60, 40).max() <= 1
+    assert instance_masks.decode(form, 60, 40).max() <= 1
 
 
 def main() -> None:
@@ -93,7 +93,7 @@ def main() -> None:
     seeds.mkdir()
     for file in (*ROOT.rglob("*.json"), *ROOT.rglob("*.xml")):
         (seeds / file.name).write_bytes(file.read_bytes())
-    (seeds / "runs").write_bytes(masks.to_rle(np.eye(60, 40))["counts"].encode())
+    (seeds / "runs").write_bytes(instance_masks.to_rle(np.eye(60, 40))["counts"].encode())
     atheris.Setup([sys.argv[0], *sys.argv[2:], str(seeds)], readers[name])
     atheris.Fuzz()
 

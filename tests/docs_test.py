@@ -19,7 +19,7 @@ import shlex
 import pytest
 import tensorflow as tf
 
-from tests.experiments.cli import ROOT, run_job, write_photos
+from tests.helpers.jobs import ROOT, run_job, write_photos
 
 PAGES = re.findall(r"^  - .*: (\w+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
 _BLOCK = re.compile(

@@ -8,9 +8,9 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixpro_keras.evaluation.detection import masks
-from pixpro_keras.evaluation.detection.open_source import open_boxes
-from tests.evaluation.detection.open_source_test import write_coco, write_voc
+from pixpro_keras.detection import instance_masks
+from pixpro_keras.detection.datasets import open_boxes
+from tests.detection.datasets_test import write_coco, write_voc
 from tests.fuzz_test import damage, damaged
 
 # What JSON may hold instead of what should be there.
@@ -45,7 +45,7 @@ class FuzzAnnotationsTest(tf.test.TestCase):
         self.root = pathlib.Path(self.create_tempdir().full_path)
         polygon = [[1.0, 2.0, 11.0, 2.0, 11.0, 22.0]]
         rle = {"size": [60, 40], "counts": [400, 1200, 800]}
-        text = masks.to_rle(np.eye(60, 40, dtype=np.uint8))
+        text = instance_masks.to_rle(np.eye(60, 40, dtype=np.uint8))
         rows = ((7, polygon), (9, rle), (9, text | {"size": list(text["size"])}))
         annotations = [
             {"image_id": image, "category_id": 3, "bbox": [1, 2, 10, 20], "segmentation": form}
@@ -66,7 +66,7 @@ class FuzzAnnotationsTest(tf.test.TestCase):
         for size, one in zip(source.sizes, source.objects, strict=True):
             self.assertTrue(np.isfinite(one.boxes).all())
             for segmentation in one.segmentations or ():
-                self.assertLessEqual(masks.decode(segmentation, *map(int, size)).max(), 1)
+                self.assertLessEqual(instance_masks.decode(segmentation, *map(int, size)).max(), 1)
 
     @given(st.data())
     def test_coco_with_another_value(self, data):
@@ -89,10 +89,10 @@ class FuzzAnnotationsTest(tf.test.TestCase):
     def test_masks_of_any_runs(self, counts):
         form = {"size": [60, 40], "counts": counts}
         try:
-            masks.check(form, 60, 40)
+            instance_masks.check(form, 60, 40)
         except ValueError:
             return
-        self.assertLessEqual(masks.decode(form, 60, 40).max(), 1)
+        self.assertLessEqual(instance_masks.decode(form, 60, 40).max(), 1)
 
     def test_an_entity_that_grows(self):
         levels = "".join(f'<!ENTITY e{n + 1} "{f"&e{n};" * 10}">' for n in range(9))

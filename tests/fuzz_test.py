@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from pixpro_keras.data import pipeline, sources
 from pixpro_keras.data.records import RecordFiles
-from pixpro_keras.manifest import ManifestError, check_files, read_manifest
 from pixpro_keras.task import Task
 from pixpro_keras.training.checkpoints import CheckpointError, Checkpoints
+from pixpro_keras.utils.checksums import ManifestError, check_files, read_manifest
 
 # The same examples in every run; the folder is one for all.
 settings.register_profile(

@@ -5,7 +5,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras import geometry
-from tests.methods.tiny import random_batch
+from tests.helpers.tiny_networks import random_batch
 
 
 def positive_pairs_loop(coord1, coord2, size, threshold):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.experiments.cli import ROOT, write_photos
+from tests.helpers.jobs import ROOT, write_photos
 
 FOLDER = ROOT / "docs" / "notebooks"
 SMALL = {

@@ -13,7 +13,7 @@ from absl.testing import parameterized
 
 import pixpro_keras
 from pixpro_keras.layers.fpn import FPN, load_fpn
-from pixpro_keras.manifest import (
+from pixpro_keras.utils.checksums import (
     SUMS_FILE,
     ManifestError,
     check_files,

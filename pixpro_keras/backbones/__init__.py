@@ -7,7 +7,6 @@ from pixpro_keras.backbones.constructors import (
     ResNet101V1_5,
     ResNet152V1_5,
 )
-from pixpro_keras.backbones.files import load_backbone
 from pixpro_keras.backbones.levels import FEATURES, feature_network
 from pixpro_keras.backbones.registry import (
     available,
@@ -35,7 +34,6 @@ __all__ = [
     "feature_network",
     "input_convention",
     "is_keras_application",
-    "load_backbone",
     "min_image_size",
     "preprocess_input",
     "stock",

@@ -6,7 +6,6 @@ from typing import Any, Protocol
 import keras
 
 from pixpro_keras.backbones import resnet
-from pixpro_keras.backbones.files import load_backbone
 from pixpro_keras.backbones.registry import min_image_size
 
 
@@ -39,6 +38,8 @@ def _constructor(name: str) -> Constructor:
         network = resnet.build_resnet(name, input_shape=_checked(name, input_shape))
         is_whole = weights is not None and str(weights).endswith(".weights.h5")
         if weights is not None and not is_whole:
+            from pixpro_keras.weights.load import load_backbone
+
             _copy_weights(load_backbone(weights), network, weights)
         output = network.output
         if include_top or pooling == "avg":

@@ -4,7 +4,7 @@ import threading
 
 from absl import logging
 
-from pixpro_keras.data.order import CANDIDATES
+from pixpro_keras.data.sampler import CANDIDATES
 from pixpro_keras.data.sources import Source
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from pixpro_keras.batch import Tensor
 from pixpro_keras.data.sources import Source
+from pixpro_keras.types import Tensor
 
 
 def join(name: str, parts: Sequence[Source]) -> Source:

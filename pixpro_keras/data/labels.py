@@ -7,9 +7,9 @@ from typing import TypeVar
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.batch import Tensor
-from pixpro_keras.data.masks import MaskSource
 from pixpro_keras.data.sources import Source
+from pixpro_keras.segmentation.mask_source import MaskSource
+from pixpro_keras.types import Tensor
 
 AnySource = TypeVar("AnySource", Source, MaskSource)
 

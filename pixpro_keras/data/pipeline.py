@@ -6,7 +6,12 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.batch import (
+from pixpro_keras.data import service
+from pixpro_keras.data.broken_images import BrokenImages
+from pixpro_keras.data.sampler import CANDIDATES, image_at
+from pixpro_keras.data.sources import Source
+from pixpro_keras.data.transforms import crops, jigsaw, recipes
+from pixpro_keras.types import (
     COORD1,
     COORD2,
     DRAWS1,
@@ -18,10 +23,6 @@ from pixpro_keras.batch import (
     Batch,
     Tensor,
 )
-from pixpro_keras.data import crops, jigsaw, recipes, service
-from pixpro_keras.data.broken_images import BrokenImages
-from pixpro_keras.data.order import CANDIDATES, image_at
-from pixpro_keras.data.sources import Source
 
 _IMAGES = (VIEW1, VIEW2, JIGSAW)
 
@@ -208,7 +209,7 @@ def make_dataset(
             broken images are passed over without a word.
 
     Returns:
-        A data set of batches as in `pixpro_keras.batch`.
+        A data set of batches as in `pixpro_keras.types`.
 
     Raises:
         ValueError: if the source has fewer images than a batch, a size does not divide, or the service

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.batch import Tensor
 from pixpro_keras.data.records import RecordFiles
+from pixpro_keras.types import Tensor
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _ENDINGS = tuple(extension.encode() for extension in IMAGE_EXTENSIONS)
@@ -211,9 +211,9 @@ def _open_tfrecord(spec: str, pattern: str) -> Source:
 
 
 def _open_scenes(spec: str, split: str, data_dir: str | None) -> Source:
-    from pixpro_keras.data import scenes  # drawing code, for this source only
+    from pixpro_keras.data.scenes import scenes_dataset  # drawing code, for this source only
 
-    return _from_builder(spec, scenes.builder(data_dir), split)
+    return _from_builder(spec, scenes_dataset.builder(data_dir), split)
 
 
 def _open_tfds(spec: str, name: str, split: str, data_dir: str | None) -> Source:

@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.evaluation.batch_norm import reestimate_batch_norm
 from pixpro_keras.evaluation.features import IMAGE, Features, extract_features
 from pixpro_keras.evaluation.knn import top_k_accuracy, weighted_knn
-from pixpro_keras.evaluation.linear import linear_probe
+from pixpro_keras.evaluation.logistic_regression import linear_probe
+from pixpro_keras.evaluation.precise_bn import reestimate_batch_norm
 
 
 def compare(

@@ -8,11 +8,11 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from pixpro_keras.batch import LABEL, Tensor
-from pixpro_keras.data.crops import crop_and_resize
 from pixpro_keras.data.pipeline import decode
 from pixpro_keras.data.sources import Source
+from pixpro_keras.data.transforms.crops import crop_and_resize
 from pixpro_keras.evaluation.replicas import over_replicas
+from pixpro_keras.types import LABEL, Tensor
 
 IMAGE = "image"
 MASK = "mask"

@@ -4,9 +4,9 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from pixpro_keras import checks
-from pixpro_keras.batch import Tensor
 from pixpro_keras.ops import l2_normalize
+from pixpro_keras.types import Tensor
+from pixpro_keras.utils import checks
 
 Array = np.ndarray
 

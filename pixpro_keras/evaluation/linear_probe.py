@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from pixpro_keras.batch import LABEL, VIEW1, Batch, Tensor
 from pixpro_keras.losses.instance import cross_entropy, top1
 from pixpro_keras.task import Task
+from pixpro_keras.types import LABEL, VIEW1, Batch, Tensor
 
 FEATURES = "features"  # of a batch whose images have gone through the backbone already
 

@@ -6,12 +6,12 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pixpro_keras.batch import Tensor
+from pixpro_keras.evaluation.dense_linear_probe import fit_cells
 from pixpro_keras.evaluation.features import extract_features
 from pixpro_keras.evaluation.knn import top_k_accuracy, weighted_knn
 from pixpro_keras.evaluation.replicas import over_replicas
-from pixpro_keras.evaluation.segmentation.cells import fit_cells
-from pixpro_keras.evaluation.segmentation.inference import evaluate
+from pixpro_keras.segmentation.inference import evaluate
+from pixpro_keras.types import Tensor
 
 
 class Monitor(keras.callbacks.Callback):

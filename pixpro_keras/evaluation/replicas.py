@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.batch import Tensor
+from pixpro_keras.types import Tensor
 
 
 def over_replicas(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import keras
 
-from pixpro_keras.data import scenes
+from pixpro_keras.data.scenes import scenes_dataset
 from pixpro_keras.evaluation.compare import compare
 from pixpro_keras.evaluation.features import labelled_batches
 
@@ -31,7 +31,7 @@ def probe_on_scenes(
     Returns:
         Name -> accuracies, as `compare` returns them.
     """
-    builder = scenes.builder(data_dir)
+    builder = scenes_dataset.builder(data_dir)
     train, test = (
         labelled_batches(builder, split, _IMAGE_SIZE, preprocess, _BATCH_SIZE)
         for split in (_TRAIN_SPLIT, _TEST_SPLIT)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from pixpro_keras.batch import Tensor
 from pixpro_keras.ops import cross_replica_mean
+from pixpro_keras.types import Tensor
 
 _DTYPES = ("float32", "float16", "bfloat16")
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from pixpro_keras.batch import Tensor
+from pixpro_keras.types import Tensor
 
 # The gradient of a 3x3 kernel is faster by products on maps of up to so many pixels, from so many filters on
 # (`benchmarks/README.md`).

@@ -9,11 +9,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from pixpro_keras.batch import Tensor
-from pixpro_keras.files import write_atomically
 from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.layers.conv import Conv2D
-from pixpro_keras.manifest import check_listed, listing
+from pixpro_keras.types import Tensor
+from pixpro_keras.utils.checksums import check_listed, listing
+from pixpro_keras.utils.files import write_atomically
 
 # Beside an exported backbone.
 FPN_FILE = "fpn.npz"

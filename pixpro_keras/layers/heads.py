@@ -2,9 +2,9 @@
 
 import keras
 
-from pixpro_keras.batch import Tensor
 from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.layers.conv import Conv2D
+from pixpro_keras.types import Tensor
 
 _ACTIVATIONS = {
     "relu": keras.ops.relu,

@@ -4,8 +4,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pixpro_keras.batch import Tensor
 from pixpro_keras.ops import cross_replica_mean
+from pixpro_keras.types import Tensor
 
 
 class MaskedBatchNorm(keras.layers.Layer):

@@ -3,10 +3,10 @@
 import keras
 from keras import ops
 
-from pixpro_keras import checks
-from pixpro_keras.batch import Tensor
 from pixpro_keras.layers.heads import PointwiseMLP
 from pixpro_keras.ops import l2_normalize, map_rows, to_pixels
+from pixpro_keras.types import Tensor
+from pixpro_keras.utils import checks
 
 # Pixels that are compared with all others at the same time: more would make their similarities the
 # largest tensors of a step.

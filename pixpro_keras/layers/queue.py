@@ -4,8 +4,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pixpro_keras.batch import Tensor
 from pixpro_keras.ops import l2_normalize
+from pixpro_keras.types import Tensor
 
 
 @keras.saving.register_keras_serializable("pixpro_keras")

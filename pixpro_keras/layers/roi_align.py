@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from pixpro_keras.batch import Tensor
+from pixpro_keras.types import Tensor
 
 
 def roi_align(features: Tensor, boxes: Tensor, output_size: int, sampling_ratio: int = 1) -> Tensor:

@@ -3,11 +3,11 @@
 import keras
 from keras import ops
 
-from pixpro_keras import checks
-from pixpro_keras.batch import Tensor
 from pixpro_keras.layers.heads import PointwiseMLP
 from pixpro_keras.layers.masked_batch_norm import MaskedBatchNorm
 from pixpro_keras.ops import l2_normalize, to_pixels
+from pixpro_keras.types import Tensor
+from pixpro_keras.utils import checks
 
 _EPSILON = 1e-6  # of an assignment; keeps a slot that no cell wants from dividing by 0
 

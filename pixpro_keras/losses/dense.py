@@ -2,10 +2,10 @@
 
 from keras import ops
 
-from pixpro_keras import checks
-from pixpro_keras.batch import Tensor
 from pixpro_keras.losses import instance
 from pixpro_keras.ops import l2_normalize
+from pixpro_keras.types import Tensor
+from pixpro_keras.utils import checks
 
 
 def match(features_q: Tensor, features_k: Tensor) -> Tensor:

@@ -11,9 +11,9 @@ return {"instance": cross_entropy(logits, positive), "instance_top1": top1(logit
 
 from keras import ops
 
-from pixpro_keras import checks
-from pixpro_keras.batch import Tensor
 from pixpro_keras.ops import l2_normalize
+from pixpro_keras.types import Tensor
+from pixpro_keras.utils import checks
 
 
 def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:

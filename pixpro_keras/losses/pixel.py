@@ -2,9 +2,9 @@
 
 from keras import ops
 
-from pixpro_keras import checks
-from pixpro_keras.batch import Tensor
 from pixpro_keras.ops import l2_normalize
+from pixpro_keras.types import Tensor
+from pixpro_keras.utils import checks
 
 
 def pixel_consistency(prediction: Tensor, target: Tensor, positives: Tensor) -> Tensor:

@@ -3,9 +3,9 @@
 import keras
 from keras import ops
 
-from pixpro_keras.batch import Tensor
 from pixpro_keras.methods import ema
 from pixpro_keras.task import Bounds, Task
+from pixpro_keras.types import Tensor
 
 __all__ = ["Bounds", "PretrainMethod"]
 

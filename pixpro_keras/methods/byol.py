@@ -4,12 +4,12 @@ from types import MappingProxyType
 
 import keras
 
-from pixpro_keras.batch import VIEW1, VIEW2, Batch, Tensor
 from pixpro_keras.layers.heads import PooledMLP
 from pixpro_keras.losses import instance
 from pixpro_keras.methods import base, ema
 from pixpro_keras.methods.encoder import Encoder
 from pixpro_keras.ops import feature_std
+from pixpro_keras.types import VIEW1, VIEW2, Batch, Tensor
 
 
 class BYOL(base.PretrainMethod):

@@ -5,12 +5,12 @@ from types import MappingProxyType
 import keras
 from keras import ops
 
-from pixpro_keras.batch import VIEW1, VIEW2, Batch, Tensor
 from pixpro_keras.layers.heads import PointwiseMLP
 from pixpro_keras.layers.queue import Queue
 from pixpro_keras.losses import dense, instance
 from pixpro_keras.methods.moco import MoCo, enqueue
 from pixpro_keras.ops import to_pixels
+from pixpro_keras.types import VIEW1, VIEW2, Batch, Tensor
 
 
 class DenseCL(MoCo):

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pixpro_keras.batch import Tensor
+from pixpro_keras.types import Tensor
 
 
 def make_target(online: keras.Model) -> keras.Model:

@@ -3,9 +3,9 @@
 import keras
 
 from pixpro_keras.backbones.levels import pyramid_network
-from pixpro_keras.backbones.recompute import Recomputed
-from pixpro_keras.batch import Tensor
+from pixpro_keras.backbones.remat import Recomputed
 from pixpro_keras.layers.fpn import FPN
+from pixpro_keras.types import Tensor
 
 
 @keras.saving.register_keras_serializable("pixpro_keras")

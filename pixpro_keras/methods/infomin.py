@@ -5,10 +5,10 @@ from types import MappingProxyType
 import keras
 from keras import ops
 
-from pixpro_keras.batch import JIGSAW, VIEW1, VIEW2, Batch, Tensor
 from pixpro_keras.layers.heads import PooledMLP
 from pixpro_keras.losses import instance
 from pixpro_keras.methods.moco import MoCo
+from pixpro_keras.types import JIGSAW, VIEW1, VIEW2, Batch, Tensor
 
 _NUM_PATCHES = 9
 

@@ -3,11 +3,11 @@
 import keras
 from keras import ops
 
-from pixpro_keras import checks
-from pixpro_keras.batch import Tensor
 from pixpro_keras.layers.heads import PointwiseMLP
 from pixpro_keras.losses import instance
 from pixpro_keras.ops import cross_replica_concat, replica_index
+from pixpro_keras.types import Tensor
+from pixpro_keras.utils import checks
 
 FORMS = ("predictor", "contrastive")
 

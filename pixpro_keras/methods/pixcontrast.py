@@ -4,9 +4,9 @@ from typing import ClassVar
 
 from keras import ops
 
-from pixpro_keras import checks
 from pixpro_keras.losses import pixel
 from pixpro_keras.methods.pixel_method import PixelMethod
+from pixpro_keras.utils import checks
 
 
 class PixContrast(PixelMethod):

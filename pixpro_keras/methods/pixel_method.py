@@ -7,8 +7,7 @@ from typing import ClassVar
 import keras
 from keras import ops
 
-from pixpro_keras import checks, geometry
-from pixpro_keras.batch import COORD1, COORD2, VIEW1, VIEW2, Batch, Tensor
+from pixpro_keras import geometry
 from pixpro_keras.layers.fpn import FPN
 from pixpro_keras.layers.heads import PointwiseMLP
 from pixpro_keras.layers.pixel_propagation import MAX_ROWS, PixelPropagation
@@ -17,6 +16,8 @@ from pixpro_keras.methods import base, ema
 from pixpro_keras.methods.encoder import Encoder
 from pixpro_keras.methods.instance_branch import InstanceBranch
 from pixpro_keras.ops import feature_std, map_rows, to_pixels
+from pixpro_keras.types import COORD1, COORD2, VIEW1, VIEW2, Batch, Tensor
+from pixpro_keras.utils import checks
 
 
 class PixelMethod(base.PretrainMethod):

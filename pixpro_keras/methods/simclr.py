@@ -5,13 +5,13 @@ from types import MappingProxyType
 import keras
 from keras import ops
 
-from pixpro_keras import checks
-from pixpro_keras.batch import VIEW1, VIEW2, Batch, Tensor
 from pixpro_keras.layers.heads import PooledMLP
 from pixpro_keras.losses import instance
 from pixpro_keras.methods import base
 from pixpro_keras.methods.encoder import Encoder
 from pixpro_keras.ops import cross_replica_concat, feature_std, replica_index
+from pixpro_keras.types import VIEW1, VIEW2, Batch, Tensor
+from pixpro_keras.utils import checks
 
 
 class SimCLR(base.PretrainMethod):

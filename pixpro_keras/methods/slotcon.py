@@ -5,14 +5,15 @@ from types import MappingProxyType
 import keras
 from keras import ops
 
-from pixpro_keras import checks, geometry
-from pixpro_keras.batch import COORD1, COORD2, VIEW1, VIEW2, Batch, Tensor
+from pixpro_keras import geometry
 from pixpro_keras.layers.roi_align import roi_align
 from pixpro_keras.layers.slots import SlotHead, SlotPredictor
 from pixpro_keras.losses import dense
 from pixpro_keras.methods import base, ema
 from pixpro_keras.methods.encoder import Encoder
 from pixpro_keras.ops import cross_replica_concat, cross_replica_mean, feature_std, to_pixels
+from pixpro_keras.types import COORD1, COORD2, VIEW1, VIEW2, Batch, Tensor
+from pixpro_keras.utils import checks
 
 
 class SlotCon(base.PretrainMethod):

@@ -5,12 +5,12 @@ from types import MappingProxyType
 import keras
 from keras import ops
 
-from pixpro_keras.batch import LABEL, VIEW1, Batch, Tensor
 from pixpro_keras.layers.heads import PooledMLP
 from pixpro_keras.losses import instance
 from pixpro_keras.methods import base
 from pixpro_keras.methods.encoder import Encoder
 from pixpro_keras.ops import feature_std
+from pixpro_keras.types import LABEL, VIEW1, Batch, Tensor
 
 
 class Supervised(base.PretrainMethod):

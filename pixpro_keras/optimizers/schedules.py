@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from pixpro_keras import checks
-from pixpro_keras.batch import Tensor
+from pixpro_keras.types import Tensor
+from pixpro_keras.utils import checks
 
 
 class Warmup(keras.optimizers.schedules.LearningRateSchedule):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import keras
 from absl import logging
 
-from pixpro_keras.files import survive_disk, write_atomically
+from pixpro_keras.utils.files import survive_disk, write_atomically
 
 BAD_BATCHES_FILE = "bad_batches.tsv"
 

@@ -14,9 +14,9 @@ import tensorflow as tf
 from absl import logging
 from tqdm import tqdm
 
-from pixpro_keras.charts import Charts
-from pixpro_keras.files import append, survive_disk, write_atomically
 from pixpro_keras.training.checkpoints import Checkpoints, SaveError
+from pixpro_keras.utils.files import append, survive_disk, write_atomically
+from pixpro_keras.utils.summaries import Charts
 
 
 def steps_done(logs: Mapping[str, float]) -> int:

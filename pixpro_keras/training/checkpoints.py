@@ -10,9 +10,9 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from pixpro_keras.files import survive_disk, write_atomically
-from pixpro_keras.manifest import check_files, write_manifest
 from pixpro_keras.task import Task
+from pixpro_keras.utils.checksums import check_files, write_manifest
+from pixpro_keras.utils.files import survive_disk, write_atomically
 
 _NAME = "ckpt-{}"
 _FILE = re.compile(r"ckpt-(\d+)\.(index|sha256|data-\d+-of-\d+)")

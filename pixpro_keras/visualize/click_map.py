@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.files import write_atomically
+from pixpro_keras.utils.files import write_atomically
 
 _TEMPLATE = pathlib.Path(__file__).with_name("click_map.html")
 _SCALE = 127.0

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pixpro_keras import geometry
-from pixpro_keras.batch import Tensor
+from pixpro_keras.types import Tensor
 from pixpro_keras.visualize.figures import new_figure
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pixpro_keras.files import write_atomically
+from pixpro_keras.utils.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.batch import COORD1, COORD2, VIEW1, VIEW2, Batch, Tensor
-from pixpro_keras.charts import Charts
-from pixpro_keras.files import survive_disk
+from pixpro_keras.types import COORD1, COORD2, VIEW1, VIEW2, Batch, Tensor
+from pixpro_keras.utils.files import survive_disk
+from pixpro_keras.utils.summaries import Charts
 from pixpro_keras.visualize.correspondences import draw_correspondences, to_display
 from pixpro_keras.visualize.figures import figure_to_array, save_figure
 from pixpro_keras.visualize.similarity import draw_similarity, map_to_show

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pixpro_keras import checks
-from pixpro_keras.batch import Tensor
 from pixpro_keras.layers.pixel_propagation import similarity
 from pixpro_keras.ops import to_pixels
+from pixpro_keras.types import Tensor
+from pixpro_keras.utils import checks
 from pixpro_keras.visualize.figures import new_figure
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras import backbones
-from pixpro_keras.export import export_backbone
-from tests.backbones.weights import photo, randomize
+from pixpro_keras.weights import export_backbone
+from tests.helpers.random_weights import photo, randomize
 
 
 class ConstructorsTest(tf.test.TestCase, parameterized.TestCase):

@@ -3,7 +3,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras import backbones
-from tests.backbones.weights import photo, randomize
+from tests.helpers.random_weights import photo, randomize
 
 
 class LevelsTest(tf.test.TestCase, parameterized.TestCase):

@@ -4,7 +4,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras import backbones
-from tests.backbones.weights import photo, randomize
+from tests.helpers.random_weights import photo, randomize
 
 V1_5 = [f"resnet{depth}_v1_5" for depth in (18, 34, 50, 101, 152)]
 

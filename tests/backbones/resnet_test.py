@@ -7,10 +7,11 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras import backbones
-from pixpro_keras.backbones import names, resnet
-from tests.backbones.weights import photo, randomize
-from tests.reference import by_rule, official_state
-from tests.shared import shared_path
+from pixpro_keras.backbones import resnet
+from pixpro_keras.weights import name_maps
+from tests.helpers.random_weights import photo, randomize
+from tests.helpers.reference_weights import by_rule, official_state
+from tests.helpers.shared_data import shared_path
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 
@@ -77,7 +78,7 @@ class TorchResNet:
 def state_by_rule(model):
     """A torch state dict for our model, with batch-norm statistics that matter."""
     state = {}
-    for name, variable in names.torch_variables(model).items():
+    for name, variable in name_maps.torch_variables(model).items():
         shape = tuple(variable.shape)
         if len(shape) == 4:
             shape = (shape[3], shape[2], shape[0], shape[1])
@@ -101,7 +102,7 @@ class ParityTest(tf.test.TestCase, parameterized.TestCase):
             for name, array in official_state().items()
             if name.startswith("encoder.")
         }
-        names.load_torch_state(model, state)
+        name_maps.load_torch_state(model, state)
         for case in range(3):
             stored = np.load(shared_path("reference", f"train_steps_{case}.npz"))
             features = model(stored["view_1"], training=False).numpy()
@@ -112,7 +113,7 @@ class ParityTest(tf.test.TestCase, parameterized.TestCase):
     def test_layers_of_torch(self, depth, output_stride):
         model = backbones.build(f"resnet{depth}_v1_5", output_stride=output_stride)
         state = state_by_rule(model)
-        names.load_torch_state(model, state)
+        name_maps.load_torch_state(model, state)
         reference = TorchResNet(depth, state, is_dilated=output_stride == 16)
         for height, width in ((65, 78), (64, 96)):
             images = backbones.preprocess_input("resnet50_v1_5")(photo(height, width)).numpy()

@@ -9,8 +9,8 @@ from absl.testing import parameterized
 
 from pixpro_keras.data import pipeline, sources
 from pixpro_keras.data.broken_images import BrokenImages
-from pixpro_keras.data.order import name_images
-from tests.experiments.cli import write_photos
+from pixpro_keras.data.sampler import name_images
+from tests.helpers.jobs import write_photos
 
 RED, BLUE = (220, 30, 40), (30, 60, 200)
 

@@ -11,9 +11,9 @@ from pixpro_keras.data.labels import (
     stratified_images,
     stratified_subset,
 )
-from pixpro_keras.data.masks import MaskSource
 from pixpro_keras.data.sources import open_source
-from tests.experiments.cli import write_photos
+from pixpro_keras.segmentation.mask_source import MaskSource
+from tests.helpers.jobs import write_photos
 
 
 class SubsetTest(tf.test.TestCase, parameterized.TestCase):

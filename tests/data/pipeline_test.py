@@ -5,11 +5,11 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from pixpro_keras.batch import batch_signature
 from pixpro_keras.data import pipeline, sources
 from pixpro_keras.data.broken_images import BrokenImages, BrokenImagesError
-from tests.experiments.cli import write_photos
-from tests.shared import shared_path
+from pixpro_keras.types import batch_signature
+from tests.helpers.jobs import write_photos
+from tests.helpers.shared_data import shared_path
 
 CONFIG = pipeline.DataConfig(image_size=16, seed=3, max_broken_share=0.5)
 
@@ -261,7 +261,7 @@ class ViewsTest(tf.test.TestCase):
     def test_bicubic_equals_pil(self):
         from PIL import Image
 
-        from pixpro_keras.data import crops
+        from pixpro_keras.data.transforms import crops
 
         ours, _ = crops.crop_and_resize(self.image, (7, 9, 40, 50), 24, "bicubic")
         crop = Image.fromarray(self.image.numpy()[7:47, 9:59])

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from pixpro_keras.data import pipeline, sources
 from pixpro_keras.data.service import check_address, check_source, through_service
-from tests.experiments.cli import ROOT, write_photos
+from tests.helpers.jobs import ROOT, write_photos
 
 service = tf.data.experimental.service
 

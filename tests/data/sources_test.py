@@ -7,7 +7,7 @@ import tensorflow_datasets as tfds
 from absl.testing import parameterized
 
 from pixpro_keras.data import sources
-from tests.experiments.cli import write_photos
+from tests.helpers.jobs import write_photos
 
 
 def read(source, index):

@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.data import scenes
+from pixpro_keras.data.scenes import scenes_dataset
 from pixpro_keras.evaluation import scenes_probe
 from pixpro_keras.evaluation.compare import accuracies, compare, markdown_table
 from pixpro_keras.evaluation.features import Features
@@ -119,7 +119,7 @@ class ProbeOnScenesTest(tf.test.TestCase):
             )
 
         with (
-            mock.patch.object(scenes, "builder", lambda data_dir: f"builder of {data_dir}"),
+            mock.patch.object(scenes_dataset, "builder", lambda data_dir: f"builder of {data_dir}"),
             mock.patch.object(scenes_probe, "labelled_batches", read),
         ):
             rows = scenes_probe.probe_on_scenes(

@@ -5,7 +5,7 @@ from absl.testing import parameterized
 
 from pixpro_keras.evaluation.linear_probe import LinearProbe, feature_batches
 from pixpro_keras.optimizers import SGD
-from tests.methods.tiny import random_batch, tiny_backbone
+from tests.helpers.tiny_networks import random_batch, tiny_backbone
 
 
 def build(factors=(1.0,), learning_rate=0.5, num_classes=3):

@@ -10,7 +10,7 @@ from pixpro_keras.methods import BYOL
 from pixpro_keras.optimizers import SGD
 from pixpro_keras.training.callbacks import RunLog
 from pixpro_keras.training.loop import train
-from tests.methods.tiny import random_batch, tiny_backbone
+from tests.helpers.tiny_networks import random_batch, tiny_backbone
 
 
 class MonitorTest(tf.test.TestCase):

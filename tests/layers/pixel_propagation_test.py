@@ -7,8 +7,8 @@ from absl.testing import parameterized
 
 from pixpro_keras.layers import pixel_propagation
 from pixpro_keras.layers.pixel_propagation import PixelPropagation
-from tests.reference import by_rule
-from tests.shared import shared_path
+from tests.helpers.reference_weights import by_rule
+from tests.helpers.shared_data import shared_path
 
 
 def set_by_rule(layer, channels, num_layers):

@@ -5,7 +5,7 @@ from keras import ops
 
 from pixpro_keras import geometry
 from pixpro_keras.losses import pixel
-from tests.shared import shared_path
+from tests.helpers.shared_data import shared_path
 
 
 def unit(x):

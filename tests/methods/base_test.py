@@ -7,7 +7,7 @@ from absl.testing import parameterized
 
 from pixpro_keras.methods import METHODS, PixPro, pixel_method
 from pixpro_keras.optimizers import LARS
-from tests.methods.tiny import random_batch, tiny_backbone
+from tests.helpers.tiny_networks import random_batch, tiny_backbone
 
 TINY = {"hidden_dim": 32, "out_dim": 8, "total_steps": 20, "base_momentum": 0.9}
 

@@ -7,14 +7,14 @@ import tensorflow as tf
 from absl import logging
 from keras import ops
 
-from pixpro_keras.batch import VIEW1, VIEW2
 from pixpro_keras.layers.heads import PooledMLP
 from pixpro_keras.methods import BYOL, PretrainMethod
 from pixpro_keras.methods.encoder import Encoder
 from pixpro_keras.ops import feature_std, l2_normalize
 from pixpro_keras.optimizers import SGD
 from pixpro_keras.training.callbacks import VitalSigns
-from tests.methods.tiny import random_batch, tiny_backbone
+from pixpro_keras.types import VIEW1, VIEW2
+from tests.helpers.tiny_networks import random_batch, tiny_backbone
 
 
 class Wrong(PretrainMethod):

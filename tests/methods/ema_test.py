@@ -6,7 +6,7 @@ from absl.testing import parameterized
 
 from pixpro_keras.layers.heads import PointwiseMLP
 from pixpro_keras.methods import Encoder, ema
-from tests.methods.tiny import tiny_backbone
+from tests.helpers.tiny_networks import tiny_backbone
 
 
 def encoder():

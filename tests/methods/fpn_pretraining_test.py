@@ -5,7 +5,7 @@ from absl.testing import parameterized
 
 from pixpro_keras.methods import PixContrast, PixPro
 from pixpro_keras.optimizers import LARS
-from tests.methods.tiny import random_batch, tiny_pyramid_backbone
+from tests.helpers.tiny_networks import random_batch, tiny_pyramid_backbone
 
 TINY = {"hidden_dim": 16, "out_dim": 8, "total_steps": 20, "use_fpn": True}
 

@@ -16,7 +16,7 @@ from pixpro_keras.methods import (
     Supervised,
 )
 from pixpro_keras.optimizers import SGD
-from tests.methods.tiny import random_batch, tiny_backbone
+from tests.helpers.tiny_networks import random_batch, tiny_backbone
 
 TINY = {"hidden_dim": 32, "out_dim": 8, "total_steps": 20}
 

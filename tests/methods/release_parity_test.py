@@ -8,16 +8,16 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras import backbones
-from pixpro_keras.convert import release
 from pixpro_keras.methods import PixPro
 from pixpro_keras.optimizers import LARS
-from tests.reference import official_state
-from tests.shared import shared_path
+from pixpro_keras.weights import official
+from tests.helpers.reference_weights import official_state
+from tests.helpers.shared_data import shared_path
 
 
 def load_method(config):
     """The release's model with the weights of the rule, K = 10,000 steps, as a converted checkpoint."""
-    checkpoint = release.ReleaseCheckpoint(
+    checkpoint = official.ReleaseCheckpoint(
         path="by rule",
         state=official_state(
             transform_layers=config["config"].get("layer", 1), instance="ins" in config["config"]
@@ -28,12 +28,12 @@ def load_method(config):
         epoch=None,
         peak_learning_rate=None,
     )
-    network = release.describe_network(checkpoint)
+    network = official.describe_network(checkpoint)
     method = PixPro(backbones.build(network.pop("backbone")), total_steps=config["K"], **network)
     optimizer = LARS(config["lr"], config["sgd_momentum"], config["weight_decay"])
     method.compile(optimizer=optimizer, jit_compile=False)
     method.optimizer.build(method.trainable_variables)
-    release.load_release(method, checkpoint)
+    official.load_release(method, checkpoint)
     return method
 
 
@@ -44,7 +44,7 @@ class ReleaseParityTest(tf.test.TestCase, parameterized.TestCase):
         config = json.loads(shared_path("reference", f"train_steps_{case}.json").read_text())
         stored = np.load(shared_path("reference", f"train_steps_{case}.npz"))
         method = load_method(config)
-        named = release.release_variables(method)
+        named = official.release_variables(method)
         batch = {
             "view1": tf.constant(stored["view_1"]),
             "view2": tf.constant(stored["view_2"]),

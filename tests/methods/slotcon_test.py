@@ -6,8 +6,8 @@ from absl.testing import parameterized
 from pixpro_keras import geometry
 from pixpro_keras.methods import SlotCon
 from pixpro_keras.optimizers import SGD
+from tests.helpers.tiny_networks import random_batch, tiny_backbone
 from tests.layers.roi_align_test import oracle
-from tests.methods.tiny import random_batch, tiny_backbone
 
 TINY = {"hidden_dim": 16, "out_dim": 8, "num_slots": 6, "total_steps": 20}
 

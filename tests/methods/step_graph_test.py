@@ -9,7 +9,6 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras.backbones import resnet
-from pixpro_keras.batch import batch_signature
 from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.layers.conv import Conv2D
 from pixpro_keras.methods import METHODS
@@ -17,8 +16,9 @@ from pixpro_keras.optimizers import LARS
 from pixpro_keras.training.callbacks import SaveCheckpoints
 from pixpro_keras.training.checkpoints import Checkpoints
 from pixpro_keras.training.loop import train
+from pixpro_keras.types import batch_signature
+from tests.helpers.tiny_networks import random_batch
 from tests.methods import base_test
-from tests.methods.tiny import random_batch
 
 # In one pass of `two_blocks`: convolutions (stem, the blocks' 3x3), those that are products (two 1x1 in
 # each block, the shortcut), the second block's strided shortcut, which is a product in 16 bits, and maps

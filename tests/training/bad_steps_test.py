@@ -15,8 +15,8 @@ from pixpro_keras.task import Task
 from pixpro_keras.training import callbacks as run_callbacks
 from pixpro_keras.training.bad_steps import BadSteps, TrainingDivergedError
 from pixpro_keras.training.loop import train
+from tests.helpers.tiny_networks import random_batch
 from tests.methods.base_test import build, per_replica, scalars, traced_step, two_cpus
-from tests.methods.tiny import random_batch
 
 
 def poison(batch, image=0):

@@ -8,9 +8,9 @@ import resource
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.charts import Charts
-from pixpro_keras.files import append
 from pixpro_keras.training.callbacks import RunLog
+from pixpro_keras.utils.files import append
+from pixpro_keras.utils.summaries import Charts
 from pixpro_keras.visualize.run_pictures import RunPictures
 
 

@@ -12,8 +12,8 @@ from pixpro_keras.task import Task
 from pixpro_keras.training import callbacks as run_callbacks
 from pixpro_keras.training.checkpoints import CheckpointError, Checkpoints, checkpoint_steps
 from pixpro_keras.training.loop import train
+from tests.helpers.tiny_networks import random_batch
 from tests.methods.base_test import build, two_cpus
-from tests.methods.tiny import random_batch
 
 STEPS, EPOCHS, BATCH = 4, 3, 8
 

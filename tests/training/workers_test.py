@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.experiments.cli import ROOT, write_photos
+from tests.helpers.jobs import ROOT, write_photos
+from tests.helpers.two_workers import STEPS, train_on_photos
 from tests.methods.base_test import build
-from tests.training.two_workers import STEPS, train_on_photos
 
 
 @pytest.mark.slow

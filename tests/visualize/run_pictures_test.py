@@ -8,7 +8,7 @@ from pixpro_keras.layers.fpn import FPN
 from pixpro_keras.layers.heads import PointwiseMLP
 from pixpro_keras.methods import Encoder
 from pixpro_keras.visualize.run_pictures import RunPictures
-from tests.methods.tiny import random_batch, tiny_backbone, tiny_pyramid_backbone
+from tests.helpers.tiny_networks import random_batch, tiny_backbone, tiny_pyramid_backbone
 
 
 class RunPicturesTest(tf.test.TestCase, parameterized.TestCase):

@@ -1,0 +1,87 @@
+"""A network whose activations are computed again in the backward pass instead of kept for it."""
+
+import contextlib
+import itertools
+
+import keras
+import tensorflow as tf
+
+from pixpro_keras.types import Tensor
+
+# Operations of a segment: a residual block has eight or more. Shorter segments would keep most of what
+# is to be saved.
+_SHORTEST = 8
+
+
+class Recomputed:
+    """Calls a functional network by segments, of which only the ends are kept in memory.
+
+    The activations within a segment, such as a residual block, are computed a second time when its
+    gradient is. Outputs, gradients and batch-norm statistics are those of the network itself.
+
+    Args:
+        network: functional model with one input and one output.
+
+    Raises:
+        ValueError: if the network has no place at which it can be cut, or draws random numbers, which
+            would be others the second time.
+    """
+
+    def __init__(self, network: keras.Model):
+        for layer in network._flatten_layers():
+            is_random = getattr(layer, "seed_generator", None) is not None
+            if is_random and getattr(layer, "rate", 1.0) != 0.0:
+                raise ValueError(
+                    f"{network.name} cannot be computed again: {layer.name} draws random numbers"
+                )
+        ends = [*_cuts(network), network.output]
+        if len(ends) == 1:
+            raise ValueError(f"{network.name} cannot be cut into segments")
+        starts = [network.input, *ends]
+        self.segments = [
+            keras.Model(start, end, name=f"segment{number}")
+            for number, (start, end) in enumerate(zip(starts, ends, strict=False))
+        ]
+
+    def __call__(self, images: Tensor, training: bool = False) -> Tensor:
+        """What the network gives for these images."""
+        x = images
+        for segment in self.segments:
+            x = _call(segment, x, training)
+        return x
+
+
+def _cuts(network: keras.Model) -> list[keras.KerasTensor]:
+    """Tensors through which everything later must go, `_SHORTEST` operations or more apart."""
+    operations = network.operations
+    last_use: dict[int, int] = {}
+    try:
+        for place, operation in enumerate(operations):
+            for x in keras.tree.flatten(operation.input):
+                last_use[id(x)] = place
+    except (AttributeError, ValueError):  # an operation that is used twice has no single input
+        return []
+    cuts, open_until, since = [], -1, 0
+    for place, operation in enumerate(operations[:-1]):
+        since += 1
+        # Nothing but this operation's output is used later.
+        if open_until <= place and isinstance(operation.output, keras.KerasTensor):
+            rest = len(operations) - 1 - place
+            if min(since, rest) >= _SHORTEST:
+                cuts.append(operation.output)
+                since = 0
+        for x in keras.tree.flatten(operation.output):
+            open_until = max(open_until, last_use.get(id(x), place))
+    return cuts
+
+
+def _call(segment: keras.Model, x: Tensor, training: bool) -> Tensor:
+    calls = itertools.count()
+
+    def run(x: Tensor) -> Tensor:
+        # The first time moving statistics have moved; in this scope nothing is assigned.
+        is_second = next(calls) > 0
+        with keras.StatelessScope() if is_second else contextlib.nullcontext():
+            return segment(x, training=training)
+
+    return tf.recompute_grad(run)(x)

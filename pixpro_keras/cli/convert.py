@@ -1,0 +1,173 @@
+"""Converts published PyTorch weights: the authors' checkpoints, and ResNets of other methods.
+
+python experiments/convert.py --input=ckpt_epoch_100.pth --output=converted/pixpro
+python experiments/convert.py --input=moco_v2_800ep_pretrain.pth.tar --output=converted/mocov2
+
+Writes `backbone.keras`, which plain Keras opens, and a model card. Of a checkpoint of the PixPro release
+also the whole training state, from which `pretrain.py --flagfile=OUTPUT/flags.cfg` continues.
+"""
+
+import hashlib
+import os
+import pathlib
+import tempfile
+
+from absl import flags
+
+from pixpro_keras.cli.shared import (
+    common_flags,
+    method_flags,
+    model_card,  # noqa: F401, for its flag
+)
+from pixpro_keras.cli.shared.common_flags import FLAGS, FlagError, blame
+from pixpro_keras.training.checkpoints import Checkpoints
+from pixpro_keras.weights import export_backbone, official, write_card
+from pixpro_keras.weights.torch import (
+    TorchFileError,
+    backbone_from_state,
+    read_torch_file,
+    state_dict_of,
+)
+
+flags.DEFINE_string("input", None, "Torch file to convert (.pth, .pt, .tar, .bin).", required=True)
+flags.DEFINE_string("output", None, "New folder for the results.", required=True)
+flags.DEFINE_enum(
+    "layout",
+    "auto",
+    ["auto", "release", "torchvision"],
+    "What the file holds: release, a checkpoint of the PixPro release; torchvision, a plain ResNet in "
+    "torchvision's names below any usual prefix (module.encoder_q., backbone., ...).",
+)
+_OWN_FLAGS = ("input", "output", "layout")
+
+
+def _main(argv: list[str]) -> int:
+    """Runs the job and returns its exit code."""
+    del argv
+    source = pathlib.Path(FLAGS.input).expanduser()
+    output = pathlib.Path(FLAGS.output).expanduser()
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise FlagError(f"--output={FLAGS.output}: exists already and is not an empty folder")
+    with blame("input"):
+        content = read_torch_file(source)
+        state = state_dict_of(content, source)
+    with blame("output"):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        # Beside its place, so that a failure leaves nothing half-written.
+        folder = tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent)
+    with folder as temporary:
+        results = pathlib.Path(temporary) / output.name
+        results.mkdir()
+        is_release = FLAGS.layout == "release" or (
+            FLAGS.layout == "auto" and official.is_release_state(state)
+        )
+        with blame("input"):
+            facts = (
+                convert_release(content, source, results, output)
+                if is_release
+                else convert_backbone(state, source, results)
+            )
+        write_card(
+            results,
+            facts.pop("Architecture"),
+            title=output.name,
+            facts={"Source file": source.name, "SHA-256": f"`{sha256(source)}`", **facts},
+            license_name=FLAGS.license,
+        )
+        if output.exists():
+            output.rmdir()  # empty, but not to be replaced on every system
+        os.replace(results, output)
+    print(f"Converted to {output}:")
+    for path in sorted(output.iterdir()):
+        print(f"  {path.name}{'/' if path.is_dir() else ''}")
+    if is_release:
+        print(
+            f"Continue: python experiments/pretrain.py --flagfile={output / 'flags.cfg'} --dataset=..."
+        )
+    return 0
+
+
+def convert_backbone(state, source: pathlib.Path, results: pathlib.Path) -> dict[str, str]:
+    """Writes the backbone of a plain state dict; returns what the model card says of it."""
+    expected = FLAGS.backbone if FLAGS["backbone"].present else None
+    network, name, prefix = backbone_from_state(state, source, expected)
+    export_backbone(network, name, results, ["keras"])
+    left = sorted({key.split(".")[0] for key in state if not key.startswith(prefix)})
+    return {
+        "Architecture": name,
+        "Weights below": f"`{prefix}`" if prefix else "the top of the file",
+        "Left out": ", ".join(left) or "nothing but classifiers and heads, where there are any",
+    }
+
+
+def convert_release(
+    content, source: pathlib.Path, results: pathlib.Path, output: pathlib.Path
+) -> dict[str, str]:
+    """Writes the backbone and the training state; returns what the model card says of them."""
+    checkpoint = official.parse_release(content, source)
+    network = official.describe_network(checkpoint)
+    name = network["backbone"]
+    if FLAGS["backbone"].present and FLAGS.backbone != name:
+        raise TorchFileError(f"{source}: holds {name}, not {FLAGS.backbone}")
+    set_flags(checkpoint, network, output)
+    # Where the file does not say its steps, they count for nothing here and the position is 0.
+    method = method_flags.build_training(FLAGS.steps_per_epoch or 1)
+    official.load_release(method, checkpoint)
+    export_backbone(method.encoder.backbone, name, results, ["keras"])
+    Checkpoints(results / "checkpoints", method, method_flags.identity()).save()
+    common_flags.write_flags(results, but=_OWN_FLAGS)
+    has_state = "with momenta" if checkpoint.momenta else "without the optimizer's momenta"
+    position = "unknown" if checkpoint.step is None else f"{checkpoint.step} steps"
+    return {
+        "Architecture": name,
+        "Method": f"PixPro, {FLAGS.transform_layers} transform layers"
+        + (", instance branch" if FLAGS.instance_weight else ""),
+        "Epochs": "unknown" if checkpoint.epoch is None else str(checkpoint.epoch),
+        "Training state": f"online and target networks, projectors, PPM; {has_state}; {position}",
+    }
+
+
+def set_flags(checkpoint: official.ReleaseCheckpoint, network: dict, output: pathlib.Path) -> None:
+    """Sets the flags of a pre-training that continues the checkpoint, where it says them."""
+    values = {
+        "method": "pixpro",
+        "workdir": str(output),
+        "backbone": network["backbone"],
+        "projector_hidden_dim": network["hidden_dim"],
+        "projector_dim": network["out_dim"],
+        "transform_layers": network["num_transform_layers"],
+        "instance_weight": network["instance_weight"],
+    }
+    values |= {k: network[k] for k in ("gamma", "threshold", "base_momentum") if k in network}
+    options = {
+        "epochs": "epochs",
+        "warmup_epoch": "warmup_epochs",
+        "base_learning_rate": "base_learning_rate",
+        "weight_decay": "weight_decay",
+        "momentum": "sgd_momentum",
+        "image_size": "image_size",
+    }
+    stated = checkpoint.options
+    values |= {ours: stated[theirs] for theirs, ours in options.items() if theirs in stated}
+    if checkpoint.peak_learning_rate and "base_learning_rate" in stated:
+        # The release's batch_size is that of one GPU; the learning rate tells how many there were.
+        share = checkpoint.peak_learning_rate / stated["base_learning_rate"]
+        values["batch_size"] = round(256 * share)
+    if checkpoint.step and checkpoint.epoch:
+        values["steps_per_epoch"] = checkpoint.step // checkpoint.epoch
+    for name, value in values.items():
+        FLAGS[name].value = value
+
+
+def sha256(path: pathlib.Path) -> str:
+    """Of a file's content."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def main() -> None:
+    """Runs the command."""
+    common_flags.run(_main)

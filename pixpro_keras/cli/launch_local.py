@@ -1,0 +1,156 @@
+"""Starts a job as several workers on this machine, to try a multi-worker run without a cluster.
+
+    python experiments/launch_local.py --workers=2 -- experiments/pretrain.py --batch_size=64 ...
+
+What follows `--` is a script, here or in this folder, with its flags. Each worker gets a `TF_CONFIG`
+with free local ports, and its output has its number in front. The first worker that fails ends all,
+and its exit code becomes the launcher's; Ctrl-C and SIGTERM reach every worker once.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import BinaryIO
+
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_integer("workers", 2, "Number of processes.", 1)
+flags.DEFINE_float(
+    "grace_seconds",
+    20.0,
+    "Time that the others get to end once a worker has failed; they are killed after it.",
+    0.0,
+)
+_POLL_SECONDS = 0.1
+
+
+def _main(argv: list[str]) -> int:
+    """Runs the workers and returns the exit code of the first that failed, else 0."""
+    if len(argv) < 2:
+        print("error: what to start is missing: launch_local.py -- SCRIPT FLAGS", file=sys.stderr)
+        return 1
+    script = pathlib.Path(argv[1])
+    if not script.is_file():  # an installed package has its jobs here, and nowhere else
+        script = pathlib.Path(__file__).resolve().with_name(script.name)
+    if not script.is_file():
+        print(f"error: {argv[1]} is not a file", file=sys.stderr)
+        return 1
+    return Launcher([str(script), *argv[2:]], FLAGS.workers, FLAGS.grace_seconds).run()
+
+
+class Launcher:
+    """Some processes that live and die together.
+
+    Args:
+        command: script and flags of each.
+        num_workers: number of processes.
+        grace_seconds: time to end after the first failure.
+    """
+
+    def __init__(self, command: Sequence[str], num_workers: int, grace_seconds: float):
+        self._command = list(command)
+        self._num_workers = num_workers
+        self._grace_seconds = grace_seconds
+        self._processes: list[subprocess.Popen] = []
+
+    def run(self) -> int:
+        """Starts all, waits for all; the exit code of the first that failed, else 0."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._pass_on)
+        addresses = [f"localhost:{port}" for port in free_ports(self._num_workers)]
+        printers = []
+        try:
+            for index in range(self._num_workers):
+                process = self._start(index, addresses)
+                self._processes.append(process)
+                printer = threading.Thread(target=_print_lines, args=(index, process.stdout))
+                printer.start()
+                printers.append(printer)
+            return self._wait()
+        finally:
+            self._send(signal.SIGKILL)
+            for printer in printers:
+                printer.join()
+
+    def _start(self, index: int, addresses: Sequence[str]) -> subprocess.Popen:
+        config = {
+            "cluster": {"worker": list(addresses)},
+            "task": {"type": "worker", "index": index},
+        }
+        return subprocess.Popen(
+            [sys.executable, "-u", *self._command],
+            env=os.environ | {"TF_CONFIG": json.dumps(config)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            # Else the terminal's Ctrl-C would reach a worker twice, which means "at once".
+            start_new_session=True,
+        )
+
+    def _wait(self) -> int:
+        exit_code, deadline = 0, None
+        while any(process.poll() is None for process in self._processes):
+            failed = [index for index, p in enumerate(self._processes) if p.poll()]
+            if failed and deadline is None:
+                exit_code = _exit_code(self._processes[failed[0]])
+                _say(f"worker {failed[0]} ended with exit code {exit_code}; ending the others")
+                self._send(signal.SIGTERM)
+                deadline = time.monotonic() + self._grace_seconds
+            if deadline is not None and time.monotonic() > deadline:
+                self._send(signal.SIGKILL)
+            time.sleep(_POLL_SECONDS)
+        return exit_code or max(_exit_code(process) for process in self._processes)
+
+    def _pass_on(self, number, frame):
+        self._send(signal.Signals(number))
+
+    def _send(self, number: signal.Signals) -> None:
+        for process in self._processes:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.send_signal(number)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine on which nobody listens now."""
+    with contextlib.ExitStack() as stack:
+        ports = []
+        for _ in range(count):  # all open together, so that no port comes twice
+            listener = stack.enter_context(socket.socket())
+            listener.bind(("localhost", 0))
+            ports.append(listener.getsockname()[1])
+        return ports
+
+
+def _exit_code(process: subprocess.Popen) -> int:
+    """As a shell counts: 128 and the signal's number, if one ended it."""
+    code = process.returncode
+    return code if code >= 0 else 128 - code
+
+
+def _print_lines(index: int, stream: BinaryIO) -> None:
+    for line in stream:
+        # A progress bar returns to the start of its line; only its newest state is of use here.
+        text = line.decode(errors="replace").rstrip("\r\n").rsplit("\r", 1)[-1]
+        # One write, end of line included: the printers of other workers run beside this one.
+        sys.stdout.write(f"[{index}] {text}\n")
+        sys.stdout.flush()
+
+
+def _say(message: str) -> None:
+    print(f"launch_local: {message}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Runs the command."""
+    app.run(_main)

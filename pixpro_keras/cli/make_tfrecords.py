@@ -1,0 +1,147 @@
+"""Packs a folder of images into TFRecord files, their bytes unchanged or shrunk.
+
+python experiments/make_tfrecords.py --input=photos --output=records/photos --num_shards=16 [--short_side=512]
+python experiments/pretrain.py --dataset='tfrecord:records/photos-*.tfrecord'
+"""
+
+import concurrent.futures
+import multiprocessing
+import os
+import pathlib
+import random
+
+import tensorflow as tf
+from absl import flags
+from tqdm import tqdm
+
+from pixpro_keras.cli.shared import common_flags
+from pixpro_keras.cli.shared.common_flags import FLAGS, FlagError, blame
+from pixpro_keras.data.pipeline import decode
+from pixpro_keras.data.sources import class_numbers, iterate_images
+
+flags.DEFINE_string("input", None, "Folder with images at any depth.", required=True)
+flags.DEFINE_string(
+    "output", None, "Beginning of the files' names: OUTPUT-00000-of-00016.tfrecord.", required=True
+)
+flags.DEFINE_integer("num_shards", 16, "Number of files; 100 to 200 MB each read well.", 1)
+flags.DEFINE_integer(
+    "short_side",
+    None,
+    "Shrink what has a longer short side to this many pixels, as JPEG of quality 95: large photographs "
+    "take most of their time to decode. Twice --image_size of the training or more. Default: keep all bytes.",
+    1,
+)
+flags.DEFINE_integer("workers", os.cpu_count(), "Processes that write at the same time.", 1)
+flags.DEFINE_integer("shuffle_seed", 0, "Seed of the order of the images over all files.")
+
+
+def shrink(content: bytes, short_side: int) -> bytes:
+    """An image with a short side of at most `short_side` pixels.
+
+    Args:
+        content: an encoded image.
+        short_side: in pixels.
+
+    Returns:
+        JPEG of quality 95; or `content` itself, if it is small enough or nothing that can be decoded,
+        about which the training tells.
+    """
+    try:
+        image = decode(content)
+    except (tf.errors.OpError, UnicodeDecodeError):
+        return content
+    height, width = image.shape[:2]
+    scale = short_side / min(height, width)
+    if scale >= 1:
+        return content
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    small = tf.image.resize(image, size, "bicubic", antialias=True)
+    return tf.io.encode_jpeg(tf.saturate_cast(tf.round(small), tf.uint8), quality=95).numpy()
+
+
+def write_shard(
+    path: str, root: str, files: list[bytes], labels: list[int], short_side: int | None
+) -> int:
+    """Writes one file beside its place, then moves it there.
+
+    Args:
+        path: the file.
+        root: folder that `files` are relative to.
+        files: images.
+        labels: class of each, -1 for none.
+        short_side: see `shrink`; None keeps all bytes.
+
+    Returns:
+        Number of images.
+    """
+    temporary = f"{path}.incomplete"
+    with tf.io.TFRecordWriter(temporary) as writer:
+        for file, label in zip(files, labels, strict=True):
+            content = pathlib.Path(os.fsdecode(os.path.join(os.fsencode(root), file))).read_bytes()
+            if short_side is not None:
+                content = shrink(content, short_side)
+            feature = {
+                "image/encoded": _bytes(content),
+                "image/filename": _bytes(file),
+                "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
+            }
+            example = tf.train.Example(features=tf.train.Features(feature=feature))
+            writer.write(example.SerializeToString())
+    os.replace(temporary, path)
+    return len(files)
+
+
+def _bytes(value: bytes) -> tf.train.Feature:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+
+def _main(argv: list[str]) -> int:
+    """Runs the job and returns its exit code."""
+    del argv
+    root = pathlib.Path(FLAGS.input).expanduser()
+    output = pathlib.Path(FLAGS.output).expanduser()
+    if not root.is_dir():
+        raise FlagError(f"--input={FLAGS.input}: no such folder")
+    files = list(iterate_images(os.fsencode(root)))
+    if not files:
+        raise FlagError(f"--input={FLAGS.input}: no image at any depth")
+    if len(files) < FLAGS.num_shards:
+        raise FlagError(f"--num_shards={FLAGS.num_shards}: there are only {len(files)} images")
+    with blame("output"):
+        output.parent.mkdir(parents=True, exist_ok=True)
+    parents = [os.path.dirname(file) for file in files]
+    numbers = class_numbers(parents)
+    labels = [numbers.get(parent, -1) for parent in parents]
+    order = list(range(len(files)))
+    random.Random(FLAGS.shuffle_seed).shuffle(order)
+    paths = [
+        f"{output}-{shard:05d}-of-{FLAGS.num_shards:05d}.tfrecord"
+        for shard in range(FLAGS.num_shards)
+    ]
+    # Fresh interpreters: forking a process in which TensorFlow runs threads can hang.
+    context = multiprocessing.get_context("spawn")
+    with (
+        concurrent.futures.ProcessPoolExecutor(FLAGS.workers, mp_context=context) as pool,
+        tqdm(total=len(files), unit=" images") as bar,
+        blame("output"),
+    ):
+        jobs = [
+            pool.submit(
+                write_shard,
+                path,
+                os.fspath(root),
+                [files[index] for index in order[shard :: FLAGS.num_shards]],
+                [labels[index] for index in order[shard :: FLAGS.num_shards]],
+                FLAGS.short_side,
+            )
+            for shard, path in enumerate(paths)
+        ]
+        for job in concurrent.futures.as_completed(jobs):
+            bar.update(job.result())
+    print(f"{len(files)} images in {len(paths)} files: --dataset='tfrecord:{output}-*.tfrecord'")
+    return 0
+
+
+def main() -> None:
+    """Runs the command."""
+    common_flags.run(_main)

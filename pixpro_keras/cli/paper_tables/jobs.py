@@ -1,0 +1,191 @@
+"""From rows and columns to commands."""
+
+import dataclasses
+import pathlib
+import re
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+from pixpro_keras.cli.paper_tables.definition import Row, Scale, Table, TableError, Transfer
+from pixpro_keras.cli.paper_tables.pretrainings import PRETRAININGS
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+PRETRAIN = "pretrain"
+_RESULTS = {PRETRAIN: "curves.png"}  # the last thing it writes; others write SCRIPT.json
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A command, and where it runs.
+
+    Attributes:
+        name: folder below `--workdir`: pre-training, seed, and `pretrain` or the transfer.
+        script: in `experiments`, without its ending.
+        flags: with `{data}` and `{workdir}` for what differs between machines.
+        after: the pre-training whose weights it takes.
+    """
+
+    name: str
+    script: str
+    flags: tuple[str, ...]
+    after: "Job | None" = None
+
+    @property
+    def result(self) -> str:
+        """File in its folder that says that it is finished."""
+        return _RESULTS.get(self.script, f"{pathlib.Path(self.script).name}.json")
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Folders of this machine.
+
+    Attributes:
+        workdir: `--workdir`, absolute.
+        data: `--data`, absolute; None where it is not given.
+    """
+
+    workdir: pathlib.Path
+    data: str | None = None
+
+    def folder(self, job: Job) -> pathlib.Path:
+        """Where a job runs."""
+        return self.workdir / job.name
+
+    def command(self, job: Job, python: str = sys.executable) -> list[str]:
+        """Words of a job's command, to be run in the repository's folder."""
+        script = pathlib.Path("experiments", f"{job.script}.py")
+        words = [*job.flags, "--workdir={workdir}/" + job.name]
+        return [python, str(script), *map(self.fill, words)]
+
+    def fill(self, flag: str) -> str:
+        """A flag with its folders."""
+        return flag.replace("{workdir}", str(self.workdir)).replace("{data}", str(self.data))
+
+
+class Planner:
+    """Makes the jobs of a scale.
+
+    Args:
+        scale: how large they are.
+        overrides: `pretrain`, `all` or a transfer's name -> flags that come last.
+        has_data: whether `--data` is given.
+
+    Raises:
+        TableError: if an override is for something that the scale does not have.
+    """
+
+    def __init__(self, scale: Scale, overrides: Mapping[str, Sequence[str]], has_data: bool):
+        self.scale = scale
+        self._overrides = overrides
+        self._has_data = has_data
+        known = ["all", PRETRAIN, *scale.transfers]
+        for name in overrides:
+            if name not in known:
+                raise TableError(
+                    f"--override={name}:...: must begin with one of {', '.join(known)}"
+                )
+
+    def pretraining(self, row: Row, transfer: Transfer) -> str | None:
+        """Name of the pre-training of a cell; None where this scale has none."""
+        name = row.pretraining
+        if self.scale.is_paper:
+            name = row.instead.get(transfer.name, name)
+        return name if self.scale.is_paper or PRETRAININGS[name].flags is not None else None
+
+    def transfer(self, row: Row, transfer: Transfer, seed: int) -> Job | None:
+        """The job of a cell; None where this scale has none."""
+        name = self.pretraining(row, transfer)
+        if name is None:
+            return None
+        before = self._pretrain(name, seed)
+        weights = self.scale.scratch
+        if before is not None:
+            weights = ("--weights={workdir}/" + before.name,)
+        flags = (*transfer.flags, *weights, *self._last(transfer.name, seed))
+        return Job(f"{name}/seed{seed}/{transfer.name}", transfer.script, flags, before)
+
+    def _pretrain(self, name: str, seed: int) -> Job | None:
+        one = PRETRAININGS[name]
+        if one.preset is None:
+            return None
+        if self.scale.pretrain is None:
+            flags: tuple[str, ...] = (f"--flagfile=experiments/configs/pretrain/{one.preset}.cfg",)
+        else:
+            own = (flag.replace("{labelled}", self.scale.labelled) for flag in one.flags or ())
+            flags = (*self.scale.pretrain, *own)
+        flags += self._last(PRETRAIN, seed)
+        return Job(f"{name}/seed{seed}/{PRETRAIN}", PRETRAIN, flags)
+
+    def _last(self, name: str, seed: int) -> tuple[str, ...]:
+        data = self.scale.data_flags if self._has_data else ()
+        overrides = (*self._overrides.get("all", ()), *self._overrides.get(name, ()))
+        return (*data, f"--seed={seed}", *overrides)
+
+
+def plan(
+    planner: Planner,
+    table: Table,
+    seeds: Iterable[int],
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+) -> list[Job]:
+    """The jobs of a table in their order: each after the one whose weights it takes.
+
+    Args:
+        planner: makes them.
+        table: which one.
+        seeds: all rows with the first seed come first.
+        rows: names of those that are wanted; empty is all.
+        columns: names of the transfers that are wanted, or `pretrain` for the pre-trainings alone; empty
+            is all.
+
+    Raises:
+        TableError: if a row or column does not exist.
+    """
+    transfers = columns_of(table, planner.scale)
+    _check("rows", rows, [row.pretraining for row in table.rows])
+    _check("columns", columns, [*(transfer.name for transfer in transfers), PRETRAIN])
+    jobs: dict[str, Job] = {}
+    for seed in seeds:
+        for row in table.rows:
+            for transfer in transfers:
+                job = planner.transfer(row, transfer, seed)
+                if job is None or (rows and row.pretraining not in rows):
+                    continue
+                is_wanted = not columns or transfer.name in columns
+                if job.after is not None and (is_wanted or PRETRAIN in columns):
+                    jobs.setdefault(job.after.name, job.after)
+                if is_wanted:
+                    jobs.setdefault(job.name, job)
+    return list(jobs.values())
+
+
+def columns_of(table: Table, scale: Scale) -> list[Transfer]:
+    """The transfers of a table: the paper's own, or all that stand for something at another scale."""
+    if scale.is_paper:
+        return [scale.transfers[name] for name in table.transfers]
+    return list(scale.transfers.values())
+
+
+def missing_data(jobs: Iterable[Job], places: Places) -> list[str]:
+    """Folders below `--data` that the jobs read and that are not there."""
+    wanted = {
+        path for job in jobs for flag in job.flags for path in re.findall(r"\{data\}[^+]*", flag)
+    }
+    return sorted(path for path in map(places.fill, wanted) if not pathlib.Path(path).exists())
+
+
+def print_commands(jobs: Iterable[Job], places: Places) -> None:
+    """Prints each command on a line of its own, and before it what it waits for."""
+    print(f"# In {ROOT}:")
+    for job in jobs:
+        print(f"# {job.name}" + (f", after {job.after.name}" if job.after is not None else ""))
+        print(shlex.join(places.command(job, "python")))
+
+
+def _check(flag: str, wanted: Sequence[str], known: Sequence[str]) -> None:
+    for name in wanted:
+        if name not in known:
+            raise TableError(f"--{flag}={','.join(wanted)}: {name!r} is none of {', '.join(known)}")

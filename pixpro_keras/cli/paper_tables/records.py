@@ -1,0 +1,151 @@
+"""What a job's folder says about it: whether it is finished, and with which flags it ran."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pixpro_keras.cli.paper_tables.jobs import ROOT, Job, Places
+from pixpro_keras.utils.files import write_atomically
+from pixpro_keras.visualize.plots import read_metrics
+
+RECORD = "job.json"
+LOG = "log.txt"
+
+
+@dataclasses.dataclass
+class Record:
+    """`job.json`.
+
+    Attributes:
+        flags: name -> value of the job, presets resolved; those of its pre-training begin with
+            `pretrain `.
+        commit: of the code that ran last.
+        seconds: it ran, all attempts together.
+        exit_code: of the last attempt; None while it runs, or if it was killed with its starter.
+        finished: when, in UTC; empty before.
+        pretrained: when its pre-training was finished.
+        submitted: what the cluster calls it.
+    """
+
+    flags: dict[str, str]
+    commit: str = ""
+    seconds: float = 0.0
+    exit_code: int | None = None
+    finished: str = ""
+    pretrained: str = ""
+    submitted: str = ""
+
+    def write(self, folder: pathlib.Path) -> None:
+        """Writes it to a job's folder."""
+        text = json.dumps(dataclasses.asdict(self), indent=2)
+        write_atomically(folder / RECORD, text.encode())
+
+
+def read_record(folder: pathlib.Path) -> Record | None:
+    """The record of a job's folder; None where the job was not started from here."""
+    try:
+        return Record(**json.loads((folder / RECORD).read_text()))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def is_finished(job: Job, places: Places) -> bool:
+    """Whether a job's result is there."""
+    folder = places.folder(job)
+    record = read_record(folder)
+    # Of jobs that ran elsewhere only the result is known.
+    ended_well = record is None or record.exit_code == 0 or bool(record.submitted)
+    return ended_well and (folder / job.result).is_file()
+
+
+def differences(job: Job, places: Places) -> list[str]:
+    """In what a job differs from what began or ran in its folder; empty where nothing did."""
+    folder = places.folder(job)
+    record, now = read_record(folder), resolved_flags(job)
+    if record is None:
+        return _other_than_file(job, places)
+    found = [
+        f"{name}: was {record.flags.get(name, 'not given')}, is {now.get(name, 'not given')}"
+        for name in sorted({*record.flags, *now})
+        if record.flags.get(name) != now.get(name)
+    ]
+    if not found and record.pretrained and record.pretrained != pretrained(job, places):
+        found = ["its pre-training has run again since"]
+    return found
+
+
+def pretrained(job: Job, places: Places) -> str:
+    """When a job's pre-training was finished; empty if that is not known."""
+    record = read_record(places.folder(job.after)) if job.after is not None else None
+    return record.finished if record is not None else ""
+
+
+def resolved_flags(job: Job) -> dict[str, str]:
+    """Values of a job's flags and of its pre-training's, with those of presets; the last one wins."""
+    values = _values(_expanded(job.flags))
+    if job.after is not None:
+        values |= {f"pretrain {k}": v for k, v in resolved_flags(job.after).items()}
+    return values
+
+
+def set_aside(folder: pathlib.Path) -> pathlib.Path:
+    """Renames a folder, so that its job begins anew; the new path."""
+    number = 1
+    while (old := folder.with_name(f"{folder.name}.old{number}")).exists():
+        number += 1
+    return folder.rename(old)
+
+
+def images_per_second(folder: pathlib.Path) -> float | None:
+    """Median speed of a training; None without one."""
+    try:
+        metrics = read_metrics(folder / "metrics.jsonl")
+    except (OSError, ValueError):
+        return None
+    speeds = (one.get("images_per_second") for one in metrics)
+    known = sorted(speed for speed in speeds if speed is not None)
+    return known[len(known) // 2] if known else None
+
+
+def _other_than_file(job: Job, places: Places) -> list[str]:
+    """The same for a job that somebody ran by hand: its `flags.cfg` has all flags that there are."""
+    try:
+        lines = (places.folder(job) / "flags.cfg").read_text().splitlines()
+    except OSError:
+        return []
+    ran = _values(lines)
+    return [
+        f"{name}: was {ran.get(name, 'not given')}, is {places.fill(value)}"
+        for name, value in _values(_expanded(job.flags)).items()
+        if _number(ran.get(name)) != _number(places.fill(value))
+    ]
+
+
+def _expanded(flags: Iterable[str]) -> Iterator[str]:
+    for flag in flags:
+        if flag.startswith("--flagfile="):
+            lines = (ROOT / flag.removeprefix("--flagfile=")).read_text().splitlines()
+            yield from _expanded(line.strip() for line in lines if line.startswith("-"))
+        else:
+            yield flag
+
+
+def _values(flags: Iterable[str]) -> dict[str, str]:
+    values = {}
+    for flag in flags:
+        name, equals, value = flag.lstrip("-").partition("=")
+        if not equals:
+            value = "false" if name.startswith("no") else "true"
+            name = name.removeprefix("no")
+        values[name] = value
+    return values
+
+
+def _number(value: str | None) -> Any:
+    """A number as such: 1e-4 is 0.0001."""
+    try:
+        return float(value or "")
+    except ValueError:
+        return value

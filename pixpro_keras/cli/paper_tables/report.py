@@ -1,0 +1,158 @@
+"""Writes a table down: Markdown, JSON and a picture."""
+
+import json
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pixpro_keras.utils.files import write_atomically
+from pixpro_keras.visualize.figures import save_figure
+from pixpro_keras.visualize.result_chart import Panel, draw_results
+
+_NOT_RUN = "not run"
+
+
+def write_report(workdir: pathlib.Path, found: Mapping[str, Any], command: str) -> pathlib.Path:
+    """Writes `tableN.md`, `tableN.json` and `tableN.png`.
+
+    Args:
+        workdir: where to; the links are relative to it.
+        found: of `results.gather`.
+        command: that made it.
+
+    Returns:
+        Path of the Markdown file.
+    """
+    name = f"table{found['table']}"
+    stored = json.dumps({**found, "command": command}, indent=2)
+    write_atomically(workdir / f"{name}.json", stored.encode())
+    figure = draw_results([row["label"] for row in found["rows"]], _panels(found))
+    save_figure(figure, workdir / f"{name}.png")
+    file = workdir / f"{name}.md"
+    write_atomically(file, markdown(found, command, f"{name}.png").encode())
+    return file
+
+
+def markdown(found: Mapping[str, Any], command: str, picture: str) -> str:
+    """The whole text."""
+    parts = [
+        f"# Table {found['table']}, {found['scale']}: {found['title']}",
+        found["what"],
+        "All numbers in percent. Ours: mean over seeds (lowest to highest).",
+        _overview(found),
+        _notes(found),
+        f"![The paper's numbers and ours]({picture})",
+    ]
+    for column in found["columns"]:
+        ran = [row for row in found["rows"] if _has_results(row["cells"][column["name"]])]
+        if ran and len(column["numbers"]) > 1:
+            parts += [f"## {column['label']}", _details(ran, column)]
+    parts += ["## Runs", _runs(found["runs"]), f"Made by\n\n    {command}\n"]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _overview(found: Mapping[str, Any]) -> str:
+    head = ["pre-training"]
+    for column in found["columns"]:
+        first = column["numbers"][0]
+        if column["paper"] is not None:
+            head.append(f"paper: {column['paper']} {first}")
+        head.append(f"ours: {column['label']} {first}")
+    lines = []
+    for row in found["rows"]:
+        line = [row["label"] + "\\*" * bool(row["notes"])]
+        for column in found["columns"]:
+            number = row["cells"][column["name"]][column["numbers"][0]]
+            if column["paper"] is not None:
+                line.append(_one(number["paper"]))
+            line.append(_ours(number))
+        lines.append(line)
+    return _table(head, lines)
+
+
+def _notes(found: Mapping[str, Any]) -> str:
+    lines = [
+        f"\\* {row['label']}: {'; '.join(row['notes'])}." for row in found["rows"] if row["notes"]
+    ]
+    if found["scale"] != "paper":
+        lines.append("Epochs in the names of rows are the paper's.")
+    if found["not_here"]:
+        lines.append(f"Nothing here stands for the paper's {', '.join(found['not_here'])}.")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _has_results(cell: Mapping[str, Any]) -> bool:
+    return any(number["mean"] is not None for number in cell.values())
+
+
+def _details(rows: Sequence[Mapping[str, Any]], column: Mapping[str, Any]) -> str:
+    head = ["pre-training"]
+    has_paper = {
+        name: any(row["cells"][column["name"]][name]["paper"] is not None for row in rows)
+        for name in column["numbers"]
+    }
+    for name in column["numbers"]:
+        head += [f"paper: {column['paper']} {name}"] * has_paper[name] + [f"ours: {name}"]
+    lines = []
+    for row in rows:
+        line = [row["label"]]
+        for name in column["numbers"]:
+            number = row["cells"][column["name"]][name]
+            line += [_one(number["paper"])] * has_paper[name] + [_ours(number)]
+        lines.append(line)
+    return _table(head, lines)
+
+
+def _runs(runs: Sequence[Mapping[str, Any]]) -> str:
+    if not runs:
+        return "None yet."
+    head = ["run", "state", "time", "images/s in training", "commit", "files"]
+    lines = [
+        [
+            run["job"],
+            run["state"],
+            "-" if run["seconds"] is None else f"{run['seconds']:.0f} s",
+            _one(run["images_per_second"]),
+            run["commit"] or "-",
+            " ".join(f"[{name}]({path})" for name, path in run["files"].items()) or "-",
+        ]
+        for run in runs
+    ]
+    total = sum(run["seconds"] or 0 for run in runs)
+    text = f"{_table(head, lines)}\n\n{total / 3600:.1f} hours in all."
+    if any(run["commit"].endswith("+") for run in runs):
+        text += " A + after a commit: with changes of its files."
+    return text
+
+
+def _panels(found: Mapping[str, Any]) -> list[Panel]:
+    panels = []
+    for column in found["columns"]:
+        name = column["numbers"][0]
+        cells = [row["cells"][column["name"]][name] for row in found["rows"]]
+        panels.append(
+            Panel(
+                f"{column['label']} {name}",
+                [list(cell["seeds"].values()) for cell in cells],
+                f"{column['paper']} {name}" if column["paper"] is not None else None,
+                [cell["paper"] for cell in cells],
+            )
+        )
+    return panels
+
+
+def _one(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _ours(number: Mapping[str, Any]) -> str:
+    if number["mean"] is None:
+        return _NOT_RUN
+    if len(number["seeds"]) == 1:
+        return f"{number['mean']:.1f}"
+    return f"{number['mean']:.1f} ({number['lowest']:.1f} to {number['highest']:.1f})"
+
+
+def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)

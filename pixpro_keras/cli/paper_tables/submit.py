@@ -1,0 +1,96 @@
+"""Hands jobs to a cluster, through a command that the user gives."""
+
+import shlex
+import subprocess
+from collections.abc import Sequence
+
+from pixpro_keras.cli.paper_tables.definition import TableError
+from pixpro_keras.cli.paper_tables.jobs import ROOT, Job, Places
+from pixpro_keras.cli.paper_tables.records import (
+    LOG,
+    RECORD,
+    Record,
+    is_finished,
+    read_record,
+    resolved_flags,
+)
+
+PLACEHOLDERS = ("command", "after", "name", "log")
+
+
+def check_template(template: str) -> list[str]:
+    """Words of `--submit`.
+
+    Raises:
+        TableError: if it cannot be one.
+    """
+    try:
+        words = shlex.split(template)
+    except ValueError as error:
+        raise TableError(f"--submit={template}: {error}") from error
+    if not any("{command}" in word for word in words):
+        raise TableError(f"--submit={template}: {{command}} must stand where the command goes")
+    return words
+
+
+def submit_jobs(template: Sequence[str], jobs: Sequence[Job], places: Places, commit: str) -> int:
+    """Submits what is neither finished nor submitted, pre-trainings before their transfers.
+
+    Args:
+        template: words, in which `{command}` is the job's command as one word, `{after}` the
+            cluster's id of its pre-training, `{name}` the job's and `{log}` its log. A word with
+            `{after}` is left out of a job that waits for nothing. Without one anywhere, transfers are
+            submitted once their pre-training is finished.
+        jobs: each after its pre-training.
+        places: folders.
+        commit: of the code.
+
+    Returns:
+        0; 1 if the command failed for a job.
+    """
+    is_chained = any("{after}" in word for word in template)
+    num_failed = 0
+    for job in jobs:
+        folder = places.folder(job)
+        earlier = read_record(folder)
+        if is_finished(job, places):
+            print(f"{job.name}: finished")
+            continue
+        if earlier is not None and earlier.submitted:
+            print(
+                f"{job.name}: submitted before as {earlier.submitted}; without {folder / RECORD} it is "
+                "submitted again"
+            )
+            continue
+        after = ""
+        if job.after is not None and not is_finished(job.after, places):
+            before = read_record(places.folder(job.after))
+            after = before.submitted if before is not None and is_chained else ""
+            if not after:
+                print(f"{job.name}: waits for {job.after.name}; submit again when that is finished")
+                continue
+        folder.mkdir(parents=True, exist_ok=True)
+        values = (shlex.join(places.command(job, "python")), after, job.name, str(folder / LOG))
+        words = []
+        for word in template:
+            if after or "{after}" not in word:
+                for name, value in zip(PLACEHOLDERS, values, strict=True):
+                    word = word.replace(f"{{{name}}}", value)
+                words.append(word)
+        result = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+        if result.returncode:
+            print(
+                f"{job.name}: NOT submitted, exit code {result.returncode} of {shlex.join(words)}"
+            )
+            num_failed += 1
+            continue
+        record = Record(resolved_flags(job), commit, submitted=job_id(result.stdout))
+        record.write(folder)
+        print(f"{job.name}: submitted as {record.submitted}")
+    return 1 if num_failed else 0
+
+
+def job_id(printed: str) -> str:
+    """The id in what a submission printed: `123` of `Submitted batch job 123` and of `123;cluster`."""
+    words = printed.split()
+    return words[-1].partition(";")[0] if words else "unknown"

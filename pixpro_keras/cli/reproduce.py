@@ -1,0 +1,195 @@
+"""The paper's tables by one command: all pre-trainings and transfers of a table, and their numbers.
+
+    python experiments/reproduce.py --table=3 --scale=tiny
+    python experiments/reproduce.py --table=3 --scale=small --data=PATH --seeds=0,1,2
+    python experiments/reproduce.py --table=3 --scale=paper --data=PATH
+    python experiments/reproduce.py --table=3 --scale=paper --data=PATH \
+        --submit='sbatch --parsable --gpus=8 --dependency=afterok:{after} --wrap {command}'
+
+The first two run the jobs that are not finished, one after the other, and write after each of them
+`table3.md`, `table3.json` and `table3.png` to `--workdir`. The same command goes on after a break; a job
+that failed is tried again. The third prints the commands, the fourth submits them; both write what there
+is of the table.
+"""
+
+import fcntl
+import os
+import pathlib
+import shlex
+import sys
+from collections.abc import Sequence
+
+from absl import app, flags
+
+from pixpro_keras.cli.paper_tables import SCALES, TABLES, TableError
+from pixpro_keras.cli.paper_tables.jobs import (
+    Job,
+    Places,
+    Planner,
+    missing_data,
+    plan,
+    print_commands,
+)
+from pixpro_keras.cli.paper_tables.records import differences, set_aside
+from pixpro_keras.cli.paper_tables.report import write_report
+from pixpro_keras.cli.paper_tables.results import gather
+from pixpro_keras.cli.paper_tables.runner import Runner, commit_of_code
+from pixpro_keras.cli.paper_tables.submit import check_template, submit_jobs
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_enum("table", None, [str(number) for number in TABLES], "Table of the paper.")
+flags.DEFINE_enum(
+    "scale",
+    "tiny",
+    list(SCALES),
+    "tiny: a few steps on embedded scenes, which show that everything runs. small: ResNet-18 on a few "
+    "thousand photographs, for two CPU cores. paper: the paper's recipes; the commands are printed.",
+)
+flags.DEFINE_string(
+    "data",
+    None,
+    "Folder of the data sets. small: imagenet_sample, camvid, caltech101, voc_bccd, coco_pennfudan; "
+    "paper: voc, coco, cityscapes, tfds; tiny: where TFDS keeps the scenes.",
+)
+flags.DEFINE_string("workdir", None, "Folder of all runs and of the table. Default: results/SCALE.")
+flags.DEFINE_list("seeds", ["0"], "Seeds; all rows with the first one come first.")
+flags.DEFINE_list("rows", [], "Rows to run: names as in the commands. Default: all.")
+flags.DEFINE_list(
+    "columns", [], "Transfers to run; pretrain: the pre-trainings alone. Default: all."
+)
+flags.DEFINE_multi_string(
+    "override",
+    [],
+    "A flag for some jobs, after all others: pretrain:FLAG, TRANSFER:FLAG or all:FLAG, for example "
+    "pretrain:--iterations=300. May be repeated.",
+)
+flags.DEFINE_boolean("dry_run", False, "Print the commands, and do nothing.")
+flags.DEFINE_string(
+    "submit",
+    None,
+    "Command that hands a job to a cluster. {command} becomes the job's, as one word; {after} what the "
+    "command printed last for its pre-training, and the word that holds it is left out where a job waits "
+    "for nothing; {name} and {log} its name and log. Without {after}, transfers are submitted once their "
+    "pre-training is finished.",
+)
+flags.DEFINE_enum(
+    "on_change",
+    "stop",
+    ["stop", "redo"],
+    "When a job has run with other flags: stop, and say so, or set its folder aside and run it again.",
+)
+flags.mark_flag_as_required("table")
+
+
+def _main(argv: list[str]) -> int:
+    """Runs, prints or submits a table's jobs and returns the exit code."""
+    try:
+        if len(argv) > 1:
+            raise TableError(f"unexpected argument {argv[1]!r}: flags start with --")
+        return reproduce()
+    except (TableError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def reproduce() -> int:
+    """What the flags ask for.
+
+    Raises:
+        TableError: if it cannot be.
+    """
+    table, scale = TABLES[int(FLAGS.table)], SCALES[FLAGS.scale]
+    workdir = pathlib.Path(FLAGS.workdir or f"results/{scale.name}").expanduser().absolute()
+    if FLAGS.data is None and scale.name != "tiny":
+        raise TableError(f"--data: must be given for --scale={scale.name}")
+    data = None if FLAGS.data is None else os.path.abspath(os.path.expanduser(FLAGS.data))
+    places = Places(workdir, data)
+    seeds = read_seeds(FLAGS.seeds)
+    planner = Planner(scale, read_overrides(FLAGS.override), data is not None)
+    jobs = plan(planner, table, seeds, FLAGS.rows, FLAGS.columns)
+    template = check_template(FLAGS.submit) if FLAGS.submit else None
+    if FLAGS.dry_run:
+        print_commands(jobs, places)
+        return 0
+
+    runs_here = template is None and not scale.is_paper
+    missing = missing_data(jobs, places) if runs_here else []
+    if missing:
+        raise TableError(f"--data={FLAGS.data}: there is no {', '.join(missing)}")
+    workdir.mkdir(parents=True, exist_ok=True)
+    with open(workdir / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TableError(
+                f"--workdir={workdir}: another reproduce.py is at work there"
+            ) from error
+        settle_changes(jobs, places)
+        command = shlex.join(["python", "experiments/reproduce.py", *sys.argv[1:]])
+
+        def report() -> pathlib.Path:
+            return write_report(workdir, gather(table, planner, places, seeds), command)
+
+        exit_code = 0
+        if template is not None:
+            exit_code = submit_jobs(template, jobs, places, commit_of_code())
+        elif scale.is_paper:
+            print_commands(jobs, places)
+        else:
+            exit_code = Runner(places, commit_of_code(), report).run(jobs)
+        print(f"# {report()}" if scale.is_paper else report())
+    return exit_code
+
+
+def settle_changes(jobs: Sequence[Job], places: Places) -> None:
+    """Makes sure that no job goes on, or counts as finished, that had other flags.
+
+    Raises:
+        TableError: if one had, and `--on_change=stop`.
+    """
+    begin_anew = set()
+    for job in jobs:
+        found = differences(job, places)
+        if job.after in begin_anew and places.folder(job).exists():
+            found = found or ["its pre-training runs again"]
+        if not found:
+            continue
+        if FLAGS.on_change == "stop":
+            raise TableError(
+                f"{places.folder(job)} is of other flags ({'; '.join(found)}). --on_change=redo sets such "
+                "folders aside and runs their jobs again; another --workdir leaves them as they are"
+            )
+        begin_anew.add(job)
+        print(f"{job.name}: {'; '.join(found)}. Set aside: {set_aside(places.folder(job))}")
+
+
+def read_seeds(texts: Sequence[str]) -> list[int]:
+    """The values of `--seeds`.
+
+    Raises:
+        TableError: if one is not a seed.
+    """
+    if not texts or not all(text.isdecimal() for text in texts):
+        raise TableError(f"--seeds={','.join(texts)}: must be numbers, such as 0,1,2")
+    return [int(text) for text in texts]
+
+
+def read_overrides(texts: Sequence[str]) -> dict[str, list[str]]:
+    """The values of `--override`: job -> flags.
+
+    Raises:
+        TableError: if one is not of the form.
+    """
+    overrides: dict[str, list[str]] = {}
+    for text in texts:
+        name, colon, flag = text.partition(":")
+        if not colon or not flag.startswith("--"):
+            raise TableError(f"--override={text}: must be like pretrain:--iterations=300")
+        overrides.setdefault(name, []).append(flag)
+    return overrides
+
+
+def main() -> None:
+    """Runs the command."""
+    app.run(_main)

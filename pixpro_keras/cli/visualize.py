@@ -1,0 +1,261 @@
+"""Pictures of what a backbone has learned, and the curves of several runs in one.
+
+    python experiments/visualize.py --weights=runs/mine --dataset=folder:PATH --image_size=224
+    python experiments/visualize.py --pictures=curves --runs=runs/one,runs/other
+
+Writes to `--workdir`: `correspondences.png`, the cells of two views that show the same place;
+`similarity.png`, what is similar to a few places of each image, and `similarity_ppm.png`, the same by the
+pixel propagation module of a run; `pca.png`, features as colours, beside those of random weights;
+`retrieval.png`, the most similar places in other images; `click_map.html`, a page on which a click shows what
+is similar; `curves.png`, the scalars of `--runs`.
+
+Views are those of the run at `--weights`, with its own flags, or else as this command's flags make them.
+"""
+
+import json
+import os
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import flags
+
+from pixpro_keras.backbones.levels import level_network
+from pixpro_keras.cli.shared import (
+    backbone_flags,
+    common_flags,
+    eval_flags,
+    labelled,
+    stored_run,
+    view_flags,
+)
+from pixpro_keras.cli.shared.common_flags import FLAGS, FlagError, blame
+from pixpro_keras.data import pipeline
+from pixpro_keras.data.labels import select
+from pixpro_keras.data.sources import Source, open_source
+from pixpro_keras.data.transforms import recipes
+from pixpro_keras.evaluation.features import IMAGE, image_batches
+from pixpro_keras.types import COORD1, COORD2, VIEW1, VIEW2
+from pixpro_keras.visualize.click_map import write_click_map
+from pixpro_keras.visualize.correspondences import draw_correspondences, to_display
+from pixpro_keras.visualize.dense_pca import draw_pca
+from pixpro_keras.visualize.figures import save_figure
+from pixpro_keras.visualize.plots import draw_metrics, read_metrics
+from pixpro_keras.visualize.retrieval import draw_retrieval
+from pixpro_keras.visualize.similarity import draw_similarity, map_to_show
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_OF_FEATURES = ("similarity", "pca", "retrieval", "click_map")
+_OF_IMAGES = ("correspondences", *_OF_FEATURES)
+_PICTURES = (*_OF_IMAGES, "curves")
+_NUM_VIEW_PAIRS = 4
+
+flags.DEFINE_list("pictures", list(_OF_IMAGES), f"Which pictures: {', '.join(_PICTURES)}.")
+flags.DEFINE_string("dataset", None, "Images to look at: any source of pretrain.py, unlabelled.")
+flags.DEFINE_integer("num_images", 6, "Images that are drawn, spread over the data set.", 2, 100)
+flags.DEFINE_integer(
+    "gallery_size", 60, "Images in which retrieval searches, spread over the data set.", 2
+)
+flags.DEFINE_enum("level", "c5", ["c2", "c3", "c4", "c5"], "Map whose cells are compared.")
+flags.DEFINE_list(
+    "places",
+    ["0.5:0.5", "0.2:0.25", "0.8:0.75"],
+    "Places that are asked for, `x:y` as shares of the image from its upper left corner; retrieval takes "
+    "one for each image, in turn.",
+)
+flags.DEFINE_list("runs", [], "Folders of pre-trainings, for curves.")
+flags.FLAGS.set_default("workdir", "runs/pictures")
+
+
+def _main(argv: list[str]) -> int:
+    """Runs the job and returns its exit code."""
+    del argv
+    unknown = set(FLAGS.pictures) - set(_PICTURES)
+    if unknown or not FLAGS.pictures:
+        raise FlagError(f"--pictures={','.join(FLAGS.pictures)}: take {', '.join(_PICTURES)}")
+    keras.mixed_precision.set_global_policy(FLAGS.precision)
+    workdir = common_flags.prepare_workdir()
+    if (workdir / "checkpoints").exists():
+        raise FlagError(f"--workdir={FLAGS.workdir}: a run is there, whose flags.cfg would be lost")
+    if "curves" in FLAGS.pictures:
+        draw_curves(workdir)
+    if set(FLAGS.pictures) & set(_OF_IMAGES):
+        draw_images(workdir)
+    common_flags.write_flags(workdir)
+    return 0
+
+
+def draw_curves(workdir: pathlib.Path) -> None:
+    """The scalars of all runs, with the bounds of their losses.
+
+    Raises:
+        FlagError: if there is no run, or one has no metrics.
+    """
+    if not FLAGS.runs:
+        raise FlagError("--runs must be given for curves")
+    runs, bounds = {}, {}
+    with blame("runs"):
+        for run in FLAGS.runs:
+            folder = pathlib.Path(run).expanduser()
+            runs[run] = read_metrics(folder / "metrics.jsonl")
+            if (folder / "loss_bounds.json").exists():
+                bounds[run] = json.loads((folder / "loss_bounds.json").read_text())
+    _save(draw_metrics(runs, bounds), workdir / "curves.png")
+
+
+def draw_images(workdir: pathlib.Path) -> None:
+    """The pictures of a backbone and its images.
+
+    Raises:
+        FlagError: if the images or the backbone cannot be had.
+    """
+    keras.utils.set_random_seed(FLAGS.seed)
+    if FLAGS.dataset is None:
+        raise FlagError("--dataset must be given")
+    gallery_size = FLAGS.gallery_size if "retrieval" in FLAGS.pictures else 0
+    with blame("dataset"):
+        source = open_source(FLAGS.dataset, data_dir=FLAGS.data_dir)
+        source = _spread(source, max(FLAGS.num_images, gallery_size))
+    shown = _spread_indices(source.num_examples, FLAGS.num_images)
+    run = stored_run.run_folder(FLAGS.weights)
+    backbone, preprocess, label = eval_flags.load_backbone()
+    if "correspondences" in FLAGS.pictures:
+        with labelled.blame_images(source.name):
+            draw_views(workdir, select(source, shown[:_NUM_VIEW_PAIRS]), run)
+    if not set(FLAGS.pictures) & set(_OF_FEATURES):
+        return
+    with labelled.blame_images(source.name):
+        batches = image_batches(source, FLAGS.image_size, preprocess, source.num_examples)
+        gallery = next(iter(batches))[IMAGE].numpy()
+    gallery_images = to_display(gallery, preprocess)
+    with blame("level"):
+        network = level_network(backbone, FLAGS.level)
+    gallery_features = _predict(network, gallery)
+    inputs, images, features = gallery[shown], gallery_images[shown], gallery_features[shown]
+    cells = _cells(features.shape[1:3])
+    if "similarity" in FLAGS.pictures:
+        figure = draw_similarity(images, features, cells, gamma=1.0)
+        _save(figure, workdir / "similarity.png", f"Cosine of features, {label}")
+        if run is not None:
+            draw_propagation(workdir, run, images, inputs)
+    if "pca" in FLAGS.pictures:
+        maps = {label: features}
+        if FLAGS.weights is not None:
+            untrained = level_network(backbone_flags.build_backbone(), FLAGS.level)
+            maps = {"random weights": _predict(untrained, inputs)} | maps
+        _save(draw_pca(images, maps), workdir / "pca.png")
+    if "retrieval" in FLAGS.pictures:
+        queries = [(int(i), *cells[n % len(cells)]) for n, i in enumerate(shown)]
+        figure = draw_retrieval(gallery_images, gallery_features, queries)
+        title = f"Most similar cells in {len(gallery)} images, {label}"
+        _save(figure, workdir / "retrieval.png", title)
+    if "click_map" in FLAGS.pictures:
+        names = [os.path.basename(source.describe(int(index))) for index in shown]
+        write_click_map(workdir / "click_map.html", images, names, features, label)
+        print(workdir / "click_map.html")
+
+
+def draw_views(workdir: pathlib.Path, source: Source, run: pathlib.Path | None) -> None:
+    """The two views of images as a run sees them, and their cells that show the same place.
+
+    Args:
+        workdir: where to.
+        source: the images.
+        run: whose flags count; None: this job's.
+
+    Raises:
+        FlagError: if the views' coordinates do not say where their pixels come from.
+    """
+    with stored_run.flags_of(run):
+        if recipes.moves_pixels(FLAGS.augmentation):
+            raise FlagError(
+                f"--augmentation={FLAGS.augmentation}: it moves pixels, so that there are no "
+                "correspondences to draw; --pictures chooses others"
+            )
+        config = view_flags.build_config(use_xla=False)
+        shape = (1, config.image_size, config.image_size, 3)
+        size = backbone_flags.build_backbone().compute_output_shape(shape)[1:3]
+        threshold = FLAGS.threshold
+    pairs = []
+    for index in range(source.num_examples):
+        image = pipeline.decode(source.read(tf.constant(index, tf.int64))["image"])
+        pairs.append(pipeline.make_views(image, tf.constant([config.seed, index]), config))
+    batch = {name: np.stack([pair[name] for pair in pairs]) for name in pairs[0]}
+    view1, view2 = (to_display(batch[name], lambda colors: colors) for name in (VIEW1, VIEW2))
+    figure = draw_correspondences(view1, view2, batch[COORD1], batch[COORD2], size, threshold)
+    title = (
+        f"Cells of two views that show the same place: {config.recipe}, {config.image_size} px, distance "
+        f"up to {threshold:g} cell diagonals"
+    )
+    _save(figure, workdir / "correspondences.png", title)
+
+
+def draw_propagation(
+    workdir: pathlib.Path, run: pathlib.Path, images: np.ndarray, inputs: np.ndarray
+) -> None:
+    """What the pixel propagation module of a run finds similar, if it has one.
+
+    Args:
+        workdir: where to.
+        run: the run's folder.
+        images: `(B, H, W, 3)` uint8 RGB.
+        inputs: the same as the backbone takes them.
+    """
+    method = stored_run.load_method(run)
+    propagation = getattr(method, "propagation", None)
+    if method is None or propagation is None:
+        return
+    with blame("image_size"):
+        projections = map_to_show(_predict(method.encoder, inputs))
+    cells = _cells(projections.shape[1:3])
+    figure = draw_similarity(images, projections, cells, propagation.gamma)
+    _save(figure, workdir / "similarity_ppm.png", f"Weights in the propagation module, {run}")
+
+
+def _predict(network: keras.Model, inputs: np.ndarray) -> Any:
+    """What a network makes of images, in float32."""
+    outputs = network.predict(inputs, batch_size=8, verbose=0)
+    return keras.tree.map_structure(lambda x: np.asarray(x, np.float32), outputs)
+
+
+def _save(figure: "Figure", path: pathlib.Path, title: str | None = None) -> None:
+    if title is not None:
+        figure.suptitle(title, fontsize=11)
+    save_figure(figure, path)
+    print(path)
+
+
+def _spread(source: Source, count: int) -> Source:
+    """A few images from all over a source."""
+    if source.num_examples < 2:
+        raise ValueError("two images or more are needed")
+    return select(source, _spread_indices(source.num_examples, count))
+
+
+def _spread_indices(num_examples: int, count: int) -> np.ndarray:
+    places = np.linspace(0, num_examples - 1, min(count, num_examples))
+    return places.round().astype(np.int64)
+
+
+def _cells(size: tuple[int, int]) -> list[tuple[int, int]]:
+    """Row and column of each of `--places`."""
+    cells = []
+    with blame("places"):
+        for place in FLAGS.places:
+            x, y = (float(share) for share in place.split(":"))
+            if not (0 <= x <= 1 and 0 <= y <= 1):
+                raise ValueError(f"{place} is outside: shares are from 0 to 1")
+            row, column = (min(int(s * n), n - 1) for s, n in zip((y, x), size, strict=True))
+            cells.append((row, column))
+        if not cells:
+            raise ValueError("give at least one")
+    return cells
+
+
+def main() -> None:
+    """Runs the command."""
+    common_flags.run(_main)

@@ -1,1 +1,0 @@
-"""The authors' checkpoints and ours, both ways."""

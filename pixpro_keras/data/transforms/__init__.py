@@ -1,0 +1,1 @@
+"""Augmentation of images: crops, colours, blur, puzzles."""

@@ -1,0 +1,226 @@
+"""Augmentation recipes: how each view is cut out, and what happens to its colours then."""
+
+import dataclasses
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from pixpro_keras.data.transforms import photometric
+from pixpro_keras.data.transforms.rand_augment import rand_augment
+from pixpro_keras.types import Tensor
+
+# Of a view's random numbers, the one that decides about grayscale.
+_GRAY = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewRecipe:
+    """Probabilities and strengths of one view, applied in this order.
+
+    Attributes:
+        interpolation: of the crop, `"bilinear"` or `"bicubic"`.
+        min_overlap: share of the crop that view 1 shows too, as far as ten tries reach it.
+        flip: probability of a mirrored view.
+        jitter: probability of colour jitter.
+        jitter_strengths: brightness, contrast, saturation, hue.
+        grayscale: probability of losing all colour.
+        blur: probability of Gaussian blur.
+        blur_sigma: smallest and largest standard deviation in pixels.
+        solarize: probability of inverting the values from 128 on.
+        is_grayscale_first: whether colour is lost before the jitter.
+        is_rand_augmented: whether RandAugment stands between blur and grayscale. It moves pixels, of
+            which coordinates do not tell.
+    """
+
+    interpolation: str = "bilinear"
+    min_overlap: float = 0.0
+    flip: float = 0.5
+    jitter: float = 0.8
+    jitter_strengths: tuple[float, float, float, float] = (0.4, 0.4, 0.2, 0.1)
+    grayscale: float = 0.2
+    blur: float = 0.5
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    solarize: float = 0.0
+    is_grayscale_first: bool = False
+    is_rand_augmented: bool = False
+
+    @property
+    def changes_colors(self) -> bool:
+        """Whether anything happens after the flip."""
+        return any((self.jitter, self.grayscale, self.blur, self.solarize, self.is_rand_augmented))
+
+
+_SIMCLR = ViewRecipe(jitter_strengths=(0.8, 0.8, 0.8, 0.2))
+_CROP_AND_FLIP = ViewRecipe(jitter=0.0, grayscale=0.0, blur=0.0)
+_INSTDISC = ViewRecipe(
+    jitter=1.0, jitter_strengths=(0.4, 0.4, 0.4, 0.4), blur=0.0, is_grayscale_first=True
+)
+# Name -> recipes of view 1 and view 2.
+RECIPES: dict[str, tuple[ViewRecipe, ViewRecipe]] = {
+    "byol": (ViewRecipe(blur=1.0), ViewRecipe(blur=0.1, solarize=0.2)),
+    "infomin": (dataclasses.replace(_SIMCLR, is_rand_augmented=True),) * 2,
+    "instdisc": (_INSTDISC,) * 2,
+    "mocov2": (ViewRecipe(jitter_strengths=(0.4, 0.4, 0.4, 0.1)),) * 2,
+    "simclr": (_SIMCLR,) * 2,
+    "slotcon": (
+        ViewRecipe(interpolation="bicubic", blur=1.0),
+        ViewRecipe(interpolation="bicubic", blur=0.1, solarize=0.2, min_overlap=0.01),
+    ),
+    "supervised": (_CROP_AND_FLIP,) * 2,
+}
+
+
+def moves_pixels(name: str) -> bool:
+    """Whether a recipe's coordinates do not say where a pixel comes from."""
+    return any(recipe.is_rand_augmented for recipe in RECIPES[name])
+
+
+def draw(seed: Tensor) -> Tensor:
+    """The `(13,)` random numbers in [0, 1) that decide about one view's colours and blur."""
+    return tf.random.stateless_uniform((13,), seed)
+
+
+def apply_photometric(
+    image: Tensor, seed: Tensor, recipe: ViewRecipe, use_xla: bool = True
+) -> Tensor:
+    """Colour, blur and solarisation of one view.
+
+    Args:
+        image: `(H, W, 3)` float32 in 0..255, of static shape.
+        seed: `(2,)` integers.
+        recipe: what to do.
+        use_xla: whether XLA compiles it for the host, once per shape and process (seconds). Op by
+            op it takes several times as long; pixels differ by rounding only.
+
+    Returns:
+        The same shape and range.
+    """
+    # Drawn out here: XLA's random numbers are not those of the same op outside it.
+    if not recipe.changes_colors:
+        return image
+    draws = draw(seed)
+    # As tensors: the views of all recipes share one compilation.
+    probabilities, strengths, sigmas = _numbers(recipe)
+    change = _compiled_change if use_xla else _change
+    image = change(image, draws, probabilities, strengths, sigmas, recipe.blur_sigma[1])
+    if recipe.is_rand_augmented:
+        image = rand_augment(image, tf.random.fold_in(seed, 1))
+        image = tf.cond(draws[_GRAY] < recipe.grayscale, lambda: _lose_color(image), lambda: image)
+    return image
+
+
+def apply_to_batch(images: Tensor, draws: Tensor, recipe: ViewRecipe) -> Tensor:
+    """`apply_photometric` of a whole batch, without branches, as accelerators want it.
+
+    Args:
+        images: `(B, H, W, 3)` float32 in 0..255, of static shape.
+        draws: `(B, 13)`. What `draw` gave for each image.
+        recipe: what to do.
+
+    Returns:
+        The same shape and range; from `apply_photometric` of each image it differs by rounding only.
+
+    Raises:
+        ValueError: if the recipe has RandAugment, which is for single images.
+    """
+    if recipe.is_rand_augmented:
+        raise ValueError("RandAugment is for single images")
+    if not recipe.changes_colors:
+        return images
+    factors, order, sigma, is_applied = _decide(draws, *_numbers(recipe))
+
+    def image(x: Tensor) -> Tensor:
+        """`(B,)`, so that it applies to whole images."""
+        return tf.reshape(x, (-1, 1, 1, 1))
+
+    def jitter(x: Tensor) -> Tensor:
+        for place in range(4):
+            kind = image(order[:, place])
+            changed = (
+                photometric.adjust_brightness(x, image(factors[:, 0])),
+                photometric.adjust_contrast(x, image(factors[:, 1])),
+                photometric.adjust_saturation(x, image(factors[:, 2])),
+                photometric.adjust_hue(x, factors[:, 3, None, None]),
+            )
+            x = sum(tf.where(kind == number, one, 0.0) for number, one in enumerate(changed))
+        return x
+
+    def blur(x: Tensor) -> Tensor:
+        weights = photometric.blur_weights(sigma[:, None], recipe.blur_sigma[1])
+        weights = [image(weight) for weight in tf.unstack(weights, axis=-1)]
+        for side in (1, 2):
+            x = photometric.weigh_shifted(x, weights, side)
+        return x
+
+    steps: tuple[Callable[[Tensor], Tensor], ...] = (
+        _lose_color,
+        jitter,
+        _lose_color,
+        blur,
+        photometric.solarize,
+    )
+    for number, (step, probability) in enumerate(zip(steps, _probabilities(recipe), strict=True)):
+        if probability:
+            images = tf.where(image(is_applied[:, number]), step(images), images)
+    return images
+
+
+def _probabilities(recipe: ViewRecipe) -> tuple[float, ...]:
+    """Of grayscale before the jitter, jitter, grayscale after it, blur and solarisation."""
+    first, later = (recipe.grayscale, 0.0)[:: 1 if recipe.is_grayscale_first else -1]
+    if recipe.is_rand_augmented:
+        later = 0.0  # after RandAugment
+    return first, recipe.jitter, later, recipe.blur, recipe.solarize
+
+
+def _numbers(recipe: ViewRecipe) -> tuple[Tensor, Tensor, Tensor]:
+    """Probabilities, strengths of the jitter and the blur's range."""
+    return tuple(
+        tf.constant(x) for x in (_probabilities(recipe), recipe.jitter_strengths, recipe.blur_sigma)
+    )
+
+
+def _decide(
+    draws: Tensor, probabilities: Tensor, strengths: Tensor, sigmas: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What `(..., 13)` numbers in [0, 1) mean.
+
+    Returns:
+        Jitter's factors `(..., 4)` and order `(..., 4)`, the blur's sigma `(...)`, and which of the
+        five steps happen, `(..., 5)`.
+    """
+    factors = strengths * (2 * draws[..., :4] - 1) + tf.constant([1.0, 1.0, 1.0, 0.0])
+    sigma = sigmas[0] + (sigmas[1] - sigmas[0]) * draws[..., 8]
+    is_applied = tf.gather(draws, [_GRAY, 9, _GRAY, 11, 12], axis=-1) < probabilities
+    return factors, tf.argsort(draws[..., 4:8]), sigma, is_applied
+
+
+def _change(
+    image: Tensor,
+    draws: Tensor,
+    probabilities: Tensor,
+    strengths: Tensor,
+    sigmas: Tensor,
+    max_sigma: float,
+) -> Tensor:
+    """A recipe as a function of `(13,)` numbers in [0, 1)."""
+    factors, order, sigma, is_applied = _decide(draws, probabilities, strengths, sigmas)
+    steps: tuple[Callable[[Tensor], Tensor], ...] = (
+        lambda x: _lose_color(x, axis=0),
+        lambda x: photometric.color_jitter(x, factors, order, axis=0),
+        lambda x: _lose_color(x, axis=0),
+        lambda x: photometric.gaussian_blur(x, sigma, max_sigma, axis=0),
+        photometric.solarize,
+    )
+    image = tf.transpose(image, (2, 0, 1))  # a channel after the other: see `photometric`
+    for number, step in enumerate(steps):
+        # A branch, because what is not applied need not be computed.
+        image = tf.cond(is_applied[number], lambda x=image, step=step: step(x), lambda x=image: x)
+    return tf.transpose(image, (1, 2, 0))
+
+
+def _lose_color(image: Tensor, axis: int = -1) -> Tensor:
+    return tf.repeat(photometric.to_grayscale(image, axis), 3, axis=axis)
+
+
+_compiled_change = tf.function(_change, jit_compile=True)

@@ -1,0 +1,1 @@
+"""Object detection and instance segmentation: data, models, metrics, serving."""

@@ -1,0 +1,81 @@
+"""Average precision of COCO, by pycocotools."""
+
+import contextlib
+import io
+from collections.abc import Sequence
+
+from pixpro_keras.detection import instance_masks
+from pixpro_keras.detection.box_source import BoxSource
+from pixpro_keras.detection.inference import Found, to_coco
+
+_NAMES = ("AP", "AP50", "AP75", "AP small", "AP medium", "AP large")
+
+
+def coco_scores(found: Sequence[Found], source: BoxSource) -> dict[str, float]:
+    """AP of boxes and, where both sides have masks, of masks (`mask AP`, ...).
+
+    Args:
+        found: of each image.
+        source: the truth; crowds are ignored as COCO does.
+
+    Returns:
+        `AP` (mean over IoU 0.5, 0.55, ... 0.95), `AP50`, `AP75` and AP by size, in [0, 1], by name.
+        Sizes without an object are left out.
+    """
+    has_masks = source.has_masks and all(one.segmentations is not None for one in found)
+    kinds = {"": "bbox"} | ({"mask ": "segm"} if has_masks else {})
+    scores: dict[str, float] = {}
+    for prefix, kind in kinds.items():
+        values = _evaluate(found, source, kind)
+        scores |= {f"{prefix}{n}": v for n, v in zip(_NAMES, values, strict=True) if v >= 0}
+    return scores
+
+
+def _evaluate(found: Sequence[Found], source: BoxSource, kind: str) -> list[float]:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    # Images and classes by number, so that any data set can be judged.
+    images = range(source.num_examples)
+    classes = range(1, len(source.class_names) + 1)
+    rows = to_coco(found, images, classes)
+    if not rows:
+        return [0.0, 0.0, 0.0, -1.0, -1.0, -1.0]
+    with contextlib.redirect_stdout(io.StringIO()):  # tables and timings
+        truth = COCO()
+        truth.dataset = _dataset(source, kind == "segm")
+        truth.createIndex()
+        evaluation = COCOeval(truth, truth.loadRes(rows), kind)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation.stats[: len(_NAMES)].tolist()
+
+
+def _dataset(source: BoxSource, with_masks: bool) -> dict:
+    """The truth in COCO's format."""
+    annotations: list[dict] = []
+    for image, objects in enumerate(source.objects):
+        height, width = map(int, source.sizes[image])
+        for index, (x1, y1, x2, y2) in enumerate(objects.boxes.tolist()):
+            row = {
+                "id": len(annotations) + 1,
+                "image_id": image,
+                "category_id": int(objects.classes[index]) + 1,
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "area": float(objects.areas[index]),
+                "iscrowd": int(objects.is_ignored[index]),
+            }
+            if with_masks and objects.segmentations is not None:
+                segmentation = objects.segmentations[index]
+                row["segmentation"] = instance_masks.to_rle(
+                    instance_masks.decode(segmentation, height, width)
+                )
+            annotations.append(row)
+    sizes = source.sizes.tolist()
+    return {
+        "info": {},
+        "images": [{"id": i, "height": h, "width": w} for i, (h, w) in enumerate(sizes)],
+        "annotations": annotations,
+        "categories": [{"id": i + 1, "name": name} for i, name in enumerate(source.class_names)],
+    }

@@ -1,0 +1,113 @@
+"""A trained detector on the images of a source, and what it found as COCO JSON."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pixpro_keras.detection import instance_masks
+from pixpro_keras.detection.box_pipeline import (
+    decode_image,
+    make_canvas,
+    pad_image,
+    scaled_size,
+    shape_groups,
+)
+from pixpro_keras.detection.box_source import BoxSource
+from pixpro_keras.types import Tensor
+
+Detect = Callable[[Tensor, Tensor], dict[str, Tensor]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What was found in an image, by falling score.
+
+    Attributes:
+        boxes: `(n, 4)` float32, in pixels of the image.
+        scores: `(n,)` float32 in [0, 1].
+        classes: `(n,)` int32.
+        segmentations: RLE of each object; None without masks.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    classes: np.ndarray
+    segmentations: Sequence[dict[str, Any]] | None = None
+
+
+def find_in_source(
+    detect: Detect,
+    source: BoxSource,
+    preprocess: Callable[[Tensor], Tensor],
+    short_side: int,
+    max_side: int,
+) -> Iterator[tuple[int, np.ndarray, Found]]:
+    """Looks at every image of a source, first at the wide ones, then at the high ones.
+
+    Args:
+        detect: `Detector.detect` in a `tf.function`, which may serve several calls of this one.
+        source: the images.
+        preprocess: from RGB in 0..255 to the backbone's convention.
+        short_side: length in pixels to which the short side is scaled.
+        max_side: longest side in pixels; it wins.
+
+    Yields:
+        The image's number, the image `(H, W, 3)` uint8, and what was found.
+    """
+    for group in shape_groups(source.sizes, smallest=1):
+        canvas = make_canvas(source.sizes[group], short_side, max_side)
+
+        def load(index: Tensor, canvas: tuple[int, int] = canvas) -> tuple[Tensor, ...]:
+            image = decode_image(source, index)
+            size, scales = scaled_size(tf.shape(image)[:2], short_side, max_side)
+            scaled = tf.image.resize(image, size, "bilinear", antialias=True)
+            padded = tf.ensure_shape(pad_image(preprocess(scaled), canvas), (*canvas, 3))
+            return index, image, padded, tf.cast(size, tf.float32), scales
+
+        data = tf.data.Dataset.from_tensor_slices(group.astype(np.int64))
+        data = data.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+        for index, image, padded, size, scales in data:
+            outputs = detect(padded[None], size[None])
+            found = {name: value[0].numpy() for name, value in outputs.items()}
+            yield int(index), image.numpy(), _in_image(found, image.shape, scales.numpy())
+
+
+def _in_image(outputs: dict[str, np.ndarray], shape: Sequence[int], scales: np.ndarray) -> Found:
+    """Boxes and masks in the original image's pixels."""
+    count = int((outputs["scores"] > 0).sum())
+    height, width = shape[:2]
+    boxes = outputs["boxes"][:count] / scales[[1, 0, 1, 0]]
+    segmentations = None
+    if "masks" in outputs:
+        pairs = zip(outputs["masks"][:count], boxes, strict=True)
+        segmentations = [
+            instance_masks.to_rle(instance_masks.paste(m, box, height, width)) for m, box in pairs
+        ]
+    return Found(boxes, outputs["scores"][:count], outputs["classes"][:count], segmentations)
+
+
+def to_coco(found: Sequence[Found], image_ids: Sequence, class_ids: Sequence[int]) -> list[dict]:
+    """Detections in COCO's format, as its server takes them.
+
+    Args:
+        found: of each image.
+        image_ids: of each image.
+        class_ids: of each class.
+    """
+    rows = []
+    for image_id, one in zip(image_ids, found, strict=True):
+        sides = one.boxes[:, 2:] - one.boxes[:, :2]
+        for index in range(len(one.boxes)):
+            row = {
+                "image_id": image_id,
+                "category_id": int(class_ids[one.classes[index]]),
+                "bbox": np.round([*one.boxes[index, :2], *sides[index]], 2).tolist(),
+                "score": round(float(one.scores[index]), 5),
+            }
+            if one.segmentations is not None:
+                row["segmentation"] = one.segmentations[index]
+            rows.append(row)
+    return rows

@@ -1,0 +1,75 @@
+"""A detector for programs without Keras: an image in, boxes out."""
+
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from pixpro_keras.detection.box_pipeline import make_canvas, pad_image, scaled_size
+from pixpro_keras.detection.detector import Detector
+from pixpro_keras.types import Tensor
+
+
+class ServedDetector(tf.Module):
+    """A detector with its preprocessing and postprocessing.
+
+    Args:
+        detector: trained.
+        preprocess: from RGB in 0..255 to the backbone's convention.
+        class_names: of its classes.
+        short_side: length in pixels to which the short side is scaled.
+        max_side: longest side in pixels; it wins.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        preprocess: Callable[[Tensor], Tensor],
+        class_names: tuple[str, ...],
+        short_side: int,
+        max_side: int,
+    ):
+        super().__init__()
+        # Layers are no tf.Module: without this their variables would not be saved.
+        self._variables = [variable.value for variable in detector.weights]
+        self._detector = detector
+        self._preprocess = preprocess
+        self._class_names = class_names
+        self._sides = short_side, max_side
+        wide = make_canvas(np.array([[short_side, max_side]]), short_side, max_side)
+        self._canvases = wide, wide[::-1]
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, 3), tf.uint8, name="image")])
+    def __call__(self, image: Tensor) -> dict[str, Tensor]:
+        """Detections of one image of any size.
+
+        Args:
+            image: `(H, W, 3)` uint8 RGB.
+
+        Returns:
+            By falling score: `boxes` `(D, 4)`, `x1, y1, x2, y2` in the image's pixels; `scores`
+            `(D,)`; `classes` `(D,)` int32; `names` `(D,)`; and, of a detector with masks, `masks`
+            `(D, S, S)`: probabilities in each box.
+        """
+        size, scales = scaled_size(tf.shape(image)[:2], self._sides[0], self._sides[1])
+        scaled = self._preprocess(tf.image.resize(image, size, "bilinear", antialias=True))
+        area = tf.cast(size, tf.float32)[None]
+
+        def on_canvas(canvas: tuple[int, int]) -> dict[str, Tensor]:
+            padded = tf.ensure_shape(pad_image(scaled, canvas), (*canvas, 3))
+            return self._detector.detect(padded[None], area)
+
+        wide, high = self._canvases
+        outputs = tf.cond(size[0] > size[1], lambda: on_canvas(high), lambda: on_canvas(wide))
+        # Boxes with a score of 0 fill up what was not found.
+        count = tf.reduce_sum(tf.cast(outputs["scores"][0] > 0, tf.int32))
+        found = {name: value[0, :count] for name, value in outputs.items()}
+        found["boxes"] /= tf.gather(scales, [1, 0, 1, 0])
+        found["names"] = tf.gather(tf.constant(self._class_names), found["classes"])
+        return found
+
+
+def save_detector(served: ServedDetector, path: pathlib.Path) -> None:
+    """Writes a SavedModel, whose signature `serving_default` takes `image`."""
+    tf.saved_model.save(served, str(path), signatures=served.__call__)

@@ -1,0 +1,104 @@
+"""The dense linear probe without hyperparameters: logistic regression of the cells of a frozen map."""
+
+from collections.abc import Iterable
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from pixpro_keras.evaluation.logistic_regression import fit_logistic
+from pixpro_keras.evaluation.replicas import over_replicas
+from pixpro_keras.segmentation.mask_source import IGNORED
+from pixpro_keras.types import Tensor
+
+
+class CellClassifier:
+    """A linear classifier of the cells of a map, enlarged to pixels.
+
+    Args:
+        network: `(B, H, W, 3) -> (B, h, w, C)`; runs in inference mode.
+        kernel: `(C, num_classes)`.
+        bias: `(num_classes,)`.
+    """
+
+    def __init__(self, network: keras.Model, kernel: np.ndarray, bias: np.ndarray):
+        self.network = network
+        self.kernel = tf.constant(kernel, "float32")
+        self.bias = tf.constant(bias, "float32")
+
+    def logits(self, images: Tensor, size: tuple[int, int]) -> Tensor:
+        """Scores of each pixel, bilinearly enlarged: `(B, height, width, num_classes)` float32."""
+        maps = ops.cast(self.network(images, training=False), "float32")
+        return tf.image.resize(ops.matmul(maps, self.kernel) + self.bias, size, "bilinear")
+
+
+def fit_cells(
+    network: keras.Model,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    num_classes: int,
+    *,
+    l2: float = 1e-4,
+    iterations: int = 100,
+    strategy: tf.distribute.Strategy | None = None,
+) -> CellClassifier:
+    """Fits the classifier to whole images, each cell labelled by the pixel at its centre.
+
+    Channels are standardised over all cells; then follows multinomial logistic regression by
+    L-BFGS. All cells are in memory.
+
+    Args:
+        network: `(B, H, W, 3) -> (B, h, w, C)`; runs in inference mode.
+        batches: images `(B, H, W, 3)`, preprocessed, and masks `(B, H, W)`, 255 is ignored.
+        num_classes: classes; those that are nowhere get a score that never wins.
+        l2: weight of `|W|^2 / 2` beside the mean cross-entropy, positive.
+        iterations: at most so many.
+        strategy: whose replicas on this machine share each batch.
+
+    Raises:
+        ValueError: if there is only one class, or no batch.
+    """
+
+    def run(images: Tensor) -> Tensor:
+        return ops.cast(network(images, training=False), "float32")
+
+    features, labels, spread = [], [], None
+    for images, masks in batches:
+        spread = spread or over_replicas(run, images.shape[0], strategy)
+        maps = spread(images)
+        features.append(maps.reshape(-1, maps.shape[-1]))
+        labels.append(centre_labels(np.asarray(masks), maps.shape[1:3]).ravel())
+    if not features:
+        raise ValueError("`batches` must hold at least one batch. Received none.")
+    cells, classes = np.concatenate(features), np.concatenate(labels)
+    mean, std = cells.mean(axis=0), cells.std(axis=0) + 1e-6
+    counts = classes != IGNORED
+    model = fit_logistic(
+        (cells[counts] - mean) / std, classes[counts], l2=l2, iterations=iterations
+    )
+    weights, offsets = model.coef_, model.intercept_
+    if len(model.classes_) == 2:  # scikit-learn has one row of scores, of the second class
+        weights, offsets = (np.stack([np.zeros_like(x[0]), x[0]]) for x in (weights, offsets))
+    # The standardisation goes into the classifier.
+    kernel = np.zeros((cells.shape[1], num_classes))
+    bias = np.full(num_classes, -1e9)
+    kernel[:, model.classes_] = (weights / std).T
+    bias[model.classes_] = offsets - (weights / std) @ mean
+    return CellClassifier(network, kernel, bias)
+
+
+def centre_labels(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The class at the centre of each cell of a map laid on the mask.
+
+    Args:
+        masks: `(B, H, W)`.
+        size: `(h, w)` of the map.
+
+    Returns:
+        `(B, h, w)`.
+    """
+    rows, columns = (
+        ((np.arange(n) + 0.5) * length / n).astype(int)
+        for n, length in zip(size, masks.shape[1:], strict=True)
+    )
+    return masks[:, rows][:, :, columns]

@@ -1,1 +1,0 @@
-"""Object detection and instance segmentation: two-stage detectors, and how good they are."""

@@ -1,0 +1,126 @@
+"""Batch-norm statistics measured anew ("precise BN")."""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pixpro_keras.layers.masked_batch_norm import MaskedBatchNorm
+from pixpro_keras.types import Tensor
+
+
+def reestimate_batch_norm(backbone: keras.Model, batches: Iterable[Tensor]) -> None:
+    """Replaces the moving statistics of batch norm by the statistics of given images.
+
+    Moving averages lag behind the weights, and those of an untrained network (mean 0, variance 1)
+    have nothing to do with its activations. Each batch goes through the network in training mode;
+    the mean is averaged over all images, and the variance is that of all images together:
+
+        mean = sum_b n_b m_b / N        variance = sum_b n_b (v_b + m_b^2) / N - mean^2
+
+    Only `moving_mean` and `moving_variance` of trainable batch-norm layers change. Layers with
+    `trainable = False` use their moving statistics in training mode too, and keep them.
+
+    Args:
+        backbone: any built model of images, or of whatever its batches are.
+        batches: images `(B, H, W, 3)`, already preprocessed, or dicts of tensors; at least one batch if
+            the network has batch norm. Larger batches and more of them are both better; a thousand
+            images do.
+
+    Raises:
+        ValueError: if `batches` is empty.
+
+    Reference:
+        Wu and Johnson, "Rethinking 'Batch' in BatchNorm", arXiv:2105.07576, section 3.
+    """
+    layers = _norms(backbone)
+    if not layers:
+        return
+    # One list per layer: the moving mean and variance.
+    variables = [(layer.moving_mean, layer.moving_variance) for layer in layers]
+    before = _read(variables)
+    momenta = [layer.momentum for layer in layers]
+
+    # One graph per shape: a detector lays its anchors by the static shape of the batch.
+    @tf.function(autograph=False)
+    def observe(images):
+        backbone(images, training=True)
+
+    try:
+        for layer, pair in zip(layers, variables, strict=True):
+            layer.momentum = 0.0  # The moving statistics are then those of the last batch.
+            for variable in pair:
+                variable.assign(np.zeros(variable.shape))  # 0 * NaN would stay NaN.
+        measured = _average(observe, variables, batches)
+    except BaseException:
+        _assign(variables, before)
+        raise
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+    _assign(variables, measured)
+
+
+@contextlib.contextmanager
+def reestimated_batch_norm(model: keras.Model, batches: Iterable[Tensor]) -> Iterator[None]:
+    """`reestimate_batch_norm` while the context lasts, for a look in the middle of a training.
+
+    Args:
+        model: see there.
+        batches: see there.
+
+    Raises:
+        ValueError: see there.
+    """
+    variables = [(layer.moving_mean, layer.moving_variance) for layer in _norms(model)]
+    before = _read(variables)
+    reestimate_batch_norm(model, batches)
+    try:
+        yield
+    finally:
+        _assign(variables, before)
+
+
+def _norms(model: keras.Model) -> list[keras.layers.Layer]:
+    return [
+        layer
+        for layer in model._flatten_layers()  # `layers` does not look into nested ones.
+        if isinstance(layer, keras.layers.BatchNormalization | MaskedBatchNorm) and layer.trainable
+    ]
+
+
+def _read(variables) -> list[tuple[np.ndarray, ...]]:
+    return [tuple(map(keras.ops.convert_to_numpy, pair)) for pair in variables]
+
+
+def _average(observe, variables, batches) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Mean and variance of all images, per layer, in float64."""
+    num_images = 0
+    means = [np.zeros(mean.shape) for mean, _ in variables]
+    squares = [np.zeros(mean.shape) for mean, _ in variables]
+    for images in batches:
+        observe(images)
+        size = keras.tree.flatten(images)[0].shape[0]
+        num_images += size
+        for index, pair in enumerate(variables):
+            mean, variance = (
+                keras.ops.convert_to_numpy(variable).astype("float64") for variable in pair
+            )
+            means[index] += size * mean
+            squares[index] += size * (variance + mean**2)
+    if not num_images:
+        raise ValueError("`batches` must hold at least one batch of images. Received none.")
+    result = []
+    for mean, square in zip(means, squares, strict=True):
+        mean = mean / num_images
+        # Rounding can push the variance of a constant channel below 0.
+        result.append((mean, np.maximum(square / num_images - mean**2, 0.0)))
+    return result
+
+
+def _assign(variables, values) -> None:
+    for pair, arrays in zip(variables, values, strict=True):
+        for variable, array in zip(pair, arrays, strict=True):
+            variable.assign(array)

@@ -1,0 +1,1 @@
+"""Semantic segmentation: data, FCN, inference."""

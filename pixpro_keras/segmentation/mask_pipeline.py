@@ -1,0 +1,156 @@
+"""From images with masks to training batches of crops."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from pixpro_keras.data.sampler import image_at
+from pixpro_keras.data.transforms import recipes
+from pixpro_keras.segmentation.mask_source import IGNORED, MaskSource
+from pixpro_keras.types import Tensor
+
+IMAGE = "image"
+MASK = "mask"
+
+_JITTER = recipes.ViewRecipe(
+    jitter=0.8, jitter_strengths=(0.25, 0.5, 0.5, 0.05), grayscale=0.0, blur=0.0
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class CropConfig:
+    """How training crops are made.
+
+    Attributes:
+        crop_size: side of the square crops in pixels.
+        scales: smallest and largest factor by which an image is scaled first.
+        seed: of order and augmentation.
+        use_xla: whether XLA compiles colour changes for the host.
+    """
+
+    crop_size: int
+    scales: tuple[float, float] = (0.5, 2.0)
+    seed: int = 0
+    use_xla: bool = True
+
+    def __post_init__(self):
+        """Refuses what cannot work."""
+        if self.crop_size < 1:
+            raise ValueError(f"`crop_size` must be positive. Received: {self.crop_size}.")
+        if not 0 < self.scales[0] <= self.scales[1]:
+            raise ValueError(f"`scales` must be positive and ascend. Received: {self.scales}.")
+
+
+def make_crop(image: Tensor, mask: Tensor, seed: Tensor, config: CropConfig) -> dict[str, Tensor]:
+    """A randomly scaled, placed, mirrored and coloured crop, with its mask.
+
+    What lies beyond the image is of the mean colour and of class 255. Masks are scaled without
+    interpolation, so that they hold no class that was not there.
+
+    Args:
+        image: `(H, W, 3)` uint8.
+        mask: `(H, W)` int32.
+        seed: `(2,)` integers.
+        config: how.
+
+    Returns:
+        `image`: `(S, S, 3)` float32 RGB in 0..255; `mask`: `(S, S)` int32.
+    """
+    size = config.crop_size
+    draw_seed, color_seed = tf.unstack(tf.random.split(seed, 2))
+    draws = tf.random.stateless_uniform((4,), draw_seed)
+    scale = config.scales[0] + (config.scales[1] - config.scales[0]) * draws[0]
+    shape = tf.cast(tf.shape(mask), tf.float32)
+    scaled = tf.maximum(tf.cast(tf.round(scale * shape), tf.int32), 1)
+    image = tf.image.resize(image, scaled, "bilinear", antialias=True)
+    mask = tf.image.resize(mask[..., None], scaled, "nearest")[..., 0]
+    missing = tf.maximum(size - scaled, 0)
+    padding = [[0, missing[0]], [0, missing[1]]]
+    mean = tf.constant(_MEAN_COLOR)
+    image = tf.pad(image - mean, [*padding, [0, 0]]) + mean
+    mask = tf.pad(mask, padding, constant_values=IGNORED)
+    room = tf.cast(tf.maximum(scaled - size, 0) + 1, tf.float32)
+    top, left = tf.unstack(tf.cast(draws[1:3] * room, tf.int32))
+    image = tf.slice(image, [top, left, 0], [size, size, 3])
+    mask = tf.slice(mask, [top, left], [size, size])
+    flips = draws[3] < 0.5
+    image = tf.cond(flips, lambda: tf.reverse(image, [1]), lambda: image)
+    mask = tf.cond(flips, lambda: tf.reverse(mask, [1]), lambda: mask)
+    image = tf.ensure_shape(image, (size, size, 3))
+    image = recipes.apply_photometric(image, color_seed, _JITTER, config.use_xla)
+    return {IMAGE: image, MASK: tf.ensure_shape(mask, (size, size))}
+
+
+_MEAN_COLOR = (123.675, 116.28, 103.53)
+
+
+def make_crops(
+    source: MaskSource,
+    config: CropConfig,
+    *,
+    global_batch_size: int,
+    replica_batch_size: int,
+    preprocess: Callable[[Tensor], Tensor],
+    start_step: int = 0,
+    input_pipeline_id: int = 0,
+    num_input_pipelines: int = 1,
+) -> tf.data.Dataset:
+    """Endless batches from a step on, which only seed and step decide.
+
+    A pass takes `N // B * B` of the N images in a new random order.
+
+    Args:
+        source: images and masks, at least a batch of them.
+        config: the crops.
+        global_batch_size: images per step of all machines together (B).
+        replica_batch_size: images in each batch of this data set.
+        preprocess: from RGB in 0..255 to the backbone's convention.
+        start_step: the step of the first batch.
+        input_pipeline_id: number of this machine, from 0.
+        num_input_pipelines: number of machines.
+
+    Returns:
+        Data set of `{"image": (b, S, S, 3) float32, "mask": (b, S, S) int32}`.
+    """
+    total = source.num_examples
+    share = global_batch_size // num_input_pipelines
+
+    def sample(place: Tensor) -> dict[str, Tensor]:
+        position = place // share * global_batch_size + input_pipeline_id * share + place % share
+        seed = tf.constant(config.seed, tf.int64)
+        first = tf.constant(0, tf.int64)
+        index = image_at(position, first, total, global_batch_size, config.seed)
+        return make_crop(*source.read(index), tf.stack([seed, position]), config)
+
+    data = tf.data.Dataset.range(start_step * share, np.iinfo(np.int64).max)
+    data = data.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    data = data.batch(replica_batch_size, drop_remainder=True)
+    return data.map(
+        lambda batch: batch | {IMAGE: preprocess(batch[IMAGE])},
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    ).prefetch(tf.data.AUTOTUNE)
+
+
+def image_batches(
+    source: MaskSource, preprocess: Callable[[Tensor], Tensor], batch_size: int = 1
+) -> tf.data.Dataset:
+    """Whole images with their masks, in their order, the last batch of what remains.
+
+    Args:
+        source: images and masks; of one size, where a batch holds more than one.
+        preprocess: from RGB in 0..255 to the backbone's convention.
+        batch_size: images per batch.
+
+    Returns:
+        Data set of images `(B, H, W, 3)` float32 and masks `(B, H, W)` int32.
+    """
+
+    def prepare(index: Tensor) -> tuple[Tensor, Tensor]:
+        image, mask = source.read(index)
+        return preprocess(image), mask
+
+    data = tf.data.Dataset.range(source.num_examples)
+    return data.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(2)

@@ -1,0 +1,1 @@
+"""Small helpers: files that survive a crash, checksums, argument checks, event files."""

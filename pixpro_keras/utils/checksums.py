@@ -1,0 +1,138 @@
+"""Checksums beside files, in the format of `sha256sum`, so that `sha256sum -c FILE` checks them too."""
+
+import contextlib
+import hashlib
+import os
+import pathlib
+import re
+from collections.abc import Iterable, Iterator
+
+from absl import logging
+
+from pixpro_keras.utils.files import write_atomically
+
+# Beside files that are handed on.
+SUMS_FILE = "SHA256SUMS"
+_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
+_CHUNK = 2**20
+
+
+class ManifestError(ValueError):
+    """A file is not what its manifest says, or there is no reading the manifest."""
+
+
+def write_manifest(manifest: str | os.PathLike, names: Iterable[str]) -> None:
+    """Writes the checksums of files.
+
+    Args:
+        manifest: where to.
+        names: paths of files, relative to the manifest's folder.
+
+    Raises:
+        OSError: if a file cannot be read or the manifest cannot be written.
+    """
+    manifest = pathlib.Path(manifest)
+    _write(manifest, {name: _sha256(manifest.parent / name) for name in names})
+
+
+@contextlib.contextmanager
+def listing(path: str | os.PathLike) -> Iterator[None]:
+    """Brings `SHA256SUMS` beside a file or folder up to date with what is written inside.
+
+    In between it does not list the path, so that a crash leaves no checksum of an older content.
+    """
+    path = pathlib.Path(path)
+    manifest = path.parent / SUMS_FILE
+    sums: dict[str, str] = {}
+    try:
+        sums = read_manifest(manifest) if manifest.exists() else {}
+    except ManifestError as error:
+        logging.warning("%s; it is begun anew", error)
+    others = {n: s for n, s in sums.items() if n.partition("/")[0] != path.name}
+    if others != sums:
+        _write(manifest, others)
+    try:
+        yield
+    except BaseException:
+        if others != sums:  # the writers leave what was there when they fail
+            _write(manifest, sums)
+        raise
+    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+    names = (file.relative_to(path.parent).as_posix() for file in files)
+    _write(manifest, others | {name: _sha256(path.parent / name) for name in names})
+
+
+def check_listed(path: str | os.PathLike) -> None:
+    """Compares a file with `SHA256SUMS` beside it, if that lists it.
+
+    Raises:
+        ManifestError: if it differs.
+    """
+    path = pathlib.Path(path)
+    manifest = path.parent / SUMS_FILE
+    if manifest.exists():
+        check_files(manifest, [path.name])
+
+
+def read_manifest(manifest: str | os.PathLike) -> dict[str, str]:
+    """Path of each file, relative to the manifest's folder -> its checksum.
+
+    Raises:
+        ManifestError: if it is no manifest, or names files elsewhere than beside or below it.
+    """
+    manifest = pathlib.Path(manifest)
+    try:
+        text = manifest.read_bytes().decode(errors="surrogateescape")
+    except OSError as error:
+        raise ManifestError(f"{manifest} cannot be read: {error}") from error
+    sums = {}
+    for number, line in enumerate(text.split("\n")[:-1], 1):
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise ManifestError(f"{manifest} is damaged: line {number} is no checksum of a file")
+        name = pathlib.PurePosixPath(match[2])
+        if name.is_absolute() or ".." in name.parts or "\0" in match[2]:
+            raise ManifestError(f"{manifest} names {match[2]!r}, which is not below its folder")
+        sums[match[2]] = match[1]
+    if text and not text.endswith("\n"):
+        raise ManifestError(f"{manifest} is cut off")
+    return sums
+
+
+def check_files(manifest: str | os.PathLike, names: Iterable[str] | None = None) -> None:
+    """Compares files with their checksums.
+
+    Args:
+        manifest: the checksums.
+        names: of which files, where they are listed; default: all.
+
+    Raises:
+        ManifestError: naming the first file that is missing or differs.
+    """
+    manifest = pathlib.Path(manifest)
+    sums = read_manifest(manifest)
+    for name in sums if names is None else names:
+        if name not in sums:
+            continue
+        file = manifest.parent / name
+        try:
+            found = _sha256(file)
+        except OSError as error:
+            raise ManifestError(f"{file} cannot be read: {error.strerror}") from error
+        if found != sums[name]:
+            raise ManifestError(
+                f"{file} is damaged, or was changed: its sha256 is not the one in {manifest}"
+            )
+
+
+def _write(manifest: pathlib.Path, sums: dict[str, str]) -> None:
+    lines = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
+    write_atomically(manifest, lines.encode(errors="surrogateescape"))
+
+
+def _sha256(file: pathlib.Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

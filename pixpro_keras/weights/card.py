@@ -1,0 +1,97 @@
+"""The model card beside exported weights, in the form that Hugging Face reads."""
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+
+from pixpro_keras import backbones
+from pixpro_keras.utils.checksums import SUMS_FILE, read_manifest
+from pixpro_keras.utils.files import write_atomically
+from pixpro_keras.weights.export import usages
+
+CARD_FILE = "README.md"
+# Hugging Face's word where nobody has said it.
+UNKNOWN_LICENSE = "unknown"
+_TAGS = ("keras", "tensorflow", "self-supervised-learning", "backbone", "pixpro_keras")
+
+
+def write_card(
+    directory: str | os.PathLike,
+    name: str,
+    *,
+    title: str,
+    facts: Mapping[str, object],
+    metrics: Mapping[str, float] | None = None,
+    flags: Sequence[str] = (),
+    license_name: str = UNKNOWN_LICENSE,
+) -> pathlib.Path:
+    """Writes `README.md`: what the weights are, where they come from and how to load them.
+
+    Args:
+        directory: of an export; its `SHA256SUMS` says which files there are.
+        name: of the backbone.
+        title: the heading.
+        facts: rows of the first table.
+        metrics: name -> last value of what was logged.
+        flags: command line of the run.
+        license_name: identifier of Hugging Face, such as `apache-2.0`.
+
+    Returns:
+        The file.
+
+    Raises:
+        ManifestError: if `SHA256SUMS` cannot be read.
+        OSError: if the file cannot be written.
+    """
+    directory = pathlib.Path(directory)
+    sums = read_manifest(directory / SUMS_FILE)
+    present = {file.partition("/")[0] for file in sums}
+    rows = {
+        "Backbone": f"`{name}`",
+        "Input": backbones.input_convention(name),
+        "Output": "C5: the last feature map, stride 32",
+        **facts,
+        "Licence of the weights": license_name,
+    }
+    loading = [f"- `{file}`: `{usage}`" for file, usage in usages(name).items() if file in present]
+    parts = [
+        _front_matter(license_name),
+        f"# {title}",
+        _table(("", ""), rows.items()),
+        "## How to load it",
+        "Without pixpro_keras, in this folder:",
+        "\n".join(loading),
+        'With pixpro_keras: `pixpro_keras.load_backbone(".")`, or with `features="c2-c5"` for the maps of '
+        "four stages.",
+    ]
+    if metrics:
+        values = {key: f"{value:.6g}" for key, value in sorted(metrics.items())}
+        parts += ["## Last metrics of the training", _table(("", ""), values.items())]
+    if flags:
+        parts += [
+            "## Flags",
+            "All of the run, without where its files lie:",
+            "```\n" + "\n".join(flags) + "\n```",
+        ]
+    checksums = {f"`{file}`": f"`{checksum}`" for file, checksum in sorted(sums.items())}
+    parts += ["## Files", _table(("File", "sha256"), checksums.items())]
+    path = directory / CARD_FILE
+    write_atomically(path, ("\n\n".join(parts) + "\n").encode())
+    return path
+
+
+def _front_matter(license_name: str) -> str:
+    tags = "\n".join(f"- {tag}" for tag in _TAGS)
+    return (
+        f"---\nlibrary_name: keras\nlicense: {license_name}\n"
+        f"pipeline_tag: image-feature-extraction\ntags:\n{tags}\n---"
+    )
+
+
+def _table(header: tuple[str, str], rows) -> str:
+    lines = [f"| {header[0]} | {header[1]} |", "|---|---|"]
+    return "\n".join(lines + [f"| {_cell(key)} | {_cell(value)} |" for key, value in rows])
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,162 @@
+"""ResNets in detectron2's `.pkl` files, and the settings that belong with them."""
+
+import collections
+import os
+import pickle
+import re
+from typing import Any
+
+import keras
+import numpy as np
+
+from pixpro_keras.backbones import registry, resnet
+from pixpro_keras.weights import name_maps
+
+_RESNET_EPSILON = 1e-5  # what detectron2 and torch add to a variance
+# keras.applications' ResNets add this much more.
+_APPLICATIONS_EXTRA_EPSILON = 1.001e-5 - _RESNET_EPSILON
+
+
+class Detectron2FileError(ValueError):
+    """A `.pkl` file that cannot be read or holds no ResNet."""
+
+
+def detectron2_config(name: str) -> dict[str, Any]:
+    """The lines of a detectron2 config without which the weights give other features.
+
+    Args:
+        name: of the `_v1_5` family, or `resnet50`, `resnet101`, `resnet152` of keras.applications.
+
+    Returns:
+        Config key -> value.
+
+    Raises:
+        ValueError: if detectron2 has no such network.
+    """
+    match = re.fullmatch(r"resnet(18|34|50|101|152)(_v1_5)?", name)
+    if match is None:
+        raise ValueError(f"{name} is no ResNet that detectron2 has")
+    depth = {"MODEL.RESNETS.DEPTH": int(match.group(1))}
+    if match.group(2):
+        if name in resnet.BASIC_BLOCK:
+            depth["MODEL.RESNETS.RES2_OUT_CHANNELS"] = 64
+        return depth | {
+            "MODEL.RESNETS.STRIDE_IN_1X1": False,
+            "MODEL.PIXEL_MEAN": [123.675, 116.28, 103.53],
+            "MODEL.PIXEL_STD": [58.395, 57.12, 57.375],
+            "INPUT.FORMAT": "RGB",
+        }
+    return depth | {
+        "MODEL.RESNETS.STRIDE_IN_1X1": True,
+        "MODEL.PIXEL_MEAN": [103.939, 116.779, 123.68],
+        "MODEL.PIXEL_STD": [1.0, 1.0, 1.0],
+        "INPUT.FORMAT": "BGR",
+    }
+
+
+def to_detectron2(network: keras.Model, name: str) -> dict[str, Any]:
+    """A plain network as what detectron2's checkpointer loads.
+
+    Batch norms stay batch norms. detectron2's convolutions have no bias and its epsilon is 1e-5:
+    the biases of keras.applications' ResNets go into the running means, the difference of epsilon
+    into the variances, and the features stay the same.
+
+    Args:
+        network: float32 ResNet of output stride 32.
+        name: its name.
+
+    Returns:
+        Dict for `pickle`; beside detectron2's keys, `config` holds `detectron2_config(name)`.
+
+    Raises:
+        ValueError: if detectron2 has no such network.
+    """
+    config = detectron2_config(name)
+    variables = name_maps.named_variables(network.layers, name_maps.detectron2_layer_name)
+    arrays = {
+        key: name_maps.to_torch_layout(keras.ops.convert_to_numpy(variable))
+        for key, variable in variables.items()
+    }
+    if config["MODEL.RESNETS.STRIDE_IN_1X1"]:
+        for key in [key for key in arrays if key.endswith("bias") and "norm" not in key]:
+            norm = key.removesuffix("bias") + "norm."
+            arrays[f"{norm}running_mean"] = arrays[f"{norm}running_mean"] - arrays.pop(key)
+            arrays[f"{norm}running_var"] = arrays[f"{norm}running_var"] + np.float32(
+                _APPLICATIONS_EXTRA_EPSILON
+            )
+    return {
+        "model": arrays,
+        "__author__": "pixpro_keras",
+        "matching_heuristics": True,
+        "config": config,
+    }
+
+
+def from_detectron2(path: str | os.PathLike) -> keras.Model:
+    """The plain network in a `.pkl` file that `to_detectron2` made, or of the release's converter.
+
+    A file without `config` is taken for one of the `_v1_5` family.
+
+    Raises:
+        Detectron2FileError: if the file is truncated, wants to import something other than arrays,
+            or does not hold a whole ResNet.
+    """
+    content = _unpickle(path)
+    arrays = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(arrays, dict) or "stem.conv1.weight" not in arrays:
+        raise Detectron2FileError(f"{path}: no ResNet in detectron2's names")
+    blocks = tuple(
+        len({key.split(".")[1] for key in arrays if key.startswith(f"res{stage}.")})
+        for stage in range(2, 6)
+    )
+    try:
+        name = resnet.name_of(blocks, is_basic="res2.0.conv3.weight" not in arrays)
+    except ValueError as error:
+        raise Detectron2FileError(f"{path}: {error}") from error
+    is_application = content.get("config", {}).get("MODEL.RESNETS.STRIDE_IN_1X1", False)
+    if is_application:
+        name = name.removesuffix("_v1_5")
+    network = registry.stock(name)
+    variables = name_maps.named_variables(network.layers, name_maps.detectron2_layer_name)
+    if is_application:
+        for key, variable in variables.items():
+            if key.endswith("bias") and "norm" not in key:
+                arrays[key] = np.zeros(variable.shape, "float32")
+            elif key.endswith("running_var"):
+                arrays[key] = arrays[key] - np.float32(_APPLICATIONS_EXTRA_EPSILON)
+    try:
+        name_maps.assign_torch_state(variables, arrays, name)
+    except ValueError as error:
+        raise Detectron2FileError(f"{path}: {error}") from error
+    return network
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Unpickles plain values and NumPy arrays; everything else could run code."""
+
+    _ADMITTED = frozenset(
+        (f"numpy.{package}.{module}", name)
+        for package in ("core", "_core")
+        for module, name in (
+            ("multiarray", "_reconstruct"),
+            ("multiarray", "scalar"),
+            ("numeric", "_frombuffer"),
+        )
+    ) | {("numpy", "ndarray"), ("numpy", "dtype"), ("collections", "OrderedDict")}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self._ADMITTED:
+            raise pickle.UnpicklingError(f"the file wants to import {module}.{name}")
+        if module == "collections":
+            return collections.OrderedDict
+        return super().find_class(module, name)
+
+
+def _unpickle(path: str | os.PathLike) -> Any:
+    try:
+        with open(path, "rb") as file:
+            return _ArraysOnly(file).load()
+    except OSError as error:
+        raise Detectron2FileError(f"{path}: {error.strerror}") from error
+    except Exception as error:  # a broken pickle raises nearly anything
+        raise Detectron2FileError(f"{path}: no complete pickle of arrays ({error})") from error

@@ -1,0 +1,216 @@
+"""A trained backbone as files for Keras, detectron2 and serving, none of which needs this package."""
+
+import dataclasses
+import itertools
+import os
+import pathlib
+import pickle
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+
+import h5py
+import keras
+
+from pixpro_keras import backbones
+from pixpro_keras.utils.checksums import listing
+from pixpro_keras.weights import serving
+from pixpro_keras.weights.detectron2 import detectron2_config, to_detectron2
+from pixpro_keras.weights.load import NAME_ATTRIBUTE
+
+
+@dataclasses.dataclass(frozen=True)
+class _Format:
+    """A kind of file.
+
+    Attributes:
+        file: its name.
+        write: writes a plain network of a name to a path.
+        usage: how to load it; gets the network's name and the path.
+        has_features: whether the outputs can be others than C5.
+    """
+
+    file: str
+    write: Callable[[keras.Model, str, pathlib.Path], None]
+    usage: Callable[[str, pathlib.Path], str]
+    has_features: bool = False
+
+
+def _write_weights(network: keras.Model, name: str, path: pathlib.Path) -> None:
+    network.save_weights(path)
+    with h5py.File(path, "a") as file:
+        file.attrs[NAME_ATTRIBUTE] = name
+
+
+def _write_detectron2(network: keras.Model, name: str, path: pathlib.Path) -> None:
+    path.write_bytes(pickle.dumps(to_detectron2(network, name)))
+
+
+def _detectron2_usage(name: str, path: pathlib.Path) -> str:
+    settings = detectron2_config(name) | {"MODEL.WEIGHTS": str(path)}
+    return "detectron2 config: " + " ".join(f"{key} {value}" for key, value in settings.items())
+
+
+_FORMATS = {
+    "keras_applications": _Format(
+        "backbone.weights.h5",
+        _write_weights,
+        lambda name, path: (
+            f"{backbones.constructor_name(name)}(include_top=False, weights={str(path)!r})"
+        ),
+    ),
+    "keras": _Format(
+        "backbone.keras",
+        lambda network, name, path: network.save(path),
+        lambda name, path: f"keras.saving.load_model({str(path)!r})",
+    ),
+    "detectron2": _Format("detectron2.pkl", _write_detectron2, _detectron2_usage),
+    "saved_model": _Format(
+        "saved_model",
+        lambda network, name, path: serving.save_saved_model(network, path),
+        lambda name, path: f"network = tf.saved_model.load({str(path)!r}); network.serve(images)",
+        has_features=True,
+    ),
+    "onnx": _Format(
+        "backbone.onnx",
+        lambda network, name, path: serving.save_onnx(network, path),
+        lambda name, path: (
+            f"onnxruntime.InferenceSession({str(path)!r}).run(None, {{'images': x}})"
+        ),
+        has_features=True,
+    ),
+    "litert": _Format(
+        "backbone.tflite",
+        lambda network, name, path: serving.save_litert(network, path),
+        lambda name, path: f"tf.lite.Interpreter({str(path)!r})",
+        has_features=True,
+    ),
+}
+FORMATS = tuple(_FORMATS)
+# What a run writes at its end; the others are asked for.
+_DEFAULT_FORMATS = ("keras_applications", "keras")
+
+
+def usages(name: str) -> dict[str, str]:
+    """File or folder of each format that a backbone has -> how to load it from its own folder."""
+    usages = {}
+    for chosen, kind in _FORMATS.items():
+        try:
+            check_format(chosen, name)
+        except ValueError:
+            continue
+        usages[kind.file] = kind.usage(name, pathlib.Path(kind.file))
+    return usages
+
+
+def check_format(chosen: str, name: str, features: str = "c5") -> None:
+    """Refuses a format that does not exist or that a backbone does not have.
+
+    Raises:
+        ValueError: saying why.
+    """
+    if chosen not in FORMATS:
+        raise ValueError(f"the format must be one of {', '.join(FORMATS)}. Received: {chosen}")
+    if chosen == "keras_applications" and not backbones.is_keras_application(name):
+        plain = name.removesuffix("_v1_5")
+        raise ValueError(
+            f"{name} has no keras_applications weights: its strides are in the 3x3 convolutions, "
+            f"and keras.applications' {plain} would load it and give wrong features. "
+            "Use the format keras"
+        )
+    if chosen == "detectron2":
+        detectron2_config(name)
+    if features != "c5" and not _FORMATS[chosen].has_features:
+        raise ValueError(f"the format {chosen} holds the backbone up to c5. Received: {features}")
+
+
+def export_backbone(
+    backbone: keras.Model,
+    name: str,
+    directory: str | os.PathLike,
+    formats: Sequence[str] | None = None,
+    features: str = "c5",
+) -> dict[pathlib.Path, str]:
+    """Writes a backbone's float32 weights, whatever precision or strategy it was trained with.
+
+    The networks in the files have output stride 32, also when training dilated the last stage: the
+    weights are the same, and users of a backbone dilate it to their own needs.
+
+    Args:
+        backbone: from `backbones.build(name)`, trained.
+        name: its name.
+        directory: where the files go; created when missing. Their checksums go to
+            `SHA256SUMS` beside them, which `load_backbone` looks at.
+        formats: of `FORMATS`; default: what Keras reads.
+        features: what `saved_model`, `onnx` and `litert` give: `"c5"`, `"c2-c5"` or `"pooled"`.
+
+    Returns:
+        Each file written -> how to load it.
+
+    Raises:
+        ValueError: if a format is unknown or the backbone does not have it; nothing is written then.
+        ImportError: if a format needs a package that is not installed.
+        OSError: if the directory cannot be written; files from before stay as they were.
+    """
+    if formats is None:
+        formats = [
+            f for f in _DEFAULT_FORMATS if f == "keras" or backbones.is_keras_application(name)
+        ]
+    for chosen in formats:
+        check_format(chosen, name, features)
+    network = plain_copy(backbone, name)
+    outputs = backbones.feature_network(network, features)
+    directory = pathlib.Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    written = {}
+    for chosen in formats:
+        kind = _FORMATS[chosen]
+        path = directory / kind.file
+        with listing(path):
+            _write_atomically(kind, outputs if kind.has_features else network, name, path)
+        written[path] = kind.usage(name, path)
+    return written
+
+
+def plain_copy(backbone: keras.Model, name: str) -> keras.Model:
+    """The stock float32 network, of output stride 32, with the backbone's weights.
+
+    Raises:
+        ValueError: naming the first weight that does not fit.
+    """
+    network = backbones.stock(name)
+    pairs = itertools.zip_longest(map(_describe, backbone.weights), map(_describe, network.weights))
+    for trained, plain in pairs:
+        if trained != plain:
+            raise ValueError(
+                f"`backbone` must be {name}. Received: {trained or 'no weight'} in the place of "
+                f"{plain or 'no weight'}."
+            )
+    for plain, trained in zip(network.weights, backbone.weights, strict=True):
+        plain.assign(keras.ops.convert_to_numpy(trained))
+    return network
+
+
+def _describe(weight: keras.Variable) -> str:
+    """Layer, name and shape of a weight, as they are in every copy of its network.
+
+    Keras numbers unnamed layers and weights through the process (`conv2d_94` in the second
+    InceptionV3), and a cloned model loses the names of the models nested in it.
+    """
+    parts = [re.sub(r"_\d+$", "", part) for part in weight.path.split("/")[-2:]]
+    return f"{'/'.join(parts)} {tuple(weight.shape)}"
+
+
+def _write_atomically(kind: _Format, network: keras.Model, name: str, path: pathlib.Path) -> None:
+    """Lets the writer work beside the file or folder, then puts the result in its place."""
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        temporary = pathlib.Path(folder) / path.name
+        kind.write(network, name, temporary)
+        if temporary.is_dir():
+            if path.exists():
+                shutil.move(path, pathlib.Path(folder) / "before")
+        else:
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)

@@ -1,0 +1,99 @@
+import json
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.detection.datasets_test import write_coco, write_voc
+from tests.helpers.jobs import run_job, run_jobs
+
+# Flags, and what the error names.
+BAD_INPUT = (
+    ("--dataset=voc:/nowhere", "--dataset=voc:/nowhere"),
+    ("--dataset=photos", "--dataset=photos"),
+    ("--train_split=2008_train", "--train_split=2008_train"),
+    ("--test_split=2007_test", "--test_split=2007_test"),
+    ("--model=mask_rcnn_fpn", "--model=mask_rcnn_fpn"),
+    ("--short_sides=64,x", "--short_sides=64,x"),
+    ("--max_side=32", "--max_side=32"),
+    ("--num_rois=2", "--num_rois=2"),
+    ("--weights=/nowhere", "--weights=/nowhere"),
+    ("--batch_size=9", "--batch_size=9"),
+    ("--max_boxes=0", "max_boxes"),
+    ("--log_every_steps=2 --test_every_iterations=3", "--test_every_iterations=3"),
+    ("--iterations=3", "--iterations=3"),
+    ("--iterations=4", "--epochs=1 --iterations=4"),
+)
+
+
+@pytest.mark.slow
+class DetectTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+        objects = [[("cat", 0, 5, 5, 30, 30), ("dog", 0, 30, 10, 58, 35)]] * 4
+        write_voc(self.folder, objects)
+        write_voc(self.folder, objects[:2], split="val")
+        self.flags = (
+            f"--dataset=voc:{self.folder}",
+            "--train_split=2007_trainval",
+            "--test_split=2007_val",
+            "--backbone=resnet18_v1_5",
+            "--short_sides=48,64",
+            "--test_short_side=64",
+            "--max_side=96",
+            "--num_rois=8",
+            "--max_proposals=8",
+            "--bn_batches=2",
+            "--batch_size=2",
+            "--steps_per_epoch=2",
+            "--log_every_steps=1",
+            "--deterministic",
+        )
+
+    def test_trains_tests_exports_and_goes_on(self):
+        run = self.folder / "run"
+        for steps in (2, 4):
+            # The schedule of a shorter run is another one: no decay here.
+            arguments = (f"--iterations={steps}", "--warmup_epochs=0", "--schedule=steps")
+            arguments += (f"--test_every_iterations={steps // 4 * 4}",)  # in the second run
+            result = run_job("detect.py", *self.flags, *arguments, f"--workdir={run}")
+            self.assertEqual(result.returncode, 0, msg=result.stderr)
+        self.assertIn("Continuing from", result.stderr)
+        self.assertIn("Learning rate 0.0025 for batches of 2", result.stderr)
+        lines = [json.loads(x) for x in (run / "metrics.jsonl").read_text().splitlines()]
+        self.assertEqual([x["step"] for x in lines], [1, 2, 3, 4])
+        for name in ("detect.md", "detect.png", "detections.json"):
+            self.assertTrue((run / name).exists(), name)
+        result = json.loads((run / "detect.json").read_text())
+        self.assertEqual(["AP50" in x for x in lines], [False, False, False, True])
+        for key in ("AP", "AP50"):
+            self.assertAllClose(lines[-1][key], result[key])
+        served = tf.saved_model.load(str(run / "export" / "detector"))
+        found = served(np.zeros((50, 40, 3), np.uint8))
+        self.assertEqual(found["boxes"].shape[1], 4)
+
+    def test_bad_input_is_one_line_naming_the_flag(self):
+        flags = (*self.flags, "--epochs=1", f"--workdir={self.folder / 'run'}")
+        lines = [(*flags, *bad.split()) for bad, _ in BAD_INPUT]
+        for result, (bad, named) in zip(run_jobs("detect.py", lines), BAD_INPUT, strict=True):
+            with self.subTest(bad):
+                self.assertEqual(result.returncode, 1)
+                errors = [x for x in result.stderr.splitlines() if x.startswith("error:")]
+                self.assertLen(errors, 1, msg=result.stderr)
+                self.assertIn(named, errors[0])
+
+    def test_masks_must_be_there(self):
+        annotation = {"image_id": 7, "category_id": 3, "bbox": [1, 2, 10, 20]}
+        for split in ("train2017", "val2017"):
+            write_coco(self.folder, [annotation], split=split)
+        flags = (f"--dataset=coco:{self.folder}", "--train_split=train2017")
+        flags += ("--test_split=val2017", "--model=mask_rcnn_c4", f"--workdir={self.folder}/run")
+        result = run_job("detect.py", *flags)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("a.jpg has no masks", result.stderr.splitlines()[-1])
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,110 @@
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pixpro_keras import backbones
+from pixpro_keras.weights import export_backbone
+from tests.helpers.jobs import run_job, run_jobs, write_photos
+
+# Flags beside the data, and what the error names.
+BAD_INPUT = (
+    ("--label_fraction=0", "--label_fraction=0"),
+    ("--weights=/nowhere", "--weights=/nowhere"),
+    ("--backbone=resnet51", "--backbone=resnet51"),
+    ("--train_dataset=folder:/nowhere", "--train_dataset=folder:/nowhere"),
+    ("--image_size=8", "--image_size=8"),
+)
+
+
+@pytest.mark.slow
+class EvaluationJobsTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+        for split, seed in (("train", 0), ("val", 20)):
+            for number, name in enumerate(("one", "two")):
+                write_photos(self.folder / split / name, count=6, seed=seed + number)
+        self.flags = (
+            f"--train_dataset=folder:{self.folder / 'train'}",
+            f"--test_dataset=folder:{self.folder / 'val'}",
+            "--backbone=resnet18_v1_5",
+            "--image_size=32",
+            f"--workdir={self.folder / 'run'}",
+        )
+
+    def test_knn_on_its_own_training_images(self):
+        same = f"--test_dataset=folder:{self.folder / 'train'}"
+        result = run_job("knn.py", *self.flags, same, "--k=1")
+        self.assertEqual(result.returncode, 0, msg=result.stderr)
+        self.assertIn("| resnet18_v1_5, random | 12 | 12 | 100.0% |", result.stdout)
+        stored = json.loads((self.folder / "run" / "knn.json").read_text())
+        self.assertEqual(stored["top-1"], 1.0)
+
+    def test_flags_cfg_repeats_a_run_on_a_file(self):
+        run = self.folder / "run"
+        network = backbones.build("mobilenetv3small")
+        (file,) = export_backbone(network, "mobilenetv3small", self.folder, ["keras"])
+        flags = (f"--dataset=folder:{self.folder}", f"--weights={file}", "--image_size=32", "--k=3")
+        first = run_job("knn.py", *flags, f"--workdir={run}")
+        self.assertEqual(first.returncode, 0, msg=first.stderr)
+        self.assertIn("--backbone=mobilenetv3small\n", (run / "flags.cfg").read_text())
+        stored = (run / "knn.json").read_text()
+        again = run_job("knn.py", f"--flagfile={run / 'flags.cfg'}")
+        self.assertEqual(again.returncode, 0, msg=again.stderr)
+        self.assertEqual((run / "knn.json").read_text(), stored)
+        wrong = run_job("knn.py", *flags, "--backbone=resnet50")
+        self.assertIn("error: --backbone=resnet50: --weights=", wrong.stderr)
+
+    def test_linear_probe_of_few_labels_repeats_them(self):
+        flags = ("--batch_size=8", "--label_fraction=0.3", "--learning_rate_factors=0.01,0.1")
+        result = run_job("linear_probe.py", *self.flags, *flags, "--epochs=2")
+        self.assertEqual(result.returncode, 0, msg=result.stderr)
+        stored = json.loads((self.folder / "run" / "linear_probe.json").read_text())
+        # Of six images of each class two have labels, one of which is held out.
+        self.assertEqual(stored["training images"], 2)
+        rates = [row["learning rate"] for row in stored["all_classifiers"]]
+        self.assertLen(set(rates), 2)
+        chosen = max(stored["all_classifiers"], key=lambda row: row["held-out top-1"])
+        self.assertEqual(stored["learning rate"], chosen["learning rate"])
+        self.assertEqual(stored["top-1"], chosen["top-1"])
+
+    def test_linear_probe_goes_on_where_it_stopped(self):
+        flags = (*self.flags, "--batch_size=4", "--learning_rate_factors=0.001,0.1", "--augment")
+        flags += ("--holdout_fraction=0.3", "--log_every_steps=1", "--deterministic")
+        for epochs in (2, 4):
+            result = run_job("linear_probe.py", *flags, f"--epochs={epochs}")
+            self.assertEqual(result.returncode, 0, msg=result.stderr)
+        self.assertIn("Continuing from", result.stderr)
+        run = self.folder / "run"
+        steps = [json.loads(x)["step"] for x in (run / "metrics.jsonl").read_text().splitlines()]
+        self.assertAllEqual(steps, np.arange(1, 9))
+        stored = json.loads((run / "linear_probe.json").read_text())
+        self.assertEqual((stored["training images"], stored["test images"]), (8, 12))
+        self.assertBetween(stored["top-1"], 0.0, 1.0)
+        self.assertTrue((run / "confusion.png").exists())
+
+    def test_bad_input_is_one_line_naming_the_flag(self):
+        bad = [(*self.flags, flags) for flags, _ in BAD_INPUT]
+        bad.append((*self.flags, f"--test_dataset=folder:{self.folder}"))
+        shutil.copytree(self.folder / "val", self.folder / "broken")
+        (self.folder / "broken" / "one" / "9.jpg").write_text("no image")
+        bad.append((*self.flags, f"--train_dataset=folder:{self.folder / 'broken'}"))
+        named = [name for _, name in BAD_INPUT] + ["--test_dataset", "cannot be decoded"]
+        for script in ("knn.py", "linear_probe.py"):
+            extra = "--k=5" if script == "knn.py" else "--batch_size=4"
+            for result, name in zip(
+                run_jobs(script, [(*flags, extra) for flags in bad]), named, strict=True
+            ):
+                with self.subTest(f"{script} {name}"):
+                    self.assertEqual(result.returncode, 1)
+                    lines = [x for x in result.stderr.splitlines() if x.startswith("error:")]
+                    self.assertLen(lines, 1, msg=result.stderr)
+                    self.assertIn(name, lines[0])
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,57 @@
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import tensorflow as tf
+
+from tests.helpers.jobs import ROOT, TINY_RUN, write_photos
+
+
+@pytest.mark.slow
+class LaunchLocalTest(tf.test.TestCase):
+    def test_a_signal_to_one_worker_saves_and_ends_all(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        photos = write_photos(folder / "photos")
+        command = [
+            sys.executable,
+            ROOT / "experiments" / "launch_local.py",
+            "--workers=2",
+            "--",
+            ROOT / "experiments" / "pretrain.py",
+            *TINY_RUN,
+            f"--dataset=folder:{photos}",
+            "--epochs=100000",
+            f"--workdir={folder / 'run'}",
+        ]
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+        )
+        try:
+            deadline = time.time() + 240
+            while not (folder / "run" / "metrics.jsonl").exists():
+                self.assertLess(time.time(), deadline, "the run did not start")
+                self.assertIsNone(process.poll(), msg="the run ended")
+                time.sleep(0.1)
+            workers = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            _, last = map(int, workers.read_text().split())
+            os.kill(last, signal.SIGUSR1)  # not the chief, which is the one that saves
+            output, _ = process.communicate(timeout=120)
+        finally:
+            process.kill()
+        self.assertEqual(process.returncode, 128 + signal.SIGTERM, msg=output)
+        self.assertIn("[0] Stopped after", output)
+        self.assertIn("[1] Stopped after", output)
+        self.assertNotIn("Traceback", output)
+        self.assertNotEmpty(list((folder / "run" / "checkpoints").glob("ckpt-*.index")))
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,149 @@
+import itertools
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+
+from pixpro_keras.cli.paper_tables import SCALES, TABLES, TableError
+from pixpro_keras.cli.paper_tables.jobs import Places, Planner, missing_data, plan
+from pixpro_keras.cli.paper_tables.pretrainings import PRETRAININGS
+from tests.helpers.jobs import ROOT
+
+# Flags are global: each script in a fork, which finds TensorFlow imported.
+_PARSE = """
+import importlib, json, os, sys
+
+sys.path.insert(0, "experiments")
+import keras, tensorflow
+from absl import flags
+
+for script, lines in json.load(sys.stdin).items():
+    pid = os.fork()
+    if pid == 0:
+        importlib.import_module(script)
+        for line in lines:
+            flags.FLAGS.unparse_flags()
+            for name in flags.FLAGS:
+                flags.FLAGS[name].unparse()
+            flags.FLAGS([script, *line])
+        sys.stdout.flush()
+        os._exit(0)
+    if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
+        sys.exit(f"{script}: a command cannot be parsed")
+"""
+
+
+def all_jobs(seeds=(0,)):
+    for scale, table in itertools.product(SCALES.values(), TABLES.values()):
+        yield scale, table, plan(Planner(scale, {}, has_data=True), table, seeds)
+
+
+class JobsTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.planner = Planner(SCALES["paper"], {}, has_data=True)
+
+    def test_each_job_comes_once_and_after_its_pre_training(self):
+        for scale, table, jobs in all_jobs(seeds=(0, 1)):
+            names = [job.name for job in jobs]
+            self.assertLen(set(names), len(names))
+            for number, job in enumerate(jobs):
+                if job.after is not None:
+                    self.assertIn(job.after.name, names[:number])
+                    self.assertIn("--weights={workdir}/" + job.after.name, job.flags)
+            runs = [
+                row
+                for row in table.rows
+                if scale.is_paper or PRETRAININGS[row.pretraining].flags is not None
+            ]
+            rows = {name.partition("/")[0] for name in names}
+            self.assertContainsSubset({row.pretraining for row in runs} - {"scratch"}, rows)
+
+    def test_tables_share_jobs(self):
+        for scale in SCALES:
+            known = {}
+            for one, _, jobs in all_jobs():
+                for job in jobs if one.name == scale else ():
+                    self.assertEqual(known.setdefault(job.name, job), job)
+
+    def test_the_fpn_of_table_1_is_pre_trained(self):
+        names = [job.name for job in plan(self.planner, TABLES[1], [0], ["pixpro"])]
+        self.assertEqual(
+            names,
+            [
+                "pixpro/seed0/pretrain",
+                "pixpro/seed0/voc",
+                "pixpro_fpn/seed0/pretrain",
+                "pixpro_fpn/seed0/coco_fpn",
+                "pixpro/seed0/coco_c4",
+                "pixpro/seed0/cityscapes",
+            ],
+        )
+
+    def test_pre_trainings_alone(self):
+        jobs = plan(self.planner, TABLES[1], [0], ["scratch", "pixpro"], ["pretrain"])
+        names = [job.name for job in jobs]
+        self.assertEqual(names, ["pixpro/seed0/pretrain", "pixpro_fpn/seed0/pretrain"])
+
+    def test_rows_differ_in_their_method_only(self):
+        planner = Planner(SCALES["small"], {}, has_data=True)
+        jobs = plan(planner, TABLES[3], [0], columns=["pretrain"])
+        own = [set(job.flags) for job in jobs]
+        shared = set.intersection(*own)
+        names = {flag.partition("=")[0] for flags in own for flag in flags - shared}
+        expected = {"--method", "--temperature", "--propagation", "--nopropagation"}
+        self.assertEqual(names, expected)
+
+    def test_overrides_come_last(self):
+        overrides = {"all": ["--a=1"], "pretrain": ["--b=2"], "voc": ["--c=3"]}
+        planner = Planner(SCALES["paper"], overrides, has_data=False)
+        first, voc, coco = plan(planner, TABLES[3], [5], ["pixpro"])
+        self.assertEqual(first.flags[-3:], ("--seed=5", "--a=1", "--b=2"))
+        self.assertEqual(voc.flags[-3:], ("--seed=5", "--a=1", "--c=3"))
+        self.assertEqual(coco.flags[-2:], ("--seed=5", "--a=1"))
+
+    def test_what_does_not_exist(self):
+        with self.assertRaisesRegex(TableError, "--rows=byol: 'byol' is none of scratch"):
+            plan(self.planner, TABLES[1], [0], ["byol"])
+        with self.assertRaisesRegex(TableError, "--columns=bccd: 'bccd' is none of voc"):
+            plan(self.planner, TABLES[1], [0], columns=["bccd"])
+        with self.assertRaisesRegex(TableError, "--override=bccd:...: must begin with one of"):
+            Planner(SCALES["paper"], {"bccd": []}, has_data=True)
+
+    def test_data_that_is_missing(self):
+        root = pathlib.Path(self.create_tempdir().full_path)
+        for name in ("imagenet_sample", "camvid/train/images", "voc_bccd"):
+            (root / name).mkdir(parents=True)
+        planner = Planner(SCALES["small"], {}, has_data=True)
+        jobs = plan(planner, TABLES[3], [0], ["pixpro"], ["bccd"])
+        missing = missing_data(jobs, Places(root / "runs", str(root)))
+        self.assertEqual(missing, [str(root / "caltech101/train")])
+
+    @pytest.mark.slow
+    def test_every_command_is_of_flags_that_exist(self):
+        lines = {}
+        places = Places(pathlib.Path("/runs"), "/data")
+        for _, _, jobs in all_jobs():
+            for job in jobs:
+                line = places.command(job)[2:]
+                lines.setdefault(job.script, {})[job.flags] = line
+        by_script = {script: list(found.values()) for script, found in lines.items()}
+        self.assertGreater(sum(map(len, by_script.values())), 100)
+        result = subprocess.run(
+            [sys.executable, "-c", _PARSE],
+            input=json.dumps(by_script),
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+            check=False,
+        )
+        self.assertEqual(result.returncode, 0, result.stderr[-2000:])
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,158 @@
+"""Every preset is made of flags that exist, and its header says how to run it."""
+
+import json
+import os
+import subprocess
+import sys
+import unittest
+
+import pytest
+
+from tests.helpers.jobs import ROOT
+
+CONFIGS = ROOT / "experiments" / "configs"
+PRESETS = sorted((CONFIGS / "pretrain").glob("*.cfg"))
+
+# In a process of its own: absl's flags are global.
+_PARSE = """
+import json, sys
+sys.path.insert(0, "experiments")
+import importlib
+from absl import flags
+
+importlib.import_module(sys.argv[1])
+
+values = {}
+for preset in sys.argv[3:]:
+    flags.FLAGS.unparse_flags()
+    for name in flags.FLAGS:
+        flags.FLAGS[name].unparse()
+    flags.FLAGS([sys.argv[1], f"--flagfile={preset}", *filter(None, [sys.argv[2]])])
+    values[preset] = {name: flags.FLAGS[name].value for name in flags.FLAGS}
+print(json.dumps(values, default=str))
+"""
+
+
+def parse(job, presets, required=""):
+    """Values of all flags of a job, by name of the preset."""
+    result = subprocess.run(
+        [sys.executable, "-c", _PARSE, job, required, *(str(p.relative_to(ROOT)) for p in presets)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert result.returncode == 0, result.stderr
+    parsed = json.loads(result.stdout.splitlines()[-1])
+    return {os.path.basename(name): flags for name, flags in parsed.items()}
+
+
+@pytest.mark.slow
+class PresetsTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.values = parse("pretrain", PRESETS)
+
+    def test_linear_classification_is_the_papers(self):
+        (flags,) = parse("linear_probe", [CONFIGS / "transfer" / "linear_imagenet.cfg"]).values()
+        self.assertEqual((flags["base_learning_rate"], flags["weight_decay"]), (30, 0))
+        self.assertEqual((flags["batch_size"], flags["epochs"]), (256, 100))
+        self.assertEqual((flags["schedule"], flags["warmup_epochs"]), ("cosine", 0))
+
+    def test_segmentation_of_cityscapes_is_the_papers(self):
+        presets = [
+            CONFIGS / "transfer" / f"{name}.cfg"
+            for name in ("cityscapes_fcn", "camvid_fcn", "camvid_cells")
+        ]
+        flags = parse("segment", presets, "--dataset=folder:x")["cityscapes_fcn.cfg"]
+        self.assertEqual(flags["iterations"], 90_000)
+        self.assertEqual(flags["decay_iterations"], ["63000", "81000"])
+        self.assertEqual((flags["base_learning_rate"], flags["weight_decay"]), (0.01, 1e-4))
+        self.assertEqual((flags["batch_size"], flags["crop_size"]), (16, 769))
+        self.assertEqual((flags["output_stride"], flags["frozen"]), ("16", False))
+
+    def test_detection_is_the_papers(self):
+        names = (
+            "voc_c4_24k",
+            "coco_c4_1x",
+            "coco_fpn_1x",
+            "bccd_c4",
+            "pennfudan_fpn",
+            "pennfudan_c4",
+        )
+        presets = [CONFIGS / "transfer" / f"{name}.cfg" for name in names]
+        values = parse("detect", presets, "--dataset=voc:x")
+        for name, iterations, decays, warmup in (
+            ("voc_c4_24k", 24_000, [18_000, 22_000], 100),
+            ("coco_c4_1x", 90_000, [60_000, 80_000], 1000),
+            ("coco_fpn_1x", 90_000, [60_000, 80_000], 1000),
+        ):
+            flags = values[f"{name}.cfg"]
+            self.assertEqual(flags["iterations"], iterations)
+            self.assertEqual(flags["decay_iterations"], [str(step) for step in decays])
+            self.assertEqual(flags["warmup_iterations"], warmup)
+            self.assertEqual(flags["learning_rate_scaling"], "linear")
+            self.assertEqual(flags["base_learning_rate"] * flags["batch_size"] / 256, 0.02)
+            self.assertEqual((flags["weight_decay"], flags["decay_norms"]), (1e-4, False))
+            self.assertEqual((flags["num_rois"], flags["max_proposals"]), (512, None))
+            self.assertEqual((flags["test_short_side"], flags["max_side"]), (800, 1333))
+            shortest = 480 if name == "voc_c4_24k" else 640
+            sides = [str(side) for side in range(shortest, 801, 32)]
+            self.assertEqual(flags["short_sides"], sides)
+        models = [values[f"{name}.cfg"]["model"] for name in names[:3]]
+        self.assertEqual(models, ["faster_rcnn_c4", "mask_rcnn_c4", "mask_rcnn_fpn"])
+
+    def test_header(self):
+        for preset in CONFIGS.rglob("*.cfg"):
+            header = [line for line in preset.read_text().splitlines() if line.startswith("#")]
+            text = "\n".join(header)
+            for part in ("Expected", "Command:", preset.name):
+                self.assertIn(part, text, preset.name)
+
+    def test_rows_of_table_3(self):
+        for with_propagation in (False, True):
+            for temperature in (0.1, 0.2, 0.3):
+                part = "_ppm" if with_propagation else ""
+                name = f"pixcontrast{part}_tau{temperature}_r50_100ep.cfg".replace("0.", "0")
+                flags = self.values[name]
+                self.assertEqual(flags["method"], "pixcontrast")
+                self.assertEqual(flags["temperature"], temperature)
+                self.assertEqual(bool(flags["propagation"]), with_propagation)
+                self.assertEqual((flags["epochs"], flags["batch_size"]), (100, 1024))
+        self.assertIs(self.values["pixpro_noppm_r50_100ep.cfg"]["propagation"], False)
+
+    def test_rows_of_table_4(self):
+        weights = {
+            name: (
+                self.values[f"{name}_r50_100ep.cfg"]["pixel_weight"],
+                self.values[f"{name}_r50_100ep.cfg"]["instance_weight"],
+            )
+            for name in ("pixpro", "simclrstar", "pixpro_simclrstar")
+        }
+        self.assertEqual(
+            weights, {"pixpro": (1, 0), "simclrstar": (0, 1), "pixpro_simclrstar": (1, 1)}
+        )
+
+    def test_every_preset_names_a_method_and_its_recipe(self):
+        recipes = {
+            "supervised": "supervised",
+            "moco": "instdisc",
+            "mocov2": "mocov2",
+            "densecl": "mocov2",
+            "infomin": "infomin",
+            "slotcon": "slotcon",
+            "simclr": "simclr",
+        }
+        found = {flags["method"] for flags in self.values.values()}
+        self.assertEqual(found, {*recipes, "byol", "pixpro", "pixcontrast"})
+        for name, flags in self.values.items():
+            self.assertEqual(flags["augmentation"], recipes.get(flags["method"], "byol"), name)
+            if flags["optimizer"] == "sgd":
+                self.assertEqual((flags["batch_size"], flags["weight_decay"]), (256, 1e-4), name)
+        self.assertEqual(self.values["moco_r50_200ep.cfg"]["decay_epochs"], ["120", "160"])
+        fpn = [name for name, flags in self.values.items() if flags["fpn"]]
+        self.assertEqual(sorted(fpn), ["pixpro_fpn_r50_100ep.cfg", "pixpro_fpn_r50_400ep.cfg"])
+
+
+if __name__ == "__main__":
+    unittest.main()

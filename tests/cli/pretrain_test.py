@@ -1,0 +1,232 @@
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl.testing import parameterized
+
+from tests.helpers.jobs import ROOT, TINY_RUN, run_job, run_jobs, write_photos
+
+# Flags, and what the error names.
+BAD_INPUT = (
+    ("--method=simsiam", "--method=simsiam"),
+    ("--backbone=resnet51", "--backbone=resnet51"),
+    ("--precision=float8", "--precision=float8"),
+    ("--strategy=horovod", "--strategy=horovod"),
+    ("--dataset=imagenet", "--dataset=imagenet"),
+    ("--dataset=folder:/nowhere", "--dataset=folder:/nowhere"),
+    ("--dataset=tfds:no_such_set", "--dataset=tfds:no_such_set"),
+    ("--dataset=tfrecord:/nowhere/*.tfrecord", "--dataset=tfrecord:/nowhere"),
+    ("--batch_size=3 --accumulate_steps=2", "--batch_size=3"),
+    ("--batch_size=9", "--batch_size=9"),
+    ("--image_size=16", "--image_size=16"),
+    ("--gamma=0", "--gamma=0"),
+    ("--threshold=-1", "--threshold=-1"),
+    ("--temperature=0", "--temperature=0"),
+    ("--schedule=steps --decay_epochs=3,2", "--decay_epochs=3,2"),
+    ("--decay_epochs=3", "--decay_epochs=3"),
+    ("--augmentation=infomin", "--augmentation=infomin"),
+    ("--method=supervised", "--dataset=folder:"),
+    ("--eval_every_epochs=1", "--eval_train_dataset"),
+    ("--eval_every_epochs=1 --eval_train_dataset=scenes", "--eval_test_dataset"),
+    ("--eval_every_epochs=1 --eval_mask_dataset=folder:/nowhere", "--eval_mask_dataset"),
+    ("--method=infomin --augmentation=infomin --augment_on=device", "--augment_on=device"),
+    ("--method=byol --fpn", "--fpn"),
+    ("--fpn --remat", "--remat"),
+    ("--fpn --image_size=48", "--image_size=48"),
+    ("--workdir=/dev/null/run", "--workdir=/dev/null/run"),
+    ("--epochs=0", "--epochs=0"),
+    ("--no_such_flag=1", "no_such_flag"),
+    ("positional", "positional"),
+)
+
+
+def metrics(workdir):
+    lines = (pathlib.Path(workdir) / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.mark.slow
+class PretrainTest(tf.test.TestCase, parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+        self.photos = write_photos(self.folder / "photos")
+        self.flags = (*TINY_RUN, f"--dataset=folder:{self.photos}")
+
+    def pretrain(self, *flags, workdir="run"):
+        result = run_job("pretrain.py", *self.flags, f"--workdir={self.folder / workdir}", *flags)
+        self.assertEqual(result.returncode, 0, msg=result.stdout + result.stderr)
+        return result
+
+    def backbone(self, workdir):
+        path = self.folder / workdir / "export" / "backbone.keras"
+        return keras.saving.load_model(path, compile=False)
+
+    def test_a_run_leaves_everything(self):
+        result = self.pretrain("--epochs=2", "--picture_every_steps=2")
+        run = self.folder / "run"
+        self.assertIn("epoch 2/2", result.stdout + result.stderr)
+        self.assertIn("backbone.keras", result.stdout)
+        self.assertNotIn("Traceback", result.stderr)
+        self.assertEqual([line["step"] for line in metrics(run)], [1, 2, 3, 4])
+        for line in metrics(run):
+            self.assertTrue(np.isfinite(list(line.values())).all(), msg=str(line))
+        self.assertNotEmpty(list(run.glob("events.out.tfevents.*")))
+        self.assertNotEmpty(list((run / "pictures").glob("*.png")))
+        self.assertNotEmpty(list((run / "checkpoints").glob("ckpt-4*")))
+        self.assertEqual(self.backbone("run")(np.zeros((1, 64, 64, 3))).shape, (1, 2, 2, 512))
+        self.assertTrue((run / "curves.png").exists())
+        card = (run / "export" / "README.md").read_text()
+        for line in (
+            "| Data | folder:photos, 8 images |",
+            "| Steps | 4 of 4 images (2 epochs) |",
+            "| step | 4 |",
+            "| Licence of the weights | unknown |",
+            "--projector_dim=8",
+        ):
+            self.assertIn(line, card.splitlines())
+        self.assertNotIn(str(self.folder), card)  # where things lie is nobody's business
+        # The same backbone again, from the checkpoint.
+        # Whatever its flag file says, it writes where the command says.
+        flags, elsewhere = (run / "flags.cfg").read_text(), self.folder / "elsewhere"
+        (run / "flags.cfg").write_text(f"{flags}--workdir={elsewhere}\n--output={elsewhere}\n")
+        exported = run_job(
+            "export.py", f"--workdir={run}", f"--output={self.folder / 'out'}", "--license=cc0-1.0"
+        )
+        self.assertEqual(exported.returncode, 0, msg=exported.stderr)
+        again = (self.folder / "out" / "README.md").read_text()
+        self.assertIn("license: cc0-1.0\n", again)
+        self.assertIn("| step | 4 |", again)
+        self.assertFalse(elsewhere.exists())
+        (run / "flags.cfg").write_text(flags)
+        again = keras.saving.load_model(self.folder / "out" / "backbone.keras", compile=False)
+        for one, two in zip(self.backbone("run").weights, again.weights, strict=True):
+            self.assertAllEqual(one, two)
+        refused = run_job("export.py", f"--workdir={run}", "--format=keras_applications")
+        self.assertEqual(refused.returncode, 1)
+        self.assertRegex(refused.stderr, "error: --format=.*3x3")
+        # flags.cfg alone repeats the run.
+        again = run_job(
+            "pretrain.py", f"--flagfile={run / 'flags.cfg'}", f"--workdir={self.folder / 'again'}"
+        )
+        self.assertEqual(again.returncode, 0, msg=again.stderr)
+        for one, two in zip(
+            self.backbone("run").weights, self.backbone("again").weights, strict=True
+        ):
+            self.assertAllEqual(one, two)
+
+    def test_colors_on_the_device_and_activations_twice_change_nothing(self):
+        flags = ("--epochs=1", "--picture_every_steps=2", "--zero_init_residual=false")
+        self.pretrain(*flags, workdir="plain")
+        last_of_block = self.backbone("plain").get_layer("conv2_block1_2_bn")
+        self.assertAllClose(last_of_block.gamma, np.ones(64), atol=0.3)
+        self.pretrain(*flags, "--augment_on=device", "--remat", workdir="other")
+        losses = [
+            [line["loss"] for line in metrics(self.folder / run)] for run in ("plain", "other")
+        ]
+        self.assertLen(losses[0], 2)
+        self.assertAllClose(losses[1], losses[0], atol=1e-3)  # of 2 that it falls from
+
+    def test_a_killed_run_continues_exactly(self):
+        self.pretrain("--epochs=4", workdir="whole")
+        command = [
+            sys.executable,
+            ROOT / "experiments" / "pretrain.py",
+            *self.flags,
+            "--epochs=4",
+            "--checkpoint_every_steps=1",
+            f"--workdir={self.folder / 'cut'}",
+        ]
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT
+        )
+        deadline = time.time() + 120
+        while not list((self.folder / "cut").glob("checkpoints/ckpt-2.index")):
+            self.assertLess(time.time(), deadline, "no checkpoint appeared")
+            time.sleep(0.01)
+        checkpoints = self.folder / "cut" / "checkpoints"
+        while process.poll() is None and not list(checkpoints.glob("*_temp*")):
+            time.sleep(0.001)  # in the middle of saving
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        devices = self.folder / "cut" / "devices.json"
+        devices.write_text(devices.read_text().replace('"replicas": 1', '"replicas": 2'))
+        result = self.pretrain("--epochs=4", "--checkpoint_every_steps=1", workdir="cut")
+        self.assertIn("Continuing from", result.stderr)
+        self.assertIn("replicas was 2, is 1. The order of the images", result.stderr)
+        self.assertEmpty(list(checkpoints.glob("*_temp*")))
+        for one, two in zip(
+            self.backbone("whole").weights, self.backbone("cut").weights, strict=True
+        ):
+            self.assertAllEqual(one, two)
+        self.assertEqual([line["step"] for line in metrics(self.folder / "cut")], [*range(1, 9)])
+
+    def test_ctrl_c_saves_and_says_so(self):
+        command = [
+            sys.executable,
+            ROOT / "experiments" / "pretrain.py",
+            *self.flags,
+            "--epochs=100000",
+            f"--workdir={self.folder / 'run'}",
+        ]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT
+        )
+        deadline = time.time() + 120
+        while not (self.folder / "run" / "metrics.jsonl").exists():
+            self.assertLess(time.time(), deadline, "the run did not start")
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 128 + signal.SIGINT)
+        self.assertIn("The same command continues", output)
+        self.assertNotEmpty(list((self.folder / "run" / "checkpoints").glob("ckpt-*.index")))
+
+    def test_bad_input_is_one_line_naming_the_flag(self):
+        own = (*self.flags, f"--workdir={self.folder / 'run'}")
+        results = run_jobs("pretrain.py", [(*own, *flags.split()) for flags, _ in BAD_INPUT])
+        for result, (flags, named) in zip(results, BAD_INPUT, strict=True):
+            with self.subTest(flags):
+                self.assertNotEqual(result.returncode, 0)
+                lines = [x for x in result.stderr.splitlines() if x.startswith("error:")]
+                self.assertLen(lines, 1, msg=result.stderr)
+                self.assertIn(named, lines[0])
+                self.assertNotIn("Traceback", result.stderr)
+
+    def test_an_empty_folder_and_files_that_are_no_images(self):
+        empty = self.folder / "empty"
+        empty.mkdir()
+        fake = self.folder / "fake"
+        fake.mkdir()
+        for index in range(8):
+            (fake / f"{index}.jpg").write_text("not an image")
+        folders = (empty, fake)
+        lines = [(*TINY_RUN, f"--dataset=folder:{folder}") for folder in folders]
+        for folder, result in zip(folders, run_jobs("pretrain.py", lines), strict=True):
+            self.assertEqual(result.returncode, 1)
+            (line,) = [x for x in result.stderr.splitlines() if x.startswith("error:")]
+            self.assertIn(f"--dataset=folder:{folder}", line)
+
+    def test_a_checkpoint_of_another_model(self):
+        self.pretrain("--epochs=1")
+        result = run_job(
+            "pretrain.py",
+            *self.flags,
+            f"--workdir={self.folder / 'run'}",
+            "--epochs=1",
+            "--projector_dim=4",
+        )
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("projector_dim was 8, is 4", result.stderr)
+        self.assertNotIn("Traceback", result.stderr)
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,97 @@
+import json
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.helpers.jobs import run_job, run_jobs
+from tests.segmentation.mask_source_test import save
+
+# Flags, and what the error names.
+BAD_INPUT = (
+    ("--dataset=folder:/nowhere", "--dataset=folder:/nowhere"),
+    ("--test_split=test", "--test_split=test"),
+    ("--window_stride=33", "--window_stride=33"),
+    ("--min_scale=3", "--min_scale=3"),
+    ("--weights=/nowhere", "--weights=/nowhere"),
+    ("--batch_size=9", "--batch_size=9"),
+    ("--backbone=mobilenetv3small", "--output_stride=16"),
+    ("--solver=lbfgs --nofrozen", "--solver=lbfgs"),
+    ("--resize=40", "--resize=40"),
+    ("--test_split=train", "these are the training images"),
+    ("--label_fraction=0", "--label_fraction=0"),
+    ("--dataset=scenes --train_split=nothing", "--train_split=nothing"),
+)
+
+
+@pytest.mark.slow
+class SegmentTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+        rng = np.random.default_rng(0)
+        for split in ("train", "val"):
+            for number in range(4):
+                mask = np.zeros((40, 48), np.uint8)
+                mask[:, rng.integers(10, 38) :] = 1
+                # Dark and bright: any features tell them apart.
+                image = np.stack([30 + 180 * mask] * 3, -1) + rng.integers(0, 20, (40, 48, 3))
+                save(self.folder / split / "images" / f"{number}.png", image)
+                save(self.folder / split / "labels" / f"{number}.png", mask)
+        self.flags = (
+            f"--dataset=folder:{self.folder}",
+            "--backbone=resnet18_v1_5",
+            "--frozen",
+            "--crop_size=32",
+            "--window_stride=32",
+            "--batch_size=4",
+            "--log_every_steps=1",
+            f"--workdir={self.folder / 'run'}",
+        )
+
+    def segment(self, *flags):
+        result = run_job("segment.py", *self.flags, *flags)
+        self.assertEqual(result.returncode, 0, msg=result.stderr)
+        self.assertTrue((self.folder / "run" / "segment.png").exists())
+        return result, json.loads((self.folder / "run" / "segment.json").read_text())
+
+    def test_learns_and_goes_on_exactly_where_it_stopped(self):
+        flags = ("--epochs=40", "--base_learning_rate=0.2", "--checkpoint_every_steps=30")
+        flags += ("--deterministic", "--keep_checkpoints=9")
+        _, whole = self.segment(*flags)
+        self.assertGreater(whole["mIoU"], 0.6)
+        self.assertGreater(whole["pixel accuracy"], 0.75)
+        checkpoints = self.folder / "run" / "checkpoints"
+        expected = tf.train.load_checkpoint(str(checkpoints / "ckpt-40"))
+        names = expected.get_variable_to_shape_map()
+        expected = {name: expected.get_tensor(name) for name in names}
+        # As if it had been killed after step 30.
+        for file in checkpoints.glob("ckpt-40*"):
+            file.unlink()
+        result, again = self.segment(*flags)
+        self.assertIn("Continuing from", result.stderr)
+        self.assertEqual(again, whole)
+        found = tf.train.load_checkpoint(str(checkpoints / "ckpt-40"))
+        for name in (n for n in names if n.startswith(("weights", "optimizer"))):
+            self.assertAllEqual(found.get_tensor(name), expected[name])
+        lines = (self.folder / "run" / "metrics.jsonl").read_text().splitlines()
+        self.assertAllEqual([json.loads(x)["step"] for x in lines], np.arange(1, 41))
+
+    def test_fits_cells_of_some_labels(self):
+        _, stored = self.segment("--solver=lbfgs", "--whole_images", "--label_fraction=0.5")
+        self.assertEqual(stored["training images"], 2)
+        self.assertGreater(stored["pixel accuracy"], 0.75)
+
+    def test_bad_input_is_one_line_naming_the_flag(self):
+        lines = [(*self.flags, *flags.split()) for flags, _ in BAD_INPUT]
+        for result, (flags, named) in zip(run_jobs("segment.py", lines), BAD_INPUT, strict=True):
+            with self.subTest(flags):
+                self.assertEqual(result.returncode, 1)
+                errors = [x for x in result.stderr.splitlines() if x.startswith("error:")]
+                self.assertLen(errors, 1, msg=result.stderr)
+                self.assertIn(named, errors[0])
+
+
+if __name__ == "__main__":
+    tf.test.main()

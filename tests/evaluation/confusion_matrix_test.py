@@ -1,0 +1,55 @@
+import numpy as np
+import tensorflow as tf
+
+from pixpro_keras.evaluation.confusion_matrix import Confusion
+
+
+class ConfusionTest(tf.test.TestCase):
+    def test_equals_a_loop(self):
+        rng = np.random.default_rng(0)
+        masks = rng.integers(0, 4, size=(3, 9, 7))
+        predictions = rng.integers(0, 4, size=(3, 9, 7))
+        masks[rng.random(masks.shape) < 0.2] = 255
+        confusion = Confusion(4)
+        for mask, prediction in zip(masks, predictions, strict=True):
+            confusion.add(mask, prediction)
+        scores = confusion.scores()
+        expected = []
+        for k in range(4):
+            both = either = 0
+            for true, found in zip(masks.ravel(), predictions.ravel(), strict=True):
+                if true != 255:
+                    both += true == k and found == k
+                    either += true == k or found == k
+            expected.append(both / either)
+        self.assertAllClose(scores.iou, expected)
+        self.assertAllClose(scores.miou, np.mean(expected))
+        counts = masks != 255
+        self.assertAllClose(scores.pixel_accuracy, np.mean((masks == predictions)[counts]))
+
+    def test_equals_scikit_learn(self):
+        from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
+
+        rng = np.random.default_rng(1)
+        mask, prediction = rng.integers(0, 5, size=(2, 40, 50))
+        mask[rng.random(mask.shape) < 0.2] = 255
+        confusion = Confusion(5)
+        confusion.add(mask, prediction)
+        pair = mask[mask != 255], prediction[mask != 255]
+        self.assertAllEqual(confusion.matrix, confusion_matrix(*pair))
+        scores = confusion.scores()
+        self.assertAllClose(scores.iou, jaccard_score(*pair, average=None))
+        self.assertAllClose(scores.miou, jaccard_score(*pair, average="macro"))
+        self.assertAllClose(scores.pixel_accuracy, accuracy_score(*pair))
+
+    def test_a_class_that_is_nowhere_does_not_count(self):
+        confusion = Confusion(3)
+        confusion.add(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]))
+        scores = confusion.scores()
+        self.assertAllClose(scores.iou[:2], [1 / 2, 2 / 3])
+        self.assertTrue(np.isnan(scores.iou[2]))
+        self.assertAllClose(scores.miou, (1 / 2 + 2 / 3) / 2)
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,104 @@
+"""Runs the project's jobs as a user does: as commands."""
+
+import functools
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+# A run of a few seconds once TensorFlow is imported.
+TINY_RUN = (
+    "--backbone=resnet18_v1_5",
+    "--projector_hidden_dim=16",
+    "--projector_dim=8",
+    "--image_size=32",
+    "--batch_size=4",
+    "--picture_every_steps=0",
+    "--log_every_steps=1",
+    "--deterministic",
+)
+
+
+# Imports TensorFlow once and runs each command line in a fork: importing takes longest. A fork knows
+# nothing of the others, and TensorFlow starts its threads when it is first used.
+_FORKS = """
+import importlib, json, os, sys, tempfile, traceback
+
+import keras, sklearn.linear_model, tensorflow, tensorflow_datasets
+
+for request in sys.stdin:
+    script, argv, folder = json.loads(request)
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        pid = os.fork()
+        if pid == 0:
+            os.chdir(folder)
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            code = 0
+            try:
+                job = importlib.import_module(f"pixpro_keras.cli.{script}")
+                sys.argv = [script, *argv]
+                job.main()
+            except SystemExit as error:
+                code = error.code or 0
+            except BaseException:
+                traceback.print_exc()
+                code = 1
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read().decode(errors="replace"))
+    print(json.dumps([status, *texts]), flush=True)
+"""
+
+
+@functools.cache
+def _server():
+    """The process that forks, one for all tests of this process; it ends when its input does."""
+    return subprocess.Popen(
+        [sys.executable, "-c", _FORKS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        # Else each fork with --deterministic would start anew, without it.
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "TF_ENABLE_ONEDNN_OPTS": "0"},
+    )
+
+
+def run_job(script, *flags, cwd=ROOT):
+    """The finished process, with `stdout` and `stderr` as text."""
+    server, argv = _server(), [str(flag) for flag in flags]
+    server.stdin.write(json.dumps([script.removesuffix(".py"), argv, str(cwd)]) + "\n")
+    server.stdin.flush()
+    answer = server.stdout.readline()
+    assert answer, "the process that runs the jobs is gone"
+    return subprocess.CompletedProcess([script, *argv], *json.loads(answer))
+
+
+def run_jobs(script, command_lines, cwd=ROOT):
+    """Finished processes as of `run_job`, one after the other."""
+    return [run_job(script, *flags, cwd=cwd) for flags in command_lines]
+
+
+def write_photos(folder, count=8, size=40, seed=0):
+    """Smooth random JPEG images in a folder."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    for index in range(count):
+        coarse = rng.integers(0, 255, size=(5, 5, 3)).astype("float32")
+        image = tf.cast(tf.image.resize(coarse, (size, size + index)), "uint8")
+        tf.io.write_file(str(folder / f"{index}.jpg"), tf.io.encode_jpeg(image))
+    return folder

@@ -1,0 +1,52 @@
+"""A small backbone and small batches for tests of methods."""
+
+import keras
+import numpy as np
+
+from pixpro_keras.types import COORD1, COORD2, JIGSAW, LABEL, VIEW1, VIEW2
+
+
+def tiny_backbone(synchronized=False, channels=16):
+    """Two strided convolutions with batch norm: `(B, 16, 16, 3) -> (B, 4, 4, channels)`."""
+    inputs = keras.Input((None, None, 3))
+    x = inputs
+    for index in range(2):
+        x = keras.layers.Conv2D(channels, 3, strides=2, padding="same", name=f"conv{index}")(x)
+        x = keras.layers.BatchNormalization(
+            momentum=0.9, synchronized=synchronized, name=f"bn{index}"
+        )(x)
+        x = keras.layers.ReLU(name=f"relu{index}")(x)
+    return keras.Model(inputs, x, name="tiny")
+
+
+def tiny_pyramid_backbone(synchronized=False, channels=8):
+    """Strided convolutions down to 1/32, each with batch norm: C2 to C5 of `channels`."""
+    inputs = keras.Input((None, None, 3))
+    x = inputs
+    for index in range(5):
+        x = keras.layers.Conv2D(channels, 3, strides=2, padding="same", name=f"conv{index}")(x)
+        x = keras.layers.BatchNormalization(
+            momentum=0.9, synchronized=synchronized, name=f"bn{index}"
+        )(x)
+        x = keras.layers.ReLU(name=f"relu{index}")(x)
+    return keras.Model(inputs, x, name="tiny_pyramid")
+
+
+def random_batch(batch_size=8, image_size=16, seed=0):
+    """Random views and patches; coordinates with overlap, flips and one pair without overlap."""
+    rng = np.random.default_rng(seed)
+    views = rng.normal(size=(2, batch_size, image_size, image_size, 3)).astype("float32")
+    low = rng.uniform(0, 0.4, size=(2, batch_size, 2))
+    high = low + rng.uniform(0.3, 0.6, size=(2, batch_size, 2))
+    coords = np.concatenate([low, high], axis=-1).astype("float32")
+    coords[0, ::3] = coords[0, ::3][:, [2, 1, 0, 3]]
+    coords[0, -1], coords[1, -1] = (0, 0, 0.2, 0.2), (0.8, 0.8, 1, 1)
+    labels = rng.integers(0, 3, size=batch_size).astype("int32")
+    return {
+        VIEW1: views[0],
+        VIEW2: views[1],
+        COORD1: coords[0],
+        COORD2: coords[1],
+        JIGSAW: rng.normal(size=(batch_size, 9, 8, 8, 3)).astype("float32"),
+        LABEL: labels,
+    }

@@ -1,0 +1,86 @@
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pixpro_keras.optimizers import SGD
+from pixpro_keras.segmentation.fcn import FCN
+from tests.helpers.tiny_networks import tiny_backbone, tiny_pyramid_backbone
+from tests.methods.base_test import per_replica, scalars, traced_step, two_cpus
+
+
+def random_crops(seed=0, batch=4, size=16):
+    rng = np.random.default_rng(seed)
+    mask = rng.integers(0, 3, size=(batch, size, size)).astype("int32")
+    mask[rng.random(mask.shape) < 0.3] = 255
+    mask[0] = 255
+    images = rng.normal(size=(batch, size, size, 3)).astype("float32")
+    return {"image": images, "mask": mask}
+
+
+def build(synchronized=False, backbone=tiny_backbone, **kwargs):
+    keras.utils.set_random_seed(0)
+    task = FCN(backbone(synchronized), 3, synchronized=synchronized, **kwargs)
+    task.compile(optimizer=SGD(0.1, 0.9, l2_decay=0.0), jit_compile=False)
+    task.optimizer.build(task.trainable_variables)
+    return task
+
+
+class FcnTest(tf.test.TestCase):
+    def test_loss_equals_a_loop(self):
+        task, batch = build(), random_crops()
+        logits = task.logits(batch["image"], (16, 16)).numpy()
+        losses, hits = [], []
+        for b, y, x in np.argwhere(batch["mask"] != 255):
+            one, label = logits[b, y, x], batch["mask"][b, y, x]
+            losses.append(np.log(np.exp(one).sum()) - one[label])
+            hits.append(one.argmax() == label)
+        found = task(batch)
+        self.assertAllClose(found["segmentation"], np.mean(losses), rtol=1e-5)
+        self.assertAllClose(found["pixel_accuracy"], np.mean(hits), rtol=1e-5)
+
+    def test_head_is_the_protocols(self):
+        head = {layer.name: layer for layer in build().head}
+        self.assertEqual(
+            list(head), ["conv1", "bn1", "relu1", "conv2", "bn2", "relu2", "classifier"]
+        )
+        for name in ("conv1", "conv2"):
+            self.assertEqual(head[name].dilation_rate, (6, 6))
+            self.assertEqual(head[name].filters, 256)
+
+    def test_frozen_trains_the_classifier_alone(self):
+        task = build(is_frozen=True)
+        before = [w.numpy() for w in task.backbone.weights]
+        step = traced_step(task)
+        batch = {key: tf.constant(value) for key, value in random_crops().items()}
+        first = scalars(step(batch))
+        for _ in range(20):
+            last = scalars(step(batch))
+        self.assertLess(last["segmentation"], first["segmentation"])
+        self.assertLen(task.trainable_variables, 2)
+        for old, weight in zip(before, task.backbone.weights, strict=True):
+            self.assertAllEqual(old, weight)
+
+    def test_another_level(self):
+        task = build(backbone=tiny_pyramid_backbone, is_frozen=True, level="c3")
+        images = np.zeros((1, 64, 64, 3), "float32")
+        self.assertEqual(task.network(images).shape, (1, 8, 8, 8))
+        self.assertEqual(task.logits(images, (64, 64)).shape, (1, 64, 64, 3))
+
+    def test_two_replicas_equal_one_device(self):
+        batches = [random_crops(seed) for seed in range(3)]
+        single = build()
+        step = traced_step(single)
+        expected = [scalars(step({k: tf.constant(v) for k, v in b.items()})) for b in batches]
+        strategy = two_cpus()
+        with strategy.scope():
+            mirrored = build(synchronized=True)
+        step = traced_step(mirrored, strategy)
+        found = [scalars(step(per_replica(strategy, b)), strategy) for b in batches]
+        for one, two in zip(expected, found, strict=True):
+            self.assertAllClose(two["loss"], one["loss"], rtol=1e-4)
+        for one, two in zip(single.weights, mirrored.weights, strict=True):
+            self.assertAllClose(two, one, rtol=1e-4, atol=2e-5, msg=one.path)
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,54 @@
+import pathlib
+
+import tensorflow as tf
+
+from pixpro_keras import backbones
+from pixpro_keras.utils.checksums import read_manifest
+from pixpro_keras.weights import export_backbone, write_card
+
+
+class CardTest(tf.test.TestCase):
+    def card(self, name, formats, **arguments):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        export_backbone(backbones.build(name), name, folder, formats)
+        path = write_card(folder, name, title="A title", facts={"Data": "a|b"}, **arguments)
+        return path.read_text(), read_manifest(folder / "SHA256SUMS")
+
+    def test_says_what_the_weights_are(self):
+        text, sums = self.card(
+            "mobilenetv3small",
+            None,
+            metrics={"loss": -2.0 / 3, "step": 8},
+            flags=["--epochs=3"],
+            license_name="apache-2.0",
+        )
+        head, body = text.removeprefix("---\n").split("\n---\n", 1)
+        self.assertContainsSubset(
+            {"library_name: keras", "license: apache-2.0", "tags:", "- keras"}, head.splitlines()
+        )
+        for line in (
+            "# A title",
+            "| Data | a\\|b |",
+            "| Licence of the weights | apache-2.0 |",
+            "| loss | -0.666667 |",
+            "| step | 8 |",
+            "--epochs=3",
+        ):
+            self.assertIn(line, body.splitlines())
+        self.assertIn("keras.applications.mobilenet_v3.preprocess_input", body)
+        self.assertLen(sums, 2)
+        for file, checksum in sums.items():
+            self.assertIn(f"| `{file}` | `{checksum}` |", body)
+            self.assertIn(f"- `{file}`: `keras.", body)
+
+    def test_names_only_files_that_are_there(self):
+        text, _ = self.card("resnet18_v1_5", ["keras"])
+        self.assertIn("license: unknown", text)
+        self.assertIn("RGB in 0..1, then (x - mean) / std with mean (0.485, 0.456, 0.406)", text)
+        self.assertIn("- `backbone.keras`: `keras.saving.load_model('backbone.keras')`", text)
+        for absent in ("onnx", "tflite", "metrics", "## Flags"):
+            self.assertNotIn(absent, text)
+
+
+if __name__ == "__main__":
+    tf.test.main()

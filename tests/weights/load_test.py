@@ -1,0 +1,81 @@
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+import pixpro_keras
+from pixpro_keras import backbones
+from pixpro_keras.weights import export_backbone
+from tests.helpers.random_weights import photo, randomize
+
+
+class LoadBackboneTest(tf.test.TestCase, parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+
+    @parameterized.parameters("keras_applications", "keras")
+    def test_our_files(self, chosen):
+        backbone = randomize(backbones.build("mobilenetv2"))
+        (path,) = export_backbone(backbone, "mobilenetv2", self.folder, [chosen])
+        network = pixpro_keras.load_backbone(path)
+        images = photo(64, 96) / 128 - 1
+        np.testing.assert_array_equal(
+            network(images, training=False), backbone(images, training=False)
+        )
+        self.assertEqual(pixpro_keras.load_backbone(path, "pooled").output_shape, (None, 1280))
+
+    @parameterized.parameters(".", "export")
+    def test_folder_of_a_run(self, where):
+        backbone = backbones.build("resnet18_v1_5")
+        export_backbone(backbone, "resnet18_v1_5", self.folder / where)
+        network = pixpro_keras.load_backbone(self.folder)
+        np.testing.assert_array_equal(network.get_weights()[0], backbone.get_weights()[0])
+
+    def test_a_weights_file_that_does_not_say_its_network(self):
+        backbone = randomize(backbones.build("resnet18_v1_5"))
+        path = self.folder / "a.weights.h5"
+        backbone.save_weights(path)
+        network = pixpro_keras.load_backbone(path, name="resnet18_v1_5")
+        for one, two in zip(network.weights, backbone.weights, strict=True):
+            self.assertAllEqual(one, two)
+        with self.assertRaisesRegex(ValueError, "no weights of resnet34_v1_5"):
+            pixpro_keras.load_backbone(path, name="resnet34_v1_5")
+
+    def test_name(self):
+        network = pixpro_keras.load_backbone("resnet18_v1_5", features="c2-c5")
+        self.assertEqual(network.output["c5"].shape, (None, None, None, 512))
+
+    def test_errors(self):
+        export_backbone(backbones.build("resnet18_v1_5"), "resnet18_v1_5", self.folder / "run")
+        keras_file = self.folder / "run" / "backbone.keras"
+        half = self.folder / "half.keras"
+        half.write_bytes(keras_file.read_bytes()[:10000])
+        weights = self.folder / "other.weights.h5"
+        backbones.build("resnet18_v1_5").save_weights(weights)
+        broken = self.folder / "broken.weights.h5"
+        broken.write_bytes(weights.read_bytes()[:10000])
+        text = self.folder / "notes.txt"
+        text.write_text("hello")
+        onnx = self.folder / "a.onnx"
+        onnx.write_bytes(b"")
+        served = self.folder / "served"
+        served.mkdir()
+        (served / "saved_model.pb").write_bytes(b"")
+        for path, message in (
+            (self.folder, "no backbone.keras there.*experiments/export.py"),
+            (half, "half.keras: no complete Keras file"),
+            (weights, "does not say which network it belongs to"),
+            (broken, "broken.weights.h5: no complete weights file"),
+            (text, "'.txt' are not read"),
+            (onnx, "made for serving"),
+            (served, "is a SavedModel"),
+            ("resnet19", "Received: 'resnet19'"),
+        ):
+            with self.assertRaisesRegex(ValueError, message):
+                pixpro_keras.load_backbone(path)
+
+
+if __name__ == "__main__":
+    tf.test.main()

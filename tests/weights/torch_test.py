@@ -1,0 +1,99 @@
+import argparse
+import os
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from pixpro_keras.weights import load, torch
+from tests.helpers import torch_networks
+
+
+class _Attack:
+    def __reduce__(self):
+        return os.system, ("true",)
+
+
+class TorchFilesTest(tf.test.TestCase, parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.torch = torch_networks.import_torch()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+
+    def save(self, content, name="weights.pth"):
+        self.torch.save(content, self.folder / name)
+        return self.folder / name
+
+    def check_features(self, path, model, atol=1e-5):
+        images = np.random.default_rng(0).standard_normal((2, 65, 97, 3)).astype("float32")
+        expected = torch_networks.features(model, images)
+        self.assertGreater(expected.std(), 1e-2)
+        result = load.load_backbone(path)(images, training=False)
+        self.assertAllClose(result, expected, atol=atol * np.abs(expected).max(), rtol=0)
+
+    @parameterized.parameters(
+        ("", None),
+        ("", "state_dict"),
+        ("module.encoder_q.", "state_dict"),
+        ("backbone.", "state_dict"),
+        ("module.", "model"),
+        ("somewhere.else.", "model"),
+    )
+    def test_prefixes(self, prefix, key):
+        model = torch_networks.randomize(torch_networks.resnet())
+        state = {f"{prefix}{k}": v for k, v in model.state_dict().items()}
+        state[f"{prefix}fc.weight"] = self.torch.zeros(10, 512)
+        state["queue"] = self.torch.zeros(8, 128)
+        self.check_features(self.save({key: state, "epoch": 3} if key else state), model)
+
+    def test_online_network_is_preferred(self):
+        online = torch_networks.randomize(torch_networks.resnet(), seed=1)
+        other = torch_networks.randomize(torch_networks.resnet(), seed=2)
+        state = {f"module.encoder_k.{k}": v for k, v in other.state_dict().items()}
+        state |= {f"module.encoder_q.{k}": v for k, v in online.state_dict().items()}
+        self.check_features(self.save({"state_dict": state}), online)
+
+    def test_bottlenecks_of_any_depth(self):
+        model = torch_networks.randomize(torch_networks.resnet((3, 4, 6, 3), bottleneck=True))
+        self.check_features(self.save(model.state_dict()), model, atol=3e-5)
+
+    def test_half_precision_and_namespace(self):
+        model = torch_networks.randomize(torch_networks.resnet()).half()
+        path = self.save({"model": model.state_dict(), "opt": argparse.Namespace(lr=1)})
+        self.check_features(path, model.float())
+
+    def test_bad_files(self):
+        state = torch_networks.resnet().state_dict()
+        whole = self.save(state).read_bytes()
+        truncated = self.folder / "truncated.pth"
+        truncated.write_bytes(whole[: len(whole) // 2])
+        deep_stem = {k.replace("conv1.weight", "conv1.0.weight", 1): v for k, v in state.items()}
+        deep_stem["layer1.0.conv1.weight"] = state["layer1.0.conv1.weight"]
+        wide = dict(state) | {"layer1.0.conv1.weight": self.torch.zeros(128, 64, 3, 3)}
+        shallow = {k: v for k, v in state.items() if not k.startswith("layer4.1")}
+        several = {f"a.{k}": v for k, v in state.items()} | {f"b.{k}": v for k, v in state.items()}
+        for content, message in (
+            (truncated, "no complete torch file"),
+            (self.folder / "absent.pth", "absent.pth"),
+            ({"model": _Attack()}, "wants to import .*system, which could run code"),
+            ({"epoch": 3}, "no state dict, only epoch"),
+            ({"fc.weight": self.torch.zeros(3, 3)}, "no ResNet in torchvision's names.*fc.weight"),
+            (deep_stem, "no stem conv1.weight"),
+            (wide, r"layer1.0.conv1.weight has the shape .*128\) instead of .*64\)"),
+            (shallow, "2-2-2-1 basic blocks is none of resnet18_v1_5"),
+            (several, "several ResNets, below a., b.,"),
+        ):
+            path = content if isinstance(content, pathlib.Path) else self.save(content, "bad.pth")
+            with self.assertRaisesRegex(ValueError, message):
+                load.load_backbone(path)
+
+    def test_wrong_depth(self):
+        path = self.save(torch_networks.resnet().state_dict())
+        state = torch.state_dict_of(torch.read_torch_file(path), path)
+        with self.assertRaisesRegex(ValueError, "holds resnet18_v1_5, not resnet50_v1_5"):
+            torch.backbone_from_state(state, path, "resnet50_v1_5")
+
+
+if __name__ == "__main__":
+    tf.test.main()
