@@ -7,19 +7,19 @@ Writes `backbone.keras`, which plain Keras opens, and a model card. Of a checkpo
 also the whole training state, from which `pretrain.py --flagfile=OUTPUT/flags.cfg` continues.
 """
 
+import dataclasses
 import hashlib
 import os
 import pathlib
 import tempfile
 
-from absl import flags
-
-from pixpro_keras.cli.shared import (
-    common_flags,
-    method_flags,
-    model_card,  # noqa: F401, for its flag
-)
-from pixpro_keras.cli.shared.common_flags import FLAGS, FlagError, blame
+from pixpro_keras.cli.options.base import FlagError, option
+from pixpro_keras.cli.options.cluster import DeviceOptions
+from pixpro_keras.cli.options.method import ModelOptions, build_training, identity
+from pixpro_keras.cli.options.run import CardOptions
+from pixpro_keras.cli.shared import command
+from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.parsing import write_flags
 from pixpro_keras.training.checkpoints import Checkpoints
 from pixpro_keras.weights import export_backbone, official, write_card
 from pixpro_keras.weights.torch import (
@@ -29,50 +29,54 @@ from pixpro_keras.weights.torch import (
     state_dict_of,
 )
 
-flags.DEFINE_string("input", None, "Torch file to convert (.pth, .pt, .tar, .bin).", required=True)
-flags.DEFINE_string("output", None, "New folder for the results.", required=True)
-flags.DEFINE_enum(
-    "layout",
-    "auto",
-    ["auto", "release", "torchvision"],
-    "What the file holds: release, a checkpoint of the PixPro release; torchvision, a plain ResNet in "
-    "torchvision's names below any usual prefix (module.encoder_q., backbone., ...).",
-)
 _OWN_FLAGS = ("input", "output", "layout")
 
 
-def _main(argv: list[str]) -> int:
-    """Runs the job and returns its exit code."""
-    del argv
-    source = pathlib.Path(FLAGS.input).expanduser()
-    output = pathlib.Path(FLAGS.output).expanduser()
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConvertOptions(ModelOptions, CardOptions, DeviceOptions):
+    """Options of a conversion."""
+
+    input: str = option(None, "Torch file to convert (.pth, .pt, .tar, .bin).", is_required=True)
+    output: str = option(None, "New folder for the results.", is_required=True)
+    layout: str = option(
+        "auto",
+        "What the file holds: release, a checkpoint of the PixPro release; torchvision, a plain ResNet in "
+        "torchvision's names below any usual prefix (module.encoder_q., backbone., ...).",
+        choices=("auto", "release", "torchvision"),
+    )
+
+
+def run(options: ConvertOptions) -> None:
+    """Converts the file."""
+    source = pathlib.Path(options.input).expanduser()
+    output = pathlib.Path(options.output).expanduser()
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise FlagError(f"--output={FLAGS.output}: exists already and is not an empty folder")
-    with blame("input"):
+        raise FlagError(f"--output={options.output}: exists already and is not an empty folder")
+    with flag_errors(options, "input"):
         content = read_torch_file(source)
         state = state_dict_of(content, source)
-    with blame("output"):
+    with flag_errors(options, "output"):
         output.parent.mkdir(parents=True, exist_ok=True)
         # Beside its place, so that a failure leaves nothing half-written.
         folder = tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent)
     with folder as temporary:
         results = pathlib.Path(temporary) / output.name
         results.mkdir()
-        is_release = FLAGS.layout == "release" or (
-            FLAGS.layout == "auto" and official.is_release_state(state)
+        is_release = options.layout == "release" or (
+            options.layout == "auto" and official.is_release_state(state)
         )
-        with blame("input"):
+        with flag_errors(options, "input"):
             facts = (
-                convert_release(content, source, results, output)
+                convert_official(options, content, source, results, output)
                 if is_release
-                else convert_backbone(state, source, results)
+                else convert_backbone(options, state, source, results)
             )
         write_card(
             results,
             facts.pop("Architecture"),
             title=output.name,
             facts={"Source file": source.name, "SHA-256": f"`{sha256(source)}`", **facts},
-            license_name=FLAGS.license,
+            license_name=options.license,
         )
         if output.exists():
             output.rmdir()  # empty, but not to be replaced on every system
@@ -84,12 +88,13 @@ def _main(argv: list[str]) -> int:
         print(
             f"Continue: python experiments/pretrain.py --flagfile={output / 'flags.cfg'} --dataset=..."
         )
-    return 0
 
 
-def convert_backbone(state, source: pathlib.Path, results: pathlib.Path) -> dict[str, str]:
+def convert_backbone(
+    options: ConvertOptions, state, source: pathlib.Path, results: pathlib.Path
+) -> dict[str, str]:
     """Writes the backbone of a plain state dict; returns what the model card says of it."""
-    expected = FLAGS.backbone if FLAGS["backbone"].present else None
+    expected = options.backbone if options.is_given("backbone") else None
     network, name, prefix = backbone_from_state(state, source, expected)
     export_backbone(network, name, results, ["keras"])
     left = sorted({key.split(".")[0] for key in state if not key.startswith(prefix)})
@@ -100,36 +105,45 @@ def convert_backbone(state, source: pathlib.Path, results: pathlib.Path) -> dict
     }
 
 
-def convert_release(
-    content, source: pathlib.Path, results: pathlib.Path, output: pathlib.Path
+def convert_official(
+    options: ConvertOptions,
+    content,
+    source: pathlib.Path,
+    results: pathlib.Path,
+    output: pathlib.Path,
 ) -> dict[str, str]:
     """Writes the backbone and the training state; returns what the model card says of them."""
     checkpoint = official.parse_release(content, source)
     network = official.describe_network(checkpoint)
     name = network["backbone"]
-    if FLAGS["backbone"].present and FLAGS.backbone != name:
-        raise TorchFileError(f"{source}: holds {name}, not {FLAGS.backbone}")
-    set_flags(checkpoint, network, output)
+    if options.is_given("backbone") and options.backbone != name:
+        raise TorchFileError(f"{source}: holds {name}, not {options.backbone}")
+    options = continuing(options, checkpoint, network, output)
     # Where the file does not say its steps, they count for nothing here and the position is 0.
-    method = method_flags.build_training(FLAGS.steps_per_epoch or 1)
+    method = build_training(options)
     official.load_release(method, checkpoint)
     export_backbone(method.encoder.backbone, name, results, ["keras"])
-    Checkpoints(results / "checkpoints", method, method_flags.identity()).save()
-    common_flags.write_flags(results, but=_OWN_FLAGS)
+    Checkpoints(results / "checkpoints", method, identity(options)).save()
+    write_flags(options, results, but=_OWN_FLAGS)
     has_state = "with momenta" if checkpoint.momenta else "without the optimizer's momenta"
     position = "unknown" if checkpoint.step is None else f"{checkpoint.step} steps"
     return {
         "Architecture": name,
-        "Method": f"PixPro, {FLAGS.transform_layers} transform layers"
-        + (", instance branch" if FLAGS.instance_weight else ""),
+        "Method": f"PixPro, {options.transform_layers} transform layers"
+        + (", instance branch" if options.instance_weight else ""),
         "Epochs": "unknown" if checkpoint.epoch is None else str(checkpoint.epoch),
         "Training state": f"online and target networks, projectors, PPM; {has_state}; {position}",
     }
 
 
-def set_flags(checkpoint: official.ReleaseCheckpoint, network: dict, output: pathlib.Path) -> None:
-    """Sets the flags of a pre-training that continues the checkpoint, where it says them."""
-    values = {
+def continuing(
+    options: ConvertOptions,
+    checkpoint: official.ReleaseCheckpoint,
+    network: dict,
+    output: pathlib.Path,
+) -> ConvertOptions:
+    """Returns the options of a pre-training that continues the checkpoint, where it tells them."""
+    values: dict = {
         "method": "pixpro",
         "workdir": str(output),
         "backbone": network["backbone"],
@@ -139,7 +153,7 @@ def set_flags(checkpoint: official.ReleaseCheckpoint, network: dict, output: pat
         "instance_weight": network["instance_weight"],
     }
     values |= {k: network[k] for k in ("gamma", "threshold", "base_momentum") if k in network}
-    options = {
+    names = {
         "epochs": "epochs",
         "warmup_epoch": "warmup_epochs",
         "base_learning_rate": "base_learning_rate",
@@ -148,15 +162,14 @@ def set_flags(checkpoint: official.ReleaseCheckpoint, network: dict, output: pat
         "image_size": "image_size",
     }
     stated = checkpoint.options
-    values |= {ours: stated[theirs] for theirs, ours in options.items() if theirs in stated}
+    values |= {ours: stated[theirs] for theirs, ours in names.items() if theirs in stated}
     if checkpoint.peak_learning_rate and "base_learning_rate" in stated:
         # The release's batch_size is that of one GPU; the learning rate tells how many there were.
         share = checkpoint.peak_learning_rate / stated["base_learning_rate"]
         values["batch_size"] = round(256 * share)
     if checkpoint.step and checkpoint.epoch:
         values["steps_per_epoch"] = checkpoint.step // checkpoint.epoch
-    for name, value in values.items():
-        FLAGS[name].value = value
+    return options.replace(**values)
 
 
 def sha256(path: pathlib.Path) -> str:
@@ -170,4 +183,4 @@ def sha256(path: pathlib.Path) -> str:
 
 def main() -> None:
     """Runs the command."""
-    common_flags.run(_main)
+    command.run(ConvertOptions, run, __doc__ or "")

@@ -8,76 +8,81 @@ One dispatcher, and workers on as many machines as the training wants images fro
 Workers may come and go while the training runs. They read the images by the same paths as the trainer.
 """
 
+import dataclasses
 import signal
 import threading
 
 import tensorflow as tf
-from absl import flags
 
-from pixpro_keras.cli.shared import common_flags
-from pixpro_keras.cli.shared.common_flags import FLAGS, FlagError, blame
+from pixpro_keras.cli.options.base import FlagError, Options, option
+from pixpro_keras.cli.shared import command
+from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.data.service import check_address
 
-flags.DEFINE_enum("role", None, ["dispatcher", "worker"], "What this process is.", required=True)
-flags.DEFINE_integer("port", 0, "Port to listen on; 0: a free one.", 0, 65535)
-flags.DEFINE_string("dispatcher", None, "HOST:PORT of the dispatcher, for workers.")
-flags.DEFINE_string(
-    "host", None, "Name by which trainers reach this worker. Default: localhost, for trying it."
-)
-flags.DEFINE_string(
-    "journal",
-    None,
-    "Directory in which the dispatcher notes its state, so that it can be started again. Default: none.",
-)
-flags.DEFINE_integer(
-    "lost_after_seconds", 20, "Seconds of silence after which a worker counts as lost.", 1
-)
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ServiceOptions(Options):
+    """Options of a data service."""
+
+    role: str = option(
+        None, "What this process is.", choices=("dispatcher", "worker"), is_required=True
+    )
+    port: int = option(0, "Port to listen on; 0: a free one.", minimum=0, maximum=65535)
+    dispatcher: str | None = option(None, "HOST:PORT of the dispatcher, for workers.")
+    host: str | None = option(
+        None, "Name by which trainers reach this worker. Default: localhost, for trying it."
+    )
+    journal: str | None = option(
+        None,
+        "Directory in which the dispatcher notes its state, so that it can be started again. Default: none.",
+    )
+    lost_after_seconds: int = option(
+        20, "Seconds of silence after which a worker counts as lost.", minimum=1
+    )
 
 
-def _main(argv: list[str]) -> int:
+def run(options: ServiceOptions) -> None:
     """Serves until a signal comes."""
-    del argv
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    server = start()
+    server = start(options)
     ended.wait()
     server._stop()  # the only way to leave without losing the batches under way
-    return 0
 
 
-def start() -> tf.data.experimental.service.DispatchServer:
-    """The server that the flags describe, running."""
+def start(options: ServiceOptions) -> tf.data.experimental.service.DispatchServer:
+    """Starts the server that the options describe and returns it."""
     service = tf.data.experimental.service
-    if FLAGS.role == "dispatcher":
-        with blame("port"):
+    if options.role == "dispatcher":
+        with flag_errors(options, "port"):
             server = service.DispatchServer(
                 service.DispatcherConfig(
-                    port=FLAGS.port,
-                    work_dir=FLAGS.journal,
-                    fault_tolerant_mode=FLAGS.journal is not None,
-                    worker_timeout_ms=FLAGS.lost_after_seconds * 1000,
+                    port=options.port,
+                    work_dir=options.journal,
+                    fault_tolerant_mode=options.journal is not None,
+                    worker_timeout_ms=options.lost_after_seconds * 1000,
                 )
             )
         print(f"dispatcher at {server.target.removeprefix('grpc://')}", flush=True)
         return server
-    if not FLAGS.dispatcher:
+    if not options.dispatcher:
         raise FlagError("--role=worker: --dispatcher=HOST:PORT is missing")
-    with blame("dispatcher"):
-        check_address(FLAGS.dispatcher)
-    host = FLAGS.host or "localhost"
-    with blame("port"):
+    with flag_errors(options, "dispatcher"):
+        check_address(options.dispatcher)
+    host = options.host or "localhost"
+    with flag_errors(options, "port"):
         server = service.WorkerServer(
             service.WorkerConfig(
-                dispatcher_address=FLAGS.dispatcher,
-                worker_address=f"{host}:{FLAGS.port or '%port%'}",
-                port=FLAGS.port,
+                dispatcher_address=options.dispatcher,
+                worker_address=f"{host}:{options.port or '%port%'}",
+                port=options.port,
             )
         )
-    print(f"worker of {FLAGS.dispatcher}", flush=True)
+    print(f"worker of {options.dispatcher}", flush=True)
     return server
 
 
 def main() -> None:
     """Runs the command."""
-    common_flags.run(_main)
+    command.run(ServiceOptions, run, __doc__ or "")

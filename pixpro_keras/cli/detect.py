@@ -10,24 +10,34 @@ was cut off.
 """
 
 import contextlib
+import dataclasses
 import itertools
 import json
-from collections.abc import Iterator
+import pathlib
+import signal
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import flags, logging
+from absl import logging
 
-from pixpro_keras.cli.shared import (
-    cluster_flags,
-    common_flags,
-    eval_flags,
-    labelled,
-    training_flags,
-    training_job,
+from pixpro_keras.cli.options.base import FlagError, option, with_default
+from pixpro_keras.cli.options.cluster import DeviceOptions
+from pixpro_keras.cli.options.evaluation import (
+    EvaluationOptions,
+    read_backbone,
 )
-from pixpro_keras.cli.shared.common_flags import FLAGS, FlagError, blame, must_be_positive
+from pixpro_keras.cli.options.labelled import image_errors
+from pixpro_keras.cli.options.training import (
+    TrainingOptions,
+    build_optimizer,
+    peak_learning_rate,
+    resolve_lengths,
+)
+from pixpro_keras.cli.shared import command, training_job
+from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.results import write_results
 from pixpro_keras.detection import box_pipeline, instance_masks
 from pixpro_keras.detection.box_source import COCO, VOC07, BoxSource, for_training
 from pixpro_keras.detection.coco_ap import coco_scores
@@ -38,107 +48,112 @@ from pixpro_keras.detection.models import DETECTORS
 from pixpro_keras.detection.pyramid import FPNDetector, find_fpn
 from pixpro_keras.detection.serving import ServedDetector, save_detector
 from pixpro_keras.detection.voc_ap import voc_scores
-from pixpro_keras.evaluation.monitor import Monitor
 from pixpro_keras.evaluation.precise_bn import reestimate_batch_norm, reestimated_batch_norm
 from pixpro_keras.layers.fpn import load_fpn
+from pixpro_keras.training.workers import chief_alone
+from pixpro_keras.types import Tensor
 from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.visualize.detection import draw_detections
 from pixpro_keras.visualize.figures import save_figure
 
-flags.DEFINE_enum("model", "faster_rcnn_c4", list(DETECTORS), "The detector.")
-flags.DEFINE_string(
-    "dataset",
-    None,
-    "Images and boxes: voc:PATH (which holds VOC2007, VOC2012), coco:PATH, tfds:voc/2007 and the "
-    "like, or scenes.",
-    required=True,
-)
-flags.DEFINE_string(
-    "train_split", "2007_trainval,2012_trainval", "What is trained on; train2017 of COCO."
-)
-flags.DEFINE_string("test_split", "2007_test", "What is tested on; val2017 of COCO.")
-flags.DEFINE_list(
-    "short_sides",
-    ["480", "512", "544", "576", "608", "640", "672", "704", "736", "768", "800"],
-    "Lengths in pixels of which a training image's short side gets one at random.",
-)
-flags.DEFINE_integer("test_short_side", 800, "Length of a test image's short side in pixels.")
-flags.DEFINE_integer("max_side", 1333, "Longest side of any image in pixels.")
-flags.DEFINE_integer("max_boxes", 100, "Most objects of a training image that count.")
-flags.DEFINE_integer("num_rois", 512, "Proposals per image that are trained on.")
-flags.DEFINE_integer(
-    "max_proposals", None, "Most proposals per image. Default: 2000 in training, 1000 in tests."
-)
-flags.DEFINE_integer(
-    "bn_batches", 200, "Training batches from which batch norm is measured before a test.", 0
-)
-flags.DEFINE_integer(
-    "test_every_iterations",
-    0,
-    "Steps between tests while training, whose AP is logged beside the loss; 0: none. "
-    "A multiple of --log_every_steps.",
-    0,
-)
-must_be_positive("test_short_side", "max_side", "max_boxes", "num_rois", "max_proposals")
 _NUM_PICTURES = 6
 _PICTURE_SCORE = 0.5
-_DEFAULTS = {
-    "workdir": "runs/detect",
-    "optimizer": "sgd",
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DetectOptions(EvaluationOptions, TrainingOptions, DeviceOptions):
+    """Options of the detection."""
+
+    model: str = option("faster_rcnn_c4", "The detector.", choices=list(DETECTORS))
+    dataset: str = option(
+        None,
+        "Images and boxes: voc:PATH (which holds VOC2007, VOC2012), coco:PATH, tfds:voc/2007 and the "
+        "like, or scenes.",
+        is_required=True,
+    )
+    train_split: str = option(
+        "2007_trainval,2012_trainval", "What is trained on; train2017 of COCO."
+    )
+    test_split: str = option("2007_test", "What is tested on; val2017 of COCO.")
+    short_sides: tuple[str, ...] = option(
+        tuple(str(side) for side in range(480, 801, 32)),
+        "Lengths in pixels of which a training image's short side gets one at random.",
+    )
+    test_short_side: int = option(800, "Length of a test image's short side in pixels.", above=0)
+    max_side: int = option(1333, "Longest side of any image in pixels.", above=0)
+    max_boxes: int = option(100, "Most objects of a training image that count.", above=0)
+    num_rois: int = option(512, "Proposals per image that are trained on.", above=0)
+    max_proposals: int | None = option(
+        None,
+        "Most proposals per image. Default: 2000 in training, 1000 in tests.",
+        above=0,
+    )
+    bn_batches: int = option(
+        200,
+        "Training batches from which batch norm is measured before a test.",
+        minimum=0,
+    )
+    test_every_iterations: int = option(
+        0,
+        "Steps between tests while training, whose AP is logged beside the loss; 0: none. "
+        "A multiple of --log_every_steps.",
+        minimum=0,
+    )
+    workdir: str = with_default(DeviceOptions, "workdir", "runs/detect")
+    optimizer: str = with_default(TrainingOptions, "optimizer", "sgd")
     # 0.02 at a batch of 16.
-    "base_learning_rate": 0.32,
-    "learning_rate_scaling": "linear",
-    "weight_decay": 1e-4,
-    "decay_norms": False,
+    base_learning_rate: float = with_default(TrainingOptions, "base_learning_rate", 0.32)
+    weight_decay: float = with_default(TrainingOptions, "weight_decay", 1e-4)
+    decay_norms: bool = with_default(TrainingOptions, "decay_norms", False)
+    warmup_fraction: float = with_default(TrainingOptions, "warmup_fraction", 0.001)
+    batch_size: int = with_default(TrainingOptions, "batch_size", 16)
     # As detectron2 begins where it trains from scratch: C4's head is a stage of the backbone.
-    "zero_init_residual": False,
-    "warmup_fraction": 0.001,
-    "batch_size": 16,
-}
-for _name, _value in _DEFAULTS.items():
-    FLAGS.set_default(_name, _value)
+    zero_init_residual: bool = with_default(EvaluationOptions, "zero_init_residual", False)
 
 
-def _main(argv: list[str]) -> int:
-    """Runs the job and returns its exit code."""
-    del argv
-    keras.mixed_precision.set_global_policy(FLAGS.precision)
-    keras.utils.set_random_seed(FLAGS.seed)
-    workdir = common_flags.prepare_workdir()
-    if FLAGS.test_every_iterations % FLAGS.log_every_steps:
+def run(options: DetectOptions) -> signal.Signals | None:
+    """Trains and tests a detector; returns the signal that ended the training, or None."""
+    keras.mixed_precision.set_global_policy(options.precision)
+    keras.utils.set_random_seed(options.seed)
+    workdir = command.prepare_workdir(options.workdir)
+    if options.test_every_iterations % options.log_every_steps:
         raise FlagError(
-            f"--test_every_iterations={FLAGS.test_every_iterations}: must be a multiple of "
-            f"--log_every_steps={FLAGS.log_every_steps}"
+            f"--test_every_iterations={options.test_every_iterations}: must be a multiple of "
+            f"--log_every_steps={options.log_every_steps}"
         )
-    strategy, replica_batch = training_job.start_devices()
-    train, test = open_data()
-    box_config = build_box_config()
-    steps_per_epoch = training_job.resolve_steps_per_epoch(train.num_examples)
+    strategy, replica_batch_size = training_job.start_devices(options)
+    train, test = open_data(options)
+    box_config = build_box_config(options)
+    options = resolve_lengths(options, train.num_examples)
 
     with strategy.scope():
-        task, preprocess, name = build_detector(
-            len(train.class_names), strategy.num_replicas_in_sync > 1
-        )
-        optimizer = training_flags.build_optimizer(steps_per_epoch)
-        task.compile(optimizer, jit_compile=FLAGS.jit_compile)
+        task, backbone, options = build_detector(options, len(train.class_names))
+        task.compile(build_optimizer(options), jit_compile=options.jit_compile)
         task.optimizer.build(task.trainable_variables)
     logging.info(
         "Learning rate %g for batches of %d (--base_learning_rate=%g at 256, scaling: %s); %d steps",
-        training_flags.peak_learning_rate(),
-        FLAGS.batch_size,
-        FLAGS.base_learning_rate,
-        FLAGS.learning_rate_scaling,
-        FLAGS.epochs * steps_per_epoch,
+        peak_learning_rate(options),
+        options.batch_size,
+        options.base_learning_rate,
+        options.learning_rate_scaling,
+        options.epochs * (options.steps_per_epoch or 1),
     )
-    identity = {"model": FLAGS.model, "backbone": name, "classes": list(train.class_names)}
-    checkpoints, first_step = training_job.open_checkpoints(workdir, strategy, task, identity)
+    identity = {
+        "model": options.model,
+        "backbone": backbone.label,
+        "classes": list(train.class_names),
+    }
+    checkpoints, first_step = training_job.open_checkpoints(
+        options, workdir, strategy, task, identity
+    )
+    preprocess = backbone.preprocess
 
     def batches(context: tf.distribute.InputContext, start: int = first_step) -> tf.data.Dataset:
         return box_pipeline.make_box_batches(
             train,
             box_config,
-            global_batch_size=FLAGS.batch_size,
-            replica_batch_size=replica_batch,
+            global_batch_size=options.batch_size,
+            replica_batch_size=replica_batch_size,
             preprocess=preprocess,
             start_step=start,
             input_pipeline_id=context.input_pipeline_id,
@@ -147,111 +162,125 @@ def _main(argv: list[str]) -> int:
 
     def few_batches() -> Iterator:
         data = batches(tf.distribute.InputContext(), 0)
-        return itertools.islice(data, FLAGS.bn_batches)
+        return itertools.islice(data, options.bn_batches)
 
     detect = tf.function(task.detect)  # once for all tests
 
     def measure() -> dict[str, float]:
         norm = reestimated_batch_norm(task, few_batches())
-        with norm if FLAGS.bn_batches else contextlib.nullcontext():
-            return score(find_all(detect, preprocess, test)[0], test)
+        with norm if options.bn_batches else contextlib.nullcontext():
+            return score(find_all(options, detect, preprocess, test)[0], test)
 
-    def make_monitor() -> list[Monitor]:
-        every = FLAGS.test_every_iterations
-        return [Monitor(measure, every)] if every else []
-
-    with labelled.blame_images(train.name):
-        exit_code = training_job.run_training(
-            workdir, strategy, task, checkpoints, batches, make_chief_callbacks=make_monitor
+    with image_errors(train.name):
+        received = training_job.run_training(
+            options,
+            workdir,
+            strategy,
+            task,
+            checkpoints,
+            batches,
+            measure=measure,
+            measure_every_steps=options.test_every_iterations,
         )
-    if exit_code is None:
-        with cluster_flags.chief_alone(strategy) as is_chief:
+    if received is None:
+        with chief_alone(strategy) as is_chief:
             if is_chief:
-                if FLAGS.bn_batches:
-                    logging.info("Measuring batch norm on %d training batches", FLAGS.bn_batches)
+                if options.bn_batches:
+                    logging.info("Measuring batch norm on %d training batches", options.bn_batches)
                     reestimate_batch_norm(task, few_batches())
-                scores = finish(workdir, task, detect, preprocess, test)
+                scores = finish(options, workdir, task, detect, preprocess, test)
                 facts = {
-                    "model": FLAGS.model,
-                    "backbone": name,
+                    "model": options.model,
+                    "backbone": backbone.label,
                     "training images": train.num_examples,
                     "test images": test.num_examples,
                 }
-                eval_flags.write_results(workdir, "detect", facts | scores)
-    return exit_code or 0
+                write_results(workdir, "detect", facts | scores)
+    return received
 
 
-def open_data() -> tuple[BoxSource, BoxSource]:
-    """What is trained and tested on."""
-    with_masks = DETECTORS[FLAGS.model][1]
-    with blame("dataset", "train_split", "model"):
+def open_data(options: DetectOptions) -> tuple[BoxSource, BoxSource]:
+    """Returns the training and the test images."""
+    with_masks = DETECTORS[options.model][1]
+    with flag_errors(options, "dataset", "train_split", "model"):
         train = for_training(
-            open_boxes(FLAGS.dataset, FLAGS.train_split, FLAGS.data_dir), with_masks
+            open_boxes(options.dataset, options.train_split, options.data_dir), with_masks
         )
-    with blame("dataset", "test_split"):
-        test = open_boxes(FLAGS.dataset, FLAGS.test_split, FLAGS.data_dir)
+    with flag_errors(options, "dataset", "test_split"):
+        test = open_boxes(options.dataset, options.test_split, options.data_dir)
     if test.class_names != train.class_names:
-        raise FlagError(f"--test_split={FLAGS.test_split}: other classes than in training")
+        raise FlagError(f"--test_split={options.test_split}: other classes than in training")
     return train, test
 
 
-def build_box_config() -> box_pipeline.BoxConfig:
-    """How training images are made."""
-    with blame("short_sides", "max_side"):
+def build_box_config(options: DetectOptions) -> box_pipeline.BoxConfig:
+    """Returns the configuration of training images."""
+    with flag_errors(options, "short_sides", "max_side"):
         return box_pipeline.BoxConfig(
-            tuple(int(side) for side in FLAGS.short_sides),
-            FLAGS.max_side,
-            FLAGS.max_boxes,
-            DETECTORS[FLAGS.model][1],
-            FLAGS.seed,
+            tuple(int(side) for side in options.short_sides),
+            options.max_side,
+            options.max_boxes,
+            DETECTORS[options.model][1],
+            options.seed,
         )
 
 
-def build_detector(num_classes: int, synchronized: bool):
-    """The detector, its backbone's input convention, and what to call the backbone in a table."""
-    backbone, preprocess, name = eval_flags.load_backbone(synchronized)
-    detector_class, with_masks = DETECTORS[FLAGS.model]
-    with blame("num_rois"):
+def build_detector(options: DetectOptions, num_classes: int):
+    """Returns the detector, its backbone, and options that name the backbone."""
+    backbone, options = read_backbone(options)
+    detector_class, with_masks = DETECTORS[options.model]
+    with flag_errors(options, "num_rois"):
         config = DetectorConfig(
             num_classes,
             with_masks,
-            FLAGS.num_rois,
-            FLAGS.max_proposals,
-            FLAGS.bn_momentum,
-            synchronized,
+            options.num_rois,
+            options.max_proposals,
+            options.bn_momentum,
         )
-    with blame("model", "backbone"):
-        task = detector_class(backbone, config, accumulate_steps=FLAGS.accumulate_steps)
-    if isinstance(task, FPNDetector) and FLAGS.weights is not None:
-        file = find_fpn(FLAGS.weights)
+    with flag_errors(options, "model", "backbone"):
+        task = detector_class(backbone.network, config, accumulate_steps=options.accumulate_steps)
+    if isinstance(task, FPNDetector) and options.weights is not None:
+        file = find_fpn(options.weights)
         if file is not None:
-            with blame("weights"):
+            with flag_errors(options, "weights"):
                 missing = load_fpn(task.fpn, file)
             logging.info("FPN from %s, but for %s", file, ", ".join(missing) or "nothing")
-    return task, preprocess, name
+    return task, backbone, options
 
 
-def finish(workdir, task, detect, preprocess, test: BoxSource) -> dict[str, float]:
+def finish(
+    options: DetectOptions,
+    workdir: pathlib.Path,
+    task,
+    detect: Callable,
+    preprocess: Callable[[Tensor], Tensor],
+    test: BoxSource,
+) -> dict[str, float]:
     """Tests the detector; writes detections, pictures and the SavedModel; returns the scores."""
-    found, pictures = find_all(detect, preprocess, test)
+    found, pictures = find_all(options, detect, preprocess, test)
     rows = to_coco(found, test.image_ids, test.class_ids)
     write_atomically(workdir / "detections.json", json.dumps(rows).encode())
     save_figure(draw(pictures, found, test), workdir / "detect.png")
-    served = ServedDetector(task, preprocess, test.class_names, *_test_sides())
+    served = ServedDetector(task, preprocess, test.class_names, *_test_sides(options))
     save_detector(served, workdir / "export" / "detector")
     return score(found, test)
 
 
-def _test_sides() -> tuple[int, int]:
-    return FLAGS.test_short_side, FLAGS.max_side
+def _test_sides(options: DetectOptions) -> tuple[int, int]:
+    return options.test_short_side, options.max_side
 
 
-def find_all(detect, preprocess, test: BoxSource) -> tuple[list[Found], dict[int, np.ndarray]]:
-    """What a detector finds in each image, and a few of the images by their number."""
+def find_all(
+    options: DetectOptions,
+    detect: Callable,
+    preprocess: Callable[[Tensor], Tensor],
+    test: BoxSource,
+) -> tuple[list[Found], dict[int, np.ndarray]]:
+    """Returns the detections in each image, and a few of the images by their number."""
     found = [Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int32))] * test.num_examples
     pictures = {}
     every = -(-test.num_examples // _NUM_PICTURES)
-    for index, image, one in find_in_source(detect, test, preprocess, *_test_sides()):
+    for index, image, one in find_in_source(detect, test, preprocess, *_test_sides(options)):
         found[index] = one
         if index % every == 0:
             pictures[index] = image
@@ -287,4 +316,4 @@ def draw(pictures: dict[int, np.ndarray], found: list[Found], test: BoxSource):
 
 def main() -> None:
     """Runs the command."""
-    common_flags.run(_main)
+    training_job.main(DetectOptions, run, __doc__ or "")

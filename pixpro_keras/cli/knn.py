@@ -5,72 +5,90 @@ python experiments/knn.py --weights=runs/mine --dataset=folder:PATH --image_size
 Writes `knn.md` and `knn.json` to `--workdir`.
 """
 
-import keras
-from absl import flags
+import dataclasses
 
-from pixpro_keras.cli.shared import (
-    cluster_flags,
-    common_flags,
-    eval_flags,
-    labelled,
-    labelled_flags,
+import keras
+
+from pixpro_keras.cli.options.base import FlagError, option, with_default
+from pixpro_keras.cli.options.cluster import DeviceOptions, make_devices
+from pixpro_keras.cli.options.evaluation import (
+    EvaluationOptions,
+    check_one_machine,
+    read_backbone,
 )
-from pixpro_keras.cli.shared.common_flags import FLAGS, FlagError, blame, must_be_positive
+from pixpro_keras.cli.options.labelled import (
+    LabelledOptions,
+    choose_labelled,
+    frozen_features,
+    open_parts,
+    resolve_parts,
+)
+from pixpro_keras.cli.shared import command
+from pixpro_keras.cli.shared.parsing import write_flags
+from pixpro_keras.cli.shared.results import write_results
 from pixpro_keras.data.labels import select
 from pixpro_keras.evaluation.knn import top_k_accuracy, weighted_knn
-from pixpro_keras.training.strategy import make_strategy
-
-flags.DEFINE_integer("k", 20, "Neighbours that vote.")
-flags.DEFINE_float("temperature", 0.07, "A neighbour at cosine c votes exp(c / temperature).")
-flags.DEFINE_integer("batch_size", 64, "Images that go through the backbone together.")
-flags.FLAGS.set_default("workdir", "runs/knn")
-must_be_positive("k", "temperature", "batch_size")
 
 
-def _main(argv: list[str]) -> int:
-    """Runs the job and returns its exit code."""
-    del argv
-    keras.mixed_precision.set_global_policy(FLAGS.precision)
-    keras.utils.set_random_seed(FLAGS.seed)
-    workdir = common_flags.prepare_workdir()
-    with blame("strategy"):
-        strategy = make_strategy(FLAGS.strategy, cluster_flags.join_workers)
-    eval_flags.check_one_machine(strategy, "k-NN")
-    train, labels, test, test_labels = labelled_flags.open_parts()
-    num_classes = labelled.count_classes(train, test, labels, test_labels)
-    chosen = labelled_flags.choose(labels)
-    train, labels = select(train, chosen), labels[chosen]
-    if FLAGS.k > len(labels):
-        raise FlagError(f"--k={FLAGS.k}: there are only {len(labels)} training images")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KnnOptions(LabelledOptions, EvaluationOptions, DeviceOptions):
+    """Options of k-NN."""
+
+    k: int = option(20, "Neighbours that vote.", above=0)
+    temperature: float = option(
+        0.07, "A neighbour at cosine c votes exp(c / temperature).", above=0
+    )
+    batch_size: int = option(64, "Images that go through the backbone together.", above=0)
+    workdir: str = with_default(DeviceOptions, "workdir", "runs/knn")
+
+
+def run(options: KnnOptions) -> None:
+    """Classifies the test images by their neighbours and writes the results."""
+    keras.mixed_precision.set_global_policy(options.precision)
+    keras.utils.set_random_seed(options.seed)
+    workdir = command.prepare_workdir(options.workdir)
+    strategy = make_devices(options)
+    check_one_machine(strategy, options.strategy, "k-NN")
+    options = resolve_parts(options, options.data_dir)
+    parts = open_parts(options, "train_dataset", "test_dataset", options.data_dir)
+    chosen = choose_labelled(parts.train_labels, options.label_fraction, options.seed)
+    if options.k > len(chosen):
+        raise FlagError(f"--k={options.k}: there are only {len(chosen)} training images")
     with strategy.scope():
-        backbone, preprocess, name = eval_flags.load_backbone()
-    known, asked = (
-        labelled.frozen_features(backbone, source, preprocess, FLAGS.batch_size, strategy)
-        for source in (train, test)
+        backbone, options = read_backbone(options)
+    train, test = (
+        frozen_features(
+            backbone.network,
+            source,
+            options.image_size,
+            backbone.preprocess,
+            options.batch_size,
+            strategy,
+        )
+        for source in (select(parts.train, chosen), parts.test)
     )
     scores = weighted_knn(
-        known.pooled,
-        known.labels,
-        asked.pooled,
-        num_classes=num_classes,
-        k=FLAGS.k,
-        temperature=FLAGS.temperature,
+        train.pooled,
+        train.labels,
+        test.pooled,
+        num_classes=parts.num_classes,
+        k=options.k,
+        temperature=options.temperature,
     )
-    eval_flags.write_results(
+    write_results(
         workdir,
         "knn",
         {
-            "backbone": name,
-            "training images": len(labels),
-            "test images": len(test_labels),
-            "top-1": top_k_accuracy(scores, asked.labels, 1),
-            "top-5": top_k_accuracy(scores, asked.labels, min(5, num_classes)),
+            "backbone": backbone.label,
+            "training images": len(chosen),
+            "test images": len(parts.test_labels),
+            "top-1": top_k_accuracy(scores, test.labels, 1),
+            "top-5": top_k_accuracy(scores, test.labels, min(5, parts.num_classes)),
         },
     )
-    common_flags.write_flags(workdir)
-    return 0
+    write_flags(options, workdir)
 
 
 def main() -> None:
     """Runs the command."""
-    common_flags.run(_main)
+    command.run(KnnOptions, run, __doc__ or "")

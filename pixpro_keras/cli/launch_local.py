@@ -8,6 +8,7 @@ and its exit code becomes the launcher's; Ctrl-C and SIGTERM reach every worker 
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
@@ -20,45 +21,57 @@ import time
 from collections.abc import Sequence
 from typing import BinaryIO
 
-from absl import app, flags
+from pixpro_keras.cli.options.base import FlagError, Options, option
+from pixpro_keras.cli.shared import command
 
-FLAGS = flags.FLAGS
-
-flags.DEFINE_integer("workers", 2, "Number of processes.", 1)
-flags.DEFINE_float(
-    "grace_seconds",
-    20.0,
-    "Time that the others get to end once a worker has failed; they are killed after it.",
-    0.0,
-)
 _POLL_SECONDS = 0.1
 
 
-def _main(argv: list[str]) -> int:
-    """Runs the workers and returns the exit code of the first that failed, else 0."""
-    if len(argv) < 2:
-        print("error: what to start is missing: launch_local.py -- SCRIPT FLAGS", file=sys.stderr)
-        return 1
-    script = pathlib.Path(argv[1])
-    if not script.is_file():  # an installed package has its jobs here, and nowhere else
-        script = pathlib.Path(__file__).resolve().with_name(script.name)
-    if not script.is_file():
-        print(f"error: {argv[1]} is not a file", file=sys.stderr)
-        return 1
-    return Launcher([str(script), *argv[2:]], FLAGS.workers, FLAGS.grace_seconds).run()
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LaunchOptions(Options):
+    """Options of the launcher."""
+
+    workers: int = option(2, "Number of processes.", minimum=1)
+    grace_seconds: float = option(
+        20.0,
+        "Time that the others get to end once a worker has failed; they are killed after it.",
+        minimum=0.0,
+    )
+
+
+def run(options: LaunchOptions, job: Sequence[str]) -> int:
+    """Runs the workers and returns the exit code of the first that failed, else 0.
+
+    Args:
+        options: number of workers.
+        job: a script, here or the name of a command of this package, and its flags.
+
+    Raises:
+        FlagError: if there is no such script.
+    """
+    if not job:
+        raise FlagError("what to start is missing: launch_local.py -- SCRIPT FLAGS")
+    script, *job_flags = job
+    words = [script]
+    if not pathlib.Path(script).is_file():  # an installed package has no scripts, but their modules
+        name = pathlib.Path(script).stem
+        if not pathlib.Path(__file__).with_name(f"{name}.py").is_file():
+            raise FlagError(f"{script} is not a file")
+        words = ["-c", f"from pixpro_keras.cli.{name} import main; main()"]
+    return Launcher([*words, *job_flags], options.workers, options.grace_seconds).run()
 
 
 class Launcher:
     """Some processes that live and die together.
 
     Args:
-        command: script and flags of each.
+        words: script and flags of each.
         num_workers: number of processes.
         grace_seconds: time to end after the first failure.
     """
 
-    def __init__(self, command: Sequence[str], num_workers: int, grace_seconds: float):
-        self._command = list(command)
+    def __init__(self, words: Sequence[str], num_workers: int, grace_seconds: float):
+        self._words = list(words)
         self._num_workers = num_workers
         self._grace_seconds = grace_seconds
         self._processes: list[subprocess.Popen] = []
@@ -88,7 +101,7 @@ class Launcher:
             "task": {"type": "worker", "index": index},
         }
         return subprocess.Popen(
-            [sys.executable, "-u", *self._command],
+            [sys.executable, "-u", *self._words],
             env=os.environ | {"TF_CONFIG": json.dumps(config)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -153,4 +166,4 @@ def _say(message: str) -> None:
 
 def main() -> None:
     """Runs the command."""
-    app.run(_main)
+    command.run(LaunchOptions, run, __doc__ or "", takes_rest=True)

@@ -9,145 +9,187 @@ Several learning rates train side by side; the best is chosen on training images
 that was cut off.
 """
 
+import dataclasses
+import pathlib
+import signal
+from collections.abc import Sequence
+
 import keras
 import numpy as np
-from absl import flags
+import tensorflow as tf
 
-from pixpro_keras.cli.shared import (
-    cluster_flags,
-    common_flags,
-    eval_flags,
-    labelled,
-    labelled_flags,
-    training_flags,
-    training_job,
+from pixpro_keras.cli.options.base import FlagError, option, with_default
+from pixpro_keras.cli.options.cluster import DeviceOptions
+from pixpro_keras.cli.options.evaluation import EvaluationOptions, fill_batch, read_backbone
+from pixpro_keras.cli.options.labelled import (
+    LabelledOptions,
+    choose_labelled,
+    frozen_features,
+    open_parts,
+    resolve_parts,
 )
-from pixpro_keras.cli.shared.common_flags import FLAGS, FlagError, blame
+from pixpro_keras.cli.options.training import (
+    TrainingOptions,
+    build_optimizer,
+    peak_learning_rate,
+    resolve_lengths,
+)
+from pixpro_keras.cli.shared import command, training_job
+from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.results import write_results
 from pixpro_keras.data import pipeline
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.labels import select, stratified_subset
+from pixpro_keras.evaluation.features import Features
 from pixpro_keras.evaluation.knn import top_k_accuracy
 from pixpro_keras.evaluation.linear_probe import LinearProbe, feature_batches
+from pixpro_keras.training.workers import chief_alone, chief_first
 from pixpro_keras.visualize.confusion import confusion_matrix, draw_confusion
 from pixpro_keras.visualize.figures import save_figure
 
-flags.DEFINE_list(
-    "learning_rate_factors",
-    ["1"],
-    "Classifiers trained side by side, each with the learning rate times its factor.",
-)
-flags.DEFINE_boolean(
-    "augment",
-    False,
-    "Random crops and flips in every epoch, instead of each image's features once.",
-)
-flags.DEFINE_float(
-    "holdout_fraction",
-    0.1,
-    "Share of the training images on which the best of several classifiers is chosen.",
-    0.0,
-    0.5,
-)
-_DEFAULTS = {
-    "workdir": "runs/linear_probe",
-    "optimizer": "sgd",
-    "base_learning_rate": 30.0,
-    "weight_decay": 0.0,
-    "warmup_epochs": 0.0,
-    "end_learning_rate": 0.0,
-    "batch_size": 256,
-}
-for _name, _value in _DEFAULTS.items():
-    FLAGS.set_default(_name, _value)
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LinearProbeOptions(LabelledOptions, EvaluationOptions, TrainingOptions, DeviceOptions):
+    """Options of the linear probe."""
+
+    learning_rate_factors: tuple[str, ...] = option(
+        ("1",), "Classifiers trained side by side, each with the learning rate times its factor."
+    )
+    augment: bool = option(
+        False, "Random crops and flips in every epoch, instead of each image's features once."
+    )
+    holdout_fraction: float = option(
+        0.1,
+        "Share of the training images on which the best of several classifiers is chosen.",
+        minimum=0.0,
+        maximum=0.5,
+    )
+    workdir: str = with_default(DeviceOptions, "workdir", "runs/linear_probe")
+    optimizer: str = with_default(TrainingOptions, "optimizer", "sgd")
+    base_learning_rate: float = with_default(TrainingOptions, "base_learning_rate", 30.0)
+    weight_decay: float = with_default(TrainingOptions, "weight_decay", 0.0)
+    warmup_epochs: float = with_default(TrainingOptions, "warmup_epochs", 0.0)
+    end_learning_rate: float = with_default(TrainingOptions, "end_learning_rate", 0.0)
+    batch_size: int = with_default(TrainingOptions, "batch_size", 256)
 
 
-def _main(argv: list[str]) -> int:
-    """Runs the job and returns its exit code."""
-    del argv
-    keras.mixed_precision.set_global_policy(FLAGS.precision)
-    keras.utils.set_random_seed(FLAGS.seed)
-    workdir = common_flags.prepare_workdir()
-    strategy, replica_batch = training_job.start_devices()
-    with blame("learning_rate_factors"):
-        factors = [float(factor) for factor in FLAGS.learning_rate_factors]
-    if len(factors) > 1 and (FLAGS.weight_decay or FLAGS.optimizer != "sgd"):
+def run(options: LinearProbeOptions) -> signal.Signals | None:
+    """Trains and tests the classifiers; returns the signal that ended the training, or None."""
+    keras.mixed_precision.set_global_policy(options.precision)
+    keras.utils.set_random_seed(options.seed)
+    workdir = command.prepare_workdir(options.workdir)
+    strategy, replica_batch_size = training_job.start_devices(options)
+    with flag_errors(options, "learning_rate_factors"):
+        factors = [float(factor) for factor in options.learning_rate_factors]
+    if len(factors) > 1 and (options.weight_decay or options.optimizer != "sgd"):
         raise FlagError(
-            f"--learning_rate_factors={','.join(FLAGS.learning_rate_factors)}: several need "
+            f"--learning_rate_factors={','.join(options.learning_rate_factors)}: several need "
             "--optimizer=sgd and --weight_decay=0, where a weighted loss is another learning rate"
         )
-    with cluster_flags.chief_first(strategy):
-        everything, labels, test, test_labels = labelled_flags.open_parts()
-    num_classes = labelled.count_classes(everything, test, labels, test_labels)
-    chosen = labelled_flags.choose(labels)
-    held_out = hold_out(chosen, labels) if len(factors) > 1 else np.empty(0, np.int64)
+    with chief_first(strategy):
+        options = resolve_parts(options, options.data_dir)
+        parts = open_parts(options, "train_dataset", "test_dataset", options.data_dir)
+    labels = parts.train_labels
+    chosen = choose_labelled(labels, options.label_fraction, options.seed)
+    has_choice = len(factors) > 1
+    held_out = hold_out(options, chosen, labels) if has_choice else np.empty(0, np.int64)
     kept = np.setdiff1d(chosen, held_out)
-    choice = select(everything, held_out)
-    train = select(everything, eval_flags.fill_batch(kept))
-    steps_per_epoch = training_job.resolve_steps_per_epoch(train.num_examples, "train_dataset")
+    choice = select(parts.train, held_out)
+    train = select(parts.train, fill_batch(kept, options.label_fraction, options.batch_size))
+    options = resolve_lengths(options, train.num_examples, "train_dataset")
 
     with strategy.scope():
-        backbone, preprocess, name = eval_flags.load_backbone()
-        with blame("learning_rate_factors"):
+        backbone, options = read_backbone(options)
+        with flag_errors(options, "learning_rate_factors"):
             probe = LinearProbe(
-                backbone, num_classes, factors, accumulate_steps=FLAGS.accumulate_steps
+                backbone.network,
+                parts.num_classes,
+                factors,
+                accumulate_steps=options.accumulate_steps,
             )
-        probe.compile(training_flags.build_optimizer(steps_per_epoch), jit_compile=False)
+        probe.compile(build_optimizer(options), jit_compile=False)
         probe.optimizer.build(probe.trainable_variables)
-    identity = {"backbone": name, "num_classes": num_classes, "factors": factors}
-    checkpoints, first_step = training_job.open_checkpoints(workdir, strategy, probe, identity)
+    identity = {
+        "backbone": backbone.label,
+        "num_classes": parts.num_classes,
+        "factors": factors,
+    }
+    checkpoints, first_step = training_job.open_checkpoints(
+        options, workdir, strategy, probe, identity
+    )
 
     config = pipeline.DataConfig(
-        image_size=FLAGS.image_size, recipe="supervised", num_views=1, seed=FLAGS.seed
+        image_size=options.image_size, recipe="supervised", num_views=1, seed=options.seed
     )
     broken = BrokenImages(train, config.max_broken_share)
-    known = None
-    if not FLAGS.augment:
-        known = labelled.frozen_features(backbone, train, preprocess, strategy=strategy)
 
-    def batches(context):
-        if known is None:
+    def features_of(source) -> Features:
+        return frozen_features(
+            backbone.network, source, options.image_size, backbone.preprocess, strategy=strategy
+        )
+
+    train_features = None if options.augment else features_of(train)
+
+    def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        if train_features is None:
             return pipeline.make_dataset(
                 train,
                 config,
-                global_batch_size=FLAGS.batch_size,
-                replica_batch_size=replica_batch,
-                preprocess=preprocess,
+                global_batch_size=options.batch_size,
+                replica_batch_size=replica_batch_size,
+                preprocess=backbone.preprocess,
                 start_step=first_step,
                 input_pipeline_id=context.input_pipeline_id,
                 num_input_pipelines=context.num_input_pipelines,
                 broken=broken,
             )
-        data = feature_batches(known.pooled, known.labels, FLAGS.batch_size, FLAGS.seed, first_step)
+        data = feature_batches(
+            train_features.pooled,
+            train_features.labels,
+            options.batch_size,
+            options.seed,
+            first_step,
+        )
         machines = context.num_input_pipelines
-        if replica_batch == FLAGS.batch_size:
+        if replica_batch_size == options.batch_size:
             return data
         # Each machine takes its part of the global batch, and each of its replicas a part of that.
-        shares = data.unbatch().batch(FLAGS.batch_size // machines)
+        shares = data.unbatch().batch(options.batch_size // machines)
         mine = shares.shard(machines, context.input_pipeline_id)
-        return mine.unbatch().batch(replica_batch, drop_remainder=True)
+        return mine.unbatch().batch(replica_batch_size, drop_remainder=True)
 
-    exit_code = training_job.run_training(workdir, strategy, probe, checkpoints, batches, broken)
-    if exit_code is None:
-        with cluster_flags.chief_alone(strategy) as is_chief:
+    received = training_job.run_training(
+        options, workdir, strategy, probe, checkpoints, batches, broken=broken
+    )
+    if received is None:
+        with chief_alone(strategy) as is_chief:
             if is_chief:
                 looked_at = [
-                    labelled.frozen_features(backbone, one, preprocess, strategy=strategy)
-                    for one in ((choice, test) if len(factors) > 1 else (test,))
+                    features_of(one)
+                    for one in ((choice, parts.test) if has_choice else (parts.test,))
                 ]
-                finish(workdir, name, probe, len(kept), looked_at, everything.class_names)
-    return exit_code or 0
+                finish(
+                    options,
+                    workdir,
+                    backbone.label,
+                    probe,
+                    len(kept),
+                    looked_at,
+                    parts.train.class_names,
+                )
+    return received
 
 
-def hold_out(chosen: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Positions of the training images on which the best classifier is chosen; each class keeps one.
+def hold_out(options: LinearProbeOptions, chosen: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns positions of the training images on which the best classifier is chosen; each class keeps one.
 
     Raises:
         FlagError: if no class has two images.
     """
-    places = stratified_subset(labels[chosen], FLAGS.holdout_fraction, FLAGS.seed, num_left=1)
+    places = stratified_subset(labels[chosen], options.holdout_fraction, options.seed, num_left=1)
     if not len(places):
         raise FlagError(
-            f"--learning_rate_factors={','.join(FLAGS.learning_rate_factors)}: no training image can "
+            f"--learning_rate_factors={','.join(options.learning_rate_factors)}: no training image can "
             "be held out to choose by, each class has only one"
         )
     return chosen[places]
@@ -158,12 +200,21 @@ def probabilities(probe, asked) -> np.ndarray:
     return keras.ops.convert_to_numpy(keras.ops.softmax(probe.logits(asked.pooled), axis=-1))
 
 
-def finish(workdir, name, probe, num_train, looked_at, class_names) -> None:
+def finish(
+    options: LinearProbeOptions,
+    workdir: pathlib.Path,
+    name: str,
+    probe: LinearProbe,
+    num_train: int,
+    looked_at: Sequence[Features],
+    class_names: Sequence[str] | None,
+) -> None:
     """Writes the results of all classifiers, and of the best one its confusion matrix.
 
     Args:
-        workdir: where to.
-        name: what the backbone is called.
+        options: resolved.
+        workdir: folder of the files.
+        name: of the backbone, in a table.
         probe: trained.
         num_train: training images.
         looked_at: features of the held-out images, where there are several classifiers, and of the
@@ -179,7 +230,7 @@ def finish(workdir, name, probe, num_train, looked_at, class_names) -> None:
     )
     classifiers = [
         {
-            "learning rate": f"{training_flags.peak_learning_rate() * factor:g}",
+            "learning rate": f"{peak_learning_rate(options) * factor:g}",
             "held-out top-1": found[head] if found else None,
             "top-1": top_k_accuracy(all_scores[head], asked.labels, 1),
             "top-5": top_k_accuracy(all_scores[head], asked.labels, 5),
@@ -196,11 +247,9 @@ def finish(workdir, name, probe, num_train, looked_at, class_names) -> None:
         "test images": len(asked.labels),
     }
     results |= {key: classifiers[best][key] for key in ("learning rate", "top-1", "top-5")}
-    eval_flags.write_results(
-        workdir, "linear_probe", results, all_classifiers=classifiers if choice else []
-    )
+    write_results(workdir, "linear_probe", results, all_classifiers=classifiers if choice else [])
 
 
 def main() -> None:
     """Runs the command."""
-    common_flags.run(_main)
+    training_job.main(LinearProbeOptions, run, __doc__ or "")

@@ -5,34 +5,40 @@ python experiments/pretrain.py --dataset='tfrecord:records/photos-*.tfrecord'
 """
 
 import concurrent.futures
+import dataclasses
 import multiprocessing
 import os
 import pathlib
 import random
 
 import tensorflow as tf
-from absl import flags
 from tqdm import tqdm
 
-from pixpro_keras.cli.shared import common_flags
-from pixpro_keras.cli.shared.common_flags import FLAGS, FlagError, blame
+from pixpro_keras.cli.options.base import FlagError, Options, option
+from pixpro_keras.cli.shared import command
+from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.data.pipeline import decode
 from pixpro_keras.data.sources import class_numbers, iterate_images
 
-flags.DEFINE_string("input", None, "Folder with images at any depth.", required=True)
-flags.DEFINE_string(
-    "output", None, "Beginning of the files' names: OUTPUT-00000-of-00016.tfrecord.", required=True
-)
-flags.DEFINE_integer("num_shards", 16, "Number of files; 100 to 200 MB each read well.", 1)
-flags.DEFINE_integer(
-    "short_side",
-    None,
-    "Shrink what has a longer short side to this many pixels, as JPEG of quality 95: large photographs "
-    "take most of their time to decode. Twice --image_size of the training or more. Default: keep all bytes.",
-    1,
-)
-flags.DEFINE_integer("workers", os.cpu_count(), "Processes that write at the same time.", 1)
-flags.DEFINE_integer("shuffle_seed", 0, "Seed of the order of the images over all files.")
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecordOptions(Options):
+    """Options of the TFRecord files."""
+
+    input: str = option(None, "Folder with images at any depth.", is_required=True)
+    output: str = option(
+        None, "Beginning of the files' names: OUTPUT-00000-of-00016.tfrecord.", is_required=True
+    )
+    num_shards: int = option(16, "Number of files; 100 to 200 MB each read well.", minimum=1)
+    short_side: int | None = option(
+        None,
+        "Shrink what has a longer short side to this many pixels, as JPEG of quality 95: large photographs "
+        "take most of their time to decode. Twice --image_size of the training or more. Default: keep all "
+        "bytes.",
+        minimum=1,
+    )
+    workers: int = option(os.cpu_count() or 1, "Processes that write at the same time.", minimum=1)
+    shuffle_seed: int = option(0, "Seed of the order of the images over all files.")
 
 
 def shrink(content: bytes, short_side: int) -> bytes:
@@ -95,53 +101,51 @@ def _bytes(value: bytes) -> tf.train.Feature:
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
 
 
-def _main(argv: list[str]) -> int:
-    """Runs the job and returns its exit code."""
-    del argv
-    root = pathlib.Path(FLAGS.input).expanduser()
-    output = pathlib.Path(FLAGS.output).expanduser()
+def run(options: RecordOptions) -> None:
+    """Packs the images."""
+    root = pathlib.Path(options.input).expanduser()
+    output = pathlib.Path(options.output).expanduser()
     if not root.is_dir():
-        raise FlagError(f"--input={FLAGS.input}: no such folder")
+        raise FlagError(f"--input={options.input}: no such folder")
     files = list(iterate_images(os.fsencode(root)))
     if not files:
-        raise FlagError(f"--input={FLAGS.input}: no image at any depth")
-    if len(files) < FLAGS.num_shards:
-        raise FlagError(f"--num_shards={FLAGS.num_shards}: there are only {len(files)} images")
-    with blame("output"):
+        raise FlagError(f"--input={options.input}: no image at any depth")
+    if len(files) < options.num_shards:
+        raise FlagError(f"--num_shards={options.num_shards}: there are only {len(files)} images")
+    with flag_errors(options, "output"):
         output.parent.mkdir(parents=True, exist_ok=True)
     parents = [os.path.dirname(file) for file in files]
     numbers = class_numbers(parents)
     labels = [numbers.get(parent, -1) for parent in parents]
     order = list(range(len(files)))
-    random.Random(FLAGS.shuffle_seed).shuffle(order)
+    random.Random(options.shuffle_seed).shuffle(order)
     paths = [
-        f"{output}-{shard:05d}-of-{FLAGS.num_shards:05d}.tfrecord"
-        for shard in range(FLAGS.num_shards)
+        f"{output}-{shard:05d}-of-{options.num_shards:05d}.tfrecord"
+        for shard in range(options.num_shards)
     ]
     # Fresh interpreters: forking a process in which TensorFlow runs threads can hang.
     context = multiprocessing.get_context("spawn")
     with (
-        concurrent.futures.ProcessPoolExecutor(FLAGS.workers, mp_context=context) as pool,
+        concurrent.futures.ProcessPoolExecutor(options.workers, mp_context=context) as pool,
         tqdm(total=len(files), unit=" images") as bar,
-        blame("output"),
+        flag_errors(options, "output"),
     ):
         jobs = [
             pool.submit(
                 write_shard,
                 path,
                 os.fspath(root),
-                [files[index] for index in order[shard :: FLAGS.num_shards]],
-                [labels[index] for index in order[shard :: FLAGS.num_shards]],
-                FLAGS.short_side,
+                [files[index] for index in order[shard :: options.num_shards]],
+                [labels[index] for index in order[shard :: options.num_shards]],
+                options.short_side,
             )
             for shard, path in enumerate(paths)
         ]
         for job in concurrent.futures.as_completed(jobs):
             bar.update(job.result())
     print(f"{len(files)} images in {len(paths)} files: --dataset='tfrecord:{output}-*.tfrecord'")
-    return 0
 
 
 def main() -> None:
     """Runs the command."""
-    common_flags.run(_main)
+    command.run(RecordOptions, run, __doc__ or "")

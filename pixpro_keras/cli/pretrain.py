@@ -9,209 +9,340 @@ Run with a preset, a data set and anything else that differs:
 The same command continues a run that was cut off. `--helpshort` lists the flags.
 """
 
+import contextlib
+import dataclasses
 import json
+import os
 import pathlib
+import signal
+from collections.abc import Iterator, Mapping
 
 import keras
 import tensorflow as tf
-from absl import flags, logging
+from absl import logging
 
 from pixpro_keras import backbones
-from pixpro_keras.cli.shared import (
-    backbone_flags,
-    cluster_flags,
-    common_flags,
-    method_flags,
-    model_card,
-    monitor_flags,
-    training_job,
-    view_flags,
+from pixpro_keras.cli.options.backbone import build_backbone, check_backbone
+from pixpro_keras.cli.options.base import FlagError, option
+from pixpro_keras.cli.options.cluster import DeviceOptions
+from pixpro_keras.cli.options.method import (
+    ModelOptions,
+    build_training,
+    check_method,
+    identity,
+    resolve_classes,
 )
-from pixpro_keras.cli.shared.common_flags import FLAGS, FlagError, blame, must_be_positive
+from pixpro_keras.cli.options.monitor import MonitorOptions, build_measure
+from pixpro_keras.cli.options.run import CardOptions
+from pixpro_keras.cli.options.training import resolve_lengths
+from pixpro_keras.cli.options.views import data_config
+from pixpro_keras.cli.shared import command, model_card, parsing, training_job
+from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.data import pipeline, service, sources
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.sampler import name_images
 from pixpro_keras.evaluation.compare import markdown_table
 from pixpro_keras.evaluation.scenes_probe import probe_on_scenes
-from pixpro_keras.layers.fpn import FPN_FILE, save_fpn
 from pixpro_keras.methods import METHODS, PretrainMethod
+from pixpro_keras.training.workers import chief_alone, chief_first
 from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.visualize.plots import plot_metrics
 from pixpro_keras.visualize.run_pictures import RunPictures
 from pixpro_keras.weights import export_backbone
-
-flags.DEFINE_string(
-    "dataset",
-    "scenes",
-    "Images: scenes (drawn by the package), folder:PATH, tfds:NAME[/config][:split], tfrecord:GLOB; "
-    "several with + between: folder:PATH+folder:PATH.",
-)
-flags.DEFINE_integer(
-    "picture_every_steps", 500, "Steps between pictures of views and similarity; 0: none.", 0
-)
-flags.DEFINE_float(
-    "max_broken_share", 0.01, "Share of images that may be unreadable before the run stops.", 0, 1
-)
-flags.DEFINE_integer("input_threads", None, "Threads that decode and augment. Default: automatic.")
-flags.DEFINE_enum(
-    "augment_on",
-    "host",
-    ["host", "device"],
-    "Where colours and blur of the views are changed: by the processor beside the training, or by the "
-    "accelerator in the training step, where it would wait for the processor.",
-)
-flags.DEFINE_string(
-    "data_service",
-    None,
-    "HOST:PORT of a dispatcher of data_service.py, whose workers read, decode and augment the images of "
-    "folder:PATH. Gives up reproducibility: which images a step sees depends on how fast the workers "
-    "are, a resumed run sees others than an uninterrupted one, and when a worker dies, the images that "
-    "it had under way are left out of the pass. Broken images are passed over without a word.",
-)
-flags.DEFINE_enum(
-    "probe",
-    "none",
-    ["none", "scenes"],
-    "Compare the backbone with its random initialisation at the end: k-NN and linear probes of frozen "
-    "features on held-out scenes.",
-)
-must_be_positive("input_threads")
+from pixpro_keras.weights.fpn import FPN_FILE, save_fpn
 
 
-def _main(argv: list[str]) -> int:
-    """Runs the job and returns its exit code."""
-    del argv
-    keras.mixed_precision.set_global_policy(FLAGS.precision)
-    keras.utils.set_random_seed(FLAGS.seed)
-    backbone_flags.check_backbone()
-    workdir = common_flags.prepare_workdir()
-    strategy, replica_batch = training_job.start_devices()
-    is_host_done = FLAGS.augment_on == "host"
-    with blame("augment_on", "augmentation"):
-        config = view_flags.build_config(
-            num_views=METHODS[FLAGS.method].num_views,
-            with_jigsaw=METHODS[FLAGS.method].uses_jigsaw,
-            max_broken_share=FLAGS.max_broken_share,
-            num_parallel_calls=FLAGS.input_threads,
-            colors_on_device=not is_host_done,
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, DeviceOptions):
+    """Options of a pre-training."""
+
+    dataset: str = option(
+        "scenes",
+        "Images: scenes (drawn by the package), folder:PATH, tfds:NAME[/config][:split], tfrecord:GLOB; "
+        "several with + between: folder:PATH+folder:PATH.",
+    )
+    picture_every_steps: int = option(
+        500, "Steps between pictures of views and similarity; 0: none.", minimum=0
+    )
+    max_broken_share: float = option(
+        0.01,
+        "Share of images that may be unreadable before the run stops.",
+        minimum=0,
+        maximum=1,
+    )
+    input_threads: int | None = option(
+        None, "Threads that decode and augment. Default: automatic.", above=0
+    )
+    augment_on: str = option(
+        "host",
+        "Where colours and blur of the views are changed: by the processor beside the training, or by the "
+        "accelerator in the training step, where it would wait for the processor.",
+        choices=("host", "device"),
+    )
+    data_service: str | None = option(
+        None,
+        "HOST:PORT of a dispatcher of data_service.py, whose workers read, decode and augment the images of "
+        "folder:PATH. Gives up reproducibility: which images a step sees depends on how fast the workers "
+        "are, a resumed run sees others than an uninterrupted one, and when a worker dies, the images that "
+        "it had under way are left out of the pass. Broken images are passed over without a word.",
+    )
+    probe: str = option(
+        "none",
+        "Compare the backbone with its random initialisation at the end: k-NN and linear probes of frozen "
+        "features on held-out scenes.",
+        choices=("none", "scenes"),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainResult:
+    """Result of a pre-training.
+
+    Attributes:
+        backbone: trained, with the weights of the last step.
+        method: the trained method: encoder, target encoder, heads, optimizer.
+        workdir: folder of the run.
+        options: of the run, resolved; `flags.cfg` holds the same.
+        exported: exported file -> its use; empty where a signal ended the run, and on workers other
+            than the chief.
+        metrics: the last line of `metrics.jsonl`; empty on workers other than the chief.
+        steps: steps done since the run's beginning.
+        received: signal that ended the run before its last step, or None.
+    """
+
+    backbone: keras.Model
+    method: PretrainMethod
+    workdir: pathlib.Path
+    options: PretrainOptions
+    exported: Mapping[pathlib.Path, str]
+    metrics: Mapping[str, float]
+    steps: int
+    received: signal.Signals | None
+
+
+def pretrain(
+    dataset: str | os.PathLike | None = None,
+    workdir: str | os.PathLike | None = None,
+    *,
+    preset: str | None = None,
+    **options,
+) -> PretrainResult:
+    """Pre-trains a backbone on unlabelled images, as the command `pixpro-pretrain` does.
+
+    Uses the devices of the machine, writes checkpoints, logs, pictures and the exported backbone to
+    `workdir`, and continues a run that was cut off there, with the same weights as without the break.
+
+    Args:
+        dataset: images: `folder:PATH`, `tfds:NAME`, `tfrecord:GLOB`, `scenes`, or several with `+`
+            between; a path object is a folder.
+        workdir: folder of the run.
+        preset: name of a preset of the package (`pixpro_r50_100ep`) or path of a flag file, whose values
+            the other arguments override.
+        **options: any flag of the command by its name: `method="pixpro"`, `backbone="resnet18_v1_5"`,
+            `image_size=96`, `batch_size=64`, `epochs=30`, ...
+
+    Returns:
+        The trained backbone, the files and the last metrics.
+
+    Raises:
+        TypeError: if there is no option of a name.
+        ValueError: if the value of an option cannot be used.
+        RuntimeError: if the training ends early: not finite, broken images, a full disk, lost workers.
+
+    Example:
+        ```python
+        result = pixpro_keras.pretrain(
+            "folder:photos",
+            "runs/photos",
+            method="pixpro",
+            backbone="resnet18_v1_5",
+            image_size=96,
+            batch_size=64,
+            epochs=30,
         )
-    with cluster_flags.chief_first(strategy), blame("dataset"):
-        source = sources.open_source(FLAGS.dataset, data_dir=FLAGS.data_dir)
+        features = result.backbone(images)
+        ```
+    """
+    if isinstance(dataset, os.PathLike):
+        dataset = f"folder:{os.fspath(dataset)}"
+    named = {"dataset": dataset, "workdir": workdir}
+    options |= {name: value for name, value in named.items() if value is not None}
+    base = None
+    if preset is not None:
+        name = preset if preset.endswith(".cfg") else f"{preset}.cfg"
+        base, _ = parsing.parse(PretrainOptions, [f"--flagfile={name}"])
+    with _global_policy():
+        return run(PretrainOptions.make(base, **options))
+
+
+def run(options: PretrainOptions) -> PretrainResult:
+    """Does a pre-training: devices, data, training, export.
+
+    Args:
+        options: as given; lengths and classes are resolved here, once.
+
+    Raises:
+        FlagError: if an option cannot be used.
+    """
+    keras.mixed_precision.set_global_policy(options.precision)
+    keras.utils.set_random_seed(options.seed)
+    check_backbone(options)
+    check_method(options)
+    workdir = command.prepare_workdir(options.workdir)
+    strategy, replica_batch_size = training_job.start_devices(options)
+    with flag_errors(options, "augment_on", "augmentation"):
+        config = data_config(
+            options,
+            num_views=METHODS[options.method].num_views,
+            with_jigsaw=METHODS[options.method].uses_jigsaw,
+            max_broken_share=options.max_broken_share,
+            num_parallel_calls=options.input_threads,
+            colors_on_device=options.augment_on == "device",
+        )
+    with chief_first(strategy), flag_errors(options, "dataset"):
+        source = sources.open_source(options.dataset, data_dir=options.data_dir)
         pipeline.check_decodable(source)
-    if FLAGS.data_service:
-        with blame("data_service"):
-            service.check_address(FLAGS.data_service)
+    if options.data_service:
+        with flag_errors(options, "data_service"):
+            service.check_address(options.data_service)
             service.check_source(source)
-    method_flags.check_data(source)
-    steps_per_epoch = training_job.resolve_steps_per_epoch(source.num_examples)
+    options = resolve_classes(options, source)
+    options = resolve_lengths(options, source.num_examples)
 
+    preprocess = backbones.preprocess_input(options.backbone)
+    device_transform = None
+    if config.colors_on_device:
+        device_transform = pipeline.finish_on_device(config, preprocess)
     with strategy.scope():
-        method = method_flags.build_training(
-            steps_per_epoch, synchronized=strategy.num_replicas_in_sync > 1
-        )
+        method = build_training(options, device_transform)
     checkpoints, first_step = training_job.open_checkpoints(
-        workdir, strategy, method, method_flags.identity()
+        options, workdir, strategy, method, identity(options)
     )
     logging.info(
         "%s on %s: %d images, %d steps of %d, %d replica(s), %s",
-        FLAGS.method,
-        FLAGS.backbone,
+        options.method,
+        options.backbone,
         source.num_examples,
-        FLAGS.epochs * steps_per_epoch,
-        FLAGS.batch_size,
+        options.epochs * (options.steps_per_epoch or 1),
+        options.batch_size,
         strategy.num_replicas_in_sync,
-        FLAGS.precision,
+        options.precision,
     )
 
     broken = BrokenImages(source, config.max_broken_share)
-    preprocess = backbones.preprocess_input(FLAGS.backbone)
-    if not is_host_done:
-        method.prepare = pipeline.finish_on_device(config, preprocess)
-    monitor = monitor_flags.build_monitor(method.encoder.backbone, preprocess, strategy)
+    measure = build_measure(
+        options,
+        method.encoder.backbone,
+        preprocess,
+        strategy,
+        image_size=options.image_size,
+        data_dir=options.data_dir,
+    )
 
     def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
         return pipeline.make_dataset(
             source,
             config,
-            global_batch_size=FLAGS.batch_size,
-            replica_batch_size=replica_batch,
-            preprocess=preprocess if is_host_done else None,
+            global_batch_size=options.batch_size,
+            replica_batch_size=replica_batch_size,
+            preprocess=None if config.colors_on_device else preprocess,
             start_step=first_step,
             input_pipeline_id=context.input_pipeline_id,
             num_input_pipelines=context.num_input_pipelines,
             broken=broken,
-            data_service=FLAGS.data_service,
+            data_service=options.data_service,
         )
 
     def chief_callbacks() -> list[keras.callbacks.Callback]:
-        callbacks: list[keras.callbacks.Callback] = []
         # At the start, so that curves of a run that is going on have them, too.
         bounds = json.dumps(dict(method.loss_bounds))
         write_atomically(workdir / "loss_bounds.json", bounds.encode())
-        if monitor is not None:
-            callbacks.append(monitor)
-        if FLAGS.picture_every_steps and config.num_views == 2:
-            batch = next(iter(batches(tf.distribute.InputContext())))
-            pictures = RunPictures(
-                workdir,
-                batch if method.prepare is None else method.prepare(batch),
-                method.encoder,
-                preprocess,
-                every_steps=FLAGS.picture_every_steps,
-                threshold=FLAGS.threshold,
-                gamma=FLAGS.gamma,
-            )
-            callbacks.append(pictures)
-        return callbacks
+        if not (options.picture_every_steps and config.num_views == 2):
+            return []
+        batch = next(iter(batches(tf.distribute.InputContext())))
+        pictures = RunPictures(
+            workdir,
+            batch if device_transform is None else device_transform(batch),
+            method.encoder,
+            preprocess,
+            every_steps=options.picture_every_steps,
+            threshold=options.threshold,
+            gamma=options.gamma,
+        )
+        return [pictures]
 
-    exit_code = training_job.run_training(
+    received = training_job.run_training(
+        options,
         workdir,
         strategy,
         method,
         checkpoints,
         batches,
-        broken,
-        lambda step: name_images(source, FLAGS.seed, FLAGS.batch_size, step, broken.names),
-        chief_callbacks,
+        broken=broken,
+        name_images=lambda step: name_images(
+            source, options.seed, options.batch_size, step, broken.names
+        ),
+        make_chief_callbacks=chief_callbacks,
+        measure=measure,
+        measure_every_steps=options.eval_every_epochs * (options.steps_per_epoch or 1),
     )
-    if exit_code is None:
-        with cluster_flags.chief_alone(strategy) as is_chief:
+    exported: dict[pathlib.Path, str] = {}
+    metrics: dict[str, float] = {}
+    if received is None:
+        with chief_alone(strategy) as is_chief:
             if is_chief:
                 try:
-                    finish(workdir, method, source.num_examples)
+                    exported = finish(options, workdir, method, source.num_examples)
                 except OSError as error:
                     raise FlagError(
-                        f"--workdir={FLAGS.workdir}: trained and saved, but the results cannot be "
+                        f"--workdir={options.workdir}: trained and saved, but the results cannot be "
                         f"written: {error}. The same command writes them"
                     ) from error
-    return exit_code or 0
+    metrics = model_card.last_metrics(workdir / "metrics.jsonl", method.steps_done())
+    return PretrainResult(
+        method.encoder.backbone,
+        method,
+        workdir,
+        options,
+        exported,
+        metrics,
+        method.steps_done(),
+        received,
+    )
 
 
-def finish(workdir: pathlib.Path, method: PretrainMethod, num_images: int) -> None:
-    """Exports the backbone, compares it with its random initialisation, says where all is.
+def finish(
+    options: PretrainOptions, workdir: pathlib.Path, method: PretrainMethod, num_images: int
+) -> dict[pathlib.Path, str]:
+    """Exports the backbone, compares it with its random initialisation, lists all files.
 
     Args:
+        options: of the run, resolved.
         workdir: the run's directory.
         method: trained.
         num_images: number of images it was trained on.
+
+    Returns:
+        Exported file -> its use.
     """
     backbone = method.encoder.backbone
-    exported = export_backbone(backbone, FLAGS.backbone, workdir / "export")
+    exported = export_backbone(backbone, options.backbone, workdir / "export")
     if method.encoder.fpn is not None:
         save_fpn(method.encoder.fpn, workdir / "export" / FPN_FILE)
         exported[workdir / "export" / FPN_FILE] = "the FPN, for Mask R-CNN FPN"
-    exported[model_card.write(workdir, workdir / "export", method, num_images)] = (
-        "what the backbone is, for those it is given to"
+    card = model_card.write(
+        options, options.license, workdir, workdir / "export", method, num_images
     )
+    exported[card] = "what the backbone is, for those it is given to"
     plot_metrics(workdir / "metrics.jsonl", workdir / "curves.png", method.loss_bounds)
     print()
-    if FLAGS.probe == "scenes":
-        keras.utils.set_random_seed(FLAGS.seed)  # the initialisation of this very run
-        untrained = backbone_flags.build_backbone()
+    if options.probe == "scenes":
+        keras.utils.set_random_seed(options.seed)  # the initialisation of this very run
+        untrained = build_backbone(options)
         rows = probe_on_scenes(
             {"random initialisation": untrained, "pre-trained": backbone},
-            backbones.preprocess_input(FLAGS.backbone),
-            FLAGS.data_dir,
+            backbones.preprocess_input(options.backbone),
+            options.data_dir,
         )
         write_atomically(workdir / "probe.json", json.dumps(rows, indent=2).encode())
         print("Held-out scenes, frozen features:\n")
@@ -226,8 +357,19 @@ def finish(workdir: pathlib.Path, method: PretrainMethod, num_images: int) -> No
         *((f"export/{path.name}", how) for path, how in exported.items()),
     ]:
         print(f"  {path:28} {what}")
+    return exported
+
+
+@contextlib.contextmanager
+def _global_policy() -> Iterator[None]:
+    """Gives Keras back its dtype policy, which a run sets for all layers it makes."""
+    before = keras.mixed_precision.global_policy()
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy(before)
 
 
 def main() -> None:
     """Runs the command."""
-    common_flags.run(_main)
+    training_job.main(PretrainOptions, lambda options: run(options).received, __doc__ or "")

@@ -12,6 +12,7 @@ that failed is tried again. The third prints the commands, the fourth submits th
 is of the table.
 """
 
+import dataclasses
 import fcntl
 import os
 import pathlib
@@ -19,8 +20,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from absl import app, flags
-
+from pixpro_keras.cli.options.base import FlagError, Options, option
 from pixpro_keras.cli.paper_tables import SCALES, TABLES, TableError
 from pixpro_keras.cli.paper_tables.jobs import (
     Job,
@@ -35,88 +35,95 @@ from pixpro_keras.cli.paper_tables.report import write_report
 from pixpro_keras.cli.paper_tables.results import gather
 from pixpro_keras.cli.paper_tables.runner import Runner, commit_of_code
 from pixpro_keras.cli.paper_tables.submit import check_template, submit_jobs
-
-FLAGS = flags.FLAGS
-
-flags.DEFINE_enum("table", None, [str(number) for number in TABLES], "Table of the paper.")
-flags.DEFINE_enum(
-    "scale",
-    "tiny",
-    list(SCALES),
-    "tiny: a few steps on embedded scenes, which show that everything runs. small: ResNet-18 on a few "
-    "thousand photographs, for two CPU cores. paper: the paper's recipes; the commands are printed.",
-)
-flags.DEFINE_string(
-    "data",
-    None,
-    "Folder of the data sets. small: imagenet_sample, camvid, caltech101, voc_bccd, coco_pennfudan; "
-    "paper: voc, coco, cityscapes, tfds; tiny: where TFDS keeps the scenes.",
-)
-flags.DEFINE_string("workdir", None, "Folder of all runs and of the table. Default: results/SCALE.")
-flags.DEFINE_list("seeds", ["0"], "Seeds; all rows with the first one come first.")
-flags.DEFINE_list("rows", [], "Rows to run: names as in the commands. Default: all.")
-flags.DEFINE_list(
-    "columns", [], "Transfers to run; pretrain: the pre-trainings alone. Default: all."
-)
-flags.DEFINE_multi_string(
-    "override",
-    [],
-    "A flag for some jobs, after all others: pretrain:FLAG, TRANSFER:FLAG or all:FLAG, for example "
-    "pretrain:--iterations=300. May be repeated.",
-)
-flags.DEFINE_boolean("dry_run", False, "Print the commands, and do nothing.")
-flags.DEFINE_string(
-    "submit",
-    None,
-    "Command that hands a job to a cluster. {command} becomes the job's, as one word; {after} what the "
-    "command printed last for its pre-training, and the word that holds it is left out where a job waits "
-    "for nothing; {name} and {log} its name and log. Without {after}, transfers are submitted once their "
-    "pre-training is finished.",
-)
-flags.DEFINE_enum(
-    "on_change",
-    "stop",
-    ["stop", "redo"],
-    "When a job has run with other flags: stop, and say so, or set its folder aside and run it again.",
-)
-flags.mark_flag_as_required("table")
+from pixpro_keras.cli.shared import command
 
 
-def _main(argv: list[str]) -> int:
-    """Runs, prints or submits a table's jobs and returns the exit code."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReproduceOptions(Options):
+    """Options of the paper's tables."""
+
+    table: str = option(
+        None,
+        "Table of the paper.",
+        choices=[str(number) for number in TABLES],
+        is_required=True,
+    )
+    scale: str = option(
+        "tiny",
+        "tiny: a few steps on embedded scenes, which show that everything runs. small: ResNet-18 on a few "
+        "thousand photographs, for two CPU cores. paper: the paper's recipes; the commands are printed.",
+        choices=list(SCALES),
+    )
+    data: str | None = option(
+        None,
+        "Folder of the data sets. small: imagenet_sample, camvid, caltech101, voc_bccd, coco_pennfudan; "
+        "paper: voc, coco, cityscapes, tfds; tiny: where TFDS keeps the scenes.",
+    )
+    workdir: str | None = option(
+        None, "Folder of all runs and of the table. Default: results/SCALE."
+    )
+    seeds: tuple[str, ...] = option(("0",), "Seeds; all rows with the first one come first.")
+    rows: tuple[str, ...] = option((), "Rows to run: names as in the commands. Default: all.")
+    columns: tuple[str, ...] = option(
+        (), "Transfers to run; pretrain: the pre-trainings alone. Default: all."
+    )
+    override: tuple[str, ...] = option(
+        (),
+        "A flag for some jobs, after all others: pretrain:FLAG, TRANSFER:FLAG or all:FLAG, for example "
+        "pretrain:--iterations=300. May be repeated.",
+        is_repeated=True,
+    )
+    dry_run: bool = option(False, "Print the commands, and do nothing.")
+    submit: str | None = option(
+        None,
+        "Command that hands a job to a cluster. {command} becomes the job's, as one word; {after} what the "
+        "command printed last for its pre-training, and the word that holds it is left out where a job waits "
+        "for nothing; {name} and {log} its name and log. Without {after}, transfers are submitted once their "
+        "pre-training is finished.",
+    )
+    on_change: str = option(
+        "stop",
+        "When a job has run with other flags: stop, and say so, or set its folder aside and run it again.",
+        choices=("stop", "redo"),
+    )
+
+
+def run(options: ReproduceOptions) -> int:
+    """Runs, prints or submits a table's jobs and returns the exit code.
+
+    Raises:
+        FlagError: if that cannot be done.
+    """
     try:
-        if len(argv) > 1:
-            raise TableError(f"unexpected argument {argv[1]!r}: flags start with --")
-        return reproduce()
+        return reproduce(options)
     except (TableError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        raise FlagError(str(error)) from error
 
 
-def reproduce() -> int:
-    """What the flags ask for.
+def reproduce(options: ReproduceOptions) -> int:
+    """Does what the options ask for.
 
     Raises:
         TableError: if it cannot be.
     """
-    table, scale = TABLES[int(FLAGS.table)], SCALES[FLAGS.scale]
-    workdir = pathlib.Path(FLAGS.workdir or f"results/{scale.name}").expanduser().absolute()
-    if FLAGS.data is None and scale.name != "tiny":
+    table, scale = TABLES[int(options.table)], SCALES[options.scale]
+    workdir = pathlib.Path(options.workdir or f"results/{scale.name}").expanduser().absolute()
+    if options.data is None and scale.name != "tiny":
         raise TableError(f"--data: must be given for --scale={scale.name}")
-    data = None if FLAGS.data is None else os.path.abspath(os.path.expanduser(FLAGS.data))
+    data = None if options.data is None else os.path.abspath(os.path.expanduser(options.data))
     places = Places(workdir, data)
-    seeds = read_seeds(FLAGS.seeds)
-    planner = Planner(scale, read_overrides(FLAGS.override), data is not None)
-    jobs = plan(planner, table, seeds, FLAGS.rows, FLAGS.columns)
-    template = check_template(FLAGS.submit) if FLAGS.submit else None
-    if FLAGS.dry_run:
+    seeds = read_seeds(options.seeds)
+    planner = Planner(scale, read_overrides(options.override), data is not None)
+    jobs = plan(planner, table, seeds, options.rows, options.columns)
+    template = check_template(options.submit) if options.submit else None
+    if options.dry_run:
         print_commands(jobs, places)
         return 0
 
     runs_here = template is None and not scale.is_paper
     missing = missing_data(jobs, places) if runs_here else []
     if missing:
-        raise TableError(f"--data={FLAGS.data}: there is no {', '.join(missing)}")
+        raise TableError(f"--data={options.data}: there is no {', '.join(missing)}")
     workdir.mkdir(parents=True, exist_ok=True)
     with open(workdir / ".lock", "w") as lock:
         try:
@@ -125,11 +132,11 @@ def reproduce() -> int:
             raise TableError(
                 f"--workdir={workdir}: another reproduce.py is at work there"
             ) from error
-        settle_changes(jobs, places)
-        command = shlex.join(["python", "experiments/reproduce.py", *sys.argv[1:]])
+        settle_changes(jobs, places, options.on_change)
+        command_line = shlex.join(["python", "experiments/reproduce.py", *sys.argv[1:]])
 
         def report() -> pathlib.Path:
-            return write_report(workdir, gather(table, planner, places, seeds), command)
+            return write_report(workdir, gather(table, planner, places, seeds), command_line)
 
         exit_code = 0
         if template is not None:
@@ -142,7 +149,7 @@ def reproduce() -> int:
     return exit_code
 
 
-def settle_changes(jobs: Sequence[Job], places: Places) -> None:
+def settle_changes(jobs: Sequence[Job], places: Places, on_change: str) -> None:
     """Makes sure that no job goes on, or counts as finished, that had other flags.
 
     Raises:
@@ -155,7 +162,7 @@ def settle_changes(jobs: Sequence[Job], places: Places) -> None:
             found = found or ["its pre-training runs again"]
         if not found:
             continue
-        if FLAGS.on_change == "stop":
+        if on_change == "stop":
             raise TableError(
                 f"{places.folder(job)} is of other flags ({'; '.join(found)}). --on_change=redo sets such "
                 "folders aside and runs their jobs again; another --workdir leaves them as they are"
@@ -192,4 +199,4 @@ def read_overrides(texts: Sequence[str]) -> dict[str, list[str]]:
 
 def main() -> None:
     """Runs the command."""
-    app.run(_main)
+    command.run(ReproduceOptions, run, __doc__ or "")

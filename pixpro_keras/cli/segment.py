@@ -8,24 +8,35 @@ learning rate and is fitted in one go. Writes `segment.md`, `segment.json` and `
 `--workdir`. The same command continues a run that was cut off.
 """
 
+import dataclasses
+import pathlib
+import signal
 from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import flags
 from keras import ops
 
 from pixpro_keras.backbones.levels import level_network
-from pixpro_keras.cli.shared import (
-    cluster_flags,
-    common_flags,
-    eval_flags,
-    labelled,
-    training_flags,
-    training_job,
+from pixpro_keras.cli.options.base import FlagError, option, with_default
+from pixpro_keras.cli.options.cluster import DeviceOptions
+from pixpro_keras.cli.options.evaluation import (
+    EvaluationOptions,
+    check_one_machine,
+    fill_batch,
+    read_backbone,
 )
-from pixpro_keras.cli.shared.common_flags import FLAGS, FlagError, blame, must_be_positive
+from pixpro_keras.cli.options.labelled import image_errors, image_shape
+from pixpro_keras.cli.options.training import (
+    TrainingOptions,
+    build_optimizer,
+    resolve_lengths,
+)
+from pixpro_keras.cli.shared import command, training_job
+from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.parsing import write_flags
+from pixpro_keras.cli.shared.results import write_results
 from pixpro_keras.data.labels import read_presence, select, stratified_images
 from pixpro_keras.data.sampler import name_images
 from pixpro_keras.evaluation.dense_linear_probe import fit_cells
@@ -33,219 +44,239 @@ from pixpro_keras.evaluation.replicas import over_replicas
 from pixpro_keras.segmentation import fcn, inference
 from pixpro_keras.segmentation.mask_pipeline import CropConfig, image_batches, make_crops
 from pixpro_keras.segmentation.mask_source import MaskSource, open_masks, resized
+from pixpro_keras.training.workers import chief_alone, chief_first
 from pixpro_keras.types import Tensor
 from pixpro_keras.visualize.figures import save_figure
 from pixpro_keras.visualize.segmentation import draw_segmentations
 
-flags.DEFINE_string(
-    "dataset",
-    None,
-    "Images and masks: folder:PATH (PATH/train/images, PATH/train/labels, the same for val; or "
-    "PATH/images and PATH/labels), voc:PATH, cityscapes:PATH, tfds:NAME[/config], scenes.",
-    required=True,
-)
-flags.DEFINE_string("test_dataset", None, "Images and masks of the test. Default: --dataset.")
-flags.DEFINE_string("train_split", "train", "Split that is trained on.")
-flags.DEFINE_string(
-    "test_split",
-    None,
-    "Split that is segmented at the end. Default: val; validation of tfds: and scenes.",
-)
-flags.DEFINE_list(
-    "resize",
-    None,
-    "Height,width in pixels to which all images and masks are scaled first. Default: as they are.",
-)
-flags.DEFINE_boolean("frozen", False, "Train a linear classifier alone, on the frozen backbone.")
-flags.DEFINE_enum(
-    "solver",
-    "sgd",
-    ["sgd", "lbfgs"],
-    "How the classifier of --frozen is found: sgd on random crops, or multinomial logistic regression "
-    "of the cells of all whole training images, which are in memory together.",
-)
-flags.DEFINE_enum("level", "c5", ["c2", "c3", "c4", "c5"], "Map that is classified.")
-flags.DEFINE_integer("crop_size", 769, "Side of training crops, and of test windows, in pixels.")
-flags.DEFINE_integer("window_stride", 513, "Pixels from one test window to the next.")
-flags.DEFINE_boolean(
-    "whole_images", False, "Segment test images whole, instead of window by window."
-)
-flags.DEFINE_float("min_scale", 0.5, "Smallest factor by which training images are scaled.")
-flags.DEFINE_float("max_scale", 2.0, "Largest factor by which training images are scaled.")
-must_be_positive("crop_size", "window_stride", "min_scale", "max_scale")
 _NUM_PICTURES = 4
 _BATCH_SIZE = 4  # test windows, or images, that each replica takes together
-_DEFAULTS = {
-    "workdir": "runs/segment",
-    "optimizer": "sgd",
-    "base_learning_rate": 0.01,
-    "learning_rate_scaling": "none",
-    "weight_decay": 1e-4,
-    "warmup_epochs": 0.0,
-    "batch_size": 16,
-    "output_stride": "16",
-}
-for _name, _value in _DEFAULTS.items():
-    FLAGS.set_default(_name, _value)
 
 
-def _main(argv: list[str]) -> int:
-    """Runs the job and returns its exit code."""
-    del argv
-    keras.mixed_precision.set_global_policy(FLAGS.precision)
-    keras.utils.set_random_seed(FLAGS.seed)
-    workdir = common_flags.prepare_workdir()
-    strategy, replica_batch = training_job.start_devices()
-    if FLAGS.solver == "lbfgs" and not FLAGS.frozen:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SegmentOptions(EvaluationOptions, TrainingOptions, DeviceOptions):
+    """Options of the segmentation."""
+
+    dataset: str = option(
+        None,
+        "Images and masks: folder:PATH (PATH/train/images, PATH/train/labels, the same for val; or "
+        "PATH/images and PATH/labels), voc:PATH, cityscapes:PATH, tfds:NAME[/config], scenes.",
+        is_required=True,
+    )
+    test_dataset: str | None = option(None, "Images and masks of the test. Default: --dataset.")
+    train_split: str = option("train", "Split that is trained on.")
+    test_split: str | None = option(
+        None, "Split that is segmented at the end. Default: val; validation of tfds: and scenes."
+    )
+    resize: tuple[str, ...] | None = option(
+        None,
+        "Height,width in pixels to which all images and masks are scaled first. Default: as they are.",
+    )
+    frozen: bool = option(False, "Train a linear classifier alone, on the frozen backbone.")
+    solver: str = option(
+        "sgd",
+        "How the classifier of --frozen is found: sgd on random crops, or multinomial logistic regression "
+        "of the cells of all whole training images, which are in memory together.",
+        choices=("sgd", "lbfgs"),
+    )
+    level: str = option("c5", "Map that is classified.", choices=("c2", "c3", "c4", "c5"))
+    crop_size: int = option(769, "Side of training crops, and of test windows, in pixels.", above=0)
+    window_stride: int = option(513, "Pixels from one test window to the next.", above=0)
+    whole_images: bool = option(False, "Segment test images whole, instead of window by window.")
+    min_scale: float = option(0.5, "Smallest factor by which training images are scaled.", above=0)
+    max_scale: float = option(2.0, "Largest factor by which training images are scaled.", above=0)
+    workdir: str = with_default(DeviceOptions, "workdir", "runs/segment")
+    optimizer: str = with_default(TrainingOptions, "optimizer", "sgd")
+    base_learning_rate: float = with_default(TrainingOptions, "base_learning_rate", 0.01)
+    learning_rate_scaling: str = with_default(TrainingOptions, "learning_rate_scaling", "none")
+    weight_decay: float = with_default(TrainingOptions, "weight_decay", 1e-4)
+    warmup_epochs: float = with_default(TrainingOptions, "warmup_epochs", 0.0)
+    batch_size: int = with_default(TrainingOptions, "batch_size", 16)
+    output_stride: str = with_default(EvaluationOptions, "output_stride", "16")
+
+
+def run(options: SegmentOptions) -> signal.Signals | None:
+    """Trains and tests a segmenter; returns the signal that ended the training, or None."""
+    keras.mixed_precision.set_global_policy(options.precision)
+    keras.utils.set_random_seed(options.seed)
+    workdir = command.prepare_workdir(options.workdir)
+    strategy, replica_batch_size = training_job.start_devices(options)
+    if options.solver == "lbfgs" and not options.frozen:
         raise FlagError("--solver=lbfgs: is for --frozen")
-    with blame("window_stride"):
-        inference.check_stride(FLAGS.window_stride, FLAGS.crop_size)
-    with blame("min_scale", "max_scale"):
-        config = CropConfig(FLAGS.crop_size, (FLAGS.min_scale, FLAGS.max_scale), FLAGS.seed)
-    with cluster_flags.chief_first(strategy):
-        train, test = open_parts()
+    with flag_errors(options, "window_stride"):
+        inference.check_stride(options.window_stride, options.crop_size)
+    with flag_errors(options, "min_scale", "max_scale"):
+        config = CropConfig(options.crop_size, (options.min_scale, options.max_scale), options.seed)
+    options = resolve_test_split(options)
+    with chief_first(strategy):
+        train, test = open_parts(options)
     num_train = train.num_examples
-    if FLAGS.label_fraction < 1:
-        with labelled.blame_images(train.name):
+    if options.label_fraction < 1:
+        with image_errors(train.name):
             presence = read_presence(train)
-        chosen = stratified_images(presence, FLAGS.label_fraction, FLAGS.seed)
+        chosen = stratified_images(presence, options.label_fraction, options.seed)
         num_train = len(chosen)
-        train = select(train, eval_flags.fill_batch(chosen) if FLAGS.solver == "sgd" else chosen)
+        if options.solver == "sgd":
+            chosen = fill_batch(chosen, options.label_fraction, options.batch_size)
+        train = select(train, chosen)
+    if options.solver == "lbfgs":
+        _fit_cells(options, workdir, strategy, train, test, num_train)
+        return None
 
     num_classes = len(train.class_names)
-    synchronized = strategy.num_replicas_in_sync > 1
-    if FLAGS.solver == "lbfgs":
-        eval_flags.check_one_machine(strategy, "--solver=lbfgs")
-        with strategy.scope():
-            backbone, preprocess, name = eval_flags.load_backbone()
-        with blame("level"):
-            network = level_network(backbone, FLAGS.level)
-        common_flags.write_flags(workdir)
-        batches = image_batches(train, preprocess, whole_batch_size(strategy))
-        with labelled.blame_images(train.name):
-            classifier = fit_cells(network, batches, num_classes, strategy=strategy)
-        finish(
-            workdir,
-            name,
-            train.class_names,
-            num_train,
-            classifier.logits,
-            preprocess,
-            test,
-            strategy,
-        )
-        return 0
-
-    steps_per_epoch = training_job.resolve_steps_per_epoch(train.num_examples)
+    options = resolve_lengths(options, train.num_examples)
     with strategy.scope():
-        backbone, preprocess, name = eval_flags.load_backbone(synchronized)
-        with blame("level"):
+        backbone, options = read_backbone(options)
+        with flag_errors(options, "level"):
             task = fcn.FCN(
-                backbone,
+                backbone.network,
                 num_classes,
-                FLAGS.frozen,
-                FLAGS.level,
-                FLAGS.bn_momentum,
-                synchronized,
-                accumulate_steps=FLAGS.accumulate_steps,
+                options.frozen,
+                options.level,
+                options.bn_momentum,
+                accumulate_steps=options.accumulate_steps,
             )
-        optimizer = training_flags.build_optimizer(steps_per_epoch)
-        task.compile(optimizer, jit_compile=FLAGS.jit_compile)
+        task.compile(build_optimizer(options), jit_compile=options.jit_compile)
         task.optimizer.build(task.trainable_variables)
     identity = {
-        "backbone": name,
+        "backbone": backbone.label,
         "classes": num_classes,
-        "frozen": FLAGS.frozen,
-        "level": FLAGS.level,
-        "output_stride": FLAGS.output_stride,
+        "frozen": options.frozen,
+        "level": options.level,
+        "output_stride": options.output_stride,
     }
-    checkpoints, first_step = training_job.open_checkpoints(workdir, strategy, task, identity)
+    checkpoints, first_step = training_job.open_checkpoints(
+        options, workdir, strategy, task, identity
+    )
 
     def crops(context: tf.distribute.InputContext) -> tf.data.Dataset:
         return make_crops(
             train,
             config,
-            global_batch_size=FLAGS.batch_size,
-            replica_batch_size=replica_batch,
-            preprocess=preprocess,
+            global_batch_size=options.batch_size,
+            replica_batch_size=replica_batch_size,
+            preprocess=backbone.preprocess,
             start_step=first_step,
             input_pipeline_id=context.input_pipeline_id,
             num_input_pipelines=context.num_input_pipelines,
         )
 
-    with labelled.blame_images(train.name):
-        exit_code = training_job.run_training(
+    with image_errors(train.name):
+        received = training_job.run_training(
+            options,
             workdir,
             strategy,
             task,
             checkpoints,
             crops,
-            name_images=lambda step: name_images(train, FLAGS.seed, FLAGS.batch_size, step),
+            name_images=lambda step: name_images(train, options.seed, options.batch_size, step),
         )
-    if exit_code is None:
-        with cluster_flags.chief_alone(strategy) as is_chief:
+    if received is None:
+        with chief_alone(strategy) as is_chief:
             if is_chief:
-                names = train.class_names
-                finish(workdir, name, names, num_train, task.logits, preprocess, test, strategy)
-    return exit_code or 0
+                segmenter = Segmenter(backbone.label, task.logits, backbone.preprocess)
+                finish(options, workdir, segmenter, train.class_names, num_train, test, strategy)
+    return received
 
 
-def open_parts() -> tuple[MaskSource, MaskSource]:
-    """The training and the test images.
+def _fit_cells(
+    options: SegmentOptions,
+    workdir: pathlib.Path,
+    strategy: tf.distribute.Strategy,
+    train: MaskSource,
+    test: MaskSource,
+    num_train: int,
+) -> None:
+    """Fits the dense linear probe in one go, and tests it."""
+    check_one_machine(strategy, options.strategy, "--solver=lbfgs")
+    with strategy.scope():
+        backbone, options = read_backbone(options)
+    with flag_errors(options, "level"):
+        network = level_network(backbone.network, options.level)
+    write_flags(options, workdir)
+    batches = image_batches(train, backbone.preprocess, whole_batch_size(options, strategy))
+    with image_errors(train.name):
+        classifier = fit_cells(network, batches, len(train.class_names), strategy=strategy)
+    segmenter = Segmenter(backbone.label, classifier.logits, backbone.preprocess)
+    finish(options, workdir, segmenter, train.class_names, num_train, test, strategy)
+
+
+def resolve_test_split(options: SegmentOptions) -> SegmentOptions:
+    """Returns options that name the test split."""
+    if options.test_split is not None:
+        return options
+    spec = options.test_dataset or options.dataset
+    is_tfds = spec.startswith(("tfds:", "scenes"))
+    return options.replace(test_split="validation" if is_tfds else "val")
+
+
+def open_parts(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:
+    """Returns the training and the test images.
 
     Raises:
         FlagError: if they cannot be opened, or do not go together.
     """
-    test_flag = "test_dataset" if FLAGS.test_dataset else "dataset"
-    test_spec: str = FLAGS.test_dataset or FLAGS.dataset
-    if FLAGS.test_split is None:
-        is_tfds = test_spec.startswith(("tfds:", "scenes"))
-        FLAGS["test_split"].value = "validation" if is_tfds else "val"
-    with blame("dataset", "train_split"):
-        train = open_masks(FLAGS.dataset, FLAGS.train_split, data_dir=FLAGS.data_dir)
-    with blame(test_flag, "test_split"):
-        test = open_masks(test_spec, FLAGS.test_split, data_dir=FLAGS.data_dir)
+    test_flag = "test_dataset" if options.test_dataset else "dataset"
+    test_spec: str = options.test_dataset or options.dataset
+    with flag_errors(options, "dataset", "train_split"):
+        train = open_masks(options.dataset, options.train_split, data_dir=options.data_dir)
+    with flag_errors(options, test_flag, "test_split"):
+        test = open_masks(test_spec, options.test_split, data_dir=options.data_dir)
         if train.describe(0) == test.describe(0):
             raise ValueError("these are the training images")
         num_more = len(test.class_names) - len(train.class_names)
         if num_more > 0 or test.class_names != train.class_names[: len(test.class_names)]:
             raise ValueError(f"other classes than the training images': {test.class_names}")
-    shape = labelled.image_shape("resize")
+    shape = image_shape("resize", options.resize)
     if shape is not None:
         train, test = resized(train, shape), resized(test, shape)
     return train, test
 
 
-def whole_batch_size(strategy: tf.distribute.Strategy) -> int:
-    """Whole images that can be batched: one, unless all are of one size."""
-    return _BATCH_SIZE * strategy.num_replicas_in_sync if FLAGS.resize else 1
+def whole_batch_size(options: SegmentOptions, strategy: tf.distribute.Strategy) -> int:
+    """Returns the number of whole images that can be batched: one, unless all are of one size."""
+    return _BATCH_SIZE * strategy.num_replicas_in_sync if options.resize else 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmenter:
+    """A trained network for segmentation.
+
+    Attributes:
+        label: its backbone's name in a table.
+        logits: `(B, H, W, 3)` images and a size to scores of that size.
+        preprocess: from RGB in 0..255 to the backbone's convention.
+    """
+
+    label: str
+    logits: Callable[[Tensor, tuple[int, int]], Tensor]
+    preprocess: Callable[[Tensor], Tensor]
 
 
 def finish(
-    workdir,
-    name: str,
+    options: SegmentOptions,
+    workdir: pathlib.Path,
+    segmenter: Segmenter,
     class_names: tuple[str, ...],
     num_train: int,
-    logits: Callable[[Tensor, tuple[int, int]], Tensor],
-    preprocess: Callable[[Tensor], Tensor],
     test: MaskSource,
     strategy: tf.distribute.Strategy,
 ) -> None:
     """Segments the test images; writes scores and pictures.
 
     Args:
-        workdir: where to.
-        name: what the backbone is called.
+        options: resolved.
+        workdir: folder of the files.
+        segmenter: trained.
         class_names: of the training images.
-        num_train: training images.
-        logits: `(B, H, W, 3)` images and a size to scores of that size.
-        preprocess: from RGB in 0..255 to the backbone's convention.
+        num_train: number of training images.
         test: images and masks.
-        strategy: whose replicas on this machine share the work.
+        strategy: devices that share the work.
     """
-    size, batch_size = FLAGS.crop_size, _BATCH_SIZE * strategy.num_replicas_in_sync
-    if FLAGS.whole_images:
-        batch_size = whole_batch_size(strategy)
+    logits, preprocess = segmenter.logits, segmenter.preprocess
+    size, batch_size = options.crop_size, _BATCH_SIZE * strategy.num_replicas_in_sync
+    if options.whole_images:
+        batch_size = whole_batch_size(options, strategy)
         segment = over_replicas(
             lambda images: ops.argmax(logits(images, ops.shape(images)[1:3]), axis=-1),
             batch_size,
@@ -262,11 +293,11 @@ def finish(
 
         def segment(images: Tensor) -> np.ndarray:
             slide = inference.slide
-            stride = FLAGS.window_stride
+            stride = options.window_stride
             found = [slide(predict, image, size, stride, batch_size) for image in images]
             return np.stack(found).argmax(axis=-1)
 
-    with labelled.blame_images(test.name):
+    with image_errors(test.name):
         scores = inference.evaluate(segment, batches, len(class_names)).scores()
     images, masks, predictions = [], [], []
     chosen = np.linspace(0, test.num_examples - 1, _NUM_PICTURES).astype(np.int64)
@@ -277,11 +308,11 @@ def finish(
     figure = draw_segmentations(images, masks, predictions, class_names)
     save_figure(figure, workdir / "segment.png")
     per_class = zip(class_names, scores.iou, strict=True)
-    eval_flags.write_results(
+    write_results(
         workdir,
         "segment",
         {
-            "backbone": name,
+            "backbone": segmenter.label,
             "training images": num_train,
             "test images": test.num_examples,
             "mIoU": scores.miou,
@@ -293,4 +324,4 @@ def finish(
 
 def main() -> None:
     """Runs the command."""
-    common_flags.run(_main)
+    training_job.main(SegmentOptions, run, __doc__ or "")

@@ -12,6 +12,7 @@ is similar; `curves.png`, the scalars of `--runs`.
 Views are those of the run at `--weights`, with its own flags, or else as this command's flags make them.
 """
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -20,18 +21,18 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import flags
 
 from pixpro_keras.backbones.levels import level_network
-from pixpro_keras.cli.shared import (
-    backbone_flags,
-    common_flags,
-    eval_flags,
-    labelled,
-    stored_run,
-    view_flags,
-)
-from pixpro_keras.cli.shared.common_flags import FLAGS, FlagError, blame
+from pixpro_keras.cli.options.backbone import build_backbone
+from pixpro_keras.cli.options.base import FlagError, option, with_default
+from pixpro_keras.cli.options.cluster import DeviceOptions
+from pixpro_keras.cli.options.evaluation import EvaluationOptions, read_backbone
+from pixpro_keras.cli.options.labelled import image_errors
+from pixpro_keras.cli.options.method import ModelOptions
+from pixpro_keras.cli.options.views import data_config
+from pixpro_keras.cli.shared import command, stored_run
+from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.parsing import write_flags
 from pixpro_keras.data import pipeline
 from pixpro_keras.data.labels import select
 from pixpro_keras.data.sources import Source, open_source
@@ -54,52 +55,58 @@ _OF_IMAGES = ("correspondences", *_OF_FEATURES)
 _PICTURES = (*_OF_IMAGES, "curves")
 _NUM_VIEW_PAIRS = 4
 
-flags.DEFINE_list("pictures", list(_OF_IMAGES), f"Which pictures: {', '.join(_PICTURES)}.")
-flags.DEFINE_string("dataset", None, "Images to look at: any source of pretrain.py, unlabelled.")
-flags.DEFINE_integer("num_images", 6, "Images that are drawn, spread over the data set.", 2, 100)
-flags.DEFINE_integer(
-    "gallery_size", 60, "Images in which retrieval searches, spread over the data set.", 2
-)
-flags.DEFINE_enum("level", "c5", ["c2", "c3", "c4", "c5"], "Map whose cells are compared.")
-flags.DEFINE_list(
-    "places",
-    ["0.5:0.5", "0.2:0.25", "0.8:0.75"],
-    "Places that are asked for, `x:y` as shares of the image from its upper left corner; retrieval takes "
-    "one for each image, in turn.",
-)
-flags.DEFINE_list("runs", [], "Folders of pre-trainings, for curves.")
-flags.FLAGS.set_default("workdir", "runs/pictures")
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VisualizeOptions(EvaluationOptions, ModelOptions, DeviceOptions):
+    """Options of the pictures."""
+
+    pictures: tuple[str, ...] = option(_OF_IMAGES, f"Which pictures: {', '.join(_PICTURES)}.")
+    dataset: str | None = option(None, "Images to look at: any source of pretrain.py, unlabelled.")
+    num_images: int = option(
+        6, "Images that are drawn, spread over the data set.", minimum=2, maximum=100
+    )
+    gallery_size: int = option(
+        60, "Images in which retrieval searches, spread over the data set.", minimum=2
+    )
+    level: str = option("c5", "Map whose cells are compared.", choices=("c2", "c3", "c4", "c5"))
+    places: tuple[str, ...] = option(
+        ("0.5:0.5", "0.2:0.25", "0.8:0.75"),
+        "Places that are asked for, `x:y` as shares of the image from its upper left corner; retrieval takes "
+        "one for each image, in turn.",
+    )
+    runs: tuple[str, ...] = option((), "Folders of pre-trainings, for curves.")
+    workdir: str = with_default(DeviceOptions, "workdir", "runs/pictures")
 
 
-def _main(argv: list[str]) -> int:
-    """Runs the job and returns its exit code."""
-    del argv
-    unknown = set(FLAGS.pictures) - set(_PICTURES)
-    if unknown or not FLAGS.pictures:
-        raise FlagError(f"--pictures={','.join(FLAGS.pictures)}: take {', '.join(_PICTURES)}")
-    keras.mixed_precision.set_global_policy(FLAGS.precision)
-    workdir = common_flags.prepare_workdir()
+def run(options: VisualizeOptions) -> None:
+    """Draws the pictures."""
+    unknown = set(options.pictures) - set(_PICTURES)
+    if unknown or not options.pictures:
+        raise FlagError(f"--pictures={','.join(options.pictures)}: take {', '.join(_PICTURES)}")
+    keras.mixed_precision.set_global_policy(options.precision)
+    workdir = command.prepare_workdir(options.workdir)
     if (workdir / "checkpoints").exists():
-        raise FlagError(f"--workdir={FLAGS.workdir}: a run is there, whose flags.cfg would be lost")
-    if "curves" in FLAGS.pictures:
-        draw_curves(workdir)
-    if set(FLAGS.pictures) & set(_OF_IMAGES):
-        draw_images(workdir)
-    common_flags.write_flags(workdir)
-    return 0
+        raise FlagError(
+            f"--workdir={options.workdir}: a run is there, whose flags.cfg would be lost"
+        )
+    if "curves" in options.pictures:
+        draw_curves(options, workdir)
+    if set(options.pictures) & set(_OF_IMAGES):
+        options = draw_images(options, workdir)
+    write_flags(options, workdir)
 
 
-def draw_curves(workdir: pathlib.Path) -> None:
-    """The scalars of all runs, with the bounds of their losses.
+def draw_curves(options: VisualizeOptions, workdir: pathlib.Path) -> None:
+    """Draws the scalars of all runs, with the bounds of their losses.
 
     Raises:
         FlagError: if there is no run, or one has no metrics.
     """
-    if not FLAGS.runs:
+    if not options.runs:
         raise FlagError("--runs must be given for curves")
     runs, bounds = {}, {}
-    with blame("runs"):
-        for run in FLAGS.runs:
+    with flag_errors(options, "runs"):
+        for run in options.runs:
             folder = pathlib.Path(run).expanduser()
             runs[run] = read_metrics(folder / "metrics.jsonl")
             if (folder / "loss_bounds.json").exists():
@@ -107,79 +114,84 @@ def draw_curves(workdir: pathlib.Path) -> None:
     _save(draw_metrics(runs, bounds), workdir / "curves.png")
 
 
-def draw_images(workdir: pathlib.Path) -> None:
-    """The pictures of a backbone and its images.
+def draw_images(options: VisualizeOptions, workdir: pathlib.Path) -> VisualizeOptions:
+    """Draws the pictures of a backbone and its images; returns options that name the backbone.
 
     Raises:
         FlagError: if the images or the backbone cannot be had.
     """
-    keras.utils.set_random_seed(FLAGS.seed)
-    if FLAGS.dataset is None:
+    keras.utils.set_random_seed(options.seed)
+    if options.dataset is None:
         raise FlagError("--dataset must be given")
-    gallery_size = FLAGS.gallery_size if "retrieval" in FLAGS.pictures else 0
-    with blame("dataset"):
-        source = open_source(FLAGS.dataset, data_dir=FLAGS.data_dir)
-        source = _spread(source, max(FLAGS.num_images, gallery_size))
-    shown = _spread_indices(source.num_examples, FLAGS.num_images)
-    run = stored_run.run_folder(FLAGS.weights)
-    backbone, preprocess, label = eval_flags.load_backbone()
-    if "correspondences" in FLAGS.pictures:
-        with labelled.blame_images(source.name):
-            draw_views(workdir, select(source, shown[:_NUM_VIEW_PAIRS]), run)
-    if not set(FLAGS.pictures) & set(_OF_FEATURES):
-        return
-    with labelled.blame_images(source.name):
-        batches = image_batches(source, FLAGS.image_size, preprocess, source.num_examples)
+    gallery_size = options.gallery_size if "retrieval" in options.pictures else 0
+    with flag_errors(options, "dataset"):
+        source = open_source(options.dataset, data_dir=options.data_dir)
+        source = _spread(source, max(options.num_images, gallery_size))
+    shown = _spread_indices(source.num_examples, options.num_images)
+    folder = stored_run.run_folder(options.weights)
+    evaluated, options = read_backbone(options)
+    preprocess, label = evaluated.preprocess, evaluated.label
+    if "correspondences" in options.pictures:
+        with image_errors(source.name):
+            draw_views(options, workdir, select(source, shown[:_NUM_VIEW_PAIRS]), folder)
+    if not set(options.pictures) & set(_OF_FEATURES):
+        return options
+    with image_errors(source.name):
+        batches = image_batches(source, options.image_size, preprocess, source.num_examples)
         gallery = next(iter(batches))[IMAGE].numpy()
     gallery_images = to_display(gallery, preprocess)
-    with blame("level"):
-        network = level_network(backbone, FLAGS.level)
+    with flag_errors(options, "level"):
+        network = level_network(evaluated.network, options.level)
     gallery_features = _predict(network, gallery)
     inputs, images, features = gallery[shown], gallery_images[shown], gallery_features[shown]
-    cells = _cells(features.shape[1:3])
-    if "similarity" in FLAGS.pictures:
+    cells = _cells(options, features.shape[1:3])
+    if "similarity" in options.pictures:
         figure = draw_similarity(images, features, cells, gamma=1.0)
         _save(figure, workdir / "similarity.png", f"Cosine of features, {label}")
-        if run is not None:
-            draw_propagation(workdir, run, images, inputs)
-    if "pca" in FLAGS.pictures:
+        if folder is not None:
+            draw_propagation(options, workdir, folder, images, inputs)
+    if "pca" in options.pictures:
         maps = {label: features}
-        if FLAGS.weights is not None:
-            untrained = level_network(backbone_flags.build_backbone(), FLAGS.level)
+        if options.weights is not None:
+            untrained = level_network(build_backbone(options), options.level)
             maps = {"random weights": _predict(untrained, inputs)} | maps
         _save(draw_pca(images, maps), workdir / "pca.png")
-    if "retrieval" in FLAGS.pictures:
+    if "retrieval" in options.pictures:
         queries = [(int(i), *cells[n % len(cells)]) for n, i in enumerate(shown)]
         figure = draw_retrieval(gallery_images, gallery_features, queries)
         title = f"Most similar cells in {len(gallery)} images, {label}"
         _save(figure, workdir / "retrieval.png", title)
-    if "click_map" in FLAGS.pictures:
+    if "click_map" in options.pictures:
         names = [os.path.basename(source.describe(int(index))) for index in shown]
         write_click_map(workdir / "click_map.html", images, names, features, label)
         print(workdir / "click_map.html")
+    return options
 
 
-def draw_views(workdir: pathlib.Path, source: Source, run: pathlib.Path | None) -> None:
-    """The two views of images as a run sees them, and their cells that show the same place.
+def draw_views(
+    options: VisualizeOptions, workdir: pathlib.Path, source: Source, run: pathlib.Path | None
+) -> None:
+    """Draws the two views of images as a run sees them, and their cells that show the same place.
 
     Args:
-        workdir: where to.
+        options: of this command.
+        workdir: folder of the picture.
         source: the images.
-        run: whose flags count; None: this job's.
+        run: folder of a run whose options count; None: this command's.
 
     Raises:
         FlagError: if the views' coordinates do not say where their pixels come from.
     """
-    with stored_run.flags_of(run):
-        if recipes.moves_pixels(FLAGS.augmentation):
-            raise FlagError(
-                f"--augmentation={FLAGS.augmentation}: it moves pixels, so that there are no "
-                "correspondences to draw; --pictures chooses others"
-            )
-        config = view_flags.build_config(use_xla=False)
-        shape = (1, config.image_size, config.image_size, 3)
-        size = backbone_flags.build_backbone().compute_output_shape(shape)[1:3]
-        threshold = FLAGS.threshold
+    viewed = options if run is None else stored_run.read_options(run)
+    if recipes.moves_pixels(viewed.augmentation):
+        raise FlagError(
+            f"--augmentation={viewed.augmentation}: it moves pixels, so that there are no "
+            "correspondences to draw; --pictures chooses others"
+        )
+    config = data_config(viewed, use_xla=False)
+    shape = (1, config.image_size, config.image_size, 3)
+    size = build_backbone(viewed).compute_output_shape(shape)[1:3]
+    threshold = viewed.threshold
     pairs = []
     for index in range(source.num_examples):
         image = pipeline.decode(source.read(tf.constant(index, tf.int64))["image"])
@@ -195,23 +207,28 @@ def draw_views(workdir: pathlib.Path, source: Source, run: pathlib.Path | None) 
 
 
 def draw_propagation(
-    workdir: pathlib.Path, run: pathlib.Path, images: np.ndarray, inputs: np.ndarray
+    options: VisualizeOptions,
+    workdir: pathlib.Path,
+    run: pathlib.Path,
+    images: np.ndarray,
+    inputs: np.ndarray,
 ) -> None:
-    """What the pixel propagation module of a run finds similar, if it has one.
+    """Draws the similarities in the pixel propagation module of a run, if it has one.
 
     Args:
-        workdir: where to.
+        options: of this command.
+        workdir: folder of the picture.
         run: the run's folder.
         images: `(B, H, W, 3)` uint8 RGB.
         inputs: the same as the backbone takes them.
     """
-    method = stored_run.load_method(run)
+    method = stored_run.load_method(run, options.output_stride)
     propagation = getattr(method, "propagation", None)
     if method is None or propagation is None:
         return
-    with blame("image_size"):
+    with flag_errors(options, "image_size"):
         projections = map_to_show(_predict(method.encoder, inputs))
-    cells = _cells(projections.shape[1:3])
+    cells = _cells(options, projections.shape[1:3])
     figure = draw_similarity(images, projections, cells, propagation.gamma)
     _save(figure, workdir / "similarity_ppm.png", f"Weights in the propagation module, {run}")
 
@@ -241,11 +258,11 @@ def _spread_indices(num_examples: int, count: int) -> np.ndarray:
     return places.round().astype(np.int64)
 
 
-def _cells(size: tuple[int, int]) -> list[tuple[int, int]]:
+def _cells(options: VisualizeOptions, size: tuple[int, int]) -> list[tuple[int, int]]:
     """Row and column of each of `--places`."""
     cells = []
-    with blame("places"):
-        for place in FLAGS.places:
+    with flag_errors(options, "places"):
+        for place in options.places:
             x, y = (float(share) for share in place.split(":"))
             if not (0 <= x <= 1 and 0 <= y <= 1):
                 raise ValueError(f"{place} is outside: shares are from 0 to 1")
@@ -258,4 +275,4 @@ def _cells(size: tuple[int, int]) -> list[tuple[int, int]]:
 
 def main() -> None:
     """Runs the command."""
-    common_flags.run(_main)
+    command.run(VisualizeOptions, run, __doc__ or "")

@@ -3,10 +3,11 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
-from pixpro_keras.cli.paper_tables.jobs import ROOT, Job, Places
+from pixpro_keras.cli.paper_tables.jobs import Job, Places
+from pixpro_keras.cli.shared import presets
 from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.visualize.plots import read_metrics
 
@@ -84,7 +85,7 @@ def pretrained(job: Job, places: Places) -> str:
 
 def resolved_flags(job: Job) -> dict[str, str]:
     """Values of a job's flags and of its pre-training's, with those of presets; the last one wins."""
-    values = _values(_expanded(job.flags))
+    values = _values(presets.expand(job.flags))
     if job.after is not None:
         values |= {f"pretrain {k}": v for k, v in resolved_flags(job.after).items()}
     return values
@@ -118,18 +119,9 @@ def _other_than_file(job: Job, places: Places) -> list[str]:
     ran = _values(lines)
     return [
         f"{name}: was {ran.get(name, 'not given')}, is {places.fill(value)}"
-        for name, value in _values(_expanded(job.flags)).items()
+        for name, value in _values(presets.expand(job.flags)).items()
         if _number(ran.get(name)) != _number(places.fill(value))
     ]
-
-
-def _expanded(flags: Iterable[str]) -> Iterator[str]:
-    for flag in flags:
-        if flag.startswith("--flagfile="):
-            lines = (ROOT / flag.removeprefix("--flagfile=")).read_text().splitlines()
-            yield from _expanded(line.strip() for line in lines if line.startswith("-"))
-        else:
-            yield flag
 
 
 def _values(flags: Iterable[str]) -> dict[str, str]:

@@ -4,25 +4,11 @@ import json
 import pathlib
 import re
 
-from absl import flags
-
-from pixpro_keras.cli.shared.common_flags import FLAGS
+from pixpro_keras.cli.options.method import ModelOptions
 from pixpro_keras.data.sources import split_spec
 from pixpro_keras.task import Task
 from pixpro_keras.version import __version__
-from pixpro_keras.weights.card import UNKNOWN_LICENSE, write_card
-
-flags.DEFINE_string(
-    "license",
-    UNKNOWN_LICENSE,
-    "Licence of the exported weights in their model card, as Hugging Face abbreviates it: apache-2.0, "
-    "cc-by-nc-4.0, other, ... The images have a say in it.",
-)
-flags.register_validator(
-    "license",
-    lambda value: re.fullmatch(r"[a-z0-9][a-z0-9.-]*", value) is not None,
-    message="must be an abbreviation such as apache-2.0",
-)
+from pixpro_keras.weights.card import write_card
 
 # Where things lie on a machine is nothing for a card.
 _PLACES = re.compile(
@@ -31,11 +17,18 @@ _PLACES = re.compile(
 
 
 def write(
-    workdir: pathlib.Path, folder: pathlib.Path, method: Task, num_images: int | None = None
+    options: ModelOptions,
+    license_name: str,
+    workdir: pathlib.Path,
+    folder: pathlib.Path,
+    method: Task,
+    num_images: int | None = None,
 ) -> pathlib.Path:
     """Writes the card of an export.
 
     Args:
+        options: of the run, resolved.
+        license_name: licence of the weights.
         workdir: the run's directory, with its `flags.cfg`.
         folder: where the export is.
         method: the trained model.
@@ -52,23 +45,23 @@ def write(
     run = dict(line.removeprefix("--").split("=", 1) for line in lines if "=" in line)
     devices = _read_json(workdir / "devices.json")
     versions = [f"{name} {devices[name]}" for name in ("tensorflow", "keras") if name in devices]
-    epochs = f" ({step / FLAGS.steps_per_epoch:g} epochs)" if FLAGS.steps_per_epoch else ""
+    epochs = f" ({step / options.steps_per_epoch:g} epochs)" if options.steps_per_epoch else ""
     data = _public_name(run.get("dataset", "not known"))
     return write_card(
         folder,
-        FLAGS.backbone,
-        title=f"{FLAGS.backbone}, pre-trained with {FLAGS.method}",
+        options.backbone,
+        title=f"{options.backbone}, pre-trained with {options.method}",
         facts={
             "Data": f"{data}, {num_images:,} images" if num_images else data,
-            "Method": FLAGS.method,
-            "Augmentation": f"{run.get('augmentation', 'not known')}, views of {FLAGS.image_size} px",
-            "Steps": f"{step:,} of {FLAGS.batch_size} images{epochs}",
+            "Method": options.method,
+            "Augmentation": f"{run.get('augmentation', 'not known')}, views of {options.image_size} px",
+            "Steps": f"{step:,} of {options.batch_size} images{epochs}",
             "Precision": run.get("precision", "not known"),
             "Versions": ", ".join([f"pixpro_keras {__version__}", *versions]),
         },
-        metrics=_last_metrics(workdir / "metrics.jsonl", step),
+        metrics=last_metrics(workdir / "metrics.jsonl", step),
         flags=[line for line in lines if not _PLACES.fullmatch(line)],
-        license_name=FLAGS.license,
+        license_name=license_name,
     )
 
 
@@ -89,7 +82,7 @@ def _read_json(file: pathlib.Path) -> dict:
         return {}
 
 
-def _last_metrics(file: pathlib.Path, step: int) -> dict[str, float]:
+def last_metrics(file: pathlib.Path, step: int) -> dict[str, float]:
     """What was logged last, up to a step."""
     try:
         lines = [json.loads(line) for line in file.read_text().splitlines()]

@@ -3,35 +3,35 @@
 import pathlib
 from collections.abc import Iterable
 
-from absl import flags
+from pixpro_keras.cli.options.base import FlagError
 
 _PACKAGE = pathlib.Path(__file__).resolve().parents[2]
-# Where the wheel puts them, and where they are in the repository.
+# Where the wheel puts the presets, and where they are in the repository.
 _FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "experiments" / "configs")
 CONFIGS = next((folder for folder in _FOLDERS if folder.is_dir()), _FOLDERS[0])
 
 
 def find(name: str) -> pathlib.Path:
-    """The file of that path, else the preset whose path ends with it.
+    """Returns the file of that path, else the preset whose path ends with it.
 
     Args:
         name: `runs/mine/flags.cfg`, `quickstart.cfg`, `pretrain/quickstart.cfg`, or
             `experiments/configs/pretrain/quickstart.cfg` as presets name each other.
 
     Raises:
-        flags.Error: if there is neither.
+        FlagError: if there is neither.
     """
     path = pathlib.Path(name).expanduser()
     if path.is_file():
         return path
     presets = [p for p in CONFIGS.rglob("*.cfg") if p.parts[-len(path.parts) :] == path.parts]
     if len(presets) != 1:
-        raise flags.Error(f"--flagfile={name}: no such file, and no preset in {CONFIGS}")
+        raise FlagError(f"--flagfile={name}: no such file, and no preset in {CONFIGS}")
     return presets[0]
 
 
 def expand(argv: Iterable[str], inside: tuple[pathlib.Path, ...] = ()) -> list[str]:
-    """The command line with the lines of flag files in the place of `--flagfile`.
+    """Returns the command line with the lines of flag files in the place of `--flagfile`.
 
     absl reads flag files itself, but by path only, and presets name their base by its path in the
     repository, which an installed package does not have.
@@ -41,24 +41,24 @@ def expand(argv: Iterable[str], inside: tuple[pathlib.Path, ...] = ()) -> list[s
         inside: flag files that are being read.
 
     Raises:
-        flags.Error: if one does not exist, cannot be read or includes itself.
+        FlagError: if one does not exist, cannot be read or includes itself.
     """
     expanded: list[str] = []
     rest = iter(argv)
     for argument in rest:
-        option, equals, name = argument.partition("=")
+        flag, equals, name = argument.partition("=")
         if argument == "--":
             return [*expanded, argument, *rest]
-        if option not in ("--flagfile", "-flagfile"):
+        if flag not in ("--flagfile", "-flagfile"):
             expanded.append(argument)
             continue
         path = find(name if equals else next(rest, ""))
         if path in inside:
-            raise flags.Error(f"--flagfile={path}: includes itself")
+            raise FlagError(f"--flagfile={path}: includes itself")
         try:
             lines = [line.strip() for line in path.read_text().splitlines()]
         except (OSError, UnicodeDecodeError) as error:
-            raise flags.Error(f"--flagfile={path}: {error}") from error
+            raise FlagError(f"--flagfile={path}: {error}") from error
         own = [line for line in lines if line and not line.startswith(("#", "//"))]
         expanded += expand(own, (*inside, path))
     return expanded

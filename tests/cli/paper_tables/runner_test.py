@@ -13,7 +13,7 @@ from tests.helpers.jobs import ROOT
 _SIGNALLED = """
 import sys
 from tests.helpers.fake_jobs import Fakes
-from paper_tables.runner import Runner
+from pixpro_keras.cli.paper_tables.runner import Runner
 
 fakes = Fakes(sys.argv[1])
 first = fakes.job("first", f"--signal={sys.argv[2]}")

@@ -1,36 +1,27 @@
-"""Flag files by path and presets by name. Needs no TensorFlow, so it asks a process of its own."""
+"""Flag files by path and presets by name."""
 
-import json
+import os
 import pathlib
-import subprocess
-import sys
 import tempfile
 import unittest
 
+from pixpro_keras.cli.options.base import FlagError
+from pixpro_keras.cli.shared import presets
 from tests.helpers.jobs import ROOT
 
-_EXPAND = """
-import json, sys
-sys.path.insert(0, sys.argv[1])
-import presets
-from absl import flags
 
-try:
-    print(json.dumps(presets.expand(sys.argv[2:])))
-except flags.Error as error:
-    print(json.dumps(str(error)))
-"""
-
-
-class PresetNamesTest(unittest.TestCase):
+class PresetsTest(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = pathlib.Path(folder.name)
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.folder)
 
-    def expand(self, *argv):
-        command = [sys.executable, "-c", _EXPAND, ROOT / "experiments", *argv]
-        return json.loads(subprocess.check_output(command, cwd=self.folder))
+    def error(self, flag):
+        with self.assertRaises(FlagError) as context:
+            presets.expand([flag])
+        return str(context.exception)
 
     def test_a_preset_and_its_base_by_any_name(self):
         for name in (
@@ -39,13 +30,15 @@ class PresetNamesTest(unittest.TestCase):
             "experiments/configs/pretrain/pixpro_r50_400ep.cfg",
             str(ROOT / "experiments/configs/pretrain/pixpro_r50_400ep.cfg"),
         ):
-            argv = self.expand("job", "--seed=1", f"--flagfile={name}", "--seed=2", "--", "--x")
+            argv = presets.expand(
+                ["job", "--seed=1", f"--flagfile={name}", "--seed=2", "--", "--x"]
+            )
             self.assertEqual(argv[:2], ["job", "--seed=1"])
             self.assertEqual(argv[-3:], ["--seed=2", "--", "--x"])
             epochs = [line for line in argv if line.startswith("--epochs=")]
             self.assertEqual(epochs, ["--epochs=100", "--epochs=400"])  # the base's comes first
             self.assertEqual(
-                argv, self.expand(*["job", "--seed=1", "--flagfile", name], *argv[-3:])
+                argv, presets.expand(["job", "--seed=1", "--flagfile", name, *argv[-3:]])
             )
 
     def test_a_file_goes_before_a_preset(self):
@@ -53,18 +46,19 @@ class PresetNamesTest(unittest.TestCase):
             "# mine\n\n  --seed=3\n// more\n--flagfile=b.cfg\n"
         )
         (self.folder / "b.cfg").write_text("--epochs=7")
-        self.assertEqual(self.expand("--flagfile=quickstart.cfg"), ["--seed=3", "--epochs=7"])
+        self.assertEqual(presets.expand(["--flagfile=quickstart.cfg"]), ["--seed=3", "--epochs=7"])
 
     def test_what_cannot_be_read(self):
         for name in ("", "nothing.cfg", "start.cfg", "/pretrain/quickstart.cfg", "pretrain"):
             self.assertIn(
-                f"--flagfile={name}: no such file, and no preset", self.expand(f"--flagfile={name}")
+                f"--flagfile={name}: no such file, and no preset",
+                self.error(f"--flagfile={name}"),
             )
         (self.folder / "a.cfg").write_text("--flagfile=b.cfg")
         (self.folder / "b.cfg").write_text("--flagfile=a.cfg")
-        self.assertIn("includes itself", self.expand("--flagfile=a.cfg"))
+        self.assertIn("includes itself", self.error("--flagfile=a.cfg"))
         (self.folder / "b.cfg").write_bytes(b"\xff")
-        self.assertRegex(self.expand("--flagfile=b.cfg"), "--flagfile=b.cfg: .*utf-8")
+        self.assertRegex(self.error("--flagfile=b.cfg"), "--flagfile=b.cfg: .*utf-8")
 
     def test_names_are_unambiguous(self):
         names = [path.name for path in (ROOT / "experiments" / "configs").rglob("*.cfg")]

@@ -1,60 +1,36 @@
 """Every preset is made of flags that exist, and its header says how to run it."""
 
-import json
-import os
-import subprocess
-import sys
+import dataclasses
 import unittest
 
-import pytest
-
+from pixpro_keras.cli.detect import DetectOptions
+from pixpro_keras.cli.linear_probe import LinearProbeOptions
+from pixpro_keras.cli.pretrain import PretrainOptions
+from pixpro_keras.cli.segment import SegmentOptions
+from pixpro_keras.cli.shared import parsing
 from tests.helpers.jobs import ROOT
 
 CONFIGS = ROOT / "experiments" / "configs"
 PRESETS = sorted((CONFIGS / "pretrain").glob("*.cfg"))
 
-# In a process of its own: absl's flags are global.
-_PARSE = """
-import json, sys
-sys.path.insert(0, "experiments")
-import importlib
-from absl import flags
 
-importlib.import_module(sys.argv[1])
-
-values = {}
-for preset in sys.argv[3:]:
-    flags.FLAGS.unparse_flags()
-    for name in flags.FLAGS:
-        flags.FLAGS[name].unparse()
-    flags.FLAGS([sys.argv[1], f"--flagfile={preset}", *filter(None, [sys.argv[2]])])
-    values[preset] = {name: flags.FLAGS[name].value for name in flags.FLAGS}
-print(json.dumps(values, default=str))
-"""
+def parse(cls, presets):
+    """Values of all options of a command, by name of the preset."""
+    return {
+        preset.name: dataclasses.asdict(parsing.parse(cls, [f"--flagfile={preset}"])[0])
+        for preset in presets
+    }
 
 
-def parse(job, presets, required=""):
-    """Values of all flags of a job, by name of the preset."""
-    result = subprocess.run(
-        [sys.executable, "-c", _PARSE, job, required, *(str(p.relative_to(ROOT)) for p in presets)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
-    )
-    assert result.returncode == 0, result.stderr
-    parsed = json.loads(result.stdout.splitlines()[-1])
-    return {os.path.basename(name): flags for name, flags in parsed.items()}
-
-
-@pytest.mark.slow
-class PresetsTest(unittest.TestCase):
+class PresetFilesTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.values = parse("pretrain", PRESETS)
+        cls.values = parse(PretrainOptions, PRESETS)
 
     def test_linear_classification_is_the_papers(self):
-        (flags,) = parse("linear_probe", [CONFIGS / "transfer" / "linear_imagenet.cfg"]).values()
+        (flags,) = parse(
+            LinearProbeOptions, [CONFIGS / "transfer" / "linear_imagenet.cfg"]
+        ).values()
         self.assertEqual((flags["base_learning_rate"], flags["weight_decay"]), (30, 0))
         self.assertEqual((flags["batch_size"], flags["epochs"]), (256, 100))
         self.assertEqual((flags["schedule"], flags["warmup_epochs"]), ("cosine", 0))
@@ -64,9 +40,9 @@ class PresetsTest(unittest.TestCase):
             CONFIGS / "transfer" / f"{name}.cfg"
             for name in ("cityscapes_fcn", "camvid_fcn", "camvid_cells")
         ]
-        flags = parse("segment", presets, "--dataset=folder:x")["cityscapes_fcn.cfg"]
+        flags = parse(SegmentOptions, presets)["cityscapes_fcn.cfg"]
         self.assertEqual(flags["iterations"], 90_000)
-        self.assertEqual(flags["decay_iterations"], ["63000", "81000"])
+        self.assertEqual(flags["decay_iterations"], ("63000", "81000"))
         self.assertEqual((flags["base_learning_rate"], flags["weight_decay"]), (0.01, 1e-4))
         self.assertEqual((flags["batch_size"], flags["crop_size"]), (16, 769))
         self.assertEqual((flags["output_stride"], flags["frozen"]), ("16", False))
@@ -81,7 +57,7 @@ class PresetsTest(unittest.TestCase):
             "pennfudan_c4",
         )
         presets = [CONFIGS / "transfer" / f"{name}.cfg" for name in names]
-        values = parse("detect", presets, "--dataset=voc:x")
+        values = parse(DetectOptions, presets)
         for name, iterations, decays, warmup in (
             ("voc_c4_24k", 24_000, [18_000, 22_000], 100),
             ("coco_c4_1x", 90_000, [60_000, 80_000], 1000),
@@ -89,7 +65,7 @@ class PresetsTest(unittest.TestCase):
         ):
             flags = values[f"{name}.cfg"]
             self.assertEqual(flags["iterations"], iterations)
-            self.assertEqual(flags["decay_iterations"], [str(step) for step in decays])
+            self.assertEqual(flags["decay_iterations"], tuple(str(step) for step in decays))
             self.assertEqual(flags["warmup_iterations"], warmup)
             self.assertEqual(flags["learning_rate_scaling"], "linear")
             self.assertEqual(flags["base_learning_rate"] * flags["batch_size"] / 256, 0.02)
@@ -97,7 +73,7 @@ class PresetsTest(unittest.TestCase):
             self.assertEqual((flags["num_rois"], flags["max_proposals"]), (512, None))
             self.assertEqual((flags["test_short_side"], flags["max_side"]), (800, 1333))
             shortest = 480 if name == "voc_c4_24k" else 640
-            sides = [str(side) for side in range(shortest, 801, 32)]
+            sides = tuple(str(side) for side in range(shortest, 801, 32))
             self.assertEqual(flags["short_sides"], sides)
         models = [values[f"{name}.cfg"]["model"] for name in names[:3]]
         self.assertEqual(models, ["faster_rcnn_c4", "mask_rcnn_c4", "mask_rcnn_fpn"])
@@ -149,7 +125,7 @@ class PresetsTest(unittest.TestCase):
             self.assertEqual(flags["augmentation"], recipes.get(flags["method"], "byol"), name)
             if flags["optimizer"] == "sgd":
                 self.assertEqual((flags["batch_size"], flags["weight_decay"]), (256, 1e-4), name)
-        self.assertEqual(self.values["moco_r50_200ep.cfg"]["decay_epochs"], ["120", "160"])
+        self.assertEqual(self.values["moco_r50_200ep.cfg"]["decay_epochs"], ("120", "160"))
         fpn = [name for name, flags in self.values.items() if flags["fpn"]]
         self.assertEqual(sorted(fpn), ["pixpro_fpn_r50_100ep.cfg", "pixpro_fpn_r50_400ep.cfg"])
 

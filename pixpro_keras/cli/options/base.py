@@ -1,0 +1,185 @@
+"""Options as frozen dataclasses: each field is a flag of a command and an argument in Python."""
+
+import dataclasses
+import difflib
+import os
+import types
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+OptionsT = TypeVar("OptionsT", bound="Options")
+
+
+class FlagError(ValueError):
+    """A flag whose value cannot be used; the message names both."""
+
+
+def option(
+    default: Any,
+    description: str,
+    *,
+    choices: Sequence[str] = (),
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    check: Callable[[Any], bool] | None = None,
+    must: str = "",
+    is_required: bool = False,
+    is_repeated: bool = False,
+) -> Any:
+    """Field of an `Options` class.
+
+    Args:
+        default: value where none is given; None is allowed for `T | None` fields.
+        description: text of `--help`, with the unit.
+        choices: allowed values.
+        minimum: lowest allowed number.
+        maximum: highest allowed number.
+        above: number below all allowed ones.
+        below: number above all allowed ones.
+        check: function of a value that tells whether it is allowed.
+        must: rest of the error "must ..." where `check` fails.
+        is_required: whether a value must be given.
+        is_repeated: whether the flag of a tuple is given once for each item, instead of once with commas.
+
+    Returns:
+        The field.
+    """
+    return dataclasses.field(
+        default=default,
+        metadata={
+            "description": description,
+            "choices": tuple(choices),
+            "minimum": minimum,
+            "maximum": maximum,
+            "above": above,
+            "below": below,
+            "check": check,
+            "must": must,
+            "is_required": is_required,
+            "is_repeated": is_repeated,
+        },
+    )
+
+
+def with_default(group: type["Options"], name: str, default: Any, **changes: Any) -> Any:
+    """Field of a group with another default, and other metadata where `changes` name them."""
+    field = group.__dataclass_fields__[name]
+    return dataclasses.field(default=default, metadata={**field.metadata, **changes})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Base of all groups of options. Values are checked when an object is made.
+
+    Attributes:
+        given: names of the options that a user gave, in a flag file or else; the others have defaults.
+
+    Raises:
+        FlagError: if a value is of the wrong type or out of its range, naming the option.
+    """
+
+    given: frozenset[str] = frozenset()
+
+    def __post_init__(self):
+        """Brings values to their field's type and checks them."""
+        for field in option_fields(type(self)):
+            value = _convert(field, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+            _check(field, value)
+
+    def is_given(self, name: str) -> bool:
+        """Whether the user gave an option."""
+        return name in self.given
+
+    def replace(self: OptionsT, **values: Any) -> OptionsT:
+        """A copy with other values."""
+        return dataclasses.replace(self, **values)
+
+    @classmethod
+    def make(cls: type[OptionsT], base: OptionsT | None = None, **values: Any) -> OptionsT:
+        """Options from Python arguments.
+
+        Args:
+            base: options that the values override, as of a preset.
+            **values: values by name.
+
+        Raises:
+            TypeError: if there is no such option; the message has the name that is closest.
+            FlagError: if a value cannot be used or a required one is missing.
+        """
+        names = [field.name for field in option_fields(cls)]
+        for name in values:
+            if name not in names:
+                close = difflib.get_close_matches(name, names, 1)
+                hint = f" Did you mean `{close[0]}`?" if close else ""
+                raise TypeError(f"there is no option `{name}`.{hint}")
+        base = cls() if base is None else base
+        return base.replace(**values, given=base.given | set(values)).check_required()
+
+    def check_required(self: OptionsT) -> OptionsT:
+        """The options, if all that are required have values.
+
+        Raises:
+            FlagError: naming the first that has none.
+        """
+        for field in option_fields(type(self)):
+            if field.metadata["is_required"] and getattr(self, field.name) is None:
+                raise FlagError(f"--{field.name}: must be given")
+        return self
+
+
+def option_fields(cls: type[Options]) -> list[dataclasses.Field]:
+    """The fields of a class that are options, in the order of the groups."""
+    return [field for field in dataclasses.fields(cls) if "description" in field.metadata]
+
+
+def value_type(field: dataclasses.Field) -> type:
+    """Type of a field's values besides None: bool, int, float, str or tuple."""
+    kind = field.type
+    if isinstance(kind, types.UnionType):
+        (kind,) = (one for one in typing.get_args(kind) if one is not type(None))
+    return typing.get_origin(kind) or kind
+
+
+def _convert(field: dataclasses.Field, value: Any) -> Any:
+    kind = value_type(field)
+    if value is None:
+        if type(None) not in typing.get_args(field.type) and not field.metadata["is_required"]:
+            raise FlagError(f"--{field.name}: must not be None")
+        return None
+    if kind is tuple:
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise FlagError(f"--{field.name}={value!r}: must be a list")
+        return tuple(str(item) for item in value)
+    if kind is str and isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if kind is str and field.metadata["choices"] and isinstance(value, int):
+        return str(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value) if abs(value) < 2**53 else value
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise FlagError(f"--{field.name}={value!r}: must be of type {kind.__name__}")
+    return value
+
+
+def _check(field: dataclasses.Field, value: Any) -> None:
+    if value is None:
+        return
+    data = field.metadata
+    shown = f"--{field.name}={','.join(value) if isinstance(value, tuple) else value}"
+    if data["choices"] and not isinstance(value, tuple) and value not in data["choices"]:
+        raise FlagError(f"{shown}: must be one of {', '.join(data['choices'])}")
+    if data["above"] is not None and not value > data["above"]:
+        kind = "positive" if data["above"] == 0 else f"above {data['above']:g}"
+        raise FlagError(f"{shown}: must be {kind}")
+    if data["minimum"] is not None and not value >= data["minimum"]:
+        raise FlagError(f"{shown}: must be at least {data['minimum']:g}")
+    if data["maximum"] is not None and not value <= data["maximum"]:
+        raise FlagError(f"{shown}: must be at most {data['maximum']:g}")
+    if data["below"] is not None and not value < data["below"]:
+        raise FlagError(f"{shown}: must be below {data['below']:g}")
+    if data["check"] is not None and not data["check"](value):
+        raise FlagError(f"{shown}: must {data['must']}")

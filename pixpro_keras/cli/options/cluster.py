@@ -1,0 +1,66 @@
+"""Options of runs on several machines, and the devices that all options describe."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from pixpro_keras.cli.options.base import Options, option
+from pixpro_keras.cli.options.run import RunOptions
+from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.training.cluster import CLUSTERS, make_resolver
+from pixpro_keras.training.strategy import make_strategy
+from pixpro_keras.training.workers import make_multi_worker
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClusterOptions(Options):
+    """Options of runs on several machines."""
+
+    cluster: str = option(
+        "tf_config",
+        "Who tells --strategy=multi_worker the machines: TF_CONFIG; Slurm's job step; Kubernetes's pods, "
+        "see --kubernetes_selector. docs/distributed.md has examples.",
+        choices=CLUSTERS,
+    )
+    kubernetes_selector: str = option(
+        "", "Labels of the pods of --cluster=kubernetes: job-name=pixpro."
+    )
+    num_workers: int | None = option(None, "Number of pods of --cluster=kubernetes.", above=0)
+    worker_timeout_seconds: float = option(
+        60.0,
+        "Seconds without a sign of life after which a worker counts as lost and the others end. One whose "
+        "process dies is noticed at once.",
+        above=0,
+    )
+    start_timeout_seconds: float = option(
+        600.0, "Seconds that workers wait for all others to come up.", above=0
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DeviceOptions(RunOptions, ClusterOptions):
+    """Run and several machines."""
+
+
+def make_devices(options: DeviceOptions) -> tf.distribute.Strategy:
+    """Returns the strategy that the options name, its workers joined.
+
+    Raises:
+        FlagError: if there are no such devices or workers.
+    """
+
+    def join_workers() -> tf.distribute.Strategy:
+        with flag_errors(options, "cluster"):
+            resolver = make_resolver(
+                options.cluster,
+                selector=options.kubernetes_selector,
+                num_workers=options.num_workers,
+                timeout_seconds=options.start_timeout_seconds,
+            )
+        with flag_errors(options, "cluster", "start_timeout_seconds"):
+            return make_multi_worker(
+                resolver, options.worker_timeout_seconds, options.start_timeout_seconds
+            )
+
+    with flag_errors(options, "strategy"):
+        return make_strategy(options.strategy, join_workers)

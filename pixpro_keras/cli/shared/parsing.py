@@ -1,0 +1,185 @@
+"""From command lines and flag files to options and back, by absl."""
+
+import inspect
+import pathlib
+import sys
+import textwrap
+from collections.abc import Sequence
+
+from absl import flags, logging
+
+from pixpro_keras.cli.options.base import FlagError, Options, OptionsT, option_fields, value_type
+from pixpro_keras.cli.shared import presets
+from pixpro_keras.utils.files import write_atomically
+
+FLAGS_FILE = "flags.cfg"
+
+
+def define_flags(cls: type[Options]) -> flags.FlagValues:
+    """Returns absl flags of a class of options, apart from absl's global ones."""
+    values = flags.FlagValues()
+    for field in option_fields(cls):
+        kind, data = value_type(field), field.metadata
+        arguments = (field.name, field.default, data["description"])
+        if kind is bool:
+            flags.DEFINE_boolean(*arguments, flag_values=values)
+        elif kind is int:
+            flags.DEFINE_integer(*arguments, flag_values=values)
+        elif kind is float:
+            flags.DEFINE_float(*arguments, flag_values=values)
+        elif kind is tuple and data["is_repeated"]:
+            name, default, text = arguments
+            flags.DEFINE_multi_string(name, list(default), text, flag_values=values)
+        elif kind is tuple:
+            name, default, text = arguments
+            default = None if default is None else list(default)
+            flags.DEFINE_list(name, default, text, flag_values=values)
+        elif data["choices"]:
+            name, default, text = arguments
+            flags.DEFINE_enum(name, default, data["choices"], text, flag_values=values)
+        else:
+            flags.DEFINE_string(*arguments, flag_values=values)
+    return values
+
+
+def parse(
+    cls: type[OptionsT],
+    argv: Sequence[str],
+    *,
+    known_only: bool = False,
+    with_absl: bool = False,
+    base: OptionsT | None = None,
+) -> tuple[OptionsT, list[str]]:
+    """Options from flags, those of flag files and presets included.
+
+    Args:
+        cls: class of the options.
+        argv: flags, without the program's name.
+        known_only: whether flags that the class does not have are passed over.
+        with_absl: whether absl's own flags, such as `--verbosity`, are parsed too.
+        base: options that the flags override; default: the class's defaults.
+
+    Returns:
+        The options and the arguments that are not flags.
+
+    Raises:
+        FlagError: if a flag does not exist or its value cannot be used.
+    """
+    values = define_flags(cls)
+    if with_absl:
+        values.append_flag_values(flags.FLAGS)
+    try:
+        rest = values(["", *presets.expand(argv)], known_only=known_only)[1:]
+    except flags.Error as error:
+        raise FlagError(str(error)) from error
+    given = {
+        field.name: values[field.name].value
+        for field in option_fields(cls)
+        if values[field.name].present
+    }
+    base = cls() if base is None else base
+    return base.replace(**given, given=base.given | set(given)), rest
+
+
+def load(cls: type[OptionsT], file: pathlib.Path) -> OptionsT:
+    """Options of a flag file, as far as the class has them.
+
+    Raises:
+        FlagError: if the file cannot be read or a value cannot be used, naming the file.
+    """
+    try:
+        return parse(cls, [f"--flagfile={file}"], known_only=True)[0]
+    except FlagError as error:
+        raise FlagError(f"{file}: {error}") from error
+
+
+def serialize(options: Options, *names: str) -> list[str]:
+    """Flags that give the same options again, without those whose value is None.
+
+    Args:
+        options: the options.
+        *names: those to serialize; default: all.
+    """
+    values = define_flags(type(options))
+    lines: list[str] = []
+    for field in option_fields(type(options)):
+        value = getattr(options, field.name)
+        if value is None or (names and field.name not in names):
+            continue
+        values[field.name].value = list(value) if isinstance(value, tuple) else value
+        lines += values[field.name].serialize().splitlines()
+    return lines
+
+
+def write_flags(options: Options, workdir: pathlib.Path, but: Sequence[str] = ()) -> None:
+    """Writes `flags.cfg`: the value of every option of the job, which alone repeats the run.
+
+    When the run goes on with other flags than it began with, the log says which.
+
+    Args:
+        options: what the job does, resolved.
+        workdir: folder of the file.
+        but: names of options that are left out.
+    """
+    names = [field.name for field in option_fields(type(options)) if field.name not in but]
+    lines = sorted(serialize(options, *names))
+    file = workdir / FLAGS_FILE
+    if file.exists():
+        before, now = set(file.read_text().splitlines()), set(lines)
+        if before != now:
+            logging.warning(
+                "This run began with other flags: was %s, is %s",
+                " ".join(sorted(before - now)) or "default",
+                " ".join(sorted(now - before)) or "default",
+            )
+    write_atomically(file, ("\n".join(lines) + "\n").encode())
+
+
+def help_text(cls: type[Options], description: str) -> str:
+    """Text of `--help`: the command's description, then its flags by group.
+
+    Args:
+        cls: class of the command's options.
+        description: docstring of the command's module.
+    """
+    parts = [inspect.cleandoc(description)]
+    shown: set[str] = set()
+    for group in cls.__mro__:
+        if not issubclass(group, Options) or group is Options:
+            continue
+        names = [name for name in vars(group).get("__annotations__", {}) if name not in shown]
+        fields = [cls.__dataclass_fields__[name] for name in names]
+        fields = [field for field in fields if "description" in field.metadata]
+        shown.update(field.name for field in fields)
+        if fields:
+            title = inspect.cleandoc(group.__doc__ or group.__name__).splitlines()[0]
+            parts.append("\n".join([title, *(_flag_text(cls, field) for field in fields)]))
+    parts.append(
+        "--flagfile=FILE reads flags from a file, or from a preset by name; later flags override "
+        "earlier ones."
+    )
+    return "\n\n".join(parts)
+
+
+def _flag_text(cls: type[Options], field) -> str:
+    kind, data = value_type(field), field.metadata
+    name = f"--[no]{field.name}" if kind is bool else f"--{field.name}"
+    if data["choices"]:
+        name += f" <{'|'.join(data['choices'])}>"
+    text = data["description"]
+    if field.default is not None and field.default != ():
+        shown = ",".join(field.default) if kind is tuple else field.default
+        shown = str(shown).lower() if kind is bool else shown
+        text += f" (default: {shown})"
+    elif data["is_required"]:
+        text += " (required)"
+    body = textwrap.fill(text, 96, initial_indent="    ", subsequent_indent="    ")
+    return f"  {name}\n{body}"
+
+
+def exit_after_help(argv: Sequence[str], cls: type[Options], description: str) -> None:
+    """Prints the help and ends the process, where the command line asks for it."""
+    before_rest = argv[: argv.index("--")] if "--" in argv else argv
+    if set(before_rest) & {"--help", "-help", "--helpshort", "--helpfull", "-h", "-?"}:
+        print(help_text(cls, description))
+        sys.exit(0)
