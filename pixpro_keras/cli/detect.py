@@ -20,7 +20,6 @@ import tensorflow as tf
 from absl import flags, logging
 
 from pixpro_keras.cli.shared import (
-    cluster_flags,
     common_flags,
     eval_flags,
     labelled,
@@ -41,6 +40,7 @@ from pixpro_keras.detection.voc_ap import voc_scores
 from pixpro_keras.evaluation.monitor import Monitor
 from pixpro_keras.evaluation.precise_bn import reestimate_batch_norm, reestimated_batch_norm
 from pixpro_keras.layers.fpn import load_fpn
+from pixpro_keras.training.workers import chief_alone
 from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.visualize.detection import draw_detections
 from pixpro_keras.visualize.figures import save_figure
@@ -165,7 +165,7 @@ def _main(argv: list[str]) -> int:
             workdir, strategy, task, checkpoints, batches, make_chief_callbacks=make_monitor
         )
     if exit_code is None:
-        with cluster_flags.chief_alone(strategy) as is_chief:
+        with chief_alone(strategy) as is_chief:
             if is_chief:
                 if FLAGS.bn_batches:
                     logging.info("Measuring batch norm on %d training batches", FLAGS.bn_batches)

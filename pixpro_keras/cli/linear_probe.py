@@ -14,7 +14,6 @@ import numpy as np
 from absl import flags
 
 from pixpro_keras.cli.shared import (
-    cluster_flags,
     common_flags,
     eval_flags,
     labelled,
@@ -28,6 +27,7 @@ from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.labels import select, stratified_subset
 from pixpro_keras.evaluation.knn import top_k_accuracy
 from pixpro_keras.evaluation.linear_probe import LinearProbe, feature_batches
+from pixpro_keras.training.workers import chief_alone, chief_first
 from pixpro_keras.visualize.confusion import confusion_matrix, draw_confusion
 from pixpro_keras.visualize.figures import save_figure
 
@@ -75,7 +75,7 @@ def _main(argv: list[str]) -> int:
             f"--learning_rate_factors={','.join(FLAGS.learning_rate_factors)}: several need "
             "--optimizer=sgd and --weight_decay=0, where a weighted loss is another learning rate"
         )
-    with cluster_flags.chief_first(strategy):
+    with chief_first(strategy):
         everything, labels, test, test_labels = labelled_flags.open_parts()
     num_classes = labelled.count_classes(everything, test, labels, test_labels)
     chosen = labelled_flags.choose(labels)
@@ -128,7 +128,7 @@ def _main(argv: list[str]) -> int:
 
     exit_code = training_job.run_training(workdir, strategy, probe, checkpoints, batches, broken)
     if exit_code is None:
-        with cluster_flags.chief_alone(strategy) as is_chief:
+        with chief_alone(strategy) as is_chief:
             if is_chief:
                 looked_at = [
                     labelled.frozen_features(backbone, one, preprocess, strategy=strategy)

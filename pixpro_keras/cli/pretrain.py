@@ -19,7 +19,6 @@ from absl import flags, logging
 from pixpro_keras import backbones
 from pixpro_keras.cli.shared import (
     backbone_flags,
-    cluster_flags,
     common_flags,
     method_flags,
     model_card,
@@ -35,6 +34,7 @@ from pixpro_keras.evaluation.compare import markdown_table
 from pixpro_keras.evaluation.scenes_probe import probe_on_scenes
 from pixpro_keras.layers.fpn import FPN_FILE, save_fpn
 from pixpro_keras.methods import METHODS, PretrainMethod
+from pixpro_keras.training.workers import chief_alone, chief_first
 from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.visualize.plots import plot_metrics
 from pixpro_keras.visualize.run_pictures import RunPictures
@@ -95,7 +95,7 @@ def _main(argv: list[str]) -> int:
             num_parallel_calls=FLAGS.input_threads,
             colors_on_device=not is_host_done,
         )
-    with cluster_flags.chief_first(strategy), blame("dataset"):
+    with chief_first(strategy), blame("dataset"):
         source = sources.open_source(FLAGS.dataset, data_dir=FLAGS.data_dir)
         pipeline.check_decodable(source)
     if FLAGS.data_service:
@@ -148,8 +148,6 @@ def _main(argv: list[str]) -> int:
         # At the start, so that curves of a run that is going on have them, too.
         bounds = json.dumps(dict(method.loss_bounds))
         write_atomically(workdir / "loss_bounds.json", bounds.encode())
-        if monitor is not None:
-            callbacks.append(monitor)
         if FLAGS.picture_every_steps and config.num_views == 2:
             batch = next(iter(batches(tf.distribute.InputContext())))
             pictures = RunPictures(
@@ -173,9 +171,10 @@ def _main(argv: list[str]) -> int:
         broken,
         lambda step: name_images(source, FLAGS.seed, FLAGS.batch_size, step, broken.names),
         chief_callbacks,
+        measurements=[] if monitor is None else [monitor],
     )
     if exit_code is None:
-        with cluster_flags.chief_alone(strategy) as is_chief:
+        with chief_alone(strategy) as is_chief:
             if is_chief:
                 try:
                     finish(workdir, method, source.num_examples)

@@ -18,7 +18,6 @@ from keras import ops
 
 from pixpro_keras.backbones.levels import level_network
 from pixpro_keras.cli.shared import (
-    cluster_flags,
     common_flags,
     eval_flags,
     labelled,
@@ -33,6 +32,7 @@ from pixpro_keras.evaluation.replicas import over_replicas
 from pixpro_keras.segmentation import fcn, inference
 from pixpro_keras.segmentation.mask_pipeline import CropConfig, image_batches, make_crops
 from pixpro_keras.segmentation.mask_source import MaskSource, open_masks, resized
+from pixpro_keras.training.workers import chief_alone, chief_first
 from pixpro_keras.types import Tensor
 from pixpro_keras.visualize.figures import save_figure
 from pixpro_keras.visualize.segmentation import draw_segmentations
@@ -102,7 +102,7 @@ def _main(argv: list[str]) -> int:
         inference.check_stride(FLAGS.window_stride, FLAGS.crop_size)
     with blame("min_scale", "max_scale"):
         config = CropConfig(FLAGS.crop_size, (FLAGS.min_scale, FLAGS.max_scale), FLAGS.seed)
-    with cluster_flags.chief_first(strategy):
+    with chief_first(strategy):
         train, test = open_parts()
     num_train = train.num_examples
     if FLAGS.label_fraction < 1:
@@ -183,7 +183,7 @@ def _main(argv: list[str]) -> int:
             name_images=lambda step: name_images(train, FLAGS.seed, FLAGS.batch_size, step),
         )
     if exit_code is None:
-        with cluster_flags.chief_alone(strategy) as is_chief:
+        with chief_alone(strategy) as is_chief:
             if is_chief:
                 names = train.class_names
                 finish(workdir, name, names, num_train, task.logits, preprocess, test, strategy)

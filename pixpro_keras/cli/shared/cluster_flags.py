@@ -1,20 +1,11 @@
-"""Flags of runs on several machines, and how their workers wait for each other."""
-
-import contextlib
-from collections.abc import Iterator
+"""Flags of runs on several machines."""
 
 import tensorflow as tf
 from absl import flags
 
 from pixpro_keras.cli.shared.common_flags import FLAGS, blame, must_be_positive
 from pixpro_keras.training.cluster import CLUSTERS, make_resolver
-from pixpro_keras.training.strategy import is_chief
-from pixpro_keras.training.workers import (
-    WorkerLostError,
-    gather,
-    is_multi_worker,
-    make_multi_worker,
-)
+from pixpro_keras.training.workers import make_multi_worker
 
 flags.DEFINE_enum(
     "cluster",
@@ -52,45 +43,3 @@ def join_workers() -> tf.distribute.Strategy:
         return make_multi_worker(
             resolver, FLAGS.worker_timeout_seconds, FLAGS.start_timeout_seconds
         )
-
-
-@contextlib.contextmanager
-def blame_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Turns the failed exchange with a worker that is gone into one line."""
-    try:
-        yield
-    except (
-        tf.errors.UnavailableError,
-        tf.errors.AbortedError,
-        tf.errors.CancelledError,
-        tf.errors.DeadlineExceededError,
-    ) as error:
-        if not is_multi_worker(strategy):
-            raise
-        raise WorkerLostError(
-            "another worker of the run is gone; the log of the first that ended says why. The same "
-            "command, started on all, continues from the newest checkpoint."
-        ) from error
-
-
-@contextlib.contextmanager
-def chief_first(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """What the chief does before the others: preparing files that all read."""
-    with blame_workers(strategy):
-        if not is_chief(strategy):
-            gather(strategy, 0)
-        yield
-        if is_chief(strategy):
-            gather(strategy, 0)
-
-
-@contextlib.contextmanager
-def chief_alone(strategy: tf.distribute.Strategy) -> Iterator[bool]:
-    """What the chief does while the others wait, whose end it would take for a failure.
-
-    Yields:
-        Whether this is the chief.
-    """
-    with blame_workers(strategy):
-        yield is_chief(strategy)
-        gather(strategy, 0)

@@ -12,7 +12,7 @@ from absl import app, flags, logging
 
 from pixpro_keras.cli.shared import presets
 from pixpro_keras.data.broken_images import BrokenImagesError
-from pixpro_keras.training.bad_steps import TrainingDivergedError
+from pixpro_keras.training.callbacks import TrainingDivergedError
 from pixpro_keras.training.checkpoints import CheckpointError, SaveError
 from pixpro_keras.training.strategy import STRATEGIES
 from pixpro_keras.training.workers import WorkerLostError

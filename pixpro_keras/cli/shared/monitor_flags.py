@@ -43,7 +43,7 @@ def build_monitor(
     preprocess: Callable[[Tensor], Tensor],
     strategy: tf.distribute.Strategy,
 ) -> Monitor | None:
-    """The callback of `--eval_every_epochs`, if there is one.
+    """The measurement of `--eval_every_epochs`, if there is one.
 
     Raises:
         FlagError: if there is nothing to measure on, or it cannot be opened.

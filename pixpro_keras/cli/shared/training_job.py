@@ -1,4 +1,4 @@
-"""A training run: devices, checkpoints, log, loop. Pre-training and transfer tasks share it."""
+"""Flags of a training run, and the run that they describe: `pixpro_keras.training.run`."""
 
 import os
 import pathlib
@@ -9,16 +9,16 @@ import keras
 import tensorflow as tf
 from absl import flags, logging
 
-from pixpro_keras.cli.shared import cluster_flags, common_flags, run_devices, training_flags
+from pixpro_keras.cli.shared import cluster_flags, common_flags, training_flags
 from pixpro_keras.cli.shared.common_flags import FLAGS, FlagError, blame
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.task import Task
-from pixpro_keras.training import callbacks as run_callbacks
-from pixpro_keras.training.bad_steps import BadSteps
+from pixpro_keras.training import run
+from pixpro_keras.training.callbacks.run_log import Measurement
 from pixpro_keras.training.checkpoints import Checkpoints
-from pixpro_keras.training.loop import check_steps_per_execution, train
-from pixpro_keras.training.strategy import is_chief, make_strategy, replica_batch_size
-from pixpro_keras.training.workers import WorkerLostError, gather, share_state
+from pixpro_keras.training.loop import check_steps_per_execution
+from pixpro_keras.training.strategy import replica_batch_size
+from pixpro_keras.training.workers import is_chief
 
 flags.DEFINE_integer("checkpoint_every_steps", 500, "Steps between checkpoints.", 1)
 flags.DEFINE_integer("keep_checkpoints", 3, "Number of checkpoints kept.", 1)
@@ -57,13 +57,12 @@ def start_devices() -> tuple[tf.distribute.Strategy, int]:
     """The strategy that the flags name, and the images that each of its replicas takes per step."""
     if FLAGS.deterministic:
         _leave_onednn()
-        # In the order in which operations happen to finish, sums of three or more gradients round
-        # differently, once in a few dozen runs.
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-        if tf.config.list_physical_devices("GPU"):
-            tf.config.experimental.enable_op_determinism()
     with blame("strategy"):
-        strategy = make_strategy(FLAGS.strategy, cluster_flags.join_workers)
+        strategy = run.make_devices(
+            FLAGS.strategy,
+            deterministic=FLAGS.deterministic,
+            make_multi_worker=cluster_flags.join_workers,
+        )
     with blame("steps_per_execution"):
         check_steps_per_execution(
             FLAGS.steps_per_execution,
@@ -111,6 +110,25 @@ def resolve_steps_per_epoch(num_examples: int, flag: str = "dataset") -> int:
     return steps_per_epoch
 
 
+def run_config(workdir: pathlib.Path) -> run.RunConfig:
+    """The run that the flags describe, once its length is resolved."""
+    return run.RunConfig(
+        workdir,
+        epochs=FLAGS.epochs,
+        steps_per_epoch=FLAGS.steps_per_epoch,
+        batch_size=FLAGS.batch_size,
+        checkpoint_every_steps=FLAGS.checkpoint_every_steps,
+        keep_checkpoints=FLAGS.keep_checkpoints,
+        on_save_error=FLAGS.on_save_error,
+        max_nonfinite_steps=FLAGS.max_bad_steps,
+        log_every_steps=FLAGS.log_every_steps,
+        steps_per_execution=FLAGS.steps_per_execution,
+        jit_compile=FLAGS.jit_compile,
+        precision=FLAGS.precision,
+        accumulate_steps=FLAGS.accumulate_steps,
+    )
+
+
 def open_checkpoints(
     workdir: pathlib.Path, strategy: tf.distribute.Strategy, task: Task, identity: dict
 ) -> tuple[Checkpoints, int]:
@@ -122,20 +140,15 @@ def open_checkpoints(
         task: compiled, its optimizer built; its weights become those of the newest checkpoint.
         identity: what makes two runs' weights interchangeable.
     """
-    checkpoints = Checkpoints(workdir / "checkpoints", task, identity, FLAGS.keep_checkpoints)
-    with cluster_flags.blame_workers(strategy):
-        if is_chief(strategy):
-            with blame("workdir"):
-                checkpoints.restore()
-        share_state(strategy, task)
-    first_step = task.steps_done()
     with blame("steps_per_execution"):
-        check_steps_per_execution(FLAGS.steps_per_execution, first_step=first_step)
-    if is_chief(strategy):
-        run_devices.note(workdir, strategy, is_resumed=first_step > 0)
+        try:
+            opened = run.open_checkpoints(task, run_config(workdir), identity, strategy)
+        except OSError:
+            with blame("workdir"):
+                raise
     if is_chief(strategy):
         common_flags.write_flags(workdir)
-    return checkpoints, first_step
+    return opened
 
 
 def run_training(
@@ -147,6 +160,7 @@ def run_training(
     broken: BrokenImages | None = None,
     name_images: Callable[[int], list[str]] | None = None,
     make_chief_callbacks: Callable[[], Sequence[keras.callbacks.Callback]] = tuple,
+    measurements: Sequence[Measurement] = (),
 ) -> int | None:
     """Trains to the last step, or until a signal ends it.
 
@@ -159,50 +173,27 @@ def run_training(
         broken: raises once too many images are; without it, one that is ends the run.
         name_images: what the images of a step are called.
         make_chief_callbacks: makes more callbacks, for the one process that writes.
+        measurements: functions of the number of steps done to values by name, for the log.
 
     Returns:
         None at the end of the training, else the exit code of the signal that ended it.
     """
-    stop = run_callbacks.StopOnSignal()
-    bad_steps = BadSteps(FLAGS.max_bad_steps, workdir if is_chief(strategy) else None, name_images)
-    callbacks: list[keras.callbacks.Callback] = [bad_steps, run_callbacks.VitalSigns(), stop]
-    if broken is not None:
-        check = keras.callbacks.LambdaCallback(
-            on_train_batch_end=lambda batch, logs: broken.check()
-        )
-        callbacks.append(check)
-    if is_chief(strategy):
-        steps_per_epoch, log_every = FLAGS.steps_per_epoch, FLAGS.log_every_steps
-        callbacks += [
-            run_callbacks.Progress(FLAGS.epochs, steps_per_epoch, FLAGS.batch_size),
-            *make_chief_callbacks(),  # before the log, to which they may add
-            run_callbacks.RunLog(workdir, steps_per_epoch, log_every, task.loss_bounds),
-            run_callbacks.SaveCheckpoints(
-                checkpoints, FLAGS.checkpoint_every_steps, FLAGS.on_save_error == "stop"
-            ),
-        ]
-    try:
-        with cluster_flags.blame_workers(strategy):
-            train(
-                task,
-                strategy.distribute_datasets_from_function(make_batches),
-                strategy=strategy,
-                epochs=FLAGS.epochs,
-                steps_per_epoch=FLAGS.steps_per_epoch,
-                batch_size=FLAGS.batch_size,
-                callbacks=callbacks,
-                log_every_steps=FLAGS.log_every_steps,
-                jit_compile=FLAGS.jit_compile,
-                steps_per_execution=FLAGS.steps_per_execution,
-            )
-            # The signal may have reached one worker only, and has ended all.
-            received = int(gather(strategy, stop.received or 0).max())
-    except (tf.errors.OpError, WorkerLostError):
-        if broken is not None:
-            broken.check()  # the reason, if images were it
-        raise
-    if not received:
+    config = run_config(workdir)
+    result = run.run_training(
+        task,
+        make_batches,
+        config,
+        checkpoints,
+        strategy,
+        broken=broken,
+        name_images=name_images,
+        measurements=measurements,
+        make_chief_callbacks=make_chief_callbacks,
+    )
+    if result.stop_signal is None:
         return None
-    done = f"Stopped after {task.steps_done()} of {FLAGS.epochs * FLAGS.steps_per_epoch} steps"
-    print(f"{done}; the checkpoint is in {workdir}. The same command continues.")
-    return run_callbacks.exit_code_of(received)
+    print(
+        f"Stopped after {result.steps} of {config.total_steps} steps; the checkpoint is in {workdir}. "
+        "The same command continues."
+    )
+    return result.exit_code
