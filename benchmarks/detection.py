@@ -21,8 +21,8 @@ from pixpro_keras import backbones
 from pixpro_keras.detection import box_pipeline
 from pixpro_keras.detection.detector import DetectorConfig
 from pixpro_keras.detection.models import DETECTORS
-from pixpro_keras.training.callbacks import memory_mib
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils.memory import memory_mib
 
 FLAGS = flags.FLAGS
 flags.DEFINE_multi_enum("model", list(DETECTORS), list(DETECTORS), "What is measured.")

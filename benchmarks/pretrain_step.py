@@ -16,8 +16,8 @@ from timing import seconds
 from pixpro_keras import backbones
 from pixpro_keras.methods import PixPro, ema
 from pixpro_keras.optimizers import LARS
-from pixpro_keras.training.callbacks import memory_mib
 from pixpro_keras.types import batch_signature
+from pixpro_keras.utils.memory import memory_mib
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("backbone", "resnet50_v1_5", "Name of the backbone.")

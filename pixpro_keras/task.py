@@ -88,8 +88,9 @@ class Task(keras.Model):
 
         Returns:
             Scalars by name, averaged over the replicas: `loss`, what `call` returns,
-            `learning_rate`, `updates` (number applied so far), `bad_steps` (1 if this one was
-            skipped, unless a smaller loss scale may mend it), and what `before_step` returns.
+            `learning_rate`, `step` (steps done), `updates` (number applied so far), `bad_steps` (1 if
+            this one was skipped, unless a smaller loss scale may mend it), and what `before_step`
+            returns.
         """
         if self.prepare is not None:
             data = self.prepare(data)
@@ -107,6 +108,7 @@ class Task(keras.Model):
         self.step.assign_add(1)
         logs["bad_steps"] = bad
         logs["updates"] = ops.cast(self.optimizer.iterations, "float32")
+        logs["step"] = ops.cast(self.step, "float32")
         return _mean_over_replicas(outputs) | logs
 
     def _update(

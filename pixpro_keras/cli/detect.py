@@ -14,7 +14,6 @@ import dataclasses
 import itertools
 import json
 import pathlib
-import signal
 from collections.abc import Callable, Iterator
 
 import keras
@@ -23,14 +22,13 @@ import tensorflow as tf
 from absl import logging
 
 from pixpro_keras.cli.options.base import FlagError, option, with_default
-from pixpro_keras.cli.options.cluster import DeviceOptions
 from pixpro_keras.cli.options.evaluation import (
     EvaluationOptions,
     read_backbone,
 )
 from pixpro_keras.cli.options.labelled import image_errors
 from pixpro_keras.cli.options.training import (
-    TrainingOptions,
+    TrainingJobOptions,
     build_optimizer,
     peak_learning_rate,
     resolve_lengths,
@@ -48,8 +46,10 @@ from pixpro_keras.detection.models import DETECTORS
 from pixpro_keras.detection.pyramid import FPNDetector, find_fpn
 from pixpro_keras.detection.serving import ServedDetector, save_detector
 from pixpro_keras.detection.voc_ap import voc_scores
+from pixpro_keras.evaluation.monitor import Monitor
 from pixpro_keras.evaluation.precise_bn import reestimate_batch_norm, reestimated_batch_norm
 from pixpro_keras.layers.fpn import load_fpn
+from pixpro_keras.training.run import RunResult
 from pixpro_keras.training.workers import chief_alone
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils.files import write_atomically
@@ -61,7 +61,7 @@ _PICTURE_SCORE = 0.5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DetectOptions(EvaluationOptions, TrainingOptions, DeviceOptions):
+class DetectOptions(EvaluationOptions, TrainingJobOptions):
     """Options of the detection."""
 
     model: str = option("faster_rcnn_c4", "The detector.", choices=list(DETECTORS))
@@ -99,20 +99,20 @@ class DetectOptions(EvaluationOptions, TrainingOptions, DeviceOptions):
         "A multiple of --log_every_steps.",
         minimum=0,
     )
-    workdir: str = with_default(DeviceOptions, "workdir", "runs/detect")
-    optimizer: str = with_default(TrainingOptions, "optimizer", "sgd")
+    workdir: str = with_default(TrainingJobOptions, "workdir", "runs/detect")
+    optimizer: str = with_default(TrainingJobOptions, "optimizer", "sgd")
     # 0.02 at a batch of 16.
-    base_learning_rate: float = with_default(TrainingOptions, "base_learning_rate", 0.32)
-    weight_decay: float = with_default(TrainingOptions, "weight_decay", 1e-4)
-    decay_norms: bool = with_default(TrainingOptions, "decay_norms", False)
-    warmup_fraction: float = with_default(TrainingOptions, "warmup_fraction", 0.001)
-    batch_size: int = with_default(TrainingOptions, "batch_size", 16)
+    base_learning_rate: float = with_default(TrainingJobOptions, "base_learning_rate", 0.32)
+    weight_decay: float = with_default(TrainingJobOptions, "weight_decay", 1e-4)
+    decay_norms: bool = with_default(TrainingJobOptions, "decay_norms", False)
+    warmup_fraction: float = with_default(TrainingJobOptions, "warmup_fraction", 0.001)
+    batch_size: int = with_default(TrainingJobOptions, "batch_size", 16)
     # As detectron2 begins where it trains from scratch: C4's head is a stage of the backbone.
     zero_init_residual: bool = with_default(EvaluationOptions, "zero_init_residual", False)
 
 
-def run(options: DetectOptions) -> signal.Signals | None:
-    """Trains and tests a detector; returns the signal that ended the training, or None."""
+def run(options: DetectOptions) -> RunResult:
+    """Trains and tests a detector."""
     keras.mixed_precision.set_global_policy(options.precision)
     keras.utils.set_random_seed(options.seed)
     workdir = command.prepare_workdir(options.workdir)
@@ -143,8 +143,9 @@ def run(options: DetectOptions) -> signal.Signals | None:
         "backbone": backbone.label,
         "classes": list(train.class_names),
     }
+    config = training_job.run_config(options, workdir)
     checkpoints, first_step = training_job.open_checkpoints(
-        options, workdir, strategy, task, identity
+        options, config, strategy, task, identity
     )
     preprocess = backbone.preprocess
 
@@ -171,18 +172,18 @@ def run(options: DetectOptions) -> signal.Signals | None:
         with norm if options.bn_batches else contextlib.nullcontext():
             return score(find_all(options, detect, preprocess, test)[0], test)
 
+    every = options.test_every_iterations
+    measurements = [Monitor(measure, every)] if every else []
     with image_errors(train.name):
-        received = training_job.run_training(
-            options,
-            workdir,
-            strategy,
+        result = training_job.run_training(
             task,
-            checkpoints,
             batches,
-            measure=measure,
-            measure_every_steps=options.test_every_iterations,
+            config,
+            checkpoints,
+            strategy,
+            measurements=measurements,
         )
-    if received is None:
+    if result.stop_signal is None:
         with chief_alone(strategy) as is_chief:
             if is_chief:
                 if options.bn_batches:
@@ -196,7 +197,7 @@ def run(options: DetectOptions) -> signal.Signals | None:
                     "test images": test.num_examples,
                 }
                 write_results(workdir, "detect", facts | scores)
-    return received
+    return result
 
 
 def open_data(options: DetectOptions) -> tuple[BoxSource, BoxSource]:

@@ -97,7 +97,7 @@ def export_torch(
         peak_learning_rate=peak,
         learning_rate=float(build_schedule(options)(step)),
     )
-    options = {
+    settings = {
         "arch": options.backbone.removesuffix("_v1_5"),
         "model": "PixPro",
         "optimizer": "lars",
@@ -118,7 +118,7 @@ def export_torch(
         "pixpro_transform_layer": options.transform_layers,
         "pixpro_ins_loss_weight": options.instance_weight,
     }
-    official.save_release(method, path, position, options)
+    official.save_release(method, path, position, settings)
     return {path: "the PixPro release's --resume and transfer scripts"}
 
 

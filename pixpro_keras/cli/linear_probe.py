@@ -11,7 +11,6 @@ that was cut off.
 
 import dataclasses
 import pathlib
-import signal
 from collections.abc import Sequence
 
 import keras
@@ -19,7 +18,6 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.cli.options.base import FlagError, option, with_default
-from pixpro_keras.cli.options.cluster import DeviceOptions
 from pixpro_keras.cli.options.evaluation import EvaluationOptions, fill_batch, read_backbone
 from pixpro_keras.cli.options.labelled import (
     LabelledOptions,
@@ -29,7 +27,7 @@ from pixpro_keras.cli.options.labelled import (
     resolve_parts,
 )
 from pixpro_keras.cli.options.training import (
-    TrainingOptions,
+    TrainingJobOptions,
     build_optimizer,
     peak_learning_rate,
     resolve_lengths,
@@ -43,13 +41,14 @@ from pixpro_keras.data.labels import select, stratified_subset
 from pixpro_keras.evaluation.features import Features
 from pixpro_keras.evaluation.knn import top_k_accuracy
 from pixpro_keras.evaluation.linear_probe import LinearProbe, feature_batches
+from pixpro_keras.training.run import RunResult
 from pixpro_keras.training.workers import chief_alone, chief_first
 from pixpro_keras.visualize.confusion import confusion_matrix, draw_confusion
 from pixpro_keras.visualize.figures import save_figure
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LinearProbeOptions(LabelledOptions, EvaluationOptions, TrainingOptions, DeviceOptions):
+class LinearProbeOptions(LabelledOptions, EvaluationOptions, TrainingJobOptions):
     """Options of the linear probe."""
 
     learning_rate_factors: tuple[str, ...] = option(
@@ -64,17 +63,17 @@ class LinearProbeOptions(LabelledOptions, EvaluationOptions, TrainingOptions, De
         minimum=0.0,
         maximum=0.5,
     )
-    workdir: str = with_default(DeviceOptions, "workdir", "runs/linear_probe")
-    optimizer: str = with_default(TrainingOptions, "optimizer", "sgd")
-    base_learning_rate: float = with_default(TrainingOptions, "base_learning_rate", 30.0)
-    weight_decay: float = with_default(TrainingOptions, "weight_decay", 0.0)
-    warmup_epochs: float = with_default(TrainingOptions, "warmup_epochs", 0.0)
-    end_learning_rate: float = with_default(TrainingOptions, "end_learning_rate", 0.0)
-    batch_size: int = with_default(TrainingOptions, "batch_size", 256)
+    workdir: str = with_default(TrainingJobOptions, "workdir", "runs/linear_probe")
+    optimizer: str = with_default(TrainingJobOptions, "optimizer", "sgd")
+    base_learning_rate: float = with_default(TrainingJobOptions, "base_learning_rate", 30.0)
+    weight_decay: float = with_default(TrainingJobOptions, "weight_decay", 0.0)
+    warmup_epochs: float = with_default(TrainingJobOptions, "warmup_epochs", 0.0)
+    end_learning_rate: float = with_default(TrainingJobOptions, "end_learning_rate", 0.0)
+    batch_size: int = with_default(TrainingJobOptions, "batch_size", 256)
 
 
-def run(options: LinearProbeOptions) -> signal.Signals | None:
-    """Trains and tests the classifiers; returns the signal that ended the training, or None."""
+def run(options: LinearProbeOptions) -> RunResult:
+    """Trains and tests the classifiers."""
     keras.mixed_precision.set_global_policy(options.precision)
     keras.utils.set_random_seed(options.seed)
     workdir = command.prepare_workdir(options.workdir)
@@ -114,14 +113,15 @@ def run(options: LinearProbeOptions) -> signal.Signals | None:
         "num_classes": parts.num_classes,
         "factors": factors,
     }
+    config = training_job.run_config(options, workdir)
     checkpoints, first_step = training_job.open_checkpoints(
-        options, workdir, strategy, probe, identity
+        options, config, strategy, probe, identity
     )
 
-    config = pipeline.DataConfig(
+    view_config = pipeline.DataConfig(
         image_size=options.image_size, recipe="supervised", num_views=1, seed=options.seed
     )
-    broken = BrokenImages(train, config.max_broken_share)
+    broken = BrokenImages(train, view_config.max_broken_share)
 
     def features_of(source) -> Features:
         return frozen_features(
@@ -134,7 +134,7 @@ def run(options: LinearProbeOptions) -> signal.Signals | None:
         if train_features is None:
             return pipeline.make_dataset(
                 train,
-                config,
+                view_config,
                 global_batch_size=options.batch_size,
                 replica_batch_size=replica_batch_size,
                 preprocess=backbone.preprocess,
@@ -158,10 +158,8 @@ def run(options: LinearProbeOptions) -> signal.Signals | None:
         mine = shares.shard(machines, context.input_pipeline_id)
         return mine.unbatch().batch(replica_batch_size, drop_remainder=True)
 
-    received = training_job.run_training(
-        options, workdir, strategy, probe, checkpoints, batches, broken=broken
-    )
-    if received is None:
+    result = training_job.run_training(probe, batches, config, checkpoints, strategy, broken=broken)
+    if result.stop_signal is None:
         with chief_alone(strategy) as is_chief:
             if is_chief:
                 looked_at = [
@@ -177,7 +175,7 @@ def run(options: LinearProbeOptions) -> signal.Signals | None:
                     looked_at,
                     parts.train.class_names,
                 )
-    return received
+    return result
 
 
 def hold_out(options: LinearProbeOptions, chosen: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -14,7 +14,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import signal
 from collections.abc import Iterator, Mapping
 
 import keras
@@ -24,7 +23,6 @@ from absl import logging
 from pixpro_keras import backbones
 from pixpro_keras.cli.options.backbone import build_backbone, check_backbone
 from pixpro_keras.cli.options.base import FlagError, option
-from pixpro_keras.cli.options.cluster import DeviceOptions
 from pixpro_keras.cli.options.method import (
     ModelOptions,
     build_training,
@@ -32,9 +30,9 @@ from pixpro_keras.cli.options.method import (
     identity,
     resolve_classes,
 )
-from pixpro_keras.cli.options.monitor import MonitorOptions, build_measure
+from pixpro_keras.cli.options.monitor import MonitorOptions, build_measurements
 from pixpro_keras.cli.options.run import CardOptions
-from pixpro_keras.cli.options.training import resolve_lengths
+from pixpro_keras.cli.options.training import TrainingJobOptions, resolve_lengths
 from pixpro_keras.cli.options.views import data_config
 from pixpro_keras.cli.shared import command, model_card, parsing, training_job
 from pixpro_keras.cli.shared.command import flag_errors
@@ -44,6 +42,7 @@ from pixpro_keras.data.sampler import name_images
 from pixpro_keras.evaluation.compare import markdown_table
 from pixpro_keras.evaluation.scenes_probe import probe_on_scenes
 from pixpro_keras.methods import METHODS, PretrainMethod
+from pixpro_keras.training.run import RunResult
 from pixpro_keras.training.workers import chief_alone, chief_first
 from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.visualize.plots import plot_metrics
@@ -53,7 +52,7 @@ from pixpro_keras.weights.fpn import FPN_FILE, save_fpn
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, DeviceOptions):
+class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, TrainingJobOptions):
     """Options of a pre-training."""
 
     dataset: str = option(
@@ -94,20 +93,17 @@ class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, DeviceOptions):
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class PretrainResult:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PretrainResult(RunResult):
     """Result of a pre-training.
 
     Attributes:
         backbone: trained, with the weights of the last step.
-        method: the trained method: encoder, target encoder, heads, optimizer.
+        method: encoder, target encoder, heads and optimizer.
         workdir: folder of the run.
         options: of the run, resolved; `flags.cfg` holds the same.
         exported: exported file -> its use; empty where a signal ended the run, and on workers other
             than the chief.
-        metrics: the last line of `metrics.jsonl`; empty on workers other than the chief.
-        steps: steps done since the run's beginning.
-        received: signal that ended the run before its last step, or None.
     """
 
     backbone: keras.Model
@@ -115,9 +111,6 @@ class PretrainResult:
     workdir: pathlib.Path
     options: PretrainOptions
     exported: Mapping[pathlib.Path, str]
-    metrics: Mapping[str, float]
-    steps: int
-    received: signal.Signals | None
 
 
 def pretrain(
@@ -191,7 +184,7 @@ def run(options: PretrainOptions) -> PretrainResult:
     workdir = command.prepare_workdir(options.workdir)
     strategy, replica_batch_size = training_job.start_devices(options)
     with flag_errors(options, "augment_on", "augmentation"):
-        config = data_config(
+        view_config = data_config(
             options,
             num_views=METHODS[options.method].num_views,
             with_jigsaw=METHODS[options.method].uses_jigsaw,
@@ -211,30 +204,32 @@ def run(options: PretrainOptions) -> PretrainResult:
 
     preprocess = backbones.preprocess_input(options.backbone)
     device_transform = None
-    if config.colors_on_device:
-        device_transform = pipeline.finish_on_device(config, preprocess)
+    if view_config.colors_on_device:
+        device_transform = pipeline.finish_on_device(view_config, preprocess)
     with strategy.scope():
         method = build_training(options, device_transform)
+    config = training_job.run_config(options, workdir)
     checkpoints, first_step = training_job.open_checkpoints(
-        options, workdir, strategy, method, identity(options)
+        options, config, strategy, method, identity(options)
     )
     logging.info(
         "%s on %s: %d images, %d steps of %d, %d replica(s), %s",
         options.method,
         options.backbone,
         source.num_examples,
-        options.epochs * (options.steps_per_epoch or 1),
+        config.total_steps,
         options.batch_size,
         strategy.num_replicas_in_sync,
         options.precision,
     )
 
-    broken = BrokenImages(source, config.max_broken_share)
-    measure = build_measure(
+    broken = BrokenImages(source, view_config.max_broken_share)
+    measurements = build_measurements(
         options,
         method.encoder.backbone,
         preprocess,
         strategy,
+        steps_per_epoch=options.steps_per_epoch or 1,
         image_size=options.image_size,
         data_dir=options.data_dir,
     )
@@ -242,10 +237,10 @@ def run(options: PretrainOptions) -> PretrainResult:
     def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
         return pipeline.make_dataset(
             source,
-            config,
+            view_config,
             global_batch_size=options.batch_size,
             replica_batch_size=replica_batch_size,
-            preprocess=None if config.colors_on_device else preprocess,
+            preprocess=None if view_config.colors_on_device else preprocess,
             start_step=first_step,
             input_pipeline_id=context.input_pipeline_id,
             num_input_pipelines=context.num_input_pipelines,
@@ -257,7 +252,7 @@ def run(options: PretrainOptions) -> PretrainResult:
         # At the start, so that curves of a run that is going on have them, too.
         bounds = json.dumps(dict(method.loss_bounds))
         write_atomically(workdir / "loss_bounds.json", bounds.encode())
-        if not (options.picture_every_steps and config.num_views == 2):
+        if not (options.picture_every_steps and view_config.num_views == 2):
             return []
         batch = next(iter(batches(tf.distribute.InputContext())))
         pictures = RunPictures(
@@ -271,24 +266,21 @@ def run(options: PretrainOptions) -> PretrainResult:
         )
         return [pictures]
 
-    received = training_job.run_training(
-        options,
-        workdir,
-        strategy,
+    result = training_job.run_training(
         method,
-        checkpoints,
         batches,
+        config,
+        checkpoints,
+        strategy,
         broken=broken,
         name_images=lambda step: name_images(
             source, options.seed, options.batch_size, step, broken.names
         ),
+        measurements=measurements,
         make_chief_callbacks=chief_callbacks,
-        measure=measure,
-        measure_every_steps=options.eval_every_epochs * (options.steps_per_epoch or 1),
     )
     exported: dict[pathlib.Path, str] = {}
-    metrics: dict[str, float] = {}
-    if received is None:
+    if result.stop_signal is None:
         with chief_alone(strategy) as is_chief:
             if is_chief:
                 try:
@@ -298,16 +290,15 @@ def run(options: PretrainOptions) -> PretrainResult:
                         f"--workdir={options.workdir}: trained and saved, but the results cannot be "
                         f"written: {error}. The same command writes them"
                     ) from error
-    metrics = model_card.last_metrics(workdir / "metrics.jsonl", method.steps_done())
     return PretrainResult(
-        method.encoder.backbone,
-        method,
-        workdir,
-        options,
-        exported,
-        metrics,
-        method.steps_done(),
-        received,
+        result.steps,
+        result.stop_signal,
+        result.metrics,
+        backbone=method.encoder.backbone,
+        method=method,
+        workdir=workdir,
+        options=options,
+        exported=exported,
     )
 
 
@@ -372,4 +363,4 @@ def _global_policy() -> Iterator[None]:
 
 def main() -> None:
     """Runs the command."""
-    training_job.main(PretrainOptions, lambda options: run(options).received, __doc__ or "")
+    training_job.main(PretrainOptions, run, __doc__ or "")

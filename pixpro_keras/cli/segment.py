@@ -10,7 +10,6 @@ learning rate and is fitted in one go. Writes `segment.md`, `segment.json` and `
 
 import dataclasses
 import pathlib
-import signal
 from collections.abc import Callable
 
 import keras
@@ -20,7 +19,6 @@ from keras import ops
 
 from pixpro_keras.backbones.levels import level_network
 from pixpro_keras.cli.options.base import FlagError, option, with_default
-from pixpro_keras.cli.options.cluster import DeviceOptions
 from pixpro_keras.cli.options.evaluation import (
     EvaluationOptions,
     check_one_machine,
@@ -29,7 +27,7 @@ from pixpro_keras.cli.options.evaluation import (
 )
 from pixpro_keras.cli.options.labelled import image_errors, image_shape
 from pixpro_keras.cli.options.training import (
-    TrainingOptions,
+    TrainingJobOptions,
     build_optimizer,
     resolve_lengths,
 )
@@ -44,6 +42,7 @@ from pixpro_keras.evaluation.replicas import over_replicas
 from pixpro_keras.segmentation import fcn, inference
 from pixpro_keras.segmentation.mask_pipeline import CropConfig, image_batches, make_crops
 from pixpro_keras.segmentation.mask_source import MaskSource, open_masks, resized
+from pixpro_keras.training.run import RunResult
 from pixpro_keras.training.workers import chief_alone, chief_first
 from pixpro_keras.types import Tensor
 from pixpro_keras.visualize.figures import save_figure
@@ -54,7 +53,7 @@ _BATCH_SIZE = 4  # test windows, or images, that each replica takes together
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SegmentOptions(EvaluationOptions, TrainingOptions, DeviceOptions):
+class SegmentOptions(EvaluationOptions, TrainingJobOptions):
     """Options of the segmentation."""
 
     dataset: str = option(
@@ -65,8 +64,9 @@ class SegmentOptions(EvaluationOptions, TrainingOptions, DeviceOptions):
     )
     test_dataset: str | None = option(None, "Images and masks of the test. Default: --dataset.")
     train_split: str = option("train", "Split that is trained on.")
-    test_split: str | None = option(
-        None, "Split that is segmented at the end. Default: val; validation of tfds: and scenes."
+    test_split: str = option(
+        "",
+        "Split that is segmented at the end. Default: val; validation of tfds: and scenes.",
     )
     resize: tuple[str, ...] | None = option(
         None,
@@ -85,18 +85,18 @@ class SegmentOptions(EvaluationOptions, TrainingOptions, DeviceOptions):
     whole_images: bool = option(False, "Segment test images whole, instead of window by window.")
     min_scale: float = option(0.5, "Smallest factor by which training images are scaled.", above=0)
     max_scale: float = option(2.0, "Largest factor by which training images are scaled.", above=0)
-    workdir: str = with_default(DeviceOptions, "workdir", "runs/segment")
-    optimizer: str = with_default(TrainingOptions, "optimizer", "sgd")
-    base_learning_rate: float = with_default(TrainingOptions, "base_learning_rate", 0.01)
-    learning_rate_scaling: str = with_default(TrainingOptions, "learning_rate_scaling", "none")
-    weight_decay: float = with_default(TrainingOptions, "weight_decay", 1e-4)
-    warmup_epochs: float = with_default(TrainingOptions, "warmup_epochs", 0.0)
-    batch_size: int = with_default(TrainingOptions, "batch_size", 16)
+    workdir: str = with_default(TrainingJobOptions, "workdir", "runs/segment")
+    optimizer: str = with_default(TrainingJobOptions, "optimizer", "sgd")
+    base_learning_rate: float = with_default(TrainingJobOptions, "base_learning_rate", 0.01)
+    learning_rate_scaling: str = with_default(TrainingJobOptions, "learning_rate_scaling", "none")
+    weight_decay: float = with_default(TrainingJobOptions, "weight_decay", 1e-4)
+    warmup_epochs: float = with_default(TrainingJobOptions, "warmup_epochs", 0.0)
+    batch_size: int = with_default(TrainingJobOptions, "batch_size", 16)
     output_stride: str = with_default(EvaluationOptions, "output_stride", "16")
 
 
-def run(options: SegmentOptions) -> signal.Signals | None:
-    """Trains and tests a segmenter; returns the signal that ended the training, or None."""
+def run(options: SegmentOptions) -> RunResult:
+    """Trains and tests a segmenter."""
     keras.mixed_precision.set_global_policy(options.precision)
     keras.utils.set_random_seed(options.seed)
     workdir = command.prepare_workdir(options.workdir)
@@ -106,7 +106,9 @@ def run(options: SegmentOptions) -> signal.Signals | None:
     with flag_errors(options, "window_stride"):
         inference.check_stride(options.window_stride, options.crop_size)
     with flag_errors(options, "min_scale", "max_scale"):
-        config = CropConfig(options.crop_size, (options.min_scale, options.max_scale), options.seed)
+        crop_config = CropConfig(
+            options.crop_size, (options.min_scale, options.max_scale), options.seed
+        )
     options = resolve_test_split(options)
     with chief_first(strategy):
         train, test = open_parts(options)
@@ -121,7 +123,7 @@ def run(options: SegmentOptions) -> signal.Signals | None:
         train = select(train, chosen)
     if options.solver == "lbfgs":
         _fit_cells(options, workdir, strategy, train, test, num_train)
-        return None
+        return RunResult(steps=0)
 
     num_classes = len(train.class_names)
     options = resolve_lengths(options, train.num_examples)
@@ -145,14 +147,15 @@ def run(options: SegmentOptions) -> signal.Signals | None:
         "level": options.level,
         "output_stride": options.output_stride,
     }
+    config = training_job.run_config(options, workdir)
     checkpoints, first_step = training_job.open_checkpoints(
-        options, workdir, strategy, task, identity
+        options, config, strategy, task, identity
     )
 
     def crops(context: tf.distribute.InputContext) -> tf.data.Dataset:
         return make_crops(
             train,
-            config,
+            crop_config,
             global_batch_size=options.batch_size,
             replica_batch_size=replica_batch_size,
             preprocess=backbone.preprocess,
@@ -162,21 +165,20 @@ def run(options: SegmentOptions) -> signal.Signals | None:
         )
 
     with image_errors(train.name):
-        received = training_job.run_training(
-            options,
-            workdir,
-            strategy,
+        result = training_job.run_training(
             task,
-            checkpoints,
             crops,
+            config,
+            checkpoints,
+            strategy,
             name_images=lambda step: name_images(train, options.seed, options.batch_size, step),
         )
-    if received is None:
+    if result.stop_signal is None:
         with chief_alone(strategy) as is_chief:
             if is_chief:
                 segmenter = Segmenter(backbone.label, task.logits, backbone.preprocess)
                 finish(options, workdir, segmenter, train.class_names, num_train, test, strategy)
-    return received
+    return result
 
 
 def _fit_cells(
@@ -203,7 +205,7 @@ def _fit_cells(
 
 def resolve_test_split(options: SegmentOptions) -> SegmentOptions:
     """Returns options that name the test split."""
-    if options.test_split is not None:
+    if options.test_split:
         return options
     spec = options.test_dataset or options.dataset
     is_tfds = spec.startswith(("tfds:", "scenes"))

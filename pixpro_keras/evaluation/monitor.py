@@ -1,4 +1,4 @@
-"""What the features are worth while they are being learned."""
+"""Quality of the features while they are being learned."""
 
 from collections.abc import Callable, Mapping
 
@@ -12,27 +12,44 @@ from pixpro_keras.evaluation.knn import top_k_accuracy, weighted_knn
 from pixpro_keras.evaluation.replicas import over_replicas
 from pixpro_keras.segmentation.inference import evaluate
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils.checks import positive
 
 
-class Monitor(keras.callbacks.Callback):
-    """Adds measurements to the logs, every so many steps.
-
-    It stands before the callback that writes the logs.
+class Monitor:
+    """Measurement that is due every so many steps, for the log of a run.
 
     Args:
-        measure: gives values by name, and changes nothing of what is trained.
+        measure: function that returns values by name, and changes nothing of what is trained.
         every_steps: steps between two measurements, at least 1.
+
+    Example:
+        ```python
+        import tempfile
+
+        from pixpro_keras.evaluation.monitor import Monitor
+        from pixpro_keras.training.callbacks import RunLog
+
+        monitor = Monitor(lambda: {"knn_top1": 0.5}, every_steps=100)
+        assert monitor(99) == {}
+        assert monitor(100) == {"knn_top1": 0.5}
+        log = RunLog(tempfile.mkdtemp(), 100, 10, {}, measurements=[monitor])
+        ```
     """
 
     def __init__(self, measure: Callable[[], Mapping[str, float]], every_steps: int):
-        super().__init__()
         self._measure = measure
-        self._every_steps = every_steps
+        self._every_steps = int(positive("every_steps", every_steps))
 
-    def on_train_batch_end(self, batch, logs=None):
-        """Measures, when it is time."""
-        if int(logs["step"]) % self._every_steps == 0:
-            logs.update(self._measure())
+    def __call__(self, step: int) -> Mapping[str, float]:
+        """Measures, when it is time.
+
+        Args:
+            step: steps done since the run's beginning.
+
+        Returns:
+            Values by name; none when it is not time.
+        """
+        return self._measure() if step % self._every_steps == 0 else {}
 
 
 def knn_accuracy(

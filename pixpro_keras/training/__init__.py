@@ -1,1 +1,36 @@
-"""The training loop: strategies, checkpoints, callbacks."""
+"""Training runs: devices, checkpoints, exact resume, logs, and the loop under every strategy."""
+
+from pixpro_keras.training.checkpoints import (
+    CheckpointError,
+    Checkpoints,
+    DamagedCheckpointError,
+    SaveError,
+)
+from pixpro_keras.training.loop import train
+from pixpro_keras.training.run import (
+    RunConfig,
+    RunResult,
+    make_devices,
+    open_checkpoints,
+    run_training,
+)
+from pixpro_keras.training.strategy import make_strategy, replica_batch_size
+from pixpro_keras.training.workers import WorkerLostError, chief_alone, chief_first
+
+__all__ = [
+    "CheckpointError",
+    "Checkpoints",
+    "DamagedCheckpointError",
+    "RunConfig",
+    "RunResult",
+    "SaveError",
+    "WorkerLostError",
+    "chief_alone",
+    "chief_first",
+    "make_devices",
+    "make_strategy",
+    "open_checkpoints",
+    "replica_batch_size",
+    "run_training",
+    "train",
+]

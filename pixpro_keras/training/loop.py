@@ -201,7 +201,8 @@ class _Window:
 
     def add(self, outputs: dict, waited: float | None) -> None:
         """Adds scalars, or vectors of several steps; `waited` is None where it is not known."""
-        self._outputs.append(outputs)
+        # A mean of steps done is of no use; the loop knows the last one without waiting for it.
+        self._outputs.append({name: x for name, x in outputs.items() if name != "step"})
         self._add_waiting(waited)
 
     def merge(self, other: "_Window") -> None:

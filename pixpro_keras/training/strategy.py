@@ -90,13 +90,3 @@ def replica_batch_size(
             f"{accumulate_steps} accumulated parts. Received: batch_size={batch_size}."
         )
     return batch_size // replicas
-
-
-def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes the checkpoints and logs of the run."""
-    resolver = strategy.cluster_resolver
-    if resolver is None or not resolver.task_type:
-        return True
-    if resolver.task_type == "worker":
-        return resolver.task_id == 0 and not resolver.cluster_spec().as_dict().get("chief")
-    return resolver.task_type == "chief"

@@ -1,8 +1,9 @@
 """What the processes of a multi-worker run have to settle with each other."""
 
+import contextlib
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
@@ -131,3 +132,75 @@ def share_state(strategy: tf.distribute.Strategy, task: Task) -> None:
         for variable, value in zip(group, exchange(own), strict=True):
             value = strategy.experimental_local_results(value)[0].numpy()
             variable.assign(value.astype(variable.dtype))
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """True where this process writes the checkpoints and logs of the run."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.task_type:
+        return True
+    if resolver.task_type == "worker":
+        return resolver.task_id == 0 and not resolver.cluster_spec().as_dict().get("chief")
+    return resolver.task_type == "chief"
+
+
+@contextlib.contextmanager
+def worker_errors(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Turns the failed exchange with a worker that is gone into `WorkerLostError`.
+
+    Args:
+        strategy: of the run.
+
+    Raises:
+        WorkerLostError: on leaving, if another worker is gone.
+    """
+    try:
+        yield
+    except (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+        tf.errors.DeadlineExceededError,
+    ) as error:
+        if not is_multi_worker(strategy):
+            raise
+        raise WorkerLostError(
+            "another worker of the run is gone; the log of the first that ended says why. The same "
+            "command, started on all, continues from the newest checkpoint."
+        ) from error
+
+
+@contextlib.contextmanager
+def chief_first(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Block that the chief enters before the others: preparing files that all read.
+
+    Args:
+        strategy: of the run.
+
+    Raises:
+        WorkerLostError: if another worker is gone.
+    """
+    with worker_errors(strategy):
+        if not is_chief(strategy):
+            gather(strategy, 0)
+        yield
+        if is_chief(strategy):
+            gather(strategy, 0)
+
+
+@contextlib.contextmanager
+def chief_alone(strategy: tf.distribute.Strategy) -> Iterator[bool]:
+    """Block of the chief that the others wait for, since it would take their end for a failure.
+
+    Args:
+        strategy: of the run.
+
+    Yields:
+        Whether this is the chief.
+
+    Raises:
+        WorkerLostError: if another worker is gone.
+    """
+    with worker_errors(strategy):
+        yield is_chief(strategy)
+        gather(strategy, 0)

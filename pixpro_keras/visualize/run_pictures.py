@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pixpro_keras.training.callbacks.steps import steps_done
 from pixpro_keras.types import COORD1, COORD2, VIEW1, VIEW2, Batch, Tensor
 from pixpro_keras.utils.files import survive_disk
 from pixpro_keras.utils.summaries import Charts
@@ -57,7 +58,7 @@ class RunPictures(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Draws the matching cells, which do not change, and the untrained similarity."""
-        step = int(logs["step"])
+        step = steps_done(logs, self.model)
         size = tuple(self._features().shape[1:3])
         figure = draw_correspondences(
             *self._views,
@@ -71,13 +72,13 @@ class RunPictures(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Draws when it is time."""
-        step = int(logs["step"])
+        step = steps_done(logs, self.model)
         if step % self._every_steps == 0:
             self._draw_similarity(step)
 
     def on_train_end(self, logs=None):
         """Draws the last state, unless its step was drawn."""
-        step = int(logs["step"])
+        step = steps_done(logs, self.model)
         if step != self._drawn_step:
             self._draw_similarity(step)
         self._charts.flush()

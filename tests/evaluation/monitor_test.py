@@ -32,9 +32,9 @@ class MonitorTest(tf.test.TestCase):
         method.compile(optimizer=SGD(0.01, 0.9, l2_decay=0.0), jit_compile=False)
         method.optimizer.build(method.trainable_variables)
         workdir = pathlib.Path(self.create_tempdir().full_path)
-        callbacks = [RunLog(workdir, 3, 1, method.loss_bounds)]
+        measurements = []
         if measure is not None:
-            callbacks.insert(0, Monitor(lambda: measure(method.encoder.backbone), 6))
+            measurements.append(Monitor(lambda: measure(method.encoder.backbone), 6))
         train(
             method,
             tf.data.Dataset.from_tensors(random_batch()).repeat(),
@@ -42,7 +42,7 @@ class MonitorTest(tf.test.TestCase):
             epochs=4,
             steps_per_epoch=3,
             batch_size=8,
-            callbacks=callbacks,
+            callbacks=[RunLog(workdir, 3, 1, method.loss_bounds, measurements)],
             log_every_steps=1,
         )
         lines = (workdir / "metrics.jsonl").read_text().splitlines()

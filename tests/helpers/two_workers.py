@@ -56,7 +56,7 @@ def train_on_photos(model, strategy, photos, callbacks=(), steps_per_execution=1
 
 def main(photos, folder):
     strategy = strategies.make_strategy("multi_worker")
-    is_chief = strategies.is_chief(strategy)
+    is_chief = workers.is_chief(strategy)
     rank = int(strategy.cluster_resolver.task_id)
     assert workers.gather(strategy, rank + 5).tolist() == [5, 6]
     with strategy.scope():

@@ -12,7 +12,7 @@ from pixpro_keras.methods import BYOL, PretrainMethod
 from pixpro_keras.methods.encoder import Encoder
 from pixpro_keras.ops import feature_std, l2_normalize
 from pixpro_keras.optimizers import SGD
-from pixpro_keras.training.callbacks import VitalSigns
+from pixpro_keras.training.callbacks import CollapseWarning
 from pixpro_keras.types import VIEW1, VIEW2
 from tests.helpers.tiny_networks import random_batch, tiny_backbone
 
@@ -49,7 +49,7 @@ class CollapseTest(tf.test.TestCase):
     def warnings(self, logs):
         with self.assertLogs("absl", "INFO") as captured:
             logging.info("beginning")
-            VitalSigns().on_train_batch_end(0, logs)
+            CollapseWarning().on_train_batch_end(0, logs)
         return [line for line in captured.output if "collapsed" in line]
 
     def test_without_predictor_and_stop_gradient(self):

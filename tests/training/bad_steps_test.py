@@ -13,7 +13,7 @@ from absl import logging
 
 from pixpro_keras.task import Task
 from pixpro_keras.training import callbacks as run_callbacks
-from pixpro_keras.training.bad_steps import BadSteps, TrainingDivergedError
+from pixpro_keras.training.callbacks import NonfiniteSteps, TrainingDivergedError
 from pixpro_keras.training.loop import train
 from tests.helpers.tiny_networks import random_batch
 from tests.methods.base_test import build, per_replica, scalars, traced_step, two_cpus
@@ -113,8 +113,8 @@ class LoopTest(tf.test.TestCase):
         model.optimizer.build(model.trainable_variables)
         batches = [{"x": tf.constant([np.nan if s in bad else 1.0])} for s in range(12)]
         callbacks = [
-            BadSteps(max_in_row, folder, lambda step: [f"a{step}.jpg", "b\udcff\u00e9.jpg"]),
-            run_callbacks.VitalSigns(),
+            NonfiniteSteps(max_in_row, folder, lambda step: [f"a{step}.jpg", "b\udcff\u00e9.jpg"]),
+            run_callbacks.CollapseWarning(),
             run_callbacks.RunLog(folder, 4, 1, model.loss_bounds),
         ]
         train(

@@ -10,6 +10,8 @@ from absl.testing import parameterized
 
 from pixpro_keras.task import Task
 from pixpro_keras.training import callbacks as run_callbacks
+from pixpro_keras.training.callbacks.run_log import chart_name
+from pixpro_keras.training.callbacks.stop_on_signal import exit_code_of
 from pixpro_keras.training.checkpoints import CheckpointError, Checkpoints, checkpoint_steps
 from pixpro_keras.training.loop import train
 from tests.helpers.tiny_networks import random_batch
@@ -227,14 +229,14 @@ class RunLogTest(tf.test.TestCase):
 
     def test_charts_name_the_bounds(self):
         bounds = {"pixel": (-4.0, 4.0), "instance": (0.0, None)}
-        self.assertEqual(run_callbacks.chart_name("pixel", bounds), "loss/pixel in [-4, 4]")
-        self.assertEqual(run_callbacks.chart_name("instance", bounds), "loss/instance in [0, inf]")
-        self.assertEqual(run_callbacks.chart_name("learning_rate", bounds), "learning_rate")
+        self.assertEqual(chart_name("pixel", bounds), "loss/pixel in [-4, 4]")
+        self.assertEqual(chart_name("instance", bounds), "loss/instance in [0, inf]")
+        self.assertEqual(chart_name("learning_rate", bounds), "learning_rate")
 
 
-class VitalSignsTest(tf.test.TestCase):
+class CollapseWarningTest(tf.test.TestCase):
     def test_warns_once_in_words(self):
-        signs = run_callbacks.VitalSigns()
+        signs = run_callbacks.CollapseWarning()
         signs.set_model(build())
         with self.assertLogs("absl", "WARNING") as logs:
             for _ in range(2):
@@ -263,7 +265,7 @@ class StopOnSignalTest(tf.test.TestCase):
             stop.on_train_batch_end(1)
             self.assertTrue(stop.model.stop_training)
             stop.on_train_end()
-            self.assertEqual(run_callbacks.exit_code_of(stop.received), code)
+            self.assertEqual(exit_code_of(stop.received), code)
         self.assertEqual(signal.getsignal(signal.SIGTERM), before)
 
     def test_the_second_one_ends_at_once(self):

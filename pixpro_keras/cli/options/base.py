@@ -136,7 +136,7 @@ def option_fields(cls: type[Options]) -> list[dataclasses.Field]:
     return [field for field in dataclasses.fields(cls) if "description" in field.metadata]
 
 
-def value_type(field: dataclasses.Field) -> type:
+def value_type(field: dataclasses.Field) -> Any:
     """Type of a field's values besides None: bool, int, float, str or tuple."""
     kind = field.type
     if isinstance(kind, types.UnionType):

@@ -4,11 +4,11 @@ import dataclasses
 
 import tensorflow as tf
 
+from pixpro_keras import training
 from pixpro_keras.cli.options.base import Options, option
 from pixpro_keras.cli.options.run import RunOptions
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.training.cluster import CLUSTERS, make_resolver
-from pixpro_keras.training.strategy import make_strategy
 from pixpro_keras.training.workers import make_multi_worker
 
 
@@ -42,8 +42,12 @@ class DeviceOptions(RunOptions, ClusterOptions):
     """Run and several machines."""
 
 
-def make_devices(options: DeviceOptions) -> tf.distribute.Strategy:
+def make_devices(options: DeviceOptions, deterministic: bool = False) -> tf.distribute.Strategy:
     """Returns the strategy that the options name, its workers joined.
+
+    Args:
+        options: of the command.
+        deterministic: whether a run repeats to the last bit.
 
     Raises:
         FlagError: if there are no such devices or workers.
@@ -63,4 +67,6 @@ def make_devices(options: DeviceOptions) -> tf.distribute.Strategy:
             )
 
     with flag_errors(options, "strategy"):
-        return make_strategy(options.strategy, join_workers)
+        return training.make_devices(
+            options.strategy, deterministic=deterministic, make_multi_worker=join_workers
+        )

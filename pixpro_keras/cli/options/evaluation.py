@@ -59,13 +59,14 @@ def read_backbone(options: EvaluationT) -> tuple[EvaluatedBackbone, EvaluationT]
     Raises:
         FlagError: if it cannot be loaded, or does not say which network it is.
     """
-    loaded, label = None, f"{options.backbone}, random"
+    loaded: keras.Model | None = None
+    label: str = f"{options.backbone}, random"
     if options.weights is not None:
         given = options.backbone if options.is_given("backbone") else None
         with flag_errors(options, "weights"):
             loaded = load_backbone(options.weights, name=given)
-        options = options.replace(backbone=_network_name(loaded, given, options.weights))
         label = options.weights
+        options = options.replace(backbone=_network_name(loaded, given, label))
     check_backbone(options)
     network = build_backbone(options)
     if loaded is not None:

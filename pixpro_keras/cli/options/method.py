@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from pixpro_keras.cli.options.backbone import BackboneOptions, build_backbone
+from pixpro_keras.cli.options.backbone import build_backbone
 from pixpro_keras.cli.options.base import FlagError, Options, option
 from pixpro_keras.cli.options.training import TrainingOptions, build_optimizer
 from pixpro_keras.cli.options.views import ViewOptions
@@ -132,7 +132,7 @@ class MethodOptions(Options):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelOptions(MethodOptions, TrainingOptions, ViewOptions, BackboneOptions):
+class ModelOptions(MethodOptions, TrainingOptions, ViewOptions):
     """Everything that describes a pre-training's model and how it is trained."""
 
 

@@ -11,7 +11,7 @@ from pixpro_keras.cli.options import labelled
 from pixpro_keras.cli.options.base import FlagError, Options, option
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.evaluation import features
-from pixpro_keras.evaluation.monitor import cells_miou, knn_accuracy
+from pixpro_keras.evaluation.monitor import Monitor, cells_miou, knn_accuracy
 from pixpro_keras.segmentation import mask_pipeline
 from pixpro_keras.segmentation.mask_source import open_masks, resized
 from pixpro_keras.types import Tensor
@@ -43,22 +43,24 @@ class MonitorOptions(Options):
     )
 
 
-def build_measure(
+def build_measurements(
     options: MonitorOptions,
     backbone: keras.Model,
     preprocess: Callable[[Tensor], Tensor],
     strategy: tf.distribute.Strategy,
     *,
+    steps_per_epoch: int,
     image_size: int,
     data_dir: str | None,
-) -> Callable[[], dict[str, float]] | None:
-    """Returns the function that measures the values of `--eval_every_epochs` by name; None if it is 0.
+) -> list[Monitor]:
+    """Returns the measurement of `--eval_every_epochs`, for the log of a run; none if it is 0.
 
     Args:
         options: the data sets.
         backbone: measured in inference mode.
         preprocess: from RGB in 0..255 to the backbone's convention.
         strategy: devices that share the work.
+        steps_per_epoch: steps in an epoch.
         image_size: side of the images of k-NN, in pixels.
         data_dir: where TFDS keeps its data sets.
 
@@ -66,7 +68,7 @@ def build_measure(
         FlagError: if there is nothing to measure on, or it cannot be opened.
     """
     if not options.eval_every_epochs:
-        return None
+        return []
     measures: dict[str, Callable[[], float]] = {}
     if options.eval_train_dataset or options.eval_test_dataset:
         parts = labelled.open_parts(options, "eval_train_dataset", "eval_test_dataset", data_dir)
@@ -101,4 +103,9 @@ def build_measure(
             f"--eval_every_epochs={options.eval_every_epochs}: needs --eval_train_dataset and "
             "--eval_test_dataset, or --eval_mask_dataset"
         )
-    return lambda: {name: measure() for name, measure in measures.items()}
+    return [
+        Monitor(
+            lambda: {name: measure() for name, measure in measures.items()},
+            options.eval_every_epochs * steps_per_epoch,
+        )
+    ]

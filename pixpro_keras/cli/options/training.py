@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import keras
 
 from pixpro_keras.cli.options.base import FlagError, Options, option
+from pixpro_keras.cli.options.cluster import DeviceOptions
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.parsing import serialize
 from pixpro_keras.optimizers import LARS, SGD, WarmupCosine, WarmupPoly, WarmupSteps
@@ -109,6 +110,11 @@ class TrainingOptions(Options):
         "must divide --steps_per_epoch, --log_every_steps and --checkpoint_every_steps.",
         minimum=1,
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingJobOptions(TrainingOptions, DeviceOptions):
+    """Options that every command that trains has."""
 
 
 def resolve_lengths(options: TrainingT, num_examples: int, data_flag: str = "dataset") -> TrainingT:

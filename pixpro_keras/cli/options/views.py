@@ -4,14 +4,14 @@ import dataclasses
 from typing import Any
 
 from pixpro_keras.cli.options.backbone import BackboneOptions
-from pixpro_keras.cli.options.base import Options, option
+from pixpro_keras.cli.options.base import option
 from pixpro_keras.cli.options.run import RunOptions
 from pixpro_keras.data.pipeline import DataConfig
 from pixpro_keras.data.transforms import recipes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ViewOptions(Options):
+class ViewOptions(BackboneOptions, RunOptions):
     """Options of the views."""
 
     augmentation: str = option("byol", "Recipe of the two views.", choices=sorted(recipes.RECIPES))
@@ -20,12 +20,7 @@ class ViewOptions(Options):
     )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Views(ViewOptions, BackboneOptions, RunOptions):
-    """Options that `data_config` reads."""
-
-
-def data_config(options: _Views, **others: Any) -> DataConfig:
+def data_config(options: ViewOptions, **others: Any) -> DataConfig:
     """Returns the configuration of the views.
 
     Args:

@@ -5,6 +5,7 @@ import pathlib
 import sys
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags, logging
 
@@ -20,25 +21,23 @@ def define_flags(cls: type[Options]) -> flags.FlagValues:
     values = flags.FlagValues()
     for field in option_fields(cls):
         kind, data = value_type(field), field.metadata
-        arguments = (field.name, field.default, data["description"])
+        default: Any = field.default
+        name, text = field.name, data["description"]
         if kind is bool:
-            flags.DEFINE_boolean(*arguments, flag_values=values)
+            flags.DEFINE_boolean(name, default, text, flag_values=values)
         elif kind is int:
-            flags.DEFINE_integer(*arguments, flag_values=values)
+            flags.DEFINE_integer(name, default, text, flag_values=values)
         elif kind is float:
-            flags.DEFINE_float(*arguments, flag_values=values)
+            flags.DEFINE_float(name, default, text, flag_values=values)
         elif kind is tuple and data["is_repeated"]:
-            name, default, text = arguments
             flags.DEFINE_multi_string(name, list(default), text, flag_values=values)
         elif kind is tuple:
-            name, default, text = arguments
             default = None if default is None else list(default)
             flags.DEFINE_list(name, default, text, flag_values=values)
         elif data["choices"]:
-            name, default, text = arguments
             flags.DEFINE_enum(name, default, data["choices"], text, flag_values=values)
         else:
-            flags.DEFINE_string(*arguments, flag_values=values)
+            flags.DEFINE_string(name, default, text, flag_values=values)
     return values
 
 
@@ -167,7 +166,7 @@ def _flag_text(cls: type[Options], field) -> str:
     if data["choices"]:
         name += f" <{'|'.join(data['choices'])}>"
     text = data["description"]
-    if field.default is not None and field.default != ():
+    if field.default not in (None, (), ""):
         shown = ",".join(field.default) if kind is tuple else field.default
         shown = str(shown).lower() if kind is bool else shown
         text += f" (default: {shown})"

@@ -1,37 +1,64 @@
-"""On what a run was computed, and what is no longer identical when it goes on elsewhere."""
+"""Record of the devices of a run, and of what is no longer identical when it goes on elsewhere."""
 
 import json
+import os
 import pathlib
 
 import keras
 import tensorflow as tf
 from absl import logging
 
-from pixpro_keras.cli.shared.common_flags import FLAGS
 from pixpro_keras.utils.files import write_atomically
 
-_FILE = "devices.json"
+DEVICES_FILE = "devices.json"
 
 
-def note(workdir: pathlib.Path, strategy: tf.distribute.Strategy, is_resumed: bool) -> None:
+def note_devices(
+    workdir: str | os.PathLike,
+    strategy: tf.distribute.Strategy,
+    *,
+    is_resumed: bool,
+    precision: str,
+    batch_size: int,
+    accumulate_steps: int = 1,
+) -> None:
     """Writes `devices.json`; where a run goes on elsewhere, the log says what that changes.
 
     Args:
         workdir: the run's directory.
-        strategy: where it runs.
+        strategy: of the run.
         is_resumed: whether it goes on from a checkpoint.
+        precision: name of the dtype policy.
+        batch_size: images in a step, all replicas together.
+        accumulate_steps: parts into which each replica's batch is cut.
+
+    Raises:
+        OSError: if it cannot be written.
+
+    Example:
+        ```python
+        import tempfile
+
+        import tensorflow as tf
+        from pixpro_keras.training.devices import note_devices
+
+        strategy = tf.distribute.get_strategy()
+        note_devices(
+            tempfile.mkdtemp(), strategy, is_resumed=False, precision="float32", batch_size=64
+        )
+        ```
     """
     kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
     now = {
         "replicas": strategy.num_replicas_in_sync,
         "device": "TPU" if isinstance(strategy, tf.distribute.TPUStrategy) else kind,
-        "precision": FLAGS.precision,
-        "batch_size": FLAGS.batch_size,
-        "accumulate_steps": FLAGS.accumulate_steps,
+        "precision": precision,
+        "batch_size": batch_size,
+        "accumulate_steps": accumulate_steps,
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
     }
-    file = workdir / _FILE
+    file = pathlib.Path(workdir) / DEVICES_FILE
     if is_resumed and file.exists():
         try:
             before = dict(json.loads(file.read_text()))
@@ -44,7 +71,7 @@ def note(workdir: pathlib.Path, strategy: tf.distribute.Strategy, is_resumed: bo
         ]
         if changed:
             same = "The order of the images, their views and the global batch stay the same"
-            if before.get("batch_size", FLAGS.batch_size) != FLAGS.batch_size:
+            if before.get("batch_size", batch_size) != batch_size:
                 same = "The views of an image at a place in the stream stay the same"
             logging.warning(
                 "This run goes on elsewhere: %s. %s; sums are rounded in another order, so that the "

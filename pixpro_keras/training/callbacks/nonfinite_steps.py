@@ -1,0 +1,103 @@
+"""Steps that were skipped because the loss or a gradient was not finite."""
+
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Mapping
+
+import keras
+from absl import logging
+
+from pixpro_keras.training.callbacks.steps import steps_done
+from pixpro_keras.utils.checks import positive
+from pixpro_keras.utils.files import survive_disk, write_atomically
+
+BAD_BATCHES_FILE = "bad_batches.tsv"
+
+
+class TrainingDivergedError(RuntimeError):
+    """The loss is no longer a number."""
+
+
+class NonfiniteSteps(keras.callbacks.Callback):
+    """Warns of skipped steps, and ends the run after too many in a row.
+
+    Under the project's loop it looks at the newest window, so it may come some steps late; those were
+    skipped too. Under `model.fit` it counts the steps that it is called for.
+
+    Args:
+        max_in_row: skipped steps in a row that end the run, at least 1.
+        workdir: directory for `bad_batches.tsv`, which is written then: a line `STEP<tab>IMAGE` for
+            each image of the steps in question; None writes none.
+        name_images: step, counted from 0, to the names of its images.
+
+    Raises:
+        TrainingDivergedError: while training, if too many steps in a row were skipped. No weights
+            hold anything of them.
+
+    Example:
+        ```python
+        from pixpro_keras.training.callbacks import NonfiniteSteps
+
+        check = NonfiniteSteps(max_in_row=10)  # of `callbacks` of `fit`
+        ```
+    """
+
+    def __init__(
+        self,
+        max_in_row: int,
+        workdir: str | os.PathLike | None = None,
+        name_images: Callable[[int], Iterable[str]] | None = None,
+    ):
+        super().__init__()
+        self._max_in_row = int(positive("max_in_row", max_in_row))
+        self._workdir = workdir
+        self._name_images = name_images
+        self._num_skipped = 0
+        self._num_in_row = 0
+
+    def on_train_begin(self, logs=None):
+        """Starts to count."""
+        self._num_skipped, self._num_in_row = 0, 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Looks at the newest values."""
+        step = steps_done(logs, self.model)
+        num_new = self._count(logs or {})
+        if self._num_in_row >= self._max_in_row:
+            first = step - self._num_in_row
+            raise TrainingDivergedError(
+                f"the loss or a gradient was not finite in the last {self._num_in_row} steps up to "
+                f"step {step}: lower the learning rate, or train in float32, or look at the images"
+                f"{self._write(first, step)}. No checkpoint holds anything of them."
+            )
+        if num_new > 0:
+            logging.warning(
+                "Skipped %d step(s) up to step %d: the loss or a gradient was not finite.",
+                num_new,
+                step,
+            )
+
+    def _count(self, logs: Mapping[str, float]) -> int:
+        """Counts the skipped steps on; returns the number of new ones."""
+        num_bad = int(logs.get("bad_steps", 0))
+        before = self._num_skipped
+        if "bad_steps_in_row" in logs:  # The loop has counted since the training began.
+            self._num_skipped, self._num_in_row = num_bad, int(logs["bad_steps_in_row"])
+        else:
+            self._num_skipped += num_bad
+            self._num_in_row = self._num_in_row + num_bad if num_bad else 0
+        return self._num_skipped - before
+
+    def _write(self, first: int, end: int) -> str:
+        """Writes the names of the images of some steps; returns the place, for the message."""
+        if self._workdir is None or self._name_images is None:
+            return ""
+        file = pathlib.Path(self._workdir) / BAD_BATCHES_FILE
+        lines = [
+            f"{step + 1}\t{name}\n"
+            for step in range(first, end)
+            for name in self._name_images(step)
+        ]
+        with survive_disk(str(file)):
+            write_atomically(file, "".join(lines).encode(errors="surrogateescape"))
+        return f" in {file}"

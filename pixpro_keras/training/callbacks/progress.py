@@ -1,0 +1,71 @@
+"""Progress of a run on the screen."""
+
+import sys
+
+import keras
+from tqdm import tqdm
+
+from pixpro_keras.training.callbacks.steps import steps_done
+
+# Name in the logs -> text of an epoch's line.
+_PARTS = {
+    "loss": "loss {:.3f}",
+    "positive_share": "positive pairs {:.1%}",
+    "feature_std": "feature std {:.3f}",
+    "learning_rate": "lr {:.3g}",
+    "images_per_second": "{:.1f} images/s",
+    "input_wait_share": "waiting for input {:.0%}",
+}
+
+
+class Progress(keras.callbacks.Callback):
+    """Bar with images/s and time left, and a line per epoch.
+
+    Args:
+        epochs: epochs of the run.
+        steps_per_epoch: steps in an epoch.
+        batch_size: images in a step.
+
+    Example:
+        ```python
+        from pixpro_keras.training.callbacks import Progress
+
+        # One of `callbacks` of `fit(..., verbose=0)`.
+        progress = Progress(epochs=100, steps_per_epoch=1251, batch_size=1024)
+        ```
+    """
+
+    def __init__(self, epochs: int, steps_per_epoch: int, batch_size: int):
+        super().__init__()
+        self._epochs = epochs
+        self._steps_per_epoch = steps_per_epoch
+        self._batch_size = batch_size
+        self._bar: tqdm | None = None
+
+    def on_train_begin(self, logs=None):
+        """Shows the bar, at the step from which the run continues."""
+        self._bar = tqdm(
+            total=self._epochs * self._steps_per_epoch * self._batch_size,
+            initial=steps_done(logs, self.model) * self._batch_size,
+            unit=" images",
+            unit_scale=True,
+            dynamic_ncols=True,
+            # In a log file the bar is a line, and one every half minute is enough.
+            mininterval=0.5 if sys.stderr.isatty() else 30,
+        )
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Moves the bar."""
+        if logs and "loss" in logs:
+            self._bar.set_postfix_str(f"loss {logs['loss']:.3f}", refresh=False)
+        self._bar.update(steps_done(logs, self.model) * self._batch_size - self._bar.n)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Prints the epoch's line."""
+        logs = logs or {}
+        parts = [text.format(logs[name]) for name, text in _PARTS.items() if name in logs]
+        self._bar.write("  ".join([f"epoch {epoch + 1}/{self._epochs}", *parts]))
+
+    def on_train_end(self, logs=None):
+        """Leaves the bar as it is."""
+        self._bar.close()

@@ -1,0 +1,156 @@
+"""Log of a run: lines of JSON and TensorBoard's scalars."""
+
+import json
+import math
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+
+import keras
+import tensorflow as tf
+
+from pixpro_keras.task import Bounds
+from pixpro_keras.training.callbacks.steps import steps_done
+from pixpro_keras.utils.checks import positive
+from pixpro_keras.utils.files import append, survive_disk, write_atomically
+from pixpro_keras.utils.memory import memory_mib
+from pixpro_keras.utils.summaries import Charts
+
+METRICS_FILE = "metrics.jsonl"
+
+# What is measured at a step, by name; nothing where it is not due.
+Measurement = Callable[[int], Mapping[str, float]]
+
+
+class RunLog(keras.callbacks.Callback):
+    """Writes `metrics.jsonl` and TensorBoard's scalars.
+
+    A line of `metrics.jsonl` is `{"step": steps done, "epoch": epochs done, name: value, ...}`. The
+    values are what the callback is given (under the project's loop the means of the newest window,
+    under `model.fit` those of the newest step), the peak memory, and what is measured at that step.
+    After a resume the lines past the checkpoint are dropped, since those steps are taken again.
+
+    Args:
+        workdir: the run's directory, which exists.
+        steps_per_epoch: steps in an epoch.
+        log_every_steps: steps between two lines; the end of an epoch has one too.
+        loss_bounds: `(lowest, highest)` of each loss term, for the charts' names.
+        measurements: functions of the number of steps done to values by name, such as
+            `evaluation.Monitor`. A step at which one of them gives values has a line.
+
+    Example:
+        ```python
+        import tempfile
+
+        from pixpro_keras.training.callbacks import RunLog
+
+        log = RunLog(  # of `callbacks` of `fit`
+            tempfile.mkdtemp(),
+            steps_per_epoch=100,
+            log_every_steps=10,
+            loss_bounds={"pixel": (-4.0, 4.0)},
+            measurements=[lambda step: {"hours": step / 3600} if step % 50 == 0 else {}],
+        )
+        ```
+    """
+
+    def __init__(
+        self,
+        workdir: str | os.PathLike,
+        steps_per_epoch: int,
+        log_every_steps: int,
+        loss_bounds: Mapping[str, Bounds],
+        measurements: Sequence[Measurement] = (),
+    ):
+        super().__init__()
+        self._file = pathlib.Path(workdir) / METRICS_FILE
+        self._steps_per_epoch = int(positive("steps_per_epoch", steps_per_epoch))
+        self._log_every_steps = int(positive("log_every_steps", log_every_steps))
+        self._loss_bounds = loss_bounds
+        self._measurements = measurements
+        self._charts = Charts(workdir, ".scalars")
+        self._unwritten = ""
+
+    def on_train_begin(self, logs=None):
+        """Drops the lines of steps that will be taken again."""
+        if not self._file.exists():
+            return
+        step = steps_done(logs, self.model)
+        kept = [
+            line
+            for line in self._file.read_text().splitlines(keepends=True)
+            if line.endswith("\n") and json.loads(line)["step"] <= step
+        ]
+        with survive_disk(str(self._file)):
+            write_atomically(self._file, "".join(kept).encode())
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Measures what is due; writes the newest values."""
+        step = steps_done(logs, self.model)
+        measured = [measure(step) for measure in self._measurements]
+        is_due = step % self._log_every_steps == 0 or step % self._steps_per_epoch == 0
+        if not is_due and not any(measured):
+            return
+        values = dict(logs or {})
+        values.pop("step", None)
+        for one in measured:
+            values |= one
+        values["memory_mib"] = memory_mib()
+        line = {"step": step, "epoch": step / self._steps_per_epoch}
+        # JSON has no NaN, as after a window of skipped steps.
+        line |= {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._unwritten += json.dumps(line) + "\n"
+        self._write_lines()
+
+        def summarize():
+            for name, value in values.items():
+                tf.summary.scalar(chart_name(name, self._loss_bounds), value)
+
+        if not self._unwritten:  # else the disk takes no charts either
+            self._charts.write(step, summarize)
+
+    def on_train_end(self, logs=None):
+        """Writes what could not be written before; flushes the charts."""
+        self._write_lines()
+        self._charts.flush()
+
+    def _write_lines(self) -> None:
+        """Appends the lines that wait for it; after an error of the disk they go on waiting."""
+        with survive_disk(str(self._file)):
+            try:
+                append(self._file, self._unwritten.encode())
+                self._unwritten = ""
+            except OSError:
+                self._charts.close()
+                raise
+
+
+def read_metrics(workdir: str | os.PathLike) -> list[dict[str, float | None]]:
+    """Lines of a run's `metrics.jsonl`, in the order of their steps; none where there is no file.
+
+    Args:
+        workdir: the run's directory.
+
+    Example:
+        ```python
+        import tempfile
+
+        from pixpro_keras.training.callbacks.run_log import read_metrics
+
+        assert read_metrics(tempfile.mkdtemp()) == []
+        ```
+    """
+    file = pathlib.Path(workdir) / METRICS_FILE
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def chart_name(name: str, loss_bounds: Mapping[str, Bounds]) -> str:
+    """A metric's name in TensorBoard: losses with their bounds, since negative ones are normal."""
+    if name == "loss" and len(loss_bounds) == 1:
+        (bounds,) = loss_bounds.values()
+    elif name in loss_bounds:
+        bounds = loss_bounds[name]
+    else:
+        return name
+    low, high = ("inf" if bound is None else f"{bound:g}" for bound in bounds)
+    return f"loss/{name} in [{low}, {high}]"

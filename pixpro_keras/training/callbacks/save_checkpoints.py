@@ -1,0 +1,72 @@
+"""Checkpoints while a run trains."""
+
+import keras
+from absl import logging
+
+from pixpro_keras.training.callbacks.steps import steps_done
+from pixpro_keras.training.checkpoints import Checkpoints, SaveError
+from pixpro_keras.utils.checks import positive
+
+
+class SaveCheckpoints(keras.callbacks.Callback):
+    """Saves every so many steps and at the end, whatever ends the training in order.
+
+    Args:
+        checkpoints: checkpoints of the model that is trained.
+        every_steps: steps between two checkpoints, at least 1.
+        is_error_fatal: whether a checkpoint that cannot be written ends the run. Else it is tried
+            again when the next one is due; that of the last step must succeed.
+
+    Raises:
+        SaveError: while training, if a checkpoint cannot be written.
+
+    Example:
+        ```python
+        import tempfile
+
+        import keras
+        from pixpro_keras.task import Task
+        from pixpro_keras.training import Checkpoints
+        from pixpro_keras.training.callbacks import SaveCheckpoints
+
+        task = Task()
+        task.compile(keras.optimizers.SGD(0.1))
+        task.optimizer.build(task.trainable_variables)
+        checkpoints = Checkpoints(tempfile.mkdtemp(), task, {"model": "tiny"})
+        save = SaveCheckpoints(checkpoints, every_steps=500)  # of `callbacks` of `fit`
+        ```
+    """
+
+    def __init__(self, checkpoints: Checkpoints, every_steps: int, is_error_fatal: bool = True):
+        super().__init__()
+        self._checkpoints = checkpoints
+        self._every_steps = int(positive("every_steps", every_steps))
+        self._is_error_fatal = is_error_fatal
+        self._saved_step = -1
+
+    def on_train_begin(self, logs=None):
+        """Notes the step at which the run stands."""
+        self._saved_step = steps_done(logs, self.model)
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Saves when it is time."""
+        step = steps_done(logs, self.model)
+        if step % self._every_steps == 0:
+            self._save(step, self._is_error_fatal)
+
+    def on_train_end(self, logs=None):
+        """Saves what came after the last checkpoint."""
+        step = steps_done(logs, self.model)
+        if step != self._saved_step:
+            self._save(step, is_error_fatal=True)
+
+    def _save(self, step: int, is_error_fatal: bool) -> None:
+        try:
+            self._checkpoints.save()
+        except SaveError as error:
+            message = f"{error}. The last good state is that of step {self._saved_step}"
+            if is_error_fatal:
+                raise SaveError(message) from error
+            logging.error("%s. The run goes on and will try again.", message)
+        else:
+            self._saved_step = step

@@ -1,0 +1,25 @@
+"""Position of a run, as its callbacks see it."""
+
+from collections.abc import Mapping
+
+from pixpro_keras.task import Task
+
+
+def steps_done(logs: Mapping[str, float] | None, model: Task) -> int:
+    """Steps since the run's beginning.
+
+    Args:
+        logs: what a callback was given; `step` in it saves waiting for the accelerator. At the
+            beginning of `model.fit` it is empty.
+        model: the model that is trained.
+
+    Example:
+        ```python
+        from pixpro_keras.task import Task
+        from pixpro_keras.training.callbacks.steps import steps_done
+
+        assert steps_done({"step": 7.0}, Task()) == 7
+        assert steps_done({}, Task()) == 0
+        ```
+    """
+    return int(logs["step"]) if logs and "step" in logs else model.steps_done()

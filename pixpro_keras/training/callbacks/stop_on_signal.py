@@ -1,0 +1,80 @@
+"""Orderly end of a run on a signal."""
+
+import signal
+import threading
+
+import keras
+from tqdm import tqdm
+
+
+class StopOnSignal(keras.callbacks.Callback):
+    """Ctrl-C, SIGTERM or SIGUSR1 ends the training after the current step; a second one at once.
+
+    SIGTERM and SIGUSR1 are what schedulers send before they take a machine away. Python delivers
+    signals to the main thread only; in another one the callback does nothing.
+
+    Attributes:
+        received: the signal that ended the training, or None.
+
+    Example:
+        ```python
+        from pixpro_keras.training.callbacks import StopOnSignal
+
+        stop = StopOnSignal()  # of `callbacks` of `fit`
+        assert stop.received is None
+        ```
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.received: signal.Signals | None = None
+        self._previous: dict[signal.Signals, object] = {}
+
+    def on_train_begin(self, logs=None):
+        """Takes over the signals."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            self._previous[number] = signal.signal(number, self._stop)
+
+    def _stop(self, number, frame):
+        self.received = signal.Signals(number)
+        for known in self._previous:
+            # A handler of Python would wait for the end of the step.
+            signal.signal(known, signal.SIG_DFL)
+        tqdm.write(f"{self.received.name}: saving after this step; once more to leave at once.")
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Asks the training to stop, once a signal came."""
+        if self.received is not None:
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        """Gives the signals back."""
+        self.restore_handlers()
+
+    def restore_handlers(self) -> None:
+        """Gives the signals back; for a training that an error ends, which has no `on_train_end`."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
+
+
+def exit_code_of(number: int) -> int:
+    """Exit code of a process that a signal ended: 130 after Ctrl-C, else 143, as after SIGTERM.
+
+    Schedulers start a job again after the latter.
+
+    Args:
+        number: number of the signal.
+
+    Example:
+        ```python
+        import signal
+
+        from pixpro_keras.training.callbacks.stop_on_signal import exit_code_of
+
+        assert exit_code_of(signal.SIGUSR1) == 143
+        ```
+    """
+    return 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)

@@ -1,0 +1,353 @@
+"""A training run: devices, checkpoints, exact resume, logs. Commands and Python users share it."""
+
+import dataclasses
+import os
+import pathlib
+import signal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+from pixpro_keras.data.broken_images import BrokenImages
+from pixpro_keras.task import Task
+from pixpro_keras.training import strategy as strategies
+from pixpro_keras.training.callbacks import (
+    BrokenImagesCheck,
+    CollapseWarning,
+    NonfiniteSteps,
+    Progress,
+    RunLog,
+    SaveCheckpoints,
+    StopOnSignal,
+)
+from pixpro_keras.training.callbacks.run_log import Measurement, read_metrics
+from pixpro_keras.training.callbacks.stop_on_signal import exit_code_of
+from pixpro_keras.training.checkpoints import Checkpoints
+from pixpro_keras.training.devices import note_devices
+from pixpro_keras.training.loop import check_steps_per_execution, train
+from pixpro_keras.training.workers import (
+    WorkerLostError,
+    gather,
+    is_chief,
+    share_state,
+    worker_errors,
+)
+
+PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+SAVE_ERROR_ACTIONS = ("continue", "stop")
+_COUNTS = (
+    "epochs",
+    "steps_per_epoch",
+    "batch_size",
+    "checkpoint_every_steps",
+    "keep_checkpoints",
+    "max_nonfinite_steps",
+    "log_every_steps",
+    "accumulate_steps",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Length, checkpoints and log of a run.
+
+    Attributes:
+        workdir: the run's directory; created when missing.
+        epochs: epochs of the run, counted from its very beginning.
+        steps_per_epoch: steps in an epoch.
+        batch_size: images in a step, all replicas together.
+        checkpoint_every_steps: steps between two checkpoints.
+        keep_checkpoints: number of checkpoints kept.
+        on_save_error: reaction to a checkpoint that cannot be written: `continue` tries again when
+            the next one is due, `stop` ends the run. The older ones stay.
+        max_nonfinite_steps: skipped steps in a row that end the run.
+        log_every_steps: steps between two lines of `metrics.jsonl`.
+        steps_per_execution: steps in each call of TensorFlow; divides the steps above.
+        jit_compile: whether XLA compiles the step; on one device only.
+        precision: name of the dtype policy of the model, noted in `devices.json`.
+        accumulate_steps: parts into which each replica's batch is cut; noted in `devices.json`.
+
+    Raises:
+        ValueError: naming the argument and its value, if one is out of range.
+
+    Example:
+        ```python
+        from pixpro_keras.training import RunConfig
+
+        config = RunConfig("runs/first", epochs=10, steps_per_epoch=100, batch_size=64)
+        assert config.total_steps == 1000
+        ```
+    """
+
+    workdir: str | os.PathLike
+    epochs: int
+    steps_per_epoch: int
+    batch_size: int
+    checkpoint_every_steps: int = 500
+    keep_checkpoints: int = 3
+    on_save_error: str = "continue"
+    max_nonfinite_steps: int = 10
+    log_every_steps: int = 10
+    steps_per_execution: int = 1
+    jit_compile: bool = False
+    precision: str = "float32"
+    accumulate_steps: int = 1
+
+    def __post_init__(self):
+        for name in _COUNTS:
+            value = getattr(self, name)
+            if value < 1:
+                raise ValueError(f"`{name}` must be at least 1. Received: {name}={value}.")
+        for name, choices in (("on_save_error", SAVE_ERROR_ACTIONS), ("precision", PRECISIONS)):
+            value = getattr(self, name)
+            if value not in choices:
+                raise ValueError(
+                    f"`{name}` must be one of {', '.join(choices)}. Received: {name}={value!r}."
+                )
+        check_steps_per_execution(
+            self.steps_per_execution,
+            steps_per_epoch=self.steps_per_epoch,
+            log_every_steps=self.log_every_steps,
+            checkpoint_every_steps=self.checkpoint_every_steps,
+        )
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.epochs * self.steps_per_epoch
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResult:
+    """State in which a run ended.
+
+    Attributes:
+        steps: steps done since the run's beginning.
+        stop_signal: the signal that ended the training, on whichever worker; None at its last step.
+        metrics: the newest line of `metrics.jsonl`; empty where this process writes none.
+    """
+
+    steps: int
+    stop_signal: signal.Signals | None = None
+    metrics: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of a process that ends so: 0; 130 after Ctrl-C; 143 after another signal."""
+        return 0 if self.stop_signal is None else exit_code_of(self.stop_signal)
+
+
+def make_devices(
+    strategy: str = "auto",
+    *,
+    deterministic: bool = False,
+    make_multi_worker: Callable[[], tf.distribute.Strategy] | None = None,
+) -> tf.distribute.Strategy:
+    """Makes the distribution strategy of a run.
+
+    Args:
+        strategy: a name of `strategy.STRATEGIES`; see `strategy.make_strategy`.
+        deterministic: whether a run repeats to the last bit, on the same number of devices: one
+            operation after the other, and on GPUs only deterministic kernels. Must be asked for
+            before TensorFlow has used a device, and needs the environment variable
+            `TF_ENABLE_ONEDNN_OPTS=0` from before its import.
+        make_multi_worker: function that joins the machines of `multi_worker`; default: those that
+            `TF_CONFIG` names.
+
+    Returns:
+        A strategy. Models and optimizers are created in its scope.
+
+    Raises:
+        ValueError: if the name is unknown or its devices are not there.
+        RuntimeError: if it is too late for `deterministic`.
+
+    Example:
+        ```python
+        from pixpro_keras.training import make_devices
+
+        strategy = make_devices("one_device")
+        assert strategy.num_replicas_in_sync == 1
+        ```
+    """
+    if deterministic:
+        if os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0":
+            logging.warning(
+                "TF_ENABLE_ONEDNN_OPTS is not 0: oneDNN's sums over several threads are not the same twice."
+            )
+        # In the order in which operations happen to finish, sums of three or more gradients round
+        # differently, once in a few dozen runs.
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        if tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.enable_op_determinism()
+    return strategies.make_strategy(strategy, make_multi_worker)
+
+
+def open_checkpoints(
+    task: Task,
+    config: RunConfig,
+    identity: Mapping[str, object],
+    strategy: tf.distribute.Strategy | None = None,
+) -> tuple[Checkpoints, int]:
+    """Opens the run's checkpoints, continues from the newest one and notes the devices.
+
+    Args:
+        task: compiled, its optimizer built, in the strategy's scope; its weights become those of the
+            newest checkpoint, on all workers.
+        config: of the run.
+        identity: what makes two runs' weights interchangeable (method, backbone, ...), JSON values.
+        strategy: of the run; default: the present one.
+
+    Returns:
+        The checkpoints, and the step from which the run goes on.
+
+    Raises:
+        CheckpointError: if the checkpoints belong to another model, or none of them is whole.
+        WorkerLostError: if another worker is gone.
+        OSError: if the directory cannot be read or written.
+        ValueError: if `steps_per_execution` does not divide the first step.
+    """
+    strategy = strategy or tf.distribute.get_strategy()
+    workdir = pathlib.Path(config.workdir)
+    checkpoints = Checkpoints(
+        workdir / "checkpoints", task, dict(identity), config.keep_checkpoints
+    )
+    with worker_errors(strategy):
+        if is_chief(strategy):
+            checkpoints.restore()
+        share_state(strategy, task)
+    first_step = task.steps_done()
+    check_steps_per_execution(config.steps_per_execution, first_step=first_step)
+    if is_chief(strategy):
+        workdir.mkdir(parents=True, exist_ok=True)
+        note_devices(
+            workdir,
+            strategy,
+            is_resumed=first_step > 0,
+            precision=config.precision,
+            batch_size=config.batch_size,
+            accumulate_steps=config.accumulate_steps,
+        )
+    return checkpoints, first_step
+
+
+def run_training(
+    task: Task,
+    make_batches: Callable[[tf.distribute.InputContext], tf.data.Dataset],
+    config: RunConfig,
+    checkpoints: Checkpoints,
+    strategy: tf.distribute.Strategy | None = None,
+    *,
+    broken: BrokenImages | None = None,
+    name_images: Callable[[int], Iterable[str]] | None = None,
+    measurements: Sequence[Measurement] = (),
+    make_chief_callbacks: Callable[[], Sequence[keras.callbacks.Callback]] = tuple,
+) -> RunResult:
+    """Trains to the last step, or until a signal ends it; saves and logs on the way.
+
+    Args:
+        task: compiled, its optimizer built, restored by `open_checkpoints`.
+        make_batches: function of a machine's input context to its batches, from the task's step on.
+        config: of the run.
+        checkpoints: as `open_checkpoints` returns them.
+        strategy: of the run; default: the present one.
+        broken: count of images that cannot be decoded, which ends the run once there are too many;
+            without it, one such image does.
+        name_images: step, counted from 0, to the names of its images.
+        measurements: functions of the number of steps done to values by name, for the log.
+        make_chief_callbacks: makes more callbacks, in the one process that writes.
+
+    Returns:
+        The state in which the run ended, the same on all workers but for the metrics.
+
+    Raises:
+        SaveError: if a checkpoint that matters cannot be written.
+        TrainingDivergedError: if too many steps in a row were not finite.
+        BrokenImagesError: if too many images cannot be decoded.
+        WorkerLostError: if another worker is gone.
+
+    Example:
+        ```python
+        import tempfile
+
+        import keras
+        import tensorflow as tf
+        from pixpro_keras.task import Task
+        from pixpro_keras.training import RunConfig, open_checkpoints, run_training
+
+
+        class Line(Task):
+            loss_bounds = {"square": (0.0, None)}
+
+            def __init__(self):
+                super().__init__()
+                self.slope = self.add_weight(name="slope", shape=(), initializer="ones")
+
+            def call(self, batch, training=False):
+                return {"square": keras.ops.mean((self.slope * batch["x"] - 2.0) ** 2)}
+
+
+        task = Line()
+        task.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+        task.optimizer.build(task.trainable_variables)
+        config = RunConfig(tempfile.mkdtemp(), epochs=2, steps_per_epoch=5, batch_size=1)
+        checkpoints, first_step = open_checkpoints(task, config, {"model": "line"})
+        batches = tf.data.Dataset.from_tensors({"x": tf.ones(1)}).repeat()
+        result = run_training(task, lambda context: batches, config, checkpoints)
+        assert result.steps == 10 and result.metrics["loss"] < 1.0
+        ```
+    """
+    strategy = strategy or tf.distribute.get_strategy()
+    workdir, is_writer = pathlib.Path(config.workdir), is_chief(strategy)
+    stop = StopOnSignal()
+    callbacks: list[keras.callbacks.Callback] = [
+        NonfiniteSteps(config.max_nonfinite_steps, workdir if is_writer else None, name_images),
+        CollapseWarning(),
+        stop,
+    ]
+    if broken is not None:
+        callbacks.append(BrokenImagesCheck(broken))
+    if is_writer:
+        callbacks += [
+            Progress(config.epochs, config.steps_per_epoch, config.batch_size),
+            *make_chief_callbacks(),
+            RunLog(
+                workdir,
+                config.steps_per_epoch,
+                config.log_every_steps,
+                task.loss_bounds,
+                measurements,
+            ),
+            SaveCheckpoints(
+                checkpoints, config.checkpoint_every_steps, config.on_save_error == "stop"
+            ),
+        ]
+    try:
+        with worker_errors(strategy):
+            train(
+                task,
+                strategy.distribute_datasets_from_function(make_batches),
+                strategy=strategy,
+                epochs=config.epochs,
+                steps_per_epoch=config.steps_per_epoch,
+                batch_size=config.batch_size,
+                callbacks=callbacks,
+                log_every_steps=config.log_every_steps,
+                jit_compile=config.jit_compile,
+                steps_per_execution=config.steps_per_execution,
+            )
+            # The signal may have reached one worker only, and has ended all.
+            received = int(gather(strategy, stop.received or 0).max())
+    except (tf.errors.OpError, WorkerLostError):
+        if broken is not None:
+            broken.check()  # the reason, if images were it
+        raise
+    finally:
+        stop.restore_handlers()
+    lines = read_metrics(workdir) if is_writer else []
+    return RunResult(
+        steps=task.steps_done(),
+        stop_signal=signal.Signals(received) if received else None,
+        metrics=lines[-1] if lines else {},
+    )
