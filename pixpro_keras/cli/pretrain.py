@@ -33,12 +33,11 @@ from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.sampler import name_images
 from pixpro_keras.evaluation.compare import markdown_table
 from pixpro_keras.evaluation.scenes_probe import probe_on_scenes
-from pixpro_keras.layers.fpn import FPN_FILE, save_fpn
 from pixpro_keras.methods import METHODS, PretrainMethod
 from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.visualize.plots import plot_metrics
 from pixpro_keras.visualize.run_pictures import RunPictures
-from pixpro_keras.weights import export_backbone
+from pixpro_keras.weights import FPN_FILE, export_backbone, save_fpn
 
 flags.DEFINE_string(
     "dataset",
