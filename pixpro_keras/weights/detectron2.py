@@ -110,13 +110,13 @@ def from_detectron2(path: str | os.PathLike) -> keras.Model:
         for stage in range(2, 6)
     )
     try:
-        name = resnet.name_of(blocks, is_basic="res2.0.conv3.weight" not in arrays)
+        name = resnet.resnet_name(blocks, is_basic="res2.0.conv3.weight" not in arrays)
     except ValueError as error:
         raise Detectron2FileError(f"{path}: {error}") from error
     is_application = content.get("config", {}).get("MODEL.RESNETS.STRIDE_IN_1X1", False)
     if is_application:
         name = name.removesuffix("_v1_5")
-    network = registry.stock(name)
+    network = registry.plain_network(name)
     variables = name_maps.named_variables(network.layers, name_maps.detectron2_layer_name)
     if is_application:
         for key, variable in variables.items():

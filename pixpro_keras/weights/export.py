@@ -1,11 +1,9 @@
 """A trained backbone as files for Keras, detectron2 and serving, none of which needs this package."""
 
 import dataclasses
-import itertools
 import os
 import pathlib
 import pickle
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -159,7 +157,7 @@ def export_backbone(
         ]
     for chosen in formats:
         check_format(chosen, name, features)
-    network = plain_copy(backbone, name)
+    network = _plain_copy(backbone, name)
     outputs = backbones.feature_network(network, features)
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -173,33 +171,14 @@ def export_backbone(
     return written
 
 
-def plain_copy(backbone: keras.Model, name: str) -> keras.Model:
-    """The stock float32 network, of output stride 32, with the backbone's weights.
-
-    Raises:
-        ValueError: naming the first weight that does not fit.
-    """
-    network = backbones.stock(name)
-    pairs = itertools.zip_longest(map(_describe, backbone.weights), map(_describe, network.weights))
-    for trained, plain in pairs:
-        if trained != plain:
-            raise ValueError(
-                f"`backbone` must be {name}. Received: {trained or 'no weight'} in the place of "
-                f"{plain or 'no weight'}."
-            )
-    for plain, trained in zip(network.weights, backbone.weights, strict=True):
-        plain.assign(keras.ops.convert_to_numpy(trained))
+def _plain_copy(backbone: keras.Model, name: str) -> keras.Model:
+    """The plain float32 network, of output stride 32, with the backbone's weights."""
+    network = backbones.plain_network(name)
+    try:
+        backbones.copy_weights(backbone, network)
+    except ValueError as error:
+        raise ValueError(f"`backbone` must be {name}: {error}") from error
     return network
-
-
-def _describe(weight: keras.Variable) -> str:
-    """Layer, name and shape of a weight, as they are in every copy of its network.
-
-    Keras numbers unnamed layers and weights through the process (`conv2d_94` in the second
-    InceptionV3), and a cloned model loses the names of the models nested in it.
-    """
-    parts = [re.sub(r"_\d+$", "", part) for part in weight.path.split("/")[-2:]]
-    return f"{'/'.join(parts)} {tuple(weight.shape)}"
 
 
 def _write_atomically(kind: _Format, network: keras.Model, name: str, path: pathlib.Path) -> None:

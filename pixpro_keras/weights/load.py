@@ -44,7 +44,7 @@ def load_backbone(
 
 def _load(path_or_name: str | os.PathLike, name: str | None = None) -> keras.Model:
     if str(path_or_name) in registry.available():
-        return registry.stock(str(path_or_name))
+        return registry.plain_network(str(path_or_name))
     path = pathlib.Path(path_or_name).expanduser()
     if path.is_dir():
         for candidate in (path / "backbone.keras", path / "export" / "backbone.keras"):
@@ -89,7 +89,7 @@ def _load_weights_file(path: pathlib.Path, name: str | None) -> keras.Model:
             f"{path} does not say which network it belongs to; `name` of "
             "pixpro_keras.load_backbone, or --backbone of a job, says it"
         )
-    network = registry.stock(name)
+    network = registry.plain_network(name)
     try:
         network.load_weights(path)
     except Exception as error:  # Keras raises whatever it stumbles over

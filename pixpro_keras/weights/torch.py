@@ -123,7 +123,7 @@ def find_backbone(state: Mapping[str, Any], path: str | os.PathLike) -> tuple[st
     blocks = tuple(_num_blocks(state, f"{prefix}layer{stage}.") for stage in range(1, 5))
     is_basic = f"{prefix}layer1.0.conv3.weight" not in state
     try:
-        return prefix, resnet.name_of(blocks, is_basic)
+        return prefix, resnet.resnet_name(blocks, is_basic)
     except ValueError as error:
         raise TorchFileError(f"{path}: {error}") from error
 
@@ -152,7 +152,7 @@ def backbone_from_state(
     prefix, found = find_backbone(state, path)
     if name is not None and name != found:
         raise TorchFileError(f"{path}: holds {found}, not {name}")
-    network = registry.stock(found)
+    network = registry.plain_network(found)
     below = {
         key[len(prefix) :]: value
         for key, value in state.items()

@@ -135,7 +135,7 @@ class OutputStrideTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(plain.compute_output_shape((1, 112, 112, 3))[1:3], (4, 4))
 
         # A dilated stage sees, from every second cell, what the strided one sees, if no convolution
-        # before the stride reaches the cells between: stock ResNets stride first, in the 1x1; in
+        # before the stride reaches the cells between: other ResNets stride first, in the 1x1; in
         # ours the 3x3 that has the stride is left with its centre.
         if name == "resnet18_v1_5":
             kernel = plain.get_layer("conv5_block1_1_conv").kernel
@@ -187,7 +187,7 @@ class OpenResidualBranchesTest(tf.test.TestCase):
             if isinstance(layer, keras.layers.BatchNormalization) and not np.any(layer.gamma)
         ]
         self.assertLen(closed, 7)  # the last of each block, but for the trained one
-        resnet.open_residual_branches(backbone)
+        resnet.undo_zero_init_residual(backbone)
         for name in closed:
             gamma = backbone.get_layer(name).gamma
             self.assertAllEqual(gamma, np.ones(gamma.shape))

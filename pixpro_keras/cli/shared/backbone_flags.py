@@ -4,7 +4,7 @@ import keras
 from absl import flags
 
 from pixpro_keras import backbones
-from pixpro_keras.backbones.resnet import open_residual_branches
+from pixpro_keras.backbones.resnet import undo_zero_init_residual
 from pixpro_keras.cli.shared.common_flags import FLAGS, FlagError, blame, must_be_positive
 
 flags.DEFINE_string(
@@ -61,5 +61,5 @@ def build_backbone(synchronized: bool = False) -> keras.Model:
             synchronized=synchronized,
         )
     if not FLAGS.zero_init_residual:
-        open_residual_branches(backbone)
+        undo_zero_init_residual(backbone)
     return backbone
