@@ -24,9 +24,9 @@ from pixpro_keras.training.checkpoints import Checkpoints
 from pixpro_keras.weights import export_backbone, official, write_card
 from pixpro_keras.weights.torch import (
     TorchFileError,
-    backbone_from_state,
+    backbone_from_state_dict,
+    find_state_dict,
     read_torch_file,
-    state_dict_of,
 )
 
 flags.DEFINE_string("input", None, "Torch file to convert (.pth, .pt, .tar, .bin).", required=True)
@@ -50,7 +50,7 @@ def _main(argv: list[str]) -> int:
         raise FlagError(f"--output={FLAGS.output}: exists already and is not an empty folder")
     with blame("input"):
         content = read_torch_file(source)
-        state = state_dict_of(content, source)
+        state = find_state_dict(content, source)
     with blame("output"):
         output.parent.mkdir(parents=True, exist_ok=True)
         # Beside its place, so that a failure leaves nothing half-written.
@@ -58,13 +58,13 @@ def _main(argv: list[str]) -> int:
     with folder as temporary:
         results = pathlib.Path(temporary) / output.name
         results.mkdir()
-        is_release = FLAGS.layout == "release" or (
-            FLAGS.layout == "auto" and official.is_release_state(state)
+        is_official = FLAGS.layout == "release" or (
+            FLAGS.layout == "auto" and official.is_official_state(state)
         )
         with blame("input"):
             facts = (
-                convert_release(content, source, results, output)
-                if is_release
+                convert_official(content, source, results, output)
+                if is_official
                 else convert_backbone(state, source, results)
             )
         write_card(
@@ -80,7 +80,7 @@ def _main(argv: list[str]) -> int:
     print(f"Converted to {output}:")
     for path in sorted(output.iterdir()):
         print(f"  {path.name}{'/' if path.is_dir() else ''}")
-    if is_release:
+    if is_official:
         print(
             f"Continue: python experiments/pretrain.py --flagfile={output / 'flags.cfg'} --dataset=..."
         )
@@ -90,7 +90,7 @@ def _main(argv: list[str]) -> int:
 def convert_backbone(state, source: pathlib.Path, results: pathlib.Path) -> dict[str, str]:
     """Writes the backbone of a plain state dict; returns what the model card says of it."""
     expected = FLAGS.backbone if FLAGS["backbone"].present else None
-    network, name, prefix = backbone_from_state(state, source, expected)
+    network, name, prefix = backbone_from_state_dict(state, source, expected)
     export_backbone(network, name, results, ["keras"])
     left = sorted({key.split(".")[0] for key in state if not key.startswith(prefix)})
     return {
@@ -100,11 +100,11 @@ def convert_backbone(state, source: pathlib.Path, results: pathlib.Path) -> dict
     }
 
 
-def convert_release(
+def convert_official(
     content, source: pathlib.Path, results: pathlib.Path, output: pathlib.Path
 ) -> dict[str, str]:
     """Writes the backbone and the training state; returns what the model card says of them."""
-    checkpoint = official.parse_release(content, source)
+    checkpoint = official.parse_official_checkpoint(content, source)
     network = official.describe_network(checkpoint)
     name = network["backbone"]
     if FLAGS["backbone"].present and FLAGS.backbone != name:
@@ -112,7 +112,7 @@ def convert_release(
     set_flags(checkpoint, network, output)
     # Where the file does not say its steps, they count for nothing here and the position is 0.
     method = method_flags.build_training(FLAGS.steps_per_epoch or 1)
-    official.load_release(method, checkpoint)
+    official.load_official_checkpoint(method, checkpoint)
     export_backbone(method.encoder.backbone, name, results, ["keras"])
     Checkpoints(results / "checkpoints", method, method_flags.identity()).save()
     common_flags.write_flags(results, but=_OWN_FLAGS)
@@ -127,7 +127,7 @@ def convert_release(
     }
 
 
-def set_flags(checkpoint: official.ReleaseCheckpoint, network: dict, output: pathlib.Path) -> None:
+def set_flags(checkpoint: official.OfficialCheckpoint, network: dict, output: pathlib.Path) -> None:
     """Sets the flags of a pre-training that continues the checkpoint, where it says them."""
     values = {
         "method": "pixpro",

@@ -13,7 +13,7 @@ from absl import flags
 from pixpro_keras import backbones
 from pixpro_keras.cli.shared import common_flags, method_flags, model_card, training_flags
 from pixpro_keras.cli.shared.common_flags import FLAGS, FlagError, blame
-from pixpro_keras.methods import PretrainMethod
+from pixpro_keras.methods import PixPro, PretrainMethod
 from pixpro_keras.training.checkpoints import latest_checkpoint, load_weights
 from pixpro_keras.utils.checksums import listing
 from pixpro_keras.weights import FORMATS, check_format, export_backbone, official
@@ -82,7 +82,7 @@ def export_torch(method: PretrainMethod, path: pathlib.Path) -> dict[pathlib.Pat
     steps_per_epoch = FLAGS.steps_per_epoch or 1
     step = method.steps_done()
     peak = training_flags.peak_learning_rate()
-    position = official.Position(
+    progress = official.TrainingProgress(
         step=step,
         steps_per_epoch=steps_per_epoch,
         epochs=FLAGS.epochs,
@@ -111,7 +111,10 @@ def export_torch(method: PretrainMethod, path: pathlib.Path) -> dict[pathlib.Pat
         "pixpro_transform_layer": FLAGS.transform_layers,
         "pixpro_ins_loss_weight": FLAGS.instance_weight,
     }
-    official.save_release(method, path, position, options)
+    if isinstance(method, PixPro):
+        official.save_official_checkpoint(method, path, progress, options)
+    else:
+        official.save_official_backbone(method.encoder.backbone, path, progress, options)
     return {path: "the PixPro release's --resume and transfer scripts"}
 
 

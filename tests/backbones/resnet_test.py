@@ -102,7 +102,7 @@ class ParityTest(tf.test.TestCase, parameterized.TestCase):
             for name, array in official_state().items()
             if name.startswith("encoder.")
         }
-        name_maps.load_torch_state(model, state)
+        name_maps.load_torch_state_dict(model, state)
         for case in range(3):
             stored = np.load(shared_path("reference", f"train_steps_{case}.npz"))
             features = model(stored["view_1"], training=False).numpy()
@@ -113,7 +113,7 @@ class ParityTest(tf.test.TestCase, parameterized.TestCase):
     def test_layers_of_torch(self, depth, output_stride):
         model = backbones.build(f"resnet{depth}_v1_5", output_stride=output_stride)
         state = state_by_rule(model)
-        name_maps.load_torch_state(model, state)
+        name_maps.load_torch_state_dict(model, state)
         reference = TorchResNet(depth, state, is_dilated=output_stride == 16)
         for height, width in ((65, 78), (64, 96)):
             images = backbones.preprocess_input("resnet50_v1_5")(photo(height, width)).numpy()
