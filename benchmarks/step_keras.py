@@ -15,7 +15,7 @@ from pixpro_keras.optimizers import LARS
 from pixpro_keras.training.strategy import make_strategy
 from pixpro_keras.types import COORD1, COORD2, VIEW1, VIEW2
 from pixpro_keras.weights import name_maps
-from pixpro_keras.weights.official import release_variables
+from pixpro_keras.weights.official import official_variables
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
 
 def write_weights(method: PixPro, path: str) -> None:
     """For the others; a function of its own, so that no copy stays in memory."""
-    state: Any = name_maps.torch_state(release_variables(method), num_batches=0)
+    state: Any = name_maps.to_torch_state_dict(official_variables(method), num_batches=0)
     np.savez(path, **state)
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import pixpro_keras
-from pixpro_keras.layers.fpn import FPN, load_fpn
+from pixpro_keras.layers.fpn import FPN
 from pixpro_keras.utils.checksums import (
     SUMS_FILE,
     ManifestError,
@@ -20,6 +20,7 @@ from pixpro_keras.utils.checksums import (
     listing,
     read_manifest,
 )
+from pixpro_keras.weights import load_fpn
 
 
 class _Touch:

@@ -1,13 +1,6 @@
 """Backbones by name: keras.applications, and the paper's stride-in-3x3 ResNets."""
 
-from pixpro_keras.backbones.constructors import (
-    ResNet18V1_5,
-    ResNet34V1_5,
-    ResNet50V1_5,
-    ResNet101V1_5,
-    ResNet152V1_5,
-)
-from pixpro_keras.backbones.levels import FEATURES, feature_network
+from pixpro_keras.backbones.levels import FEATURES, feature_network, level_network, pyramid_network
 from pixpro_keras.backbones.registry import (
     available,
     build,
@@ -16,17 +9,12 @@ from pixpro_keras.backbones.registry import (
     input_convention,
     is_keras_application,
     min_image_size,
+    plain_network,
     preprocess_input,
-    stock,
 )
 
 __all__ = [
     "FEATURES",
-    "ResNet18V1_5",
-    "ResNet34V1_5",
-    "ResNet50V1_5",
-    "ResNet101V1_5",
-    "ResNet152V1_5",
     "available",
     "build",
     "constructor_name",
@@ -34,7 +22,9 @@ __all__ = [
     "feature_network",
     "input_convention",
     "is_keras_application",
+    "level_network",
     "min_image_size",
+    "plain_network",
     "preprocess_input",
-    "stock",
+    "pyramid_network",
 ]

@@ -1,4 +1,4 @@
-"""Which feature maps of a backbone its users take: C5, C2 to C5, or one vector per image."""
+"""Feature maps of a backbone: C5, C2 to C5, or one vector per image."""
 
 import re
 
@@ -9,7 +9,7 @@ _PROBE_SIZE = 256  # pixels; a multiple of every stride
 
 
 def feature_network(backbone: keras.Model, features: str = "c5") -> keras.Model:
-    """The backbone with the outputs that its user wants; the weights are shared, not copied.
+    """The backbone with other outputs; the weights are shared, not copied.
 
     Args:
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
@@ -19,6 +19,15 @@ def feature_network(backbone: keras.Model, features: str = "c5") -> keras.Model:
 
     Raises:
         ValueError: if `features` is unknown, or the network has no map of one of the strides.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+
+        backbone = backbones.build("resnet18_v1_5")
+        maps = backbones.feature_network(backbone, "c2-c5").output
+        print({name: x.shape[-1] for name, x in maps.items()})
+        ```
     """
     if features not in FEATURES:
         raise ValueError(f"`features` must be one of {', '.join(FEATURES)}. Received: {features!r}")
@@ -31,14 +40,46 @@ def feature_network(backbone: keras.Model, features: str = "c5") -> keras.Model:
 
 
 def pyramid_network(backbone: keras.Model, lowest: int = 3) -> keras.Model:
-    """The backbone with a dict of its maps from `c{lowest}` to `c5`; see `feature_network`."""
+    """The backbone with a dict of its maps from `c{lowest}` to `c5`; see `feature_network`.
+
+    Args:
+        backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
+        lowest: level of the first map, 2 to 5.
+
+    Raises:
+        ValueError: if the network has no map of one of the strides.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+
+        network = backbones.pyramid_network(backbones.build("resnet18_v1_5"))
+        assert list(network.output) == ["c3", "c4", "c5"]
+        ```
+    """
     network = feature_network(backbone, "c2-c5")
     maps = {name: x for name, x in network.output.items() if int(name[1:]) >= lowest}
     return keras.Model(network.input, maps, name=backbone.name)
 
 
 def level_network(backbone: keras.Model, level: str) -> keras.Model:
-    """The backbone up to one of its maps, `c2` to `c5`; see `feature_network`."""
+    """The backbone up to one of its maps; see `feature_network`.
+
+    Args:
+        backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
+        level: `"c2"` to `"c5"`.
+
+    Raises:
+        ValueError: if the network has no map of one of the strides.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+
+        network = backbones.level_network(backbones.build("resnet18_v1_5"), "c3")
+        print(network.output_shape)  # (None, None, None, 128)
+        ```
+    """
     if level == "c5":
         return backbone
     levels = pyramid_network(backbone, lowest=2)

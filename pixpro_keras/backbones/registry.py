@@ -1,7 +1,8 @@
-"""What each backbone name stands for."""
+"""Backbones by name: construction, input convention and weights of each network."""
 
 import difflib
 import functools
+import itertools
 import re
 from collections.abc import Callable
 
@@ -34,21 +35,48 @@ def _applications() -> dict[str, Callable[..., keras.Model]]:
 
 
 def available() -> tuple[str, ...]:
-    """All names that `build` accepts, sorted: keras.applications but for NASNet, and our ResNets."""
+    """Names that `build` accepts, sorted: keras.applications but for NASNet, and our ResNets.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+
+        assert "resnet50_v1_5" in backbones.available()
+        ```
+    """
     return tuple(sorted([*_applications(), *resnet.BLOCKS]))
 
 
 def is_keras_application(name: str) -> bool:
-    """Whether a backbone's weights load into the network of keras.applications of that name."""
+    """Tells if the name is of keras.applications, which then loads the backbone's weights.
+
+    Raises:
+        ValueError: if the name is unknown.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+
+        assert backbones.is_keras_application("resnet50")
+        assert not backbones.is_keras_application("resnet50_v1_5")
+        ```
+    """
     _check_name(name)
     return name in _applications()
 
 
 def constructor_name(name: str) -> str:
-    """How keras.applications calls the network: `keras.applications.ResNet50` for `resnet50`.
+    """Name of the network's constructor in keras.applications.
 
     Raises:
-        ValueError: if it is none of keras.applications.
+        ValueError: if keras.applications has no such network.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+
+        assert backbones.constructor_name("resnet50") == "keras.applications.ResNet50"
+        ```
     """
     if not is_keras_application(name):
         raise ValueError(f"{name} is no network of keras.applications")
@@ -60,7 +88,7 @@ def build(
 ) -> keras.Model:
     """A backbone up to its last feature map (C5), with new weights.
 
-    A network of keras.applications is the stock one, its weights in the same order and its outputs
+    A network of keras.applications keeps its architecture, its weights in the same order and its outputs
     the same, but for the settings below. ResNets (`resnet50`, 101, 152 and the `_v1_5` family) start
     as in the paper: convolutions He-normal (fan out), the last batch-norm scale of each residual
     block 0. Other networks keep their own initialisation.
@@ -78,6 +106,16 @@ def build(
 
     Raises:
         ValueError: if the name is unknown or the network has no such output stride.
+
+    Example:
+        ```python
+        import keras
+
+        from pixpro_keras import backbones
+
+        backbone = backbones.build("resnet18_v1_5", output_stride=16)
+        print(backbone(keras.random.normal((1, 64, 64, 3))).shape)  # (1, 4, 4, 512)
+        ```
     """
     _check_name(name)
     is_resnet = name in resnet.BLOCKS or name in (*_RESNETS, *_RESNETS_V2)
@@ -95,7 +133,7 @@ def build(
             batch_norm=BatchNormalization,
             convolution=Conv2D,
         )
-    base = _stock_application(name)
+    base = _keras_application(name)
     dilated = _dilated_settings(base) if output_stride == 16 else {}
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -116,7 +154,7 @@ def build(
 
 
 def _initialization(layer: keras.layers.Layer) -> dict:
-    """What differs from the stock layer in the paper's initialisation."""
+    """Settings in which the paper's initialisation differs from keras.applications'."""
     if isinstance(layer, keras.layers.Conv2D):
         return {"kernel_initializer": resnet.he_normal_fan_out()}
     if re.fullmatch(r"conv\d_block\d+_3_bn", layer.name):
@@ -125,7 +163,7 @@ def _initialization(layer: keras.layers.Layer) -> dict:
 
 
 def _dilated_settings(base: keras.Model) -> dict[str, dict]:
-    """Layer name -> what differs from the stock layer where the last stage keeps its resolution."""
+    """Layer name -> settings that differ where the last stage keeps its resolution."""
     settings: dict[str, dict] = {}
     # The first ResNets halve the map in conv5's first block, V2 in conv4's last one; its shortcut
     # there is a pooling of single cells.
@@ -146,41 +184,97 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
     """Copies a network's weights into the same network with other settings, such as a dilated one.
 
     Args:
-        source: as `load_backbone` returns it.
-        target: from `build`; output stride, batch-norm settings and dtype policy are its own.
+        source: trained network, under any dtype policy and strategy.
+        target: from `build` or `plain_network`; output stride, batch-norm settings and dtype policy
+            stay its own.
 
     Raises:
-        ValueError: if they are not the same network.
+        ValueError: naming the first weight that does not fit; nothing is copied then.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+
+        backbone = backbones.build("resnet18_v1_5")
+        dilated = backbones.build("resnet18_v1_5", output_stride=16)
+        backbones.copy_weights(backbone, dilated)
+        ```
     """
-    ours, theirs = ([(w.path.split("/")[-1], w.shape) for w in x.weights] for x in (target, source))
-    if ours != theirs:
-        raise ValueError(f"the weights of {source.name!r} are not those of {target.name}")
-    target.set_weights(source.get_weights())
+    pairs = itertools.zip_longest(map(_describe, source.weights), map(_describe, target.weights))
+    for theirs, ours in pairs:
+        if theirs != ours:
+            raise ValueError(
+                f"the weights of {source.name!r} are not those of {target.name}: "
+                f"{theirs or 'no weight'} in the place of {ours or 'no weight'}"
+            )
+    for value, variable in zip(source.weights, target.weights, strict=True):
+        variable.assign(keras.ops.convert_to_numpy(value))
 
 
-def stock(name: str) -> keras.Model:
-    """The plain untrained network in float32, for export: stock layers, output stride 32."""
+def _describe(weight: keras.Variable) -> str:
+    """Layer, name and shape of a weight, as they are in every copy of its network.
+
+    Keras numbers unnamed layers and weights through the process (`conv2d_94` in the second
+    InceptionV3), and a cloned model loses the names of the models nested in it.
+    """
+    parts = [re.sub(r"_\d+$", "", part) for part in weight.path.split("/")[-2:]]
+    return f"{'/'.join(parts)} {tuple(weight.shape)}"
+
+
+def plain_network(name: str) -> keras.Model:
+    """A network of plain Keras layers in float32, of output stride 32, with new weights.
+
+    Args:
+        name: one of `available()`.
+
+    Raises:
+        ValueError: if the name is unknown.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+
+        network = backbones.plain_network("resnet18_v1_5")
+        print(network.output_shape)  # (None, None, None, 512)
+        ```
+    """
     _check_name(name)
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
         if name in resnet.BLOCKS:
             return resnet.build_resnet(name)
-        return _stock_application(name)
+        return _keras_application(name)
     finally:
         keras.config.set_dtype_policy(policy)
 
 
-def _stock_application(name: str) -> keras.Model:
+def _keras_application(name: str) -> keras.Model:
     return _applications()[name](include_top=False, weights=None, input_shape=(None, None, 3))
 
 
 def preprocess_input(name: str) -> Callable:
     """The network's own input convention.
 
+    Args:
+        name: one of `available()`.
+
     Returns:
         Function of `(..., H, W, 3)` RGB images in 0..255 that gives float32 of the same shape. For
         the `_v1_5` family: scaled to 0..1, then by ImageNet's mean and standard deviation.
+
+    Raises:
+        ValueError: if the name is unknown.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras import backbones
+
+        preprocess = backbones.preprocess_input("resnet18_v1_5")
+        images = preprocess(np.full((1, 32, 32, 3), 128, "uint8"))
+        ```
     """
     _check_name(name)
     if name in resnet.BLOCKS:
@@ -200,7 +294,18 @@ def preprocess_input(name: str) -> Callable:
 
 
 def input_convention(name: str) -> str:
-    """What `preprocess_input` does, in words for those who have plain Keras."""
+    """Description of `preprocess_input` for readers who have plain Keras only.
+
+    Raises:
+        ValueError: if the name is unknown.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+
+        print(backbones.input_convention("mobilenetv2"))
+        ```
+    """
     _check_name(name)
     if name in resnet.BLOCKS:
         return (
@@ -214,13 +319,24 @@ def input_convention(name: str) -> str:
 
 
 def _module_name(name: str) -> str:
-    """Each network's preprocessing is public in a module named like the one that defines it."""
+    """Module of keras.applications that has the network's preprocessing: named as its own."""
     return _applications()[name].__module__.rpartition(".")[2]
 
 
 @functools.cache
 def min_image_size(name: str) -> int:
-    """Smallest side in pixels that the network takes: keras.applications' own limit, at least 32."""
+    """Smallest side in pixels that the network takes: keras.applications' own limit, at least 32.
+
+    Raises:
+        ValueError: if the name is unknown.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+
+        assert backbones.min_image_size("resnet50") == 32
+        ```
+    """
     _check_name(name)
     if name in resnet.BLOCKS:
         return 32

@@ -1,4 +1,4 @@
-"""A network whose activations are computed again in the backward pass instead of kept for it."""
+"""Rematerialization: activations are computed again in the backward pass instead of kept for it."""
 
 import contextlib
 import itertools
@@ -13,8 +13,8 @@ from pixpro_keras.types import Tensor
 _SHORTEST = 8
 
 
-class Recomputed:
-    """Calls a functional network by segments, of which only the ends are kept in memory.
+class Remat:
+    """Rematerialized calls of a functional network, by segments whose ends alone stay in memory.
 
     The activations within a segment, such as a residual block, are computed a second time when its
     gradient is. Outputs, gradients and batch-norm statistics are those of the network itself.
@@ -25,6 +25,17 @@ class Recomputed:
     Raises:
         ValueError: if the network has no place at which it can be cut, or draws random numbers, which
             would be others the second time.
+
+    Example:
+        ```python
+        import keras
+
+        from pixpro_keras import backbones
+        from pixpro_keras.backbones.remat import Remat
+
+        remat = Remat(backbones.build("resnet18_v1_5"))
+        features = remat(keras.random.normal((1, 32, 32, 3)), training=True)
+        ```
     """
 
     def __init__(self, network: keras.Model):
@@ -44,7 +55,7 @@ class Recomputed:
         ]
 
     def __call__(self, images: Tensor, training: bool = False) -> Tensor:
-        """What the network gives for these images."""
+        """Output of the network for `(B, H, W, 3)` images."""
         x = images
         for segment in self.segments:
             x = _call(segment, x, training)

@@ -18,14 +18,25 @@ BLOCKS = {
 BASIC_BLOCK = ("resnet18_v1_5", "resnet34_v1_5")
 
 
-def name_of(blocks: tuple[int, ...], is_basic: bool) -> str:
-    """The ResNet with so many blocks in its four stages.
+def resnet_name(blocks: tuple[int, ...], is_basic: bool) -> str:
+    """Name of the ResNet with these numbers of blocks.
+
+    Args:
+        blocks: number of residual blocks in each of the four stages.
+        is_basic: whether a block is two 3x3 convolutions, not a bottleneck.
 
     Raises:
         ValueError: if there is none.
+
+    Example:
+        ```python
+        from pixpro_keras.backbones.resnet import resnet_name
+
+        assert resnet_name((3, 4, 6, 3), is_basic=False) == "resnet50_v1_5"
+        ```
     """
-    for name, known in BLOCKS.items():
-        if known == blocks and (name in BASIC_BLOCK) == is_basic:
+    for name, num_blocks in BLOCKS.items():
+        if num_blocks == blocks and (name in BASIC_BLOCK) == is_basic:
             return name
     kind = "basic" if is_basic else "bottleneck"
     raise ValueError(
@@ -53,8 +64,8 @@ def build_resnet(
             dilated by 2, with the same weights and names.
         bn_momentum: share of the old moving statistics kept in each step.
         synchronized: whether batch norm takes its statistics over all replicas.
-        batch_norm: class of the batch norms; files for plain Keras hold its own.
-        convolution: class of the convolutions, likewise.
+        batch_norm: class of the batch norms; Keras's own for files that plain Keras reads.
+        convolution: class of the convolutions; Keras's own for files that plain Keras reads.
         input_shape: `(H, W, 3)`; None is any side.
 
     Returns:
@@ -62,6 +73,14 @@ def build_resnet(
 
     Reference:
         He et al., 2015, arXiv:1512.03385; stride as in torchvision and the PixPro release.
+
+    Example:
+        ```python
+        from pixpro_keras.backbones.resnet import build_resnet
+
+        network = build_resnet("resnet18_v1_5", input_shape=(64, 64, 3))
+        print(network.output_shape)  # (None, 2, 2, 512)
+        ```
     """
     builder = _Builder(convolution, batch_norm, bn_momentum, synchronized)
     is_basic = name in BASIC_BLOCK
@@ -87,11 +106,24 @@ def build_resnet(
     return keras.Model(inputs, x, name=name)
 
 
-def open_residual_branches(network: keras.Model) -> None:
-    """Batch-norm scales that are 0 become 1, as detectron2 begins where it trains from scratch.
+def undo_zero_init_residual(network: keras.Model) -> None:
+    """Sets batch-norm scales that are 0 to 1, as in detectron2's training from scratch.
 
-    With scales of 0 a residual block passes on its input only, which serves a pre-training of many
-    steps; a detector of a few hundred would spend them on opening the branches.
+    A residual block whose last scale is 0 passes on its input only. That helps in a pre-training of
+    many steps; a detector of a few hundred would spend them on raising the scales.
+
+    Args:
+        network: a ResNet, changed in place.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+        from pixpro_keras.backbones.resnet import undo_zero_init_residual
+
+        backbone = backbones.build("resnet18_v1_5")
+        undo_zero_init_residual(backbone)
+        assert backbone.get_layer("conv2_block1_2_bn").gamma[0] == 1
+        ```
     """
     for layer in network.layers:
         if isinstance(layer, layers.BatchNormalization) and layer.scale:

@@ -24,9 +24,9 @@ from pixpro_keras.training.checkpoints import Checkpoints
 from pixpro_keras.weights import export_backbone, official, write_card
 from pixpro_keras.weights.torch import (
     TorchFileError,
-    backbone_from_state,
+    backbone_from_state_dict,
+    find_state_dict,
     read_torch_file,
-    state_dict_of,
 )
 
 _OWN_FLAGS = ("input", "output", "layout")
@@ -54,7 +54,7 @@ def run(options: ConvertOptions) -> None:
         raise FlagError(f"--output={options.output}: exists already and is not an empty folder")
     with flag_errors(options, "input"):
         content = read_torch_file(source)
-        state = state_dict_of(content, source)
+        state = find_state_dict(content, source)
     with flag_errors(options, "output"):
         output.parent.mkdir(parents=True, exist_ok=True)
         # Beside its place, so that a failure leaves nothing half-written.
@@ -62,13 +62,13 @@ def run(options: ConvertOptions) -> None:
     with folder as temporary:
         results = pathlib.Path(temporary) / output.name
         results.mkdir()
-        is_release = options.layout == "release" or (
-            options.layout == "auto" and official.is_release_state(state)
+        is_official = options.layout == "release" or (
+            options.layout == "auto" and official.is_official_state(state)
         )
         with flag_errors(options, "input"):
             facts = (
                 convert_official(options, content, source, results, output)
-                if is_release
+                if is_official
                 else convert_backbone(options, state, source, results)
             )
         write_card(
@@ -84,7 +84,7 @@ def run(options: ConvertOptions) -> None:
     print(f"Converted to {output}:")
     for path in sorted(output.iterdir()):
         print(f"  {path.name}{'/' if path.is_dir() else ''}")
-    if is_release:
+    if is_official:
         print(
             f"Continue: python experiments/pretrain.py --flagfile={output / 'flags.cfg'} --dataset=..."
         )
@@ -95,7 +95,7 @@ def convert_backbone(
 ) -> dict[str, str]:
     """Writes the backbone of a plain state dict; returns what the model card says of it."""
     expected = options.backbone if options.is_given("backbone") else None
-    network, name, prefix = backbone_from_state(state, source, expected)
+    network, name, prefix = backbone_from_state_dict(state, source, expected)
     export_backbone(network, name, results, ["keras"])
     left = sorted({key.split(".")[0] for key in state if not key.startswith(prefix)})
     return {
@@ -113,7 +113,7 @@ def convert_official(
     output: pathlib.Path,
 ) -> dict[str, str]:
     """Writes the backbone and the training state; returns what the model card says of them."""
-    checkpoint = official.parse_release(content, source)
+    checkpoint = official.parse_official_checkpoint(content, source)
     network = official.describe_network(checkpoint)
     name = network["backbone"]
     if options.is_given("backbone") and options.backbone != name:
@@ -121,7 +121,7 @@ def convert_official(
     options = continuing(options, checkpoint, network, output)
     # Where the file does not say its steps, they count for nothing here and the position is 0.
     method = build_training(options)
-    official.load_release(method, checkpoint)
+    official.load_official_checkpoint(method, checkpoint)
     export_backbone(method.encoder.backbone, name, results, ["keras"])
     Checkpoints(results / "checkpoints", method, identity(options)).save()
     write_flags(options, results, but=_OWN_FLAGS)
@@ -138,7 +138,7 @@ def convert_official(
 
 def continuing(
     options: ConvertOptions,
-    checkpoint: official.ReleaseCheckpoint,
+    checkpoint: official.OfficialCheckpoint,
     network: dict,
     output: pathlib.Path,
 ) -> ConvertOptions:

@@ -43,18 +43,18 @@ from pixpro_keras.detection.datasets import open_boxes
 from pixpro_keras.detection.detector import DetectorConfig
 from pixpro_keras.detection.inference import Found, find_in_source, to_coco
 from pixpro_keras.detection.models import DETECTORS
-from pixpro_keras.detection.pyramid import FPNDetector, find_fpn
+from pixpro_keras.detection.pyramid import FPNDetector
 from pixpro_keras.detection.serving import ServedDetector, save_detector
 from pixpro_keras.detection.voc_ap import voc_scores
 from pixpro_keras.evaluation.monitor import Monitor
 from pixpro_keras.evaluation.precise_bn import reestimate_batch_norm, reestimated_batch_norm
-from pixpro_keras.layers.fpn import load_fpn
 from pixpro_keras.training.run import RunResult
 from pixpro_keras.training.workers import chief_alone
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.visualize.detection import draw_detections
 from pixpro_keras.visualize.figures import save_figure
+from pixpro_keras.weights import find_fpn, load_fpn
 
 _NUM_PICTURES = 6
 _PICTURE_SCORE = 0.5

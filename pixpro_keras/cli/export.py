@@ -17,7 +17,7 @@ from pixpro_keras.cli.options.training import build_schedule, peak_learning_rate
 from pixpro_keras.cli.shared import command, model_card, stored_run
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.parsing import FLAGS_FILE
-from pixpro_keras.methods import PretrainMethod
+from pixpro_keras.methods import PixPro, PretrainMethod
 from pixpro_keras.training.checkpoints import latest_checkpoint, load_weights
 from pixpro_keras.utils.checksums import listing
 from pixpro_keras.weights import FORMATS, check_format, export_backbone, official
@@ -89,7 +89,7 @@ def export_torch(
     """Writes a checkpoint in the release's layout; returns how to use it."""
     step = method.steps_done()
     peak = peak_learning_rate(options)
-    position = official.Position(
+    progress = official.TrainingProgress(
         step=step,
         steps_per_epoch=options.steps_per_epoch or 1,
         epochs=options.epochs,
@@ -118,7 +118,10 @@ def export_torch(
         "pixpro_transform_layer": options.transform_layers,
         "pixpro_ins_loss_weight": options.instance_weight,
     }
-    official.save_release(method, path, position, settings)
+    if isinstance(method, PixPro):
+        official.save_official_checkpoint(method, path, progress, settings)
+    else:
+        official.save_official_backbone(method.encoder.backbone, path, progress, settings)
     return {path: "the PixPro release's --resume and transfer scripts"}
 
 

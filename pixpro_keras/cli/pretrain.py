@@ -47,8 +47,7 @@ from pixpro_keras.training.workers import chief_alone, chief_first
 from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.visualize.plots import plot_metrics
 from pixpro_keras.visualize.run_pictures import RunPictures
-from pixpro_keras.weights import export_backbone
-from pixpro_keras.weights.fpn import FPN_FILE, save_fpn
+from pixpro_keras.weights import FPN_FILE, export_backbone, save_fpn
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,5 @@
 """Detectors on a feature pyramid."""
 
-import os
-import pathlib
-
 import keras
 from keras import ops
 
@@ -10,7 +7,7 @@ from pixpro_keras.backbones.levels import feature_network
 from pixpro_keras.detection.boxes import area
 from pixpro_keras.detection.detector import Detector, DetectorConfig
 from pixpro_keras.detection.mask_head import MaskHead
-from pixpro_keras.layers.fpn import FPN, FPN_FILE
+from pixpro_keras.layers.fpn import FPN
 from pixpro_keras.layers.roi_align import pyramid_roi_align
 from pixpro_keras.types import Tensor
 
@@ -119,17 +116,3 @@ def pool_levels(boxes: Tensor) -> Tensor:
     sides = ops.sqrt(area(boxes))
     levels = ops.floor(4 + ops.log(sides / _P4_SIDE + 1e-8) / ops.log(2.0))
     return ops.cast(ops.clip(levels, 2, 5), "int32") - 2
-
-
-def find_fpn(path: str | os.PathLike) -> pathlib.Path | None:
-    """The FPN's weights beside an exported backbone, if FPN pre-training left any there.
-
-    Args:
-        path: of the backbone, as for `load_backbone`: a file or the folder of a run.
-    """
-    path = pathlib.Path(path).expanduser()
-    folder = path if path.is_dir() else path.parent
-    for candidate in (folder / FPN_FILE, folder / "export" / FPN_FILE):
-        if candidate.exists():
-            return candidate
-    return None

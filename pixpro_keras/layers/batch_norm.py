@@ -21,7 +21,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
     in each, for which every replica must have as many rows. Where neither serves (inference,
     float64, other axes than the last), this is Keras's own. It has Keras's name too, under which
     weights files keep it: those of either load into the other. Whole models for others hold Keras's:
-    see `backbones.stock`.
+    see `backbones.plain_network`.
     """
 
     def call(self, inputs: Tensor, training: bool | None = None, mask=None) -> Tensor:

@@ -23,7 +23,7 @@ class Conv2D(keras.layers.Conv2D):
     a stride, and up to five times for 3x3 kernels over small maps (`benchmarks/README.md`). Elsewhere
     (inference, other kernels and strides, groups, maps of unknown size, GPUs and TPUs) this is Keras's
     own. It has Keras's name too, under which weights files keep it. Whole models for others hold
-    Keras's: see `backbones.stock`.
+    Keras's: see `backbones.plain_network`.
     """
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:

@@ -1,22 +1,11 @@
 """The feature pyramid network (FPN)."""
 
-import io
-import os
-import pathlib
-from typing import Any
-
 import keras
-import numpy as np
 from keras import ops
 
 from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.layers.conv import Conv2D
 from pixpro_keras.types import Tensor
-from pixpro_keras.utils.checksums import check_listed, listing
-from pixpro_keras.utils.files import write_atomically
-
-# Beside an exported backbone.
-FPN_FILE = "fpn.npz"
 
 
 @keras.saving.register_keras_serializable("pixpro_keras")
@@ -151,49 +140,3 @@ def _enlarge(above: Tensor, below: Tensor, name: str) -> Tensor:
                 "sides must be multiples of 32 pixels."
             )
     return ops.repeat(ops.repeat(above, 2, axis=1), 2, axis=2)
-
-
-def save_fpn(fpn: FPN, path: str | os.PathLike) -> None:
-    """Writes an FPN's weights as a NumPy archive, by names such as `lateral3/kernel`."""
-    buffer = io.BytesIO()
-    arrays: dict[str, Any] = {name: np.array(v) for name, v in _named_weights(fpn).items()}
-    np.savez(buffer, **arrays)
-    with listing(path):
-        write_atomically(pathlib.Path(path), buffer.getvalue())
-
-
-def load_fpn(fpn: FPN, path: str | os.PathLike) -> list[str]:
-    """Loads what `save_fpn` wrote into a built FPN.
-
-    Args:
-        fpn: built; it may have more levels than the file.
-        path: the file.
-
-    Returns:
-        Names of the FPN's weights that the file does not have; they stay as they are.
-
-    Raises:
-        ValueError: if the file holds something that the FPN does not, or of another shape.
-    """
-    check_listed(path)
-    weights = _named_weights(fpn)
-    with np.load(path, allow_pickle=False) as arrays:
-        for name in arrays.files:
-            shape = tuple(weights[name].shape) if name in weights else None
-            if shape != arrays[name].shape:
-                raise ValueError(
-                    f"{path} is of another FPN: {name} is {arrays[name].shape} there, {shape} here"
-                )
-        for name in arrays.files:
-            weights[name].assign(arrays[name])
-        return sorted(set(weights) - set(arrays.files))
-
-
-def _named_weights(fpn: FPN) -> dict[str, keras.Variable]:
-    groups = (*fpn.laterals.values(), *fpn.outputs.values())
-    return {
-        f"{layer.name}/{weight.name}": weight
-        for layers in groups
-        for layer in layers
-        for weight in layer.weights
-    }

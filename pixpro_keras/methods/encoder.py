@@ -3,7 +3,7 @@
 import keras
 
 from pixpro_keras.backbones.levels import pyramid_network
-from pixpro_keras.backbones.remat import Recomputed
+from pixpro_keras.backbones.remat import Remat
 from pixpro_keras.layers.fpn import FPN
 from pixpro_keras.types import Tensor
 
@@ -46,17 +46,17 @@ class Encoder(keras.Model):
                 if not head.built:
                     head.build((None, None, None, fpn.num_channels))
         self.built = True
-        self._recomputed: Recomputed | None = None
+        self._recomputed: Remat | None = None
 
     def recompute_backbone(self) -> None:
         """From now on the backbone's activations are computed anew in the backward pass, not kept.
 
         Raises:
-            ValueError: if there is an FPN, or the backbone cannot be computed so; see `Recomputed`.
+            ValueError: if there is an FPN, or the backbone cannot be computed so; see `Remat`.
         """
         if self.fpn is not None:
             raise ValueError("a backbone below an FPN cannot be computed again")
-        self._recomputed = Recomputed(self.backbone)
+        self._recomputed = Remat(self.backbone)
 
     def call(self, images: Tensor, training: bool = False) -> dict:
         """Maps of `(B, h, w, C)` by name."""

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pixpro_keras import backbones
 from pixpro_keras.utils.checksums import SUMS_FILE, read_manifest
 from pixpro_keras.utils.files import write_atomically
-from pixpro_keras.weights.export import usages
+from pixpro_keras.weights.export import usage_by_file
 
 CARD_FILE = "README.md"
-# Hugging Face's word where nobody has said it.
+# Hugging Face's term for a license that nobody has stated.
 UNKNOWN_LICENSE = "unknown"
 _TAGS = ("keras", "tensorflow", "self-supervised-learning", "backbone", "pixpro_keras")
 
@@ -25,16 +25,16 @@ def write_card(
     flags: Sequence[str] = (),
     license_name: str = UNKNOWN_LICENSE,
 ) -> pathlib.Path:
-    """Writes `README.md`: what the weights are, where they come from and how to load them.
+    """Writes `README.md`: origin, input convention, loading code and checksums of the weights.
 
     Args:
-        directory: of an export; its `SHA256SUMS` says which files there are.
-        name: of the backbone.
-        title: the heading.
-        facts: rows of the first table.
-        metrics: name -> last value of what was logged.
+        directory: folder of an export; its `SHA256SUMS` lists the files.
+        name: name of the backbone.
+        title: heading of the card.
+        facts: further rows of the first table.
+        metrics: name -> last logged value.
         flags: command line of the run.
-        license_name: identifier of Hugging Face, such as `apache-2.0`.
+        license_name: Hugging Face's identifier of the license, such as `apache-2.0`.
 
     Returns:
         The file.
@@ -42,6 +42,20 @@ def write_card(
     Raises:
         ManifestError: if `SHA256SUMS` cannot be read.
         OSError: if the file cannot be written.
+
+    Example:
+        ```python
+        import tempfile
+
+        import pixpro_keras
+
+        folder, name = tempfile.mkdtemp(), "resnet18_v1_5"
+        pixpro_keras.export_backbone(pixpro_keras.backbones.build(name), name, folder)
+        card = pixpro_keras.write_card(
+            folder, name, title="My backbone", facts={"Data": "1000 photographs"}
+        )
+        print(card.read_text())
+        ```
     """
     directory = pathlib.Path(directory)
     sums = read_manifest(directory / SUMS_FILE)
@@ -53,7 +67,9 @@ def write_card(
         **facts,
         "Licence of the weights": license_name,
     }
-    loading = [f"- `{file}`: `{usage}`" for file, usage in usages(name).items() if file in present]
+    loading = [
+        f"- `{file}`: `{usage}`" for file, usage in usage_by_file(name).items() if file in present
+    ]
     parts = [
         _front_matter(license_name),
         f"# {title}",

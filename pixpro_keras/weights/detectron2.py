@@ -1,4 +1,4 @@
-"""ResNets in detectron2's `.pkl` files, and the settings that belong with them."""
+"""ResNets in detectron2's `.pkl` files, and the lines of its config that belong with them."""
 
 import collections
 import os
@@ -12,9 +12,9 @@ import numpy as np
 from pixpro_keras.backbones import registry, resnet
 from pixpro_keras.weights import name_maps
 
-_RESNET_EPSILON = 1e-5  # what detectron2 and torch add to a variance
-# keras.applications' ResNets add this much more.
-_APPLICATIONS_EXTRA_EPSILON = 1.001e-5 - _RESNET_EPSILON
+_RESNET_EPSILON = 1e-5  # detectron2's and torch's
+# The epsilon of keras.applications' ResNets is larger by this.
+_EXTRA_EPSILON = 1.001e-5 - _RESNET_EPSILON
 
 
 class Detectron2FileError(ValueError):
@@ -22,7 +22,7 @@ class Detectron2FileError(ValueError):
 
 
 def detectron2_config(name: str) -> dict[str, Any]:
-    """The lines of a detectron2 config without which the weights give other features.
+    """Lines of a detectron2 config without which the weights would give other features.
 
     Args:
         name: of the `_v1_5` family, or `resnet50`, `resnet101`, `resnet152` of keras.applications.
@@ -32,6 +32,13 @@ def detectron2_config(name: str) -> dict[str, Any]:
 
     Raises:
         ValueError: if detectron2 has no such network.
+
+    Example:
+        ```python
+        from pixpro_keras.weights.detectron2 import detectron2_config
+
+        assert detectron2_config("resnet50_v1_5")["INPUT.FORMAT"] == "RGB"
+        ```
     """
     match = re.fullmatch(r"resnet(18|34|50|101|152)(_v1_5)?", name)
     if match is None:
@@ -55,7 +62,7 @@ def detectron2_config(name: str) -> dict[str, Any]:
 
 
 def to_detectron2(network: keras.Model, name: str) -> dict[str, Any]:
-    """A plain network as what detectron2's checkpointer loads.
+    """Converts a plain network to the content of a file for detectron2's checkpointer.
 
     Batch norms stay batch norms. detectron2's convolutions have no bias and its epsilon is 1e-5:
     the biases of keras.applications' ResNets go into the running means, the difference of epsilon
@@ -70,6 +77,21 @@ def to_detectron2(network: keras.Model, name: str) -> dict[str, Any]:
 
     Raises:
         ValueError: if detectron2 has no such network.
+
+    Example:
+        ```python
+        import pathlib
+        import pickle
+        import tempfile
+
+        from pixpro_keras import backbones
+        from pixpro_keras.weights.detectron2 import from_detectron2, to_detectron2
+
+        network = backbones.plain_network("resnet18_v1_5")
+        path = pathlib.Path(tempfile.mkdtemp(), "detectron2.pkl")
+        path.write_bytes(pickle.dumps(to_detectron2(network, "resnet18_v1_5")))
+        assert from_detectron2(path).name == "resnet18_v1_5"
+        ```
     """
     config = detectron2_config(name)
     variables = name_maps.named_variables(network.layers, name_maps.detectron2_layer_name)
@@ -81,9 +103,7 @@ def to_detectron2(network: keras.Model, name: str) -> dict[str, Any]:
         for key in [key for key in arrays if key.endswith("bias") and "norm" not in key]:
             norm = key.removesuffix("bias") + "norm."
             arrays[f"{norm}running_mean"] = arrays[f"{norm}running_mean"] - arrays.pop(key)
-            arrays[f"{norm}running_var"] = arrays[f"{norm}running_var"] + np.float32(
-                _APPLICATIONS_EXTRA_EPSILON
-            )
+            arrays[f"{norm}running_var"] = arrays[f"{norm}running_var"] + np.float32(_EXTRA_EPSILON)
     return {
         "model": arrays,
         "__author__": "pixpro_keras",
@@ -93,9 +113,12 @@ def to_detectron2(network: keras.Model, name: str) -> dict[str, Any]:
 
 
 def from_detectron2(path: str | os.PathLike) -> keras.Model:
-    """The plain network in a `.pkl` file that `to_detectron2` made, or of the release's converter.
+    """Reads the plain network of a `.pkl` file, from `to_detectron2` or the official converter.
 
     A file without `config` is taken for one of the `_v1_5` family.
+
+    Args:
+        path: the file.
 
     Raises:
         Detectron2FileError: if the file is truncated, wants to import something other than arrays,
@@ -110,22 +133,22 @@ def from_detectron2(path: str | os.PathLike) -> keras.Model:
         for stage in range(2, 6)
     )
     try:
-        name = resnet.name_of(blocks, is_basic="res2.0.conv3.weight" not in arrays)
+        name = resnet.resnet_name(blocks, is_basic="res2.0.conv3.weight" not in arrays)
     except ValueError as error:
         raise Detectron2FileError(f"{path}: {error}") from error
     is_application = content.get("config", {}).get("MODEL.RESNETS.STRIDE_IN_1X1", False)
     if is_application:
         name = name.removesuffix("_v1_5")
-    network = registry.stock(name)
+    network = registry.plain_network(name)
     variables = name_maps.named_variables(network.layers, name_maps.detectron2_layer_name)
     if is_application:
         for key, variable in variables.items():
             if key.endswith("bias") and "norm" not in key:
                 arrays[key] = np.zeros(variable.shape, "float32")
             elif key.endswith("running_var"):
-                arrays[key] = arrays[key] - np.float32(_APPLICATIONS_EXTRA_EPSILON)
+                arrays[key] = arrays[key] - np.float32(_EXTRA_EPSILON)
     try:
-        name_maps.assign_torch_state(variables, arrays, name)
+        name_maps.assign_state_dict(variables, arrays, name)
     except ValueError as error:
         raise Detectron2FileError(f"{path}: {error}") from error
     return network

@@ -1,11 +1,9 @@
-"""A trained backbone as files for Keras, detectron2 and serving, none of which needs this package."""
+"""Export of a backbone to files for Keras, detectron2 and serving, which need no pixpro_keras."""
 
 import dataclasses
-import itertools
 import os
 import pathlib
 import pickle
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -22,12 +20,12 @@ from pixpro_keras.weights.load import NAME_ATTRIBUTE
 
 @dataclasses.dataclass(frozen=True)
 class _Format:
-    """A kind of file.
+    """Format of an exported file.
 
     Attributes:
-        file: its name.
-        write: writes a plain network of a name to a path.
-        usage: how to load it; gets the network's name and the path.
+        file: name of the file or folder.
+        write: function of a plain network, its name and a path that writes the file.
+        usage: function of the network's name and the path that gives the code to load the file.
         has_features: whether the outputs can be others than C5.
     """
 
@@ -88,12 +86,23 @@ _FORMATS = {
     ),
 }
 FORMATS = tuple(_FORMATS)
-# What a run writes at its end; the others are asked for.
+# Written at the end of a run.
 _DEFAULT_FORMATS = ("keras_applications", "keras")
 
 
-def usages(name: str) -> dict[str, str]:
-    """File or folder of each format that a backbone has -> how to load it from its own folder."""
+def usage_by_file(name: str) -> dict[str, str]:
+    """File or folder of each format that a backbone has -> code that loads it from its own folder.
+
+    Args:
+        name: name of the backbone.
+
+    Example:
+        ```python
+        from pixpro_keras.weights.export import usage_by_file
+
+        print(usage_by_file("resnet50")["backbone.weights.h5"])
+        ```
+    """
     usages = {}
     for chosen, kind in _FORMATS.items():
         try:
@@ -107,8 +116,20 @@ def usages(name: str) -> dict[str, str]:
 def check_format(chosen: str, name: str, features: str = "c5") -> None:
     """Refuses a format that does not exist or that a backbone does not have.
 
+    Args:
+        chosen: one of `FORMATS`.
+        name: name of the backbone.
+        features: outputs of the exported network, as in `export_backbone`.
+
     Raises:
-        ValueError: saying why.
+        ValueError: with the reason.
+
+    Example:
+        ```python
+        from pixpro_keras.weights import check_format
+
+        check_format("onnx", "resnet50_v1_5", features="c2-c5")
+        ```
     """
     if chosen not in FORMATS:
         raise ValueError(f"the format must be one of {', '.join(FORMATS)}. Received: {chosen}")
@@ -138,20 +159,32 @@ def export_backbone(
     weights are the same, and users of a backbone dilate it to their own needs.
 
     Args:
-        backbone: from `backbones.build(name)`, trained.
+        backbone: trained network from `backbones.build(name)`.
         name: its name.
-        directory: where the files go; created when missing. Their checksums go to
-            `SHA256SUMS` beside them, which `load_backbone` looks at.
-        formats: of `FORMATS`; default: what Keras reads.
-        features: what `saved_model`, `onnx` and `litert` give: `"c5"`, `"c2-c5"` or `"pooled"`.
+        directory: folder of the files; created when missing. Their checksums go to `SHA256SUMS`
+            beside them, which `load_backbone` compares.
+        formats: some of `FORMATS`; default: those that Keras reads.
+        features: outputs of `saved_model`, `onnx` and `litert`: `"c5"`, `"c2-c5"` or `"pooled"`.
 
     Returns:
-        Each file written -> how to load it.
+        Each file written -> code that loads it.
 
     Raises:
         ValueError: if a format is unknown or the backbone does not have it; nothing is written then.
         ImportError: if a format needs a package that is not installed.
         OSError: if the directory cannot be written; files from before stay as they were.
+
+    Example:
+        ```python
+        import tempfile
+
+        import pixpro_keras
+
+        backbone = pixpro_keras.backbones.build("resnet18_v1_5")
+        files = pixpro_keras.export_backbone(backbone, "resnet18_v1_5", tempfile.mkdtemp())
+        for file, usage in files.items():
+            print(f"{file}: {usage}")
+        ```
     """
     if formats is None:
         formats = [
@@ -159,7 +192,7 @@ def export_backbone(
         ]
     for chosen in formats:
         check_format(chosen, name, features)
-    network = plain_copy(backbone, name)
+    network = _plain_copy(backbone, name)
     outputs = backbones.feature_network(network, features)
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -173,33 +206,14 @@ def export_backbone(
     return written
 
 
-def plain_copy(backbone: keras.Model, name: str) -> keras.Model:
-    """The stock float32 network, of output stride 32, with the backbone's weights.
-
-    Raises:
-        ValueError: naming the first weight that does not fit.
-    """
-    network = backbones.stock(name)
-    pairs = itertools.zip_longest(map(_describe, backbone.weights), map(_describe, network.weights))
-    for trained, plain in pairs:
-        if trained != plain:
-            raise ValueError(
-                f"`backbone` must be {name}. Received: {trained or 'no weight'} in the place of "
-                f"{plain or 'no weight'}."
-            )
-    for plain, trained in zip(network.weights, backbone.weights, strict=True):
-        plain.assign(keras.ops.convert_to_numpy(trained))
+def _plain_copy(backbone: keras.Model, name: str) -> keras.Model:
+    """The plain float32 network, of output stride 32, with the backbone's weights."""
+    network = backbones.plain_network(name)
+    try:
+        backbones.copy_weights(backbone, network)
+    except ValueError as error:
+        raise ValueError(f"`backbone` must be {name}: {error}") from error
     return network
-
-
-def _describe(weight: keras.Variable) -> str:
-    """Layer, name and shape of a weight, as they are in every copy of its network.
-
-    Keras numbers unnamed layers and weights through the process (`conv2d_94` in the second
-    InceptionV3), and a cloned model loses the names of the models nested in it.
-    """
-    parts = [re.sub(r"_\d+$", "", part) for part in weight.path.split("/")[-2:]]
-    return f"{'/'.join(parts)} {tuple(weight.shape)}"
 
 
 def _write_atomically(kind: _Format, network: keras.Model, name: str, path: pathlib.Path) -> None:

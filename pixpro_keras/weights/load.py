@@ -1,4 +1,4 @@
-"""One call for a backbone in any of our files."""
+"""Loading of a backbone from any of our files, a torch file or a detectron2 file."""
 
 import os
 import pathlib
@@ -9,10 +9,11 @@ import keras
 from pixpro_keras.backbones import registry
 from pixpro_keras.backbones.levels import feature_network
 from pixpro_keras.utils.checksums import check_listed
+from pixpro_keras.utils.errors import first_line
 from pixpro_keras.weights.detectron2 import from_detectron2
-from pixpro_keras.weights.torch import backbone_from_state, read_torch_file, state_dict_of
+from pixpro_keras.weights.torch import backbone_from_state_dict, find_state_dict, read_torch_file
 
-# Attribute of a weights file that says which network the weights belong to; Keras passes it over.
+# Attribute of a weights file with the name of its network; Keras ignores it.
 NAME_ATTRIBUTE = "pixpro_keras_backbone"
 TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".bin")
 _SERVING = "it is made for serving; export the same run with --format=keras and load that"
@@ -25,12 +26,12 @@ def load_backbone(
 
     Args:
         path_or_name: `backbone.keras` or `backbone.weights.h5` as exported here; a torch file
-            (`.pth`, `.pt`, `.tar`, `.bin`) with a plain ResNet of the release, torchvision, timm or
+            (`.pth`, `.pt`, `.tar`, `.bin`) with a plain ResNet of the authors, torchvision, timm or
             another method; a detectron2 `.pkl`; the folder of a run or of a conversion; or one of
             `backbones.available()`, which gives a network with new weights.
         features: `"c5"`: the last map. `"c2-c5"`: a dict of four maps. `"pooled"`: `(B, C)`.
-        name: one of `backbones.available()`: the network of an `.h5` file that does not say it, such
-            as keras.applications' own.
+        name: one of `backbones.available()`: the network of an `.h5` file that does not state it,
+            such as keras.applications' own.
 
     Returns:
         Functional model of `(B, H, W, 3)` images in the network's own input convention.
@@ -38,13 +39,26 @@ def load_backbone(
     Raises:
         ValueError: naming what cannot be loaded and why.
         ImportError: naming the extra to install.
+
+    Example:
+        ```python
+        import tempfile
+
+        import pixpro_keras
+
+        folder = tempfile.mkdtemp()
+        backbone = pixpro_keras.backbones.build("resnet18_v1_5")
+        pixpro_keras.export_backbone(backbone, "resnet18_v1_5", folder)
+        network = pixpro_keras.load_backbone(folder, features="pooled")
+        print(network.output_shape)  # (None, 512)
+        ```
     """
     return feature_network(_load(path_or_name, name), features)
 
 
 def _load(path_or_name: str | os.PathLike, name: str | None = None) -> keras.Model:
     if str(path_or_name) in registry.available():
-        return registry.stock(str(path_or_name))
+        return registry.plain_network(str(path_or_name))
     path = pathlib.Path(path_or_name).expanduser()
     if path.is_dir():
         for candidate in (path / "backbone.keras", path / "export" / "backbone.keras"):
@@ -65,13 +79,14 @@ def _load(path_or_name: str | os.PathLike, name: str | None = None) -> keras.Mod
         try:
             return keras.saving.load_model(path, compile=False)
         except Exception as error:  # zipfile, json, h5py and Keras each raise their own
-            raise ValueError(f"{path}: no complete Keras file ({_first_line(error)})") from error
+            raise ValueError(f"{path}: no complete Keras file ({first_line(error)})") from error
     if path.suffix == ".h5":
         return _load_weights_file(path, name)
     if path.suffix == ".pkl":
         return from_detectron2(path)
     if path.suffix in TORCH_SUFFIXES:
-        network, _, _ = backbone_from_state(state_dict_of(read_torch_file(path), path), path)
+        state_dict = find_state_dict(read_torch_file(path), path)
+        network, _, _ = backbone_from_state_dict(state_dict, path)
         return network
     if path.suffix in (".onnx", ".tflite"):
         raise ValueError(f"{path} is no Keras network; {_SERVING}")
@@ -83,19 +98,15 @@ def _load_weights_file(path: pathlib.Path, name: str | None) -> keras.Model:
         with h5py.File(path, "r") as file:
             name = file.attrs.get(NAME_ATTRIBUTE, name)
     except OSError as error:
-        raise ValueError(f"{path}: no complete weights file ({_first_line(error)})") from error
+        raise ValueError(f"{path}: no complete weights file ({first_line(error)})") from error
     if name is None:
         raise ValueError(
             f"{path} does not say which network it belongs to; `name` of "
             "pixpro_keras.load_backbone, or --backbone of a job, says it"
         )
-    network = registry.stock(name)
+    network = registry.plain_network(name)
     try:
         network.load_weights(path)
     except Exception as error:  # Keras raises whatever it stumbles over
-        raise ValueError(f"{path}: no weights of {name} ({_first_line(error)})") from error
+        raise ValueError(f"{path}: no weights of {name} ({first_line(error)})") from error
     return network
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

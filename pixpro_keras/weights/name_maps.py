@@ -4,8 +4,8 @@
     torch                         layer2.0.bn2         layer2.0.downsample.0
     detectron2                    res3.0.conv2.norm    res3.0.shortcut
 
-torchvision, timm and the authors' release agree on torch's names, and detectron2's follow from them
-by the rule of the release's own converter. Every weight has exactly one name in each column.
+torchvision, timm and the official checkpoints agree on torch's names, and detectron2's follow from
+them by the rule of the official converter. Every weight has exactly one name in each column.
 """
 
 import re
@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 import keras
 import numpy as np
 
-# Position of a weight in our layer -> its name in the other frameworks.
-_PARTS = {
+# Names in the other frameworks of a layer's weights, in the order of `layer.weights`.
+_WEIGHT_NAMES = {
     keras.layers.Conv2D: ("weight", "bias"),
     keras.layers.Dense: ("weight", "bias"),
     keras.layers.BatchNormalization: ("weight", "bias", "running_mean", "running_var"),
@@ -23,10 +23,21 @@ _PARTS = {
 
 
 def torch_layer_name(name: str) -> str:
-    """`conv3_block1_2_bn` to `layer2.0.bn2`, `conv3_block1_0_conv` to `layer2.0.downsample.0`.
+    """Torch's name of a ResNet's layer.
+
+    Args:
+        name: our name, which is keras.applications'.
 
     Raises:
         ValueError: if the layer is no convolution or batch norm of a ResNet.
+
+    Example:
+        ```python
+        from pixpro_keras.weights.name_maps import torch_layer_name
+
+        assert torch_layer_name("conv3_block1_2_bn") == "layer2.0.bn2"
+        assert torch_layer_name("conv3_block1_0_conv") == "layer2.0.downsample.0"
+        ```
     """
     if name in ("conv1_conv", "conv1_bn"):
         return {"conv1_conv": "conv1", "conv1_bn": "bn1"}[name]
@@ -41,10 +52,21 @@ def torch_layer_name(name: str) -> str:
 
 
 def detectron2_layer_name(name: str) -> str:
-    """`conv3_block1_2_bn` to `res3.0.conv2.norm`, `conv1_conv` to `stem.conv1`.
+    """detectron2's name of a ResNet's layer.
+
+    Args:
+        name: our name, which is keras.applications'.
 
     Raises:
         ValueError: if the layer is no convolution or batch norm of a ResNet.
+
+    Example:
+        ```python
+        from pixpro_keras.weights.name_maps import detectron2_layer_name
+
+        assert detectron2_layer_name("conv1_conv") == "stem.conv1"
+        assert detectron2_layer_name("conv3_block1_2_bn") == "res3.0.conv2.norm"
+        ```
     """
     name = torch_layer_name(name)
     if not name.startswith("layer"):
@@ -57,26 +79,36 @@ def detectron2_layer_name(name: str) -> str:
 def named_variables(
     layers: Iterable[keras.layers.Layer], layer_name: Callable[[str], str]
 ) -> dict[str, keras.Variable]:
-    """The other framework's name of each weight -> our variable.
+    """Name of each weight in another framework -> our variable.
 
     Args:
         layers: layers of a network; those without weights are passed over.
-        layer_name: gives the other framework's name of a layer's own name.
+        layer_name: function of a layer's own name that gives its name in the other framework.
 
     Raises:
         ValueError: if a layer has weights that the other framework has no name for, or two weights
             would get the same name.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+        from pixpro_keras.weights import name_maps
+
+        layers = backbones.build("resnet18_v1_5").layers
+        variables = name_maps.named_variables(layers, name_maps.detectron2_layer_name)
+        assert "stem.conv1.norm.running_mean" in variables
+        ```
     """
     named: dict[str, keras.Variable] = {}
     for layer in layers:
-        parts = next((x for kind, x in _PARTS.items() if isinstance(layer, kind)), ())
-        if len(parts) < len(layer.weights):
+        weight_names = next((x for kind, x in _WEIGHT_NAMES.items() if isinstance(layer, kind)), ())
+        if len(weight_names) < len(layer.weights):
             raise ValueError(
                 "the network must consist of convolutions and batch norms. "
                 f"Received: the layer {layer.name} of type {type(layer).__name__}"
             )
-        for part, variable in zip(parts, layer.weights, strict=False):
-            name = f"{layer_name(layer.name)}.{part}"
+        for weight_name, variable in zip(weight_names, layer.weights, strict=False):
+            name = f"{layer_name(layer.name)}.{weight_name}"
             if name in named:
                 raise ValueError(f"two weights would be called {name}: layer {layer.name}")
             named[name] = variable
@@ -89,6 +121,15 @@ def torch_variables(model: keras.Model) -> dict[str, keras.Variable]:
     Raises:
         ValueError: if the model is another network, keras.applications' ResNets included: their
             stride is elsewhere, so that the same weights would give other features.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+        from pixpro_keras.weights.name_maps import torch_variables
+
+        variables = torch_variables(backbones.build("resnet18_v1_5"))
+        print(variables["layer1.0.conv1.weight"].shape)  # (3, 3, 64, 64)
+        ```
     """
     biased = [layer.name for layer in model.layers if getattr(layer, "use_bias", False)]
     if biased:
@@ -100,55 +141,77 @@ def torch_variables(model: keras.Model) -> dict[str, keras.Variable]:
 
 
 def to_torch_layout(values) -> np.ndarray:
-    """`(h, w, I, O)` and `(I, O)` kernels to `(O, I, h, w)` and `(O, I)`; other weights stay."""
+    """Transposes kernels `(h, w, I, O)` to `(O, I, h, w)`, `(I, O)` to `(O, I)`; other weights stay.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.weights.name_maps import from_torch_layout, to_torch_layout
+
+        kernel = np.ones((3, 3, 64, 128))
+        assert to_torch_layout(kernel).shape == (128, 64, 3, 3)
+        assert from_torch_layout(to_torch_layout(kernel)).shape == kernel.shape
+        ```
+    """
     array = np.asarray(values)
     axes = {4: (3, 2, 0, 1), 2: (1, 0)}.get(array.ndim)
     return np.ascontiguousarray(array.transpose(axes)) if axes else array
 
 
 def from_torch_layout(array: np.ndarray) -> np.ndarray:
-    """The inverse of `to_torch_layout`."""
+    """Inverse of `to_torch_layout`, which shows both in its example."""
     axes = {4: (2, 3, 1, 0), 2: (1, 0)}.get(np.ndim(array))
     return np.transpose(array, axes) if axes else np.asarray(array)
 
 
-def torch_state(
+def to_torch_state_dict(
     variables: Mapping[str, keras.Variable], num_batches: int = 0
 ) -> dict[str, np.ndarray]:
     """Named variables as a torch state dict of float32 arrays.
 
     Args:
         variables: torch's name -> our variable.
-        num_batches: what torch's batch norms say they have seen.
+        num_batches: value of torch's `num_batches_tracked`.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+        from pixpro_keras.weights import name_maps
+
+        backbone = backbones.build("resnet18_v1_5")
+        state_dict = name_maps.to_torch_state_dict(name_maps.torch_variables(backbone))
+        name_maps.load_torch_state_dict(backbones.build("resnet18_v1_5"), state_dict)
+        ```
     """
-    state = {}
+    state_dict = {}
     for name, variable in variables.items():
         array = keras.ops.convert_to_numpy(variable).astype("float32")
-        state[name] = to_torch_layout(array)
+        state_dict[name] = to_torch_layout(array)
         if name.endswith("running_var"):
             # torch keeps the number of steps beside the statistics and asks for it when loading.
             counter = name.removesuffix("running_var") + "num_batches_tracked"
-            state[counter] = np.array(num_batches, "int64")
-    return state
+            state_dict[counter] = np.array(num_batches, "int64")
+    return state_dict
 
 
-def assign_torch_state(
-    variables: Mapping[str, keras.Variable], state: Mapping[str, np.ndarray], what: str
+def assign_state_dict(
+    variables: Mapping[str, keras.Variable], state_dict: Mapping[str, np.ndarray], network: str
 ) -> None:
-    """Loads a torch state dict of arrays into named variables.
+    """Loads a state dict of arrays, of torch or detectron2, into named variables.
 
     Args:
-        variables: torch's name -> our variable.
-        state: torch's name -> array in torch's layout. Batch norm's `num_batches_tracked` is passed
-            over.
-        what: the network, for the error.
+        variables: name in the other framework -> our variable.
+        state_dict: the same name -> array in torch's layout. Batch norm's `num_batches_tracked` is
+            passed over.
+        network: name of the network, for the error.
 
     Raises:
         ValueError: naming what is missing, left over or of another shape; nothing is loaded then.
     """
     arrays = {
         name: from_torch_layout(array)
-        for name, array in state.items()
+        for name, array in state_dict.items()
         if not name.endswith("num_batches_tracked")
     }
     problems = [f"{name} is missing" for name in variables if name not in arrays]
@@ -160,21 +223,21 @@ def assign_torch_state(
     ]
     if problems:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise ValueError(f"the weights do not fit {what}: {'; '.join(problems[:5])}{more}")
+        raise ValueError(f"the weights do not fit {network}: {'; '.join(problems[:5])}{more}")
     for name, variable in variables.items():
         variable.assign(arrays[name])
 
 
-def load_torch_state(model: keras.Model, state: Mapping[str, np.ndarray]) -> None:
-    """Loads a torch state dict of arrays into a v1_5 ResNet.
+def load_torch_state_dict(model: keras.Model, state_dict: Mapping[str, np.ndarray]) -> None:
+    """Loads a torch state dict of arrays into a v1_5 ResNet; see `to_torch_state_dict`.
 
     Args:
         model: from `backbones.build("resnet..._v1_5")`.
-        state: torch's name -> array in torch's layout (kernels are `(O, I, H, W)`). The classifier
+        state_dict: torch's name -> array in torch's layout (kernels are `(O, I, H, W)`). The classifier
             (`fc.*`) and batch norm's `num_batches_tracked` are passed over.
 
     Raises:
         ValueError: naming what is missing, left over or of another shape; nothing is loaded then.
     """
-    backbone = {name: array for name, array in state.items() if not name.startswith("fc.")}
-    assign_torch_state(torch_variables(model), backbone, model.name)
+    backbone = {name: x for name, x in state_dict.items() if not name.startswith("fc.")}
+    assign_state_dict(torch_variables(model), backbone, model.name)

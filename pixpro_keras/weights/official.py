@@ -1,4 +1,4 @@
-"""The authors' checkpoints (`ckpt_epoch_100.pth`): their whole training state to ours and back."""
+"""The official checkpoints of PixPro (`ckpt_epoch_100.pth`): the whole training state, both ways."""
 
 import argparse
 import dataclasses
@@ -6,28 +6,53 @@ import io
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
 
-from pixpro_keras.methods import PixPro, PretrainMethod
 from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.weights import name_maps
-from pixpro_keras.weights.torch import TorchFileError, find_backbone, state_dict_of, to_arrays
+from pixpro_keras.weights.torch import (
+    TorchFileError,
+    find_backbone,
+    find_state_dict,
+    import_torch,
+    to_arrays,
+)
 
 _MODULE = "module."  # DistributedDataParallel's
 _HEADS = ("projector.", "projector_instance.", "predictor.", "value_transform.")
 
 
+class PixProLike(Protocol):
+    """Training state that an official checkpoint holds; `methods.PixPro` has it.
+
+    Attributes:
+        encoder: online encoder, with `backbone` and `heads` by name.
+        target_encoder: its moving average.
+        propagation: pixel propagation module; None without one.
+        instance_branch: layer with the `predictor`; None without one.
+        step: optimizer steps done.
+        optimizer: LARS, built; under a loss scale its `inner_optimizer` is.
+    """
+
+    encoder: Any
+    target_encoder: Any
+    propagation: Any
+    instance_branch: Any
+    step: keras.Variable
+    optimizer: Any
+
+
 @dataclasses.dataclass(frozen=True)
-class ReleaseCheckpoint:
-    """A checkpoint of the release.
+class OfficialCheckpoint:
+    """Content of an official checkpoint.
 
     Attributes:
         path: the file.
         state: name without `module.` -> array in torch's layout.
-        options: the run's options by the release's names; empty in published files.
+        options: the run's options by their official names; empty in published files.
         momenta: momentum of each trained parameter, by name; empty in published files.
         step: optimizer steps done, None where the file does not say.
         epoch: epochs done, None where the file does not say.
@@ -43,24 +68,32 @@ class ReleaseCheckpoint:
     peak_learning_rate: float | None
 
 
-def is_release_state(state: Mapping[str, Any]) -> bool:
-    """Whether a state dict is of the release's pre-training, not of a backbone alone."""
+def is_official_state(state: Mapping[str, Any]) -> bool:
+    """Tells if a state dict is of an official pre-training, not of a backbone alone.
+
+    Example:
+        ```python
+        from pixpro_keras.weights.official import is_official_state
+
+        assert not is_official_state({"layer1.0.conv1.weight": 0})
+        ```
+    """
     stripped = {name.removeprefix(_MODULE).split(".")[0] for name in state}
     return {"encoder", "encoder_k", "projector", "projector_k"} <= stripped
 
 
-def parse_release(content: Any, path: str | os.PathLike) -> ReleaseCheckpoint:
-    """A checkpoint of the release from what its file holds.
+def parse_official_checkpoint(content: Any, path: str | os.PathLike) -> OfficialCheckpoint:
+    """Parses the content of an official checkpoint.
 
     Args:
         content: from `read_torch_file`.
         path: the file, for errors.
 
     Raises:
-        TorchFileError: if it is none of the release's, or trained in a way that we do not have.
+        TorchFileError: if it is no official checkpoint, or of a training that we do not have.
     """
-    state = state_dict_of(content, path)
-    if not is_release_state(state):
+    state = find_state_dict(content, path)
+    if not is_official_state(state):
         raise TorchFileError(
             f"{path}: no PixPro checkpoint of the release: encoder, encoder_k, projector and "
             "projector_k are not all there"
@@ -77,7 +110,7 @@ def parse_release(content: Any, path: str | os.PathLike) -> ReleaseCheckpoint:
         )
     optimizer = content.get("optimizer") or {}
     groups = optimizer.get("param_groups", [])
-    return ReleaseCheckpoint(
+    return OfficialCheckpoint(
         path=os.fspath(path),
         state=state,
         options=options,
@@ -89,7 +122,7 @@ def parse_release(content: Any, path: str | os.PathLike) -> ReleaseCheckpoint:
 
 
 def _trained_names(state: Mapping[str, np.ndarray]) -> list[str]:
-    """The trained parameters in the order of the release's optimizer: 1-d ones, then the rest."""
+    """The trained parameters in the order of the official optimizer: 1-d ones, then the rest."""
     statistics = ("running_mean", "running_var", "num_batches_tracked")
     modules = ("encoder.", *_HEADS)
     trained = [name for name in state if name.startswith(modules) and not name.endswith(statistics)]
@@ -125,7 +158,7 @@ def _read_momenta(
     return arrays
 
 
-def describe_network(checkpoint: ReleaseCheckpoint) -> dict[str, Any]:
+def describe_network(checkpoint: OfficialCheckpoint) -> dict[str, Any]:
     """The network of a checkpoint, as arguments.
 
     Returns:
@@ -167,11 +200,24 @@ def describe_network(checkpoint: ReleaseCheckpoint) -> dict[str, Any]:
     }
 
 
-def release_variables(method: PixPro) -> dict[str, keras.Variable]:
-    """The release's name (without `module.`) of each weight of a PixPro -> our variable.
+def official_variables(method: PixProLike) -> dict[str, keras.Variable]:
+    """Official name (without `module.`) of each weight of a PixPro -> our variable.
+
+    Args:
+        method: a `PixPro`.
 
     Raises:
-        ValueError: if the release has no such network.
+        ValueError: if the official code has no such network.
+
+    Example:
+        ```python
+        import pixpro_keras
+        from pixpro_keras.weights.official import official_variables
+
+        backbone = pixpro_keras.backbones.build("resnet18_v1_5")
+        method = pixpro_keras.PixPro(backbone, total_steps=1, hidden_dim=16, out_dim=8)
+        assert "projector_k.linear1.weight" in official_variables(method)
+        ```
     """
     propagation, branch = method.propagation, method.instance_branch
     if "pixel" not in method.encoder.heads or propagation is None:
@@ -202,18 +248,19 @@ def _head(layers: list[keras.layers.Layer], prefix: str) -> dict[str, keras.Vari
     return name_maps.named_variables(layers, lambda name: f"{prefix}.{name}")
 
 
-def load_release(method: PixPro, checkpoint: ReleaseCheckpoint) -> None:
-    """Loads all that a checkpoint holds: both networks, heads, momenta, position.
+def load_official_checkpoint(method: PixProLike, checkpoint: OfficialCheckpoint) -> None:
+    """Loads a whole checkpoint: both networks, heads, momenta, step.
 
     Args:
-        method: of the checkpoint's network (`describe_network`), compiled with LARS, which is built.
-        checkpoint: from `parse_release`.
+        method: `PixPro` of the checkpoint's network (`describe_network`), compiled with LARS, which is
+            built.
+        checkpoint: from `parse_official_checkpoint`.
 
     Raises:
         ValueError: naming what does not fit; nothing is loaded then.
     """
-    variables = release_variables(method)
-    name_maps.assign_torch_state(variables, checkpoint.state, "PixPro")
+    variables = official_variables(method)
+    name_maps.assign_state_dict(variables, checkpoint.state, "PixPro")
     if checkpoint.step is not None:
         method.step.assign(checkpoint.step)
         method.optimizer.iterations.assign(checkpoint.step)
@@ -222,27 +269,27 @@ def load_release(method: PixPro, checkpoint: ReleaseCheckpoint) -> None:
         slot.assign(name_maps.from_torch_layout(momentum))
 
 
-def _inner_optimizer(method: PretrainMethod) -> Any:
+def _inner_optimizer(method: PixProLike) -> Any:
     """The optimizer that keeps the momenta; under a loss scale it lies inside another."""
     return getattr(method.optimizer, "inner_optimizer", method.optimizer)
 
 
-def _momentum_slot(method: PretrainMethod, variable: keras.Variable) -> keras.Variable:
+def _momentum_slot(method: PixProLike, variable: keras.Variable) -> keras.Variable:
     optimizer = _inner_optimizer(method)
     return optimizer.momentums[optimizer._get_variable_index(variable)]
 
 
 @dataclasses.dataclass(frozen=True)
-class Position:
-    """Where a run stands in its schedule.
+class TrainingProgress:
+    """Schedule of a run, and the step that it has reached.
 
     Attributes:
         step: optimizer steps done.
         steps_per_epoch: optimizer steps in an epoch.
-        epochs: of the whole run.
-        warmup_epochs: of linear warm-up from a hundredth of the peak.
+        epochs: epochs of the whole run.
+        warmup_epochs: epochs of linear warm-up from a hundredth of the peak.
         peak_learning_rate: learning rate after the warm-up.
-        learning_rate: of the next step.
+        learning_rate: learning rate of the next step.
     """
 
     step: int
@@ -253,61 +300,106 @@ class Position:
     learning_rate: float
 
 
-def save_release(
-    method: PretrainMethod,
+def save_official_checkpoint(
+    method: PixProLike,
     path: str | os.PathLike,
-    position: Position,
+    progress: TrainingProgress,
     options: Mapping[str, Any],
 ) -> None:
-    """Writes a checkpoint that the authors' scripts read.
-
-    Of a PixPro all is written, and their pre-training continues from it; of another method the online
-    backbone, for their transfer and linear scripts.
+    """Writes the training state of a PixPro, from which the official pre-training continues.
 
     Args:
-        method: the trained method, its optimizer built.
+        method: the trained `PixPro`, its optimizer built.
         path: the file, written atomically.
-        position: where the run stands.
-        options: the release's options that the run answers to, among them `arch`.
+        progress: schedule and step of the run.
+        options: the official options that correspond to the run, among them `arch`.
 
     Raises:
-        ValueError: if the release has no such network.
+        ValueError: if the official code has no such network.
         OSError: if the file cannot be written.
         ImportError: if torch is not installed.
     """
-    try:
-        import torch
-    except ImportError as error:
-        raise ImportError(
-            "writing torch files needs PyTorch: pip install 'pixpro-keras[torch]'"
-        ) from error
+    variables = official_variables(method)
+    momenta = _to_tensors(
+        {
+            name: name_maps.to_torch_layout(
+                keras.ops.convert_to_numpy(_momentum_slot(method, variable))
+            )
+            for name, variable in variables.items()
+            if variable.trainable
+        }
+    )
+    optimizer = _optimizer_state(momenta, progress, _inner_optimizer(method))
+    state = {"optimizer": optimizer, "scheduler": _scheduler_state(progress)}
+    _write(path, variables, progress, options, state)
 
-    def tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
 
-    content: dict[str, Any] = {
-        "opt": argparse.Namespace(**options),
-        "epoch": position.step // position.steps_per_epoch,
-    }
-    if isinstance(method, PixPro):
-        variables = release_variables(method)
-        momenta = tensors(
-            {
-                name: name_maps.to_torch_layout(
-                    keras.ops.convert_to_numpy(_momentum_slot(method, variable))
-                )
-                for name, variable in variables.items()
-                if variable.trainable
-            }
+def save_official_backbone(
+    backbone: keras.Model,
+    path: str | os.PathLike,
+    progress: TrainingProgress,
+    options: Mapping[str, Any],
+) -> None:
+    """Writes a backbone alone, for the official transfer and linear scripts.
+
+    Args:
+        backbone: a v1_5 ResNet, trained by any method.
+        path: the file, written atomically.
+        progress: schedule and step of the run.
+        options: the official options that correspond to the run, among them `arch`.
+
+    Raises:
+        ValueError: if the backbone is another network.
+        OSError: if the file cannot be written.
+        ImportError: if torch is not installed.
+
+    Example:
+        ```python
+        import tempfile
+
+        import pixpro_keras
+        from pixpro_keras.weights.official import TrainingProgress, save_official_backbone
+
+        backbone = pixpro_keras.backbones.build("resnet18_v1_5")
+        progress = TrainingProgress(
+            step=100,
+            steps_per_epoch=10,
+            epochs=10,
+            warmup_epochs=1,
+            peak_learning_rate=1.0,
+            learning_rate=0.0,
         )
-        content["optimizer"] = _optimizer_state(momenta, position, _inner_optimizer(method))
-        content["scheduler"] = _scheduler_state(position)
-    else:
-        online = name_maps.torch_variables(method.encoder.backbone)
-        variables = {f"encoder.{name}": variable for name, variable in online.items()}
-    arrays = name_maps.torch_state(variables, num_batches=position.step)
+        path = f"{tempfile.mkdtemp()}/backbone.pth"
+        save_official_backbone(backbone, path, progress, {"arch": "resnet18"})
+        pixpro_keras.load_backbone(path)
+        ```
+    """
+    named = name_maps.torch_variables(backbone)
+    variables = {f"encoder.{name}": variable for name, variable in named.items()}
+    _write(path, variables, progress, options, {})
+
+
+def _to_tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    torch = import_torch("writing")
+    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+
+
+def _write(
+    path: str | os.PathLike,
+    variables: Mapping[str, keras.Variable],
+    progress: TrainingProgress,
+    options: Mapping[str, Any],
+    training_state: Mapping[str, Any],
+) -> None:
+    torch = import_torch("writing")
+    arrays = name_maps.to_torch_state_dict(variables, num_batches=progress.step)
     ordered = {_MODULE + name: arrays[name] for name in sorted(arrays, key=_registration_order)}
-    content["model"] = tensors(ordered)
+    content = {
+        "opt": argparse.Namespace(**options),
+        "epoch": progress.step // progress.steps_per_epoch,
+        "model": _to_tensors(ordered),
+        **training_state,
+    }
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_atomically(path, buffer.getvalue())
@@ -327,7 +419,10 @@ _WEIGHTS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracke
 
 
 def _registration_order(name: str) -> tuple:
-    """Sorts names as the release's modules register them, which numbers its optimizer's slots."""
+    """Sort key: the order in which the official modules register their weights.
+
+    It numbers the slots of the official optimizer.
+    """
     module, *path, weight = name.split(".")
     key: list[tuple[int, int]] = []
     for part in path:
@@ -341,16 +436,18 @@ def _registration_order(name: str) -> tuple:
     return _MODULES.index(module), key, _WEIGHTS.index(weight)
 
 
-def _optimizer_state(momenta: Mapping[str, Any], position: Position, optimizer) -> dict[str, Any]:
-    """State of torch's SGD under the release's LARS: 1-d parameters first, then the rest."""
+def _optimizer_state(
+    momenta: Mapping[str, Any], progress: TrainingProgress, optimizer
+) -> dict[str, Any]:
+    """State of torch's SGD under the official LARS: 1-d parameters first, then the rest."""
     ordered = sorted(momenta, key=_registration_order)
     groups = (
         [n for n in ordered if momenta[n].ndim == 1],
         [n for n in ordered if momenta[n].ndim > 1],
     )
     shared = {
-        "lr": position.learning_rate,
-        "initial_lr": position.peak_learning_rate,
+        "lr": progress.learning_rate,
+        "initial_lr": progress.peak_learning_rate,
         "momentum": optimizer.sgd_momentum,
         "dampening": 0,
         "nesterov": False,
@@ -373,19 +470,19 @@ def _optimizer_state(momenta: Mapping[str, Any], position: Position, optimizer) 
     }
 
 
-def _scheduler_state(position: Position) -> dict[str, Any]:
-    """State of the release's warm-up around torch's cosine schedule."""
-    warmup_steps = round(position.warmup_epochs * position.steps_per_epoch)
-    decay_steps = position.epochs * position.steps_per_epoch - warmup_steps
+def _scheduler_state(progress: TrainingProgress) -> dict[str, Any]:
+    """State of the official warm-up around torch's cosine schedule."""
+    warmup_steps = round(progress.warmup_epochs * progress.steps_per_epoch)
+    decay_steps = progress.epochs * progress.steps_per_epoch - warmup_steps
     shared = {
-        "base_lrs": [position.peak_learning_rate] * 2,
-        "_last_lr": [position.learning_rate] * 2,
+        "base_lrs": [progress.peak_learning_rate] * 2,
+        "_last_lr": [progress.learning_rate] * 2,
     }
     cosine = shared | {
         "T_max": decay_steps,
         "eta_min": 1e-6,
-        "last_epoch": max(position.step - warmup_steps, 0),
-        "_step_count": max(position.step - warmup_steps, 0) + 1,
+        "last_epoch": max(progress.step - warmup_steps, 0),
+        "_step_count": max(progress.step - warmup_steps, 0) + 1,
     }
     if not warmup_steps:
         return cosine
@@ -393,7 +490,7 @@ def _scheduler_state(position: Position) -> dict[str, Any]:
         "multiplier": 100,
         "warmup_epoch": warmup_steps,
         "finished": False,
-        "last_epoch": position.step,
-        "_step_count": position.step + 1,
+        "last_epoch": progress.step,
+        "_step_count": progress.step + 1,
         "after_scheduler": cosine,
     }

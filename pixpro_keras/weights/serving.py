@@ -8,12 +8,29 @@ import keras
 
 
 def save_saved_model(network: keras.Model, path: pathlib.Path) -> None:
-    """A folder for TensorFlow and TensorFlow Serving."""
+    """Writes a folder for TensorFlow and TensorFlow Serving.
+
+    Args:
+        network: float32 functional model, `(B, H, W, 3) -> (B, h, w, C)`.
+        path: the folder.
+
+    Example:
+        ```python
+        import pathlib
+        import tempfile
+
+        from pixpro_keras import backbones
+        from pixpro_keras.weights.serving import save_saved_model
+
+        network = backbones.plain_network("resnet18_v1_5")
+        save_saved_model(network, pathlib.Path(tempfile.mkdtemp(), "saved_model"))
+        ```
+    """
     _export(network, path, "tf_saved_model")
 
 
 def save_onnx(network: keras.Model, path: pathlib.Path) -> None:
-    """A file for onnxruntime and others.
+    """Writes a file for onnxruntime and others; see `save_saved_model`.
 
     Raises:
         ImportError: if the converters are not installed.
@@ -29,14 +46,14 @@ def save_onnx(network: keras.Model, path: pathlib.Path) -> None:
 
 
 def save_litert(network: keras.Model, path: pathlib.Path) -> None:
-    """A `.tflite` file for phones and small devices."""
+    """Writes a `.tflite` file for phones and small devices; see `save_saved_model`."""
     _export(network, path, "litert")
 
 
 def _export(network: keras.Model, path: pathlib.Path, keras_format: str) -> None:
     inputs = keras.Input((None, None, 3), name="images")
     named = keras.Model(inputs, network(inputs, training=False), name=network.name)
-    # The converters print what only their developers need.
+    # The converters print messages for their developers.
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         named.export(
             str(path),

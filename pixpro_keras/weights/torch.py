@@ -1,4 +1,4 @@
-"""ResNets in torch files: the release's checkpoints, torchvision's, timm's and those of other methods."""
+"""ResNets in torch files: official checkpoints, torchvision's, timm's and those of other methods."""
 
 import argparse
 import os
@@ -10,13 +10,14 @@ import keras
 import numpy as np
 
 from pixpro_keras.backbones import registry, resnet
+from pixpro_keras.utils.errors import first_line
 from pixpro_keras.weights import name_maps
 
 # The key of a checkpoint that holds the weights, where it is not the state dict itself.
 _STATE_KEYS = ("model", "state_dict", "model_state_dict")
-# Where the online backbone lies in published checkpoints, the most telling first.
+# Prefixes of the online backbone in published checkpoints, in the order of preference.
 _PREFIXES = (
-    "module.encoder.",  # the PixPro release, SoCo
+    "module.encoder.",  # the official PixPro, SoCo
     "encoder.",
     "module.encoder_q.",  # MoCo, SlotCon
     "encoder_q.",
@@ -30,24 +31,48 @@ _PREFIXES = (
 
 
 class TorchFileError(ValueError):
-    """A torch file that cannot be read or holds something else than what was asked for."""
+    """A torch file that cannot be read or has other contents than expected."""
 
 
-def read_torch_file(path: str | os.PathLike) -> Any:
-    """What `torch.save` wrote, read without running code from the file.
-
-    Tensors, plain Python values and `argparse.Namespace` are admitted, nothing else.
+def import_torch(purpose: str) -> Any:
+    """Imports torch, for `"reading"` or `"writing"` files.
 
     Raises:
-        TorchFileError: if the file is missing, truncated, or wants to import something.
         ImportError: if torch is not installed.
     """
     try:
         import torch
     except ImportError as error:
         raise ImportError(
-            "reading torch files needs PyTorch: pip install 'pixpro-keras[torch]'"
+            f"{purpose} torch files needs PyTorch: pip install 'pixpro-keras[torch]'"
         ) from error
+    return torch
+
+
+def read_torch_file(path: str | os.PathLike) -> Any:
+    """Reads a file of `torch.save` without running code from it.
+
+    Tensors, plain Python values and `argparse.Namespace` are admitted, nothing else.
+
+    Raises:
+        TorchFileError: if the file is missing, truncated, or wants to import something.
+        ImportError: if torch is not installed.
+
+    Example:
+        ```python
+        import tempfile
+
+        import torch
+
+        from pixpro_keras.weights.torch import find_state_dict, read_torch_file
+
+        path = f"{tempfile.mkdtemp()}/weights.pth"
+        torch.save({"model": {"conv1.weight": torch.zeros(64, 3, 7, 7)}, "epoch": 3}, path)
+        state_dict = find_state_dict(read_torch_file(path), path)
+        assert list(state_dict) == ["conv1.weight"]
+        ```
+    """
+    torch = import_torch("reading")
     if not os.path.isfile(path):
         raise TorchFileError(f"{path}: no such file")
     try:
@@ -63,12 +88,15 @@ def read_torch_file(path: str | os.PathLike) -> Any:
                 f"{path}: the file wants to import {wanted.group(1)}, which could run code; only "
                 "tensors, plain values and argparse.Namespace are read"
             ) from error
-        reason = text.splitlines()[0] if text else type(error).__name__
-        raise TorchFileError(f"{path}: no complete torch file ({reason})") from error
+        raise TorchFileError(f"{path}: no complete torch file ({first_line(error)})") from error
 
 
-def state_dict_of(content: Any, path: str | os.PathLike) -> dict[str, Any]:
-    """The state dict in what a torch file holds: name -> tensor.
+def find_state_dict(content: Any, path: str | os.PathLike) -> dict[str, Any]:
+    """State dict in the content of a torch file: name -> tensor.
+
+    Args:
+        content: from `read_torch_file`, which shows both in its example.
+        path: the file, for errors.
 
     Raises:
         TorchFileError: if there is none.
@@ -78,89 +106,107 @@ def state_dict_of(content: Any, path: str | os.PathLike) -> dict[str, Any]:
         candidates = [content[key] for key in _STATE_KEYS if key in content] + candidates
     for candidate in candidates:
         if isinstance(candidate, Mapping):
-            state = {k: v for k, v in candidate.items() if hasattr(v, "detach")}
-            if state:
-                return state
+            state_dict = {k: v for k, v in candidate.items() if hasattr(v, "detach")}
+            if state_dict:
+                return state_dict
     found = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
     raise TorchFileError(f"{path}: no state dict, only {found or 'an empty dict'}")
 
 
-def to_arrays(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def to_arrays(state_dict: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Tensors of any precision as float32 arrays, integers as they are."""
     return {
         name: (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
-        for name, tensor in state.items()
+        for name, tensor in state_dict.items()
     }
 
 
-def find_backbone(state: Mapping[str, Any], path: str | os.PathLike) -> tuple[str, str]:
-    """Where a plain ResNet lies in a state dict, and which one it is.
+def find_backbone(state_dict: Mapping[str, Any], path: str | os.PathLike) -> tuple[str, str]:
+    """Finds a plain ResNet in a state dict.
+
+    Args:
+        state_dict: name -> tensor or array.
+        path: the file, for errors.
 
     Returns:
-        Prefix of its names, and its name for `backbones.build`.
+        Prefix of its weights' names, and its own name for `backbones.build`.
 
     Raises:
         TorchFileError: if there is no ResNet, or several of which none is known as the online one.
     """
     end = "layer1.0.conv1.weight"
-    prefixes = [name.removesuffix(end) for name in state if name.endswith(end)]
+    prefixes = [name.removesuffix(end) for name in state_dict if name.endswith(end)]
     known = [prefix for prefix in _PREFIXES if prefix in prefixes]
     if not prefixes:
         raise TorchFileError(
             f"{path}: no ResNet in torchvision's names, whose first block is called {end}; it holds "
-            f"{', '.join(list(state)[:3])}, ..."
+            f"{', '.join(list(state_dict)[:3])}, ..."
         )
     if not known and len(prefixes) > 1:
         raise TorchFileError(
             f"{path}: several ResNets, below {', '.join(prefixes)}, and none known as the backbone"
         )
     prefix = (known or prefixes)[0]
-    if f"{prefix}conv1.weight" not in state:
+    if f"{prefix}conv1.weight" not in state_dict:
         raise TorchFileError(
             f"{path}: the ResNet below {prefix!r} has no stem conv1.weight; networks with a deeper "
             "stem (ResNet-C, -D) are not the paper's"
         )
-    blocks = tuple(_num_blocks(state, f"{prefix}layer{stage}.") for stage in range(1, 5))
-    is_basic = f"{prefix}layer1.0.conv3.weight" not in state
+    blocks = tuple(_num_blocks(state_dict, f"{prefix}layer{stage}.") for stage in range(1, 5))
+    is_basic = f"{prefix}layer1.0.conv3.weight" not in state_dict
     try:
-        return prefix, resnet.name_of(blocks, is_basic)
+        return prefix, resnet.resnet_name(blocks, is_basic)
     except ValueError as error:
         raise TorchFileError(f"{path}: {error}") from error
 
 
-def _num_blocks(state: Mapping[str, Any], prefix: str) -> int:
-    blocks = {name[len(prefix) :].split(".")[0] for name in state if name.startswith(prefix)}
-    return len(blocks)
+def _num_blocks(state_dict: Mapping[str, Any], prefix: str) -> int:
+    below = [name.removeprefix(prefix) for name in state_dict if name.startswith(prefix)]
+    return len({name.split(".")[0] for name in below})
 
 
-def backbone_from_state(
-    state: Mapping[str, Any], path: str | os.PathLike, name: str | None = None
+def backbone_from_state_dict(
+    state_dict: Mapping[str, Any], path: str | os.PathLike, name: str | None = None
 ) -> tuple[keras.Model, str, str]:
     """The plain float32 ResNet in a torch state dict.
 
     Args:
-        state: name -> tensor.
+        state_dict: name -> tensor.
         path: the file, for errors.
-        name: the network that is expected; default: whichever it is.
+        name: name of the expected network; default: any.
 
     Returns:
         The network, its name, and the prefix of its weights in the state dict.
 
     Raises:
         TorchFileError: naming what does not fit.
+
+    Example:
+        ```python
+        import torch
+
+        from pixpro_keras import backbones
+        from pixpro_keras.weights.name_maps import to_torch_state_dict, torch_variables
+        from pixpro_keras.weights.torch import backbone_from_state_dict
+
+        arrays = to_torch_state_dict(torch_variables(backbones.build("resnet18_v1_5")))
+        state_dict = {f"backbone.{name}": torch.tensor(x) for name, x in arrays.items()}
+        network, name, prefix = backbone_from_state_dict(state_dict, "weights.pth")
+        assert (name, prefix) == ("resnet18_v1_5", "backbone.")
+        ```
     """
-    prefix, found = find_backbone(state, path)
+    prefix, found = find_backbone(state_dict, path)
     if name is not None and name != found:
         raise TorchFileError(f"{path}: holds {found}, not {name}")
-    network = registry.stock(found)
+    network = registry.plain_network(found)
     below = {
         key[len(prefix) :]: value
-        for key, value in state.items()
+        for key, value in state_dict.items()
         # Heads beside the network are passed over.
         if key.startswith(prefix) and re.match(r"(conv1|bn1|layer\d+)\.", key[len(prefix) :])
     }
     try:
-        name_maps.load_torch_state(network, to_arrays(below))
+        name_maps.load_torch_state_dict(network, to_arrays(below))
     except ValueError as error:
         raise TorchFileError(f"{path}: {error}") from error
     return network, found, prefix

@@ -46,7 +46,7 @@ class NamesTest(tf.test.TestCase, parameterized.TestCase):
     def test_unknown_name(self, name, message):
         for function in (
             backbones.build,
-            backbones.stock,
+            backbones.plain_network,
             backbones.preprocess_input,
             backbones.min_image_size,
             backbones.is_keras_application,
@@ -76,29 +76,29 @@ class BuildTest(tf.test.TestCase, parameterized.TestCase):
         ("resnet50", keras.applications.ResNet50),
         ("mobilenetv2", keras.applications.MobileNetV2),
     )
-    def test_is_the_stock_network(self, name, constructor):
-        stock = randomize(constructor(include_top=False, weights=None))
+    def test_is_the_network_of_keras_applications(self, name, constructor):
+        plain = randomize(constructor(include_top=False, weights=None))
         ours = backbones.build(name, bn_momentum=0.7, synchronized=True)
         self.assertEqual(ours.name, name)
         self.assertEqual(ours.input_shape, (None, None, None, 3))
-        self.assertEqual([w.path for w in ours.weights], [w.path for w in stock.weights])
-        ours.set_weights(stock.get_weights())
+        self.assertEqual([w.path for w in ours.weights], [w.path for w in plain.weights])
+        ours.set_weights(plain.get_weights())
         for height, width in ((64, 64), (65, 78)):
             images = photo(height, width, batch=2) / 128 - 1
             features = ours(images, training=False)
             self.assertGreater(np.std(features), 1e-2)
-            np.testing.assert_array_equal(features, stock(images, training=False))
+            np.testing.assert_array_equal(features, plain(images, training=False))
 
         norms = layers_of(ours, keras.layers.BatchNormalization)
-        self.assertLen(norms, len(layers_of(stock, keras.layers.BatchNormalization)))
+        self.assertLen(norms, len(layers_of(plain, keras.layers.BatchNormalization)))
         self.assertEqual({layer.momentum for layer in norms}, {0.7})
         self.assertEqual({layer.synchronized for layer in norms}, {True})
 
-    def test_stock_is_float32_under_any_policy(self):
+    def test_plain_network_is_float32_under_any_policy(self):
         self.addCleanup(keras.config.set_dtype_policy, "float32")
         keras.config.set_dtype_policy("mixed_bfloat16")
         for name in ("mobilenetv2", "resnet18_v1_5"):
-            model = backbones.stock(name)
+            model = backbones.plain_network(name)
             self.assertEqual({layer.dtype_policy.name for layer in model.layers}, {"float32"})
             norms = layers_of(model, keras.layers.BatchNormalization)
             self.assertEqual({layer.synchronized for layer in norms}, {False})

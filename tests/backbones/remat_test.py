@@ -5,7 +5,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras import backbones
-from pixpro_keras.backbones.remat import Recomputed
+from pixpro_keras.backbones.remat import Remat
 from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.methods import PixPro
 from pixpro_keras.optimizers import LARS
@@ -43,12 +43,12 @@ def run(network, variables, images):
     return call()
 
 
-class RecomputedTest(tf.test.TestCase, parameterized.TestCase):
+class RematTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(BatchNormalization, keras.layers.BatchNormalization)
     def test_the_same_numbers(self, batch_norm):
         keras.utils.set_random_seed(0)
         network = two_blocks(batch_norm)
-        recomputed = Recomputed(network)
+        recomputed = Remat(network)
         self.assertLen(recomputed.segments, 2)
         images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
         before = network.get_weights()
@@ -78,12 +78,12 @@ class RecomputedTest(tf.test.TestCase, parameterized.TestCase):
             graph = call.get_concrete_function().graph
             return sum(operation.type == "Conv2D" for operation in graph.get_operations())
 
-        self.assertEqual(convolutions(Recomputed(network)), 2 * convolutions(network))
+        self.assertEqual(convolutions(Remat(network)), 2 * convolutions(network))
 
     @parameterized.parameters(("resnet18_v1_5", 8), ("resnet50", 16), ("mobilenetv3small", 12))
     def test_segments_are_blocks(self, name, count):
         network = backbones.build(name)
-        segments = Recomputed(network).segments
+        segments = Remat(network).segments
         self.assertLen(segments, count)
         self.assertEqual(
             sum(segment.count_params() for segment in segments), network.count_params()
@@ -91,10 +91,10 @@ class RecomputedTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_networks_that_cannot_be(self):
         with self.assertRaisesRegex(ValueError, "dropout draws random numbers"):
-            Recomputed(two_blocks(dropout=0.1))
+            Remat(two_blocks(dropout=0.1))
         inputs = keras.Input((4, 4, 3))
         with self.assertRaisesRegex(ValueError, "cannot be cut"):
-            Recomputed(keras.Model(inputs, keras.layers.ReLU()(inputs)))
+            Remat(keras.Model(inputs, keras.layers.ReLU()(inputs)))
 
     @pytest.mark.slow
     def test_in_a_step_on_one_device_and_on_two(self):

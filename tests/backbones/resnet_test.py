@@ -102,7 +102,7 @@ class ParityTest(tf.test.TestCase, parameterized.TestCase):
             for name, array in official_state().items()
             if name.startswith("encoder.")
         }
-        name_maps.load_torch_state(model, state)
+        name_maps.load_torch_state_dict(model, state)
         for case in range(3):
             stored = np.load(shared_path("reference", f"train_steps_{case}.npz"))
             features = model(stored["view_1"], training=False).numpy()
@@ -113,7 +113,7 @@ class ParityTest(tf.test.TestCase, parameterized.TestCase):
     def test_layers_of_torch(self, depth, output_stride):
         model = backbones.build(f"resnet{depth}_v1_5", output_stride=output_stride)
         state = state_by_rule(model)
-        name_maps.load_torch_state(model, state)
+        name_maps.load_torch_state_dict(model, state)
         reference = TorchResNet(depth, state, is_dilated=output_stride == 16)
         for height, width in ((65, 78), (64, 96)):
             images = backbones.preprocess_input("resnet50_v1_5")(photo(height, width)).numpy()
@@ -135,7 +135,7 @@ class OutputStrideTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(plain.compute_output_shape((1, 112, 112, 3))[1:3], (4, 4))
 
         # A dilated stage sees, from every second cell, what the strided one sees, if no convolution
-        # before the stride reaches the cells between: stock ResNets stride first, in the 1x1; in
+        # before the stride reaches the cells between: other ResNets stride first, in the 1x1; in
         # ours the 3x3 that has the stride is left with its centre.
         if name == "resnet18_v1_5":
             kernel = plain.get_layer("conv5_block1_1_conv").kernel
@@ -187,7 +187,7 @@ class OpenResidualBranchesTest(tf.test.TestCase):
             if isinstance(layer, keras.layers.BatchNormalization) and not np.any(layer.gamma)
         ]
         self.assertLen(closed, 7)  # the last of each block, but for the trained one
-        resnet.open_residual_branches(backbone)
+        resnet.undo_zero_init_residual(backbone)
         for name in closed:
             gamma = backbone.get_layer(name).gamma
             self.assertAllEqual(gamma, np.ones(gamma.shape))

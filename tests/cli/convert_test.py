@@ -17,7 +17,7 @@ from tests.helpers.jobs import TINY_RUN, run_job, write_photos
 def release_file(path):
     """A published checkpoint's content with the options of a run of 4 epochs of 2 steps."""
     torch = torch_networks.import_torch()
-    model = torch_networks.release()
+    model = torch_networks.official_pixpro()
     options = argparse.Namespace(
         arch="resnet18",
         epochs=4,

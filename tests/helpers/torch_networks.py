@@ -1,4 +1,4 @@
-"""The networks of torchvision and of the PixPro release, in torch, for parity tests.
+"""The networks of torchvision and of the official PixPro, in torch, for parity tests.
 
 Written from their published names and shapes; torch is imported when they are built.
 """
@@ -73,7 +73,7 @@ def resnet(blocks=(2, 2, 2, 2), bottleneck=False, stride_in_1x1=False, bias=Fals
 
 
 def mlp(in_dim, inner_dim, out_dim):
-    """The release's projector, predictor and two-layer transform."""
+    """The official projector, predictor and two-layer transform."""
     import collections
 
     nn = import_torch().nn
@@ -87,8 +87,8 @@ def mlp(in_dim, inner_dim, out_dim):
     )
 
 
-def release(inner_dim=32, dim=16, transform_layers=1, instance=False, **resnet_arguments):
-    """The release's pre-training modules, in its order of registration, with random weights."""
+def official_pixpro(inner_dim=32, dim=16, transform_layers=1, instance=False, **resnet_arguments):
+    """The official pre-training modules, in their order of registration, with random weights."""
     torch = import_torch()
     model = torch.nn.Module()
     model.encoder = resnet(**resnet_arguments)

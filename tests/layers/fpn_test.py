@@ -3,7 +3,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from pixpro_keras.layers.fpn import FPN, load_fpn, save_fpn
+from pixpro_keras.layers.fpn import FPN
 
 
 def maps(lowest=2, size=64, batch=2):
@@ -77,25 +77,6 @@ class FpnTest(tf.test.TestCase, parameterized.TestCase):
             loss = sum(tf.reduce_sum(tf.cast(x, "float32") ** 2) for x in outputs.values())
         for gradient in tape.gradient(loss, [v.value for v in fpn.trainable_variables]):
             self.assertTrue(np.isfinite(gradient).all())
-
-    def test_weights_of_an_fpn_from_c3_fit_one_from_c2(self):
-        file = self.create_tempdir().full_path + "/fpn.npz"
-        trained, larger = FPN(8), FPN(8)
-        trained(maps(3))
-        larger(maps(2))
-        save_fpn(trained, file)
-        missing = load_fpn(larger, file)
-        self.assertEqual(
-            {name.split("/")[0].removesuffix("_bn") for name in missing}, {"lateral2", "output2"}
-        )
-        inputs = maps(2)
-        found, expected = larger(inputs), trained({k: inputs[k] for k in ("c3", "c4", "c5")})
-        for name, x in expected.items():
-            self.assertAllEqual(found[name], x)
-        other = FPN(4)
-        other(maps(2))
-        with self.assertRaisesRegex(ValueError, "fpn.npz is of another FPN"):
-            load_fpn(other, file)
 
     def test_bad_sizes(self):
         inputs = maps()

@@ -17,7 +17,7 @@ from tests.helpers.shared_data import shared_path
 
 def load_method(config):
     """The release's model with the weights of the rule, K = 10,000 steps, as a converted checkpoint."""
-    checkpoint = official.ReleaseCheckpoint(
+    checkpoint = official.OfficialCheckpoint(
         path="by rule",
         state=official_state(
             transform_layers=config["config"].get("layer", 1), instance="ins" in config["config"]
@@ -33,7 +33,7 @@ def load_method(config):
     optimizer = LARS(config["lr"], config["sgd_momentum"], config["weight_decay"])
     method.compile(optimizer=optimizer, jit_compile=False)
     method.optimizer.build(method.trainable_variables)
-    official.load_release(method, checkpoint)
+    official.load_official_checkpoint(method, checkpoint)
     return method
 
 
@@ -44,7 +44,7 @@ class ReleaseParityTest(tf.test.TestCase, parameterized.TestCase):
         config = json.loads(shared_path("reference", f"train_steps_{case}.json").read_text())
         stored = np.load(shared_path("reference", f"train_steps_{case}.npz"))
         method = load_method(config)
-        named = official.release_variables(method)
+        named = official.official_variables(method)
         batch = {
             "view1": tf.constant(stored["view_1"]),
             "view2": tf.constant(stored["view_2"]),

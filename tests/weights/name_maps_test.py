@@ -61,7 +61,7 @@ class NamesTest(tf.test.TestCase, parameterized.TestCase):
             "fc.bias": np.zeros(1000),
             "bn1.num_batches_tracked": np.array(7),
         }
-        name_maps.load_torch_state(self.model, state | extra)
+        name_maps.load_torch_state_dict(self.model, state | extra)
         kernel = self.model.get_layer("conv3_block1_0_conv").kernel
         expected = state["layer2.0.downsample.0.weight"]
         self.assertEqual(kernel.shape, (1, 1, 64, 128))
@@ -90,7 +90,7 @@ class NamesTest(tf.test.TestCase, parameterized.TestCase):
             ({}, "conv1.weight is missing.* and 95 more"),
         ):
             with self.assertRaisesRegex(ValueError, message):
-                name_maps.load_torch_state(self.model, state)
+                name_maps.load_torch_state_dict(self.model, state)
         for now, then in zip(self.model.get_weights(), before, strict=True):
             np.testing.assert_array_equal(now, then)
 
@@ -100,7 +100,7 @@ class NamesTest(tf.test.TestCase, parameterized.TestCase):
     )
     def test_other_networks_are_refused(self, name, message):
         with self.assertRaisesRegex(ValueError, message):
-            name_maps.load_torch_state(backbones.build(name), {})
+            name_maps.load_torch_state_dict(backbones.build(name), {})
 
 
 if __name__ == "__main__":

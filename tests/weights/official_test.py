@@ -1,4 +1,4 @@
-"""The release's checkpoints and ours hold the same, both ways."""
+"""Official checkpoints and ours hold the same, both ways."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ from pixpro_keras.weights.torch import TorchFileError, read_torch_file
 from tests.helpers import torch_networks
 from tests.helpers.shared_data import shared_path
 
-POSITION = official.Position(
+PROGRESS = official.TrainingProgress(
     step=30,
     steps_per_epoch=10,
     epochs=8,
@@ -40,10 +40,10 @@ def build(cls=PixPro, hidden_dim=32, out_dim=16, **kwargs):
     return method
 
 
-def release_checkpoint(**kwargs):
-    """What the release's `save_checkpoint` puts into a file, after some steps of its SGD."""
+def official_checkpoint(**kwargs):
+    """Content of a file of the official `save_checkpoint`, after some steps of its SGD."""
     torch = torch_networks.import_torch()
-    model = torch_networks.release(**kwargs)
+    model = torch_networks.official_pixpro(**kwargs)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(
         [
@@ -74,7 +74,7 @@ def release_checkpoint(**kwargs):
     return content, model, optimizer
 
 
-class ReleaseTest(tf.test.TestCase, parameterized.TestCase):
+class OfficialCheckpointTest(tf.test.TestCase, parameterized.TestCase):
     def setUp(self):
         super().setUp()
         self.torch = torch_networks.import_torch()
@@ -82,16 +82,16 @@ class ReleaseTest(tf.test.TestCase, parameterized.TestCase):
 
     def load(self, content, **kwargs):
         self.torch.save(content, self.path)
-        checkpoint = official.parse_release(read_torch_file(self.path), self.path)
+        checkpoint = official.parse_official_checkpoint(read_torch_file(self.path), self.path)
         network = official.describe_network(checkpoint)
         self.assertEqual(network.pop("backbone"), "resnet18_v1_5")
         method = build(**network | kwargs)
-        official.load_release(method, checkpoint)
+        official.load_official_checkpoint(method, checkpoint)
         return method, checkpoint
 
     @parameterized.parameters((0, False), (1, False), (2, False), (1, True))
     def test_there_and_back(self, transform_layers, instance):
-        content, _, optimizer = release_checkpoint(
+        content, _, optimizer = official_checkpoint(
             transform_layers=transform_layers, instance=instance
         )
         method, checkpoint = self.load(content)
@@ -102,16 +102,16 @@ class ReleaseTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(method.threshold, 0.6)
         self.assertEqual(method.instance_weight, 1.0 if instance else 0.0)
         # No weight of ours is left without a value from the file; `step` was looked at above.
-        named = {id(v) for v in official.release_variables(method).values()}
+        named = {id(v) for v in official.official_variables(method).values()}
         left = [w.path for w in method.weights if id(w) not in named and w is not method.step]
         self.assertEmpty(left)
 
         options = {"arch": "resnet18", "pixpro_clamp_value": 0.0}
-        official.save_release(method, self.path, POSITION, options)
+        official.save_official_checkpoint(method, self.path, PROGRESS, options)
         written = read_torch_file(self.path)
         self.assertEqual(written["epoch"], 3)
         self.assertEqual(written["opt"].arch, "resnet18")
-        # In the release's order, which numbers the optimizer's slots; counters say the step.
+        # In the official order, which numbers the optimizer's slots; counters say the step.
         self.assertEqual(list(written["model"]), list(content["model"]))
         for name, tensor in content["model"].items():
             if name.endswith("num_batches_tracked"):
@@ -136,15 +136,15 @@ class ReleaseTest(tf.test.TestCase, parameterized.TestCase):
             written["model"]["module.encoder.conv1.weight"],
         )
 
-    def test_names_and_order_are_the_releases(self):
+    def test_names_and_order_are_official(self):
         keys = json.loads(shared_path("reference", "official_state_dict_keys.json").read_text())
         self.assertEqual(sorted(keys, key=official._registration_order), list(keys))
         method = build_resnet50()
-        named = official.release_variables(method)
+        named = official.official_variables(method)
         self.assertEqual(set(named), {k for k in keys if not k.endswith("num_batches_tracked")})
 
     def test_published_file_without_optimizer(self):
-        content, _, _ = release_checkpoint()
+        content, _, _ = official_checkpoint()
         method, checkpoint = self.load({"model": content["model"]})
         self.assertEqual(method.steps_done(), 0)
         self.assertIsNone(checkpoint.step)
@@ -154,7 +154,7 @@ class ReleaseTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(ours, kernel.transpose(2, 3, 1, 0))
 
     def test_features_are_those_of_torch(self):
-        content, model, _ = release_checkpoint()
+        content, model, _ = official_checkpoint()
         method, _ = self.load(content)
         images = np.random.default_rng(0).standard_normal((2, 65, 97, 3)).astype("float32")
         for ours, theirs in (
@@ -166,7 +166,7 @@ class ReleaseTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllClose(result, expected, atol=1e-5 * np.abs(expected).max(), rtol=0)
 
     def test_what_does_not_fit_is_said(self):
-        content, _, _ = release_checkpoint()
+        content, _, _ = official_checkpoint()
         clamped = content | {"opt": argparse.Namespace(pixpro_clamp_value=0.5)}
         with self.assertRaisesRegex(TorchFileError, "pixpro_clamp_value=0.5"):
             self.load(clamped)
@@ -188,20 +188,21 @@ class ReleaseTest(tf.test.TestCase, parameterized.TestCase):
         ({"num_transform_layers": 3}, "at most 2 transform layers"),
         ({"use_propagation": False}, "without pixel loss or propagation"),
     )
-    def test_networks_that_the_release_lacks(self, arguments, message):
+    def test_networks_without_an_official_counterpart(self, arguments, message):
         with self.assertRaisesRegex(ValueError, message):
-            official.save_release(build(**arguments), self.path, POSITION, {})
+            official.save_official_checkpoint(build(**arguments), self.path, PROGRESS, {})
         self.assertFalse(self.path.exists())
 
     def test_other_methods_give_their_online_backbone(self):
         method = build(PixContrast)
-        official.save_release(method, self.path, POSITION, {"arch": "resnet18"})
+        backbone = method.encoder.backbone
+        official.save_official_backbone(backbone, self.path, PROGRESS, {"arch": "resnet18"})
         written = read_torch_file(self.path)
         model = torch_networks.resnet()
         state = {k.removeprefix("module.encoder."): v for k, v in written["model"].items()}
         model.load_state_dict(state, strict=True)
         images = np.random.default_rng(0).standard_normal((1, 64, 64, 3)).astype("float32")
-        expected = keras.ops.convert_to_numpy(method.encoder.backbone(images, training=False))
+        expected = keras.ops.convert_to_numpy(backbone(images, training=False))
         self.assertAllClose(torch_networks.features(model, images), expected, atol=1e-4, rtol=0)
 
 

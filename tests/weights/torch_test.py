@@ -90,9 +90,9 @@ class TorchFilesTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_wrong_depth(self):
         path = self.save(torch_networks.resnet().state_dict())
-        state = torch.state_dict_of(torch.read_torch_file(path), path)
+        state = torch.find_state_dict(torch.read_torch_file(path), path)
         with self.assertRaisesRegex(ValueError, "holds resnet18_v1_5, not resnet50_v1_5"):
-            torch.backbone_from_state(state, path, "resnet50_v1_5")
+            torch.backbone_from_state_dict(state, path, "resnet50_v1_5")
 
 
 if __name__ == "__main__":

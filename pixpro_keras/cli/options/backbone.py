@@ -5,7 +5,7 @@ import dataclasses
 import keras
 
 from pixpro_keras import backbones
-from pixpro_keras.backbones.resnet import open_residual_branches
+from pixpro_keras.backbones.resnet import undo_zero_init_residual
 from pixpro_keras.cli.options.base import FlagError, Options, option
 from pixpro_keras.cli.shared.command import flag_errors
 
@@ -62,5 +62,5 @@ def build_backbone(options: BackboneOptions) -> keras.Model:
             bn_momentum=options.bn_momentum,
         )
     if not options.zero_init_residual:
-        open_residual_branches(backbone)
+        undo_zero_init_residual(backbone)
     return backbone

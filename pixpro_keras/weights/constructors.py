@@ -1,16 +1,16 @@
-"""The `_v1_5` ResNets with keras.applications' signature."""
+"""The `_v1_5` ResNets with the signature of keras.applications, weights from a file included."""
 
 import os
-from typing import Any, Protocol
+from typing import Protocol
 
 import keras
 
-from pixpro_keras.backbones import resnet
-from pixpro_keras.backbones.registry import min_image_size
+from pixpro_keras.backbones import copy_weights, min_image_size, resnet
+from pixpro_keras.weights.load import load_backbone
 
 
 class Constructor(Protocol):
-    """How keras.applications builds a network."""
+    """Signature of a constructor in keras.applications."""
 
     def __call__(
         self,
@@ -21,7 +21,7 @@ class Constructor(Protocol):
         classes: int = 1000,
         classifier_activation: str | None = "softmax",
     ) -> keras.Model:
-        """See `_constructor`."""
+        """Builds the network; see `_constructor`."""
 
 
 def _constructor(name: str) -> Constructor:
@@ -35,12 +35,10 @@ def _constructor(name: str) -> Constructor:
     ):
         if pooling not in (None, "avg", "max"):
             raise ValueError(f"`pooling` must be None, 'avg' or 'max'. Received: {pooling!r}")
-        network = resnet.build_resnet(name, input_shape=_checked(name, input_shape))
+        network = resnet.build_resnet(name, input_shape=_check_shape(name, input_shape))
         is_whole = weights is not None and str(weights).endswith(".weights.h5")
         if weights is not None and not is_whole:
-            from pixpro_keras.weights.load import load_backbone
-
-            _copy_weights(load_backbone(weights), network, weights)
+            _copy_backbone(weights, network)
         output = network.output
         if include_top or pooling == "avg":
             output = keras.layers.GlobalAveragePooling2D(name="avg_pool")(output)
@@ -59,27 +57,36 @@ def _constructor(name: str) -> Constructor:
     construct.__name__ = construct.__qualname__ = (
         name.title().replace("Resnet", "ResNet").replace("_V1_5", "V1_5")
     )
+    constructor = construct.__name__
     construct.__doc__ = f"""`{name}`: stride in the 3x3 convolutions, RGB images by ImageNet's mean and std.
 
     Args:
-        include_top: whether pooling and a classifier stand on C5.
+        include_top: whether pooling and a classifier follow C5.
         weights: None for new weights, or a file: `.keras`, a torch file or a detectron2 `.pkl` for
-            the backbone (see `load_backbone`), or `.weights.h5` for the network as it is built here.
+            the backbone (see `load_backbone`), or `.weights.h5` of the whole network.
         input_shape: `(H, W, 3)`, each side None or at least 32; default: any size.
-        pooling: None, `"avg"` or `"max"` on C5, where there is no top.
-        classes: of the top.
-        classifier_activation: of the top.
+        pooling: None, `"avg"` or `"max"` over C5, where there is no top.
+        classes: outputs of the top.
+        classifier_activation: activation of the top.
 
     Returns:
         Functional model: `(B, h, w, C)`, `(B, C)` with pooling, `(B, classes)` with the top.
 
     Raises:
         ValueError: if an argument is out of range or the weights are another network's.
+
+    Example:
+        ```python
+        import pixpro_keras
+
+        network = pixpro_keras.{constructor}(input_shape=(64, 64, 3), pooling="avg")
+        print(network.output_shape)  # (None, C)
+        ```
     """
     return construct
 
 
-def _checked(name: str, input_shape: tuple | None) -> tuple:
+def _check_shape(name: str, input_shape: tuple | None) -> tuple:
     if input_shape is None:
         return (None, None, 3)
     smallest = min_image_size(name)
@@ -92,15 +99,14 @@ def _checked(name: str, input_shape: tuple | None) -> tuple:
     return tuple(input_shape)
 
 
-def _copy_weights(loaded: keras.Model, network: keras.Model, source: Any) -> None:
-    def describe(model):
-        return [(weight.path.split("/")[-2:], tuple(weight.shape)) for weight in model.weights]
-
-    if describe(loaded) != describe(network):
+def _copy_backbone(weights: str | os.PathLike, network: keras.Model) -> None:
+    loaded = load_backbone(weights)
+    try:
+        copy_weights(loaded, network)
+    except ValueError as error:
         raise ValueError(
-            f"`weights` must hold {network.name}. Received: {str(source)!r} with {loaded.name}"
-        )
-    network.set_weights(loaded.get_weights())
+            f"`weights` must hold {network.name}. Received: {str(weights)!r} with {loaded.name}"
+        ) from error
 
 
 ResNet18V1_5 = _constructor("resnet18_v1_5")

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+import pixpro_keras
 from pixpro_keras import backbones
 from pixpro_keras.weights import export_backbone
 from tests.helpers.random_weights import photo, randomize
@@ -29,18 +30,18 @@ class ConstructorsTest(tf.test.TestCase, parameterized.TestCase):
             ({"pooling": "max"}, self.maps.max((1, 2))),
             ({"input_shape": (64, 96, 3)}, self.maps),
         ):
-            network = backbones.ResNet18V1_5(include_top=False, weights=path, **arguments)
+            network = pixpro_keras.ResNet18V1_5(include_top=False, weights=path, **arguments)
             self.assertAllClose(network(self.images, training=False), expected, rtol=1e-5)
         self.assertEqual(network.input_shape, (None, 64, 96, 3))
 
     def test_top_and_its_weights_file(self):
-        network = randomize(backbones.ResNet18V1_5(include_top=True, classes=7))
+        network = randomize(pixpro_keras.ResNet18V1_5(include_top=True, classes=7))
         scores = network(self.images, training=False)
         self.assertEqual(scores.shape, (1, 7))
         self.assertAllClose(np.sum(scores), 1.0)
         path = self.folder / "all.weights.h5"
         network.save_weights(path)
-        again = backbones.ResNet18V1_5(include_top=True, classes=7, weights=path)
+        again = pixpro_keras.ResNet18V1_5(include_top=True, classes=7, weights=path)
         self.assertAllEqual(again(self.images, training=False), scores)
 
     @parameterized.parameters(
@@ -51,10 +52,10 @@ class ConstructorsTest(tf.test.TestCase, parameterized.TestCase):
         ("ResNet152V1_5", 58_143_808),
     )
     def test_sizes_are_torchvisions(self, name, num_parameters):
-        network = getattr(backbones, name)()
+        network = getattr(pixpro_keras, name)()
         trained = sum(int(np.prod(w.shape)) for w in network.trainable_weights)
         self.assertEqual(trained, num_parameters)
-        self.assertEqual(getattr(backbones, name).__name__, name)
+        self.assertEqual(getattr(pixpro_keras, name).__name__, name)
 
     def test_errors(self):
         (path,) = export_backbone(self.backbone, "resnet18_v1_5", self.folder)
@@ -66,7 +67,7 @@ class ConstructorsTest(tf.test.TestCase, parameterized.TestCase):
             ({"input_shape": (64, 64, 1)}, r"Received: input_shape=\(64, 64, 1\)"),
         ):
             with self.assertRaisesRegex(ValueError, message):
-                backbones.ResNet34V1_5(**arguments)
+                pixpro_keras.ResNet34V1_5(**arguments)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,101 @@
+"""The weights of a feature pyramid network (FPN), in a file beside the exported backbone."""
+
+import io
+import os
+import pathlib
+from typing import Any
+
+import keras
+import numpy as np
+
+from pixpro_keras.layers.fpn import FPN
+from pixpro_keras.utils.checksums import check_listed, listing
+from pixpro_keras.utils.files import write_atomically
+
+FPN_FILE = "fpn.npz"
+
+
+def save_fpn(fpn: FPN, path: str | os.PathLike) -> None:
+    """Writes an FPN's weights as a NumPy archive, by names such as `lateral3/kernel`.
+
+    Args:
+        fpn: built.
+        path: file to write; its checksum goes to `SHA256SUMS` beside it.
+
+    Raises:
+        OSError: if the file cannot be written.
+
+    Example:
+        ```python
+        import tempfile
+
+        from pixpro_keras.layers.fpn import FPN
+        from pixpro_keras.weights import find_fpn, load_fpn, save_fpn
+
+        trained, fresh = FPN(8), FPN(8)
+        for fpn in (trained, fresh):
+            fpn.build({"c3": (1, 8, 8, 16), "c4": (1, 4, 4, 32), "c5": (1, 2, 2, 64)})
+        folder = tempfile.mkdtemp()
+        save_fpn(trained, f"{folder}/fpn.npz")
+        assert load_fpn(fresh, find_fpn(folder)) == []
+        ```
+    """
+    buffer = io.BytesIO()
+    arrays: dict[str, Any] = {name: np.array(v) for name, v in _named_weights(fpn).items()}
+    np.savez(buffer, **arrays)
+    with listing(path):
+        write_atomically(pathlib.Path(path), buffer.getvalue())
+
+
+def load_fpn(fpn: FPN, path: str | os.PathLike) -> list[str]:
+    """Loads a file of `save_fpn`, which shows both in its example, into a built FPN.
+
+    Args:
+        fpn: built; it may have more levels than the file.
+        path: file of `save_fpn`.
+
+    Returns:
+        Names of the FPN's weights that the file does not have; they stay as they are.
+
+    Raises:
+        ValueError: if the file holds something that the FPN does not, or of another shape.
+    """
+    check_listed(path)
+    weights = _named_weights(fpn)
+    with np.load(path, allow_pickle=False) as arrays:
+        for name in arrays.files:
+            shape = tuple(weights[name].shape) if name in weights else None
+            if shape != arrays[name].shape:
+                raise ValueError(
+                    f"{path} is of another FPN: {name} is {arrays[name].shape} there, {shape} here"
+                )
+        for name in arrays.files:
+            weights[name].assign(arrays[name])
+        return sorted(set(weights) - set(arrays.files))
+
+
+def find_fpn(path: str | os.PathLike) -> pathlib.Path | None:
+    """Finds the file of an FPN's weights beside an exported backbone.
+
+    Args:
+        path: of the backbone, as for `load_backbone`: a file or the folder of a run.
+
+    Returns:
+        The file, or None where FPN pre-training left none.
+    """
+    path = pathlib.Path(path).expanduser()
+    folder = path if path.is_dir() else path.parent
+    for candidate in (folder / FPN_FILE, folder / "export" / FPN_FILE):
+        if candidate.exists():
+            return candidate
+    return None
+
+
+def _named_weights(fpn: FPN) -> dict[str, keras.Variable]:
+    groups = (*fpn.laterals.values(), *fpn.outputs.values())
+    return {
+        f"{layer.name}/{weight.name}": weight
+        for layers in groups
+        for layer in layers
+        for weight in layer.weights
+    }

@@ -1,0 +1,61 @@
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from pixpro_keras.layers.fpn import FPN
+from pixpro_keras.weights import FPN_FILE, find_fpn, load_fpn, save_fpn
+
+
+def maps(lowest=2, size=64, batch=2):
+    rng = np.random.default_rng(0)
+    return {
+        f"c{level}": rng.normal(size=(batch, size >> level, size >> level, 3 * level)).astype("f")
+        for level in range(lowest, 6)
+    }
+
+
+class FpnFileTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+
+    def save(self, fpn, lowest=3):
+        fpn(maps(lowest))
+        save_fpn(fpn, self.folder / FPN_FILE)
+        return self.folder / FPN_FILE
+
+    def test_weights_of_an_fpn_from_c3_fit_one_from_c2(self):
+        trained, larger = FPN(8), FPN(8)
+        larger(maps(2))
+        missing = load_fpn(larger, self.save(trained))
+        self.assertEqual(
+            {name.split("/")[0].removesuffix("_bn") for name in missing}, {"lateral2", "output2"}
+        )
+        inputs = maps(2)
+        outputs, expected = larger(inputs), trained({k: inputs[k] for k in ("c3", "c4", "c5")})
+        for name, x in expected.items():
+            self.assertAllEqual(outputs[name], x)
+
+    def test_an_fpn_of_another_width_is_refused(self):
+        path = self.save(FPN(8))
+        other = FPN(4)
+        other(maps(2))
+        with self.assertRaisesRegex(ValueError, "fpn.npz is of another FPN"):
+            load_fpn(other, path)
+
+    def test_is_found_in_the_folder_of_a_run_and_of_its_export(self):
+        export = self.folder / "export"
+        export.mkdir()
+        backbone = export / "backbone.keras"
+        self.assertIsNone(find_fpn(self.folder))
+        self.assertIsNone(find_fpn(backbone))
+        fpn = FPN(4)
+        fpn(maps(3))
+        save_fpn(fpn, export / FPN_FILE)
+        for path in (self.folder, export, backbone):
+            self.assertEqual(find_fpn(path), export / FPN_FILE)
+
+
+if __name__ == "__main__":
+    tf.test.main()
