@@ -32,7 +32,8 @@ BAD_INPUT = (
     ("--schedule=steps --decay_epochs=3,2", "--decay_epochs=3,2"),
     ("--decay_epochs=3", "--decay_epochs=3"),
     ("--augmentation=infomin", "--augmentation=infomin"),
-    ("--method=supervised", "--dataset=folder:"),
+    ("--method=supervised", "--projector_hidden_dim=16: --method=supervised does not have it"),
+    ("--queue_size=7", "--queue_size=7: --method=pixpro does not have it"),
     ("--eval_every_epochs=1", "--eval_train_dataset"),
     ("--eval_every_epochs=1 --eval_train_dataset=scenes", "--eval_test_dataset"),
     ("--eval_every_epochs=1 --eval_mask_dataset=folder:/nowhere", "--eval_mask_dataset"),
@@ -213,6 +214,12 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
             self.assertEqual(result.returncode, 1)
             (line,) = [x for x in result.stderr.splitlines() if x.startswith("error:")]
             self.assertIn(f"--dataset=folder:{folder}", line)
+
+    def test_labels_that_are_missing(self):
+        flags = ("--method=supervised", "--backbone=resnet18_v1_5", "--image_size=32")
+        result = run_job("pretrain.py", *flags, "--batch_size=4", self.flags[-1])
+        self.assertEqual(result.returncode, 1)
+        self.assertIn(f"error: {self.flags[-1]} ", result.stderr)
 
     def test_a_checkpoint_of_another_model(self):
         self.pretrain("--epochs=1")

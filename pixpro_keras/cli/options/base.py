@@ -76,12 +76,14 @@ class Options:
 
     Attributes:
         given: names of the options that a user gave, in a flag file or else; the others have defaults.
+        from_files: names of those that were given in flag files only.
 
     Raises:
         FlagError: if a value is of the wrong type or out of its range, naming the option.
     """
 
     given: frozenset[str] = frozenset()
+    from_files: frozenset[str] = frozenset()
 
     def __post_init__(self):
         """Brings values to their field's type and checks them."""
@@ -117,7 +119,9 @@ class Options:
                 hint = f" Did you mean `{close[0]}`?" if close else ""
                 raise TypeError(f"there is no option `{name}`.{hint}")
         base = cls() if base is None else base
-        return base.replace(**values, given=base.given | set(values)).check_required()
+        names_given = base.given | set(values)
+        from_files = base.from_files - set(values)
+        return base.replace(**values, given=names_given, from_files=from_files).check_required()
 
     def check_required(self: OptionsT) -> OptionsT:
         """The options, if all that are required have values.

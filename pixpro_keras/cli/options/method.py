@@ -5,6 +5,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from absl import logging
+
 from pixpro_keras.cli.options.backbone import build_backbone
 from pixpro_keras.cli.options.base import FlagError, Options, option
 from pixpro_keras.cli.options.training import TrainingOptions, build_optimizer
@@ -150,6 +152,9 @@ def identity(options: ModelOptions) -> dict:
 def check_method(options: ModelOptions) -> None:
     """Refuses options that the method does not have, and combinations that cannot work.
 
+    Presets that several methods share may hold options of some of them: the log names those that are
+    not used.
+
     Raises:
         FlagError: naming the flags.
     """
@@ -157,15 +162,18 @@ def check_method(options: ModelOptions) -> None:
     known = _arguments_of(cls)
     for field in dataclasses.fields(MethodOptions):
         name = field.name
-        if name in ("given", *_NOT_ARGUMENTS) or not options.is_given(name):
+        if name in ("given", "from_files", *_NOT_ARGUMENTS) or not options.is_given(name):
             continue
         # flags.cfg of older runs lists the defaults of all methods.
         if _ARGUMENTS.get(name, name) not in known and getattr(options, name) != field.default:
             if name == "fpn":
                 continue  # said below, with the image size
-            raise FlagError(
+            message = (
                 f"{' '.join(serialize(options, name))}: --method={options.method} does not have it"
             )
+            if name not in options.from_files:
+                raise FlagError(message)
+            logging.warning("%s. The flag file's value is not used.", message)
     if cls.uses_coordinates and recipes.moves_pixels(options.augmentation):
         raise FlagError(
             f"--augmentation={options.augmentation}: it moves pixels in a way that the coordinates do not "
@@ -213,7 +221,7 @@ def build_method(
     arguments = {
         _ARGUMENTS.get(field.name, field.name): getattr(options, field.name)
         for field in dataclasses.fields(MethodOptions)
-        if field.name != "given"
+        if field.name not in ("given", "from_files")
     } | {"bn_momentum": options.bn_momentum}
     # A method takes what it has; an option left at None leaves the method's own default.
     arguments = {k: v for k, v in arguments.items() if k in known and v is not None}

@@ -44,6 +44,8 @@ def run(
         options, rest = parsing.parse(cls, argv, with_absl=True)
         flags.FLAGS.mark_as_parsed()
         logging.use_absl_handler()
+        if flags.FLAGS["verbosity"].using_default_value:
+            logging.set_verbosity(logging.INFO)
         if rest and not takes_rest:
             raise FlagError(f"unexpected argument {rest[0]!r}: flags start with --")
         options.check_required()

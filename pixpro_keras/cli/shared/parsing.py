@@ -71,13 +71,24 @@ def parse(
         rest = values(["", *presets.expand(argv)], known_only=known_only)[1:]
     except flags.Error as error:
         raise FlagError(str(error)) from error
-    given = {
-        field.name: values[field.name].value
-        for field in option_fields(cls)
-        if values[field.name].present
-    }
+    given = {name: values[name].value for name in _present(cls, values)}
+    values(["", *presets.without_files(argv)], known_only=True)
+    direct = _present(cls, values)
     base = cls() if base is None else base
-    return base.replace(**given, given=base.given | set(given)), rest
+    options = base.replace(
+        **given,
+        given=base.given | set(given),
+        from_files=(base.from_files | set(given)) - set(direct),
+    )
+    return options, rest
+
+
+def _present(cls: type[Options], values: flags.FlagValues) -> list[str]:
+    """Names of the options that the newest command line gave; forgets them."""
+    present = [field.name for field in option_fields(cls) if values[field.name].present]
+    for name in present:
+        values[name].unparse()
+    return present
 
 
 def load(cls: type[OptionsT], file: pathlib.Path) -> OptionsT:

@@ -30,6 +30,22 @@ def find(name: str) -> pathlib.Path:
     return presets[0]
 
 
+def without_files(argv: Iterable[str]) -> list[str]:
+    """Returns the command line without its flag files."""
+    rest = iter(argv)
+    kept: list[str] = []
+    for argument in rest:
+        flag, equals, _ = argument.partition("=")
+        if argument == "--":
+            return [*kept, argument, *rest]
+        if flag in ("--flagfile", "-flagfile"):
+            if not equals:
+                next(rest, "")
+        else:
+            kept.append(argument)
+    return kept
+
+
 def expand(argv: Iterable[str], inside: tuple[pathlib.Path, ...] = ()) -> list[str]:
     """Returns the command line with the lines of flag files in the place of `--flagfile`.
 

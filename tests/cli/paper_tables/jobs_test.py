@@ -1,40 +1,28 @@
+import importlib
 import itertools
-import json
-import os
 import pathlib
-import subprocess
-import sys
 
-import pytest
 import tensorflow as tf
 
+from pixpro_keras.cli.options.base import Options
+from pixpro_keras.cli.options.method import check_method
 from pixpro_keras.cli.paper_tables import SCALES, TABLES, TableError
 from pixpro_keras.cli.paper_tables.jobs import Places, Planner, missing_data, plan
 from pixpro_keras.cli.paper_tables.pretrainings import PRETRAININGS
-from tests.helpers.jobs import ROOT
+from pixpro_keras.cli.shared import parsing
 
-# Flags are global: each script in a fork, which finds TensorFlow imported.
-_PARSE = """
-import importlib, json, os, sys
 
-sys.path.insert(0, "experiments")
-import keras, tensorflow
-from absl import flags
-
-for script, lines in json.load(sys.stdin).items():
-    pid = os.fork()
-    if pid == 0:
-        importlib.import_module(script)
-        for line in lines:
-            flags.FLAGS.unparse_flags()
-            for name in flags.FLAGS:
-                flags.FLAGS[name].unparse()
-            flags.FLAGS([script, *line])
-        sys.stdout.flush()
-        os._exit(0)
-    if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
-        sys.exit(f"{script}: a command cannot be parsed")
-"""
+def options_class(script):
+    """The class of a command's options."""
+    module = importlib.import_module(f"pixpro_keras.cli.{script}")
+    (cls,) = (
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Options)
+        and value.__module__ == module.__name__
+    )
+    return cls
 
 
 def all_jobs(seeds=(0,)):
@@ -123,26 +111,19 @@ class JobsTest(tf.test.TestCase):
         missing = missing_data(jobs, Places(root / "runs", str(root)))
         self.assertEqual(missing, [str(root / "caltech101/train")])
 
-    @pytest.mark.slow
     def test_every_command_is_of_flags_that_exist(self):
         lines = {}
         places = Places(pathlib.Path("/runs"), "/data")
         for _, _, jobs in all_jobs():
             for job in jobs:
-                line = places.command(job)[2:]
-                lines.setdefault(job.script, {})[job.flags] = line
-        by_script = {script: list(found.values()) for script, found in lines.items()}
-        self.assertGreater(sum(map(len, by_script.values())), 100)
-        result = subprocess.run(
-            [sys.executable, "-c", _PARSE],
-            input=json.dumps(by_script),
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
-            check=False,
-        )
-        self.assertEqual(result.returncode, 0, result.stderr[-2000:])
+                lines[job.script, job.flags] = places.command(job)[2:]
+        self.assertGreater(len(lines), 100)
+        for (script, _), argv in lines.items():
+            options, rest = parsing.parse(options_class(script), argv)
+            self.assertEmpty(rest)
+            options.check_required()
+            if script == "pretrain":
+                check_method(options)
 
 
 if __name__ == "__main__":
