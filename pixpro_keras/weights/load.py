@@ -9,6 +9,7 @@ import keras
 from pixpro_keras.backbones import registry
 from pixpro_keras.backbones.levels import feature_network
 from pixpro_keras.utils.checksums import check_listed
+from pixpro_keras.utils.errors import first_line
 from pixpro_keras.weights.detectron2 import from_detectron2
 from pixpro_keras.weights.torch import backbone_from_state, read_torch_file, state_dict_of
 
@@ -65,7 +66,7 @@ def _load(path_or_name: str | os.PathLike, name: str | None = None) -> keras.Mod
         try:
             return keras.saving.load_model(path, compile=False)
         except Exception as error:  # zipfile, json, h5py and Keras each raise their own
-            raise ValueError(f"{path}: no complete Keras file ({_first_line(error)})") from error
+            raise ValueError(f"{path}: no complete Keras file ({first_line(error)})") from error
     if path.suffix == ".h5":
         return _load_weights_file(path, name)
     if path.suffix == ".pkl":
@@ -83,7 +84,7 @@ def _load_weights_file(path: pathlib.Path, name: str | None) -> keras.Model:
         with h5py.File(path, "r") as file:
             name = file.attrs.get(NAME_ATTRIBUTE, name)
     except OSError as error:
-        raise ValueError(f"{path}: no complete weights file ({_first_line(error)})") from error
+        raise ValueError(f"{path}: no complete weights file ({first_line(error)})") from error
     if name is None:
         raise ValueError(
             f"{path} does not say which network it belongs to; `name` of "
@@ -93,9 +94,5 @@ def _load_weights_file(path: pathlib.Path, name: str | None) -> keras.Model:
     try:
         network.load_weights(path)
     except Exception as error:  # Keras raises whatever it stumbles over
-        raise ValueError(f"{path}: no weights of {name} ({_first_line(error)})") from error
+        raise ValueError(f"{path}: no weights of {name} ({first_line(error)})") from error
     return network
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from pixpro_keras.backbones import registry, resnet
+from pixpro_keras.utils.errors import first_line
 from pixpro_keras.weights import name_maps
 
 # The key of a checkpoint that holds the weights, where it is not the state dict itself.
@@ -63,8 +64,7 @@ def read_torch_file(path: str | os.PathLike) -> Any:
                 f"{path}: the file wants to import {wanted.group(1)}, which could run code; only "
                 "tensors, plain values and argparse.Namespace are read"
             ) from error
-        reason = text.splitlines()[0] if text else type(error).__name__
-        raise TorchFileError(f"{path}: no complete torch file ({reason})") from error
+        raise TorchFileError(f"{path}: no complete torch file ({first_line(error)})") from error
 
 
 def state_dict_of(content: Any, path: str | os.PathLike) -> dict[str, Any]:

@@ -1,0 +1,23 @@
+"""Errors that a user can mend, and therefore reads as one line instead of a traceback."""
+
+
+class UserError(Exception):
+    """Base of the errors about a user's files, folders, images, machines and settings."""
+
+
+def first_line(error: BaseException) -> str:
+    r"""First line of an error's message that is not empty; the name of its class where there is none.
+
+    Args:
+        error: an error, such as one of TensorFlow, whose messages run over many lines.
+
+    Example:
+        ```python
+        from pixpro_keras.utils import first_line
+
+        assert first_line(OSError("\nno such file\nTraceback: ...")) == "no such file"
+        assert first_line(OSError()) == "OSError"
+        ```
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
