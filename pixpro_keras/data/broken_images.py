@@ -6,9 +6,10 @@ from absl import logging
 
 from pixpro_keras.data.sampler import CANDIDATES
 from pixpro_keras.data.sources import Source
+from pixpro_keras.utils.errors import UserError
 
 
-class BrokenImagesError(RuntimeError):
+class BrokenImagesError(UserError, RuntimeError):
     """Too many images of a source cannot be decoded."""
 
 

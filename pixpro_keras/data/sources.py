@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from pixpro_keras.data.records import RecordFiles
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils.errors import first_line
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _ENDINGS = tuple(extension.encode() for extension in IMAGE_EXTENSIONS)
@@ -235,11 +236,11 @@ def prepare_tfds(name: str, data_dir: str | None = None):
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
-        raise ValueError(f"TFDS has no data set {name!r}: {_first_line(error)}") from error
+        raise ValueError(f"TFDS has no data set {name!r}: {first_line(error)}") from error
     try:
         builder.download_and_prepare()
     except Exception as error:  # TFDS raises whatever its downloaders raise
-        raise ValueError(f"TFDS cannot prepare {name!r}: {_first_line(error)}") from error
+        raise ValueError(f"TFDS cannot prepare {name!r}: {first_line(error)}") from error
     return builder
 
 
@@ -266,11 +267,6 @@ def read_record(records: RecordFiles, index: Tensor) -> Tensor:
     # Python, for some 20 us per image; it does not hold its lock while it reads.
     record = tf.numpy_function(records.read, [index], tf.string, stateful=False)
     return tf.ensure_shape(record, ())
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
 
 
 def _from_builder(spec: str, builder, split: str) -> Source:

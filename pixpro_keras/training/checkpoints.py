@@ -12,13 +12,14 @@ from absl import logging
 
 from pixpro_keras.task import Task
 from pixpro_keras.utils.checksums import check_files, write_manifest
+from pixpro_keras.utils.errors import UserError, first_line
 from pixpro_keras.utils.files import survive_disk, write_atomically
 
 _NAME = "ckpt-{}"
 _FILE = re.compile(r"ckpt-(\d+)\.(index|sha256|data-\d+-of-\d+)")
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError, ValueError):
     """A checkpoint that does not belong to this run or cannot be read."""
 
 
@@ -26,7 +27,7 @@ class DamagedCheckpointError(CheckpointError):
     """A checkpoint whose files are missing, cut off or changed."""
 
 
-class SaveError(RuntimeError):
+class SaveError(UserError, RuntimeError):
     """A checkpoint could not be written."""
 
 
@@ -227,8 +228,8 @@ def _damaged(path: str, error: Exception) -> DamagedCheckpointError:
 
 def _reason(error: Exception) -> str:
     """The first line of a message, without the names of TensorFlow's operations."""
-    lines = re.sub(r"\{\{.*?\}\} ?| ?\[Op:\w+\].*", "", str(error)).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    reason = re.sub(r"\{\{.*?\}\} ?| ?\[Op:\w+\].*", "", first_line(error)).strip()
+    return reason or type(error).__name__
 
 
 def _remove(directory: pathlib.Path, step: int) -> None:

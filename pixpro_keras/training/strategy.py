@@ -6,6 +6,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from pixpro_keras.training import cluster, workers
+from pixpro_keras.utils.errors import first_line
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 
@@ -71,8 +72,7 @@ def _tpu() -> tf.distribute.Strategy:
         tf.tpu.experimental.initialize_tpu_system(resolver)
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, tf.errors.OpError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"`strategy=tpu` found no TPU: {reason}") from error
+        raise ValueError(f"`strategy=tpu` found no TPU: {first_line(error)}") from error
 
 
 def replica_batch_size(

@@ -12,9 +12,10 @@ from tensorflow.python.distribute import multi_worker_util
 from tensorflow.python.eager import context
 
 from pixpro_keras.task import Task
+from pixpro_keras.utils.errors import UserError, first_line
 
 
-class WorkerLostError(RuntimeError):
+class WorkerLostError(UserError, RuntimeError):
     """Another worker of the run is gone."""
 
 
@@ -59,7 +60,7 @@ def make_multi_worker(
         return tf.distribute.MultiWorkerMirroredStrategy(resolver)
     except (tf.errors.OpError, RuntimeError) as error:
         raise ValueError(
-            f"the workers {cluster.as_dict()} did not come together: {str(error).splitlines()[0]}"
+            f"the workers {cluster.as_dict()} did not come together: {first_line(error)}"
         ) from error
 
 

@@ -1,22 +1,23 @@
-"""Errors that a user can mend, and the text of errors that other packages raise."""
+"""Errors that a user can mend, and therefore reads as one line instead of a traceback."""
 
 
 class UserError(Exception):
-    """Base of the errors about a user's files, folders, images, machines and settings.
-
-    Commands print them in one line, without a traceback.
-    """
+    """Base of the errors about a user's files, folders, images, machines and settings."""
 
 
 def first_line(error: BaseException) -> str:
-    r"""First line of an error's text; the name of its class where it has none.
+    r"""First line of an error's message that is not empty; the name of its class where there is none.
+
+    Args:
+        error: an error, such as one of TensorFlow, whose messages run over many lines.
 
     Example:
         ```python
-        from pixpro_keras.utils.errors import first_line
+        from pixpro_keras.utils import first_line
 
-        assert first_line(ValueError("no such file\nin this folder")) == "no such file"
-        assert first_line(KeyError()) == "KeyError"
+        assert first_line(OSError("\nno such file\nTraceback: ...")) == "no such file"
+        assert first_line(OSError()) == "OSError"
         ```
     """
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

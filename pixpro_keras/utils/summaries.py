@@ -6,6 +6,8 @@ from collections.abc import Callable
 import tensorflow as tf
 from absl import logging
 
+from pixpro_keras.utils.errors import first_line
+
 
 class Charts:
     """An event file that never ends a run: what cannot be written is missing from the charts.
@@ -35,7 +37,7 @@ class Charts:
             with self._writer.as_default(step=step):
                 summarize()
         except (OSError, tf.errors.OpError) as error:
-            logging.warning("No charts of step %d: %s", step, str(error).splitlines()[0])
+            logging.warning("No charts of step %d: %s", step, first_line(error))
             self.close()
 
     def flush(self) -> None:
@@ -44,7 +46,7 @@ class Charts:
             try:
                 self._writer.flush()
             except tf.errors.OpError as error:
-                logging.warning("Charts are missing: %s", str(error).splitlines()[0])
+                logging.warning("Charts are missing: %s", first_line(error))
 
     def close(self) -> None:
         """Ends the file; what is written later goes to a new one.

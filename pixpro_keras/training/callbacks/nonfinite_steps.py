@@ -9,12 +9,13 @@ from absl import logging
 
 from pixpro_keras.training.callbacks.steps import steps_done
 from pixpro_keras.utils.checks import positive
+from pixpro_keras.utils.errors import UserError
 from pixpro_keras.utils.files import survive_disk, write_atomically
 
 BAD_BATCHES_FILE = "bad_batches.tsv"
 
 
-class TrainingDivergedError(RuntimeError):
+class TrainingDivergedError(UserError, RuntimeError):
     """The loss is no longer a number."""
 
 
