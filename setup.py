@@ -60,11 +60,15 @@ setup(
     python_requires=">=3.10",
     install_requires=[
         "absl-py>=2.1",
+        # Name of the network in a weights file; the lowest that TensorFlow admits.
+        "h5py>=3.11",
         "keras>=3.13,<4",  # which exports LiteRT
         "keras-cv>=0.9.0,<0.10",
         # TFDS reads its own metadata through it and does not always ask for it.
         "importlib_resources>=6",
         "numpy>=1.26",
+        # Masks of segmentation, which may be palette images.
+        "pillow>=10.3",
         # COCO's masks and average precision.
         "pycocotools>=2.0.8,<3",
         # Linear probes.
@@ -86,7 +90,7 @@ setup(
             "ipykernel>=6.29",
             "mypy>=1.11",
             "nbclient>=0.10",
-            "pillow>=10.3",
+            "nbformat>=5.10",
             "pytest>=8.2",
             # Half of a test's time is tracing, which uses one core.
             "pytest-xdist>=3.6.1",

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 
 from pixpro_keras.cli.options.base import FlagError, Options, option
 from pixpro_keras.cli.paper_tables import SCALES, TABLES, TableError
+from pixpro_keras.cli.paper_tables.job_records import differences, set_aside
 from pixpro_keras.cli.paper_tables.jobs import (
     Job,
     Places,
@@ -30,7 +31,6 @@ from pixpro_keras.cli.paper_tables.jobs import (
     plan,
     print_commands,
 )
-from pixpro_keras.cli.paper_tables.records import differences, set_aside
 from pixpro_keras.cli.paper_tables.report import write_report
 from pixpro_keras.cli.paper_tables.results import gather
 from pixpro_keras.cli.paper_tables.runner import Runner, commit_of_code

@@ -115,7 +115,8 @@ def to_detectron2(network: keras.Model, name: str) -> dict[str, Any]:
 def from_detectron2(path: str | os.PathLike) -> keras.Model:
     """Reads the plain network of a `.pkl` file, from `to_detectron2` or the official converter.
 
-    A file without `config` is taken for one of the `_v1_5` family.
+    A file without `config` is taken for one of the `_v1_5` family. `to_detectron2` shows both in its
+    example.
 
     Args:
         path: the file.

@@ -30,14 +30,11 @@ def save_fpn(fpn: FPN, path: str | os.PathLike) -> None:
         import tempfile
 
         from pixpro_keras.layers.fpn import FPN
-        from pixpro_keras.weights import find_fpn, load_fpn, save_fpn
+        from pixpro_keras.weights import save_fpn
 
-        trained, fresh = FPN(8), FPN(8)
-        for fpn in (trained, fresh):
-            fpn.build({"c3": (1, 8, 8, 16), "c4": (1, 4, 4, 32), "c5": (1, 2, 2, 64)})
-        folder = tempfile.mkdtemp()
-        save_fpn(trained, f"{folder}/fpn.npz")
-        assert load_fpn(fresh, find_fpn(folder)) == []
+        fpn = FPN(8)
+        fpn.build({"c3": (1, 8, 8, 16), "c4": (1, 4, 4, 32), "c5": (1, 2, 2, 64)})
+        save_fpn(fpn, f"{tempfile.mkdtemp()}/fpn.npz")
         ```
     """
     buffer = io.BytesIO()
@@ -48,7 +45,7 @@ def save_fpn(fpn: FPN, path: str | os.PathLike) -> None:
 
 
 def load_fpn(fpn: FPN, path: str | os.PathLike) -> list[str]:
-    """Loads a file of `save_fpn`, which shows both in its example, into a built FPN.
+    """Loads a file of `save_fpn` into a built FPN.
 
     Args:
         fpn: built; it may have more levels than the file.
@@ -59,6 +56,22 @@ def load_fpn(fpn: FPN, path: str | os.PathLike) -> list[str]:
 
     Raises:
         ValueError: if the file holds something that the FPN does not, or of another shape.
+
+    Example:
+        ```python
+        import tempfile
+
+        from pixpro_keras.layers.fpn import FPN
+        from pixpro_keras.weights import load_fpn, save_fpn
+
+        maps = {"c3": (1, 8, 8, 16), "c4": (1, 4, 4, 32), "c5": (1, 2, 2, 64)}
+        trained, larger = FPN(8), FPN(8)
+        trained.build(maps)
+        larger.build({"c2": (1, 16, 16, 8), **maps})
+        path = f"{tempfile.mkdtemp()}/fpn.npz"
+        save_fpn(trained, path)
+        print(load_fpn(larger, path))  # the weights of c2's layers
+        ```
     """
     check_listed(path)
     weights = _named_weights(fpn)
@@ -82,6 +95,15 @@ def find_fpn(path: str | os.PathLike) -> pathlib.Path | None:
 
     Returns:
         The file, or None where FPN pre-training left none.
+
+    Example:
+        ```python
+        import tempfile
+
+        from pixpro_keras.weights import find_fpn
+
+        assert find_fpn(tempfile.mkdtemp()) is None
+        ```
     """
     path = pathlib.Path(path).expanduser()
     folder = path if path.is_dir() else path.parent

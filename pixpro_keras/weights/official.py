@@ -85,6 +85,8 @@ def is_official_state(state: Mapping[str, Any]) -> bool:
 def parse_official_checkpoint(content: Any, path: str | os.PathLike) -> OfficialCheckpoint:
     """Parses the content of an official checkpoint.
 
+    `save_official_checkpoint` shows it in its example.
+
     Args:
         content: from `read_torch_file`.
         path: the file, for errors.
@@ -160,6 +162,8 @@ def _read_momenta(
 
 def describe_network(checkpoint: OfficialCheckpoint) -> dict[str, Any]:
     """The network of a checkpoint, as arguments.
+
+    `save_official_checkpoint` shows it in its example.
 
     Returns:
         `backbone`: a name; and arguments of `PixPro`: `num_transform_layers`, `hidden_dim`,
@@ -251,6 +255,8 @@ def _head(layers: list[keras.layers.Layer], prefix: str) -> dict[str, keras.Vari
 def load_official_checkpoint(method: PixProLike, checkpoint: OfficialCheckpoint) -> None:
     """Loads a whole checkpoint: both networks, heads, momenta, step.
 
+    `save_official_checkpoint` shows it in its example.
+
     Args:
         method: `PixPro` of the checkpoint's network (`describe_network`), compiled with LARS, which is
             built.
@@ -318,6 +324,35 @@ def save_official_checkpoint(
         ValueError: if the official code has no such network.
         OSError: if the file cannot be written.
         ImportError: if torch is not installed.
+
+    Example:
+        ```python
+        import tempfile
+
+        import pixpro_keras
+        from pixpro_keras.weights import official
+        from pixpro_keras.weights.torch import read_torch_file
+
+        backbone = pixpro_keras.backbones.build("resnet18_v1_5")
+        method = pixpro_keras.PixPro(backbone, total_steps=100, hidden_dim=16, out_dim=8)
+        method.compile(optimizer=pixpro_keras.LARS(1.0))
+        method.optimizer.build(method.trainable_variables)
+        progress = official.TrainingProgress(
+            step=50,
+            steps_per_epoch=10,
+            epochs=10,
+            warmup_epochs=1,
+            peak_learning_rate=1.0,
+            learning_rate=0.5,
+        )
+        path = f"{tempfile.mkdtemp()}/ckpt.pth"
+        official.save_official_checkpoint(method, path, progress, {"arch": "resnet18"})
+
+        checkpoint = official.parse_official_checkpoint(read_torch_file(path), path)
+        print(official.describe_network(checkpoint))
+        official.load_official_checkpoint(method, checkpoint)
+        assert method.steps_done() == 50
+        ```
     """
     variables = official_variables(method)
     momenta = _to_tensors(

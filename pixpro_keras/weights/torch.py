@@ -133,6 +133,17 @@ def find_backbone(state_dict: Mapping[str, Any], path: str | os.PathLike) -> tup
 
     Raises:
         TorchFileError: if there is no ResNet, or several of which none is known as the online one.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+        from pixpro_keras.weights.name_maps import to_torch_state_dict, torch_variables
+        from pixpro_keras.weights.torch import find_backbone
+
+        arrays = to_torch_state_dict(torch_variables(backbones.build("resnet18_v1_5")))
+        state_dict = {f"module.encoder_q.{name}": x for name, x in arrays.items()}
+        print(find_backbone(state_dict, "moco.pth"))  # ('module.encoder_q.', 'resnet18_v1_5')
+        ```
     """
     end = "layer1.0.conv1.weight"
     prefixes = [name.removesuffix(end) for name in state_dict if name.endswith(end)]

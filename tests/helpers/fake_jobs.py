@@ -4,8 +4,8 @@ import dataclasses
 import json
 import pathlib
 
+from pixpro_keras.cli.paper_tables.job_records import resolved_flags
 from pixpro_keras.cli.paper_tables.jobs import Job, Places
-from pixpro_keras.cli.paper_tables.records import resolved_flags
 
 # Does what its flags say; `--fail` only while there is no file of that name.
 _SCRIPT = """

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pixpro_keras.cli.paper_tables.definition import Row, Table, Transfer
-from pixpro_keras.cli.paper_tables.jobs import Job, Places, Planner, columns_of
-from pixpro_keras.cli.paper_tables.pretrainings import PRETRAININGS
-from pixpro_keras.cli.paper_tables.records import (
+from pixpro_keras.cli.paper_tables.job_records import (
     LOG,
     differences,
     images_per_second,
     is_finished,
     read_record,
 )
+from pixpro_keras.cli.paper_tables.jobs import Job, Places, Planner, columns_of
+from pixpro_keras.cli.paper_tables.pretrainings import PRETRAININGS
 from pixpro_keras.cli.paper_tables.scales import PAPER
 
 

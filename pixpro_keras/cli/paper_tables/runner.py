@@ -10,8 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from pixpro_keras.cli.paper_tables.jobs import ROOT, Job, Places
-from pixpro_keras.cli.paper_tables.records import (
+from pixpro_keras.cli.paper_tables.job_records import (
     LOG,
     Record,
     is_finished,
@@ -19,6 +18,7 @@ from pixpro_keras.cli.paper_tables.records import (
     read_record,
     resolved_flags,
 )
+from pixpro_keras.cli.paper_tables.jobs import ROOT, Job, Places
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 

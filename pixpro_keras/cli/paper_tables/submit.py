@@ -5,8 +5,7 @@ import subprocess
 from collections.abc import Sequence
 
 from pixpro_keras.cli.paper_tables.definition import TableError
-from pixpro_keras.cli.paper_tables.jobs import ROOT, Job, Places
-from pixpro_keras.cli.paper_tables.records import (
+from pixpro_keras.cli.paper_tables.job_records import (
     LOG,
     RECORD,
     Record,
@@ -14,6 +13,7 @@ from pixpro_keras.cli.paper_tables.records import (
     read_record,
     resolved_flags,
 )
+from pixpro_keras.cli.paper_tables.jobs import ROOT, Job, Places
 
 PLACEHOLDERS = ("command", "after", "name", "log")
 

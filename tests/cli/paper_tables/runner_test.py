@@ -4,7 +4,7 @@ import sys
 
 import tensorflow as tf
 
-from pixpro_keras.cli.paper_tables.records import read_record
+from pixpro_keras.cli.paper_tables.job_records import read_record
 from pixpro_keras.cli.paper_tables.runner import Runner
 from tests.helpers.fake_jobs import Fakes
 from tests.helpers.jobs import ROOT

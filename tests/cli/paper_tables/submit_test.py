@@ -3,7 +3,7 @@ import shlex
 import tensorflow as tf
 
 from pixpro_keras.cli.paper_tables.definition import TableError
-from pixpro_keras.cli.paper_tables.records import read_record
+from pixpro_keras.cli.paper_tables.job_records import read_record
 from pixpro_keras.cli.paper_tables.submit import check_template, job_id, submit_jobs
 from tests.helpers.fake_jobs import Fakes, finish_by_hand
 

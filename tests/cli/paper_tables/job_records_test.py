@@ -1,13 +1,13 @@
 import tensorflow as tf
 
-from pixpro_keras.cli.paper_tables.jobs import Job
-from pixpro_keras.cli.paper_tables.records import (
+from pixpro_keras.cli.paper_tables.job_records import (
     Record,
     differences,
     is_finished,
     resolved_flags,
     set_aside,
 )
+from pixpro_keras.cli.paper_tables.jobs import Job
 from tests.helpers.fake_jobs import Fakes, finish_by_hand
 
 
