@@ -71,9 +71,9 @@ def parse(
         rest = values(["", *presets.expand(argv)], known_only=known_only)[1:]
     except flags.Error as error:
         raise FlagError(str(error)) from error
-    given = {name: values[name].value for name in _present(cls, values)}
+    given = _given(cls, values)
     values(["", *presets.without_files(argv)], known_only=True)
-    direct = _present(cls, values)
+    direct = _given(cls, values)
     base = cls() if base is None else base
     options = base.replace(
         **given,
@@ -83,12 +83,13 @@ def parse(
     return options, rest
 
 
-def _present(cls: type[Options], values: flags.FlagValues) -> list[str]:
-    """Names of the options that the newest command line gave; forgets them."""
-    present = [field.name for field in option_fields(cls) if values[field.name].present]
-    for name in present:
+def _given(cls: type[Options], values: flags.FlagValues) -> dict[str, Any]:
+    """Options that the newest command line gave; the flags then have their defaults again."""
+    names = [field.name for field in option_fields(cls) if values[field.name].present]
+    given = {name: values[name].value for name in names}
+    for name in names:
         values[name].unparse()
-    return present
+    return given
 
 
 def load(cls: type[OptionsT], file: pathlib.Path) -> OptionsT:
