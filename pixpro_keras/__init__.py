@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         visualize,
         weights,
     )
+    from pixpro_keras.cli.pretrain import PretrainResult, pretrain
     from pixpro_keras.layers.pixel_propagation import PixelPropagation
     from pixpro_keras.methods import (
         BYOL,
@@ -60,6 +61,7 @@ __all__ = [
     "PixContrast",
     "PixPro",
     "PixelPropagation",
+    "PretrainResult",
     "ResNet18V1_5",
     "ResNet34V1_5",
     "ResNet50V1_5",
@@ -81,6 +83,7 @@ __all__ = [
     "methods",
     "ops",
     "optimizers",
+    "pretrain",
     "segmentation",
     "task",
     "training",
@@ -93,6 +96,7 @@ __all__ = [
 
 # Module -> names of `__all__` from it; the other names there are modules of this package.
 _NAMES = {
+    "cli.pretrain": ("PretrainResult", "pretrain"),
     "layers.pixel_propagation": ("PixelPropagation",),
     "methods": (
         "BYOL",

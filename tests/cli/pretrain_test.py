@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
+import pixpro_keras
 from tests.helpers.jobs import ROOT, TINY_RUN, run_job, run_jobs, write_photos
 
 # Flags, and what the error names.
@@ -233,6 +234,61 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(result.returncode, 1)
         self.assertIn("projector_dim was 8, is 4", result.stderr)
         self.assertNotIn("Traceback", result.stderr)
+
+
+class PretrainFunctionTest(tf.test.TestCase):
+    """`pixpro_keras.pretrain`, in this process."""
+
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+        self.photos = write_photos(self.folder / "photos")
+
+    def pretrain(self, **options):
+        tiny = {
+            "backbone": "resnet18_v1_5",
+            "projector_hidden_dim": 16,
+            "projector_dim": 8,
+            "image_size": 32,
+            "batch_size": 4,
+            "strategy": "one_device",
+            "log_every_steps": 1,
+        }
+        return pixpro_keras.pretrain(self.photos, self.folder / "run", **(tiny | options))
+
+    @pytest.mark.slow
+    def test_one_call_does_what_the_command_does(self):
+        flags = {"preset": "pixpro_r18_small", "epochs": 2, "checkpoint_every_steps": 2}
+        flags |= {"precision": "float32", "warmup_epochs": 0}
+        policy = keras.mixed_precision.global_policy().name
+        result = self.pretrain(**flags, picture_every_steps=3)
+        self.assertEqual((result.steps, result.stop_signal, result.exit_code), (4, None, 0))
+        self.assertEqual(result.metrics["step"], 4)
+        self.assertEqual(keras.mixed_precision.global_policy().name, policy)
+        for name in ("flags.cfg", "metrics.jsonl", "curves.png", "export/README.md"):
+            self.assertTrue((self.folder / "run" / name).exists(), msg=name)
+        self.assertIn(self.folder / "run" / "export" / "backbone.keras", result.exported)
+        self.assertEqual(result.backbone(np.zeros((1, 64, 64, 3))).shape, (1, 2, 2, 512))
+        text = (self.folder / "run" / "flags.cfg").read_text()
+        self.assertIn("--batch_size=4\n", text)
+        self.assertIn(f"--dataset=folder:{self.photos}\n", text)
+        # The same call continues where the run was cut off.
+        for file in (self.folder / "run" / "checkpoints").glob("ckpt-4*"):
+            file.unlink()
+        again = self.pretrain(**flags, picture_every_steps=3)
+        self.assertEqual([line["step"] for line in metrics(self.folder / "run")], [1, 2, 3, 4])
+        for one, two in zip(result.backbone.weights, again.backbone.weights, strict=True):
+            self.assertAllClose(one, two, atol=1e-5)
+
+    def test_errors_name_the_option(self):
+        with self.assertRaisesRegex(TypeError, "no option `gama`. Did you mean `gamma`"):
+            self.pretrain(gama=3)
+        with self.assertRaisesRegex(ValueError, "--gamma=0.0: must be positive"):
+            self.pretrain(gamma=0)
+        with self.assertRaisesRegex(ValueError, "--batch_size=9: .* has only 8 images"):
+            self.pretrain(batch_size=9)
+        with self.assertRaisesRegex(ValueError, "--flagfile=pixpro_r51.cfg: no such file"):
+            self.pretrain(preset="pixpro_r51")
 
 
 if __name__ == "__main__":

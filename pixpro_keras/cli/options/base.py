@@ -8,10 +8,12 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from pixpro_keras.utils.errors import UserError
+
 OptionsT = TypeVar("OptionsT", bound="Options")
 
 
-class FlagError(ValueError):
+class FlagError(UserError, ValueError):
     """A flag whose value cannot be used; the message names both."""
 
 

@@ -51,7 +51,7 @@ def run(
         options.check_required()
         arguments = (options, rest) if takes_rest else (options,)
         code = 0 if only_check else function(*arguments)
-    except (FlagError, UserError) as error:
+    except UserError as error:
         fail(error)
     sys.exit(code or 0)
 
@@ -73,7 +73,7 @@ def flag_errors(options: Options, *names: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, ImportError) as error:  # of imports: an extra that is missing
-        if isinstance(error, FlagError | UserError):
+        if isinstance(error, UserError):
             raise
         shown = (parsing.serialize(options, name) or [f"--{name}"] for name in names)
         values = " ".join(part for parts in shown for part in parts)
