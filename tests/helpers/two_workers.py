@@ -10,13 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.data import pipeline, sources
-from pixpro_keras.training import callbacks as run_callbacks
 from pixpro_keras.training import strategy as strategies
 from pixpro_keras.training import workers
+from pixpro_keras.training.callbacks import SaveCheckpoints
 from pixpro_keras.training.checkpoints import Checkpoints
 from pixpro_keras.training.loop import train
 from tests.helpers.steps import build
-from tests.training.loop_test import Record, StopAt
+from tests.helpers.tiny_runs import Record, StopAt
 
 BATCH, STEPS, STOPPED = 8, 6, 4
 
@@ -63,7 +63,7 @@ def main(photos, folder):
         model = build(synchronized=True)
     # Only the chief keeps checkpoints, and only the other worker is told to stop, within a window.
     checkpoints = Checkpoints(folder / "checkpoints", model, {})
-    save = run_callbacks.SaveCheckpoints(checkpoints, 100)
+    save = SaveCheckpoints(checkpoints, 100)
     losses = train_on_photos(model, strategy, photos, [save if is_chief else StopAt(STOPPED - 1)])
     assert model.steps_done() == STOPPED, model.steps_done()
     for weight in model.weights:

@@ -17,7 +17,7 @@ class TwoWorkersTest(tf.test.TestCase):
     def test_two_processes_equal_one(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         photos = write_photos(folder / "photos")
-        script = ROOT / "tests" / "training" / "two_workers.py"
+        script = ROOT / "tests" / "helpers" / "two_workers.py"
         launcher = ROOT / "experiments" / "launch_local.py"
         result = subprocess.run(
             [sys.executable, launcher, "--workers=2", "--", script, photos, folder],

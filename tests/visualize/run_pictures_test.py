@@ -50,6 +50,23 @@ class RunPicturesTest(tf.test.TestCase, parameterized.TestCase):
             tags, {(0, "correspondences"), (0, "similarity"), (2, "similarity"), (3, "similarity")}
         )
 
+    def test_pictures_in_a_folder_that_cannot_be(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        (folder / "pictures").write_text("a file")
+        rng = np.random.default_rng(0)
+        views = {f"view{i}": rng.random((2, 16, 16, 3)).astype("float32") for i in (1, 2)}
+        coords = {f"coord{i}": np.array([[0, 0, 1, 1]] * 2, "float32") for i in (1, 2)}
+
+        def encoder(images, training):
+            return {"features": tf.nn.avg_pool2d(images, 4, 4, "VALID")}
+
+        pictures = RunPictures(folder, views | coords, encoder, lambda x: x, 1, 0.7, 2.0)
+        with self.assertLogs("absl", "WARNING") as logs:
+            pictures.on_train_begin({"step": 0})
+            pictures.on_train_batch_end(0, {"step": 1})
+        self.assertIn("A picture cannot be written, the run goes on", logs.output[0])
+        self.assertNotEmpty(list(folder.glob("events.out.tfevents.*")))
+
 
 if __name__ == "__main__":
     tf.test.main()

@@ -1,14 +1,11 @@
-"""Checkpoints on a disk that fails, and damaged ones."""
-
 import os
 import pathlib
 import resource
-import shutil
 
 import tensorflow as tf
 from absl.testing import parameterized
 
-from pixpro_keras.training import callbacks as run_callbacks
+from pixpro_keras.training.callbacks import SaveCheckpoints
 from pixpro_keras.training.checkpoints import (
     CheckpointError,
     Checkpoints,
@@ -17,6 +14,7 @@ from pixpro_keras.training.checkpoints import (
     load_weights,
 )
 from tests.helpers.steps import build
+from tests.helpers.tiny_runs import run
 
 
 def truncate(file):
@@ -28,6 +26,38 @@ def flip_a_byte(file):
     content = bytearray(pathlib.Path(file).read_bytes())
     content[len(content) // 2] ^= 0x40
     pathlib.Path(file).write_bytes(content)
+
+
+class CheckpointsTest(tf.test.TestCase):
+    def test_keeps_the_last_few(self):
+        model = build()
+        folder = self.create_tempdir().full_path
+        checkpoints = Checkpoints(folder, model, {}, keep=2)
+        run(model, [SaveCheckpoints(checkpoints, 3)])
+        self.assertEqual(checkpoint_steps(folder), [12, 9])
+        self.assertEqual(tf.train.latest_checkpoint(folder), f"{folder}/ckpt-12")
+
+    def test_another_model_is_refused_by_name(self):
+        folder = self.create_tempdir().full_path
+        model = build()
+        Checkpoints(folder, model, {"backbone": "resnet50", "method": "pixpro"}).save()
+        with self.assertRaisesRegex(CheckpointError, "backbone was resnet50, is resnet18"):
+            Checkpoints(folder, build(), {"backbone": "resnet18", "method": "pixpro"}).restore()
+
+    def test_another_shape_is_refused(self):
+        folder = self.create_tempdir().full_path
+        Checkpoints(folder, build(), {}).save()
+        with self.assertRaisesRegex(CheckpointError, r"linear2/kernel.*\(1, 1, 32, 8\) there"):
+            Checkpoints(folder, build(out_dim=12), {}).restore()
+
+    def test_missing_parts_are_refused(self):
+        folder = self.create_tempdir().full_path
+        Checkpoints(folder, build(use_propagation=False), {}).save()
+        with self.assertRaisesRegex(CheckpointError, "41 variables of the weights"):
+            Checkpoints(folder, build(), {}).restore()
+
+    def test_nothing_there_starts_at_zero(self):
+        self.assertEqual(Checkpoints(self.create_tempdir().full_path, build(), {}).restore(), 0)
 
 
 class FaultsTest(tf.test.TestCase, parameterized.TestCase):
@@ -114,25 +144,6 @@ class FaultsTest(tf.test.TestCase, parameterized.TestCase):
         self.save(12)
         self.assertFalse(half.exists())
         self.assertEqual(checkpoint_steps(self.folder), [12, 8, 4])
-
-    def test_a_run_goes_on_or_stops(self):
-        callback = run_callbacks.SaveCheckpoints(self.checkpoints, 2, is_error_fatal=False)
-        fatal = run_callbacks.SaveCheckpoints(self.checkpoints, 2)
-        for one in (callback, fatal):
-            one.on_train_begin({"step": 8})
-        shutil.rmtree(self.folder)
-        self.folder.write_text("a file where the folder was")
-        self.model.step.assign(10)
-        with self.assertLogs("absl", "ERROR") as logs:
-            callback.on_train_batch_end(0, {"step": 10})
-        self.assertRegex(logs.output[0], "step 10 cannot be written.*of step 8.*goes on")
-        with self.assertRaisesRegex(SaveError, "last good state is that of step 8"):
-            fatal.on_train_batch_end(0, {"step": 10})
-        with self.assertRaises(SaveError):  # what the run ends with is not given up lightly
-            callback.on_train_end({"step": 10})
-        self.folder.unlink()
-        callback.on_train_end({"step": 10})
-        self.assertEqual(checkpoint_steps(self.folder), [10])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,44 @@
+import os
+import signal
+
+import tensorflow as tf
+
+from pixpro_keras.task import Task
+from pixpro_keras.training.callbacks import StopOnSignal
+from pixpro_keras.training.callbacks.stop_on_signal import exit_code_of
+
+
+class StopOnSignalTest(tf.test.TestCase):
+    def begin(self):
+        stop = StopOnSignal()
+        stop.set_model(Task())
+        stop.model.stop_training = False
+        stop.on_train_begin()
+        return stop
+
+    def test_ends_after_the_step(self):
+        before = signal.getsignal(signal.SIGTERM)
+        for number, code in ((signal.SIGTERM, 143), (signal.SIGUSR1, 143), (signal.SIGINT, 130)):
+            stop = self.begin()
+            stop.on_train_batch_end(0)
+            self.assertFalse(stop.model.stop_training)
+            os.kill(os.getpid(), number)
+            stop.on_train_batch_end(1)
+            self.assertTrue(stop.model.stop_training)
+            stop.on_train_end()
+            self.assertEqual(exit_code_of(stop.received), code)
+        self.assertEqual(signal.getsignal(signal.SIGTERM), before)
+
+    def test_the_second_one_ends_at_once(self):
+        child = os.fork()
+        if child == 0:
+            self.begin()
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        self.assertEqual(os.waitstatus_to_exitcode(status), -signal.SIGINT)
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,46 @@
+import json
+import pathlib
+
+import tensorflow as tf
+
+from pixpro_keras.training.devices import note_devices
+
+
+class NoteDevicesTest(tf.test.TestCase):
+    def note(self, is_resumed=True, **kwargs):
+        arguments = {"precision": "float32", "batch_size": 8} | kwargs
+        note_devices(self.folder, tf.distribute.get_strategy(), is_resumed=is_resumed, **arguments)
+
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+        self.note(is_resumed=False)
+
+    def test_writes_the_devices(self):
+        devices = json.loads((self.folder / "devices.json").read_text())
+        expected = {"replicas": 1, "batch_size": 8, "tensorflow": tf.__version__}
+        self.assertEqual(devices, devices | expected)
+
+    def test_says_nothing_of_the_same_devices(self):
+        with self.assertNoLogs("absl", "WARNING"):
+            self.note()
+
+    def test_warns_of_others(self):
+        with self.assertLogs("absl", "WARNING") as logs:
+            self.note(precision="mixed_bfloat16")
+        self.assertIn("goes on elsewhere: precision was float32, is mixed_b", logs.output[0])
+        self.assertIn("the global batch stay the same", logs.output[0])
+
+    def test_warns_of_another_batch(self):
+        with self.assertLogs("absl", "WARNING") as logs:
+            self.note(batch_size=4)
+        self.assertIn("The views of an image at a place in the stream stay", logs.output[0])
+
+    def test_passes_over_a_damaged_file(self):
+        (self.folder / "devices.json").write_text("{")
+        self.note()
+        self.assertEqual(json.loads((self.folder / "devices.json").read_text())["replicas"], 1)
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,131 @@
+import json
+import os
+import pathlib
+import signal
+
+import keras
+import tensorflow as tf
+from absl.testing import parameterized
+
+from pixpro_keras.training.callbacks import TrainingDivergedError
+from pixpro_keras.training.checkpoints import CheckpointError, checkpoint_steps
+from pixpro_keras.training.run import RunConfig, make_devices, open_checkpoints, run_training
+from tests.helpers.tiny_runs import StopAt, compiled_square
+
+
+class RunConfigTest(parameterized.TestCase):
+    @parameterized.parameters(
+        ({"epochs": 0}, "`epochs` must be at least 1. Received: epochs=0"),
+        ({"max_nonfinite_steps": 0}, "`max_nonfinite_steps` must be at least 1"),
+        ({"on_save_error": "ignore"}, "`on_save_error` must be one of continue, stop"),
+        ({"precision": "float16"}, "`precision` must be one of float32"),
+        ({"steps_per_execution": 2}, "`steps_per_execution` must divide steps_per_epoch=3"),
+        ({"steps_per_execution": 3}, "`steps_per_execution` must divide log_every_steps=10, chec"),
+    )
+    def test_refuses_by_name(self, arguments, message):
+        with self.assertRaisesRegex(ValueError, message):
+            RunConfig(
+                **({"workdir": "x", "epochs": 1, "steps_per_epoch": 3, "batch_size": 1} | arguments)
+            )
+
+
+class RunTest(tf.test.TestCase):
+    """Runs of two epochs of three steps."""
+
+    def setUp(self):
+        super().setUp()
+        self.workdir = pathlib.Path(self.create_tempdir().full_path)
+
+    def start(self, callbacks=(), bad=(), workdir=None, **kwargs):
+        """Opens a run and trains; returns the task, the first step and the result."""
+        config = RunConfig(
+            workdir or self.workdir,
+            epochs=2,
+            steps_per_epoch=3,
+            batch_size=1,
+            log_every_steps=1,
+            max_nonfinite_steps=2,
+        )
+        task = compiled_square()
+        checkpoints, first_step = open_checkpoints(task, config, {"model": "square"})
+        values = [float("nan") if step in bad else 1.0 + step for step in range(first_step, 6)]
+        data = tf.data.Dataset.from_tensor_slices({"x": values}).batch(1)
+        result = run_training(
+            task,
+            lambda context: data,
+            config,
+            checkpoints,
+            make_chief_callbacks=lambda: callbacks,
+            **kwargs,
+        )
+        return task, first_step, result
+
+    def logged_steps(self):
+        lines = (self.workdir / "metrics.jsonl").read_text().splitlines()
+        return [json.loads(line)["step"] for line in lines]
+
+    def test_continues_exactly(self):
+        whole, _, _ = self.start(workdir=self.create_tempdir().full_path)
+        _, first_step, result = self.start([StopAt(4)])
+        self.assertEqual((first_step, result.steps), (0, 4))
+        task, first_step, result = self.start()
+        self.assertEqual((first_step, result.steps), (4, 6))
+        self.assertAllEqual(task.slope, whole.slope)
+        self.assertEqual(self.logged_steps(), [1, 2, 3, 4, 5, 6])
+
+    def test_leaves_checkpoints_and_devices(self):
+        self.start()
+        self.assertEqual(checkpoint_steps(self.workdir / "checkpoints"), [6])
+        devices = json.loads((self.workdir / "devices.json").read_text())
+        self.assertContainsSubset({"replicas": 1, "precision": "float32"}, devices)
+
+    def test_returns_the_last_metrics(self):
+        _, _, result = self.start(measurements=[lambda step: {"hours": step / 2}])
+        self.assertEqual((result.metrics["step"], result.metrics["hours"]), (6, 3.0))
+        self.assertEqual((result.stop_signal, result.exit_code), (None, 0))
+
+    def test_ends_on_a_signal(self):
+        def send(batch, logs):
+            if batch == 0:  # a second one would end the process
+                os.kill(os.getpid(), signal.SIGUSR1)
+
+        before = signal.getsignal(signal.SIGUSR1)
+        _, _, result = self.start([keras.callbacks.LambdaCallback(on_train_batch_end=send)])
+        self.assertEqual(result.stop_signal, signal.SIGUSR1)
+        self.assertEqual((result.steps, result.exit_code), (2, 143))
+        self.assertEqual(signal.getsignal(signal.SIGUSR1), before)
+
+    def test_gives_signals_back_after_an_error(self):
+        before = signal.getsignal(signal.SIGINT)
+        with self.assertRaises(TrainingDivergedError):
+            self.start(bad={2, 3})
+        self.assertEqual(signal.getsignal(signal.SIGINT), before)
+
+    def test_another_model_is_refused(self):
+        self.start()
+        config = RunConfig(self.workdir, epochs=2, steps_per_epoch=3, batch_size=1)
+        with self.assertRaisesRegex(CheckpointError, "model was square, is line"):
+            open_checkpoints(compiled_square(), config, {"model": "line"})
+
+    def test_a_first_step_between_executions_is_refused(self):
+        self.start([StopAt(4)])
+        config = RunConfig(
+            self.workdir,
+            epochs=2,
+            steps_per_epoch=3,
+            batch_size=1,
+            log_every_steps=3,
+            checkpoint_every_steps=3,
+            steps_per_execution=3,
+        )
+        with self.assertRaisesRegex(ValueError, "must divide first_step=4"):
+            open_checkpoints(compiled_square(), config, {"model": "square"})
+
+
+class MakeDevicesTest(tf.test.TestCase):
+    def test_by_name(self):
+        self.assertEqual(make_devices("one_device").num_replicas_in_sync, 1)
+
+
+if __name__ == "__main__":
+    tf.test.main()
