@@ -3,7 +3,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras.ops import cross_replica_concat, replica_index
-from tests.methods.base_test import two_cpus
+from tests.helpers.replicas import two_cpus
 
 
 def values_of_replicas(strategy, blocks):

@@ -9,8 +9,9 @@ from pixpro_keras.backbones.remat import Recomputed
 from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.methods import PixPro
 from pixpro_keras.optimizers import LARS
+from tests.helpers.replicas import per_replica, two_cpus
+from tests.helpers.steps import TINY, scalars, traced_step
 from tests.helpers.tiny_networks import random_batch
-from tests.methods.base_test import TINY, per_replica, scalars, traced_step, two_cpus
 
 
 def two_blocks(batch_norm=BatchNormalization, dropout=0.0, synchronized=False):

@@ -16,8 +16,9 @@ from pixpro_keras.detection.pyramid import FPNDetector, pool_levels
 from pixpro_keras.detection.serving import ServedDetector, save_detector
 from pixpro_keras.evaluation.precise_bn import reestimate_batch_norm
 from pixpro_keras.optimizers import SGD
+from tests.helpers.replicas import per_replica, two_cpus
+from tests.helpers.steps import scalars, traced_step
 from tests.helpers.tiny_networks import tiny_pyramid_backbone
-from tests.methods.base_test import per_replica, scalars, traced_step, two_cpus
 
 NAMES = ("box", "disc")
 

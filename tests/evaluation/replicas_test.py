@@ -4,8 +4,8 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras.evaluation.replicas import over_replicas
+from tests.helpers.replicas import two_cpus
 from tests.helpers.tiny_networks import tiny_backbone
-from tests.methods.base_test import two_cpus
 
 
 class OverReplicasTest(tf.test.TestCase, parameterized.TestCase):

@@ -15,7 +15,7 @@ from pixpro_keras.training import strategy as strategies
 from pixpro_keras.training import workers
 from pixpro_keras.training.checkpoints import Checkpoints
 from pixpro_keras.training.loop import train
-from tests.methods.base_test import build
+from tests.helpers.steps import build
 from tests.training.loop_test import Record, StopAt
 
 BATCH, STEPS, STOPPED = 8, 6, 4

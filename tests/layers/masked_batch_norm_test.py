@@ -3,7 +3,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.layers.masked_batch_norm import MaskedBatchNorm
-from tests.methods.base_test import two_cpus
+from tests.helpers.replicas import two_cpus
 
 
 def rows(seed=0, batch=4):

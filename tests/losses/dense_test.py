@@ -4,7 +4,7 @@ from absl.testing import parameterized
 
 from pixpro_keras.losses import dense, instance
 from pixpro_keras.ops import cross_replica_concat, replica_index
-from tests.methods.base_test import two_cpus
+from tests.helpers.replicas import two_cpus
 
 
 def unit(x):

@@ -5,12 +5,10 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from pixpro_keras.methods import METHODS, PixPro, pixel_method
-from pixpro_keras.optimizers import LARS
+from pixpro_keras.methods import PixPro, pixel_method
+from tests.helpers.replicas import per_replica, two_cpus
+from tests.helpers.steps import TINY, build, scalars, traced_step, variables
 from tests.helpers.tiny_networks import random_batch, tiny_backbone
-
-TINY = {"hidden_dim": 32, "out_dim": 8, "total_steps": 20, "base_momentum": 0.9}
-
 
 # Every method, those that have an instance branch with both of its forms.
 CASES = (
@@ -24,53 +22,6 @@ CASES = (
     ("slotcon", {"num_slots": 6}),
     ("supervised", {"num_classes": 3, "hidden_dim": None, "out_dim": None}),
 )
-
-
-def build(method="pixpro", synchronized=False, optimizer=None, **kwargs):
-    keras.utils.set_random_seed(0)
-    arguments = {name: value for name, value in (TINY | kwargs).items() if value is not None}
-    model = METHODS[method](tiny_backbone(synchronized), synchronized=synchronized, **arguments)
-    model.compile(optimizer=optimizer or LARS(0.5, trust_coefficient=0.02), jit_compile=False)
-    model.optimizer.build(model.trainable_variables)
-    return model
-
-
-def variables(model):
-    """What a step goes on from: the weights, queues and counters, and the optimizer's state."""
-    return model.weights + model.optimizer.variables
-
-
-def two_cpus():
-    # The default on CPUs, collective ops, keeps state that a second strategy stumbles over.
-    reduction = tf.distribute.ReductionToOneDevice()
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=reduction)
-
-
-def traced_step(model, strategy=None):
-    strategy = strategy or tf.distribute.get_strategy()
-
-    @tf.function
-    def step(batch):
-        return strategy.run(model.train_step, args=(batch,))
-
-    return step
-
-
-def per_replica(strategy, batch):
-    """Cuts a batch into the replicas' consecutive parts."""
-    num = strategy.num_replicas_in_sync
-
-    def value(context):
-        index = context.replica_id_in_sync_group
-        return {key: tf.constant(np.split(array, num)[index]) for key, array in batch.items()}
-
-    return strategy.experimental_distribute_values_from_function(value)
-
-
-def scalars(logs, strategy=None):
-    if strategy:
-        logs = {k: strategy.experimental_local_results(v)[0] for k, v in logs.items()}
-    return {key: float(value) for key, value in logs.items()}
 
 
 class TrainStepTest(tf.test.TestCase, parameterized.TestCase):

@@ -17,8 +17,8 @@ from pixpro_keras.training.callbacks import SaveCheckpoints
 from pixpro_keras.training.checkpoints import Checkpoints
 from pixpro_keras.training.loop import train
 from pixpro_keras.types import batch_signature
+from tests.helpers import steps
 from tests.helpers.tiny_networks import random_batch
-from tests.methods import base_test
 
 # In one pass of `two_blocks`: convolutions (stem, the blocks' 3x3), those that are products (two 1x1 in
 # each block, the shortcut), the second block's strided shortcut, which is a product in 16 bits, and maps
@@ -153,7 +153,7 @@ class StepGraphTest(tf.test.TestCase, parameterized.TestCase):
     def test_is_traced_once_in_a_run_and_once_after_a_resume(self):
         folder = self.create_tempdir().full_path
         for epochs in (2, 3):
-            model = base_test.build("simclr")
+            model = steps.build("simclr")
             checkpoints = Checkpoints(folder, model, {})
             first = checkpoints.restore()
             batches = (

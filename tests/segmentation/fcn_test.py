@@ -4,8 +4,9 @@ import tensorflow as tf
 
 from pixpro_keras.optimizers import SGD
 from pixpro_keras.segmentation.fcn import FCN
+from tests.helpers.replicas import per_replica, two_cpus
+from tests.helpers.steps import scalars, traced_step
 from tests.helpers.tiny_networks import tiny_backbone, tiny_pyramid_backbone
-from tests.methods.base_test import per_replica, scalars, traced_step, two_cpus
 
 
 def random_crops(seed=0, batch=4, size=16):

@@ -15,8 +15,9 @@ from pixpro_keras.task import Task
 from pixpro_keras.training import callbacks as run_callbacks
 from pixpro_keras.training.bad_steps import BadSteps, TrainingDivergedError
 from pixpro_keras.training.loop import train
+from tests.helpers.replicas import per_replica, two_cpus
+from tests.helpers.steps import build, scalars, traced_step
 from tests.helpers.tiny_networks import random_batch
-from tests.methods.base_test import build, per_replica, scalars, traced_step, two_cpus
 
 
 def poison(batch, image=0):

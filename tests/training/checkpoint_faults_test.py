@@ -16,7 +16,7 @@ from pixpro_keras.training.checkpoints import (
     checkpoint_steps,
     load_weights,
 )
-from tests.methods.base_test import build
+from tests.helpers.steps import build
 
 
 def truncate(file):

@@ -12,8 +12,9 @@ from pixpro_keras.task import Task
 from pixpro_keras.training import callbacks as run_callbacks
 from pixpro_keras.training.checkpoints import CheckpointError, Checkpoints, checkpoint_steps
 from pixpro_keras.training.loop import train
+from tests.helpers.replicas import two_cpus
+from tests.helpers.steps import build
 from tests.helpers.tiny_networks import random_batch
-from tests.methods.base_test import build, two_cpus
 
 STEPS, EPOCHS, BATCH = 4, 3, 8
 

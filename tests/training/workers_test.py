@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers.jobs import ROOT, write_photos
+from tests.helpers.steps import build
 from tests.helpers.two_workers import STEPS, train_on_photos
-from tests.methods.base_test import build
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from tests.helpers.shared_data import shared_path
 
 
 def load_method(config):
-    """The release's model with the weights of the rule, K = 10,000 steps, as a converted checkpoint."""
+    """The official model with the weights of the rule, K = 10,000 steps, as a converted checkpoint."""
     checkpoint = official.ReleaseCheckpoint(
         path="by rule",
         state=official_state(
@@ -38,7 +38,7 @@ def load_method(config):
 
 
 @pytest.mark.slow
-class ReleaseParityTest(tf.test.TestCase, parameterized.TestCase):
+class OfficialParityTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(0, 1, 2)  # 1 is the joint training with the instance branch
     def test_three_steps(self, case):
         config = json.loads(shared_path("reference", f"train_steps_{case}.json").read_text())
