@@ -143,16 +143,20 @@ def pretrain(
 
     Example:
         ```python
+        import numpy as np
+        import pixpro_keras
+
         result = pixpro_keras.pretrain(
             "folder:photos",
             "runs/photos",
-            method="pixpro",
-            backbone="resnet18_v1_5",
-            image_size=96,
-            batch_size=64,
-            epochs=30,
+            preset="pixpro_r18_small",
+            image_size=32,
+            batch_size=4,
+            epochs=1,
+            picture_every_steps=0,
         )
-        features = result.backbone(images)
+        maps = result.backbone(np.zeros((1, 64, 64, 3)))
+        assert maps.shape == (1, 2, 2, 512)
         ```
     """
     if isinstance(dataset, os.PathLike):
