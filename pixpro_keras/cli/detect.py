@@ -186,10 +186,10 @@ def open_data() -> tuple[BoxSource, BoxSource]:
     with_masks = DETECTORS[FLAGS.model][1]
     with blame("dataset", "train_split", "model"):
         train = for_training(
-            open_boxes(FLAGS.dataset, FLAGS.train_split, FLAGS.data_dir), with_masks
+            open_boxes(FLAGS.dataset, FLAGS.train_split, data_dir=FLAGS.data_dir), with_masks
         )
     with blame("dataset", "test_split"):
-        test = open_boxes(FLAGS.dataset, FLAGS.test_split, FLAGS.data_dir)
+        test = open_boxes(FLAGS.dataset, FLAGS.test_split, data_dir=FLAGS.data_dir)
     if test.class_names != train.class_names:
         raise FlagError(f"--test_split={FLAGS.test_split}: other classes than in training")
     return train, test

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from pixpro_keras.cli.shared import common_flags
 from pixpro_keras.cli.shared.common_flags import FLAGS, FlagError, blame
 from pixpro_keras.data.pipeline import decode
-from pixpro_keras.data.sources import class_numbers, iterate_images
+from pixpro_keras.data.sources import iterate_images, number_classes
 
 flags.DEFINE_string("input", None, "Folder with images at any depth.", required=True)
 flags.DEFINE_string(
@@ -110,7 +110,7 @@ def _main(argv: list[str]) -> int:
     with blame("output"):
         output.parent.mkdir(parents=True, exist_ok=True)
     parents = [os.path.dirname(file) for file in files]
-    numbers = class_numbers(parents)
+    numbers = number_classes(parents)
     labels = [numbers.get(parent, -1) for parent in parents]
     order = list(range(len(files)))
     random.Random(FLAGS.shuffle_seed).shuffle(order)

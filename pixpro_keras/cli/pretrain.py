@@ -126,7 +126,7 @@ def _main(argv: list[str]) -> int:
     broken = BrokenImages(source, config.max_broken_share)
     preprocess = backbones.preprocess_input(FLAGS.backbone)
     if not is_host_done:
-        method.prepare = pipeline.finish_on_device(config, preprocess)
+        method.prepare = pipeline.make_device_transform(config, preprocess)
     monitor = monitor_flags.build_monitor(method.encoder.backbone, preprocess, strategy)
 
     def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:

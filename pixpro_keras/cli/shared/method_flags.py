@@ -7,7 +7,8 @@ from absl import flags
 
 from pixpro_keras.cli.shared import backbone_flags, training_flags
 from pixpro_keras.cli.shared.common_flags import FLAGS, FlagError, blame, must_be_positive
-from pixpro_keras.data.sources import Source, check_labels
+from pixpro_keras.data.labels import check_labels
+from pixpro_keras.data.sources import Source
 from pixpro_keras.data.transforms import recipes
 from pixpro_keras.methods import METHOD_ARGUMENTS, METHODS, PixelMethod, PretrainMethod
 from pixpro_keras.methods.instance_branch import FORMS
