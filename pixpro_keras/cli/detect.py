@@ -205,10 +205,10 @@ def open_data(options: DetectOptions) -> tuple[BoxSource, BoxSource]:
     with_masks = DETECTORS[options.model][1]
     with flag_errors(options, "dataset", "train_split", "model"):
         train = for_training(
-            open_boxes(options.dataset, options.train_split, options.data_dir), with_masks
+            open_boxes(options.dataset, options.train_split, data_dir=options.data_dir), with_masks
         )
     with flag_errors(options, "dataset", "test_split"):
-        test = open_boxes(options.dataset, options.test_split, options.data_dir)
+        test = open_boxes(options.dataset, options.test_split, data_dir=options.data_dir)
     if test.class_names != train.class_names:
         raise FlagError(f"--test_split={options.test_split}: other classes than in training")
     return train, test

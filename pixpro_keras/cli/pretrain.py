@@ -208,7 +208,7 @@ def run(options: PretrainOptions) -> PretrainResult:
     preprocess = backbones.preprocess_input(options.backbone)
     device_transform = None
     if view_config.colors_on_device:
-        device_transform = pipeline.finish_on_device(view_config, preprocess)
+        device_transform = pipeline.make_device_transform(view_config, preprocess)
     with strategy.scope():
         method = build_training(options, device_transform)
     config = training_job.run_config(options, workdir)

@@ -35,13 +35,15 @@ from pixpro_keras.cli.shared import command, training_job
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.parsing import write_flags
 from pixpro_keras.cli.shared.results import write_results
-from pixpro_keras.data.labels import read_presence, select, stratified_images
+from pixpro_keras.data.labels import select
 from pixpro_keras.data.sampler import name_images
 from pixpro_keras.evaluation.dense_linear_probe import fit_cells
 from pixpro_keras.evaluation.replicas import over_replicas
 from pixpro_keras.segmentation import fcn, inference
+from pixpro_keras.segmentation.class_presence import read_presence, stratified_images
+from pixpro_keras.segmentation.mask_datasets import open_masks
 from pixpro_keras.segmentation.mask_pipeline import CropConfig, image_batches, make_crops
-from pixpro_keras.segmentation.mask_source import MaskSource, open_masks, resized
+from pixpro_keras.segmentation.mask_source import MaskSource, resized
 from pixpro_keras.training.run import RunResult
 from pixpro_keras.training.workers import chief_alone, chief_first
 from pixpro_keras.types import Tensor

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.detection.box_pipeline import make_canvas, pad_image, scaled_size
+from pixpro_keras.detection.box_pipeline import pad_image, padded_size, scaled_size
 from pixpro_keras.detection.detector import Detector
 from pixpro_keras.types import Tensor
 
@@ -37,8 +37,8 @@ class ServedDetector(tf.Module):
         self._preprocess = preprocess
         self._class_names = class_names
         self._sides = short_side, max_side
-        wide = make_canvas(np.array([[short_side, max_side]]), short_side, max_side)
-        self._canvases = wide, wide[::-1]
+        wide = padded_size(np.array([[short_side, max_side]]), short_side, max_side)
+        self._padded_sizes = wide, wide[::-1]
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, 3), tf.uint8, name="image")])
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
@@ -56,12 +56,12 @@ class ServedDetector(tf.Module):
         scaled = self._preprocess(tf.image.resize(image, size, "bilinear", antialias=True))
         area = tf.cast(size, tf.float32)[None]
 
-        def on_canvas(canvas: tuple[int, int]) -> dict[str, Tensor]:
-            padded = tf.ensure_shape(pad_image(scaled, canvas), (*canvas, 3))
+        def padded_to(size: tuple[int, int]) -> dict[str, Tensor]:
+            padded = tf.ensure_shape(pad_image(scaled, size), (*size, 3))
             return self._detector.detect(padded[None], area)
 
-        wide, high = self._canvases
-        outputs = tf.cond(size[0] > size[1], lambda: on_canvas(high), lambda: on_canvas(wide))
+        wide, high = self._padded_sizes
+        outputs = tf.cond(size[0] > size[1], lambda: padded_to(high), lambda: padded_to(wide))
         # Boxes with a score of 0 fill up what was not found.
         count = tf.reduce_sum(tf.cast(outputs["scores"][0] > 0, tf.int32))
         found = {name: value[0, :count] for name, value in outputs.items()}

@@ -13,7 +13,8 @@ from pixpro_keras.cli.options.training import TrainingOptions, build_optimizer
 from pixpro_keras.cli.options.views import ViewOptions
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.parsing import serialize
-from pixpro_keras.data.sources import Source, check_labels
+from pixpro_keras.data.labels import check_labels
+from pixpro_keras.data.sources import Source
 from pixpro_keras.data.transforms import recipes
 from pixpro_keras.methods import METHOD_ARGUMENTS, METHODS, PixelMethod, PretrainMethod
 from pixpro_keras.methods.instance_branch import FORMS

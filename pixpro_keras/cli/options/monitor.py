@@ -13,7 +13,8 @@ from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.evaluation import features
 from pixpro_keras.evaluation.monitor import Monitor, cells_miou, knn_accuracy
 from pixpro_keras.segmentation import mask_pipeline
-from pixpro_keras.segmentation.mask_source import open_masks, resized
+from pixpro_keras.segmentation.mask_datasets import open_masks
+from pixpro_keras.segmentation.mask_source import resized
 from pixpro_keras.types import Tensor
 
 _BATCH_SIZE = 64

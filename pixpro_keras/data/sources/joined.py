@@ -6,19 +6,19 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from pixpro_keras.data.sources import Source
+from pixpro_keras.data.sources.source import Source
 from pixpro_keras.types import Tensor
 
 
 def join(name: str, parts: Sequence[Source]) -> Source:
-    """All images of several sources.
+    """Joins several sources to one that has all their images.
 
     Labels stay if all sources have the same classes. Otherwise there are none, since a number would
     mean one thing here and another there.
 
     Args:
-        name: of the whole.
-        parts: at least one.
+        name: name of the whole.
+        parts: at least one source.
     """
     ends = list(itertools.accumulate(part.num_examples for part in parts))
     begins = [0, *ends[:-1]]
@@ -36,12 +36,12 @@ def join(name: str, parts: Sequence[Source]) -> Source:
 
     def read(index: Tensor) -> dict[str, Tensor]:
         index = tf.cast(index, tf.int64)
-        which = tf.searchsorted(tf.constant(ends, tf.int64), index[None], side="right")[0]
+        number = tf.searchsorted(tf.constant(ends, tf.int64), index[None], side="right")[0]
         readers = [reader(part, begin, index) for part, begin in zip(parts, begins, strict=True)]
-        return tf.switch_case(which, readers)
+        return tf.switch_case(number, readers)
 
     def describe(index: int) -> str:
-        which = bisect.bisect_right(ends, index)
-        return parts[which].describe(index - begins[which])
+        number = bisect.bisect_right(ends, index)
+        return parts[number].describe(index - begins[number])
 
     return Source(name, ends[-1], read, describe, class_names)

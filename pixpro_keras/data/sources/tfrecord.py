@@ -1,4 +1,4 @@
-"""Random access to the records of TFRecord files.
+"""Images of TFRecord files, and random access to the records of any such files.
 
 A TFRecord file is a chain of `length (8 bytes), crc of the length (4), data, crc of the data (4)`.
 Its headers are read once; after that each record is one read at a known place, so that the order of
@@ -12,13 +12,17 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from pixpro_keras.data import python_ops
+from pixpro_keras.data.sources.source import Source
+from pixpro_keras.types import Tensor
+
 _LENGTH_BYTES, _CRC_BYTES = 8, 4
 _HEADER_BYTES = _LENGTH_BYTES + _CRC_BYTES
 _THREADS = 16  # Reading headers is waiting for the disk or the network.
 
 
 class RecordFiles:
-    """The records of some TFRecord files, numbered through.
+    """Records of some TFRecord files, numbered through.
 
     Args:
         files: paths, local or of a file system that TensorFlow knows (`gs://...`).
@@ -26,6 +30,20 @@ class RecordFiles:
 
     Raises:
         ValueError: if a file is no TFRecord file, or is damaged or cut off.
+
+    Example:
+        ```python
+        import tempfile
+
+        import tensorflow as tf
+        from pixpro_keras.data.sources import RecordFiles
+
+        with tempfile.TemporaryDirectory() as folder:
+            with tf.io.TFRecordWriter(f"{folder}/a.tfrecord") as writer:
+                writer.write(b"first")
+                writer.write(b"second")
+            assert RecordFiles([f"{folder}/a.tfrecord"]).read(1) == b"second"
+        ```
     """
 
     def __init__(self, files: Sequence[str], spans: Sequence[tuple[int, int]] | None = None):
@@ -46,7 +64,7 @@ class RecordFiles:
         return len(self._offsets)
 
     def read(self, index: int) -> bytes:
-        """The data of a record."""
+        """Reads the data of a record."""
         file = self.files[self._owners[index]]
         offset, length = int(self._offsets[index]), int(self._lengths[index])
         if "://" in file:
@@ -60,14 +78,46 @@ class RecordFiles:
             os.close(descriptor)
 
     def describe(self, index: int) -> str:
-        """`FILE record N`, for messages; N counts the file's records from 0."""
+        """Describes a record as `FILE record N`, where N counts the file's records from 0."""
         owner = int(self._owners[index])
         first = int(np.searchsorted(self._owners, owner))
         return f"{self.files[owner]} record {self._firsts[owner] + index - first}"
 
 
+def open_tfrecord(specification: str, pattern: str, data_dir: str | None = None) -> Source:
+    """Opens the images of TFRecord files.
+
+    Args:
+        specification: name of the source.
+        pattern: glob of the files' paths.
+        data_dir: not used.
+
+    Raises:
+        ValueError: if there is no file or no record, or a file is damaged.
+    """
+    del data_dir
+    files = sorted(tf.io.gfile.glob(os.path.expanduser(pattern)))
+    if not files:
+        raise ValueError(f"no file matches {pattern}")
+    records = RecordFiles(files)
+    if not len(records):
+        raise ValueError(f"the {len(files)} file(s) of {pattern} hold no record")
+    features = {
+        "image/encoded": tf.io.FixedLenFeature((), tf.string),
+        "image/class/label": tf.io.FixedLenFeature((), tf.int64, default_value=-1),
+    }
+
+    def read(index: Tensor) -> dict[str, Tensor]:
+        record = python_ops.read_record(records, index)
+        example = tf.io.parse_single_example(record, features)
+        label = tf.cast(example["image/class/label"], tf.int32)
+        return {"image": example["image/encoded"], "label": label}
+
+    return Source(specification, len(records), read, records.describe)
+
+
 def _index(file: str) -> np.ndarray:
-    """`(2, records)` int64: where each record's data begins, and how long it is."""
+    """Offset and length of each record's data: `(2, records)` int64."""
     begins: list[int] = []
     headers = bytearray()
     is_remote = "://" in file
