@@ -26,7 +26,7 @@ from pixpro_keras.cli.options.evaluation import (
     EvaluationOptions,
     read_backbone,
 )
-from pixpro_keras.cli.options.labelled import image_errors
+from pixpro_keras.cli.options.labeled import image_errors
 from pixpro_keras.cli.options.training import (
     TrainingJobOptions,
     build_optimizer,

@@ -16,9 +16,9 @@ from pixpro_keras.cli.options.evaluation import (
     check_one_machine,
     read_backbone,
 )
-from pixpro_keras.cli.options.labelled import (
-    LabelledOptions,
-    choose_labelled,
+from pixpro_keras.cli.options.labeled import (
+    LabeledOptions,
+    choose_labeled,
     frozen_features,
     open_parts,
     resolve_parts,
@@ -31,7 +31,7 @@ from pixpro_keras.evaluation.knn import top_k_accuracy, weighted_knn
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class KnnOptions(LabelledOptions, EvaluationOptions, DeviceOptions):
+class KnnOptions(LabeledOptions, EvaluationOptions, DeviceOptions):
     """Options of k-NN."""
 
     k: int = option(20, "Neighbours that vote.", above=0)
@@ -51,7 +51,7 @@ def run(options: KnnOptions) -> None:
     check_one_machine(strategy, options.strategy, "k-NN")
     options = resolve_parts(options, options.data_dir)
     parts = open_parts(options, "train_dataset", "test_dataset", options.data_dir)
-    chosen = choose_labelled(parts.train_labels, options.label_fraction, options.seed)
+    chosen = choose_labeled(parts.train_labels, options.label_fraction, options.seed)
     if options.k > len(chosen):
         raise FlagError(f"--k={options.k}: there are only {len(chosen)} training images")
     with strategy.scope():

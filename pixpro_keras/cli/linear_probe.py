@@ -19,9 +19,9 @@ import tensorflow as tf
 
 from pixpro_keras.cli.options.base import FlagError, option, with_default
 from pixpro_keras.cli.options.evaluation import EvaluationOptions, fill_batch, read_backbone
-from pixpro_keras.cli.options.labelled import (
-    LabelledOptions,
-    choose_labelled,
+from pixpro_keras.cli.options.labeled import (
+    LabeledOptions,
+    choose_labeled,
     frozen_features,
     open_parts,
     resolve_parts,
@@ -48,7 +48,7 @@ from pixpro_keras.visualize.figures import save_figure
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LinearProbeOptions(LabelledOptions, EvaluationOptions, TrainingJobOptions):
+class LinearProbeOptions(LabeledOptions, EvaluationOptions, TrainingJobOptions):
     """Options of the linear probe."""
 
     learning_rate_factors: tuple[str, ...] = option(
@@ -89,7 +89,7 @@ def run(options: LinearProbeOptions) -> RunResult:
         options = resolve_parts(options, options.data_dir)
         parts = open_parts(options, "train_dataset", "test_dataset", options.data_dir)
     labels = parts.train_labels
-    chosen = choose_labelled(labels, options.label_fraction, options.seed)
+    chosen = choose_labeled(labels, options.label_fraction, options.seed)
     has_choice = len(factors) > 1
     held_out = hold_out(options, chosen, labels) if has_choice else np.empty(0, np.int64)
     kept = np.setdiff1d(chosen, held_out)

@@ -25,7 +25,7 @@ from pixpro_keras.cli.options.evaluation import (
     fill_batch,
     read_backbone,
 )
-from pixpro_keras.cli.options.labelled import image_errors, image_shape
+from pixpro_keras.cli.options.labeled import image_errors, image_shape
 from pixpro_keras.cli.options.training import (
     TrainingJobOptions,
     build_optimizer,

@@ -27,7 +27,7 @@ from pixpro_keras.cli.options.backbone import build_backbone
 from pixpro_keras.cli.options.base import FlagError, option, with_default
 from pixpro_keras.cli.options.cluster import DeviceOptions
 from pixpro_keras.cli.options.evaluation import EvaluationOptions, read_backbone
-from pixpro_keras.cli.options.labelled import image_errors
+from pixpro_keras.cli.options.labeled import image_errors
 from pixpro_keras.cli.options.method import ModelOptions
 from pixpro_keras.cli.options.views import data_config
 from pixpro_keras.cli.shared import command, stored_run

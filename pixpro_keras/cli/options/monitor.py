@@ -7,7 +7,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from pixpro_keras.cli.options import labelled
+from pixpro_keras.cli.options import labeled
 from pixpro_keras.cli.options.base import FlagError, Options, option
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.evaluation import features
@@ -72,7 +72,7 @@ def build_measurements(
         return []
     measures: dict[str, Callable[[], float]] = {}
     if options.eval_train_dataset or options.eval_test_dataset:
-        parts = labelled.open_parts(options, "eval_train_dataset", "eval_test_dataset", data_dir)
+        parts = labeled.open_parts(options, "eval_train_dataset", "eval_test_dataset", data_dir)
         train, test = (
             features.image_batches(source, image_size, preprocess, _BATCH_SIZE)
             for source in (parts.train, parts.test)
@@ -81,7 +81,7 @@ def build_measurements(
             knn_accuracy, backbone, train, test, parts.num_classes, strategy=strategy
         )
     if options.eval_mask_dataset:
-        shape = labelled.image_shape("eval_mask_size", options.eval_mask_size)
+        shape = labeled.image_shape("eval_mask_size", options.eval_mask_size)
         if shape is None:
             raise FlagError("--eval_mask_size must be given")
         spec = options.eval_mask_dataset

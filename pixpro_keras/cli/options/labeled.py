@@ -17,11 +17,11 @@ from pixpro_keras.data.sources import Source, open_source, prepare_tfds
 from pixpro_keras.evaluation.features import Features, extract_features, image_batches
 from pixpro_keras.types import Tensor
 
-LabelledT = TypeVar("LabelledT", bound="LabelledOptions")
+LabeledT = TypeVar("LabeledT", bound="LabeledOptions")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LabelledOptions(Options):
+class LabeledOptions(Options):
     """Options of labelled images."""
 
     dataset: str | None = option(
@@ -38,7 +38,7 @@ class LabelledOptions(Options):
 
 
 @dataclasses.dataclass(frozen=True)
-class LabelledParts:
+class LabeledParts:
     """Training and test images with their labels.
 
     Attributes:
@@ -56,7 +56,7 @@ class LabelledParts:
     num_classes: int
 
 
-def resolve_parts(options: LabelledT, data_dir: str | None) -> LabelledT:
+def resolve_parts(options: LabeledT, data_dir: str | None) -> LabeledT:
     """Returns options with both parts named.
 
     Raises:
@@ -74,7 +74,7 @@ def resolve_parts(options: LabelledT, data_dir: str | None) -> LabelledT:
     return options
 
 
-def open_parts(options: Options, train: str, test: str, data_dir: str | None) -> LabelledParts:
+def open_parts(options: Options, train: str, test: str, data_dir: str | None) -> LabeledParts:
     """Opens training and test images with their labels.
 
     Args:
@@ -86,18 +86,18 @@ def open_parts(options: Options, train: str, test: str, data_dir: str | None) ->
     Raises:
         FlagError: if they cannot be opened, not all images have labels, or the classes differ.
     """
-    train_source, train_labels = _open_labelled(options, train, data_dir)
-    test_source, test_labels = _open_labelled(options, test, data_dir)
+    train_source, train_labels = _open_labeled(options, train, data_dir)
+    test_source, test_labels = _open_labeled(options, test, data_dir)
     if train_source.class_names != test_source.class_names:
         raise FlagError(
             f"{train_source.name} and {test_source.name} have other classes: the names of their "
             "folders differ"
         )
     num_classes = int(max(train_labels.max(), test_labels.max())) + 1
-    return LabelledParts(train_source, train_labels, test_source, test_labels, num_classes)
+    return LabeledParts(train_source, train_labels, test_source, test_labels, num_classes)
 
 
-def choose_labelled(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+def choose_labeled(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     """Returns the positions of the training images that `--label_fraction` leaves."""
     return stratified_subset(labels, fraction, seed)
 
@@ -144,7 +144,7 @@ def image_shape(flag: str, values: Sequence[str] | None) -> tuple[int, int] | No
     return int(values[0]), int(values[1])
 
 
-def _open_labelled(options: Options, name: str, data_dir: str | None) -> tuple[Source, np.ndarray]:
+def _open_labeled(options: Options, name: str, data_dir: str | None) -> tuple[Source, np.ndarray]:
     spec = getattr(options, name)
     if spec is None:
         raise FlagError(f"--{name} must be given")
