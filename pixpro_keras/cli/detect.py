@@ -116,9 +116,7 @@ def _main(argv: list[str]) -> int:
     steps_per_epoch = training_job.resolve_steps_per_epoch(train.num_examples)
 
     with strategy.scope():
-        task, preprocess, name = build_detector(
-            len(train.class_names), strategy.num_replicas_in_sync > 1
-        )
+        task, preprocess, name = build_detector(len(train.class_names))
         optimizer = training_flags.build_optimizer(steps_per_epoch)
         task.compile(optimizer, jit_compile=FLAGS.jit_compile)
         task.optimizer.build(task.trainable_variables)
@@ -207,9 +205,9 @@ def build_box_config() -> box_pipeline.BoxConfig:
         )
 
 
-def build_detector(num_classes: int, synchronized: bool):
+def build_detector(num_classes: int):
     """The detector, its backbone's input convention, and what to call the backbone in a table."""
-    backbone, preprocess, name = eval_flags.load_backbone(synchronized)
+    backbone, preprocess, name = eval_flags.load_backbone()
     detector_class, with_masks = DETECTORS[FLAGS.model]
     with blame("num_rois"):
         config = DetectorConfig(
@@ -218,7 +216,6 @@ def build_detector(num_classes: int, synchronized: bool):
             FLAGS.num_rois,
             FLAGS.max_proposals,
             FLAGS.bn_momentum,
-            synchronized,
         )
     with blame("model", "backbone"):
         task = detector_class(backbone, config, accumulate_steps=FLAGS.accumulate_steps)

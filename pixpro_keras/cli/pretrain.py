@@ -105,10 +105,10 @@ def _main(argv: list[str]) -> int:
     method_flags.check_data(source)
     steps_per_epoch = training_job.resolve_steps_per_epoch(source.num_examples)
 
+    preprocess = backbones.preprocess_input(FLAGS.backbone)
+    device_transform = None if is_host_done else pipeline.finish_on_device(config, preprocess)
     with strategy.scope():
-        method = method_flags.build_training(
-            steps_per_epoch, synchronized=strategy.num_replicas_in_sync > 1
-        )
+        method = method_flags.build_training(steps_per_epoch, device_transform)
     checkpoints, first_step = training_job.open_checkpoints(
         workdir, strategy, method, method_flags.identity()
     )
@@ -124,9 +124,6 @@ def _main(argv: list[str]) -> int:
     )
 
     broken = BrokenImages(source, config.max_broken_share)
-    preprocess = backbones.preprocess_input(FLAGS.backbone)
-    if not is_host_done:
-        method.prepare = pipeline.finish_on_device(config, preprocess)
     monitor = monitor_flags.build_monitor(method.encoder.backbone, preprocess, strategy)
 
     def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -154,7 +151,7 @@ def _main(argv: list[str]) -> int:
             batch = next(iter(batches(tf.distribute.InputContext())))
             pictures = RunPictures(
                 workdir,
-                batch if method.prepare is None else method.prepare(batch),
+                batch if device_transform is None else device_transform(batch),
                 method.encoder,
                 preprocess,
                 every_steps=FLAGS.picture_every_steps,

@@ -113,7 +113,6 @@ def _main(argv: list[str]) -> int:
         train = select(train, eval_flags.fill_batch(chosen) if FLAGS.solver == "sgd" else chosen)
 
     num_classes = len(train.class_names)
-    synchronized = strategy.num_replicas_in_sync > 1
     if FLAGS.solver == "lbfgs":
         eval_flags.check_one_machine(strategy, "--solver=lbfgs")
         with strategy.scope():
@@ -138,7 +137,7 @@ def _main(argv: list[str]) -> int:
 
     steps_per_epoch = training_job.resolve_steps_per_epoch(train.num_examples)
     with strategy.scope():
-        backbone, preprocess, name = eval_flags.load_backbone(synchronized)
+        backbone, preprocess, name = eval_flags.load_backbone()
         with blame("level"):
             task = fcn.FCN(
                 backbone,
@@ -146,7 +145,6 @@ def _main(argv: list[str]) -> int:
                 FLAGS.frozen,
                 FLAGS.level,
                 FLAGS.bn_momentum,
-                synchronized,
                 accumulate_steps=FLAGS.accumulate_steps,
             )
         optimizer = training_flags.build_optimizer(steps_per_epoch)

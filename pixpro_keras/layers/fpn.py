@@ -12,8 +12,11 @@ from keras import ops
 from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.layers.conv import Conv2D
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils import checks
 from pixpro_keras.utils.checksums import check_listed, listing
 from pixpro_keras.utils.files import write_atomically
+
+__all__ = ["FPN", "FPN_FILE", "load_fpn", "save_fpn"]
 
 # Beside an exported backbone.
 FPN_FILE = "fpn.npz"
@@ -32,13 +35,22 @@ class FPN(keras.layers.Layer):
         num_channels: width of all maps.
         use_batch_norm: whether batch norm follows each convolution.
         bn_momentum: share of the old moving statistics kept in each step.
-        synchronized: whether batch norm takes its statistics over all replicas.
 
     Raises:
         ValueError: if `num_channels` is less than 1.
 
     Reference:
         Lin et al., CVPR 2017, arXiv:1612.03144, as detectron2 builds it.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.layers import FPN
+
+        maps = {f"c{k}": keras.ops.zeros((1, 64 >> k, 64 >> k, 8 * k)) for k in (3, 4, 5)}
+        pyramid = FPN(num_channels=16)(maps)
+        print({name: x.shape[1] for name, x in pyramid.items()})  # p3: 8, p4: 4, p5: 2, p6: 1
+        ```
     """
 
     def __init__(
@@ -46,18 +58,12 @@ class FPN(keras.layers.Layer):
         num_channels: int = 256,
         use_batch_norm: bool = True,
         bn_momentum: float = 0.9,
-        synchronized: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if num_channels < 1:
-            raise ValueError(
-                f"`num_channels` must be at least 1. Received: num_channels={num_channels}."
-            )
-        self.num_channels = num_channels
+        self.num_channels = checks.at_least("num_channels", num_channels, 1)
         self.use_batch_norm = use_batch_norm
         self.bn_momentum = bn_momentum
-        self.synchronized = synchronized
         self.levels: list[int] = []
         self.laterals: dict[str, list[keras.layers.Layer]] = {}
         self.outputs: dict[str, list[keras.layers.Layer]] = {}
@@ -91,7 +97,6 @@ class FPN(keras.layers.Layer):
         norm = BatchNormalization(
             momentum=self.bn_momentum,
             epsilon=1e-5,
-            synchronized=self.synchronized,
             name=f"{name}_bn",
             dtype=self.dtype_policy,
         )
@@ -128,7 +133,6 @@ class FPN(keras.layers.Layer):
             "num_channels": self.num_channels,
             "use_batch_norm": self.use_batch_norm,
             "bn_momentum": self.bn_momentum,
-            "synchronized": self.synchronized,
         }
 
 
@@ -154,7 +158,25 @@ def _enlarge(above: Tensor, below: Tensor, name: str) -> Tensor:
 
 
 def save_fpn(fpn: FPN, path: str | os.PathLike) -> None:
-    """Writes an FPN's weights as a NumPy archive, by names such as `lateral3/kernel`."""
+    """Writes an FPN's weights as a NumPy archive, by names such as `lateral3/kernel`.
+
+    Args:
+        fpn: built.
+        path: the file.
+
+    Example:
+        ```python
+        import tempfile
+        from pixpro_keras.layers import FPN, load_fpn, save_fpn
+
+        fpn, copy = FPN(num_channels=16), FPN(num_channels=16)
+        for one in (fpn, copy):
+            one.build({f"c{k}": (None, None, None, 8 * k) for k in (3, 4, 5)})
+        with tempfile.TemporaryDirectory() as folder:
+            save_fpn(fpn, folder + "/fpn.npz")
+            print(load_fpn(copy, folder + "/fpn.npz"))  # []: nothing is missing
+        ```
+    """
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {name: np.array(v) for name, v in _named_weights(fpn).items()}
     np.savez(buffer, **arrays)
@@ -174,6 +196,9 @@ def load_fpn(fpn: FPN, path: str | os.PathLike) -> list[str]:
 
     Raises:
         ValueError: if the file holds something that the FPN does not, or of another shape.
+
+    Example:
+        See `save_fpn`.
     """
     check_listed(path)
     weights = _named_weights(fpn)

@@ -51,14 +51,13 @@ def check_backbone() -> None:
         )
 
 
-def build_backbone(synchronized: bool = False) -> keras.Model:
+def build_backbone() -> keras.Model:
     """The untrained backbone that the flags describe."""
     with blame("backbone", "output_stride"):
         backbone = backbones.build(
             FLAGS.backbone,
             output_stride=int(FLAGS.output_stride),
             bn_momentum=FLAGS.bn_momentum,
-            synchronized=synchronized,
         )
     if not FLAGS.zero_init_residual:
         open_residual_branches(backbone)

@@ -32,15 +32,10 @@ flags.DEFINE_float(
 flags.register_validator("label_fraction", lambda x: 0 < x <= 1, "must be in (0, 1]")
 
 
-def load_backbone(
-    synchronized: bool = False,
-) -> tuple[keras.Model, Callable[[Tensor], Tensor], str]:
+def load_backbone() -> tuple[keras.Model, Callable[[Tensor], Tensor], str]:
     """The backbone as the flags want it, its input convention, and what to call it in a table.
 
     `--backbone` becomes its name, which `flags.cfg` then states.
-
-    Args:
-        synchronized: whether batch norm takes its statistics over all replicas.
 
     Raises:
         FlagError: if it cannot be loaded, or does not say which network it is.
@@ -53,7 +48,7 @@ def load_backbone(
         FLAGS["backbone"].value = _network_name(loaded, said)
         label = FLAGS.weights
     backbone_flags.check_backbone()
-    backbone = backbone_flags.build_backbone(synchronized)
+    backbone = backbone_flags.build_backbone()
     if loaded is not None:
         with blame("weights", "backbone"):
             backbones.copy_weights(loaded, backbone)

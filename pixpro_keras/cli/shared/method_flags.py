@@ -1,6 +1,7 @@
 """Flags of the pre-training method, and the model they describe."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from absl import flags
@@ -11,6 +12,7 @@ from pixpro_keras.data.sources import Source, check_labels
 from pixpro_keras.data.transforms import recipes
 from pixpro_keras.methods import METHOD_ARGUMENTS, METHODS, PixelMethod, PretrainMethod
 from pixpro_keras.methods.instance_branch import FORMS
+from pixpro_keras.types import Batch
 
 flags.DEFINE_enum("method", "pixpro", sorted(METHODS), "Pre-training method.")
 flags.DEFINE_float(
@@ -151,12 +153,14 @@ def check_data(source: Source) -> None:
     FLAGS["num_classes"].value = num_classes  # flags.cfg says what the run did
 
 
-def build_method(total_steps: int, synchronized: bool = False) -> PretrainMethod:
+def build_method(
+    total_steps: int, device_transform: Callable[[Batch], Batch] | None = None
+) -> PretrainMethod:
     """The method that the flags describe, with new weights.
 
     Args:
         total_steps: optimizer steps of the whole run.
-        synchronized: whether batch norm takes its statistics over all replicas.
+        device_transform: see `Task`.
     """
     arguments: dict = {
         "threshold": FLAGS.threshold,
@@ -191,22 +195,24 @@ def build_method(total_steps: int, synchronized: bool = False) -> PretrainMethod
     given = {k: v for k, v in arguments.items() if k in known and v is not None}
     arguments = METHOD_ARGUMENTS.get(FLAGS.method, {}) | given
     return cls(
-        backbone_flags.build_backbone(synchronized),
+        backbone_flags.build_backbone(),
         total_steps=total_steps,
         accumulate_steps=FLAGS.accumulate_steps,
-        synchronized=synchronized,
+        device_transform=device_transform,
         **arguments,
     )
 
 
-def build_training(steps_per_epoch: int, synchronized: bool = False) -> PretrainMethod:
+def build_training(
+    steps_per_epoch: int, device_transform: Callable[[Batch], Batch] | None = None
+) -> PretrainMethod:
     """The compiled method with new weights, its optimizer built. In the strategy's scope.
 
     Args:
         steps_per_epoch: optimizer steps in an epoch.
-        synchronized: whether batch norm takes its statistics over all replicas.
+        device_transform: see `Task`.
     """
-    method = build_method(FLAGS.epochs * steps_per_epoch, synchronized)
+    method = build_method(FLAGS.epochs * steps_per_epoch, device_transform)
     if FLAGS.remat:
         with blame("remat", "backbone"):
             method.encoder.recompute_backbone()
