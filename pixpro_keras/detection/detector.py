@@ -36,7 +36,6 @@ class DetectorConfig:
         num_rois: proposals per image that are trained on.
         max_proposals: most proposals per image after suppression; None: as many as in the protocol.
         bn_momentum: share of the old moving statistics that batch norm keeps in each step.
-        synchronized: whether batch norm takes its statistics over all replicas.
     """
 
     num_classes: int
@@ -44,7 +43,6 @@ class DetectorConfig:
     num_rois: int = 512
     max_proposals: int | None = None
     bn_momentum: float = 0.9
-    synchronized: bool = False
 
     def __post_init__(self):
         """Refuses what cannot work."""
@@ -64,9 +62,7 @@ class DetectorConfig:
 
     def batch_norm(self, name: str) -> BatchNormalization:
         """A batch norm of the heads."""
-        return BatchNormalization(
-            momentum=self.bn_momentum, epsilon=1e-5, synchronized=self.synchronized, name=name
-        )
+        return BatchNormalization(momentum=self.bn_momentum, epsilon=1e-5, name=name)
 
 
 class Detector(Task, abc.ABC):

@@ -6,6 +6,7 @@ from keras import ops
 
 from pixpro_keras.detection.box_pipeline import BOXES, MASKS
 from pixpro_keras.detection.roi_heads import Rois
+from pixpro_keras.layers.initializers import he_normal_fan_out
 from pixpro_keras.layers.masked_batch_norm import MaskedBatchNorm
 from pixpro_keras.layers.roi_align import roi_align
 from pixpro_keras.ops import cross_replica_mean
@@ -21,7 +22,6 @@ class MaskHead(keras.layers.Layer):
         num_classes: K.
         num_convolutions: 3x3 convolutions before the transposed one.
         bn_momentum: share of the old moving statistics that batch norm keeps in each step.
-        synchronized: whether batch norm takes its statistics over all replicas.
 
     Reference:
         detectron2's MaskRCNNConvUpsampleHead.
@@ -32,22 +32,19 @@ class MaskHead(keras.layers.Layer):
         num_classes: int,
         num_convolutions: int,
         bn_momentum: float = 0.9,
-        synchronized: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.num_classes = num_classes
         self.num_convolutions = num_convolutions
         self.bn_momentum = bn_momentum
-        self.synchronized = synchronized
         self.convolutions: list[keras.layers.Layer] = []
         self.norms: list[MaskedBatchNorm] = []
 
     def build(self, input_shape: tuple) -> None:
         """Creates the layers for features `(B, P, S, S, C)`."""
         channels = input_shape[-1]
-        he_normal = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
-        settings = {"kernel_initializer": he_normal, "dtype": self.dtype_policy}
+        settings = {"kernel_initializer": he_normal_fan_out(), "dtype": self.dtype_policy}
         for number in range(1, self.num_convolutions + 1):
             convolution = keras.layers.Conv2D(
                 _CHANNELS, 3, padding="same", use_bias=False, name=f"conv{number}", **settings
@@ -56,7 +53,6 @@ class MaskHead(keras.layers.Layer):
             channels = _CHANNELS
             norm = MaskedBatchNorm(
                 self.bn_momentum,
-                synchronized=self.synchronized,
                 name=f"bn{number}",
                 dtype=self.dtype_policy,
             )

@@ -8,6 +8,7 @@ from pixpro_keras.detection.boxes import area
 from pixpro_keras.detection.detector import Detector, DetectorConfig
 from pixpro_keras.detection.mask_head import MaskHead
 from pixpro_keras.layers.fpn import FPN
+from pixpro_keras.layers.initializers import he_normal_fan_out
 from pixpro_keras.layers.roi_align import pyramid_roi_align
 from pixpro_keras.types import Tensor
 
@@ -44,12 +45,11 @@ class FPNDetector(Detector):
         self.fpn = FPN(
             _CHANNELS,
             bn_momentum=config.bn_momentum,
-            synchronized=config.synchronized,
             name="fpn",
         )
         self.fpn.build({name: x.shape for name, x in self.levels.output.items()})
         inputs = x = keras.Input((_BOX_POOL_SIZE, _BOX_POOL_SIZE, _CHANNELS))
-        he_normal = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+        he_normal = he_normal_fan_out()
         for number in range(1, 5):
             x = keras.layers.Conv2D(
                 _CHANNELS,
@@ -67,9 +67,7 @@ class FPNDetector(Detector):
             name="hidden",
         )(keras.layers.Flatten(name="flatten")(x))
         self.box_head = keras.Model(inputs, x, name="box_head")
-        mask_head = MaskHead(
-            config.num_classes, 4, config.bn_momentum, config.synchronized, name="mask_head"
-        )
+        mask_head = MaskHead(config.num_classes, 4, config.bn_momentum, name="mask_head")
         if config.with_masks:
             mask_head.build((None, None, None, None, _CHANNELS))
         self._build_heads(_CHANNELS, 1024, mask_head)

@@ -70,8 +70,8 @@ def embed(
     """
     positive("image_size", image_size)
     positive("batch_size", batch_size)
-    is_path = isinstance(dataset, os.PathLike)
-    source = open_source(f"folder:{os.fspath(dataset)}" if is_path else dataset, data_dir=data_dir)
+    specification = dataset if isinstance(dataset, str) else f"folder:{os.fspath(dataset)}"
+    source = open_source(specification, data_dir=data_dir)
     if isinstance(weights, keras.Model):
         network = weights
     else:

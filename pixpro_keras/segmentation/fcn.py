@@ -8,6 +8,7 @@ from keras import ops
 
 from pixpro_keras.backbones.levels import level_network
 from pixpro_keras.layers.batch_norm import BatchNormalization
+from pixpro_keras.layers.initializers import he_normal_fan_out
 from pixpro_keras.ops import cross_replica_mean
 from pixpro_keras.segmentation.mask_pipeline import IMAGE, MASK
 from pixpro_keras.segmentation.mask_source import IGNORED
@@ -30,7 +31,6 @@ class FCN(Task):
         is_frozen: whether to probe instead.
         level: map on which it stands, `c2` to `c5`.
         bn_momentum: share of the old moving statistics that batch norm keeps in each step.
-        synchronized: whether batch norm takes its statistics over all replicas.
         **kwargs: of `Task`.
 
     Reference:
@@ -46,7 +46,6 @@ class FCN(Task):
         is_frozen: bool = False,
         level: str = "c5",
         bn_momentum: float = 0.9,
-        synchronized: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -64,7 +63,6 @@ class FCN(Task):
                 norm = BatchNormalization(
                     momentum=bn_momentum,
                     epsilon=1e-5,
-                    synchronized=synchronized,
                     name=f"bn{number}",
                 )
                 self._append(norm, channels)
@@ -115,6 +113,6 @@ def _convolution(name: str) -> keras.layers.Conv2D:
         padding="same",
         dilation_rate=_HEAD_DILATION,
         use_bias=False,
-        kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
+        kernel_initializer=he_normal_fan_out(),
         name=name,
     )

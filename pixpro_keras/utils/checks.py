@@ -1,11 +1,14 @@
 """Checks of arguments, with one wording for all of them."""
 
 from collections.abc import Collection
+from typing import TypeVar
 
 __all__ = ["at_least", "in_range", "one_of", "positive"]
 
+Number = TypeVar("Number", bound=float)
 
-def positive(name: str, value: float) -> float:
+
+def positive(name: str, value: Number) -> Number:
     """Returns the value, which must be above 0.
 
     Args:
@@ -27,7 +30,7 @@ def positive(name: str, value: float) -> float:
     return value
 
 
-def at_least(name: str, value: float, low: float) -> float:
+def at_least(name: str, value: Number, low: float) -> Number:
     """Returns the value, which must be `low` or more.
 
     Args:
@@ -50,7 +53,7 @@ def at_least(name: str, value: float, low: float) -> float:
     return value
 
 
-def in_range(name: str, value: float, low: float, high: float) -> float:
+def in_range(name: str, value: Number, low: float, high: float) -> Number:
     """Returns the value, which must be in `[low, high]`.
 
     Args:

@@ -25,7 +25,7 @@ NAMES = ("box", "disc")
 
 def build(detector, with_masks=True, synchronized=False, backbone=tiny_pyramid_backbone, rate=0.02):
     keras.utils.set_random_seed(0)
-    config = DetectorConfig(2, with_masks, 16, 40, synchronized=synchronized)
+    config = DetectorConfig(2, with_masks, 16, 40)
     task = detector(backbone(synchronized), config)
     task.compile(optimizer=SGD(rate, 0.9, l2_decay=0.0), jit_compile=False)
     task.optimizer.build(task.trainable_variables)
@@ -134,7 +134,7 @@ class DetectorTest(tf.test.TestCase, parameterized.TestCase):
     @pytest.mark.slow
     def test_learns_two_images_by_heart(self):
         def resnet(synchronized):
-            return backbones.build("resnet18_v1_5", synchronized=synchronized)
+            return backbones.build("resnet18_v1_5")
 
         source = shapes_source()
         task = build(FPNDetector, backbone=resnet, rate=0.01)
@@ -169,7 +169,7 @@ class DetectorTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_head_parameters_are_the_protocols(self):
         def resnet(synchronized):
-            return backbones.build("resnet50_v1_5", synchronized=synchronized)
+            return backbones.build("resnet50_v1_5")
 
         def count_trainable(task):
             return sum(int(np.prod(one.shape)) for one in task.trainable_variables)

@@ -226,14 +226,13 @@ def build_method(
     } | {"bn_momentum": options.bn_momentum}
     # A method takes what it has; an option left at None leaves the method's own default.
     arguments = {k: v for k, v in arguments.items() if k in known and v is not None}
-    method = cls(
+    return cls(
         build_backbone(options),
         total_steps=total_steps,
         accumulate_steps=options.accumulate_steps,
+        device_transform=device_transform,
         **(METHOD_ARGUMENTS.get(options.method, {}) | arguments),
     )
-    method.prepare = device_transform
-    return method
 
 
 def build_training(
