@@ -3,7 +3,8 @@ import pathlib
 import tensorflow as tf
 from absl.testing import parameterized
 
-from pixpro_keras.data.records import RecordFiles
+from pixpro_keras.data.sources import RecordFiles, open_source
+from tests.helpers.examples import read_example
 
 RECORDS = ([b"one", b"", b"three" * 100], [b"four"], [b"five", b"six"])
 
@@ -54,6 +55,37 @@ class RecordFilesTest(tf.test.TestCase, parameterized.TestCase):
         other.write_bytes(bytes(range(256)) * 4)
         with self.assertRaisesRegex(ValueError, "photo.jpg is no TFRecord file"):
             RecordFiles([str(other)])
+
+
+class OpenTFRecordTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+
+    def write(self, *features):
+        with tf.io.TFRecordWriter(str(self.folder / "a.tfrecord")) as writer:
+            for feature in features:
+                example = tf.train.Example(features=tf.train.Features(feature=feature))
+                writer.write(example.SerializeToString())
+        return open_source(f"tfrecord:{self.folder}/*.tfrecord")
+
+    def test_reads_bytes_and_labels(self):
+        image = tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"\xff\xd8 bytes"]))
+        label = tf.train.Feature(int64_list=tf.train.Int64List(value=[7]))
+        source = self.write(
+            {"image/encoded": image, "image/class/label": label}, {"image/encoded": image}
+        )
+        self.assertEqual(read_example(source, 0), (b"\xff\xd8 bytes", 7))
+        self.assertEqual(read_example(source, 1), (b"\xff\xd8 bytes", -1))
+        self.assertEndsWith(source.describe(1), "a.tfrecord record 1")
+
+    def test_no_record(self):
+        with self.assertRaisesRegex(ValueError, "hold no record"):
+            self.write()
+
+    def test_glob_without_match(self):
+        with self.assertRaisesRegex(ValueError, r"no file matches /no/\*\.tfrecord"):
+            open_source("tfrecord:/no/*.tfrecord")
 
 
 if __name__ == "__main__":
