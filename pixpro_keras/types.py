@@ -26,6 +26,8 @@ DRAWS1 = "draws1"
 DRAWS2 = "draws2"
 LABEL = "label"
 
+IGNORED = 255  # Class of pixels that do not count, in every mask.
+
 Tensor = Any
 Batch = dict[str, Tensor]
 

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags, logging
 
+from pixpro_keras import detection
 from pixpro_keras.cli.shared import (
     cluster_flags,
     common_flags,
@@ -33,19 +34,18 @@ from pixpro_keras.detection.box_source import COCO, VOC07, BoxSource, for_traini
 from pixpro_keras.detection.coco_ap import coco_scores
 from pixpro_keras.detection.datasets import open_boxes
 from pixpro_keras.detection.detector import DetectorConfig
-from pixpro_keras.detection.inference import Found, find_in_source, to_coco
-from pixpro_keras.detection.models import DETECTORS
-from pixpro_keras.detection.pyramid import FPNDetector, find_fpn
+from pixpro_keras.detection.fpn_detector import FPNDetector, find_fpn
+from pixpro_keras.detection.inference import Detections, detect_in_source, to_coco_results
 from pixpro_keras.detection.serving import ServedDetector, save_detector
 from pixpro_keras.detection.voc_ap import voc_scores
 from pixpro_keras.evaluation.monitor import Monitor
-from pixpro_keras.evaluation.precise_bn import reestimate_batch_norm, reestimated_batch_norm
+from pixpro_keras.evaluation.precise_bn import apply_precise_bn, temporary_precise_bn
 from pixpro_keras.layers.fpn import load_fpn
 from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.visualize.detection import draw_detections
 from pixpro_keras.visualize.figures import save_figure
 
-flags.DEFINE_enum("model", "faster_rcnn_c4", list(DETECTORS), "The detector.")
+flags.DEFINE_enum("model", "faster_rcnn_c4", detection.available(), "The detector.")
 flags.DEFINE_string(
     "dataset",
     None,
@@ -152,7 +152,7 @@ def _main(argv: list[str]) -> int:
     detect = tf.function(task.detect)  # once for all tests
 
     def measure() -> dict[str, float]:
-        norm = reestimated_batch_norm(task, few_batches())
+        norm = temporary_precise_bn(task, few_batches())
         with norm if FLAGS.bn_batches else contextlib.nullcontext():
             return score(find_all(detect, preprocess, test)[0], test)
 
@@ -169,7 +169,7 @@ def _main(argv: list[str]) -> int:
             if is_chief:
                 if FLAGS.bn_batches:
                     logging.info("Measuring batch norm on %d training batches", FLAGS.bn_batches)
-                    reestimate_batch_norm(task, few_batches())
+                    apply_precise_bn(task, few_batches())
                 scores = finish(workdir, task, detect, preprocess, test)
                 facts = {
                     "model": FLAGS.model,
@@ -183,7 +183,7 @@ def _main(argv: list[str]) -> int:
 
 def open_data() -> tuple[BoxSource, BoxSource]:
     """What is trained and tested on."""
-    with_masks = DETECTORS[FLAGS.model][1]
+    with_masks = detection.predicts_masks(FLAGS.model)
     with blame("dataset", "train_split", "model"):
         train = for_training(
             open_boxes(FLAGS.dataset, FLAGS.train_split, FLAGS.data_dir), with_masks
@@ -202,7 +202,7 @@ def build_box_config() -> box_pipeline.BoxConfig:
             tuple(int(side) for side in FLAGS.short_sides),
             FLAGS.max_side,
             FLAGS.max_boxes,
-            DETECTORS[FLAGS.model][1],
+            detection.predicts_masks(FLAGS.model),
             FLAGS.seed,
         )
 
@@ -210,18 +210,18 @@ def build_box_config() -> box_pipeline.BoxConfig:
 def build_detector(num_classes: int, synchronized: bool):
     """The detector, its backbone's input convention, and what to call the backbone in a table."""
     backbone, preprocess, name = eval_flags.load_backbone(synchronized)
-    detector_class, with_masks = DETECTORS[FLAGS.model]
     with blame("num_rois"):
         config = DetectorConfig(
             num_classes,
-            with_masks,
-            FLAGS.num_rois,
-            FLAGS.max_proposals,
-            FLAGS.bn_momentum,
-            synchronized,
+            num_rois=FLAGS.num_rois,
+            max_proposals=FLAGS.max_proposals,
+            bn_momentum=FLAGS.bn_momentum,
+            synchronized=synchronized,
         )
     with blame("model", "backbone"):
-        task = detector_class(backbone, config, accumulate_steps=FLAGS.accumulate_steps)
+        task = detection.build(
+            FLAGS.model, backbone, config, accumulate_steps=FLAGS.accumulate_steps
+        )
     if isinstance(task, FPNDetector) and FLAGS.weights is not None:
         file = find_fpn(FLAGS.weights)
         if file is not None:
@@ -234,7 +234,7 @@ def build_detector(num_classes: int, synchronized: bool):
 def finish(workdir, task, detect, preprocess, test: BoxSource) -> dict[str, float]:
     """Tests the detector; writes detections, pictures and the SavedModel; returns the scores."""
     found, pictures = find_all(detect, preprocess, test)
-    rows = to_coco(found, test.image_ids, test.class_ids)
+    rows = to_coco_results(found, test.image_ids, test.class_ids)
     write_atomically(workdir / "detections.json", json.dumps(rows).encode())
     save_figure(draw(pictures, found, test), workdir / "detect.png")
     served = ServedDetector(task, preprocess, test.class_names, *_test_sides())
@@ -246,26 +246,26 @@ def _test_sides() -> tuple[int, int]:
     return FLAGS.test_short_side, FLAGS.max_side
 
 
-def find_all(detect, preprocess, test: BoxSource) -> tuple[list[Found], dict[int, np.ndarray]]:
+def find_all(detect, preprocess, test: BoxSource) -> tuple[list[Detections], dict[int, np.ndarray]]:
     """What a detector finds in each image, and a few of the images by their number."""
-    found = [Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int32))] * test.num_examples
+    found = [Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int32))] * test.num_examples
     pictures = {}
     every = -(-test.num_examples // _NUM_PICTURES)
-    for index, image, one in find_in_source(detect, test, preprocess, *_test_sides()):
+    for index, image, one in detect_in_source(detect, test, preprocess, *_test_sides()):
         found[index] = one
         if index % every == 0:
             pictures[index] = image
     return found, pictures
 
 
-def score(found: list[Found], test: BoxSource) -> dict[str, float]:
+def score(found: list[Detections], test: BoxSource) -> dict[str, float]:
     """AP by the rules of the images' data set."""
     if test.metric == COCO:
         return coco_scores(found, test)
     return voc_scores(found, test.objects, test.class_names, test.metric == VOC07)
 
 
-def draw(pictures: dict[int, np.ndarray], found: list[Found], test: BoxSource):
+def draw(pictures: dict[int, np.ndarray], found: list[Detections], test: BoxSource):
     """Some images with what is there and what was found above a score."""
     truth, shown = [], []
     for index, image in pictures.items():

@@ -28,11 +28,13 @@ from pixpro_keras.cli.shared import (
 from pixpro_keras.cli.shared.common_flags import FLAGS, FlagError, blame, must_be_positive
 from pixpro_keras.data.labels import read_presence, select, stratified_images
 from pixpro_keras.data.sampler import name_images
-from pixpro_keras.evaluation.dense_linear_probe import fit_cells
+from pixpro_keras.evaluation.confusion_matrix import evaluate_segmentation
+from pixpro_keras.evaluation.dense_linear_probe import fit_dense_linear_probe
 from pixpro_keras.evaluation.replicas import over_replicas
-from pixpro_keras.segmentation import fcn, inference
+from pixpro_keras.segmentation.fcn import FCN
 from pixpro_keras.segmentation.mask_pipeline import CropConfig, image_batches, make_crops
 from pixpro_keras.segmentation.mask_source import MaskSource, open_masks, resized
+from pixpro_keras.segmentation.sliding_window import check_stride, sliding_window_inference
 from pixpro_keras.types import Tensor
 from pixpro_keras.visualize.figures import save_figure
 from pixpro_keras.visualize.segmentation import draw_segmentations
@@ -99,7 +101,7 @@ def _main(argv: list[str]) -> int:
     if FLAGS.solver == "lbfgs" and not FLAGS.frozen:
         raise FlagError("--solver=lbfgs: is for --frozen")
     with blame("window_stride"):
-        inference.check_stride(FLAGS.window_stride, FLAGS.crop_size)
+        check_stride(FLAGS.window_stride, FLAGS.crop_size)
     with blame("min_scale", "max_scale"):
         config = CropConfig(FLAGS.crop_size, (FLAGS.min_scale, FLAGS.max_scale), FLAGS.seed)
     with cluster_flags.chief_first(strategy):
@@ -123,7 +125,7 @@ def _main(argv: list[str]) -> int:
         common_flags.write_flags(workdir)
         batches = image_batches(train, preprocess, whole_batch_size(strategy))
         with labelled.blame_images(train.name):
-            classifier = fit_cells(network, batches, num_classes, strategy=strategy)
+            classifier = fit_dense_linear_probe(network, batches, num_classes, strategy=strategy)
         finish(
             workdir,
             name,
@@ -140,7 +142,7 @@ def _main(argv: list[str]) -> int:
     with strategy.scope():
         backbone, preprocess, name = eval_flags.load_backbone(synchronized)
         with blame("level"):
-            task = fcn.FCN(
+            task = FCN(
                 backbone,
                 num_classes,
                 FLAGS.frozen,
@@ -261,13 +263,15 @@ def finish(
         batches = image_batches(test, preprocess)
 
         def segment(images: Tensor) -> np.ndarray:
-            slide = inference.slide
             stride = FLAGS.window_stride
-            found = [slide(predict, image, size, stride, batch_size) for image in images]
-            return np.stack(found).argmax(axis=-1)
+            probabilities = [
+                sliding_window_inference(predict, image, size, stride, batch_size)
+                for image in images
+            ]
+            return np.stack(probabilities).argmax(axis=-1)
 
     with labelled.blame_images(test.name):
-        scores = inference.evaluate(segment, batches, len(class_names)).scores()
+        scores = evaluate_segmentation(segment, batches, len(class_names)).scores()
     images, masks, predictions = [], [], []
     chosen = np.linspace(0, test.num_examples - 1, _NUM_PICTURES).astype(np.int64)
     for image, mask in tf.data.Dataset.from_tensor_slices(np.unique(chosen)).map(test.read):

@@ -1,12 +1,15 @@
 """Which image comes when: a function of seed and place in the stream, so that there is no state."""
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
 from pixpro_keras.data.sources import Source
-from pixpro_keras.segmentation.mask_source import MaskSource
 from pixpro_keras.types import Tensor
+
+if TYPE_CHECKING:
+    from pixpro_keras.segmentation.mask_source import MaskSource
 
 # An unreadable image gives its place to another one; after so many in a row the run stops.
 CANDIDATES = 8
@@ -37,7 +40,7 @@ def image_at(
 
 
 def name_images(
-    source: Source | MaskSource,
+    source: "Source | MaskSource",
     seed: int,
     global_batch_size: int,
     step: int,

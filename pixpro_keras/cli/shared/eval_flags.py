@@ -15,6 +15,7 @@ from pixpro_keras.cli.shared.common_flags import FLAGS, FlagError, blame
 from pixpro_keras.training.workers import is_multi_worker
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils.files import write_atomically
+from pixpro_keras.utils.markdown import markdown_table
 from pixpro_keras.weights import load
 
 flags.DEFINE_string(
@@ -116,9 +117,7 @@ def write_results(
 
 
 def _table(rows: Sequence[Mapping]) -> str:
-    cells = [list(rows[0]), ["---"] * len(rows[0])]
-    cells += [[_shown(value) for value in row.values()] for row in rows]
-    return "".join("| " + " | ".join(row) + " |\n" for row in cells)
+    return markdown_table(list(rows[0]), [map(_shown, row.values()) for row in rows]) + "\n"
 
 
 def _shown(value) -> str:

@@ -10,7 +10,7 @@ from absl import flags
 from pixpro_keras.cli.shared import labelled
 from pixpro_keras.cli.shared.common_flags import FLAGS, FlagError, blame
 from pixpro_keras.evaluation import features
-from pixpro_keras.evaluation.monitor import Monitor, cells_miou, knn_accuracy
+from pixpro_keras.evaluation.monitor import Monitor, dense_linear_miou, knn_accuracy
 from pixpro_keras.segmentation import mask_pipeline
 from pixpro_keras.segmentation.mask_source import open_masks, resized
 from pixpro_keras.types import Tensor
@@ -74,7 +74,7 @@ def build_monitor(
                 for split in ("train", test_split)
             )
         measures["cells_miou"] = functools.partial(
-            cells_miou,
+            dense_linear_miou,
             backbone,
             mask_pipeline.image_batches(known, preprocess, _MASK_BATCH_SIZE),
             mask_pipeline.image_batches(asked, preprocess, _MASK_BATCH_SIZE),
