@@ -38,12 +38,13 @@ from pixpro_keras.cli.shared.results import write_results
 from pixpro_keras.data import pipeline
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.labels import select, stratified_subset
+from pixpro_keras.evaluation.confusion_matrix import ConfusionMatrix
 from pixpro_keras.evaluation.features import Features
 from pixpro_keras.evaluation.knn import top_k_accuracy
 from pixpro_keras.evaluation.linear_probe import LinearProbe, feature_batches
 from pixpro_keras.training.run import RunResult
 from pixpro_keras.training.workers import chief_alone, chief_first
-from pixpro_keras.visualize.confusion import confusion_matrix, draw_confusion
+from pixpro_keras.visualize.confusion import draw_confusion_matrix
 from pixpro_keras.visualize.figures import save_figure
 
 
@@ -233,12 +234,13 @@ def finish(
             "top-1": top_k_accuracy(all_scores[head], asked.labels, 1),
             "top-5": top_k_accuracy(all_scores[head], asked.labels, 5),
         }
-        for head, factor in enumerate(probe.factors)
+        for head, factor in enumerate(probe.learning_rate_factors)
     ]
     best = int(np.argmax(found)) if found else 0
     scores = all_scores[best]
-    matrix = confusion_matrix(asked.labels, scores.argmax(axis=1), scores.shape[1])
-    save_figure(draw_confusion(matrix, class_names), workdir / "confusion.png")
+    confusion = ConfusionMatrix(scores.shape[1], ignored=None)
+    confusion.add(asked.labels, scores.argmax(axis=1))
+    save_figure(draw_confusion_matrix(confusion.matrix, class_names), workdir / "confusion.png")
     results = {
         "backbone": name,
         "training images": num_train,

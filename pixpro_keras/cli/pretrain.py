@@ -39,7 +39,7 @@ from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.data import pipeline, service, sources
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.sampler import name_images
-from pixpro_keras.evaluation.compare import markdown_table
+from pixpro_keras.evaluation.compare import comparison_table
 from pixpro_keras.evaluation.scenes_probe import probe_on_scenes
 from pixpro_keras.methods import METHODS, PretrainMethod
 from pixpro_keras.training.run import RunResult
@@ -340,7 +340,7 @@ def finish(
         )
         write_atomically(workdir / "probe.json", json.dumps(rows, indent=2).encode())
         print("Held-out scenes, frozen features:\n")
-        print(markdown_table(rows) + "\n")
+        print(comparison_table(rows) + "\n")
     print(f"Run in {workdir}:")
     for path, what in [
         ("checkpoints/", "to continue from"),

@@ -1,4 +1,4 @@
-"""A detector for programs without Keras: an image in, boxes out."""
+"""Detectors for programs without Keras: an image in, boxes out."""
 
 import pathlib
 from collections.abc import Callable
@@ -15,11 +15,26 @@ class ServedDetector(tf.Module):
     """A detector with its preprocessing and postprocessing.
 
     Args:
-        detector: trained.
-        preprocess: from RGB in 0..255 to the backbone's convention.
-        class_names: of its classes.
+        detector: trained detector.
+        preprocess: the backbone's input convention, of RGB images in 0..255.
+        class_names: names of the detector's classes.
         short_side: length in pixels to which the short side is scaled.
-        max_side: longest side in pixels; it wins.
+        max_side: largest length of the long side in pixels; it wins over `short_side`.
+
+    Example:
+        ```python
+        import keras
+        import numpy as np
+
+        from pixpro_keras.detection import C4Detector, DetectorConfig, ServedDetector
+
+        inputs = x = keras.Input((None, None, 3))
+        for _ in range(5):  # C1 to C5
+            x = keras.layers.Conv2D(8, 3, 2, padding="same", activation="relu")(x)
+        detector = C4Detector(keras.Model(inputs, x), DetectorConfig(num_classes=2))
+        served = ServedDetector(detector, lambda image: image / 255, ("cat", "dog"), 64, 96)
+        print(served(np.zeros((40, 60, 3), "uint8")))
+        ```
     """
 
     def __init__(
@@ -62,14 +77,19 @@ class ServedDetector(tf.Module):
 
         wide, high = self._padded_sizes
         outputs = tf.cond(size[0] > size[1], lambda: padded_to(high), lambda: padded_to(wide))
-        # Boxes with a score of 0 fill up what was not found.
+        # Boxes with a score of 0 are padding.
         count = tf.reduce_sum(tf.cast(outputs["scores"][0] > 0, tf.int32))
-        found = {name: value[0, :count] for name, value in outputs.items()}
-        found["boxes"] /= tf.gather(scales, [1, 0, 1, 0])
-        found["names"] = tf.gather(tf.constant(self._class_names), found["classes"])
-        return found
+        detections = {name: value[0, :count] for name, value in outputs.items()}
+        detections["boxes"] /= tf.gather(scales, [1, 0, 1, 0])
+        detections["names"] = tf.gather(tf.constant(self._class_names), detections["classes"])
+        return detections
 
 
 def save_detector(served: ServedDetector, path: pathlib.Path) -> None:
-    """Writes a SavedModel, whose signature `serving_default` takes `image`."""
+    """Writes a SavedModel, whose signature `serving_default` takes `image`.
+
+    Args:
+        served: detector with its preprocessing.
+        path: folder of the SavedModel.
+    """
     tf.saved_model.save(served, str(path), signatures=served.__call__)

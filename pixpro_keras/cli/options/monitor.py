@@ -11,7 +11,7 @@ from pixpro_keras.cli.options import labeled
 from pixpro_keras.cli.options.base import FlagError, Options, option
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.evaluation import features
-from pixpro_keras.evaluation.monitor import Monitor, cells_miou, knn_accuracy
+from pixpro_keras.evaluation.monitor import Monitor, dense_linear_miou, knn_accuracy
 from pixpro_keras.segmentation import mask_pipeline
 from pixpro_keras.segmentation.mask_datasets import open_masks
 from pixpro_keras.segmentation.mask_source import resized
@@ -92,7 +92,7 @@ def build_measurements(
                 for split in ("train", test_split)
             )
         measures["cells_miou"] = functools.partial(
-            cells_miou,
+            dense_linear_miou,
             backbone,
             mask_pipeline.image_batches(train_masks, preprocess, _MASK_BATCH_SIZE),
             mask_pipeline.image_batches(test_masks, preprocess, _MASK_BATCH_SIZE),

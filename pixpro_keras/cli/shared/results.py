@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from pixpro_keras.utils.files import write_atomically
+from pixpro_keras.utils.markdown import markdown_table
 
 
 def write_results(
@@ -30,9 +31,7 @@ def write_results(
 
 
 def _table(rows: Sequence[Mapping]) -> str:
-    cells = [list(rows[0]), ["---"] * len(rows[0])]
-    cells += [[_shown(value) for value in row.values()] for row in rows]
-    return "".join("| " + " | ".join(row) + " |\n" for row in cells)
+    return markdown_table(list(rows[0]), [map(_shown, row.values()) for row in rows]) + "\n"
 
 
 def _shown(value) -> str:

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from pixpro_keras.backbones.levels import feature_network
-from pixpro_keras.detection.boxes import area
+from pixpro_keras.detection.boxes import box_area
 from pixpro_keras.detection.detector import Detector, DetectorConfig
 from pixpro_keras.detection.mask_head import MaskHead
 from pixpro_keras.layers.fpn import FPN
@@ -14,8 +14,8 @@ from pixpro_keras.types import Tensor
 
 _CHANNELS = 256
 _BOX_POOL_SIZE, _MASK_POOL_SIZE = 7, 14
-# A box of this side is pooled from P4; one of half the side from P3, and so on from P2 to P5.
-_P4_SIDE = 224
+# Side of a box that is pooled from P4; half of it from P3, and so on from P2 to P5.
+_CANONICAL_BOX_SIZE = 224
 # detectron2 takes as many samples as a bin has cells, a number that changes from box to box.
 _SAMPLING_RATIO = 2
 
@@ -25,18 +25,33 @@ class FPNDetector(Detector):
 
     Args:
         backbone: functional model with maps C2 to C5.
-        config: size.
-        **kwargs: of `Task`.
+        config: sizes.
+        **kwargs: arguments of `Task`.
 
     Reference:
         Lin et al., CVPR 2017, arXiv:1612.03144; the 4conv1fc head of Wu and He, ECCV 2018,
         arXiv:1803.08494; both as in detectron2.
+
+    Example:
+        ```python
+        import keras
+        import numpy as np
+
+        from pixpro_keras.detection import DetectorConfig, FPNDetector
+
+        inputs = x = keras.Input((None, None, 3))
+        for _ in range(5):  # C1 to C5
+            x = keras.layers.Conv2D(8, 3, 2, padding="same", activation="relu")(x)
+        task = FPNDetector(keras.Model(inputs, x), DetectorConfig(num_classes=2))
+        images, sizes = np.zeros((1, 64, 64, 3), "float32"), np.array([[64.0, 64.0]], "float32")
+        print(task.detect(images, sizes)["boxes"].shape)
+        ```
     """
 
     strides = (4, 8, 16, 32, 64)
     anchor_sizes = ((32,), (64,), (128,), (256,), (512,))
-    train_proposals = (2000, 1000)
-    test_proposals = (1000, 1000)
+    train_num_proposals = (2000, 1000)
+    test_num_proposals = (1000, 1000)
 
     def __init__(self, backbone: keras.Model, config: DetectorConfig, **kwargs):
         super().__init__(config, **kwargs)
@@ -72,38 +87,38 @@ class FPNDetector(Detector):
             mask_head.build((None, None, None, None, _CHANNELS))
         self._build_heads(_CHANNELS, 1024, mask_head)
 
-    def maps(self, images: Tensor, training: bool) -> list[Tensor]:
+    def feature_maps(self, images: Tensor, training: bool) -> list[Tensor]:
         """P2 to P6."""
         maps = self.fpn(self.levels(images, training=training), training=training)
         return [maps[f"p{level}"] for level in range(2, 7)]
 
     def box_features(self, maps: list[Tensor], boxes: Tensor, training: bool) -> Tensor:
-        """`(B, R, 1024)`."""
+        """Vectors `(B, R, 1024)`."""
         pooled = self._pool(maps, boxes, _BOX_POOL_SIZE)
         vectors = self.box_head(ops.reshape(pooled, (-1, *pooled.shape[2:])), training=training)
         return ops.reshape(vectors, (-1, boxes.shape[1], vectors.shape[-1]))
 
-    def vectors(self, features: Tensor) -> Tensor:
-        """`(B, R, 1024)`, the features themselves."""
+    def box_vectors(self, features: Tensor) -> Tensor:
+        """The features themselves, `(B, R, 1024)`."""
         return features
 
     def mask_features(
         self, maps: list[Tensor], boxes: Tensor, features: Tensor | None = None
     ) -> Tensor:
-        """`(B, P, 14, 14, C)`, pooled anew."""
+        """Features `(B, P, 14, 14, C)`, pooled anew."""
         del features
         return self._pool(maps, boxes, _MASK_POOL_SIZE)
 
     def _pool(self, maps: list[Tensor], boxes: Tensor, size: int) -> Tensor:
-        levels = pool_levels(boxes)
+        levels = assign_boxes_to_levels(boxes)
         strides = ops.take(ops.convert_to_tensor(self.strides[:4], "float32"), levels)
         return pyramid_roi_align(
             maps[:4], boxes / strides[..., None], levels, size, _SAMPLING_RATIO
         )
 
 
-def pool_levels(boxes: Tensor) -> Tensor:
-    """Which map a box is pooled from: `floor(4 + log2(sqrt(area) / 224))`, from P2 to P5.
+def assign_boxes_to_levels(boxes: Tensor) -> Tensor:
+    """Map from which each box is pooled: `floor(4 + log2(sqrt(area) / 224))`, from P2 to P5.
 
     Args:
         boxes: `(B, R, 4)` in pixels.
@@ -111,6 +126,6 @@ def pool_levels(boxes: Tensor) -> Tensor:
     Returns:
         `(B, R)` int32: 0 is P2.
     """
-    sides = ops.sqrt(area(boxes))
-    levels = ops.floor(4 + ops.log(sides / _P4_SIDE + 1e-8) / ops.log(2.0))
+    sides = ops.sqrt(box_area(boxes))
+    levels = ops.floor(4 + ops.log(sides / _CANONICAL_BOX_SIZE + 1e-8) / ops.log(2.0))
     return ops.cast(ops.clip(levels, 2, 5), "int32") - 2

@@ -1,33 +1,43 @@
-"""Whole images through a network that was trained on crops, and how right it is."""
+"""Segmentation of whole images by a network that was trained on crops."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.evaluation.confusion_matrix import Confusion
 from pixpro_keras.types import Tensor
 
 
 def check_stride(stride: int, window: int) -> None:
-    """Raises ValueError if windows so far apart would leave pixels out."""
+    """Refuses windows so far apart that pixels would be left out.
+
+    Args:
+        stride: pixels from one window to the next.
+        window: side of the windows in pixels.
+
+    Raises:
+        ValueError: if the stride is not in 1..window.
+    """
     if not 1 <= stride <= window:
         raise ValueError(f"`stride` must be in 1..{window} (`window`). Received: stride={stride}.")
 
 
 def window_starts(length: int, window: int, stride: int) -> list[int]:
-    """Where windows begin along an axis: every stride, the last one at the end.
+    """First pixels of the windows along an axis: every stride, the last window at the end.
 
     Args:
-        length: of the axis in pixels, at least `window`.
-        window: in pixels.
-        stride: in pixels, at least 1.
+        length: length of the axis in pixels, at least `window`.
+        window: length of a window in pixels.
+        stride: pixels from one window to the next, at least 1.
+
+    Returns:
+        First pixels in ascending order.
     """
     starts = list(range(0, length - window, stride))
     return [*starts, length - window]
 
 
-def slide(
+def sliding_window_inference(
     predict: Callable[[Tensor], Tensor],
     image: Tensor,
     window: int,
@@ -39,7 +49,8 @@ def slide(
     An image smaller than a window is enlarged with zeros below and to the right.
 
     Args:
-        predict: `(n, window, window, 3)` to `(n, window, window, num_classes)` probabilities.
+        predict: function of `(n, window, window, 3)` to `(n, window, window, num_classes)`
+            probabilities.
         image: `(H, W, 3)`, preprocessed.
         window: side of the windows in pixels.
         stride: pixels from one window to the next, at most `window`.
@@ -50,6 +61,17 @@ def slide(
 
     Raises:
         ValueError: if the stride would leave pixels out.
+
+    Example:
+        ```python
+        import numpy as np
+        import tensorflow as tf
+
+        from pixpro_keras.segmentation import sliding_window_inference
+
+        image = tf.constant(np.random.rand(20, 30, 3), "float32")
+        print(sliding_window_inference(tf.nn.softmax, image, window=16, stride=8).shape)
+        ```
     """
     check_stride(stride, window)
     height, width = image.shape[:2]
@@ -58,32 +80,14 @@ def slide(
     corners = [(top, left) for top in rows for left in columns]
     total, count = None, np.zeros((*padded.shape[:2], 1), np.float32)
     for begin in range(0, len(corners), batch_size):
-        places = [
+        regions = [
             (slice(top, top + window), slice(left, left + window))
             for top, left in corners[begin : begin + batch_size]
         ]
-        found = np.asarray(predict(tf.stack([padded[place] for place in places])))
+        outputs = np.asarray(predict(tf.stack([padded[region] for region in regions])))
         if total is None:
-            total = np.zeros((*padded.shape[:2], found.shape[-1]), np.float32)
-        for place, probabilities in zip(places, found, strict=True):
-            total[place] += probabilities
-            count[place] += 1
+            total = np.zeros((*padded.shape[:2], outputs.shape[-1]), np.float32)
+        for region, probabilities in zip(regions, outputs, strict=True):
+            total[region] += probabilities
+            count[region] += 1
     return (total / count)[:height, :width]
-
-
-def evaluate(
-    segment: Callable[[Tensor], np.ndarray],
-    batches: Iterable[tuple[Tensor, Tensor]],
-    num_classes: int,
-) -> Confusion:
-    """How often each class is taken for each.
-
-    Args:
-        segment: images `(B, H, W, 3)` to classes `(B, H, W)`.
-        batches: images and masks `(B, H, W)`, 255 is ignored.
-        num_classes: classes.
-    """
-    confusion = Confusion(num_classes)
-    for images, masks in batches:
-        confusion.add(np.asarray(masks), segment(images))
-    return confusion
