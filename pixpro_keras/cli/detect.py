@@ -22,13 +22,13 @@ import tensorflow as tf
 from absl import logging
 
 from pixpro_keras import detection
-from pixpro_keras.cli.options.base import FlagError, option, with_default
-from pixpro_keras.cli.options.evaluation import (
+from pixpro_keras.cli.options.evaluation_options import (
     EvaluationOptions,
     read_backbone,
 )
-from pixpro_keras.cli.options.labeled import image_errors
-from pixpro_keras.cli.options.training import (
+from pixpro_keras.cli.options.labeled_options import image_errors
+from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
+from pixpro_keras.cli.options.training_options import (
     TrainingJobOptions,
     build_optimizer,
     peak_learning_rate,
@@ -36,7 +36,7 @@ from pixpro_keras.cli.options.training import (
 )
 from pixpro_keras.cli.shared import command, training_job
 from pixpro_keras.cli.shared.command import flag_errors
-from pixpro_keras.cli.shared.results import write_results
+from pixpro_keras.cli.shared.result_files import write_results
 from pixpro_keras.detection import box_pipeline, instance_masks
 from pixpro_keras.detection.box_source import COCO, VOC07, BoxSource, for_training
 from pixpro_keras.detection.coco_ap import coco_scores

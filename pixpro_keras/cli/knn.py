@@ -9,23 +9,23 @@ import dataclasses
 
 import keras
 
-from pixpro_keras.cli.options.base import FlagError, option, with_default
-from pixpro_keras.cli.options.cluster import DeviceOptions, make_devices
-from pixpro_keras.cli.options.evaluation import (
+from pixpro_keras.cli.options.cluster_options import DeviceOptions, make_devices
+from pixpro_keras.cli.options.evaluation_options import (
     EvaluationOptions,
     check_one_machine,
     read_backbone,
 )
-from pixpro_keras.cli.options.labeled import (
+from pixpro_keras.cli.options.labeled_options import (
     LabeledOptions,
     choose_labeled,
     frozen_features,
     open_parts,
     resolve_parts,
 )
+from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
 from pixpro_keras.cli.shared import command
 from pixpro_keras.cli.shared.parsing import write_flags
-from pixpro_keras.cli.shared.results import write_results
+from pixpro_keras.cli.shared.result_files import write_results
 from pixpro_keras.data.labels import select
 from pixpro_keras.evaluation.knn import top_k_accuracy, weighted_knn
 

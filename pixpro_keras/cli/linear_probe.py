@@ -17,16 +17,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.cli.options.base import FlagError, option, with_default
-from pixpro_keras.cli.options.evaluation import EvaluationOptions, fill_batch, read_backbone
-from pixpro_keras.cli.options.labeled import (
+from pixpro_keras.cli.options.evaluation_options import EvaluationOptions, fill_batch, read_backbone
+from pixpro_keras.cli.options.labeled_options import (
     LabeledOptions,
     choose_labeled,
     frozen_features,
     open_parts,
     resolve_parts,
 )
-from pixpro_keras.cli.options.training import (
+from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
+from pixpro_keras.cli.options.training_options import (
     TrainingJobOptions,
     build_optimizer,
     peak_learning_rate,
@@ -34,7 +34,7 @@ from pixpro_keras.cli.options.training import (
 )
 from pixpro_keras.cli.shared import command, training_job
 from pixpro_keras.cli.shared.command import flag_errors
-from pixpro_keras.cli.shared.results import write_results
+from pixpro_keras.cli.shared.result_files import write_results
 from pixpro_keras.data import pipeline
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.labels import select, stratified_subset

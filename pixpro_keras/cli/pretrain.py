@@ -21,19 +21,19 @@ import tensorflow as tf
 from absl import logging
 
 from pixpro_keras import backbones
-from pixpro_keras.cli.options.backbone import build_backbone, check_backbone
-from pixpro_keras.cli.options.base import FlagError, option
-from pixpro_keras.cli.options.method import (
+from pixpro_keras.cli.options.backbone_options import build_backbone, check_backbone
+from pixpro_keras.cli.options.method_options import (
     ModelOptions,
     build_training,
     check_method,
     identity,
     resolve_classes,
 )
-from pixpro_keras.cli.options.monitor import MonitorOptions, build_measurements
-from pixpro_keras.cli.options.run import CardOptions
-from pixpro_keras.cli.options.training import TrainingJobOptions, resolve_lengths
-from pixpro_keras.cli.options.views import data_config
+from pixpro_keras.cli.options.monitor_options import MonitorOptions, build_measurements
+from pixpro_keras.cli.options.option_fields import FlagError, option
+from pixpro_keras.cli.options.run_options import CardOptions
+from pixpro_keras.cli.options.training_options import TrainingJobOptions, resolve_lengths
+from pixpro_keras.cli.options.view_options import data_config
 from pixpro_keras.cli.shared import command, model_card, parsing, training_job
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.data import pipeline, service, sources

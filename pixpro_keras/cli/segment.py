@@ -18,15 +18,15 @@ import tensorflow as tf
 from keras import ops
 
 from pixpro_keras.backbones.levels import level_network
-from pixpro_keras.cli.options.base import FlagError, option, with_default
-from pixpro_keras.cli.options.evaluation import (
+from pixpro_keras.cli.options.evaluation_options import (
     EvaluationOptions,
     check_one_machine,
     fill_batch,
     read_backbone,
 )
-from pixpro_keras.cli.options.labeled import image_errors, image_shape
-from pixpro_keras.cli.options.training import (
+from pixpro_keras.cli.options.labeled_options import image_errors, image_shape
+from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
+from pixpro_keras.cli.options.training_options import (
     TrainingJobOptions,
     build_optimizer,
     resolve_lengths,
@@ -34,7 +34,7 @@ from pixpro_keras.cli.options.training import (
 from pixpro_keras.cli.shared import command, training_job
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.parsing import write_flags
-from pixpro_keras.cli.shared.results import write_results
+from pixpro_keras.cli.shared.result_files import write_results
 from pixpro_keras.data.labels import select
 from pixpro_keras.data.sampler import name_images
 from pixpro_keras.evaluation.confusion_matrix import evaluate_segmentation

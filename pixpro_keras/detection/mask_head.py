@@ -113,7 +113,6 @@ class MaskHead(keras.layers.Layer):
             "num_classes": self.num_classes,
             "num_convolutions": self.num_convolutions,
             "bn_momentum": self.bn_momentum,
-            "synchronized": self.synchronized,
         }
 
 

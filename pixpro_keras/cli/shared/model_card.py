@@ -4,7 +4,7 @@ import json
 import pathlib
 import re
 
-from pixpro_keras.cli.options.method import ModelOptions
+from pixpro_keras.cli.options.method_options import ModelOptions
 from pixpro_keras.data.sources import split_specification
 from pixpro_keras.task import Task
 from pixpro_keras.version import __version__

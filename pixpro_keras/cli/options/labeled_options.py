@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.cli.options.base import FlagError, Options, option
+from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.data.labels import read_labels, stratified_subset
 from pixpro_keras.data.sources import Source, open_source, prepare_tfds

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 import keras
 
-from pixpro_keras.cli.options.base import FlagError, Options, option
-from pixpro_keras.cli.options.cluster import DeviceOptions
+from pixpro_keras.cli.options.cluster_options import DeviceOptions
+from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.parsing import serialize
 from pixpro_keras.optimizers import LARS, SGD, WarmupCosine, WarmupPoly, WarmupSteps

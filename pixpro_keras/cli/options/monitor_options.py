@@ -7,8 +7,8 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from pixpro_keras.cli.options import labeled
-from pixpro_keras.cli.options.base import FlagError, Options, option
+from pixpro_keras.cli.options import labeled_options
+from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.evaluation import features
 from pixpro_keras.evaluation.monitor import Monitor, dense_linear_miou, knn_accuracy
@@ -72,7 +72,9 @@ def build_measurements(
         return []
     measures: dict[str, Callable[[], float]] = {}
     if options.eval_train_dataset or options.eval_test_dataset:
-        parts = labeled.open_parts(options, "eval_train_dataset", "eval_test_dataset", data_dir)
+        parts = labeled_options.open_parts(
+            options, "eval_train_dataset", "eval_test_dataset", data_dir
+        )
         train, test = (
             features.image_batches(source, image_size, preprocess, _BATCH_SIZE)
             for source in (parts.train, parts.test)
@@ -81,7 +83,7 @@ def build_measurements(
             knn_accuracy, backbone, train, test, parts.num_classes, strategy=strategy
         )
     if options.eval_mask_dataset:
-        shape = labeled.image_shape("eval_mask_size", options.eval_mask_size)
+        shape = labeled_options.image_shape("eval_mask_size", options.eval_mask_size)
         if shape is None:
             raise FlagError("--eval_mask_size must be given")
         spec = options.eval_mask_dataset

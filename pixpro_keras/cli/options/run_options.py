@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from pixpro_keras.cli.options.base import Options, option
+from pixpro_keras.cli.options.option_fields import Options, option
 from pixpro_keras.training.strategy import STRATEGIES
 from pixpro_keras.weights.card import UNKNOWN_LICENSE
 

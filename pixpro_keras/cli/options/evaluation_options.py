@@ -10,8 +10,12 @@ import tensorflow as tf
 from absl import logging
 
 from pixpro_keras import backbones
-from pixpro_keras.cli.options.backbone import BackboneOptions, build_backbone, check_backbone
-from pixpro_keras.cli.options.base import FlagError, option
+from pixpro_keras.cli.options.backbone_options import (
+    BackboneOptions,
+    build_backbone,
+    check_backbone,
+)
+from pixpro_keras.cli.options.option_fields import FlagError, option
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.training.workers import is_multi_worker
 from pixpro_keras.types import Tensor

@@ -3,7 +3,7 @@ import pathlib
 
 from absl.testing import parameterized
 
-from pixpro_keras.cli.options.base import FlagError, Options, option, with_default
+from pixpro_keras.cli.options.option_fields import FlagError, Options, option, with_default
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

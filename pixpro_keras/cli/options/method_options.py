@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 
 from absl import logging
 
-from pixpro_keras.cli.options.backbone import build_backbone
-from pixpro_keras.cli.options.base import FlagError, Options, option
-from pixpro_keras.cli.options.training import TrainingOptions, build_optimizer
-from pixpro_keras.cli.options.views import ViewOptions
+from pixpro_keras.cli.options.backbone_options import build_backbone
+from pixpro_keras.cli.options.option_fields import FlagError, Options, option
+from pixpro_keras.cli.options.training_options import TrainingOptions, build_optimizer
+from pixpro_keras.cli.options.view_options import ViewOptions
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.parsing import serialize
 from pixpro_keras.data.labels import check_labels

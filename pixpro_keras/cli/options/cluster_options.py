@@ -5,8 +5,8 @@ import dataclasses
 import tensorflow as tf
 
 from pixpro_keras import training
-from pixpro_keras.cli.options.base import Options, option
-from pixpro_keras.cli.options.run import RunOptions
+from pixpro_keras.cli.options.option_fields import Options, option
+from pixpro_keras.cli.options.run_options import RunOptions
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.training.cluster import CLUSTERS, make_resolver
 from pixpro_keras.training.workers import make_multi_worker

@@ -3,9 +3,9 @@
 import dataclasses
 from typing import Any
 
-from pixpro_keras.cli.options.backbone import BackboneOptions
-from pixpro_keras.cli.options.base import option
-from pixpro_keras.cli.options.run import RunOptions
+from pixpro_keras.cli.options.backbone_options import BackboneOptions
+from pixpro_keras.cli.options.option_fields import option
+from pixpro_keras.cli.options.run_options import RunOptions
 from pixpro_keras.data.pipeline import DataConfig
 from pixpro_keras.data.transforms import recipes
 

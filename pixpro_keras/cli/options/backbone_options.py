@@ -6,7 +6,7 @@ import keras
 
 from pixpro_keras import backbones
 from pixpro_keras.backbones.resnet import undo_zero_init_residual
-from pixpro_keras.cli.options.base import FlagError, Options, option
+from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.shared.command import flag_errors
 
 
