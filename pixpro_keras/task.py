@@ -147,7 +147,7 @@ class Task(keras.Model):
             nonfinite_steps = ops.where(is_scaled_down, is_skipped, is_loss_nonfinite)
         self._update(is_skipped > 0, gradients, state, before)
         self.step.assign_add(1)
-        logs["step"] = ops.convert_to_tensor(self.step)
+        logs["step"] = tf.identity(self.step.value)
         logs["bad_steps"] = nonfinite_steps
         logs["updates"] = ops.cast(self.optimizer.iterations, "float32")
         return _mean_over_replicas(outputs) | logs

@@ -7,6 +7,7 @@ from pixpro_keras.methods.byol import BYOL
 from pixpro_keras.methods.densecl import DenseCL
 from pixpro_keras.methods.encoder import Encoder
 from pixpro_keras.methods.infomin import InfoMin
+from pixpro_keras.methods.instance_branch import InstanceBranch
 from pixpro_keras.methods.moco import MoCo
 from pixpro_keras.methods.pixcontrast import PixContrast
 from pixpro_keras.methods.pixel_method import PixelMethod
@@ -15,7 +16,7 @@ from pixpro_keras.methods.simclr import SimCLR
 from pixpro_keras.methods.slotcon import SlotCon
 from pixpro_keras.methods.supervised import Supervised
 
-# Value of `--method` -> class, and the arguments in which it differs from the class's defaults.
+# Name of each method -> its class, and the arguments in which it differs from the class's defaults.
 METHODS: dict[str, type[PretrainMethod]] = {
     "pixpro": PixPro,
     "pixcontrast": PixContrast,
@@ -39,6 +40,7 @@ __all__ = [
     "DenseCL",
     "Encoder",
     "InfoMin",
+    "InstanceBranch",
     "MoCo",
     "PixContrast",
     "PixPro",

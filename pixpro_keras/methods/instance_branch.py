@@ -39,7 +39,7 @@ class InstanceBranch(keras.layers.Layer):
     Example:
         ```python
         import keras
-        from pixpro_keras.methods.instance_branch import InstanceBranch
+        from pixpro_keras.methods import InstanceBranch
 
         branch = InstanceBranch("predictor", hidden_dim=64, out_dim=16)
         online, target = (keras.random.normal((4, 7, 7, 16)) for _ in range(2))

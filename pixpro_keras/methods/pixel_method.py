@@ -134,11 +134,15 @@ class PixelMethod(base.PretrainMethod):
         projections over all pixels of the batch, averaged over channels and views and multiplied by
         `sqrt(C)`: 0 when all features are the same (collapse), at most 1.
         """
-        outputs_12, outputs_21 = (one_pass() for one_pass in self.passes(batch, training))
+        outputs_12, outputs_21 = (run() for run in self._directions(batch, training))
         return {name: value + outputs_21[name] for name, value in outputs_12.items()}
 
-    def passes(self, batch: Batch, training: bool = True) -> list[Callable[[], dict[str, Tensor]]]:
-        """Both directions, one online view at a time; see `Task.passes`."""
+    def passes(self, batch: Batch) -> list[Callable[[], dict[str, Tensor]]]:
+        """One online view at a time; see `Task.passes`."""
+        return self._directions(batch, training=True)
+
+    def _directions(self, batch: Batch, training: bool) -> list[Callable[[], dict[str, Tensor]]]:
+        """From view 1 to the target's view 2, and from view 2 to the target's view 1."""
         view1, view2 = batch[VIEW1], batch[VIEW2]
         coord1, coord2 = batch[COORD1], batch[COORD2]
         target1, target2 = (self.target_encoder(view, training=training) for view in (view1, view2))

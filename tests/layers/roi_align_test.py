@@ -75,9 +75,9 @@ class RoiAlignTest(tf.test.TestCase, parameterized.TestCase):
         expected = roi_align(tf.cast(features, "float32"), boxes, 3, 2)
         self.assertAllClose(tf.cast(found, "float32"), expected, atol=0.05)
 
-    @parameterized.parameters((0, 1), (1, 0))
-    def test_bad_arguments(self, size, ratio):
-        with self.assertRaisesRegex(ValueError, f"{size}, {ratio}"):
+    @parameterized.parameters((0, 1, "output_size=0"), (1, 0, "sampling_ratio=0"))
+    def test_bad_arguments(self, size, ratio, message):
+        with self.assertRaisesRegex(ValueError, message):
             roi_align(np.zeros((1, 2, 2, 1), "float32"), np.zeros((1, 1, 4)), size, ratio)
 
 
