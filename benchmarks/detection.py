@@ -17,15 +17,14 @@ import tensorflow as tf
 from absl import app, flags
 from timing import seconds
 
-from pixpro_keras import backbones
+from pixpro_keras import backbones, detection
 from pixpro_keras.detection import box_pipeline
 from pixpro_keras.detection.detector import DetectorConfig
-from pixpro_keras.detection.models import DETECTORS
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils.memory import memory_mib
 
 FLAGS = flags.FLAGS
-flags.DEFINE_multi_enum("model", list(DETECTORS), list(DETECTORS), "What is measured.")
+flags.DEFINE_multi_enum("model", detection.available(), detection.available(), "What is measured.")
 flags.DEFINE_string("backbone", "resnet50_v1_5", "Name of the backbone.")
 flags.DEFINE_integer("height", 800, "Height of the images in pixels, a multiple of 32.", 32)
 flags.DEFINE_integer("width", 1088, "Width of the images in pixels, a multiple of 32.", 32)
@@ -62,12 +61,11 @@ def measure(name: str) -> None:
     """Prints the table's row of a model."""
     keras.config.set_dtype_policy(FLAGS.precision)
     keras.utils.set_random_seed(0)
-    detector_class, with_masks = DETECTORS[name]
-    config = DetectorConfig(FLAGS.num_classes, with_masks, FLAGS.num_rois)
-    task = detector_class(backbones.build(FLAGS.backbone), config)
+    config = DetectorConfig(FLAGS.num_classes, num_rois=FLAGS.num_rois)
+    task = detection.build(name, backbones.build(FLAGS.backbone), config)
     task.compile(keras.optimizers.SGD(1e-4, momentum=0.9))
     task.optimizer.build(task.trainable_variables)
-    batch = make_batch(FLAGS.batch_size, with_masks)
+    batch = make_batch(FLAGS.batch_size, detection.predicts_masks(name))
     step = tf.function(lambda: task.train_step(batch))
     training = seconds(step, FLAGS.rounds)
     peak = memory_mib()

@@ -41,9 +41,7 @@ def count(name: str) -> tuple[int, float, float]:
     )
     with strategy.scope():
         cls: Any = METHODS[name]
-        method = cls(
-            backbones.build(FLAGS.backbone, synchronized=True), total_steps=1000, synchronized=True
-        )
+        method = cls(backbones.build(FLAGS.backbone), total_steps=1000)
         method.compile(LARS(0.1), jit_compile=False)
         method.optimizer.build(method.trainable_variables)
     signature = batch_signature(FLAGS.batch_size, FLAGS.image_size)

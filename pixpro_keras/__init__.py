@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         weights,
     )
     from pixpro_keras.cli.pretrain import PretrainResult, pretrain
+    from pixpro_keras.evaluation.embedding import Embeddings, embed
     from pixpro_keras.layers.pixel_propagation import PixelPropagation
     from pixpro_keras.methods import (
         BYOL,
@@ -56,6 +57,7 @@ __all__ = [
     "BYOL",
     "LARS",
     "DenseCL",
+    "Embeddings",
     "InfoMin",
     "MoCo",
     "PixContrast",
@@ -74,6 +76,7 @@ __all__ = [
     "backbones",
     "data",
     "detection",
+    "embed",
     "evaluation",
     "export_backbone",
     "geometry",
@@ -97,6 +100,7 @@ __all__ = [
 # Module -> names of `__all__` from it; the other names there are modules of this package.
 _NAMES = {
     "cli.pretrain": ("PretrainResult", "pretrain"),
+    "evaluation.embedding": ("Embeddings", "embed"),
     "layers.pixel_propagation": ("PixelPropagation",),
     "methods": (
         "BYOL",

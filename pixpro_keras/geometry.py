@@ -1,9 +1,21 @@
-"""Where feature-map cells lie in the source image, and which cells of two views show the same place."""
+"""Places of feature-map cells in the source image, and cells of two views that show the same place."""
 
 from keras import ops
 
+from pixpro_keras.ops import LazyRows, lazy_rows
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils import checks
+
+__all__ = [
+    "cell_centers",
+    "cell_diagonals",
+    "common_boxes",
+    "is_mirrored",
+    "lazy_positive_pairs",
+    "match_radius",
+    "positive_pairs",
+    "within",
+]
 
 
 def cell_centers(coord: Tensor, size: tuple[int, int]) -> Tensor:
@@ -18,6 +30,14 @@ def cell_centers(coord: Tensor, size: tuple[int, int]) -> Tensor:
 
     Returns:
         `(B, h * w, 2)` float32: x and y of each cell, cells in row-major order.
+
+    Example:
+        ```python
+        import numpy as np
+        from pixpro_keras.geometry import cell_centers
+
+        print(cell_centers(np.array([[0.0, 0.0, 1.0, 1.0]]), size=(1, 2)))  # [[0.25, 0.5], [0.75, 0.5]]
+        ```
     """
     height, width = size
     coord = ops.cast(coord, "float32")
@@ -30,7 +50,16 @@ def cell_centers(coord: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def cell_diagonals(coord: Tensor, size: tuple[int, int]) -> Tensor:
-    """Length of a cell's diagonal in source-image coordinates: `(B, 4)` to `(B,)` float32."""
+    """Length of a cell's diagonal in source-image coordinates: `(B, 4)` to `(B,)` float32.
+
+    Example:
+        ```python
+        import numpy as np
+        from pixpro_keras.geometry import cell_diagonals
+
+        print(cell_diagonals(np.array([[0.0, 0.0, 0.6, 0.8]]), size=(2, 2)))  # [0.5]
+        ```
+    """
     height, width = size
     coord = ops.cast(coord, "float32")
     cell_width = (coord[:, 2] - coord[:, 0]) / width
@@ -41,7 +70,7 @@ def cell_diagonals(coord: Tensor, size: tuple[int, int]) -> Tensor:
 def positive_pairs(
     coord1: Tensor, coord2: Tensor, size: tuple[int, int], threshold: float
 ) -> Tensor:
-    """Which cells of two views show the same place: `A(i, j)` of the paper.
+    """Cells of two views that show the same place: `A(i, j)` of the paper.
 
     `A(i, j) = 1` where the distance of the two cell centres in the source image, divided by the
     larger of the two cells' diagonals, is below the threshold.
@@ -60,16 +89,59 @@ def positive_pairs(
 
     Reference:
         Xie et al., CVPR 2021, arXiv:2011.10043, section 3.1.
+
+    Example:
+        ```python
+        import numpy as np
+        from pixpro_keras.geometry import positive_pairs
+
+        left, right = np.array([[0.0, 0.0, 0.6, 1.0]]), np.array([[0.4, 0.0, 1.0, 1.0]])
+        positives = positive_pairs(left, right, size=(7, 7), threshold=0.7)
+        print(positives.shape)  # (1, 49, 49)
+        ```
     """
-    return near(
+    return within(
         cell_centers(coord1, size),
         cell_centers(coord2, size),
-        reach(coord1, coord2, size, threshold),
+        match_radius(coord1, coord2, size, threshold),
     )
 
 
-def reach(coord1: Tensor, coord2: Tensor, size: tuple[int, int], threshold: float) -> Tensor:
-    """Up to which distance of their centres two cells are a positive pair: `(B,)` float32.
+def lazy_positive_pairs(
+    coord1: Tensor, coord2: Tensor, size: tuple[int, int], threshold: float
+) -> Tensor | LazyRows:
+    """`positive_pairs` in the form that takes least memory, as pixel losses accept it.
+
+    Args:
+        coord1: `(B, 4)`. Corners of the first views.
+        coord2: `(B, 4)`. Corners of the second views.
+        size: `(h, w)` of both feature maps.
+        threshold: largest distance, in cell diagonals.
+
+    Returns:
+        The mask of `positive_pairs`; of a map with more than `ops.MAX_ROWS` cells its rows, which the
+        losses compute block by block.
+
+    Raises:
+        ValueError: if `threshold` is not positive.
+
+    Example:
+        ```python
+        import numpy as np
+        from pixpro_keras import geometry
+
+        coord = np.array([[0.0, 0.0, 1.0, 1.0]])
+        rows = geometry.lazy_positive_pairs(coord, coord, size=(80, 80), threshold=0.7)
+        print(rows.function(rows.inputs[:, :10]).shape)  # (1, 10, 6400)
+        ```
+    """
+    centers2 = cell_centers(coord2, size)
+    radius = match_radius(coord1, coord2, size, threshold)
+    return lazy_rows(lambda some: within(some, centers2, radius), cell_centers(coord1, size))
+
+
+def match_radius(coord1: Tensor, coord2: Tensor, size: tuple[int, int], threshold: float) -> Tensor:
+    """Distance of their centres below which two cells are a positive pair.
 
     Args:
         coord1: `(B, 4)`. Corners of the first views.
@@ -77,37 +149,67 @@ def reach(coord1: Tensor, coord2: Tensor, size: tuple[int, int], threshold: floa
         size: `(h, w)` of both feature maps.
         threshold: in diagonals of the larger cell.
 
+    Returns:
+        `(B,)` float32, in source-image coordinates.
+
     Raises:
         ValueError: if `threshold` is not positive.
+
+    Example:
+        ```python
+        import numpy as np
+        from pixpro_keras.geometry import match_radius
+
+        coord = np.array([[0.0, 0.0, 0.7, 0.7]])
+        print(match_radius(coord, coord, size=(7, 7), threshold=1.0))  # [0.141]
+        ```
     """
     checks.positive("threshold", threshold)
     return threshold * ops.maximum(cell_diagonals(coord1, size), cell_diagonals(coord2, size))
 
 
-def near(centers1: Tensor, centers2: Tensor, reach: Tensor) -> Tensor:
-    """Which points lie nearer than `reach` to each other.
+def within(points1: Tensor, points2: Tensor, radius: Tensor) -> Tensor:
+    """Pairs of points with a distance below the radius.
 
     Args:
-        centers1: `(B, R, 2)`.
-        centers2: `(B, N, 2)`.
-        reach: `(B,)`.
+        points1: `(B, R, 2)`.
+        points2: `(B, N, 2)`.
+        radius: `(B,)`.
 
     Returns:
         `(B, R, N)` float32 of 0 and 1.
+
+    Example:
+        ```python
+        import numpy as np
+        from pixpro_keras.geometry import within
+
+        points = np.array([[[0.0, 0.0], [3.0, 4.0]]], "float32")
+        print(within(points, points, np.array([5.1], "float32")))  # all 1
+        ```
     """
-    centers1, centers2 = ops.expand_dims(centers1, 2), ops.expand_dims(centers2, 1)
+    points1, points2 = ops.expand_dims(points1, 2), ops.expand_dims(points2, 1)
     # One axis at a time: at the finer levels of a pyramid these are the largest tensors of a step.
-    x, y = (ops.square(centers1[..., k] - centers2[..., k]) for k in range(2))
-    return ops.cast(ops.sqrt(x + y) < ops.reshape(reach, (-1, 1, 1)), "float32")
+    x, y = (ops.square(points1[..., k] - points2[..., k]) for k in range(2))
+    return ops.cast(ops.sqrt(x + y) < ops.reshape(radius, (-1, 1, 1)), "float32")
 
 
 def is_mirrored(coord: Tensor) -> Tensor:
-    """Whether each view is mirrored: `(B, 4)` to `(B,)` bool."""
+    """True for each view that is mirrored: `(B, 4)` to `(B,)` bool.
+
+    Example:
+        ```python
+        import numpy as np
+        from pixpro_keras.geometry import is_mirrored
+
+        print(is_mirrored(np.array([[0.8, 0.0, 0.2, 1.0]])))  # [True]
+        ```
+    """
     return coord[:, 0] > coord[:, 2]
 
 
 def common_boxes(coord1: Tensor, coord2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Where in each of two views lies what both show.
+    """Boxes of the part that both of two views show, in each view.
 
     Args:
         coord1: `(B, 4)`. Corners of the first views.
@@ -117,6 +219,15 @@ def common_boxes(coord1: Tensor, coord2: Tensor) -> tuple[Tensor, Tensor, Tensor
         Two `(B, 4)` float32: `x1, y1, x2, y2` of the common part in shares of the first and of the
         second view's own sides, as the view is seen (mirrored, if it is). And `(B,)` float32: 1
         where there is a common part; where there is none, the boxes are the whole views.
+
+    Example:
+        ```python
+        import numpy as np
+        from pixpro_keras.geometry import common_boxes
+
+        left, right = np.array([[0.0, 0.0, 0.5, 1.0]]), np.array([[0.25, 0.0, 0.75, 1.0]])
+        box1, box2, overlaps = common_boxes(left, right)  # [0.5, 0, 1, 1], [0, 0, 0.5, 1], 1
+        ```
     """
     coord1, coord2 = (ops.cast(coord, "float32") for coord in (coord1, coord2))
     start1, start2 = (ops.minimum(coord[:, :2], coord[:, 2:]) for coord in (coord1, coord2))

@@ -1,11 +1,29 @@
 """Small tensor functions that losses, layers and methods share."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 from keras import ops
 
 from pixpro_keras.types import Tensor
+
+__all__ = [
+    "MAX_ROWS",
+    "LazyRows",
+    "blockwise",
+    "cross_replica_concat",
+    "cross_replica_mean",
+    "feature_std",
+    "l2_normalize",
+    "lazy_rows",
+    "replica_index",
+    "to_pixels",
+]
+
+# Rows that `blockwise` computes at the same time: the comparisons of more pixels with all others would
+# be the largest tensors of a step.
+MAX_ROWS = 1024
 
 
 def l2_normalize(x: Tensor, epsilon: float = 1e-12) -> Tensor:
@@ -20,6 +38,13 @@ def l2_normalize(x: Tensor, epsilon: float = 1e-12) -> Tensor:
 
     Returns:
         `(..., C)` float32.
+
+    Example:
+        ```python
+        from pixpro_keras.ops import l2_normalize
+
+        print(l2_normalize([[3.0, 4.0], [0.0, 0.0]]))  # [[0.6, 0.8], [0, 0]]
+        ```
     """
     x = ops.cast(x, "float32")
     squared = ops.sum(ops.square(x), axis=-1, keepdims=True)
@@ -27,46 +52,124 @@ def l2_normalize(x: Tensor, epsilon: float = 1e-12) -> Tensor:
 
 
 def to_pixels(feature_map: Tensor) -> Tensor:
-    """`(B, h, w, C)` to `(B, h * w, C)`, pixels in row-major order."""
+    """Flattens maps `(B, h, w, C)` to `(B, h * w, C)`, pixels in row-major order.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.ops import to_pixels
+
+        print(to_pixels(keras.ops.zeros((2, 7, 7, 256))).shape)  # (2, 49, 256)
+        ```
+    """
     height, width, channels = feature_map.shape[1:]
     return ops.reshape(feature_map, (-1, height * width, channels))
 
 
-def map_rows(
-    function: Callable[..., Tensor], rows: Sequence[Tensor], whole: Sequence[Tensor], max_rows: int
-) -> Tensor:
-    """A function of some rows, applied to all of them, with the memory for no more than `max_rows`.
+class LazyRows(NamedTuple):
+    """A tensor `(B, N, ...)` of which `blockwise` computes only the rows that it is working on.
 
-    If there are more, it is called for one block after the other, and again in the backward pass: only its
-    results are kept. So what it makes of R rows and N others takes memory in proportion to N, not N^2.
+    Attributes:
+        function: of R rows of `inputs`, `(B, R, ...)`, to the same rows of the tensor. No gradient
+            reaches what it takes from elsewhere.
+        inputs: `(B, N, ...)`.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.ops import LazyRows
+
+        x = keras.random.normal((2, 6, 3))
+        squares = LazyRows(keras.ops.square, x)
+        print(squares.function(squares.inputs).shape)  # (2, 6, 3)
+        ```
+    """
+
+    function: Callable[[Tensor], Tensor]
+    inputs: Tensor
+
+
+def lazy_rows(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor | LazyRows:
+    """Result of a function of rows: computed at once up to `MAX_ROWS` rows, else by `blockwise`.
 
     Args:
-        function: of `(B, R, ...)` tensors, for each of `rows`, and of `whole`, to `(B, R, ...)` float32. No
-            gradient reaches what it takes from elsewhere.
-        rows: `(B, N, ...)`, cut into blocks of R rows.
+        function: see `LazyRows`.
+        inputs: `(B, N, ...)`.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.ops import lazy_rows
+
+        print(lazy_rows(keras.ops.square, keras.random.normal((2, 6, 3))).shape)  # (2, 6, 3)
+        ```
+    """
+    return function(inputs) if inputs.shape[1] <= MAX_ROWS else LazyRows(function, inputs)
+
+
+def blockwise(
+    function: Callable[..., Tensor],
+    rows: Sequence[Tensor | LazyRows],
+    whole: Sequence[Tensor] = (),
+) -> Tensor:
+    """Applies a function of some rows to all of them, with the memory for `MAX_ROWS` of them.
+
+    More rows are cut into blocks, for which the function is called one after the other, and again in
+    the backward pass: only its results are kept. What it makes of R rows and N others takes memory in
+    proportion to N, not N^2.
+
+    Args:
+        function: of `(B, R, ...)` tensors, one for each of `rows`, and of `whole`, to `(B, R, ...)`
+            float32. No gradient reaches what it takes from elsewhere.
+        rows: `(B, N, ...)` each, cut into blocks of R rows; R is the largest divisor of N up to
+            `MAX_ROWS`.
         whole: passed on uncut.
-        max_rows: largest R; what divides N is taken.
 
     Returns:
-        `(B, N, ...)`.
+        `(B, N, ...)` float32.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.ops import blockwise
+
+        x = keras.random.normal((2, 5000, 8))
+        nearest = blockwise(
+            lambda some, every: keras.ops.max(some @ keras.ops.transpose(every, (0, 2, 1)), axis=2),
+            [x],
+            [x],
+        )
+        print(nearest.shape)  # (2, 5000)
+        ```
     """
-    count = rows[0].shape[1]
-    num_blocks = next(n for n in range(-(-count // max_rows), count + 1) if count % n == 0)
+    functions = [x.function if isinstance(x, LazyRows) else _identity for x in rows]
+    inputs = [x.inputs if isinstance(x, LazyRows) else x for x in rows]
+    count = inputs[0].shape[1]
+    num_blocks = next(n for n in range(-(-count // MAX_ROWS), count + 1) if count % n == 0)
+
+    def compute(*arguments: Tensor) -> Tensor:
+        some = [make(x) for make, x in zip(functions, arguments, strict=False)]
+        return function(*some, *arguments[len(some) :])
+
     if num_blocks == 1:
-        return function(*rows, *whole)
+        return compute(*inputs, *whole)
 
     def cut(x: Tensor) -> Tensor:
         blocks = ops.reshape(x, (-1, num_blocks, count // num_blocks, *x.shape[2:]))
         return ops.moveaxis(blocks, 1, 0)
 
     results = tf.map_fn(
-        lambda blocks: tf.recompute_grad(function)(*blocks, *whole),
-        tuple(cut(x) for x in rows),
+        lambda blocks: tf.recompute_grad(compute)(*blocks, *whole),
+        tuple(cut(x) for x in inputs),
         parallel_iterations=1,
         fn_output_signature=tf.float32,
     )
     results = ops.moveaxis(results, 0, 1)
     return ops.reshape(results, (-1, count, *results.shape[3:]))
+
+
+def _identity(x: Tensor) -> Tensor:
+    return x
 
 
 def feature_std(vectors: Tensor) -> Tensor:
@@ -79,6 +182,14 @@ def feature_std(vectors: Tensor) -> Tensor:
 
     Returns:
         Scalar float32 in [0, 1].
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.ops import feature_std
+
+        print(float(feature_std(keras.ops.ones((8, 4)))))  # 0.0: collapsed
+        ```
     """
     channels = vectors.shape[-1]
     unit = ops.reshape(l2_normalize(ops.stop_gradient(vectors)), (-1, channels))
@@ -90,6 +201,16 @@ def replica_index() -> Tensor:
 
     Times the local batch size it is the row of this replica's first image in what
     `cross_replica_concat` returns.
+
+    Raises:
+        RuntimeError: if called outside replica context.
+
+    Example:
+        ```python
+        from pixpro_keras.ops import replica_index
+
+        print(int(replica_index()))  # 0
+        ```
     """
     return tf.cast(_replica_context().replica_id_in_sync_group, "int32")
 
@@ -112,6 +233,15 @@ def cross_replica_concat(tensor: Tensor) -> Tensor:
     Raises:
         ValueError: if the shape is not static.
         RuntimeError: if called outside replica context.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.ops import cross_replica_concat
+
+        strategy = tf.distribute.get_strategy()
+        print(strategy.run(cross_replica_concat, [tf.ones((4, 3))]).shape)  # (4, 3) with one replica
+        ```
     """
     replica = _replica_context()
     num_replicas = replica.num_replicas_in_sync
@@ -128,7 +258,20 @@ def cross_replica_concat(tensor: Tensor) -> Tensor:
 
 
 def cross_replica_mean(tensor: Tensor) -> Tensor:
-    """Mean of a tensor over the replicas, with its gradient. In replica context, in a traced step."""
+    """Mean of a tensor over the replicas, with its gradient. In replica context, in a traced step.
+
+    Raises:
+        RuntimeError: if called outside replica context.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.ops import cross_replica_mean
+
+        strategy = tf.distribute.get_strategy()
+        print(strategy.run(cross_replica_mean, [tf.constant(2.0)]))  # 2 with one replica
+        ```
+    """
     replica = _replica_context()
     if replica.num_replicas_in_sync == 1:
         return tensor

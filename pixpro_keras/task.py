@@ -1,8 +1,9 @@
-"""What everything that is trained here shares: the only `train_step`."""
+"""The only `train_step`, for everything that is trained here."""
 
 import contextlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -10,6 +11,9 @@ from keras import ops
 
 from pixpro_keras.ops import cross_replica_mean
 from pixpro_keras.types import Batch, Tensor
+from pixpro_keras.utils import checks
+
+__all__ = ["Bounds", "Task"]
 
 # Lowest and highest value of a loss; None is unbounded.
 Bounds = tuple[float | None, float | None]
@@ -19,28 +23,60 @@ class Task(keras.Model):
     """Networks and loss terms, trained by one traced step: a pre-training method or a transfer task.
 
     A subclass builds its networks in `__init__`, lists its loss terms in `loss_bounds` and returns
-    them from `call`, with whatever else is worth watching. Gradients, loss scaling, accumulation,
-    replicas and the skipping of bad steps are here.
+    them from `call`, with other metrics. Gradients, loss scaling, accumulation, replicas and the
+    skipping of steps that are not finite are here.
 
     Args:
-        accumulate_steps: parts into which each replica's batch is cut. The gradients of the parts
-            are averaged and applied once, which saves memory; batch-norm statistics are per part.
+        accumulate_steps: parts into which each replica's batch is cut, at least 1. The gradients of
+            the parts are averaged and applied once, which saves memory; batch-norm statistics are per
+            part.
+        device_transform: function of a batch to the batch that is trained on, for augmentation that
+            the input leaves to the accelerator; part of the traced step. A config cannot hold a
+            function: `get_config` leaves it out, and whoever rebuilds the task passes it again.
+        **kwargs: of `keras.Model`.
+
+    Raises:
+        ValueError: if `accumulate_steps` is less than 1.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.task import Task
+
+        class Regression(Task):
+            loss_bounds = {"error": (0.0, None)}
+
+            def __init__(self, **kwargs):
+                super().__init__(**kwargs)
+                self.linear = keras.layers.Dense(1)
+                self.linear.build((None, 3))
+
+            def call(self, batch, training=False):
+                error = self.linear(batch["x"]) - batch["y"]
+                return {"error": keras.ops.mean(error**2)}
+
+        task = Regression(accumulate_steps=2)
+        task.compile(keras.optimizers.SGD(0.1))
+        task.optimizer.build(task.trainable_variables)
+        logs = task.train_step({"x": keras.ops.ones((4, 3)), "y": keras.ops.ones((4, 1))})
+        print(logs["error"], logs["step"])
+        ```
     """
 
-    # Name of each loss term -> what it can be; a class's or, set in `__init__`, an instance's.
+    # Name of each loss term -> its lowest and highest value; a class's or, set in `__init__`, an
+    # instance's.
     loss_bounds: Mapping[str, Bounds] = MappingProxyType({})
 
-    def __init__(self, accumulate_steps: int = 1, **kwargs):
+    def __init__(
+        self,
+        accumulate_steps: int = 1,
+        device_transform: Callable[[Batch], Batch] | None = None,
+        **kwargs,
+    ):
         # Coordinates must not be cast to the compute dtype: neighbouring cells would coincide.
         super().__init__(autocast=False, **kwargs)
-        if accumulate_steps < 1:
-            raise ValueError(
-                "`accumulate_steps` must be at least 1. "
-                f"Received: accumulate_steps={accumulate_steps}."
-            )
-        self.accumulate_steps = accumulate_steps
-        # What the step does to a batch first, where the input leaves something to the device.
-        self.prepare: Callable[[Batch], Batch] | None = None
+        self.accumulate_steps = checks.at_least("accumulate_steps", accumulate_steps, 1)
+        self.device_transform = device_transform
         # Position of the run: the next batch, the target's momentum. It counts batches, while
         # `optimizer.iterations` counts updates, of which mixed_float16 may skip some.
         self.step = self.add_weight(
@@ -52,8 +88,12 @@ class Task(keras.Model):
         """Steps since the run's beginning; waits for the accelerator."""
         return int(ops.convert_to_numpy(self.step))
 
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments but for `device_transform`."""
+        return super().get_config() | {"accumulate_steps": self.accumulate_steps}
+
     def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:
-        """Loss terms, weighted, under the names of `loss_bounds`; other entries are watched only.
+        """Loss terms, weighted, under the names of `loss_bounds`; other entries are metrics.
 
         Args:
             batch: see `pixpro_keras.types`.
@@ -73,7 +113,7 @@ class Task(keras.Model):
         return [lambda: self(batch, training=True)]
 
     def before_step(self) -> dict[str, Tensor]:
-        """What happens to the weights before a step's forward pass; scalars to watch, by name."""
+        """Changes weights before a step's forward pass; returns metrics by name."""
         return {}
 
     @tf.autograph.experimental.do_not_convert  # nothing in it needs it, and it takes a third of tracing
@@ -88,27 +128,28 @@ class Task(keras.Model):
 
         Returns:
             Scalars by name, averaged over the replicas: `loss`, what `call` returns,
-            `learning_rate`, `step` (steps done), `updates` (number applied so far), `bad_steps` (1 if
-            this one was skipped, unless a smaller loss scale may mend it), and what `before_step`
-            returns.
+            `learning_rate`, `step` (steps done, this one included), `updates` (number applied so
+            far), `bad_steps` (1 if this one was skipped, unless a smaller loss scale may mend it),
+            and what `before_step` returns.
         """
-        if self.prepare is not None:
-            data = self.prepare(data)
+        if self.device_transform is not None:
+            data = self.device_transform(data)
         logs = {"learning_rate": ops.cast(self.optimizer.learning_rate, "float32")}
         logs |= self.before_step()
         # What the forward pass changes: statistics, queues, centres.
         state = [v.value for v in self.weights if not v.trainable and v is not self.step]
         before = [tf.identity(value) for value in state]
         gradients, outputs = self._gradients(data)
-        loss_is_bad, is_skipped = _not_finite_anywhere([outputs["loss"]], gradients)
-        bad = is_skipped
+        is_loss_nonfinite, is_skipped = _nonfinite_anywhere([outputs["loss"]], gradients)
+        nonfinite_steps = is_skipped
         if isinstance(self.optimizer, keras.mixed_precision.LossScaleOptimizer):
-            bad = ops.where(self.optimizer.dynamic_scale > 1, loss_is_bad, is_skipped)
+            is_scaled_down = self.optimizer.dynamic_scale <= 1
+            nonfinite_steps = ops.where(is_scaled_down, is_skipped, is_loss_nonfinite)
         self._update(is_skipped > 0, gradients, state, before)
         self.step.assign_add(1)
-        logs["bad_steps"] = bad
+        logs["step"] = ops.convert_to_tensor(self.step)
+        logs["bad_steps"] = nonfinite_steps
         logs["updates"] = ops.cast(self.optimizer.iterations, "float32")
-        logs["step"] = ops.cast(self.step, "float32")
         return _mean_over_replicas(outputs) | logs
 
     def _update(
@@ -181,7 +222,7 @@ class Task(keras.Model):
 
 
 def _after(tensors: list[Tensor]) -> contextlib.AbstractContextManager:
-    """What runs in it waits for all of `tensors`: activations of two passes would be too much at a time.
+    """Context whose operations wait for all of `tensors`: two passes' activations would be too much.
 
     Through one operation, else each constant in it would wait for each tensor: 181,000 of the 207,000
     edges of ResNet-50's graph.
@@ -194,12 +235,12 @@ def _part(value: Tensor, part: int, parts: int) -> Tensor:
     return value[part * size : (part + 1) * size]
 
 
-def _not_finite_anywhere(*groups: list[Tensor]) -> list[Tensor]:
-    """1 or 0 for each group: whether it or one before it has a value that is not finite on any replica.
+def _nonfinite_anywhere(*groups: list[Tensor]) -> list[Tensor]:
+    """1 for each group if it or one before it has a value that is not finite on any replica, else 0.
 
     The replicas must agree: what only one of them skipped would make their weights differ.
     """
-    bad = [
+    nonfinite = [
         ops.cast(
             ops.logical_not(ops.all(ops.stack([ops.all(ops.isfinite(x)) for x in group]))),
             "float32",
@@ -207,7 +248,7 @@ def _not_finite_anywhere(*groups: list[Tensor]) -> list[Tensor]:
         for group in groups
     ]
     replica = tf.distribute.get_replica_context()
-    total = replica.all_reduce(tf.distribute.ReduceOp.SUM, ops.cumsum(ops.stack(bad)))
+    total = replica.all_reduce(tf.distribute.ReduceOp.SUM, ops.cumsum(ops.stack(nonfinite)))
     return tf.unstack(ops.minimum(total, 1.0))
 
 

@@ -1,4 +1,4 @@
-"""The batch contract: the only thing that data and methods share.
+"""Batch contract: the only thing that data and methods share.
 
 A batch is a dict of tensors with static shapes:
 
@@ -17,6 +17,20 @@ A mirrored view has `x1 > x2`: the order of the corners carries the flip, so the
 
 from typing import Any
 
+__all__ = [
+    "COORD1",
+    "COORD2",
+    "DRAWS1",
+    "DRAWS2",
+    "JIGSAW",
+    "LABEL",
+    "VIEW1",
+    "VIEW2",
+    "Batch",
+    "Tensor",
+    "batch_signature",
+]
+
 VIEW1 = "view1"
 VIEW2 = "view2"
 COORD1 = "coord1"
@@ -25,6 +39,8 @@ JIGSAW = "jigsaw"
 DRAWS1 = "draws1"
 DRAWS2 = "draws2"
 LABEL = "label"
+
+IGNORED = 255  # Class of pixels that do not count, in every mask.
 
 Tensor = Any
 Batch = dict[str, Tensor]
@@ -39,6 +55,13 @@ def batch_signature(batch_size: int, image_size: int) -> dict[str, tuple[tuple[i
 
     Returns:
         `{key: (shape, dtype name)}`.
+
+    Example:
+        ```python
+        from pixpro_keras.types import batch_signature
+
+        print(batch_signature(32, 224)["view1"])  # ((32, 224, 224, 3), "float32")
+        ```
     """
     view = ((batch_size, image_size, image_size, 3), "float32")
     coord = ((batch_size, 4), "float32")

@@ -16,12 +16,12 @@ import atheris
 import numpy as np
 
 with atheris.instrument_imports(include=["pixpro_keras", "xml", "json"]):
-    from pixpro_keras.data.records import RecordFiles
+    from pixpro_keras.data.sources import RecordFiles
     from pixpro_keras.detection import instance_masks
     from pixpro_keras.detection.datasets import open_boxes
     from pixpro_keras.utils.checksums import ManifestError, check_files
 
-from tests.detection.datasets_test import write_coco, write_voc
+from tests.helpers.examples import write_coco, write_voc
 
 ROOT = pathlib.Path(tempfile.mkdtemp())
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from pixpro_keras.detection import instance_masks
 from pixpro_keras.detection.datasets import open_boxes
-from tests.detection.datasets_test import write_coco, write_voc
 from tests.fuzz_test import damage, damaged
+from tests.helpers.examples import write_coco, write_voc
 
 # What JSON may hold instead of what should be there.
 anything = st.recursive(

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pixpro_keras.data import pipeline, sources
-from pixpro_keras.data.records import RecordFiles
+from pixpro_keras.data.sources import RecordFiles
 from pixpro_keras.task import Task
 from pixpro_keras.training.checkpoints import CheckpointError, Checkpoints
 from pixpro_keras.utils.checksums import ManifestError, check_files, read_manifest

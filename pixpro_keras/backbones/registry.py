@@ -12,6 +12,7 @@ import tensorflow as tf
 from pixpro_keras.backbones import resnet
 from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.layers.conv import Conv2D
+from pixpro_keras.layers.initializers import he_normal_fan_out
 
 # keras.applications' first ResNets, which are initialised as the paper's.
 _RESNETS = ("resnet50", "resnet101", "resnet152")
@@ -83,9 +84,7 @@ def constructor_name(name: str) -> str:
     return f"keras.applications.{_applications()[name].__name__}"
 
 
-def build(
-    name: str, *, output_stride: int = 32, bn_momentum: float = 0.9, synchronized: bool = False
-) -> keras.Model:
+def build(name: str, *, output_stride: int = 32, bn_momentum: float = 0.9) -> keras.Model:
     """A backbone up to its last feature map (C5), with new weights.
 
     A network of keras.applications keeps its architecture, its weights in the same order and its outputs
@@ -99,7 +98,6 @@ def build(
             then keeps its resolution and dilates its 3x3 convolutions by 2, with the same weights
             and names.
         bn_momentum: share of the old moving statistics that batch norm keeps in each step.
-        synchronized: whether batch norm takes its statistics over all replicas.
 
     Returns:
         Functional model `(B, H, W, 3) -> (B, h, w, C)` under the global dtype policy.
@@ -129,7 +127,6 @@ def build(
             name,
             output_stride=output_stride,
             bn_momentum=bn_momentum,
-            synchronized=synchronized,
             batch_norm=BatchNormalization,
             convolution=Conv2D,
         )
@@ -139,7 +136,7 @@ def build(
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         config, kind = layer.get_config(), type(layer)
         if isinstance(layer, keras.layers.BatchNormalization):
-            config |= {"momentum": bn_momentum, "synchronized": synchronized}
+            config["momentum"] = bn_momentum
             kind = BatchNormalization
         elif kind is keras.layers.Conv2D:
             kind = Conv2D
@@ -156,7 +153,7 @@ def build(
 def _initialization(layer: keras.layers.Layer) -> dict:
     """Settings in which the paper's initialisation differs from keras.applications'."""
     if isinstance(layer, keras.layers.Conv2D):
-        return {"kernel_initializer": resnet.he_normal_fan_out()}
+        return {"kernel_initializer": he_normal_fan_out()}
     if re.fullmatch(r"conv\d_block\d+_3_bn", layer.name):
         return {"gamma_initializer": "zeros"}
     return {}

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from pixpro_keras.layers.initializers import he_normal_fan_out
+
 BLOCKS = {
     "resnet18_v1_5": (2, 2, 2, 2),
     "resnet34_v1_5": (3, 4, 6, 3),
@@ -49,7 +51,6 @@ def build_resnet(
     *,
     output_stride: int = 32,
     bn_momentum: float = 0.9,
-    synchronized: bool = False,
     batch_norm: type[layers.BatchNormalization] = layers.BatchNormalization,
     convolution: type[layers.Conv2D] = layers.Conv2D,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
@@ -63,7 +64,6 @@ def build_resnet(
         output_stride: 32, or 16: the last stage keeps its resolution and its 3x3 convolutions are
             dilated by 2, with the same weights and names.
         bn_momentum: share of the old moving statistics kept in each step.
-        synchronized: whether batch norm takes its statistics over all replicas.
         batch_norm: class of the batch norms; Keras's own for files that plain Keras reads.
         convolution: class of the convolutions; Keras's own for files that plain Keras reads.
         input_shape: `(H, W, 3)`; None is any side.
@@ -82,7 +82,7 @@ def build_resnet(
         print(network.output_shape)  # (None, 2, 2, 512)
         ```
     """
-    builder = _Builder(convolution, batch_norm, bn_momentum, synchronized)
+    builder = _Builder(convolution, batch_norm, bn_momentum)
     is_basic = name in BASIC_BLOCK
     inputs = keras.Input(input_shape)
     x = builder.conv(inputs, 64, 7, "conv1", stride=2)
@@ -135,13 +135,12 @@ def undo_zero_init_residual(network: keras.Model) -> None:
 class _Builder:
     """Layers of one network, with its batch-norm settings."""
 
-    def __init__(self, convolution: type, batch_norm: type, bn_momentum: float, synchronized: bool):
+    def __init__(self, convolution: type, batch_norm: type, bn_momentum: float):
         self._convolution = convolution
         self._batch_norm = batch_norm
         self._norm_settings = {
             "momentum": bn_momentum,
             "epsilon": 1e-5,
-            "synchronized": synchronized,
         }
 
     def conv(self, x, filters: int, size: int, name: str, stride: int = 1, dilation: int = 1):
@@ -189,8 +188,3 @@ class _Builder:
                 x = layers.ReLU(name=f"{part}_relu")(x)
         x = layers.Add(name=f"{name}_add")([shortcut, x])
         return layers.ReLU(name=f"{name}_out")(x)
-
-
-def he_normal_fan_out() -> keras.initializers.Initializer:
-    """Normal with variance 2 / (outputs of the convolution), not truncated, as in torch."""
-    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")

@@ -13,10 +13,10 @@ import os
 import pathlib
 import tempfile
 
-from pixpro_keras.cli.options.base import FlagError, option
-from pixpro_keras.cli.options.cluster import DeviceOptions
-from pixpro_keras.cli.options.method import ModelOptions, build_training, identity
-from pixpro_keras.cli.options.run import CardOptions
+from pixpro_keras.cli.options.cluster_options import DeviceOptions
+from pixpro_keras.cli.options.method_options import ModelOptions, build_training, identity
+from pixpro_keras.cli.options.option_fields import FlagError, option
+from pixpro_keras.cli.options.run_options import CardOptions
 from pixpro_keras.cli.shared import command
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.parsing import write_flags

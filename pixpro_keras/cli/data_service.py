@@ -14,7 +14,7 @@ import threading
 
 import tensorflow as tf
 
-from pixpro_keras.cli.options.base import FlagError, Options, option
+from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.shared import command
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.data.service import check_address

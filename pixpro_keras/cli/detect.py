@@ -21,13 +21,14 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from pixpro_keras.cli.options.base import FlagError, option, with_default
-from pixpro_keras.cli.options.evaluation import (
+from pixpro_keras import detection
+from pixpro_keras.cli.options.evaluation_options import (
     EvaluationOptions,
     read_backbone,
 )
-from pixpro_keras.cli.options.labelled import image_errors
-from pixpro_keras.cli.options.training import (
+from pixpro_keras.cli.options.labeled_options import image_errors
+from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
+from pixpro_keras.cli.options.training_options import (
     TrainingJobOptions,
     build_optimizer,
     peak_learning_rate,
@@ -35,19 +36,18 @@ from pixpro_keras.cli.options.training import (
 )
 from pixpro_keras.cli.shared import command, training_job
 from pixpro_keras.cli.shared.command import flag_errors
-from pixpro_keras.cli.shared.results import write_results
+from pixpro_keras.cli.shared.result_files import write_results
 from pixpro_keras.detection import box_pipeline, instance_masks
 from pixpro_keras.detection.box_source import COCO, VOC07, BoxSource, for_training
 from pixpro_keras.detection.coco_ap import coco_scores
 from pixpro_keras.detection.datasets import open_boxes
 from pixpro_keras.detection.detector import DetectorConfig
-from pixpro_keras.detection.inference import Found, find_in_source, to_coco
-from pixpro_keras.detection.models import DETECTORS
-from pixpro_keras.detection.pyramid import FPNDetector
+from pixpro_keras.detection.fpn_detector import FPNDetector
+from pixpro_keras.detection.inference import Detections, detect_in_source, to_coco_results
 from pixpro_keras.detection.serving import ServedDetector, save_detector
 from pixpro_keras.detection.voc_ap import voc_scores
 from pixpro_keras.evaluation.monitor import Monitor
-from pixpro_keras.evaluation.precise_bn import reestimate_batch_norm, reestimated_batch_norm
+from pixpro_keras.evaluation.precise_bn import apply_precise_bn, temporary_precise_bn
 from pixpro_keras.training.run import RunResult
 from pixpro_keras.training.workers import chief_alone
 from pixpro_keras.types import Tensor
@@ -64,7 +64,7 @@ _PICTURE_SCORE = 0.5
 class DetectOptions(EvaluationOptions, TrainingJobOptions):
     """Options of the detection."""
 
-    model: str = option("faster_rcnn_c4", "The detector.", choices=list(DETECTORS))
+    model: str = option("faster_rcnn_c4", "The detector.", choices=detection.available())
     dataset: str = option(
         None,
         "Images and boxes: voc:PATH (which holds VOC2007, VOC2012), coco:PATH, tfds:voc/2007 and the "
@@ -168,7 +168,7 @@ def run(options: DetectOptions) -> RunResult:
     detect = tf.function(task.detect)  # once for all tests
 
     def measure() -> dict[str, float]:
-        norm = reestimated_batch_norm(task, few_batches())
+        norm = temporary_precise_bn(task, few_batches())
         with norm if options.bn_batches else contextlib.nullcontext():
             return score(find_all(options, detect, preprocess, test)[0], test)
 
@@ -188,7 +188,7 @@ def run(options: DetectOptions) -> RunResult:
             if is_chief:
                 if options.bn_batches:
                     logging.info("Measuring batch norm on %d training batches", options.bn_batches)
-                    reestimate_batch_norm(task, few_batches())
+                    apply_precise_bn(task, few_batches())
                 scores = finish(options, workdir, task, detect, preprocess, test)
                 facts = {
                     "model": options.model,
@@ -202,13 +202,13 @@ def run(options: DetectOptions) -> RunResult:
 
 def open_data(options: DetectOptions) -> tuple[BoxSource, BoxSource]:
     """Returns the training and the test images."""
-    with_masks = DETECTORS[options.model][1]
+    with_masks = detection.predicts_masks(options.model)
     with flag_errors(options, "dataset", "train_split", "model"):
         train = for_training(
-            open_boxes(options.dataset, options.train_split, options.data_dir), with_masks
+            open_boxes(options.dataset, options.train_split, data_dir=options.data_dir), with_masks
         )
     with flag_errors(options, "dataset", "test_split"):
-        test = open_boxes(options.dataset, options.test_split, options.data_dir)
+        test = open_boxes(options.dataset, options.test_split, data_dir=options.data_dir)
     if test.class_names != train.class_names:
         raise FlagError(f"--test_split={options.test_split}: other classes than in training")
     return train, test
@@ -221,7 +221,7 @@ def build_box_config(options: DetectOptions) -> box_pipeline.BoxConfig:
             tuple(int(side) for side in options.short_sides),
             options.max_side,
             options.max_boxes,
-            DETECTORS[options.model][1],
+            detection.predicts_masks(options.model),
             options.seed,
         )
 
@@ -229,17 +229,17 @@ def build_box_config(options: DetectOptions) -> box_pipeline.BoxConfig:
 def build_detector(options: DetectOptions, num_classes: int):
     """Returns the detector, its backbone, and options that name the backbone."""
     backbone, options = read_backbone(options)
-    detector_class, with_masks = DETECTORS[options.model]
     with flag_errors(options, "num_rois"):
         config = DetectorConfig(
             num_classes,
-            with_masks,
-            options.num_rois,
-            options.max_proposals,
-            options.bn_momentum,
+            num_rois=options.num_rois,
+            max_proposals=options.max_proposals,
+            bn_momentum=options.bn_momentum,
         )
     with flag_errors(options, "model", "backbone"):
-        task = detector_class(backbone.network, config, accumulate_steps=options.accumulate_steps)
+        task = detection.build(
+            options.model, backbone.network, config, accumulate_steps=options.accumulate_steps
+        )
     if isinstance(task, FPNDetector) and options.weights is not None:
         file = find_fpn(options.weights)
         if file is not None:
@@ -259,7 +259,7 @@ def finish(
 ) -> dict[str, float]:
     """Tests the detector; writes detections, pictures and the SavedModel; returns the scores."""
     found, pictures = find_all(options, detect, preprocess, test)
-    rows = to_coco(found, test.image_ids, test.class_ids)
+    rows = to_coco_results(found, test.image_ids, test.class_ids)
     write_atomically(workdir / "detections.json", json.dumps(rows).encode())
     save_figure(draw(pictures, found, test), workdir / "detect.png")
     served = ServedDetector(task, preprocess, test.class_names, *_test_sides(options))
@@ -276,26 +276,26 @@ def find_all(
     detect: Callable,
     preprocess: Callable[[Tensor], Tensor],
     test: BoxSource,
-) -> tuple[list[Found], dict[int, np.ndarray]]:
+) -> tuple[list[Detections], dict[int, np.ndarray]]:
     """Returns the detections in each image, and a few of the images by their number."""
-    found = [Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int32))] * test.num_examples
+    found = [Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int32))] * test.num_examples
     pictures = {}
     every = -(-test.num_examples // _NUM_PICTURES)
-    for index, image, one in find_in_source(detect, test, preprocess, *_test_sides(options)):
+    for index, image, one in detect_in_source(detect, test, preprocess, *_test_sides(options)):
         found[index] = one
         if index % every == 0:
             pictures[index] = image
     return found, pictures
 
 
-def score(found: list[Found], test: BoxSource) -> dict[str, float]:
+def score(found: list[Detections], test: BoxSource) -> dict[str, float]:
     """AP by the rules of the images' data set."""
     if test.metric == COCO:
         return coco_scores(found, test)
     return voc_scores(found, test.objects, test.class_names, test.metric == VOC07)
 
 
-def draw(pictures: dict[int, np.ndarray], found: list[Found], test: BoxSource):
+def draw(pictures: dict[int, np.ndarray], found: list[Detections], test: BoxSource):
     """Some images with what is there and what was found above a score."""
     truth, shown = [], []
     for index, image in pictures.items():

@@ -10,10 +10,10 @@ import os
 import pathlib
 
 from pixpro_keras import backbones
-from pixpro_keras.cli.options.base import FlagError, option
-from pixpro_keras.cli.options.method import ModelOptions, build_training
-from pixpro_keras.cli.options.run import CardOptions
-from pixpro_keras.cli.options.training import build_schedule, peak_learning_rate
+from pixpro_keras.cli.options.method_options import ModelOptions, build_training
+from pixpro_keras.cli.options.option_fields import FlagError, option
+from pixpro_keras.cli.options.run_options import CardOptions
+from pixpro_keras.cli.options.training_options import build_schedule, peak_learning_rate
 from pixpro_keras.cli.shared import command, model_card, stored_run
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.parsing import FLAGS_FILE

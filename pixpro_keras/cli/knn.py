@@ -9,29 +9,29 @@ import dataclasses
 
 import keras
 
-from pixpro_keras.cli.options.base import FlagError, option, with_default
-from pixpro_keras.cli.options.cluster import DeviceOptions, make_devices
-from pixpro_keras.cli.options.evaluation import (
+from pixpro_keras.cli.options.cluster_options import DeviceOptions, make_devices
+from pixpro_keras.cli.options.evaluation_options import (
     EvaluationOptions,
     check_one_machine,
     read_backbone,
 )
-from pixpro_keras.cli.options.labelled import (
-    LabelledOptions,
-    choose_labelled,
+from pixpro_keras.cli.options.labeled_options import (
+    LabeledOptions,
+    choose_labeled,
     frozen_features,
     open_parts,
     resolve_parts,
 )
+from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
 from pixpro_keras.cli.shared import command
 from pixpro_keras.cli.shared.parsing import write_flags
-from pixpro_keras.cli.shared.results import write_results
+from pixpro_keras.cli.shared.result_files import write_results
 from pixpro_keras.data.labels import select
 from pixpro_keras.evaluation.knn import top_k_accuracy, weighted_knn
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class KnnOptions(LabelledOptions, EvaluationOptions, DeviceOptions):
+class KnnOptions(LabeledOptions, EvaluationOptions, DeviceOptions):
     """Options of k-NN."""
 
     k: int = option(20, "Neighbours that vote.", above=0)
@@ -51,7 +51,7 @@ def run(options: KnnOptions) -> None:
     check_one_machine(strategy, options.strategy, "k-NN")
     options = resolve_parts(options, options.data_dir)
     parts = open_parts(options, "train_dataset", "test_dataset", options.data_dir)
-    chosen = choose_labelled(parts.train_labels, options.label_fraction, options.seed)
+    chosen = choose_labeled(parts.train_labels, options.label_fraction, options.seed)
     if options.k > len(chosen):
         raise FlagError(f"--k={options.k}: there are only {len(chosen)} training images")
     with strategy.scope():

@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 from typing import BinaryIO
 
-from pixpro_keras.cli.options.base import FlagError, Options, option
+from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.shared import command
 
 _POLL_SECONDS = 0.1

@@ -17,16 +17,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.cli.options.base import FlagError, option, with_default
-from pixpro_keras.cli.options.evaluation import EvaluationOptions, fill_batch, read_backbone
-from pixpro_keras.cli.options.labelled import (
-    LabelledOptions,
-    choose_labelled,
+from pixpro_keras.cli.options.evaluation_options import EvaluationOptions, fill_batch, read_backbone
+from pixpro_keras.cli.options.labeled_options import (
+    LabeledOptions,
+    choose_labeled,
     frozen_features,
     open_parts,
     resolve_parts,
 )
-from pixpro_keras.cli.options.training import (
+from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
+from pixpro_keras.cli.options.training_options import (
     TrainingJobOptions,
     build_optimizer,
     peak_learning_rate,
@@ -34,21 +34,22 @@ from pixpro_keras.cli.options.training import (
 )
 from pixpro_keras.cli.shared import command, training_job
 from pixpro_keras.cli.shared.command import flag_errors
-from pixpro_keras.cli.shared.results import write_results
+from pixpro_keras.cli.shared.result_files import write_results
 from pixpro_keras.data import pipeline
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.labels import select, stratified_subset
+from pixpro_keras.evaluation.confusion_matrix import ConfusionMatrix
 from pixpro_keras.evaluation.features import Features
 from pixpro_keras.evaluation.knn import top_k_accuracy
 from pixpro_keras.evaluation.linear_probe import LinearProbe, feature_batches
 from pixpro_keras.training.run import RunResult
 from pixpro_keras.training.workers import chief_alone, chief_first
-from pixpro_keras.visualize.confusion import confusion_matrix, draw_confusion
+from pixpro_keras.visualize.confusion import draw_confusion_matrix
 from pixpro_keras.visualize.figures import save_figure
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LinearProbeOptions(LabelledOptions, EvaluationOptions, TrainingJobOptions):
+class LinearProbeOptions(LabeledOptions, EvaluationOptions, TrainingJobOptions):
     """Options of the linear probe."""
 
     learning_rate_factors: tuple[str, ...] = option(
@@ -89,7 +90,7 @@ def run(options: LinearProbeOptions) -> RunResult:
         options = resolve_parts(options, options.data_dir)
         parts = open_parts(options, "train_dataset", "test_dataset", options.data_dir)
     labels = parts.train_labels
-    chosen = choose_labelled(labels, options.label_fraction, options.seed)
+    chosen = choose_labeled(labels, options.label_fraction, options.seed)
     has_choice = len(factors) > 1
     held_out = hold_out(options, chosen, labels) if has_choice else np.empty(0, np.int64)
     kept = np.setdiff1d(chosen, held_out)
@@ -233,12 +234,13 @@ def finish(
             "top-1": top_k_accuracy(all_scores[head], asked.labels, 1),
             "top-5": top_k_accuracy(all_scores[head], asked.labels, 5),
         }
-        for head, factor in enumerate(probe.factors)
+        for head, factor in enumerate(probe.learning_rate_factors)
     ]
     best = int(np.argmax(found)) if found else 0
     scores = all_scores[best]
-    matrix = confusion_matrix(asked.labels, scores.argmax(axis=1), scores.shape[1])
-    save_figure(draw_confusion(matrix, class_names), workdir / "confusion.png")
+    confusion = ConfusionMatrix(scores.shape[1], ignored=None)
+    confusion.add(asked.labels, scores.argmax(axis=1))
+    save_figure(draw_confusion_matrix(confusion.matrix, class_names), workdir / "confusion.png")
     results = {
         "backbone": name,
         "training images": num_train,

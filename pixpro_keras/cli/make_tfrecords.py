@@ -14,11 +14,11 @@ import random
 import tensorflow as tf
 from tqdm import tqdm
 
-from pixpro_keras.cli.options.base import FlagError, Options, option
+from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.shared import command
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.data.pipeline import decode
-from pixpro_keras.data.sources import class_numbers, iterate_images
+from pixpro_keras.data.sources import iterate_images, number_classes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ def run(options: RecordOptions) -> None:
     with flag_errors(options, "output"):
         output.parent.mkdir(parents=True, exist_ok=True)
     parents = [os.path.dirname(file) for file in files]
-    numbers = class_numbers(parents)
+    numbers = number_classes(parents)
     labels = [numbers.get(parent, -1) for parent in parents]
     order = list(range(len(files)))
     random.Random(options.shuffle_seed).shuffle(order)

@@ -6,7 +6,7 @@ Run with a preset, a data set and anything else that differs:
     python experiments/pretrain.py --dataset=folder:photos --backbone=resnet18_v1_5 \
         --image_size=96 --batch_size=64 --epochs=30 --workdir=runs/photos
 
-The same command continues a run that was cut off. `--helpshort` lists the flags.
+The same command continues a run that was cut off. `--help` lists the flags.
 """
 
 import contextlib
@@ -21,25 +21,25 @@ import tensorflow as tf
 from absl import logging
 
 from pixpro_keras import backbones
-from pixpro_keras.cli.options.backbone import build_backbone, check_backbone
-from pixpro_keras.cli.options.base import FlagError, option
-from pixpro_keras.cli.options.method import (
+from pixpro_keras.cli.options.backbone_options import build_backbone, check_backbone
+from pixpro_keras.cli.options.method_options import (
     ModelOptions,
     build_training,
     check_method,
     identity,
     resolve_classes,
 )
-from pixpro_keras.cli.options.monitor import MonitorOptions, build_measurements
-from pixpro_keras.cli.options.run import CardOptions
-from pixpro_keras.cli.options.training import TrainingJobOptions, resolve_lengths
-from pixpro_keras.cli.options.views import data_config
+from pixpro_keras.cli.options.monitor_options import MonitorOptions, build_measurements
+from pixpro_keras.cli.options.option_fields import FlagError, option
+from pixpro_keras.cli.options.run_options import CardOptions
+from pixpro_keras.cli.options.training_options import TrainingJobOptions, resolve_lengths
+from pixpro_keras.cli.options.view_options import data_config
 from pixpro_keras.cli.shared import command, model_card, parsing, training_job
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.data import pipeline, service, sources
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.sampler import name_images
-from pixpro_keras.evaluation.compare import markdown_table
+from pixpro_keras.evaluation.compare import comparison_table
 from pixpro_keras.evaluation.scenes_probe import probe_on_scenes
 from pixpro_keras.methods import METHODS, PretrainMethod
 from pixpro_keras.training.run import RunResult
@@ -143,16 +143,20 @@ def pretrain(
 
     Example:
         ```python
+        import numpy as np
+        import pixpro_keras
+
         result = pixpro_keras.pretrain(
             "folder:photos",
             "runs/photos",
-            method="pixpro",
-            backbone="resnet18_v1_5",
-            image_size=96,
-            batch_size=64,
-            epochs=30,
+            preset="pixpro_r18_small",
+            image_size=32,
+            batch_size=4,
+            epochs=1,
+            picture_every_steps=0,
         )
-        features = result.backbone(images)
+        maps = result.backbone(np.zeros((1, 64, 64, 3)))
+        assert maps.shape == (1, 2, 2, 512)
         ```
     """
     if isinstance(dataset, os.PathLike):
@@ -204,7 +208,7 @@ def run(options: PretrainOptions) -> PretrainResult:
     preprocess = backbones.preprocess_input(options.backbone)
     device_transform = None
     if view_config.colors_on_device:
-        device_transform = pipeline.finish_on_device(view_config, preprocess)
+        device_transform = pipeline.make_device_transform(view_config, preprocess)
     with strategy.scope():
         method = build_training(options, device_transform)
     config = training_job.run_config(options, workdir)
@@ -336,7 +340,7 @@ def finish(
         )
         write_atomically(workdir / "probe.json", json.dumps(rows, indent=2).encode())
         print("Held-out scenes, frozen features:\n")
-        print(markdown_table(rows) + "\n")
+        print(comparison_table(rows) + "\n")
     print(f"Run in {workdir}:")
     for path, what in [
         ("checkpoints/", "to continue from"),

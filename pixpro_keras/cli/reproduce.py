@@ -20,7 +20,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from pixpro_keras.cli.options.base import FlagError, Options, option
+from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.paper_tables import SCALES, TABLES, TableError
 from pixpro_keras.cli.paper_tables.job_records import differences, set_aside
 from pixpro_keras.cli.paper_tables.jobs import (

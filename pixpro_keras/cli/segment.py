@@ -18,15 +18,15 @@ import tensorflow as tf
 from keras import ops
 
 from pixpro_keras.backbones.levels import level_network
-from pixpro_keras.cli.options.base import FlagError, option, with_default
-from pixpro_keras.cli.options.evaluation import (
+from pixpro_keras.cli.options.evaluation_options import (
     EvaluationOptions,
     check_one_machine,
     fill_batch,
     read_backbone,
 )
-from pixpro_keras.cli.options.labelled import image_errors, image_shape
-from pixpro_keras.cli.options.training import (
+from pixpro_keras.cli.options.labeled_options import image_errors, image_shape
+from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
+from pixpro_keras.cli.options.training_options import (
     TrainingJobOptions,
     build_optimizer,
     resolve_lengths,
@@ -34,14 +34,18 @@ from pixpro_keras.cli.options.training import (
 from pixpro_keras.cli.shared import command, training_job
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.parsing import write_flags
-from pixpro_keras.cli.shared.results import write_results
-from pixpro_keras.data.labels import read_presence, select, stratified_images
+from pixpro_keras.cli.shared.result_files import write_results
+from pixpro_keras.data.labels import select
 from pixpro_keras.data.sampler import name_images
-from pixpro_keras.evaluation.dense_linear_probe import fit_cells
+from pixpro_keras.evaluation.confusion_matrix import evaluate_segmentation
+from pixpro_keras.evaluation.dense_linear_probe import fit_dense_linear_probe
 from pixpro_keras.evaluation.replicas import over_replicas
-from pixpro_keras.segmentation import fcn, inference
+from pixpro_keras.segmentation.class_presence import read_presence, stratified_images
+from pixpro_keras.segmentation.fcn import FCN
+from pixpro_keras.segmentation.mask_datasets import open_masks
 from pixpro_keras.segmentation.mask_pipeline import CropConfig, image_batches, make_crops
-from pixpro_keras.segmentation.mask_source import MaskSource, open_masks, resized
+from pixpro_keras.segmentation.mask_source import MaskSource, resized
+from pixpro_keras.segmentation.sliding_window import check_stride, sliding_window_inference
 from pixpro_keras.training.run import RunResult
 from pixpro_keras.training.workers import chief_alone, chief_first
 from pixpro_keras.types import Tensor
@@ -104,7 +108,7 @@ def run(options: SegmentOptions) -> RunResult:
     if options.solver == "lbfgs" and not options.frozen:
         raise FlagError("--solver=lbfgs: is for --frozen")
     with flag_errors(options, "window_stride"):
-        inference.check_stride(options.window_stride, options.crop_size)
+        check_stride(options.window_stride, options.crop_size)
     with flag_errors(options, "min_scale", "max_scale"):
         crop_config = CropConfig(
             options.crop_size, (options.min_scale, options.max_scale), options.seed
@@ -122,7 +126,7 @@ def run(options: SegmentOptions) -> RunResult:
             chosen = fill_batch(chosen, options.label_fraction, options.batch_size)
         train = select(train, chosen)
     if options.solver == "lbfgs":
-        _fit_cells(options, workdir, strategy, train, test, num_train)
+        _fit_dense_linear_probe(options, workdir, strategy, train, test, num_train)
         return RunResult(steps=0)
 
     num_classes = len(train.class_names)
@@ -130,7 +134,7 @@ def run(options: SegmentOptions) -> RunResult:
     with strategy.scope():
         backbone, options = read_backbone(options)
         with flag_errors(options, "level"):
-            task = fcn.FCN(
+            task = FCN(
                 backbone.network,
                 num_classes,
                 options.frozen,
@@ -181,7 +185,7 @@ def run(options: SegmentOptions) -> RunResult:
     return result
 
 
-def _fit_cells(
+def _fit_dense_linear_probe(
     options: SegmentOptions,
     workdir: pathlib.Path,
     strategy: tf.distribute.Strategy,
@@ -198,7 +202,9 @@ def _fit_cells(
     write_flags(options, workdir)
     batches = image_batches(train, backbone.preprocess, whole_batch_size(options, strategy))
     with image_errors(train.name):
-        classifier = fit_cells(network, batches, len(train.class_names), strategy=strategy)
+        classifier = fit_dense_linear_probe(
+            network, batches, len(train.class_names), strategy=strategy
+        )
     segmenter = Segmenter(backbone.label, classifier.logits, backbone.preprocess)
     finish(options, workdir, segmenter, train.class_names, num_train, test, strategy)
 
@@ -294,13 +300,15 @@ def finish(
         batches = image_batches(test, preprocess)
 
         def segment(images: Tensor) -> np.ndarray:
-            slide = inference.slide
             stride = options.window_stride
-            found = [slide(predict, image, size, stride, batch_size) for image in images]
-            return np.stack(found).argmax(axis=-1)
+            probabilities = [
+                sliding_window_inference(predict, image, size, stride, batch_size)
+                for image in images
+            ]
+            return np.stack(probabilities).argmax(axis=-1)
 
     with image_errors(test.name):
-        scores = inference.evaluate(segment, batches, len(class_names)).scores()
+        scores = evaluate_segmentation(segment, batches, len(class_names)).scores()
     images, masks, predictions = [], [], []
     chosen = np.linspace(0, test.num_examples - 1, _NUM_PICTURES).astype(np.int64)
     for image, mask in tf.data.Dataset.from_tensor_slices(np.unique(chosen)).map(test.read):

@@ -10,7 +10,7 @@ import dataclasses
 import pathlib
 import re
 
-from pixpro_keras.cli.options.base import Options, option
+from pixpro_keras.cli.options.option_fields import Options, option
 from pixpro_keras.cli.shared import command
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.weights import hub

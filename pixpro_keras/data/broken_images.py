@@ -5,7 +5,7 @@ import threading
 from absl import logging
 
 from pixpro_keras.data.sampler import CANDIDATES
-from pixpro_keras.data.sources import Source
+from pixpro_keras.data.sources.source import Source
 from pixpro_keras.utils.errors import UserError
 
 
@@ -14,11 +14,21 @@ class BrokenImagesError(UserError, RuntimeError):
 
 
 class BrokenImages:
-    """Keeps count of images that cannot be decoded, and names each once in the log.
+    """Count of images that cannot be decoded; the log names each of them once.
 
     Args:
-        source: where they come from.
+        source: source of the images.
         max_share: share of the source's images above which `check` raises.
+
+    Example:
+        ```python
+        from pixpro_keras.data import BrokenImages, Source
+
+        broken = BrokenImages(Source("ten", 10, lambda index: {}, str), max_share=0.2)
+        broken.report(3, is_last=False)
+        broken.check()
+        assert broken.names == {3: "3"}
+        ```
     """
 
     def __init__(self, source: Source, max_share: float):
@@ -32,8 +42,8 @@ class BrokenImages:
         """Notes an image that cannot be decoded.
 
         Args:
-            index: its number in the source.
-            is_last: whether all candidates for its place in the batch have been tried now.
+            index: index of the image in the source.
+            is_last: True if all candidates for its place in the batch have been tried now.
         """
         with self._lock:
             self._is_hopeless |= bool(is_last)

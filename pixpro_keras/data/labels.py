@@ -2,20 +2,37 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.data.sources import Source
-from pixpro_keras.segmentation.mask_source import MaskSource
-from pixpro_keras.types import Tensor
+from pixpro_keras.data.sources.source import Source
 
-AnySource = TypeVar("AnySource", Source, MaskSource)
+# A frozen dataclass with `num_examples`, `read` and `describe`: images with labels, or with masks.
+AnySource = TypeVar("AnySource")
 
 
 def read_labels(source: Source) -> np.ndarray:
-    """The labels of all images: `(N,)` int32, -1 where there is none. No image is decoded."""
+    """Reads the labels of all images; no image is decoded.
+
+    Args:
+        source: source of the images.
+
+    Returns:
+        `(N,)` int32, -1 where there is no label.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.data import Source, read_labels
+
+        def read(index):
+            return {"image": tf.constant(b""), "label": tf.cast(index % 2, tf.int32)}
+
+        assert read_labels(Source("parity", 4, read, str)).tolist() == [0, 1, 0, 1]
+        ```
+    """
     data = tf.data.Dataset.range(source.num_examples)
     data = data.map(lambda index: source.read(index)["label"], num_parallel_calls=tf.data.AUTOTUNE)
     return np.concatenate(list(data.batch(4096).as_numpy_iterator())).astype("int32")
@@ -28,17 +45,27 @@ def stratified_subset(
 
     Args:
         labels: `(N,)`.
-        fraction: in (0, 1].
-        seed: of the drawing.
-        num_left: so many examples of each class are never drawn.
+        fraction: share of each class, in (0, 1].
+        seed: seed of the drawing.
+        num_left: number of examples of each class that are never drawn.
 
     Returns:
-        Positions in `labels`, ascending.
+        Indices in `labels`, ascending.
 
     Raises:
         ValueError: if the fraction is out of its range.
+
+    Example:
+        ```python
+        import numpy as np
+        from pixpro_keras.data import stratified_subset
+
+        labels = np.array([0] * 10 + [1] * 4)
+        chosen = stratified_subset(labels, fraction=0.5)
+        assert np.bincount(labels[chosen]).tolist() == [5, 2]
+        ```
     """
-    _check_fraction(fraction)
+    check_fraction(fraction)
     rng = np.random.default_rng(seed)
     chosen = []
     for label in np.unique(labels):
@@ -48,69 +75,78 @@ def stratified_subset(
     return np.sort(np.concatenate(chosen))
 
 
-def read_presence(source: MaskSource) -> np.ndarray:
-    """Which classes each image has a pixel of: `(N, K)` bool."""
-    num_classes = len(source.class_names)
-
-    def present(index: Tensor) -> Tensor:
-        _, mask = source.read(index)
-        # Pixels that do not count fall beyond the last class.
-        found = tf.math.bincount(tf.reshape(mask, (-1,)), minlength=256, maxlength=256)
-        return found[:num_classes] > 0
-
-    data = tf.data.Dataset.range(source.num_examples)
-    data = data.map(present, num_parallel_calls=tf.data.AUTOTUNE)
-    return np.concatenate(list(data.batch(1024).as_numpy_iterator()))
-
-
-def stratified_images(presence: np.ndarray, fraction: float, seed: int = 0) -> np.ndarray:
-    """Draws a share of images that hold several classes, so that each class keeps its share.
-
-    While a class has less than its share, and at least one image, an image that holds it is drawn,
-    the rarest class first; what is then missing is drawn from all. Where classes are rare, that can
-    be a few images more.
+def check_fraction(fraction: float) -> None:
+    """Checks a share of a data set.
 
     Args:
-        presence: `(N, K)` bool, whether an image holds a class.
-        fraction: in (0, 1].
-        seed: of the drawing.
-
-    Returns:
-        Positions, ascending.
+        fraction: the share.
 
     Raises:
-        ValueError: if the fraction is out of its range.
-
-    Reference:
-        Sechidis et al., "On the Stratification of Multi-Label Data", ECML 2011.
+        ValueError: if it is not in (0, 1].
     """
-    _check_fraction(fraction)
-    rng = np.random.default_rng(seed)
-    counts = presence.sum(axis=0)
-    missing = np.where(counts > 0, np.maximum(np.round(fraction * counts), 1), 0)
-    is_free = np.ones(len(presence), bool)
-    for label in np.argsort(counts, kind="stable"):
-        while missing[label] > 0:
-            image = rng.choice(np.flatnonzero(is_free & presence[:, label]))
-            is_free[image] = False
-            missing -= presence[image]
-    more = max(round(fraction * len(presence)), 1) - np.sum(~is_free)
-    is_free[rng.choice(np.flatnonzero(is_free), max(more, 0), replace=False)] = False
-    return np.flatnonzero(~is_free)
-
-
-def _check_fraction(fraction: float) -> None:
     if not 0 < fraction <= 1:
         raise ValueError(f"`fraction` must be in (0, 1]. Received: fraction={fraction}.")
 
 
+def check_labels(source: Source, num_classes: int, num_tries: int = 16) -> None:
+    """Checks some labels spread over a source.
+
+    Args:
+        source: source of the images.
+        num_classes: expected number of classes.
+        num_tries: number of labels that are looked at.
+
+    Raises:
+        ValueError: if there are none, or one is not in [0, num_classes).
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.data import Source, check_labels
+
+        def read(index):
+            return {"image": tf.constant(b""), "label": tf.cast(index % 2, tf.int32)}
+
+        check_labels(Source("parity", 4, read, str), num_classes=2)
+        ```
+    """
+    for index in source.spread_indices(num_tries):
+        label = int(source.read(tf.constant(index, tf.int64))["label"])
+        if label < 0:
+            raise ValueError(f"{source.describe(index)} has no label")
+        if num_classes < 2:
+            raise ValueError("the number of classes is not known; --num_classes says it")
+        if label >= num_classes:
+            raise ValueError(
+                f"{source.describe(index)} has the label {label}, but there are {num_classes} classes"
+            )
+
+
 def select(source: AnySource, indices: Sequence[int] | np.ndarray) -> AnySource:
-    """A part of a source: its examples at the given positions, in that order."""
-    positions = np.asarray(indices, np.int64)
-    table = tf.constant(positions)
+    """Selects a part of a source: its examples at the given indices, in that order.
+
+    Args:
+        source: `Source` or `MaskSource`.
+        indices: indices of the examples.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.data import Source, select
+
+        def read(index):
+            return {"image": tf.constant(b""), "label": tf.cast(index, tf.int32)}
+
+        part = select(Source("numbers", 9, read, str), [7, 2])
+        assert int(part.read(tf.constant(0))["label"]) == 7
+        ```
+    """
+    whole: Any = source
+    chosen = np.asarray(indices, np.int64)
+    table = tf.constant(chosen)
     return dataclasses.replace(
-        source,
-        num_examples=len(positions),
-        read=lambda index: source.read(table[index]),
-        describe=lambda index: source.describe(int(positions[index])),
+        whole,
+        num_examples=len(chosen),
+        read=lambda index: whole.read(table[index]),
+        describe=lambda index: whole.describe(int(chosen[index])),
     )

@@ -1,15 +1,14 @@
-"""From a source to batches: two views per image, in an order that only seed and step decide."""
+"""Input pipeline of pre-training: two views per image, in an order that only seed and step decide."""
 
 import dataclasses
 from collections.abc import Callable
 
-import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.data import service
+from pixpro_keras.data import python_ops, service
 from pixpro_keras.data.broken_images import BrokenImages
-from pixpro_keras.data.sampler import CANDIDATES, image_at
-from pixpro_keras.data.sources import Source
+from pixpro_keras.data.sampler import CANDIDATES, Sampler
+from pixpro_keras.data.sources.source import Source
 from pixpro_keras.data.transforms import crops, jigsaw, recipes
 from pixpro_keras.types import (
     COORD1,
@@ -23,27 +22,35 @@ from pixpro_keras.types import (
     Batch,
     Tensor,
 )
+from pixpro_keras.utils import checks
 
 _IMAGES = (VIEW1, VIEW2, JIGSAW)
 
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """How views are made.
+    """Configuration of the views.
 
     Attributes:
         image_size: side of the square views in pixels.
         recipe: a key of `recipes.RECIPES`.
         num_views: views of each image, 1 or 2.
-        with_jigsaw: whether the patches of a jigsaw puzzle come with them.
+        with_jigsaw: if True, the patches of a jigsaw puzzle come with them.
         crop_area: smallest and largest crop, as shares of the image's area.
-        seed: of order and augmentation.
+        seed: seed of order and augmentation, in `[0, 2**32)`.
         max_broken_share: share of a source's images that may be unreadable.
         num_parallel_calls: threads that decode and augment; None lets tf.data decide.
-        use_xla: whether XLA compiles colour changes and blur for the host, which makes them several
+        use_xla: if True, XLA compiles color changes and blur for the host, which makes them several
             times faster and the start a few seconds slower.
-        colors_on_device: whether colours and blur are left to `finish_on_device`. The batches then hold
-            the random numbers that decide about them, and take no `preprocess`.
+        colors_on_device: if True, colors and blur are left to `make_device_transform`. The batches then
+            hold the random numbers that decide about them, and take no `preprocess`.
+
+    Example:
+        ```python
+        from pixpro_keras.data import DataConfig
+
+        config = DataConfig(image_size=96, recipe="mocov2", crop_area=(0.2, 1.0))
+        ```
     """
 
     image_size: int
@@ -59,28 +66,17 @@ class DataConfig:
 
     def __post_init__(self):
         """Refuses what cannot work."""
-        if self.image_size < 1:
-            raise ValueError(f"`image_size` must be positive. Received: {self.image_size}.")
-        if self.recipe not in recipes.RECIPES:
-            raise ValueError(
-                f"`recipe` must be one of {', '.join(recipes.RECIPES)}. Received: {self.recipe!r}."
-            )
-        if self.num_views not in (1, 2):
-            raise ValueError(f"`num_views` must be 1 or 2. Received: {self.num_views}.")
+        checks.positive("image_size", self.image_size)
+        checks.one_of("recipe", self.recipe, recipes.RECIPES)
+        checks.in_range("num_views", self.num_views, 1, 2)
         if not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
             raise ValueError(
-                f"`crop_area` must be an interval in (0, 1]. Received: {self.crop_area}."
+                f"`crop_area` must be an interval in (0, 1]. Received: crop_area={self.crop_area}."
             )
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"`seed` must be in 0..2**32 - 1. Received: {self.seed}.")
-        if not 0 <= self.max_broken_share <= 1:
-            raise ValueError(
-                f"`max_broken_share` must be in [0, 1]. Received: {self.max_broken_share}."
-            )
-        if self.num_parallel_calls is not None and self.num_parallel_calls < 1:
-            raise ValueError(
-                f"`num_parallel_calls` must be positive. Received: {self.num_parallel_calls}."
-            )
+        checks.in_range("seed", self.seed, 0, 2**32 - 1)
+        checks.in_range("max_broken_share", self.max_broken_share, 0, 1)
+        if self.num_parallel_calls is not None:
+            checks.positive("num_parallel_calls", self.num_parallel_calls)
         if self.colors_on_device and recipes.moves_pixels(self.recipe):
             raise ValueError(
                 f"`colors_on_device` cannot be for RandAugment. Received: recipe={self.recipe!r}."
@@ -88,36 +84,81 @@ class DataConfig:
 
 
 def decode(encoded: Tensor) -> Tensor:
-    """JPEG, PNG, BMP, WebP or the first frame of a GIF to `(H, W, 3)` uint8 RGB."""
+    """Decodes JPEG, PNG, BMP, WebP or the first frame of a GIF.
+
+    Args:
+        encoded: scalar string.
+
+    Returns:
+        `(H, W, 3)` uint8 RGB.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.data import decode
+
+        image = decode(tf.io.encode_png(tf.zeros((4, 6, 3), tf.uint8)))
+        assert image.shape == (4, 6, 3)
+        ```
+    """
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     return tf.ensure_shape(image, (None, None, 3))
 
 
 def check_decodable(source: Source, num_tries: int = 16) -> None:
-    """Raises ValueError when none of some images spread over the source can be decoded."""
-    indices = np.unique(np.linspace(0, source.num_examples - 1, num_tries).astype(np.int64))
+    """Tries to decode some images spread over a source, until one is decoded.
+
+    Args:
+        source: source of the images.
+        num_tries: number of images that are tried at most.
+
+    Raises:
+        ValueError: if none of them can be decoded.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.data import Source, check_decodable
+
+        def read(index):
+            return {"image": tf.io.encode_png(tf.zeros((8, 8, 3), tf.uint8)), "label": -1}
+
+        check_decodable(Source("black", 5, read, str))
+        ```
+    """
+    indices = source.spread_indices(num_tries)
     for index in indices:
         try:
-            decode(source.read(tf.constant(index))["image"])
+            decode(source.read(tf.constant(index, tf.int64))["image"])
             return
         except (tf.errors.OpError, UnicodeDecodeError):  # TensorFlow's message may quote the bytes
             continue
-    names = ", ".join(source.describe(int(index)) for index in indices[:3])
+    names = ", ".join(source.describe(index) for index in indices[:3])
     raise ValueError(f"none of {len(indices)} files that were tried is an image, such as {names}")
 
 
 def make_views(image: Tensor, seed: Tensor, config: DataConfig) -> Batch:
-    """The views of an image and their coordinates.
+    """Makes the views of an image and their coordinates.
 
     Args:
         image: `(H, W, 3)` uint8.
         seed: `(2,)` integers.
-        config: how.
+        config: configuration of the views.
 
     Returns:
         `view1`, and `view2` where there are two: `(S, S, 3)` float32 RGB in 0..255; `coord1`,
         `coord2`: `(4,)`; with a puzzle, `jigsaw`: `(9, P, P, 3)`; if the device does the rest,
         `draws1`, `draws2`: `(13,)`.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.data import DataConfig, make_views
+
+        config = DataConfig(image_size=16, use_xla=False)
+        views = make_views(tf.zeros((40, 60, 3), tf.uint8), tf.constant([0, 7]), config)
+        assert views["view1"].shape == (16, 16, 3)
+        ```
     """
     views: Batch = {}
     shape = tf.shape(image)
@@ -149,20 +190,32 @@ def make_views(image: Tensor, seed: Tensor, config: DataConfig) -> Batch:
     return views
 
 
-def finish_on_device(
+def make_device_transform(
     config: DataConfig, preprocess: Callable[[Tensor], Tensor] | None = None
 ) -> Callable[[Batch], Batch]:
-    """What is left to do to batches whose colours are for the device; part of the training step.
+    """Makes the function that changes the colors of batches on the device, in the training step.
 
     Args:
-        config: of the batches, with `colors_on_device`.
+        config: configuration of the batches, with `colors_on_device`.
         preprocess: from RGB in 0..255 to the backbone's convention.
 
     Returns:
-        Function from those batches to such as `make_dataset` gives otherwise, up to rounding.
+        Function from batches with `colors_on_device` to those of `make_dataset` without it, up to
+        rounding.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.data import DataConfig, make_device_transform
+
+        config = DataConfig(image_size=8, num_views=1, colors_on_device=True)
+        device_transform = make_device_transform(config, lambda views: views / 127.5 - 1)
+        batch = {"view1": tf.zeros((2, 8, 8, 3)), "draws1": tf.fill((2, 13), 0.5)}
+        assert list(device_transform(batch)) == ["view1"]
+        ```
     """
 
-    def finish(batch: Batch) -> Batch:
+    def device_transform(batch: Batch) -> Batch:
         batch = dict(batch)
         two_recipes = recipes.RECIPES[config.recipe]
         for view, draws, recipe in zip((VIEW1, VIEW2), (DRAWS1, DRAWS2), two_recipes, strict=True):
@@ -172,7 +225,7 @@ def finish_on_device(
             batch |= {key: preprocess(batch[key]) for key in _IMAGES if key in batch}
         return batch
 
-    return finish
+    return device_transform
 
 
 def make_dataset(
@@ -188,25 +241,21 @@ def make_dataset(
     broken: BrokenImages | None = None,
     data_service: str | None = None,
 ) -> tf.data.Dataset:
-    """Endless batches from a step on.
-
-    Image and augmentation of each place in a batch are functions of the seed, the step and the
-    place, so there is no state to save, and any number of machines, replicas or threads makes the
-    same global batch. A pass takes `N // B * B` of the N images in a new random order.
+    """Makes endless batches from a step on, in the order of `Sampler`.
 
     Args:
-        source: the images.
-        config: the views.
-        global_batch_size: images per step of all machines together (B).
-        replica_batch_size: images in each batch of this data set; default: this machine's share.
+        source: source of the images.
+        config: configuration of the views.
+        global_batch_size: images per step of all machines together.
+        replica_batch_size: images in each batch of this data set; None is this machine's share.
         preprocess: from RGB in 0..255 to the backbone's convention, on batches of views.
-        start_step: the step of the first batch.
+        start_step: step of the first batch.
         input_pipeline_id: number of this machine, from 0.
         num_input_pipelines: number of machines.
-        broken: told about images that cannot be decoded.
+        broken: count of the images that cannot be decoded.
         data_service: `HOST:PORT` of a tf.data service that makes the batches. Each holds the same kind
-            of images, but which of them, and in which order, depends on how fast its workers are; and
-            broken images are passed over without a word.
+            of images, but their choice and order depend on how fast its workers are, and broken images
+            are passed over without a report.
 
     Returns:
         A data set of batches as in `pixpro_keras.types`.
@@ -214,22 +263,30 @@ def make_dataset(
     Raises:
         ValueError: if the source has fewer images than a batch, a size does not divide, or the service
             cannot be used.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.data import DataConfig, Source, make_dataset
+
+        def read(index):
+            image = tf.fill((8, 8, 3), tf.cast(index, tf.uint8))
+            return {"image": tf.io.encode_png(image), "label": tf.constant(-1)}
+
+        source = Source("grays", 16, read, str)
+        data = make_dataset(source, DataConfig(8, use_xla=False), global_batch_size=4)
+        batch = next(iter(data))
+        assert batch["view1"].shape == (4, 8, 8, 3)
+        ```
     """
-    total = source.num_examples
-    if total < global_batch_size:
-        raise ValueError(f"a batch of {global_batch_size} needs more than {total} images")
-    if global_batch_size % num_input_pipelines:
-        raise ValueError(
-            f"`global_batch_size` must be a multiple of {num_input_pipelines} machines. "
-            f"Received: {global_batch_size}."
-        )
-    share = global_batch_size // num_input_pipelines
-    replica_batch_size = replica_batch_size or share
-    if share % replica_batch_size:
-        raise ValueError(
-            f"`replica_batch_size` must divide a machine's {share} images. "
-            f"Received: {replica_batch_size}."
-        )
+    sampler = Sampler(
+        source.num_examples,
+        global_batch_size,
+        config.seed,
+        replica_batch_size,
+        input_pipeline_id,
+        num_input_pipelines,
+    )
     report: Callable[[int, bool], None] | None = None
     if data_service is None:
         report = (broken or BrokenImages(source, config.max_broken_share)).report
@@ -237,27 +294,22 @@ def make_dataset(
         service.check_address(data_service)
         service.check_source(source)
 
-    def sample(place: Tensor) -> Batch:
-        """The image at a place in the stream of this machine."""
-        position = place // share * global_batch_size + input_pipeline_id * share + place % share
-        seed = tf.constant(config.seed, tf.int64)
-
-        def candidate(attempt: Tensor) -> Tensor:
-            return image_at(position, attempt, total, global_batch_size, config.seed)
-
-        image, label = _first_readable(source, candidate, report)
-        return make_views(image, tf.stack([seed, position]), config) | {LABEL: label}
-
-    parallel = config.num_parallel_calls or tf.data.AUTOTUNE
-    data = tf.data.Dataset.range(start_step * share, np.iinfo(np.int64).max)
-    data = data.map(sample, num_parallel_calls=parallel, deterministic=True)
-    data = data.batch(replica_batch_size, drop_remainder=True)
-    if preprocess is not None:
-        data = data.map(
-            lambda batch: {k: preprocess(v) if k in _IMAGES else v for k, v in batch.items()},
-            num_parallel_calls=parallel,
-            deterministic=True,
+    def sample(position: Tensor) -> Batch:
+        image, label = _first_readable(
+            source, lambda attempt: sampler.index(position, attempt), report
         )
+        return make_views(image, sampler.sample_seed(position), config) | {LABEL: label}
+
+    def preprocess_views(batch: Batch) -> Batch:
+        assert preprocess is not None
+        return {k: preprocess(v) if k in _IMAGES else v for k, v in batch.items()}
+
+    data = sampler.batches(
+        sample,
+        start_step=start_step,
+        transform=None if preprocess is None else preprocess_views,
+        num_parallel_calls=config.num_parallel_calls or tf.data.AUTOTUNE,
+    )
     if data_service is not None:
         data = service.through_service(data, data_service)
     return data.prefetch(tf.data.AUTOTUNE)
@@ -275,23 +327,16 @@ def _first_readable(
     `report`, the graph needs no Python, and other processes can run it.
     """
 
-    def report_in_python(index: np.ndarray, attempt: np.ndarray) -> np.ndarray:
-        is_last = bool(attempt == CANDIDATES)
-        if report is not None:
-            report(int(index), is_last)
-        if is_last:
-            raise ValueError("no readable image was found")
-        return index
-
     def attempt(number: Tensor) -> tuple[Tensor, Tensor]:
-        def report_last() -> Tensor:
-            last = candidate(number - 1)
-            last = tf.numpy_function(report_in_python, [last, number], tf.int64)
-            return tf.ensure_shape(last, ())
-
         last = tf.constant(-1, tf.int64)
         if report is not None:
-            last = tf.cond(number > 0, report_last, lambda: tf.constant(-1, tf.int64))
+            last = tf.cond(
+                number > 0,
+                lambda: python_ops.report_unreadable(
+                    report, candidate(number - 1), tf.equal(number, CANDIDATES)
+                ),
+                lambda: tf.constant(-1, tf.int64),
+            )
         with tf.control_dependencies([last]):  # An error below would cancel the report.
             example = source.read(candidate(tf.identity(number)))
         return decode(example["image"]), example["label"]

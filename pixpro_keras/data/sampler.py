@@ -1,69 +1,209 @@
-"""Which image comes when: a function of seed and place in the stream, so that there is no state."""
+"""Sampling: the image at each place of each step, as a function of seed and step, without state."""
 
-from collections.abc import Collection
+import dataclasses
+from collections.abc import Callable, Collection
+from typing import Protocol
 
+import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.data.sources import Source
-from pixpro_keras.segmentation.mask_source import MaskSource
-from pixpro_keras.types import Tensor
+from pixpro_keras.types import Batch, Tensor
+from pixpro_keras.utils import checks
 
 # An unreadable image gives its place to another one; after so many in a row the run stops.
 CANDIDATES = 8
 
 
-def image_at(
-    position: Tensor, attempt: Tensor, total: int, global_batch_size: int, seed: int
-) -> Tensor:
-    """The number of the image of a place in the stream of batches.
-
-    A pass takes `total // global_batch_size * global_batch_size` of the images in a new random order.
+def shuffled_index(index: Tensor, pass_number: Tensor, count: Tensor, seed: int) -> Tensor:
+    """Shuffles numbers in a new random order in each pass, without a table of them.
 
     Args:
-        position: of the image in the stream, counted from 0: scalar int64.
-        attempt: 0; at later ones it is an image from elsewhere in the same pass.
-        total: number of images.
-        global_batch_size: images per step of all machines together.
-        seed: of the order.
+        index: place in the pass, scalar int64 in [0, count).
+        pass_number: number of the pass, scalar int64.
+        count: how many numbers there are.
+        seed: seed of all orders.
 
     Returns:
-        Scalar int64 in [0, total).
+        Scalar int64 in [0, count), another one for each place.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.data.sampler import shuffled_index
+
+        places = tf.range(5, dtype=tf.int64)
+        order = [int(shuffled_index(place, tf.constant(0, tf.int64), 5, seed=1)) for place in places]
+        assert sorted(order) == [0, 1, 2, 3, 4]
+        ```
     """
-    per_pass = total // global_batch_size * global_batch_size
-    number, within = position // per_pass, position % per_pass
-    order_seed = tf.cast(tf.stack([tf.constant(seed, tf.int64), number]), tf.uint32)
-    elsewhere = (within + attempt * max(total // CANDIDATES, 1)) % total
-    return tf.random.experimental.index_shuffle(elsewhere, order_seed, total - 1)
+    order_seed = tf.cast(tf.stack([tf.constant(seed, tf.int64), pass_number]), tf.uint32)
+    return tf.random.experimental.index_shuffle(index, order_seed, count - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampler:
+    """Order of the images of a run, and the part of it that one machine takes.
+
+    The stream of all machines is the steps one after the other, `global_batch_size` positions each. A
+    machine takes the same slice of each step, in replica batches one after the other. Everything that
+    is random about a sample is a function of the seed and its position, so that any number of machines,
+    replicas and threads makes the same global batch, from any step on. A pass takes `N // B * B` of
+    the N images in a new random order.
+
+    Attributes:
+        num_examples: number of images (N).
+        global_batch_size: images per step of all machines together (B).
+        seed: seed of order and augmentation.
+        replica_batch_size: images in each batch; None is this machine's share of a step.
+        input_pipeline_id: number of this machine, from 0.
+        num_input_pipelines: number of machines.
+
+    Raises:
+        ValueError: if there are fewer images than a batch, or a size does not divide.
+
+    Example:
+        ```python
+        from pixpro_keras.data import Sampler
+
+        sampler = Sampler(num_examples=10, global_batch_size=4, seed=0)
+        data = sampler.batches(lambda position: {"index": sampler.index(position)})
+        first, second = data.take(2).as_numpy_iterator()
+        assert len({*first["index"], *second["index"]}) == 8
+        ```
+    """
+
+    num_examples: int
+    global_batch_size: int
+    seed: int
+    replica_batch_size: int | None = None
+    input_pipeline_id: int = 0
+    num_input_pipelines: int = 1
+
+    def __post_init__(self):
+        """Refuses what cannot work."""
+        checks.positive("global_batch_size", self.global_batch_size)
+        if self.num_examples < self.global_batch_size:
+            raise ValueError(
+                f"a batch of {self.global_batch_size} needs more than {self.num_examples} images"
+            )
+        if self.global_batch_size % self.num_input_pipelines:
+            raise ValueError(
+                f"`global_batch_size` must be a multiple of {self.num_input_pipelines} machines. "
+                f"Received: {self.global_batch_size}."
+            )
+        if self.replica_batch_size and self.local_batch_size % self.replica_batch_size:
+            raise ValueError(
+                f"`replica_batch_size` must divide a machine's {self.local_batch_size} images. "
+                f"Received: {self.replica_batch_size}."
+            )
+
+    @property
+    def local_batch_size(self) -> int:
+        """Images per step of this machine."""
+        return self.global_batch_size // self.num_input_pipelines
+
+    def position(self, place: Tensor) -> Tensor:
+        """Position in the stream of all machines of a place in the stream of this one.
+
+        Args:
+            place: scalar int64, counted from 0.
+        """
+        share = self.local_batch_size
+        first = self.input_pipeline_id * share
+        return place // share * self.global_batch_size + first + place % share
+
+    def index(self, position: Tensor, attempt: Tensor | int = 0) -> Tensor:
+        """Index of the image at a position.
+
+        Args:
+            position: scalar int64, counted from 0.
+            attempt: 0; at later ones it is an image from elsewhere in the same pass.
+
+        Returns:
+            Scalar int64 in [0, num_examples).
+        """
+        total = self.num_examples
+        per_pass = total // self.global_batch_size * self.global_batch_size
+        pass_number, within = position // per_pass, position % per_pass
+        elsewhere = (within + attempt * max(total // CANDIDATES, 1)) % total
+        return shuffled_index(elsewhere, pass_number, total, self.seed)
+
+    def sample_seed(self, position: Tensor) -> Tensor:
+        """Seed of the random numbers of the sample at a position: `(2,)` int64."""
+        return tf.stack([tf.constant(self.seed, tf.int64), position])
+
+    def batches(
+        self,
+        make_sample: Callable[[Tensor], Batch],
+        *,
+        start_step: int = 0,
+        transform: Callable[[Batch], Batch] | None = None,
+        num_parallel_calls: int = tf.data.AUTOTUNE,
+    ) -> tf.data.Dataset:
+        """Makes the endless batches of this machine, from a step on.
+
+        Args:
+            make_sample: position to the entries of one sample, in a graph.
+            start_step: step of the first batch.
+            transform: last change of whole batches.
+            num_parallel_calls: number of threads; `tf.data.AUTOTUNE` lets tf.data decide.
+        """
+        first = start_step * self.local_batch_size
+        data = tf.data.Dataset.range(first, np.iinfo(np.int64).max)
+        data = data.map(
+            lambda place: make_sample(self.position(place)),
+            num_parallel_calls=num_parallel_calls,
+            deterministic=True,
+        )
+        size = self.replica_batch_size or self.local_batch_size
+        data = data.batch(size, drop_remainder=True)
+        if transform is not None:
+            data = data.map(transform, num_parallel_calls=num_parallel_calls, deterministic=True)
+        return data
+
+
+class NamedExamples(Protocol):
+    """Examples with names for people: sources of images, of masks, of boxes."""
+
+    @property
+    def num_examples(self) -> int:
+        """Number of examples."""
+
+    @property
+    def describe(self) -> Callable[[int], str]:
+        """Index to name."""
 
 
 def name_images(
-    source: Source | MaskSource,
+    source: NamedExamples,
     seed: int,
     global_batch_size: int,
     step: int,
     broken: Collection[int] = (),
 ) -> list[str]:
-    """What the images of a training step are called, in their order.
+    """Names the images of a training step, in their order.
 
     Args:
-        source: the images.
-        seed: of the order.
+        source: source of the images.
+        seed: seed of the order.
         global_batch_size: images per step of all machines together.
-        step: counted from 0.
-        broken: numbers of broken images, in whose place others came.
+        step: step, counted from 0.
+        broken: indices of broken images, in whose place others came.
+
+    Example:
+        ```python
+        from pixpro_keras.data import Source, name_images
+
+        source = Source("letters", 5, lambda index: {}, lambda index: "abcde"[index])
+        names = name_images(source, seed=0, global_batch_size=4, step=0)
+        assert len(set(names)) == 4
+        ```
     """
+    sampler = Sampler(source.num_examples, global_batch_size, seed)
     names = []
     for position in range(step * global_batch_size, (step + 1) * global_batch_size):
         for attempt in range(CANDIDATES):
-            index = int(
-                image_at(
-                    tf.constant(position, tf.int64),
-                    tf.constant(attempt, tf.int64),
-                    source.num_examples,
-                    global_batch_size,
-                    seed,
-                )
-            )
+            index = int(sampler.index(tf.constant(position, tf.int64), attempt))
             if index not in broken:
                 break
         names.append(source.describe(index))

@@ -4,19 +4,29 @@ import socket
 
 import tensorflow as tf
 
-from pixpro_keras.data.sources import Source
+from pixpro_keras.data.sources.source import Source
 
 _CONNECT_SECONDS = 10.0
 
 
 def check_address(address: str) -> None:
-    """Makes sure that somebody listens at an address.
+    """Checks that a dispatcher listens at an address.
 
     Args:
         address: `HOST:PORT`.
 
     Raises:
-        ValueError: if it is no address, or nobody does.
+        ValueError: if it is no address, or nothing listens there.
+
+    Example:
+        ```python
+        import socket
+
+        from pixpro_keras.data.service import check_address
+
+        with socket.create_server(("localhost", 0)) as server:
+            check_address(f"localhost:{server.getsockname()[1]}")
+        ```
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
@@ -28,14 +38,27 @@ def check_address(address: str) -> None:
 
 
 def through_service(data: tf.data.Dataset, address: str) -> tf.data.Dataset:
-    """The elements of a data set, computed by the workers of a service.
+    """Has the elements of a data set computed by the workers of a service.
 
     Each worker takes other elements of the data set's source, as fast as it is; when one is lost, the
     batches it had under way are lost with it, and the others go on.
 
     Args:
-        data: computed by TensorFlow operations alone.
+        data: data set of TensorFlow operations alone.
         address: `HOST:PORT` of the dispatcher.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.data.service import through_service
+
+        dispatcher = tf.data.experimental.service.DispatchServer()
+        address = dispatcher.target.removeprefix("grpc://")
+        config = tf.data.experimental.service.WorkerConfig(dispatcher_address=address)
+        worker = tf.data.experimental.service.WorkerServer(config)
+        data = through_service(tf.data.Dataset.range(3), address)
+        assert sorted(data.as_numpy_iterator()) == [0, 1, 2]
+        ```
     """
     return data.apply(
         tf.data.experimental.service.distribute(
@@ -48,10 +71,25 @@ def through_service(data: tf.data.Dataset, address: str) -> tf.data.Dataset:
 
 
 def check_source(source: Source) -> None:
-    """Makes sure that other processes can read a source.
+    """Checks that other processes can read a source.
+
+    Args:
+        source: source of the images.
 
     Raises:
         ValueError: if it is read through Python.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.data import Source
+        from pixpro_keras.data.service import check_source
+
+        def read(index):
+            return {"image": tf.constant(b""), "label": tf.constant(-1)}
+
+        check_source(Source("nothing", 1, read, str))
+        ```
     """
     function = tf.function(source.read).get_concrete_function(tf.TensorSpec((), tf.int64))
     if any("PyFunc" in operation.type for operation in function.graph.get_operations()):

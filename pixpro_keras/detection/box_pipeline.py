@@ -1,4 +1,4 @@
-"""From images with boxes to batches."""
+"""Input pipeline of detection: images with boxes, and masks if asked for, to batches."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,11 +7,15 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from pixpro_keras.data import python_ops
+from pixpro_keras.data.pipeline import decode
+from pixpro_keras.data.sampler import Sampler, shuffled_index
 from pixpro_keras.detection import instance_masks
 from pixpro_keras.detection.box_source import BoxSource
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils import checks
 
-# A batch is a dict. M is `max_boxes`; images are padded to the canvas, below and to the right.
+# A batch is a dict. M is `max_boxes`; images are padded to one size, below and to the right.
 IMAGE = "image"  # (B, H, W, 3) float32, preprocessed; the padding is 0
 SIZE = "size"  # (B, 2) float32: height and width of what is not padding
 BOXES = "boxes"  # (B, M, 4) float32, in pixels of the scaled image; padded with 0
@@ -19,19 +23,26 @@ CLASSES = "classes"  # (B, M) int32; padded with -1
 MASKS = "masks"  # (B, M, 112, 112) uint8, each of its own box; only if asked for
 SEED = "seed"  # (B, 2) int32; decides which anchors and proposals are sampled
 
-_CANVAS_STEP = 32  # the largest stride of a backbone
+_SIZE_STEP = 32  # the largest stride of a backbone
 
 
 @dataclasses.dataclass(frozen=True)
 class BoxConfig:
-    """How training images are made.
+    """Configuration of training images.
 
     Attributes:
         short_sides: lengths in pixels of which an image's short side gets one at random.
         max_side: longest side in pixels; it wins over the short side.
         max_boxes: objects per image, M; of images with more, the first count.
-        with_masks: whether batches have masks.
-        seed: of order, scale and flips.
+        with_masks: if True, batches have masks.
+        seed: seed of order, scale and flips.
+
+    Example:
+        ```python
+        from pixpro_keras.detection.box_pipeline import BoxConfig
+
+        config = BoxConfig(short_sides=(480, 512), max_side=800, with_masks=True)
+        ```
     """
 
     short_sides: tuple[int, ...] = (640, 672, 704, 736, 768, 800)
@@ -43,14 +54,12 @@ class BoxConfig:
     def __post_init__(self):
         """Refuses what cannot work."""
         if not self.short_sides or min(self.short_sides) < 1:
-            raise ValueError(f"`short_sides` must be positive. Received: {self.short_sides}.")
-        if self.max_side < max(self.short_sides):
             raise ValueError(
-                f"`max_side` must be at least the largest of `short_sides`, {max(self.short_sides)}. "
-                f"Received: max_side={self.max_side}."
+                f"`short_sides` must be positive. Received: short_sides={self.short_sides}."
             )
-        if self.max_boxes < 1:
-            raise ValueError(f"`max_boxes` must be positive. Received: {self.max_boxes}.")
+        # At least the largest of `short_sides`.
+        checks.at_least("max_side", self.max_side, max(self.short_sides))
+        checks.positive("max_boxes", self.max_boxes)
 
 
 def scaled_size(size: Tensor, short_side: Tensor, max_side: int) -> tuple[Tensor, Tensor]:
@@ -58,11 +67,20 @@ def scaled_size(size: Tensor, short_side: Tensor, max_side: int) -> tuple[Tensor
 
     Args:
         size: `(..., 2)`. Height and width in pixels.
-        short_side: in pixels; a scalar.
+        short_side: length of the short side in pixels; a scalar.
         max_side: longest length of the long side in pixels.
 
     Returns:
         Height and width, `(..., 2)` int32, and the factors by which they changed, `(..., 2)` float32.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.detection.box_pipeline import scaled_size
+
+        size, scales = scaled_size(tf.constant([100, 400]), 80, max_side=200)
+        assert size.numpy().tolist() == [50, 200]
+        ```
     """
     sides = tf.cast(size, tf.float32)
     short = tf.reduce_min(sides, axis=-1, keepdims=True)
@@ -72,25 +90,42 @@ def scaled_size(size: Tensor, short_side: Tensor, max_side: int) -> tuple[Tensor
     return tf.cast(scaled, tf.int32), scaled / sides
 
 
-def make_canvas(sizes: np.ndarray, short_side: int, max_side: int) -> tuple[int, int]:
-    """Height and width into which all of some images fit once they are scaled.
+def padded_size(sizes: np.ndarray, short_side: int, max_side: int) -> tuple[int, int]:
+    """Height and width, multiples of 32, into which all of some images fit once they are scaled.
 
     Args:
-        sizes: `(N, 2)`.
-        short_side: the longest short side in pixels.
+        sizes: `(N, 2)`. Height and width in pixels.
+        short_side: longest short side in pixels.
         max_side: longest side in pixels.
+
+    Example:
+        ```python
+        import numpy as np
+        from pixpro_keras.detection.box_pipeline import padded_size
+
+        assert padded_size(np.array([[40, 60], [60, 40]]), 48, 1000) == (96, 96)
+        ```
     """
     scaled, _ = scaled_size(sizes, short_side, max_side)
-    height, width = (int(-(-side // _CANVAS_STEP) * _CANVAS_STEP) for side in scaled.numpy().max(0))
+    height, width = (int(-(-side // _SIZE_STEP) * _SIZE_STEP) for side in scaled.numpy().max(0))
     return height, width
 
 
 def shape_groups(sizes: np.ndarray, smallest: int) -> list[np.ndarray]:
-    """Numbers of the wide and of the high images, since a batch has one canvas.
+    """Indices of the wide and of the high images, since a batch has one padded size.
 
     Args:
-        sizes: `(N, 2)`.
-        smallest: images that a group must have; with fewer, there is one group.
+        sizes: `(N, 2)`. Height and width in pixels.
+        smallest: number of images that a group must have; with fewer, there is one group.
+
+    Example:
+        ```python
+        import numpy as np
+        from pixpro_keras.detection.box_pipeline import shape_groups
+
+        wide, high = shape_groups(np.array([[40, 60], [60, 40], [30, 50]]), smallest=1)
+        assert wide.tolist() == [0, 2] and high.tolist() == [1]
+        ```
     """
     is_high = sizes[:, 0] > sizes[:, 1]
     groups = [np.flatnonzero(~is_high), np.flatnonzero(is_high)]
@@ -100,19 +135,36 @@ def shape_groups(sizes: np.ndarray, smallest: int) -> list[np.ndarray]:
 
 
 def decode_image(source: BoxSource, index: Tensor) -> Tensor:
-    """An image of a source, `(H, W, 3)` uint8, whose size is what the source says."""
-    image = tf.io.decode_image(source.read(index), channels=3, expand_animations=False)
-    image = tf.ensure_shape(image, (None, None, 3))
-    said = tf.constant(source.sizes)[index]
-    same = tf.reduce_all(tf.equal(tf.shape(image)[:2], said))
-    message = ["The image and its annotation differ in size:", tf.shape(image), said, index]
+    """Decodes an image of a source, `(H, W, 3)` uint8, and checks its size against the source's.
+
+    Args:
+        source: images with boxes.
+        index: index of the image, scalar int64.
+    """
+    image = decode(source.read(index))
+    annotated = tf.constant(source.sizes)[index]
+    same = tf.reduce_all(tf.equal(tf.shape(image)[:2], annotated))
+    message = ["The image and its annotation differ in size:", tf.shape(image), annotated, index]
     with tf.control_dependencies([tf.debugging.Assert(same, message)]):
         return tf.identity(image)
 
 
-def pad_image(image: Tensor, canvas: Tensor) -> Tensor:
-    """A preprocessed image, enlarged with zeros below and to the right."""
-    missing = canvas - tf.shape(image)[:2]
+def pad_image(image: Tensor, size: Tensor) -> Tensor:
+    """Pads a preprocessed image with zeros below and to the right.
+
+    Args:
+        image: `(h, w, 3)`.
+        size: height and width of the result, `(2,)` int32.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.detection.box_pipeline import pad_image
+
+        assert pad_image(tf.ones((40, 60, 3)), (64, 64)).shape == (64, 64, 3)
+        ```
+    """
+    missing = size - tf.shape(image)[:2]
     return tf.pad(image, [[0, missing[0]], [0, missing[1]], [0, 0]])
 
 
@@ -127,60 +179,102 @@ def make_box_batches(
     input_pipeline_id: int = 0,
     num_input_pipelines: int = 1,
 ) -> tf.data.Dataset:
-    """Endless batches from a step on, which only seed and step decide.
+    """Makes endless batches from a step on, of the machines' slices of `Sampler`.
 
-    All images of a step are wide or all are high, and share a canvas that fits the largest scale of
-    their group: two shapes in all, or one where a group is smaller than a batch. A pass takes as many
+    All images of a step are wide or all are high, and are padded to a size that fits the largest scale
+    of their group: two shapes in all, or one where a group is smaller than a batch. A pass takes as many
     whole batches as each group has.
 
     Args:
         source: images with boxes, as `for_training` returns them.
         config: scales and padding.
-        global_batch_size: images per step of all machines together (B).
+        global_batch_size: images per step of all machines together.
         replica_batch_size: images in each batch of this data set.
         preprocess: from RGB in 0..255 to the backbone's convention.
-        start_step: the step of the first batch.
+        start_step: step of the first batch.
         input_pipeline_id: number of this machine, from 0.
         num_input_pipelines: number of machines.
 
     Returns:
-        Data set of the dicts that this module describes.
+        Data set of dicts of `IMAGE`, `SIZE`, `BOXES`, `CLASSES`, `SEED` and perhaps `MASKS`.
+
+    Raises:
+        ValueError: if the source has fewer images than a batch, or a size does not divide.
+
+    Example:
+        ```python
+        import numpy as np
+        import tensorflow as tf
+        from pixpro_keras.detection.box_pipeline import BoxConfig, make_box_batches
+        from pixpro_keras.detection.box_source import COCO, BoxSource, make_objects
+
+        image = tf.io.encode_png(tf.zeros((40, 60, 3), tf.uint8)).numpy()
+        source = BoxSource(
+            "black",
+            lambda index: tf.constant([image] * 4)[index],
+            str,
+            sizes=np.array([[40, 60]] * 4, np.int32),
+            objects=[make_objects("black", (40, 60), [[0, 0, 9, 9]], [0], [False])] * 4,
+            class_names=("corner",),
+            image_ids=range(4),
+            class_ids=[1],
+            metric=COCO,
+        )
+        data = make_box_batches(
+            source,
+            BoxConfig(short_sides=(32,), max_side=64),
+            global_batch_size=2,
+            replica_batch_size=2,
+            preprocess=lambda image: image / 255,
+        )
+        assert next(iter(data))["image"].shape == (2, 32, 64, 3)
+        ```
     """
+    sampler = Sampler(
+        source.num_examples,
+        global_batch_size,
+        config.seed,
+        replica_batch_size,
+        input_pipeline_id,
+        num_input_pipelines,
+    )
     groups = shape_groups(source.sizes, global_batch_size)
     largest = max(config.short_sides)
-    canvases = [make_canvas(source.sizes[g], largest, config.max_side) for g in groups]
-    batches = np.array([len(group) // global_batch_size for group in groups])
-    ends = np.cumsum(batches)
-    members, first_members = np.concatenate(groups), np.cumsum([0, *map(len, groups)])[:-1]
-    group_sizes = np.array([len(group) for group in groups])
-    share = global_batch_size // num_input_pipelines
+    padded_sizes = [padded_size(source.sizes[g], largest, config.max_side) for g in groups]
     load = _objects_loader(source, config)
     crowded = sum(len(one.boxes) > config.max_boxes for one in source.objects)
     if crowded:
         logging.warning("%d images have more than %d boxes", crowded, config.max_boxes)
 
-    def example(place: Tensor) -> dict[str, Tensor]:
-        step, row = place // share, input_pipeline_id * share + place % share
-        number, turn = step // ends[-1], step % ends[-1]
-        seed = tf.constant(config.seed, tf.int64)
-        order_seed = tf.cast(tf.stack([seed, number]), tf.uint32)
-        turn = tf.random.experimental.index_shuffle(turn, order_seed, ends[-1] - 1)
-        group = tf.reduce_sum(tf.cast(turn >= ends, tf.int32))
-        within = (turn - tf.gather(ends - batches, group)) * global_batch_size + row
-        last = tf.gather(group_sizes, group) - 1
-        within = tf.random.experimental.index_shuffle(within, order_seed, last)
-        index = tf.gather(members, tf.gather(first_members, group) + within)
-        position = step * global_batch_size + row
-        image, entry = _augment(source, load, config, index, tf.stack([seed, position]))
-        entry[SEED] = tf.cast(tf.stack([seed, position]) % 2**31, tf.int32)
-        entry[IMAGE] = pad_image(preprocess(image), tf.gather(canvases, group))
+    def sample(position: Tensor) -> dict[str, Tensor]:
+        index, group = _grouped_index(sampler, groups, position)
+        seed = sampler.sample_seed(position)
+        image, entry = _augment(source, load, config, index, seed)
+        entry[SEED] = tf.cast(seed % 2**31, tf.int32)
+        entry[IMAGE] = pad_image(preprocess(image), tf.gather(padded_sizes, group))
         if len(groups) == 1:  # TPUs need all shapes at once
-            entry[IMAGE] = tf.ensure_shape(entry[IMAGE], (*canvases[0], 3))
+            entry[IMAGE] = tf.ensure_shape(entry[IMAGE], (*padded_sizes[0], 3))
         return entry
 
-    data = tf.data.Dataset.range(start_step * share, np.iinfo(np.int64).max)
-    data = data.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return data.batch(replica_batch_size, drop_remainder=True).prefetch(2)
+    return sampler.batches(sample, start_step=start_step).prefetch(2)
+
+
+def _grouped_index(
+    sampler: Sampler, groups: list[np.ndarray], position: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Index of the image at a position of steps that are of one group each, and its group."""
+    batch_size = sampler.global_batch_size
+    counts = np.array([len(group) for group in groups])
+    steps = counts // batch_size  # in a pass
+    ends = np.cumsum(steps)
+    step, row = position // batch_size, position % batch_size
+    pass_number = step // ends[-1]
+    turn = shuffled_index(step % ends[-1], pass_number, ends[-1], sampler.seed)
+    group = tf.reduce_sum(tf.cast(turn >= ends, tf.int32))
+    within = (turn - tf.gather(ends - steps, group)) * batch_size + row
+    within = shuffled_index(within, pass_number, tf.gather(counts, group), sampler.seed)
+    first = tf.gather(np.cumsum([0, *counts])[:-1], group)
+    return tf.gather(np.concatenate(groups), first + within), group
 
 
 def _objects_loader(source: BoxSource, config: BoxConfig) -> Callable[[Tensor], list[Tensor]]:
@@ -203,15 +297,12 @@ def _objects_loader(source: BoxSource, config: BoxConfig) -> Callable[[Tensor], 
             )
         return [boxes, classes, crops]
 
-    dtypes = [tf.float32, tf.int32, tf.uint8][: 3 if config.with_masks else 2]
-    shapes = [(count, 4), (count,), (count, size, size)]
-
-    def graph_load(index: Tensor) -> list[Tensor]:
-        # Python, so that a million boxes are not constants of the graph.
-        loaded = tf.numpy_function(load, [index], dtypes, stateful=False)
-        return [tf.ensure_shape(x, shape) for x, shape in zip(loaded, shapes, strict=False)]
-
-    return graph_load
+    signature = [
+        ((count, 4), tf.float32),
+        ((count,), tf.int32),
+        ((count, size, size), tf.uint8),
+    ][: 3 if config.with_masks else 2]
+    return lambda index: python_ops.load_arrays(load, index, signature)
 
 
 def _augment(source, load, config: BoxConfig, index: Tensor, seed: Tensor):

@@ -1,4 +1,4 @@
-"""Images with boxes, and masks where there are any: what all data sets look like here."""
+"""Images with boxes, and masks where there are any: the form of all data sets of detection."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ _TOLERANCE = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class Objects:
-    """What is in an image.
+    """Objects of an image.
 
     Attributes:
         boxes: `(n, 4)` float32. `x1, y1, x2, y2` in pixels; the image's first corner is (0, 0).
@@ -42,15 +42,36 @@ class BoxSource:
     """Encoded images by number, with their objects.
 
     Attributes:
-        name: how the source was asked for.
+        name: specification that opened the source.
         read: in a graph, scalar int64 index to encoded bytes.
-        describe: index to what a person would call the image.
+        describe: index to a name for people.
         sizes: `(N, 2)` int32, height and width.
-        objects: of each image.
+        objects: objects of each image.
         class_names: names of the classes 0, 1, ...
-        image_ids: what the data set calls each image.
-        class_ids: what the data set calls each class.
+        image_ids: the data set's own name of each image.
+        class_ids: the data set's own number of each class.
         metric: `COCO`, `VOC07` or `VOC12`.
+
+    Example:
+        ```python
+        import numpy as np
+        import tensorflow as tf
+        from pixpro_keras.detection.box_source import COCO, BoxSource, make_objects
+
+        image = tf.io.encode_png(tf.zeros((40, 60, 3), tf.uint8)).numpy()
+        source = BoxSource(
+            "black",
+            lambda index: tf.constant([image])[index],
+            str,
+            sizes=np.array([[40, 60]], np.int32),
+            objects=[make_objects("black", (40, 60), [[0, 0, 9, 9]], [0], [False])],
+            class_names=("corner",),
+            image_ids=[1],
+            class_ids=[1],
+            metric=COCO,
+        )
+        assert source.num_examples == 1 and not source.has_masks
+        ```
     """
 
     name: str
@@ -70,7 +91,7 @@ class BoxSource:
 
     @property
     def has_masks(self) -> bool:
-        """Whether all objects have masks."""
+        """True if all objects have masks."""
         return all(one.segmentations is not None for one in self.objects)
 
 
@@ -83,10 +104,10 @@ def make_objects(
     areas: Any = None,
     segmentations: Sequence[Any] | None = None,
 ) -> Objects:
-    """An image's objects, checked and cut off at its border.
+    """Makes the objects of an image, checked and cut off at its border.
 
     Args:
-        describe: what the errors call the image.
+        describe: name of the image in errors.
         size: height and width in pixels.
         boxes: n rows of `x1, y1, x2, y2`.
         classes: n class numbers.
@@ -97,6 +118,14 @@ def make_objects(
     Raises:
         ValueError: if a box is outside the image, its corners are the wrong way round, or a mask is
             not one of this image.
+
+    Example:
+        ```python
+        from pixpro_keras.detection.box_source import make_objects
+
+        objects = make_objects("a.jpg", (40, 60), [[-1, 0, 60, 40]], [0], [False])
+        assert objects.boxes.tolist() == [[0, 0, 60, 40]]
+        ```
     """
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     height, width = size
@@ -125,14 +154,36 @@ def make_objects(
 
 
 def for_training(source: BoxSource, with_masks: bool) -> BoxSource:
-    """Without ignored objects and boxes without area, and without images that are then empty.
+    """Leaves out ignored objects and boxes without area, and images that are then empty.
 
     Args:
-        source: what there is.
-        with_masks: whether all objects must have masks.
+        source: images with boxes.
+        with_masks: if True, all objects must have masks.
 
     Raises:
         ValueError: if a mask is missing, or nothing is left.
+
+    Example:
+        ```python
+        import numpy as np
+        import tensorflow as tf
+        from pixpro_keras.detection.box_source import (
+            COCO,
+            BoxSource,
+            for_training,
+            make_objects,
+        )
+
+        objects = [
+            make_objects("a", (40, 60), [[0, 0, 9, 9]], [0], [False]),
+            make_objects("b", (40, 60), [], [], []),
+        ]
+        sizes = np.array([[40, 60]] * 2, np.int32)
+        source = BoxSource(
+            "two", lambda index: b"", "ab".__getitem__, sizes, objects, ("corner",), [1, 2], [1], COCO
+        )
+        assert for_training(source, with_masks=False).num_examples == 1
+        ```
     """
     objects, kept = [], []
     for index, one in enumerate(source.objects):

@@ -7,11 +7,11 @@ from keras import ops
 
 from pixpro_keras.types import Tensor
 
-# Largest log of a box's growth: that of a box of 16 pixels to one of 1000. exp() would overflow.
-MAX_LOG_GROWTH = math.log(1000.0 / 16)
+# Largest log of a box's scaling: from a box of 16 pixels to one of 1000. exp() would overflow.
+MAX_LOG_SCALE = math.log(1000.0 / 16)
 
 
-def area(boxes: Tensor) -> Tensor:
+def box_area(boxes: Tensor) -> Tensor:
     """Areas in square pixels, 0 of boxes whose corners are the wrong way round.
 
     Args:
@@ -24,7 +24,7 @@ def area(boxes: Tensor) -> Tensor:
     return sides[..., 0] * sides[..., 1]
 
 
-def iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
+def pairwise_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     """Intersection over union of each box with each other box.
 
     Args:
@@ -33,17 +33,27 @@ def iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
 
     Returns:
         `(..., M, N)` in [0, 1]; 0 for two boxes without area.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.detection import pairwise_iou
+
+        boxes = np.array([[0, 0, 10, 10], [5, 0, 15, 10]], "float32")
+        print(pairwise_iou(boxes, boxes))  # 1 on the diagonal, else 1/3
+        ```
     """
-    one, two = boxes1[..., :, None, :], boxes2[..., None, :, :]
-    low = ops.maximum(one[..., :2], two[..., :2])
-    high = ops.minimum(one[..., 2:], two[..., 2:])
-    common = area(ops.concatenate([low, high], axis=-1))
-    either = area(boxes1)[..., :, None] + area(boxes2)[..., None, :] - common
-    return tf.math.divide_no_nan(common, either)
+    boxes1_by_row, boxes2_by_column = boxes1[..., :, None, :], boxes2[..., None, :, :]
+    low = ops.maximum(boxes1_by_row[..., :2], boxes2_by_column[..., :2])
+    high = ops.minimum(boxes1_by_row[..., 2:], boxes2_by_column[..., 2:])
+    intersection = box_area(ops.concatenate([low, high], axis=-1))
+    union = box_area(boxes1)[..., :, None] + box_area(boxes2)[..., None, :] - intersection
+    return tf.math.divide_no_nan(intersection, union)
 
 
-def encode(boxes: Tensor, anchors: Tensor, weights: tuple[float, ...]) -> Tensor:
-    """What a network should predict to turn anchors into boxes.
+def encode_boxes(boxes: Tensor, anchors: Tensor, weights: tuple[float, ...]) -> Tensor:
+    """Deltas from anchors to boxes, the targets of box regression.
 
         w_x (x - x_a) / W_a,  w_y (y - y_a) / H_a,  w_w log(W / W_a),  w_h log(H / H_a)
 
@@ -56,35 +66,47 @@ def encode(boxes: Tensor, anchors: Tensor, weights: tuple[float, ...]) -> Tensor
 
     Returns:
         `(..., 4)`; 0 where a box has no area, as padding has none.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.detection import decode_boxes, encode_boxes
+
+        box, anchor = np.array([[[5, 0, 15, 10]], [[0, 0, 16, 16]]], "float32")
+        deltas = encode_boxes(box, anchor, (1.0, 1.0, 1.0, 1.0))
+        print(decode_boxes(deltas, anchor, (1.0, 1.0, 1.0, 1.0)))  # the box
+        ```
     """
-    centers, sides = _centers(boxes)
-    anchor_centers, anchor_sides = _centers(anchors)
+    centers, sides = _centers_and_sides(boxes)
+    anchor_centers, anchor_sides = _centers_and_sides(anchors)
     anchor_sides = ops.maximum(anchor_sides, 1e-6)
     shift = (centers - anchor_centers) / anchor_sides
-    growth = ops.log(ops.maximum(sides, 1e-6) / anchor_sides)
-    deltas = ops.concatenate([shift, growth], axis=-1) * ops.convert_to_tensor(weights, "float32")
-    return ops.where(area(boxes)[..., None] > 0, deltas, 0.0)
+    log_scale = ops.log(ops.maximum(sides, 1e-6) / anchor_sides)
+    deltas = ops.concatenate([shift, log_scale], axis=-1)
+    deltas = deltas * ops.convert_to_tensor(weights, "float32")
+    return ops.where(box_area(boxes)[..., None] > 0, deltas, 0.0)
 
 
-def decode(deltas: Tensor, anchors: Tensor, weights: tuple[float, ...]) -> Tensor:
-    """The boxes that a network predicts; the inverse of `encode`.
+def decode_boxes(deltas: Tensor, anchors: Tensor, weights: tuple[float, ...]) -> Tensor:
+    """Boxes from predicted deltas; the inverse of `encode_boxes`.
 
     Args:
-        deltas: `(..., 4)`; a growth beyond `MAX_LOG_GROWTH` is cut off.
+        deltas: `(..., 4)`; the log of a scaling is cut off at `MAX_LOG_SCALE`.
         anchors: `(..., 4)`.
-        weights: as for `encode`.
+        weights: `w_x, w_y, w_w, w_h`, as for `encode_boxes`.
 
     Returns:
         `(..., 4)` float32.
     """
     deltas = ops.cast(deltas, "float32") / ops.convert_to_tensor(weights, "float32")
-    anchor_centers, anchor_sides = _centers(anchors)
+    anchor_centers, anchor_sides = _centers_and_sides(anchors)
     centers = deltas[..., :2] * anchor_sides + anchor_centers
-    half = 0.5 * ops.exp(ops.minimum(deltas[..., 2:], MAX_LOG_GROWTH)) * anchor_sides
+    half = 0.5 * ops.exp(ops.minimum(deltas[..., 2:], MAX_LOG_SCALE)) * anchor_sides
     return ops.concatenate([centers - half, centers + half], axis=-1)
 
 
-def clip(boxes: Tensor, sizes: Tensor) -> Tensor:
+def clip_boxes(boxes: Tensor, sizes: Tensor) -> Tensor:
     """Boxes cut off at their image's border.
 
     Args:
@@ -98,6 +120,6 @@ def clip(boxes: Tensor, sizes: Tensor) -> Tensor:
     return ops.minimum(ops.maximum(boxes, 0.0), limits[:, None])
 
 
-def _centers(boxes: Tensor) -> tuple[Tensor, Tensor]:
+def _centers_and_sides(boxes: Tensor) -> tuple[Tensor, Tensor]:
     """Centres and sides: `(..., 2)` each."""
     return 0.5 * (boxes[..., :2] + boxes[..., 2:]), boxes[..., 2:] - boxes[..., :2]

@@ -1,4 +1,4 @@
-"""Average precision of COCO, by pycocotools."""
+"""Average precision (AP) of COCO, by pycocotools."""
 
 import contextlib
 import io
@@ -6,46 +6,46 @@ from collections.abc import Sequence
 
 from pixpro_keras.detection import instance_masks
 from pixpro_keras.detection.box_source import BoxSource
-from pixpro_keras.detection.inference import Found, to_coco
+from pixpro_keras.detection.inference import Detections, to_coco_results
 
 _NAMES = ("AP", "AP50", "AP75", "AP small", "AP medium", "AP large")
 
 
-def coco_scores(found: Sequence[Found], source: BoxSource) -> dict[str, float]:
+def coco_scores(detections: Sequence[Detections], source: BoxSource) -> dict[str, float]:
     """AP of boxes and, where both sides have masks, of masks (`mask AP`, ...).
 
     Args:
-        found: of each image.
-        source: the truth; crowds are ignored as COCO does.
+        detections: detections of each image.
+        source: images with their true objects; crowds are ignored as COCO does.
 
     Returns:
         `AP` (mean over IoU 0.5, 0.55, ... 0.95), `AP50`, `AP75` and AP by size, in [0, 1], by name.
         Sizes without an object are left out.
     """
-    has_masks = source.has_masks and all(one.segmentations is not None for one in found)
+    has_masks = source.has_masks and all(one.segmentations is not None for one in detections)
     kinds = {"": "bbox"} | ({"mask ": "segm"} if has_masks else {})
     scores: dict[str, float] = {}
     for prefix, kind in kinds.items():
-        values = _evaluate(found, source, kind)
+        values = _evaluate(detections, source, kind)
         scores |= {f"{prefix}{n}": v for n, v in zip(_NAMES, values, strict=True) if v >= 0}
     return scores
 
 
-def _evaluate(found: Sequence[Found], source: BoxSource, kind: str) -> list[float]:
+def _evaluate(detections: Sequence[Detections], source: BoxSource, kind: str) -> list[float]:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     # Images and classes by number, so that any data set can be judged.
     images = range(source.num_examples)
     classes = range(1, len(source.class_names) + 1)
-    rows = to_coco(found, images, classes)
+    rows = to_coco_results(detections, images, classes)
     if not rows:
         return [0.0, 0.0, 0.0, -1.0, -1.0, -1.0]
     with contextlib.redirect_stdout(io.StringIO()):  # tables and timings
-        truth = COCO()
-        truth.dataset = _dataset(source, kind == "segm")
-        truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(rows), kind)
+        ground_truth = COCO()
+        ground_truth.dataset = _dataset(source, kind == "segm")
+        ground_truth.createIndex()
+        evaluation = COCOeval(ground_truth, ground_truth.loadRes(rows), kind)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -53,7 +53,7 @@ def _evaluate(found: Sequence[Found], source: BoxSource, kind: str) -> list[floa
 
 
 def _dataset(source: BoxSource, with_masks: bool) -> dict:
-    """The truth in COCO's format."""
+    """The true objects in COCO's format."""
     annotations: list[dict] = []
     for image, objects in enumerate(source.objects):
         height, width = map(int, source.sizes[image])

@@ -7,36 +7,46 @@ from collections.abc import Sequence
 import tensorflow as tf
 from keras import ops
 
-from pixpro_keras.detection.anchors import RATIOS, grid_anchors
+from pixpro_keras.detection.anchors import ASPECT_RATIOS, grid_anchors
 from pixpro_keras.detection.box_pipeline import IMAGE, SIZE
-from pixpro_keras.detection.mask_head import MaskHead, mask_loss, pick_class
+from pixpro_keras.detection.mask_head import MaskHead, mask_loss, select_class
 from pixpro_keras.detection.roi_heads import (
-    POSITIVE_SHARE,
+    POSITIVE_FRACTION,
     SCORE_THRESHOLD,
     BoxPredictor,
-    find_objects,
+    postprocess_detections,
     roi_losses,
     sample_rois,
 )
-from pixpro_keras.detection.rpn import RPN, propose, rpn_losses
+from pixpro_keras.detection.rpn import RPN, generate_proposals, rpn_losses
 from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.task import Task
 from pixpro_keras.types import Batch, Tensor
+from pixpro_keras.utils import checks
 
 _LOSSES = ("rpn_objectness", "rpn_box", "box_class", "box")
 
 
 @dataclasses.dataclass(frozen=True)
 class DetectorConfig:
-    """Size of a detector's work; the rest of the protocol is the same everywhere.
+    """Sizes of a detector; the rest of the protocol is the same everywhere.
 
     Attributes:
-        num_classes: K, without the background.
-        with_masks: whether it predicts masks.
-        num_rois: proposals per image that are trained on.
-        max_proposals: most proposals per image after suppression; None: as many as in the protocol.
+        num_classes: K, number of classes without the background.
+        with_masks: whether the detector predicts masks.
+        num_rois: proposals per image that are trained on, at least 4, of which one is positive.
+        max_proposals: largest number of proposals per image after suppression; None: the protocol's.
         bn_momentum: share of the old moving statistics that batch norm keeps in each step.
-        synchronized: whether batch norm takes its statistics over all replicas.
+
+    Raises:
+        ValueError: if a size is too small.
+
+    Example:
+        ```python
+        from pixpro_keras.detection import DetectorConfig
+
+        config = DetectorConfig(num_classes=20, max_proposals=300)
+        ```
     """
 
     num_classes: int
@@ -44,51 +54,44 @@ class DetectorConfig:
     num_rois: int = 512
     max_proposals: int | None = None
     bn_momentum: float = 0.9
-    synchronized: bool = False
 
     def __post_init__(self):
-        """Refuses what cannot work."""
-        if self.num_classes < 1:
-            raise ValueError(f"`num_classes` must be positive. Received: {self.num_classes}.")
-        if self.num_rois < 4:
-            raise ValueError(
-                f"`num_rois` must be at least 4, for one positive. Received: {self.num_rois}."
-            )
-        if self.max_proposals is not None and self.max_proposals < 1:
-            raise ValueError(f"`max_proposals` must be positive. Received: {self.max_proposals}.")
+        """Refuses sizes that cannot work."""
+        checks.at_least("num_classes", self.num_classes, 1)
+        checks.at_least("num_rois", self.num_rois, 4)
+        if self.max_proposals is not None:
+            checks.at_least("max_proposals", self.max_proposals, 1)
 
-    def limit(self, proposals: tuple[int, int]) -> tuple[int, int]:
-        """Proposals before and after suppression, with not more than `max_proposals` after it."""
-        before, after = proposals
-        return before, min(after, self.max_proposals or after)
+    def limit(self, num_proposals: tuple[int, int]) -> tuple[int, int]:
+        """Numbers of proposals before and after suppression, at most `max_proposals` after it."""
+        pre_nms_top_k, post_nms_top_k = num_proposals
+        return pre_nms_top_k, min(post_nms_top_k, self.max_proposals or post_nms_top_k)
 
     def batch_norm(self, name: str) -> BatchNormalization:
         """A batch norm of the heads."""
-        return BatchNormalization(
-            momentum=self.bn_momentum, epsilon=1e-5, synchronized=self.synchronized, name=name
-        )
+        return BatchNormalization(momentum=self.bn_momentum, epsilon=1e-5, name=name)
 
 
 class Detector(Task, abc.ABC):
-    """Faster R-CNN, and Mask R-CNN with masks. Subclasses say on which maps, and with which heads.
+    """Faster R-CNN, and Mask R-CNN with masks; subclasses have the feature maps and the heads.
 
-    Nothing is frozen. Batches are those of `pipeline`.
+    Nothing is frozen. Batches are those of `box_pipeline`.
 
     Args:
-        config: size.
-        **kwargs: of `Task`.
+        config: sizes.
+        **kwargs: arguments of `Task`.
 
     Reference:
         Ren et al., NeurIPS 2015, arXiv:1506.01497; He et al., ICCV 2017, arXiv:1703.06870; all
         numbers as in detectron2's configurations.
     """
 
-    # Of each map: pixels per cell, and anchor sizes in pixels.
+    # Pixels per cell and anchor sizes in pixels of each map.
     strides: tuple[int, ...]
     anchor_sizes: tuple[tuple[int, ...], ...]
-    # Proposals per map before suppression and per image after it.
-    train_proposals: tuple[int, int]
-    test_proposals: tuple[int, int]
+    # Largest numbers of proposals: per map before suppression, per image after it.
+    train_num_proposals: tuple[int, int]
+    test_num_proposals: tuple[int, int]
 
     def __init__(self, config: DetectorConfig, **kwargs):
         super().__init__(**kwargs)
@@ -97,39 +100,39 @@ class Detector(Task, abc.ABC):
         self.loss_bounds = dict.fromkeys(names, (0.0, None))
 
     def _build_heads(self, map_channels: int, vector_size: int, mask_head: MaskHead) -> None:
-        """Creates what all detectors have; subclasses call it last."""
-        self.rpn = RPN(len(self.anchor_sizes[0]) * len(RATIOS), name="rpn")
+        """Creates the heads that all detectors have; subclasses call it last."""
+        self.rpn = RPN(len(self.anchor_sizes[0]) * len(ASPECT_RATIOS), name="rpn")
         self.rpn.build((None, None, None, map_channels))
         self.predictor = BoxPredictor(self.config.num_classes, name="predictor")
         self.predictor.build((None, None, vector_size))
         self.mask_head = mask_head if self.config.with_masks else None
 
     @abc.abstractmethod
-    def maps(self, images: Tensor, training: bool) -> list[Tensor]:
+    def feature_maps(self, images: Tensor, training: bool) -> list[Tensor]:
         """Maps that have anchors, in the order of `strides`."""
 
     @abc.abstractmethod
     def box_features(self, maps: list[Tensor], boxes: Tensor, training: bool) -> Tensor:
-        """`(B, R, ...)` features of boxes `(B, R, 4)`."""
+        """Features `(B, R, ...)` of boxes `(B, R, 4)`."""
 
     @abc.abstractmethod
-    def vectors(self, features: Tensor) -> Tensor:
-        """`(B, R, D)`, which are classified, from what `box_features` returns."""
+    def box_vectors(self, features: Tensor) -> Tensor:
+        """Vectors `(B, R, D)` that are classified, from outputs of `box_features`."""
 
     @abc.abstractmethod
     def mask_features(
         self, maps: list[Tensor], boxes: Tensor, features: Tensor | None = None
     ) -> Tensor:
-        """`(B, P, S, S, C)` for the mask head.
+        """Inputs `(B, P, S, S, C)` of the mask head.
 
         Args:
-            maps: as `maps` returns them.
+            maps: outputs of `feature_maps`.
             boxes: `(B, P, 4)`.
-            features: of these boxes, as `box_features` returns them, if they are there already.
+            features: outputs of `box_features` for these boxes, if they exist already.
         """
 
     def anchors(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Anchors of each map, `(N, 4)`."""
+        """Anchors `(N, 4)` of each map."""
         parts = zip(maps, self.strides, self.anchor_sizes, strict=True)
         return [
             ops.convert_to_tensor(grid_anchors(x.shape[1], x.shape[2], stride, sizes))
@@ -140,13 +143,13 @@ class Detector(Task, abc.ABC):
         """The loss terms `rpn_objectness`, `rpn_box`, `box_class`, `box` and `mask`, all of weight 1.
 
         Args:
-            batch: of `pipeline`.
+            batch: batch of `box_pipeline`.
             training: whether batch norm normalises with the statistics of the batch.
 
         Returns:
             The terms, `class_accuracy` of the proposals and `positive_rois` per image.
         """
-        maps = self.maps(batch[IMAGE], training)
+        maps = self.feature_maps(batch[IMAGE], training)
         anchors = self.anchors(maps)
         logits, deltas = zip(*(self.rpn(x) for x in maps), strict=True)
         outputs = rpn_losses(
@@ -156,15 +159,17 @@ class Detector(Task, abc.ABC):
             batch,
         )
         config = self.config
-        limits = config.limit(self.train_proposals)
-        proposals, is_real = propose(logits, deltas, anchors, batch[SIZE], *limits)
-        rois = sample_rois(proposals, is_real, batch, config.num_rois, config.num_classes)
+        num_proposals = config.limit(self.train_num_proposals)
+        proposals, is_valid = generate_proposals(
+            logits, deltas, anchors, batch[SIZE], *num_proposals
+        )
+        rois = sample_rois(proposals, is_valid, batch, config.num_rois, config.num_classes)
         features = self.box_features(maps, rois.boxes, training)
-        class_logits, shifts = self.predictor(self.vectors(features))
-        outputs |= roi_losses(class_logits, shifts, rois, batch)
+        class_logits, class_deltas = self.predictor(self.box_vectors(features))
+        outputs |= roi_losses(class_logits, class_deltas, rois, batch)
         if self.mask_head is not None:
             # Positives come first, and only they have masks.
-            num_masks = int(rois.boxes.shape[1] * POSITIVE_SHARE)
+            num_masks = int(rois.boxes.shape[1] * POSITIVE_FRACTION)
             inputs = self.mask_features(maps, rois.boxes[:, :num_masks], features[:, :num_masks])
             masks = self.mask_head(inputs, rois.is_positive[:, :num_masks], training=training)
             outputs["mask"] = mask_loss(masks, rois, batch)
@@ -172,27 +177,29 @@ class Detector(Task, abc.ABC):
 
     @tf.autograph.experimental.do_not_convert
     def detect(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
-        """Finds the objects of preprocessed images.
+        """Detects the objects of preprocessed images.
 
         Args:
             images: `(B, H, W, 3)` with static sides, padded below and to the right.
-            sizes: `(B, 2)` float32. Height and width of what is not padding.
+            sizes: `(B, 2)` float32. Height and width of each image without its padding.
 
         Returns:
-            By falling score, D at most 100: `boxes` `(B, D, 4)` in pixels, `scores` `(B, D)` (0 where
-            there is none), `classes` `(B, D)` int32 and, with masks, `masks` `(B, D, S, S)`:
+            By falling score, D at most 100: `boxes` `(B, D, 4)` in pixels, `scores` `(B, D)` (0 for
+            padding), `classes` `(B, D)` int32 and, with masks, `masks` `(B, D, S, S)`:
             probabilities in each box.
         """
-        maps = self.maps(images, training=False)
+        maps = self.feature_maps(images, training=False)
         logits, deltas = zip(*(self.rpn(x) for x in maps), strict=True)
-        limits = self.config.limit(self.test_proposals)
-        proposals, is_real = propose(logits, deltas, self.anchors(maps), sizes, *limits)
+        num_proposals = self.config.limit(self.test_num_proposals)
+        proposals, is_valid = generate_proposals(
+            logits, deltas, self.anchors(maps), sizes, *num_proposals
+        )
         features = self.box_features(maps, proposals, training=False)
-        logits, deltas = self.predictor(self.vectors(features))
-        found = find_objects(logits, deltas, proposals, is_real, sizes)
+        logits, deltas = self.predictor(self.box_vectors(features))
+        detections = postprocess_detections(logits, deltas, proposals, is_valid, sizes)
         if self.mask_head is not None:
-            inputs = self.mask_features(maps, found["boxes"])
-            counts = ops.cast(found["scores"] > SCORE_THRESHOLD, "float32")
-            masks = self.mask_head(inputs, counts, training=False)
-            found["masks"] = ops.sigmoid(pick_class(masks, found["classes"]))
-        return found
+            inputs = self.mask_features(maps, detections["boxes"])
+            is_valid = ops.cast(detections["scores"] > SCORE_THRESHOLD, "float32")
+            masks = self.mask_head(inputs, is_valid, training=False)
+            detections["masks"] = ops.sigmoid(select_class(masks, detections["classes"]))
+        return detections

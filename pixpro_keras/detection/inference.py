@@ -1,4 +1,4 @@
-"""A trained detector on the images of a source, and what it found as COCO JSON."""
+"""Detections of a trained detector in the images of a source, and their form in COCO."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -10,8 +10,8 @@ import tensorflow as tf
 from pixpro_keras.detection import instance_masks
 from pixpro_keras.detection.box_pipeline import (
     decode_image,
-    make_canvas,
     pad_image,
+    padded_size,
     scaled_size,
     shape_groups,
 )
@@ -22,14 +22,24 @@ Detect = Callable[[Tensor, Tensor], dict[str, Tensor]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
-    """What was found in an image, by falling score.
+class Detections:
+    """Detected objects of an image, by falling score.
 
     Attributes:
         boxes: `(n, 4)` float32, in pixels of the image.
         scores: `(n,)` float32 in [0, 1].
         classes: `(n,)` int32.
         segmentations: RLE of each object; None without masks.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.detection import Detections
+
+        boxes = np.array([[10.0, 10.0, 50.0, 40.0]], "float32")
+        detections = Detections(boxes, np.array([0.9], "float32"), np.array([0]))
+        ```
     """
 
     boxes: np.ndarray
@@ -38,44 +48,46 @@ class Found:
     segmentations: Sequence[dict[str, Any]] | None = None
 
 
-def find_in_source(
+def detect_in_source(
     detect: Detect,
     source: BoxSource,
     preprocess: Callable[[Tensor], Tensor],
     short_side: int,
     max_side: int,
-) -> Iterator[tuple[int, np.ndarray, Found]]:
-    """Looks at every image of a source, first at the wide ones, then at the high ones.
+) -> Iterator[tuple[int, np.ndarray, Detections]]:
+    """Detects the objects of every image of a source, first of the wide images, then of the high ones.
 
     Args:
-        detect: `Detector.detect` in a `tf.function`, which may serve several calls of this one.
-        source: the images.
-        preprocess: from RGB in 0..255 to the backbone's convention.
+        detect: `Detector.detect` in a `tf.function`, which may serve several calls of this function.
+        source: images with boxes.
+        preprocess: the backbone's input convention, of RGB images in 0..255.
         short_side: length in pixels to which the short side is scaled.
-        max_side: longest side in pixels; it wins.
+        max_side: largest length of the long side in pixels; it wins over `short_side`.
 
     Yields:
-        The image's number, the image `(H, W, 3)` uint8, and what was found.
+        Index of the image, the image `(H, W, 3)` uint8, and its detections.
     """
     for group in shape_groups(source.sizes, smallest=1):
-        canvas = make_canvas(source.sizes[group], short_side, max_side)
+        group_size = padded_size(source.sizes[group], short_side, max_side)
 
-        def load(index: Tensor, canvas: tuple[int, int] = canvas) -> tuple[Tensor, ...]:
+        def load(index: Tensor, group_size: tuple[int, int] = group_size) -> tuple[Tensor, ...]:
             image = decode_image(source, index)
             size, scales = scaled_size(tf.shape(image)[:2], short_side, max_side)
             scaled = tf.image.resize(image, size, "bilinear", antialias=True)
-            padded = tf.ensure_shape(pad_image(preprocess(scaled), canvas), (*canvas, 3))
+            padded = tf.ensure_shape(pad_image(preprocess(scaled), group_size), (*group_size, 3))
             return index, image, padded, tf.cast(size, tf.float32), scales
 
         data = tf.data.Dataset.from_tensor_slices(group.astype(np.int64))
         data = data.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
         for index, image, padded, size, scales in data:
             outputs = detect(padded[None], size[None])
-            found = {name: value[0].numpy() for name, value in outputs.items()}
-            yield int(index), image.numpy(), _in_image(found, image.shape, scales.numpy())
+            arrays = {name: value[0].numpy() for name, value in outputs.items()}
+            yield int(index), image.numpy(), _rescale(arrays, image.shape, scales.numpy())
 
 
-def _in_image(outputs: dict[str, np.ndarray], shape: Sequence[int], scales: np.ndarray) -> Found:
+def _rescale(
+    outputs: dict[str, np.ndarray], shape: Sequence[int], scales: np.ndarray
+) -> Detections:
     """Boxes and masks in the original image's pixels."""
     count = int((outputs["scores"] > 0).sum())
     height, width = shape[:2]
@@ -86,19 +98,35 @@ def _in_image(outputs: dict[str, np.ndarray], shape: Sequence[int], scales: np.n
         segmentations = [
             instance_masks.to_rle(instance_masks.paste(m, box, height, width)) for m, box in pairs
         ]
-    return Found(boxes, outputs["scores"][:count], outputs["classes"][:count], segmentations)
+    return Detections(boxes, outputs["scores"][:count], outputs["classes"][:count], segmentations)
 
 
-def to_coco(found: Sequence[Found], image_ids: Sequence, class_ids: Sequence[int]) -> list[dict]:
-    """Detections in COCO's format, as its server takes them.
+def to_coco_results(
+    detections: Sequence[Detections], image_ids: Sequence, class_ids: Sequence[int]
+) -> list[dict]:
+    """Detections in COCO's results format, as its server takes them.
 
     Args:
-        found: of each image.
-        image_ids: of each image.
-        class_ids: of each class.
+        detections: detections of each image.
+        image_ids: COCO's id of each image.
+        class_ids: COCO's id of each class.
+
+    Returns:
+        A dict for each detected object.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.detection import Detections, to_coco_results
+
+        boxes = np.array([[10.0, 10.0, 50.0, 40.0]], "float32")
+        detections = Detections(boxes, np.array([0.9], "float32"), np.array([0]))
+        print(to_coco_results([detections], image_ids=[139], class_ids=[1]))
+        ```
     """
     rows = []
-    for image_id, one in zip(image_ids, found, strict=True):
+    for image_id, one in zip(image_ids, detections, strict=True):
         sides = one.boxes[:, 2:] - one.boxes[:, :2]
         for index in range(len(one.boxes)):
             row = {

@@ -1,4 +1,4 @@
-"""Masks of objects: COCO polygons and RLE, bitmaps of boxes, and whole images.
+"""Masks of objects: COCO polygons and RLE, bitmaps of boxes, and masks of whole images.
 
 In batches, a mask is a small bitmap of its own box: cut out before the image is scaled, it fits at any
 scale, and its memory does not depend on the image's size. With four times the cells of the 28 x 28
@@ -24,9 +24,9 @@ def check(segmentation: Any, height: int, width: int) -> None:
     """Makes sure that a mask from a file can be drawn: pycocotools trusts what it gets.
 
     Args:
-        segmentation: what should be polygons or RLE, as for `decode`.
-        height: of the image in pixels.
-        width: of the image in pixels.
+        segmentation: polygons or RLE, as for `decode`, of unknown validity.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
 
     Raises:
         ValueError: if it is neither, or not of this image.
@@ -79,10 +79,10 @@ def decode(segmentation: Any, height: int, width: int) -> np.ndarray:
     """The whole mask of polygons or RLE.
 
     Args:
-        segmentation: a list of polygons `x1, y1, x2, y2, ...`, or RLE, whose `counts` are a list, text
+        segmentation: list of polygons `x1, y1, x2, y2, ...`, or RLE, whose `counts` are a list, text
             or bytes.
-        height: of the image in pixels.
-        width: of the image in pixels.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
 
     Returns:
         `(height, width)` uint8 of 0 and 1.
@@ -102,11 +102,11 @@ def crop(
     """A mask inside of its box, scaled to a square.
 
     Args:
-        segmentation: as for `decode`.
+        segmentation: polygons or RLE, as for `decode`.
         box: `(4,)`, with area.
-        height: of the image in pixels.
-        width: of the image in pixels.
-        size: side of the square, S.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
+        size: S, side of the square.
 
     Returns:
         `(S, S)` uint8 of 0 and 1.
@@ -121,24 +121,24 @@ def crop(
         ]
         return decode(polygons, size, size)
     mask = decode(segmentation, height, width)
-    places = corner[:, None] + sides[:, None] * (np.arange(size) + 0.5) / size
-    columns = np.clip(places[0].astype(np.int64), 0, width - 1)
-    rows = np.clip(places[1].astype(np.int64), 0, height - 1)
+    centers = corner[:, None] + sides[:, None] * (np.arange(size) + 0.5) / size
+    columns = np.clip(centers[0].astype(np.int64), 0, width - 1)
+    rows = np.clip(centers[1].astype(np.int64), 0, height - 1)
     return mask[np.ix_(rows, columns)]
 
 
 def paste(
     probabilities: np.ndarray, box: np.ndarray, height: int, width: int, threshold: float = 0.5
 ) -> np.ndarray:
-    """The inverse of `crop`: a predicted mask in its place in the image.
+    """Mask of a whole image from a predicted mask of a box; the inverse of `crop`.
 
     Pixels get the bilinear value at their centre; beyond the mask's border there are zeros.
 
     Args:
         probabilities: `(S, S)` in [0, 1].
         box: `(4,)`, with area.
-        height: of the image in pixels.
-        width: of the image in pixels.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
         threshold: probability from which on a pixel is inside.
 
     Returns:
@@ -147,7 +147,7 @@ def paste(
     weights = []
     for start, end, length in ((box[1], box[3], height), (box[0], box[2], width)):
         size = len(probabilities)
-        place = (np.arange(length) + 0.5 - start) / max(end - start, 1e-6) * size - 0.5
-        distance = np.abs(place[:, None] - np.arange(size))
+        positions = (np.arange(length) + 0.5 - start) / max(end - start, 1e-6) * size - 0.5
+        distance = np.abs(positions[:, None] - np.arange(size))
         weights.append(np.maximum(1 - distance, 0))
     return weights[0] @ probabilities @ weights[1].T >= threshold

@@ -1,4 +1,4 @@
-"""Masks of boxes: the head that predicts them, their targets and their loss."""
+"""Masks of boxes: prediction head, training targets and loss."""
 
 import keras
 import tensorflow as tf
@@ -6,6 +6,7 @@ from keras import ops
 
 from pixpro_keras.detection.box_pipeline import BOXES, MASKS
 from pixpro_keras.detection.roi_heads import Rois
+from pixpro_keras.layers.initializers import he_normal_fan_out
 from pixpro_keras.layers.masked_batch_norm import MaskedBatchNorm
 from pixpro_keras.layers.roi_align import roi_align
 from pixpro_keras.ops import cross_replica_mean
@@ -14,17 +15,29 @@ from pixpro_keras.types import Batch, Tensor
 _CHANNELS = 256
 
 
+@keras.saving.register_keras_serializable("pixpro_keras")
 class MaskHead(keras.layers.Layer):
     """Convolutions with batch norm, a transposed convolution, and a mask for each class.
 
     Args:
-        num_classes: K.
+        num_classes: K, number of classes without the background.
         num_convolutions: 3x3 convolutions before the transposed one.
         bn_momentum: share of the old moving statistics that batch norm keeps in each step.
-        synchronized: whether batch norm takes its statistics over all replicas.
 
     Reference:
         detectron2's MaskRCNNConvUpsampleHead.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.detection import MaskHead
+
+        head = MaskHead(num_classes=3, num_convolutions=1)
+        head.build((None, None, 7, 7, 8))
+        inputs, is_valid = np.zeros((2, 5, 7, 7, 8), "float32"), np.ones((2, 5), "float32")
+        print(head(inputs, is_valid).shape)  # (2, 5, 14, 14, 3)
+        ```
     """
 
     def __init__(
@@ -32,22 +45,19 @@ class MaskHead(keras.layers.Layer):
         num_classes: int,
         num_convolutions: int,
         bn_momentum: float = 0.9,
-        synchronized: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.num_classes = num_classes
         self.num_convolutions = num_convolutions
         self.bn_momentum = bn_momentum
-        self.synchronized = synchronized
         self.convolutions: list[keras.layers.Layer] = []
         self.norms: list[MaskedBatchNorm] = []
 
     def build(self, input_shape: tuple) -> None:
         """Creates the layers for features `(B, P, S, S, C)`."""
         channels = input_shape[-1]
-        he_normal = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
-        settings = {"kernel_initializer": he_normal, "dtype": self.dtype_policy}
+        settings = {"kernel_initializer": he_normal_fan_out(), "dtype": self.dtype_policy}
         for number in range(1, self.num_convolutions + 1):
             convolution = keras.layers.Conv2D(
                 _CHANNELS, 3, padding="same", use_bias=False, name=f"conv{number}", **settings
@@ -56,7 +66,6 @@ class MaskHead(keras.layers.Layer):
             channels = _CHANNELS
             norm = MaskedBatchNorm(
                 self.bn_momentum,
-                synchronized=self.synchronized,
                 name=f"bn{number}",
                 dtype=self.dtype_policy,
             )
@@ -77,12 +86,12 @@ class MaskHead(keras.layers.Layer):
         self.masks.build((None, None, None, _CHANNELS))
         self.built = True
 
-    def call(self, inputs: Tensor, counts: Tensor, training: bool = False) -> Tensor:
+    def call(self, inputs: Tensor, is_valid: Tensor, training: bool = False) -> Tensor:
         """Logits of each class's mask.
 
         Args:
             inputs: `(B, P, S, S, C)`.
-            counts: `(B, P)` of 0 and 1. Batch norm takes its statistics from boxes with 1 only.
+            is_valid: `(B, P)` of 0 and 1. Batch norm takes its statistics from boxes with 1 only.
             training: whether batch norm normalises with the statistics of the batch.
 
         Returns:
@@ -90,23 +99,31 @@ class MaskHead(keras.layers.Layer):
         """
         num_boxes, size, _, channels = inputs.shape[1:]
         x = ops.reshape(inputs, (-1, size, size, channels))
-        rows = ops.repeat(counts, size * size, axis=1)
+        is_valid_cell = ops.repeat(is_valid, size * size, axis=1)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = ops.reshape(convolution(x), (-1, num_boxes * size * size, _CHANNELS))
-            x = ops.relu(norm(x, rows, training=training))
+            x = ops.relu(norm(x, is_valid_cell, training=training))
             x = ops.reshape(x, (-1, size, size, _CHANNELS))
         x = ops.cast(self.masks(self.enlarge(x)), "float32")
         return ops.reshape(x, (-1, num_boxes, 2 * size, 2 * size, self.num_classes))
+
+    def get_config(self) -> dict:
+        """Constructor arguments."""
+        return super().get_config() | {
+            "num_classes": self.num_classes,
+            "num_convolutions": self.num_convolutions,
+            "bn_momentum": self.bn_momentum,
+        }
 
 
 def mask_targets(rois: Rois, batch: Batch, num_boxes: int, size: int) -> Tensor:
     """True masks inside of the first sampled boxes.
 
     Args:
-        rois: sampled boxes.
-        batch: of `pipeline`, with masks.
-        num_boxes: P, boxes that get a mask.
-        size: side of the masks, S.
+        rois: sampled proposals.
+        batch: batch of `box_pipeline`, with masks.
+        num_boxes: P, number of boxes that get a mask.
+        size: S, side of the masks.
 
     Returns:
         `(B, P, S, S)` float32 of 0 and 1.
@@ -115,12 +132,12 @@ def mask_targets(rois: Rois, batch: Batch, num_boxes: int, size: int) -> Tensor:
     true_boxes = tf.gather(batch[BOXES], matches, batch_dims=1)
     bitmaps = tf.gather(batch[MASKS], matches, batch_dims=1)
     resolution = bitmaps.shape[-1]
-    # Where the sampled box lies in its true box, which the bitmap fills.
+    # Corners of the sampled box in its true box, which the bitmap fills.
     corner, sides = true_boxes[..., :2], true_boxes[..., 2:] - true_boxes[..., :2]
-    places = ops.reshape(rois.boxes[:, :num_boxes], (-1, num_boxes, 2, 2))
-    places = (places - corner[:, :, None]) / ops.maximum(sides, 1e-6)[:, :, None] * resolution
+    corners = ops.reshape(rois.boxes[:, :num_boxes], (-1, num_boxes, 2, 2))
+    corners = (corners - corner[:, :, None]) / ops.maximum(sides, 1e-6)[:, :, None] * resolution
     bitmaps = ops.reshape(ops.cast(bitmaps, "float32"), (-1, resolution, resolution, 1))
-    values = roi_align(bitmaps, ops.reshape(places, (-1, 1, 4)), size, sampling_ratio=2)
+    values = roi_align(bitmaps, ops.reshape(corners, (-1, 1, 4)), size, sampling_ratio=2)
     return ops.cast(ops.reshape(values, (-1, num_boxes, size, size)) >= 0.5, "float32")
 
 
@@ -128,23 +145,31 @@ def mask_loss(logits: Tensor, rois: Rois, batch: Batch) -> Tensor:
     """Binary cross-entropy of the true class's mask, over the pixels of all positives.
 
     Args:
-        logits: `(B, P, S, S, K)`, of the first P sampled boxes.
-        rois: sampled boxes.
-        batch: of `pipeline`, with masks.
+        logits: `(B, P, S, S, K)` of the first P sampled proposals.
+        rois: sampled proposals.
+        batch: batch of `box_pipeline`, with masks.
 
     Returns:
         Scalar float32, at least 0.
     """
     num_boxes, size, num_classes = logits.shape[1], logits.shape[2], logits.shape[-1]
     targets = mask_targets(rois, batch, num_boxes, size)
-    own = pick_class(logits, ops.minimum(rois.classes[:, :num_boxes], num_classes - 1))
-    losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=own)
+    class_logits = select_class(logits, ops.minimum(rois.classes[:, :num_boxes], num_classes - 1))
+    losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=class_logits)
     is_positive = rois.is_positive[:, :num_boxes]
     # Of all replicas, so that the mean of their losses is the mean over the whole batch.
     total = ops.maximum(cross_replica_mean(ops.sum(is_positive)), 1.0)
     return ops.sum(ops.mean(losses, axis=(2, 3)) * is_positive) / total
 
 
-def pick_class(logits: Tensor, classes: Tensor) -> Tensor:
-    """Of masks `(B, P, S, S, K)` those of one class each, `(B, P)`: `(B, P, S, S)`."""
-    return ops.take_along_axis(logits, classes[..., None, None, None], axis=-1)[..., 0]
+def select_class(masks: Tensor, classes: Tensor) -> Tensor:
+    """Mask of one class of each box.
+
+    Args:
+        masks: `(B, P, S, S, K)`, logits or probabilities.
+        classes: `(B, P)` int32, in [0, K).
+
+    Returns:
+        `(B, P, S, S)`.
+    """
+    return ops.take_along_axis(masks, classes[..., None, None, None], axis=-1)[..., 0]

@@ -1,36 +1,54 @@
-"""Which true box an anchor or a proposal stands for."""
+"""Matching of anchors and proposals with ground-truth boxes."""
 
 from keras import ops
 
 from pixpro_keras.types import Tensor
 
-POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
+# Labels of candidates. The last are between the two thresholds, or padding: no loss counts them.
+POSITIVE, NEGATIVE, NEITHER = 1, 0, -1
 
 
-def match(
-    iou: Tensor, is_real: Tensor, low: float, high: float, with_low_quality: bool = False
+def match_boxes(
+    iou: Tensor,
+    is_valid: Tensor,
+    low_threshold: float,
+    high_threshold: float,
+    allow_low_quality: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Finds the best true box for each candidate.
+    """Finds the best ground-truth box for each candidate.
 
-    A candidate is positive from an IoU of `high` on, negative below `low`, and ignored between. With
-    low-quality matches, the candidates that come closest to a true box are positive too, so that
-    each true box has at least one.
+    A candidate is positive from an IoU of `high_threshold` on, negative below `low_threshold`, and
+    neither between them. With low-quality matches, the candidates that come closest to a ground-truth
+    box are positive too, so that each of these boxes has at least one.
 
     Args:
-        iou: `(B, M, N)`. Of M true boxes with N candidates.
-        is_real: `(B, M)` booleans; padding is no box.
-        low: IoU below which a candidate is negative.
-        high: IoU from which on a candidate is positive, at least `low`.
-        with_low_quality: whether to make sure that each true box has a candidate.
+        iou: `(B, M, N)`. IoU of M ground-truth boxes with N candidates.
+        is_valid: `(B, M)` booleans; False for padding.
+        low_threshold: IoU below which a candidate is negative.
+        high_threshold: IoU from which on a candidate is positive, at least `low_threshold`.
+        allow_low_quality: whether each ground-truth box gets a candidate.
 
     Returns:
-        The best true box's number, `(B, N)` int32, and `POSITIVE`, `NEGATIVE` or `IGNORED`, `(B, N)`
-        int32. Without true boxes all candidates are negative.
+        Index of the best ground-truth box, `(B, N)` int32, and `POSITIVE`, `NEGATIVE` or `NEITHER`,
+        `(B, N)` int32. Without ground-truth boxes all candidates are negative.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.detection import match_boxes
+
+        iou = np.array([[[0.8, 0.5, 0.1]]], "float32")
+        matches, labels = match_boxes(iou, np.array([[True]]), 0.3, 0.7)
+        print(labels)  # positive, neither, negative
+        ```
     """
-    iou = ops.where(is_real[..., None], iou, -1.0)
+    iou = ops.where(is_valid[..., None], iou, -1.0)
     best = ops.max(iou, axis=1)
-    labels = ops.where(best < low, NEGATIVE, ops.where(best < high, IGNORED, POSITIVE))
-    if with_low_quality:
+    labels = ops.where(
+        best < low_threshold, NEGATIVE, ops.where(best < high_threshold, NEITHER, POSITIVE)
+    )
+    if allow_low_quality:
         closest = ops.max(iou, axis=2, keepdims=True)
         # The comparison is not exact: compiled code may compute the same IoU twice and round it
         # differently. A box that no candidate touches makes none positive.

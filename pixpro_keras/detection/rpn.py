@@ -1,4 +1,4 @@
-"""The region proposal network: where objects may be."""
+"""The region proposal network (RPN): boxes that may hold an object."""
 
 from collections.abc import Sequence
 
@@ -6,31 +6,50 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pixpro_keras.detection import boxes as box_math
-from pixpro_keras.detection import nms
 from pixpro_keras.detection.box_pipeline import BOXES, CLASSES, SEED
-from pixpro_keras.detection.matching import match
-from pixpro_keras.detection.sampling import image_noise, sample
+from pixpro_keras.detection.boxes import (
+    box_area,
+    clip_boxes,
+    decode_boxes,
+    encode_boxes,
+    pairwise_iou,
+)
+from pixpro_keras.detection.matching import match_boxes
+from pixpro_keras.detection.nms import non_max_suppression
+from pixpro_keras.detection.sampling import image_noise, subsample_labels
 from pixpro_keras.types import Batch, Tensor
 
-LOW_IOU, HIGH_IOU = 0.3, 0.7
-NUM_SAMPLES, POSITIVE_SHARE = 256, 0.5
-NMS_IOU = 0.7
-_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
+LOW_IOU_THRESHOLD, HIGH_IOU_THRESHOLD = 0.3, 0.7
+NUM_SAMPLES, POSITIVE_FRACTION = 256, 0.5
+NMS_IOU_THRESHOLD = 0.7
+_BOX_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
 
 
+@keras.saving.register_keras_serializable("pixpro_keras")
 class RPN(keras.layers.Layer):
-    """A 3x3 convolution, and for each anchor of a cell whether it is an object, and its shift.
+    """A 3x3 convolution, then for each anchor of a cell an objectness logit and a box.
 
     The same weights serve all maps.
 
     Args:
-        anchors_per_cell: anchors of a cell, A.
+        num_anchors: A, anchors of a cell.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.detection import RPN
+
+        rpn = RPN(num_anchors=3)
+        rpn.build((None, None, None, 8))
+        logits, deltas = rpn(np.zeros((2, 4, 5, 8), "float32"))
+        print(logits.shape, deltas.shape)  # (2, 60) (2, 60, 4)
+        ```
     """
 
-    def __init__(self, anchors_per_cell: int, **kwargs):
+    def __init__(self, num_anchors: int, **kwargs):
         super().__init__(**kwargs)
-        self.anchors_per_cell = anchors_per_cell
+        self.num_anchors = num_anchors
 
     def build(self, input_shape: tuple) -> None:
         """Creates the convolutions for maps of this shape, `(B, H, W, C)`."""
@@ -50,12 +69,12 @@ class RPN(keras.layers.Layer):
             return layer
 
         self.hidden = convolution(channels, 3, "hidden", "relu")
-        self.objectness = convolution(self.anchors_per_cell, 1, "objectness")
-        self.shift = convolution(4 * self.anchors_per_cell, 1, "shift")
+        self.objectness = convolution(self.num_anchors, 1, "objectness")
+        self.shift = convolution(4 * self.num_anchors, 1, "shift")
         self.built = True
 
     def call(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and shifts of a map's anchors, cell by cell.
+        """Logits and deltas of a map's anchors, cell by cell.
 
         Args:
             inputs: `(B, H, W, C)`.
@@ -64,84 +83,108 @@ class RPN(keras.layers.Layer):
             `(B, H * W * A)` and `(B, H * W * A, 4)`, both float32.
         """
         hidden = self.hidden(inputs)
-        count = inputs.shape[1] * inputs.shape[2] * self.anchors_per_cell
+        count = inputs.shape[1] * inputs.shape[2] * self.num_anchors
         logits = ops.reshape(self.objectness(hidden), (-1, count))
         deltas = ops.reshape(self.shift(hidden), (-1, count, 4))
         return ops.cast(logits, "float32"), ops.cast(deltas, "float32")
+
+    def get_config(self) -> dict:
+        """Constructor arguments."""
+        return super().get_config() | {"num_anchors": self.num_anchors}
 
 
 def rpn_losses(logits: Tensor, deltas: Tensor, anchors: Tensor, batch: Batch) -> dict[str, Tensor]:
     """Loss terms of sampled anchors, all maps together.
 
-    Binary cross-entropy, and the L1 distance of the positives' shifts, both summed and divided by
-    `256 * B`, however many anchors count.
+    Binary cross-entropy, and the L1 distance of the positives' deltas, both summed and divided by
+    `256 * B`, however many anchors are valid.
 
     Args:
         logits: `(B, N)`.
         deltas: `(B, N, 4)`.
         anchors: `(N, 4)` in pixels.
-        batch: of `pipeline`.
+        batch: batch of `box_pipeline`.
 
     Returns:
         Scalars `rpn_objectness` and `rpn_box`, at least 0.
     """
     boxes = batch[BOXES]
-    iou = box_math.iou(boxes, anchors)
-    matches, labels = match(iou, batch[CLASSES] >= 0, LOW_IOU, HIGH_IOU, with_low_quality=True)
-    noise = image_noise(batch[SEED], anchors.shape[0], purpose=0)
-    chosen, is_positive, counts = sample(labels, noise, NUM_SAMPLES, POSITIVE_SHARE)
-    matched = tf.gather(matches, chosen, batch_dims=1)
-    targets = box_math.encode(
-        tf.gather(boxes, matched, batch_dims=1), tf.gather(anchors, chosen), _WEIGHTS
+    matches, labels = match_boxes(
+        pairwise_iou(boxes, anchors),
+        batch[CLASSES] >= 0,
+        LOW_IOU_THRESHOLD,
+        HIGH_IOU_THRESHOLD,
+        allow_low_quality=True,
     )
-    is_positive, counts = (ops.cast(x, "float32") for x in (is_positive, counts))
+    noise = image_noise(batch[SEED], anchors.shape[0], offset=0)
+    indices, is_positive, is_valid = subsample_labels(labels, noise, NUM_SAMPLES, POSITIVE_FRACTION)
+    matched = tf.gather(matches, indices, batch_dims=1)
+    targets = encode_boxes(
+        tf.gather(boxes, matched, batch_dims=1), tf.gather(anchors, indices), _BOX_WEIGHTS
+    )
+    is_positive, is_valid = (ops.cast(x, "float32") for x in (is_positive, is_valid))
     objectness = tf.nn.sigmoid_cross_entropy_with_logits(
-        labels=is_positive, logits=tf.gather(logits, chosen, batch_dims=1)
+        labels=is_positive, logits=tf.gather(logits, indices, batch_dims=1)
     )
-    distance = ops.sum(ops.abs(tf.gather(deltas, chosen, batch_dims=1) - targets), axis=-1)
+    distance = ops.sum(ops.abs(tf.gather(deltas, indices, batch_dims=1) - targets), axis=-1)
     divisor = NUM_SAMPLES * boxes.shape[0]
     return {
-        "rpn_objectness": ops.sum(objectness * counts) / divisor,
+        "rpn_objectness": ops.sum(objectness * is_valid) / divisor,
         "rpn_box": ops.sum(distance * is_positive) / divisor,
     }
 
 
-def propose(
+def generate_proposals(
     logits: Sequence[Tensor],
     deltas: Sequence[Tensor],
     anchors: Sequence[Tensor],
     sizes: Tensor,
-    num_before: int,
-    num_after: int,
+    pre_nms_top_k: int,
+    post_nms_top_k: int,
 ) -> tuple[Tensor, Tensor]:
     """The most likely boxes of all maps. No gradient flows.
 
     Args:
-        logits: of each map, `(B, N)`.
-        deltas: of each map, `(B, N, 4)`.
-        anchors: of each map, `(N, 4)`.
+        logits: logits of each map, `(B, N)`.
+        deltas: deltas of each map, `(B, N, 4)`.
+        anchors: anchors of each map, `(N, 4)`.
         sizes: `(B, 2)`. Height and width of each image in pixels.
-        num_before: boxes per map before suppression.
-        num_after: boxes per image after it, R.
+        pre_nms_top_k: largest number of boxes per map before suppression.
+        post_nms_top_k: R, largest number of boxes per image after it.
 
     Returns:
-        Boxes by falling score, `(B, R, 4)`, and whether there is one, `(B, R)` booleans. R is smaller
-        if there are not that many anchors.
+        Boxes by falling score, `(B, R, 4)`, and their validity, `(B, R)` booleans. R is smaller
+        where there are fewer anchors.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.detection import generate_proposals, grid_anchors
+
+        anchors = grid_anchors(height=3, width=4, stride=16, sizes=(32,))
+        logits = np.random.normal(size=(1, 36)).astype("float32")
+        deltas = np.zeros((1, 36, 4), "float32")
+        sizes = np.array([[48.0, 64.0]], "float32")
+        boxes, is_valid = generate_proposals([logits], [deltas], [anchors], sizes, 20, 5)
+        print(boxes.shape)  # (1, 5, 4)
+        ```
     """
     all_boxes, all_scores, all_kept = [], [], []
     for level_logits, level_deltas, level_anchors in zip(logits, deltas, anchors, strict=True):
-        scores, places = ops.top_k(
-            ops.stop_gradient(level_logits), min(num_before, level_logits.shape[1])
+        scores, indices = ops.top_k(
+            ops.stop_gradient(level_logits), min(pre_nms_top_k, level_logits.shape[1])
         )
-        chosen = tf.gather(ops.stop_gradient(level_deltas), places, batch_dims=1)
-        boxes = box_math.decode(chosen, tf.gather(level_anchors, places), _WEIGHTS)
-        boxes = box_math.clip(boxes, sizes)
-        is_real = box_math.area(boxes) > 0
-        kept, is_kept = nms.suppress(boxes, scores, is_real, NMS_IOU, num_after)
+        top_deltas = tf.gather(ops.stop_gradient(level_deltas), indices, batch_dims=1)
+        boxes = decode_boxes(top_deltas, tf.gather(level_anchors, indices), _BOX_WEIGHTS)
+        boxes = clip_boxes(boxes, sizes)
+        kept, is_kept = non_max_suppression(
+            boxes, scores, box_area(boxes) > 0, NMS_IOU_THRESHOLD, post_nms_top_k
+        )
         all_boxes.append(tf.gather(boxes, kept, batch_dims=1))
         all_scores.append(ops.where(is_kept, tf.gather(scores, kept, batch_dims=1), -1e9))
         all_kept.append(is_kept)
     scores = ops.concatenate(all_scores, axis=1)
-    _, order = ops.top_k(scores, min(num_after, scores.shape[1]))
+    _, order = ops.top_k(scores, min(post_nms_top_k, scores.shape[1]))
     boxes = tf.gather(ops.concatenate(all_boxes, axis=1), order, batch_dims=1)
     return boxes, tf.gather(ops.concatenate(all_kept, axis=1), order, batch_dims=1)

@@ -7,47 +7,59 @@ from pixpro_keras.detection.matching import NEGATIVE, POSITIVE
 from pixpro_keras.types import Tensor
 
 
-def image_noise(seeds: Tensor, count: int, purpose: int) -> Tensor:
-    """Uniform numbers that depend on the image's seed alone, not on the replica it is on.
+def image_noise(seeds: Tensor, count: int, offset: int) -> Tensor:
+    """Uniform numbers that depend on the image's seed alone, not on its replica.
 
     Args:
         seeds: `(B, 2)` integers.
-        count: numbers for each image, N.
-        purpose: a number that makes the draws of one image differ from each other.
+        count: N, numbers for each image.
+        offset: number added to the seeds; each use of one image's seed has its own.
 
     Returns:
         `(B, N)` float32 in [0, 1).
     """
-    rows = tf.unstack(seeds + tf.constant([0, purpose], seeds.dtype))
+    rows = tf.unstack(seeds + tf.constant([0, offset], seeds.dtype))
     return tf.stack([tf.random.stateless_uniform((count,), seed=row) for row in rows])
 
 
-def sample(
-    labels: Tensor, noise: Tensor, num_samples: int, positive_share: float
+def subsample_labels(
+    labels: Tensor, noise: Tensor, num_samples: int, positive_fraction: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Picks candidates at random: positives up to a share, and negatives for the rest.
 
     Args:
-        labels: `(B, N)`, as `match` returns them.
+        labels: `(B, N)`, as from `match_boxes`.
         noise: `(B, N)` in [0, 1): random numbers that decide.
-        num_samples: candidates picked per image, S; at most N.
-        positive_share: largest share of positives among them, in [0, 1].
+        num_samples: S, candidates picked per image, at most N.
+        positive_fraction: largest share of positives among them, in [0, 1].
 
     Returns:
-        Candidates' numbers, `(B, S)` int32, positives first; whether each is positive, and whether
-        it counts at all, `(B, S)` booleans. Where there are too few candidates the rest does not
-        count.
+        Indices of the candidates, `(B, S)` int32, positives first; whether each is positive, and
+        whether it is valid, `(B, S)` booleans. Where there are too few candidates, the rest of the
+        indices is padding and not valid.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.detection import subsample_labels
+
+        labels = np.array([[1, 1, 1, 0, 0, 0, -1, -1]])
+        noise = np.random.rand(1, 8).astype("float32")
+        indices, is_positive, is_valid = subsample_labels(labels, noise, 4, 0.25)
+        print(indices, is_positive)  # one positive, three negatives
+        ```
     """
     num_candidates = labels.shape[1]
     num_samples = min(num_samples, num_candidates)
-    room = min(int(num_samples * positive_share), num_samples)
-    positive_noise, positives = ops.top_k(ops.where(labels == POSITIVE, noise, -1.0), room)
+    max_positives = min(int(num_samples * positive_fraction), num_samples)
+    positive_noise, positives = ops.top_k(ops.where(labels == POSITIVE, noise, -1.0), max_positives)
     negative_noise, negatives = ops.top_k(ops.where(labels == NEGATIVE, noise, -1.0), num_samples)
     is_positive = positive_noise >= 0
     num_positive = ops.sum(ops.cast(is_positive, "int32"), axis=1, keepdims=True)
     is_negative = (negative_noise >= 0) & (ops.arange(num_samples) < num_samples - num_positive)
-    # Positives, then negatives, then what does not count: top_k keeps the order of equals.
+    # Positives, then negatives, then padding: top_k keeps the order of equals.
     ranks = ops.concatenate([2 * ops.cast(is_positive, "int32"), ops.cast(is_negative, "int32")], 1)
-    ranks, places = ops.top_k(ranks, num_samples)
-    indices = tf.gather(ops.concatenate([positives, negatives], axis=1), places, batch_dims=1)
+    ranks, order = ops.top_k(ranks, num_samples)
+    indices = tf.gather(ops.concatenate([positives, negatives], axis=1), order, batch_dims=1)
     return ops.cast(indices, "int32"), ranks == 2, ranks > 0

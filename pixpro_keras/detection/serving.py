@@ -1,4 +1,4 @@
-"""A detector for programs without Keras: an image in, boxes out."""
+"""Detectors for programs without Keras: an image in, boxes out."""
 
 import pathlib
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.detection.box_pipeline import make_canvas, pad_image, scaled_size
+from pixpro_keras.detection.box_pipeline import pad_image, padded_size, scaled_size
 from pixpro_keras.detection.detector import Detector
 from pixpro_keras.types import Tensor
 
@@ -15,11 +15,26 @@ class ServedDetector(tf.Module):
     """A detector with its preprocessing and postprocessing.
 
     Args:
-        detector: trained.
-        preprocess: from RGB in 0..255 to the backbone's convention.
-        class_names: of its classes.
+        detector: trained detector.
+        preprocess: the backbone's input convention, of RGB images in 0..255.
+        class_names: names of the detector's classes.
         short_side: length in pixels to which the short side is scaled.
-        max_side: longest side in pixels; it wins.
+        max_side: largest length of the long side in pixels; it wins over `short_side`.
+
+    Example:
+        ```python
+        import keras
+        import numpy as np
+
+        from pixpro_keras.detection import C4Detector, DetectorConfig, ServedDetector
+
+        inputs = x = keras.Input((None, None, 3))
+        for _ in range(5):  # C1 to C5
+            x = keras.layers.Conv2D(8, 3, 2, padding="same", activation="relu")(x)
+        detector = C4Detector(keras.Model(inputs, x), DetectorConfig(num_classes=2))
+        served = ServedDetector(detector, lambda image: image / 255, ("cat", "dog"), 64, 96)
+        print(served(np.zeros((40, 60, 3), "uint8")))
+        ```
     """
 
     def __init__(
@@ -37,8 +52,8 @@ class ServedDetector(tf.Module):
         self._preprocess = preprocess
         self._class_names = class_names
         self._sides = short_side, max_side
-        wide = make_canvas(np.array([[short_side, max_side]]), short_side, max_side)
-        self._canvases = wide, wide[::-1]
+        wide = padded_size(np.array([[short_side, max_side]]), short_side, max_side)
+        self._padded_sizes = wide, wide[::-1]
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, 3), tf.uint8, name="image")])
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
@@ -56,20 +71,25 @@ class ServedDetector(tf.Module):
         scaled = self._preprocess(tf.image.resize(image, size, "bilinear", antialias=True))
         area = tf.cast(size, tf.float32)[None]
 
-        def on_canvas(canvas: tuple[int, int]) -> dict[str, Tensor]:
-            padded = tf.ensure_shape(pad_image(scaled, canvas), (*canvas, 3))
+        def padded_to(size: tuple[int, int]) -> dict[str, Tensor]:
+            padded = tf.ensure_shape(pad_image(scaled, size), (*size, 3))
             return self._detector.detect(padded[None], area)
 
-        wide, high = self._canvases
-        outputs = tf.cond(size[0] > size[1], lambda: on_canvas(high), lambda: on_canvas(wide))
-        # Boxes with a score of 0 fill up what was not found.
+        wide, high = self._padded_sizes
+        outputs = tf.cond(size[0] > size[1], lambda: padded_to(high), lambda: padded_to(wide))
+        # Boxes with a score of 0 are padding.
         count = tf.reduce_sum(tf.cast(outputs["scores"][0] > 0, tf.int32))
-        found = {name: value[0, :count] for name, value in outputs.items()}
-        found["boxes"] /= tf.gather(scales, [1, 0, 1, 0])
-        found["names"] = tf.gather(tf.constant(self._class_names), found["classes"])
-        return found
+        detections = {name: value[0, :count] for name, value in outputs.items()}
+        detections["boxes"] /= tf.gather(scales, [1, 0, 1, 0])
+        detections["names"] = tf.gather(tf.constant(self._class_names), detections["classes"])
+        return detections
 
 
 def save_detector(served: ServedDetector, path: pathlib.Path) -> None:
-    """Writes a SavedModel, whose signature `serving_default` takes `image`."""
+    """Writes a SavedModel, whose signature `serving_default` takes `image`.
+
+    Args:
+        served: detector with its preprocessing.
+        path: folder of the SavedModel.
+    """
     tf.saved_model.save(served, str(path), signatures=served.__call__)

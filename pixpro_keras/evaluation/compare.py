@@ -1,4 +1,4 @@
-"""Backbones side by side, by what their frozen features say of labelled images."""
+"""Comparison of backbones by the accuracy of their frozen features on labeled images."""
 
 from collections.abc import Mapping
 
@@ -8,11 +8,19 @@ import tensorflow as tf
 
 from pixpro_keras.evaluation.features import IMAGE, Features, extract_features
 from pixpro_keras.evaluation.knn import top_k_accuracy, weighted_knn
-from pixpro_keras.evaluation.logistic_regression import linear_probe
-from pixpro_keras.evaluation.precise_bn import reestimate_batch_norm
+from pixpro_keras.evaluation.logistic_regression import fit_logistic_regression
+from pixpro_keras.evaluation.precise_bn import apply_precise_bn
+from pixpro_keras.utils.markdown import markdown_table
+
+# Accuracy -> its column in a table.
+_COLUMNS = {
+    "image_knn": "image k-NN, top-1",
+    "image_linear": "image linear, top-1",
+    "cell_linear": "cell linear, class mean",
+}
 
 
-def compare(
+def compare_backbones(
     backbones: Mapping[str, keras.Model],
     train: tf.data.Dataset,
     test: tf.data.Dataset,
@@ -22,75 +30,108 @@ def compare(
 ) -> dict[str, dict[str, float]]:
     """Accuracy of pooled features (image labels) and of cell features (masks).
 
-    All are measured alike: batch-norm statistics are first measured anew on training images, since
-    those of an untrained network say nothing about its activations; features are then standardised
-    per channel with the training features' statistics.
+    All backbones are measured alike: batch-norm statistics are first measured anew on training
+    images, since those of an untrained network say nothing about its activations; features are then
+    standardised per channel with the training features' statistics.
 
     Args:
         backbones: name -> `(B, H, W, 3) -> (B, h, w, C)`. Their batch-norm statistics change.
-        train: batches as from `labelled_batches`, with masks.
+        train: batches as from `labeled_batches`, with masks.
         test: the same, of other images.
-        k: neighbours.
+        k: number of neighbours.
         num_batch_norm_batches: training batches for the batch-norm statistics.
 
     Returns:
         Name -> `image_knn` and `image_linear` (top-1 of images by their neighbours and by logistic
         regression), `cell_linear` (top-1 of cells by logistic regression, averaged over the classes,
-        so that the background does not count more than an object). The last row, `chance`, is what
-        always guessing the same class gives.
+        so that the background does not count more than an object). The last row, `chance`, is the
+        accuracy of always guessing the same class.
 
     Raises:
         ValueError: if `backbones` is empty or the batches have no masks.
+
+    Example:
+        ```python
+        import keras
+        import numpy as np
+        import tensorflow as tf
+
+        from pixpro_keras.evaluation import compare_backbones, comparison_table
+
+        images = np.random.rand(8, 16, 16, 3).astype("float32")
+        labels = np.arange(8, dtype="int32") % 2
+        masks = np.tile(labels[:, None, None], (1, 16, 16))
+        data = tf.data.Dataset.from_tensor_slices({"image": images, "label": labels, "mask": masks})
+        backbone = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(4, 3, 4)])
+        rows = compare_backbones({"random": backbone}, data.batch(4), data.batch(4), k=3)
+        print(comparison_table(rows))
+        ```
     """
     if not backbones:
         raise ValueError("`backbones` must hold at least one backbone. Received none.")
     rows = {}
     for name, backbone in backbones.items():
-        reestimate_batch_norm(backbone, (one[IMAGE] for one in train.take(num_batch_norm_batches)))
-        known, asked = (
+        apply_precise_bn(backbone, (one[IMAGE] for one in train.take(num_batch_norm_batches)))
+        train_features, test_features = (
             extract_features(backbone, data, cells_per_image=16) for data in (train, test)
         )
-        rows[name] = accuracies(known, asked, k)
-    commonest = float(np.mean(asked.labels == np.bincount(known.labels).argmax()))
+        rows[name] = feature_accuracies(train_features, test_features, k)
+    commonest = float(np.mean(test_features.labels == np.bincount(train_features.labels).argmax()))
     rows["chance"] = {
         "image_knn": commonest,
         "image_linear": commonest,
-        "cell_linear": 1 / len(np.unique(asked.cell_labels)),
+        "cell_linear": 1 / len(np.unique(test_features.cell_labels)),
     }
     return rows
 
 
-def accuracies(known: Features, asked: Features, k: int) -> dict[str, float]:
-    """Accuracies of one backbone; see `compare`."""
-    if not len(known.cells) or not len(asked.cells):
+def feature_accuracies(train: Features, test: Features, k: int) -> dict[str, float]:
+    """Accuracies of the features of one backbone.
+
+    Args:
+        train: features of the training images.
+        test: features of the test images.
+        k: number of neighbours.
+
+    Returns:
+        `image_knn`, `image_linear` and `cell_linear`, as from `compare_backbones`.
+
+    Raises:
+        ValueError: if there are no cells.
+    """
+    if not len(train.cells) or not len(test.cells):
         raise ValueError("`train` and `test` must have masks with labelled pixels. Received none.")
-    images = _standardize(known.pooled, known.labels, asked.pooled)
-    scores = weighted_knn(*images, num_classes=int(known.labels.max()) + 1, k=k)
-    cells = _standardize(known.cells, known.cell_labels, asked.cells)
+    train_pooled, test_pooled = _standardize(train.pooled, test.pooled)
+    num_classes = int(train.labels.max()) + 1
+    scores = weighted_knn(train_pooled, train.labels, test_pooled, num_classes=num_classes, k=k)
+    image_classifier = fit_logistic_regression(train_pooled, train.labels)
+    train_cells, test_cells = _standardize(train.cells, test.cells)
     # Each class has the same say: else background, most of the cells, would be all that counts.
-    hits = linear_probe(*cells, is_balanced=True) == asked.cell_labels
-    per_class = [hits[asked.cell_labels == label].mean() for label in np.unique(asked.cell_labels)]
+    cell_classifier = fit_logistic_regression(train_cells, train.cell_labels, is_balanced=True)
+    hits = cell_classifier.predict(test_cells) == test.cell_labels
+    per_class = [hits[test.cell_labels == label].mean() for label in np.unique(test.cell_labels)]
     return {
-        "image_knn": top_k_accuracy(scores, asked.labels),
-        "image_linear": float(np.mean(linear_probe(*images) == asked.labels)),
+        "image_knn": top_k_accuracy(scores, test.labels),
+        "image_linear": float(np.mean(image_classifier.predict(test_pooled) == test.labels)),
         "cell_linear": float(np.mean(per_class)),
     }
 
 
-def _standardize(known: np.ndarray, labels: np.ndarray, asked: np.ndarray):
-    mean, std = known.mean(axis=0), known.std(axis=0)
+def _standardize(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    mean, std = train.mean(axis=0), train.std(axis=0)
     # A channel that is all but constant here would drown the others where it is not.
     std = np.where(std > 1e-3 * std.max(), std, np.inf)
-    return (known - mean) / std, labels, (asked - mean) / std
+    return (train - mean) / std, (test - mean) / std
 
 
-def markdown_table(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """The rows of `compare` as a Markdown table, in percent."""
-    lines = [
-        "| backbone | image k-NN, top-1 | image linear, top-1 | cell linear, class mean |",
-        "|---|---|---|---|",
-    ]
-    for name, row in rows.items():
-        values = " | ".join(f"{row[k]:.1%}" for k in ("image_knn", "image_linear", "cell_linear"))
-        lines.append(f"| {name} | {values} |")
-    return "\n".join(lines)
+def comparison_table(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """The rows of `compare_backbones` as a Markdown table, in percent.
+
+    Args:
+        rows: name -> accuracies in [0, 1].
+
+    Returns:
+        A table of one line for each row, under two lines of header.
+    """
+    lines = [[name, *(f"{row[key]:.1%}" for key in _COLUMNS)] for name, row in rows.items()]
+    return markdown_table(["backbone", *_COLUMNS.values()], lines)

@@ -1,44 +1,65 @@
-"""Intersection over union, from one confusion matrix."""
+"""The confusion matrix, and the measures of a segmentation that follow from it."""
 
 import dataclasses
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from pixpro_keras.segmentation.mask_source import IGNORED
+from pixpro_keras.types import IGNORED, Tensor
 
 
-class Confusion:
-    """Counts how often each class is taken for each.
+class ConfusionMatrix:
+    """Counts of pairs of true and predicted classes.
 
     Args:
-        num_classes: classes are in [0, num_classes); pixels of class 255 do not count.
+        num_classes: K; classes are in [0, K).
+        ignored: label that does not count; None if every label does.
 
     Attributes:
-        matrix: `(num_classes, num_classes)` counts, true classes in rows.
+        matrix: `(K, K)` counts, true classes in rows.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.evaluation import ConfusionMatrix
+
+        confusion = ConfusionMatrix(2)
+        confusion.add(np.array([0, 0, 1, 255]), np.array([0, 1, 1, 1]))
+        print(confusion.matrix, confusion.scores().miou)
+        ```
     """
 
-    def __init__(self, num_classes: int):
+    def __init__(self, num_classes: int, ignored: int | None = IGNORED):
         self.matrix = np.zeros((num_classes, num_classes), np.int64)
+        self.ignored = ignored
 
-    def add(self, mask: np.ndarray, prediction: np.ndarray) -> None:
-        """Adds the pixels of an image or of several: true and predicted classes, of one shape."""
+    def add(self, labels: np.ndarray, predictions: np.ndarray) -> None:
+        """Adds the classes of pixels, or of images.
+
+        Args:
+            labels: true classes, integers of any shape.
+            predictions: predicted classes in [0, K), of the same shape.
+        """
         size = len(self.matrix)
-        counts = mask != IGNORED
-        pairs = mask[counts].astype(np.int64) * size + prediction[counts]
+        counted = np.ones(labels.shape, bool) if self.ignored is None else labels != self.ignored
+        pairs = labels[counted].astype(np.int64) * size + predictions[counted]
         self.matrix += np.bincount(pairs, minlength=size**2).reshape(size, size)
 
-    def scores(self) -> "Scores":
-        """What the counts say so far."""
+    def scores(self) -> "SegmentationScores":
+        """Measures of all that was added so far."""
         right = np.diag(self.matrix).astype(np.float64)
-        either = self.matrix.sum(axis=0) + self.matrix.sum(axis=1) - right
+        union = self.matrix.sum(axis=0) + self.matrix.sum(axis=1) - right
         with np.errstate(invalid="ignore", divide="ignore"):
-            iou = right / either
+            iou = right / union
         total = max(self.matrix.sum(), 1)
-        return Scores(float(np.nanmean(iou)), tuple(iou.tolist()), float(right.sum() / total))
+        return SegmentationScores(
+            float(np.nanmean(iou)), tuple(iou.tolist()), float(right.sum() / total)
+        )
 
 
 @dataclasses.dataclass(frozen=True)
-class Scores:
+class SegmentationScores:
     """Quality of a segmentation.
 
     Attributes:
@@ -51,3 +72,38 @@ class Scores:
     miou: float
     iou: tuple[float, ...]
     pixel_accuracy: float
+
+
+def evaluate_segmentation(
+    segment: Callable[[Tensor], np.ndarray],
+    batches: Iterable[tuple[Tensor, Tensor]],
+    num_classes: int,
+) -> ConfusionMatrix:
+    """Confusion matrix of the pixels of all images.
+
+    Args:
+        segment: function of images `(B, H, W, 3)` to predicted classes `(B, H, W)`.
+        batches: images and masks `(B, H, W)`, 255 is ignored.
+        num_classes: K, number of classes.
+
+    Returns:
+        The matrix, from which `scores()` follow.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.evaluation import evaluate_segmentation
+
+        images = np.random.rand(2, 4, 4, 3)
+        masks = (images[..., 0] > 0.5).astype("int32")
+        confusion = evaluate_segmentation(
+            lambda images: (images.mean(axis=-1) > 0.5).astype("int32"), [(images, masks)], 2
+        )
+        print(confusion.scores().miou)
+        ```
+    """
+    confusion = ConfusionMatrix(num_classes)
+    for images, masks in batches:
+        confusion.add(np.asarray(masks), segment(images))
+    return confusion

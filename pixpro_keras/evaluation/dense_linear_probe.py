@@ -7,19 +7,30 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from pixpro_keras.evaluation.logistic_regression import fit_logistic
+from pixpro_keras.evaluation.logistic_regression import fit_logistic_regression
 from pixpro_keras.evaluation.replicas import over_replicas
-from pixpro_keras.segmentation.mask_source import IGNORED
-from pixpro_keras.types import Tensor
+from pixpro_keras.types import IGNORED, Tensor
 
 
-class CellClassifier:
+class DenseLinearClassifier:
     """A linear classifier of the cells of a map, enlarged to pixels.
 
     Args:
         network: `(B, H, W, 3) -> (B, h, w, C)`; runs in inference mode.
         kernel: `(C, num_classes)`.
         bias: `(num_classes,)`.
+
+    Example:
+        ```python
+        import keras
+        import numpy as np
+
+        from pixpro_keras.evaluation import DenseLinearClassifier
+
+        backbone = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(4, 3, 4)])
+        classifier = DenseLinearClassifier(backbone, np.ones((4, 2)), np.zeros(2))
+        print(classifier.logits(np.zeros((1, 16, 16, 3)), (16, 16)).shape)  # (1, 16, 16, 2)
+        ```
     """
 
     def __init__(self, network: keras.Model, kernel: np.ndarray, bias: np.ndarray):
@@ -28,12 +39,20 @@ class CellClassifier:
         self.bias = tf.constant(bias, "float32")
 
     def logits(self, images: Tensor, size: tuple[int, int]) -> Tensor:
-        """Scores of each pixel, bilinearly enlarged: `(B, height, width, num_classes)` float32."""
+        """Scores of each pixel, bilinearly enlarged.
+
+        Args:
+            images: `(B, H, W, 3)`, preprocessed.
+            size: height and width of the scores.
+
+        Returns:
+            `(B, height, width, num_classes)` float32.
+        """
         maps = ops.cast(self.network(images, training=False), "float32")
         return tf.image.resize(ops.matmul(maps, self.kernel) + self.bias, size, "bilinear")
 
 
-def fit_cells(
+def fit_dense_linear_probe(
     network: keras.Model,
     batches: Iterable[tuple[Tensor, Tensor]],
     num_classes: int,
@@ -41,8 +60,8 @@ def fit_cells(
     l2: float = 1e-4,
     iterations: int = 100,
     strategy: tf.distribute.Strategy | None = None,
-) -> CellClassifier:
-    """Fits the classifier to whole images, each cell labelled by the pixel at its centre.
+) -> DenseLinearClassifier:
+    """Fits a linear classifier to whole images, each cell labelled by the pixel at its centre.
 
     Channels are standardised over all cells; then follows multinomial logistic regression by
     L-BFGS. All cells are in memory.
@@ -50,13 +69,30 @@ def fit_cells(
     Args:
         network: `(B, H, W, 3) -> (B, h, w, C)`; runs in inference mode.
         batches: images `(B, H, W, 3)`, preprocessed, and masks `(B, H, W)`, 255 is ignored.
-        num_classes: classes; those that are nowhere get a score that never wins.
+        num_classes: number of classes; one that occurs nowhere gets a score that never wins.
         l2: weight of `|W|^2 / 2` beside the mean cross-entropy, positive.
-        iterations: at most so many.
-        strategy: whose replicas on this machine share each batch.
+        iterations: largest number of L-BFGS iterations.
+        strategy: strategy whose replicas on this machine share each batch; None is the current one.
+
+    Returns:
+        The classifier, with the standardisation in its weights.
 
     Raises:
         ValueError: if there is only one class, or no batch.
+
+    Example:
+        ```python
+        import keras
+        import numpy as np
+
+        from pixpro_keras.evaluation import fit_dense_linear_probe
+
+        backbone = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(4, 3, 4)])
+        images = np.random.rand(2, 16, 16, 3).astype("float32")
+        masks = np.tile(np.arange(16) // 8, (2, 16, 1))
+        probe = fit_dense_linear_probe(backbone, [(images, masks)], 2)
+        print(probe.logits(images, (16, 16)).shape)  # (2, 16, 16, 2)
+        ```
     """
 
     def run(images: Tensor) -> Tensor:
@@ -67,14 +103,14 @@ def fit_cells(
         spread = spread or over_replicas(run, images.shape[0], strategy)
         maps = spread(images)
         features.append(maps.reshape(-1, maps.shape[-1]))
-        labels.append(centre_labels(np.asarray(masks), maps.shape[1:3]).ravel())
+        labels.append(center_labels(np.asarray(masks), maps.shape[1:3]).ravel())
     if not features:
         raise ValueError("`batches` must hold at least one batch. Received none.")
     cells, classes = np.concatenate(features), np.concatenate(labels)
     mean, std = cells.mean(axis=0), cells.std(axis=0) + 1e-6
-    counts = classes != IGNORED
-    model = fit_logistic(
-        (cells[counts] - mean) / std, classes[counts], l2=l2, iterations=iterations
+    is_labeled = classes != IGNORED
+    model = fit_logistic_regression(
+        (cells[is_labeled] - mean) / std, classes[is_labeled], l2=l2, iterations=iterations
     )
     weights, offsets = model.coef_, model.intercept_
     if len(model.classes_) == 2:  # scikit-learn has one row of scores, of the second class
@@ -84,15 +120,15 @@ def fit_cells(
     bias = np.full(num_classes, -1e9)
     kernel[:, model.classes_] = (weights / std).T
     bias[model.classes_] = offsets - (weights / std) @ mean
-    return CellClassifier(network, kernel, bias)
+    return DenseLinearClassifier(network, kernel, bias)
 
 
-def centre_labels(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def center_labels(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The class at the centre of each cell of a map laid on the mask.
 
     Args:
-        masks: `(B, H, W)`.
-        size: `(h, w)` of the map.
+        masks: `(B, H, W)` classes.
+        size: height and width `(h, w)` of the map.
 
     Returns:
         `(B, h, w)`.

@@ -1,4 +1,4 @@
-"""What a frozen backbone says about labelled images: pooled features, and features of cells."""
+"""Features of labeled images from a frozen backbone: pooled, and of cells."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
@@ -12,11 +12,10 @@ from pixpro_keras.data.pipeline import decode
 from pixpro_keras.data.sources import Source
 from pixpro_keras.data.transforms.crops import crop_and_resize
 from pixpro_keras.evaluation.replicas import over_replicas
-from pixpro_keras.types import LABEL, Tensor
+from pixpro_keras.types import IGNORED, LABEL, Tensor
 
 IMAGE = "image"
 MASK = "mask"
-IGNORED = 255
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Features:
     cell_labels: np.ndarray
 
 
-def labelled_batches(
+def labeled_batches(
     builder: tfds.core.DatasetBuilder,
     split: str,
     image_size: int,
@@ -48,8 +47,8 @@ def labelled_batches(
     Images are squeezed to a square, so that no part of an image or mask is lost.
 
     Args:
-        builder: prepared, with the features `image` and `label`, and `segmentation_mask` (one class
-            index per pixel, 255 is ignored) if it has masks.
+        builder: prepared TFDS builder, with the features `image` and `label`, and
+            `segmentation_mask` (one class index per pixel, 255 is ignored) if it has masks.
         split: TFDS split, such as `"validation"` or `"train[:1000]"`.
         image_size: side of the square images in pixels.
         preprocess: the backbone's input convention, of RGB images in 0..255.
@@ -58,6 +57,19 @@ def labelled_batches(
     Returns:
         Data set of `{"image": (B, S, S, 3) float32, "label": (B,) int32, "mask": (B, S, S) int32}`,
         without `mask` if the builder has no masks.
+
+    Example:
+        ```python
+        import keras
+
+        from pixpro_keras.data.scenes import scenes_dataset
+        from pixpro_keras.evaluation import labeled_batches
+
+        builder = scenes_dataset.builder()
+        preprocess = keras.applications.resnet.preprocess_input
+        batch = next(iter(labeled_batches(builder, "validation[:8]", 32, preprocess, 4)))
+        print(batch["image"].shape, batch["label"].shape, batch["mask"].shape)
+        ```
     """
     has_masks = "segmentation_mask" in builder.info.features
     size = (image_size, image_size)
@@ -88,17 +100,31 @@ def image_batches(
 ) -> tf.data.Dataset:
     """Batches of a source's images in its order, the last one of what remains.
 
-    The central square of 7/8 of the short side is scaled to the size, which is what scaling to 256 px
-    and cutting out 224 leaves of an image.
+    The central square of 7/8 of the short side is scaled to the size: the same part of an image that
+    scaling to 256 px and cutting out 224 leaves.
 
     Args:
-        source: labelled images.
+        source: labeled images.
         image_size: side of the square images in pixels.
         preprocess: the backbone's input convention, of RGB images in 0..255.
         batch_size: images per batch.
 
     Returns:
         Data set of `{"image": (B, S, S, 3) float32, "label": (B,) int32}`.
+
+    Example:
+        ```python
+        import numpy as np
+        import tensorflow as tf
+
+        from pixpro_keras.data.sources import Source
+        from pixpro_keras.evaluation import image_batches
+
+        png = tf.io.encode_png(np.zeros((40, 60, 3), "uint8"))
+        source = Source("black", 5, lambda index: {"image": png, "label": 0}, str)
+        batch = next(iter(image_batches(source, 32, lambda image: image / 127.5 - 1, 4)))
+        print(batch["image"].shape)  # (4, 32, 32, 3)
+        ```
     """
 
     def prepare(index: Tensor) -> dict[str, Tensor]:
@@ -127,17 +153,29 @@ def extract_features(
 
     Args:
         backbone: `(B, H, W, 3) -> (B, h, w, C)`, of any dtype policy.
-        batches: dicts as from `labelled_batches`.
-        cells_per_image: at most so many labelled cells of each image are kept, drawn at random; 0
-            for none. Ignored where the batches have no `mask`.
-        seed: of the drawing; the same cells are drawn whatever the backbone and the batch size.
-        strategy: whose replicas on this machine share each batch.
+        batches: dicts as from `labeled_batches`.
+        cells_per_image: largest number of labeled cells that are kept of each image, drawn at
+            random; 0 for none. Ignored where the batches have no `mask`.
+        seed: seed of the drawing; the same cells are drawn for every backbone and batch size.
+        strategy: strategy whose replicas on this machine share each batch; None is the current one.
 
     Returns:
         Pooled and cell features with their labels, in the order of the data.
 
     Raises:
         ValueError: if `batches` is empty.
+
+    Example:
+        ```python
+        import keras
+        import numpy as np
+
+        from pixpro_keras.evaluation import extract_features
+
+        backbone = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(4, 3, 4)])
+        batch = {"image": np.zeros((2, 16, 16, 3), "float32"), "label": np.array([0, 1])}
+        print(extract_features(backbone, [batch]).pooled.shape)  # (2, 4)
+        ```
     """
     rng = np.random.default_rng(seed)
     pooled, labels, cells, cell_classes = [], [], [], []
@@ -179,7 +217,7 @@ def cell_labels(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
     Args:
         masks: `(B, H, W)` class indices in 0..255.
-        size: `(h, w)` of the feature map.
+        size: height and width `(h, w)` of the feature map.
 
     Returns:
         `(B, h, w)` int32; 255 where all pixels of the cell are ignored.
@@ -200,7 +238,7 @@ def cell_labels(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _choose(classes: np.ndarray, cells_per_image: int, rng: np.random.Generator) -> np.ndarray:
-    """`(B, h, w)` labels to a mask of at most `cells_per_image` labelled cells of each image."""
+    """`(B, h, w)` labels to a mask of at most `cells_per_image` labeled cells of each image."""
     flat = classes.reshape(len(classes), -1)
     lots = rng.random(flat.shape)
     lots[flat == IGNORED] = np.inf

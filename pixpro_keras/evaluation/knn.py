@@ -32,8 +32,8 @@ def weighted_knn(
         train_labels: `(M,)`, class indices in [0, num_classes).
         features: `(N, C)`.
         num_classes: number of classes.
-        k: neighbours, 1 to M.
-        temperature: positive.
+        k: number of neighbours, 1 to M.
+        temperature: divisor of the cosines, positive.
         block_size: rows of a block, of queries and of training features.
 
     Returns:
@@ -45,22 +45,33 @@ def weighted_knn(
 
     Reference:
         Wu et al., CVPR 2018, arXiv:1805.01978.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.evaluation import top_k_accuracy, weighted_knn
+
+        labels = np.arange(20) % 2
+        features = np.random.rand(20, 4).astype("float32")
+        features[:, 0] += 5 * labels
+        scores = weighted_knn(features, labels, features, num_classes=2, k=3)
+        print(top_k_accuracy(scores, labels))
+        ```
     """
-    if not 1 <= k <= len(train_features):
-        raise ValueError(f"`k` must be in 1..{len(train_features)}. Received: k={k}.")
+    checks.in_range("k", k, 1, len(train_features))
     checks.positive("temperature", temperature)
-    if block_size < 1:
-        raise ValueError(f"`block_size` must be at least 1. Received: block_size={block_size}.")
+    checks.at_least("block_size", block_size, 1)
     _check_data(train_features, train_labels, features, num_classes)
     scores = np.zeros((len(features), num_classes), np.float32)
     query_size = min(block_size, len(features))
     for begin in range(0, len(features), query_size):
         queries = features[begin : begin + query_size]
-        cosines, places = _nearest(_fill(queries, query_size), train_features, k, block_size)
-        cosines, places = cosines[: len(queries)], places[: len(queries)]
+        cosines, indices = _nearest(_pad_rows(queries, query_size), train_features, k, block_size)
+        cosines, indices = cosines[: len(queries)], indices[: len(queries)]
         votes = np.exp((cosines - cosines[:, :1]) / temperature)
         rows = np.arange(begin, begin + len(queries))[:, None]
-        np.add.at(scores, (rows, train_labels[places]), votes)
+        np.add.at(scores, (rows, train_labels[indices]), votes)
     return scores
 
 
@@ -88,46 +99,55 @@ def _check_data(
 
 
 def _nearest(queries: Array, train_features: Array, k: int, block_size: int) -> tuple[Array, Array]:
-    """Cosines, largest first, and places of the k nearest: `(n, k)` each."""
+    """Cosines, largest first, and indices of the k nearest training features: `(n, k)` each."""
     size = min(block_size, len(train_features))
     queries = l2_normalize(queries)
     best = ops.full((queries.shape[0], k), -np.inf, "float32")
-    places = ops.zeros((queries.shape[0], k), "int32")
+    indices = ops.zeros((queries.shape[0], k), "int32")
     for begin in range(0, len(train_features), size):
         block = train_features[begin : begin + size]
-        best, places = _merge(
+        best, indices = _merge(
             best,
-            places,
+            indices,
             queries,
-            tf.constant(_fill(block, size)),
+            tf.constant(_pad_rows(block, size)),
             tf.constant(begin, "int32"),
             tf.constant(len(block), "int32"),
         )
-    return ops.convert_to_numpy(best), ops.convert_to_numpy(places)
+    return ops.convert_to_numpy(best), ops.convert_to_numpy(indices)
 
 
 @tf.function
 def _merge(
-    best: Tensor, places: Tensor, queries: Tensor, block: Tensor, begin: Tensor, count: Tensor
+    best: Tensor, indices: Tensor, queries: Tensor, block: Tensor, begin: Tensor, count: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The k nearest so far and those of a block, whose first `count` rows are features."""
     k, size = best.shape[1], block.shape[0]
     cosines = ops.matmul(queries, ops.transpose(l2_normalize(block)))
     cosines = ops.where(ops.arange(size) < count, cosines, -np.inf)
     nearest, rows = ops.top_k(cosines, min(k, size))
-    all_places = ops.concatenate([places, begin + ops.cast(rows, "int32")], axis=1)
+    all_indices = ops.concatenate([indices, begin + ops.cast(rows, "int32")], axis=1)
     # Among equals the first stays first, and what was found before stands first.
     best, chosen = ops.top_k(ops.concatenate([best, nearest], axis=1), k)
-    return best, ops.take_along_axis(all_places, chosen, axis=1)
+    return best, ops.take_along_axis(all_indices, chosen, axis=1)
 
 
-def _fill(rows: Array, size: int) -> Array:
-    """Zeros below the rows, up to the size."""
+def _pad_rows(rows: Array, size: int) -> Array:
+    """Rows followed by rows of zeros, `size` in all."""
     return np.pad(rows, [(0, size - len(rows)), (0, 0)])
 
 
 def top_k_accuracy(scores: Array, labels: Array, k: int = 1) -> float:
-    """Share of rows whose label is among the k largest scores; a class without votes never is."""
+    """Share of rows whose label is among the k largest scores; a class without votes never is.
+
+    Args:
+        scores: `(N, num_classes)`, at least 0.
+        labels: `(N,)`.
+        k: number of classes that may be guessed, at least 1.
+
+    Returns:
+        Share in [0, 1].
+    """
     best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     has_votes = np.take_along_axis(scores, best, axis=1) > 0
     return float(np.mean(((best == labels[:, None]) & has_votes).any(axis=1)))

@@ -11,8 +11,9 @@ from keras import ops
 from pixpro_keras.losses.instance import cross_entropy, top1
 from pixpro_keras.task import Task
 from pixpro_keras.types import LABEL, VIEW1, Batch, Tensor
+from pixpro_keras.utils import checks
 
-FEATURES = "features"  # of a batch whose images have gone through the backbone already
+FEATURES = "features"  # key of a batch whose images have gone through the backbone already
 
 
 class LinearProbe(Task):
@@ -23,15 +24,29 @@ class LinearProbe(Task):
 
     Args:
         backbone: `(B, H, W, 3) -> (B, h, w, C)`; runs in inference mode and is not trained.
-        num_classes: labels are in [0, num_classes).
-        learning_rate_factors: of the optimizer's learning rate, positive, one for each classifier.
-        **kwargs: of `Task`.
+        num_classes: number of classes, at least 2; labels are in [0, num_classes).
+        learning_rate_factors: factors of the optimizer's learning rate, positive, one for each
+            classifier.
+        **kwargs: arguments of `Task`.
 
     Raises:
         ValueError: if there is no factor, one is not positive, or there are less than two classes.
 
     Reference:
         He et al., CVPR 2020, arXiv:1911.05722, section 4.1.
+
+    Example:
+        ```python
+        import keras
+        import numpy as np
+
+        from pixpro_keras.evaluation import LinearProbe
+
+        backbone = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(4, 3, 4)])
+        probe = LinearProbe(backbone, num_classes=2)
+        batch = {"view1": np.zeros((2, 16, 16, 3), "float32"), "label": np.array([0, 1])}
+        print(probe(batch))
+        ```
     """
 
     loss_bounds = MappingProxyType({"classification": (0.0, None)})
@@ -49,14 +64,11 @@ class LinearProbe(Task):
                 "`learning_rate_factors` must be positive numbers. "
                 f"Received: {list(learning_rate_factors)}."
             )
-        if num_classes < 2:
-            raise ValueError(
-                f"`num_classes` must be at least 2. Received: num_classes={num_classes}."
-            )
+        self.num_classes = int(checks.at_least("num_classes", num_classes, 2))
         self.backbone = backbone
         self.backbone.trainable = False
-        self.factors = tuple(float(factor) for factor in learning_rate_factors)
-        heads, channels = len(self.factors), backbone.output_shape[-1]
+        self.learning_rate_factors = tuple(float(factor) for factor in learning_rate_factors)
+        heads, channels = len(self.learning_rate_factors), backbone.output_shape[-1]
         self.kernels = self.add_weight(
             name="kernels",
             shape=(heads, channels, num_classes),
@@ -70,14 +82,18 @@ class LinearProbe(Task):
         """The loss term `classification`, and `top1` of the best classifier on the batch.
 
         Args:
-            batch: `label`, and `view1` or `features` `(B, C)`.
-            training: makes no difference: the backbone is frozen.
+            batch: entries `label`, and `view1` or `features` `(B, C)`.
+            training: without effect, since the backbone is frozen.
+
+        Returns:
+            Scalars by name.
         """
         logits = self.logits(batch[FEATURES] if FEATURES in batch else self.pool(batch[VIEW1]))
         per_head = [cross_entropy(one, batch[LABEL]) for one in ops.unstack(logits)]
-        found = [top1(one, batch[LABEL]) for one in ops.unstack(logits)]
-        weighted = [factor * loss for factor, loss in zip(self.factors, per_head, strict=True)]
-        return {"classification": sum(weighted), "top1": ops.max(ops.stack(found))}
+        accuracies = [top1(one, batch[LABEL]) for one in ops.unstack(logits)]
+        factors = self.learning_rate_factors
+        weighted = [factor * loss for factor, loss in zip(factors, per_head, strict=True)]
+        return {"classification": sum(weighted), "top1": ops.max(ops.stack(accuracies))}
 
     def pool(self, images: Tensor) -> Tensor:
         """Frozen features of preprocessed images: `(B, C)` float32, without gradient."""
@@ -98,24 +114,37 @@ def feature_batches(
     Args:
         features: `(N, C)`.
         labels: `(N,)`.
-        batch_size: at most N; what remains of a pass is left out.
-        seed: of the order, a new one in each pass.
-        start_step: the step of the first batch.
+        batch_size: rows of a batch, at most N; the remainder of a pass is left out.
+        seed: seed of the order, which is a new one in each pass.
+        start_step: step of the first batch.
 
     Returns:
         Data set of `{"features": (B, C), "label": (B,)}`.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.evaluation import feature_batches
+
+        data = feature_batches(np.zeros((10, 4), "float32"), np.arange(10), batch_size=5)
+        print(next(iter(data))["features"].shape)  # (5, 4)
+        ```
     """
     per_pass = len(labels) // batch_size
-    known, classes = tf.constant(features), tf.constant(labels)
+    all_features, all_labels = tf.constant(features), tf.constant(labels)
 
     def one_pass(number: Tensor) -> tf.data.Dataset:
         key = tf.stack([tf.constant(seed, tf.int64), number])
         order = tf.random.experimental.stateless_shuffle(tf.range(len(labels)), key)
-        places = tf.data.Dataset.from_tensor_slices(order[: per_pass * batch_size])
-        return places.batch(batch_size, drop_remainder=True)
+        indices = tf.data.Dataset.from_tensor_slices(order[: per_pass * batch_size])
+        return indices.batch(batch_size, drop_remainder=True)
 
     data = tf.data.Dataset.range(start_step // per_pass, np.iinfo(np.int64).max)
     data = data.flat_map(one_pass).skip(start_step % per_pass)
     return data.map(
-        lambda places: {FEATURES: tf.gather(known, places), LABEL: tf.gather(classes, places)}
+        lambda indices: {
+            FEATURES: tf.gather(all_features, indices),
+            LABEL: tf.gather(all_labels, indices),
+        }
     ).prefetch(2)

@@ -1,38 +1,55 @@
 """Linear classification of frozen features by logistic regression."""
 
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-Array = np.ndarray
+from pixpro_keras.utils import checks
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 
-def fit_logistic(
-    features: Array,
-    labels: Array,
+def fit_logistic_regression(
+    features: np.ndarray,
+    labels: np.ndarray,
     *,
     l2: float = 1e-4,
     iterations: int = 100,
     is_balanced: bool = False,
-):
-    """Multinomial logistic regression, fitted by L-BFGS.
+) -> "LogisticRegression":
+    """Fits multinomial logistic regression by L-BFGS.
 
     Args:
         features: `(M, C)`, standardised per channel.
         labels: `(M,)`, of at least two classes.
         l2: weight of `|W|^2 / 2` beside the mean cross-entropy, positive.
-        iterations: at most so many.
+        iterations: largest number of L-BFGS iterations.
         is_balanced: whether each class counts the same, however many examples it has.
 
     Returns:
-        scikit-learn's model.
+        scikit-learn's model, whose `predict` classifies features.
 
     Raises:
-        ValueError: if there is only one class.
+        ValueError: if there is only one class, or `l2` is not positive.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.evaluation import fit_logistic_regression
+
+        labels = np.arange(20) % 2
+        features = np.stack([labels - 0.5, np.random.rand(20)], axis=1)
+        classifier = fit_logistic_regression(features, labels)
+        print(np.mean(classifier.predict(features) == labels))
+        ```
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
+    checks.positive("l2", l2)
     model = LogisticRegression(
         C=1 / (l2 * len(features)),
         max_iter=iterations,
@@ -42,21 +59,3 @@ def fit_logistic(
         # So many iterations for every backbone is the protocol, as in training for so many epochs.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit(features, labels)
-
-
-def linear_probe(train_features: Array, train_labels: Array, features: Array, **settings) -> Array:
-    """Classes by multinomial logistic regression.
-
-    Args:
-        train_features: `(M, C)`, standardised per channel.
-        train_labels: `(M,)`, of at least two classes.
-        features: `(N, C)`, standardised as the training features.
-        **settings: of `fit_logistic`.
-
-    Returns:
-        `(N,)` predicted labels.
-
-    Raises:
-        ValueError: if there is only one class.
-    """
-    return fit_logistic(train_features, train_labels, **settings).predict(features)

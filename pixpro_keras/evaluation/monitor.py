@@ -1,4 +1,4 @@
-"""Quality of the features while they are being learned."""
+"""Measurements of the features while they are being learned."""
 
 from collections.abc import Callable, Mapping
 
@@ -6,11 +6,11 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pixpro_keras.evaluation.dense_linear_probe import fit_cells
+from pixpro_keras.evaluation.confusion_matrix import evaluate_segmentation
+from pixpro_keras.evaluation.dense_linear_probe import fit_dense_linear_probe
 from pixpro_keras.evaluation.features import extract_features
 from pixpro_keras.evaluation.knn import top_k_accuracy, weighted_knn
 from pixpro_keras.evaluation.replicas import over_replicas
-from pixpro_keras.segmentation.inference import evaluate
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils.checks import positive
 
@@ -67,22 +67,42 @@ def knn_accuracy(
         backbone: `(B, H, W, 3) -> (B, h, w, C)`; runs in inference mode.
         train: batches of labelled images whose neighbours vote, as from `features.image_batches`.
         test: the same, of images that are classified.
-        num_classes: labels are in [0, num_classes).
-        k: neighbours; fewer where there are not as many training images.
-        strategy: whose replicas on this machine share each batch.
+        num_classes: number of classes; labels are in [0, num_classes).
+        k: number of neighbours; fewer where there are not as many training images.
+        strategy: strategy whose replicas on this machine share each batch; None is the current one.
+
+    Returns:
+        Accuracy in [0, 1].
+
+    Example:
+        ```python
+        import keras
+        import numpy as np
+        import tensorflow as tf
+
+        from pixpro_keras.evaluation import knn_accuracy
+
+        images = np.random.rand(8, 16, 16, 3).astype("float32")
+        labels = np.arange(8, dtype="int32") % 2
+        data = tf.data.Dataset.from_tensor_slices({"image": images, "label": labels}).batch(4)
+        backbone = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(4, 3, 4)])
+        print(knn_accuracy(backbone, data, data, num_classes=2, k=3))
+        ```
     """
-    known, asked = (extract_features(backbone, data, strategy=strategy) for data in (train, test))
-    scores = weighted_knn(
-        known.pooled,
-        known.labels,
-        asked.pooled,
-        num_classes=num_classes,
-        k=min(k, len(known.labels)),
+    train_features, test_features = (
+        extract_features(backbone, data, strategy=strategy) for data in (train, test)
     )
-    return top_k_accuracy(scores, asked.labels)
+    scores = weighted_knn(
+        train_features.pooled,
+        train_features.labels,
+        test_features.pooled,
+        num_classes=num_classes,
+        k=min(k, len(train_features.labels)),
+    )
+    return top_k_accuracy(scores, test_features.labels)
 
 
-def cells_miou(
+def dense_linear_miou(
     backbone: keras.Model,
     train: tf.data.Dataset,
     test: tf.data.Dataset,
@@ -90,20 +110,38 @@ def cells_miou(
     *,
     strategy: tf.distribute.Strategy | None = None,
 ) -> float:
-    """Mean intersection over union by logistic regression of the map's cells, in [0, 1].
+    """Mean intersection over union of the dense linear probe, in [0, 1].
 
     Args:
         backbone: `(B, H, W, 3) -> (B, h, w, C)`; runs in inference mode.
-        train: batches of preprocessed images and masks, as from `mask_pipeline.image_batches`.
+        train: batches of preprocessed images and masks, 255 is ignored.
         test: the same, of images that are segmented.
-        num_classes: classes of pixels.
-        strategy: whose replicas on this machine share each batch.
+        num_classes: number of classes of pixels.
+        strategy: strategy whose replicas on this machine share each batch; None is the current one.
+
+    Returns:
+        Mean over the classes, in [0, 1].
+
+    Example:
+        ```python
+        import keras
+        import numpy as np
+        import tensorflow as tf
+
+        from pixpro_keras.evaluation import dense_linear_miou
+
+        images = np.random.rand(4, 16, 16, 3).astype("float32")
+        masks = np.tile(np.arange(16) // 8, (4, 16, 1))
+        data = tf.data.Dataset.from_tensor_slices((images, masks)).batch(2)
+        backbone = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(4, 3, 4)])
+        print(dense_linear_miou(backbone, data, data, num_classes=2))
+        ```
     """
-    classifier = fit_cells(backbone, train, num_classes, strategy=strategy)
+    classifier = fit_dense_linear_probe(backbone, train, num_classes, strategy=strategy)
     batch_size = next(iter(test))[0].shape[0]
 
     def segment(images: Tensor) -> Tensor:
         return ops.argmax(classifier.logits(images, ops.shape(images)[1:3]), axis=-1)
 
-    spread = over_replicas(segment, batch_size, strategy)
-    return evaluate(spread, test, num_classes).scores().miou
+    segment_batch = over_replicas(segment, batch_size, strategy)
+    return evaluate_segmentation(segment_batch, test, num_classes).scores().miou

@@ -1,4 +1,4 @@
-"""Batch-norm statistics measured anew ("precise BN")."""
+"""Precise batch norm: moving statistics measured anew."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from pixpro_keras.layers.masked_batch_norm import MaskedBatchNorm
 from pixpro_keras.types import Tensor
 
 
-def reestimate_batch_norm(backbone: keras.Model, batches: Iterable[Tensor]) -> None:
+def apply_precise_bn(model: keras.Model, batches: Iterable[Tensor]) -> None:
     """Replaces the moving statistics of batch norm by the statistics of given images.
 
     Moving averages lag behind the weights, and those of an untrained network (mean 0, variance 1)
@@ -24,18 +24,31 @@ def reestimate_batch_norm(backbone: keras.Model, batches: Iterable[Tensor]) -> N
     `trainable = False` use their moving statistics in training mode too, and keep them.
 
     Args:
-        backbone: any built model of images, or of whatever its batches are.
+        model: built model, which takes the batches.
         batches: images `(B, H, W, 3)`, already preprocessed, or dicts of tensors; at least one batch if
             the network has batch norm. Larger batches and more of them are both better; a thousand
-            images do.
+            images are enough.
 
     Raises:
         ValueError: if `batches` is empty.
 
     Reference:
         Wu and Johnson, "Rethinking 'Batch' in BatchNorm", arXiv:2105.07576, section 3.
+
+    Example:
+        ```python
+        import keras
+        import numpy as np
+
+        from pixpro_keras.evaluation import apply_precise_bn
+
+        layers = [keras.Input((8, 8, 3)), keras.layers.BatchNormalization()]
+        model = keras.Sequential(layers)
+        apply_precise_bn(model, [np.random.rand(4, 8, 8, 3) for _ in range(2)])
+        print(model.layers[0].moving_mean)  # near 0.5
+        ```
     """
-    layers = _norms(backbone)
+    layers = _norms(model)
     if not layers:
         return
     # One list per layer: the moving mean and variance.
@@ -46,7 +59,7 @@ def reestimate_batch_norm(backbone: keras.Model, batches: Iterable[Tensor]) -> N
     # One graph per shape: a detector lays its anchors by the static shape of the batch.
     @tf.function(autograph=False)
     def observe(images):
-        backbone(images, training=True)
+        model(images, training=True)
 
     try:
         for layer, pair in zip(layers, variables, strict=True):
@@ -64,19 +77,34 @@ def reestimate_batch_norm(backbone: keras.Model, batches: Iterable[Tensor]) -> N
 
 
 @contextlib.contextmanager
-def reestimated_batch_norm(model: keras.Model, batches: Iterable[Tensor]) -> Iterator[None]:
-    """`reestimate_batch_norm` while the context lasts, for a look in the middle of a training.
+def temporary_precise_bn(model: keras.Model, batches: Iterable[Tensor]) -> Iterator[None]:
+    """Context with the statistics of `apply_precise_bn`, for a test in the middle of a training.
+
+    At its end the moving statistics are again what they were.
 
     Args:
-        model: see there.
-        batches: see there.
+        model: built model, which takes the batches.
+        batches: as for `apply_precise_bn`.
 
     Raises:
-        ValueError: see there.
+        ValueError: if `batches` is empty.
+
+    Example:
+        ```python
+        import keras
+        import numpy as np
+
+        from pixpro_keras.evaluation import temporary_precise_bn
+
+        model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.BatchNormalization()])
+        images = np.random.rand(4, 8, 8, 3)
+        with temporary_precise_bn(model, [images]):
+            print(np.mean(model(images)))  # near 0
+        ```
     """
     variables = [(layer.moving_mean, layer.moving_variance) for layer in _norms(model)]
     before = _read(variables)
-    reestimate_batch_norm(model, batches)
+    apply_precise_bn(model, batches)
     try:
         yield
     finally:

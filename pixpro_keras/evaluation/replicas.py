@@ -16,13 +16,23 @@ def over_replicas(
     """Traces a function of batches and gives each replica its rows of a batch.
 
     Args:
-        function: `(b, ...)` to `(b, ...)`, each row by itself, without collectives.
+        function: function of `(b, ...)` to `(b, ...)`, each row by itself, without collectives.
         batch_size: rows of a batch. A smaller one is filled up with zeros, so that shapes stay the
             same.
-        strategy: whose replicas on this machine share the work; None is the current one.
+        strategy: strategy whose replicas on this machine share the work; None is the current one.
 
     Returns:
         Function of `(n, ...)` to an array of the results of the n rows.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.evaluation import over_replicas
+
+        double = over_replicas(lambda rows: 2 * rows, batch_size=4)
+        print(double(np.arange(3.0)))  # [0. 2. 4.]
+        ```
     """
     strategy = strategy or tf.distribute.get_strategy()
     is_one = strategy.num_replicas_in_sync == 1

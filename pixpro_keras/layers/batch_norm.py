@@ -8,6 +8,8 @@ import tensorflow as tf
 from pixpro_keras.ops import cross_replica_mean
 from pixpro_keras.types import Tensor
 
+__all__ = ["BatchNormalization"]
+
 _DTYPES = ("float32", "float16", "bfloat16")
 
 
@@ -22,14 +24,37 @@ class BatchNormalization(keras.layers.BatchNormalization):
     float64, other axes than the last), this is Keras's own. It has Keras's name too, under which
     weights files keep it: those of either load into the other. Whole models for others hold Keras's:
     see `backbones.plain_network`.
+
+    Statistics are over all replicas wherever there are several: `synchronized` is no choice here.
+
+    Args:
+        **kwargs: of `keras.layers.BatchNormalization`; `synchronized` has no effect.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.layers import BatchNormalization
+
+        norm = BatchNormalization(momentum=0.9, epsilon=1e-5)
+        print(norm(keras.random.normal((2, 4, 4, 8)), training=True).shape)  # (2, 4, 4, 8)
+        ```
     """
+
+    @property
+    def synchronized(self) -> bool:
+        """Whether there are several replicas, over which statistics are taken."""
+        return tf.distribute.get_strategy().num_replicas_in_sync > 1
+
+    @synchronized.setter
+    def synchronized(self, value: bool) -> None:
+        """Keras's constructor sets it, from configs of plain layers among others."""
 
     def call(self, inputs: Tensor, training: bool | None = None, mask=None) -> Tensor:
         """The input's shape, in the layer's compute dtype."""
         if not (training and self.trainable and mask is None and self._is_usual(inputs)):
             return super().call(inputs, training=training, mask=mask)
         channels = inputs.shape[-1]
-        normalize = _over_replicas if self._is_spread() else _on_one_device
+        normalize = _over_replicas if self.synchronized else _on_one_device
         outputs, mean, variance = normalize(
             inputs,
             tf.cast(self.gamma, tf.float32) if self.scale else tf.ones(channels),
@@ -43,12 +68,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
         outputs.set_shape(inputs.shape)
         return tf.cast(outputs, self.compute_dtype)
 
-    def _is_spread(self) -> bool:
-        return self.synchronized and tf.distribute.get_strategy().num_replicas_in_sync > 1
-
     def _is_usual(self, inputs: Tensor) -> bool:
         return (
-            (tf.distribute.get_replica_context() is not None or not self._is_spread())
+            (tf.distribute.get_replica_context() is not None or not self.synchronized)
             and not getattr(self, "renorm", False)  # older versions of Keras lack it
             and self.axis in (-1, len(inputs.shape) - 1)
             and inputs.dtype.name in _DTYPES

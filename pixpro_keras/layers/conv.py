@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from pixpro_keras.types import Tensor
 
+__all__ = ["Conv2D"]
+
 # The gradient of a 3x3 kernel is faster by products on maps of up to so many pixels, from so many filters on
 # (`benchmarks/README.md`).
 _MOST_PIXELS = 7 * 7
@@ -24,6 +26,18 @@ class Conv2D(keras.layers.Conv2D):
     (inference, other kernels and strides, groups, maps of unknown size, GPUs and TPUs) this is Keras's
     own. It has Keras's name too, under which weights files keep it. Whole models for others hold
     Keras's: see `backbones.plain_network`.
+
+    Args:
+        **kwargs: of `keras.layers.Conv2D`.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.layers import Conv2D
+
+        convolution = Conv2D(16, 1)
+        print(convolution(keras.random.normal((2, 4, 4, 8)), training=True).shape)  # (2, 4, 4, 16)
+        ```
     """
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
@@ -112,7 +126,7 @@ def _with_products_backwards(stride: int, padding: str) -> Callable[[Tensor, Ten
 
 
 def _kernel_gradient(inputs: Tensor, by_outputs: Tensor, stride: int, padding: str) -> Tensor:
-    """`(3, 3, C, filters)`: for each place of the kernel, what it saw times what it is to change."""
+    """`(3, 3, C, filters)`: for each cell of the kernel, its inputs times the gradients of its outputs."""
     height, width, filters = by_outputs.shape[1:]
     margins = [(0, 0)]
     for size, out in zip(inputs.shape[1:3], (height, width), strict=True):

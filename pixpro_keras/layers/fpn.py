@@ -6,6 +6,9 @@ from keras import ops
 from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.layers.conv import Conv2D
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils import checks
+
+__all__ = ["FPN"]
 
 
 @keras.saving.register_keras_serializable("pixpro_keras")
@@ -21,13 +24,22 @@ class FPN(keras.layers.Layer):
         num_channels: width of all maps.
         use_batch_norm: whether batch norm follows each convolution.
         bn_momentum: share of the old moving statistics kept in each step.
-        synchronized: whether batch norm takes its statistics over all replicas.
 
     Raises:
         ValueError: if `num_channels` is less than 1.
 
     Reference:
         Lin et al., CVPR 2017, arXiv:1612.03144, as detectron2 builds it.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.layers import FPN
+
+        maps = {f"c{k}": keras.ops.zeros((1, 64 >> k, 64 >> k, 8 * k)) for k in (3, 4, 5)}
+        pyramid = FPN(num_channels=16)(maps)
+        print({name: x.shape[1] for name, x in pyramid.items()})  # p3: 8, p4: 4, p5: 2, p6: 1
+        ```
     """
 
     def __init__(
@@ -35,18 +47,12 @@ class FPN(keras.layers.Layer):
         num_channels: int = 256,
         use_batch_norm: bool = True,
         bn_momentum: float = 0.9,
-        synchronized: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if num_channels < 1:
-            raise ValueError(
-                f"`num_channels` must be at least 1. Received: num_channels={num_channels}."
-            )
-        self.num_channels = num_channels
+        self.num_channels = checks.at_least("num_channels", num_channels, 1)
         self.use_batch_norm = use_batch_norm
         self.bn_momentum = bn_momentum
-        self.synchronized = synchronized
         self.levels: list[int] = []
         self.laterals: dict[str, list[keras.layers.Layer]] = {}
         self.outputs: dict[str, list[keras.layers.Layer]] = {}
@@ -80,7 +86,6 @@ class FPN(keras.layers.Layer):
         norm = BatchNormalization(
             momentum=self.bn_momentum,
             epsilon=1e-5,
-            synchronized=self.synchronized,
             name=f"{name}_bn",
             dtype=self.dtype_policy,
         )
@@ -117,7 +122,6 @@ class FPN(keras.layers.Layer):
             "num_channels": self.num_channels,
             "use_batch_norm": self.use_batch_norm,
             "bn_momentum": self.bn_momentum,
-            "synchronized": self.synchronized,
         }
 
 

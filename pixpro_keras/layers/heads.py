@@ -4,24 +4,16 @@ import keras
 
 from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.layers.conv import Conv2D
+from pixpro_keras.layers.initializers import torch_defaults
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils import checks
+
+__all__ = ["PointwiseMLP", "PooledMLP"]
 
 _ACTIVATIONS = {
     "relu": keras.ops.relu,
     "gelu": lambda x: keras.ops.gelu(x, approximate=False),
 }
-
-
-def _torch_conv_initializers(fan_in: int) -> dict[str, keras.initializers.Initializer]:
-    """PyTorch's default for convolutions: kernel and bias uniform in +-1/sqrt(fan_in).
-
-    The release leaves its heads at that default; only its backbone is He-normal.
-    """
-    bound = fan_in**-0.5
-    return {
-        "kernel_initializer": keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
-        "bias_initializer": keras.initializers.RandomUniform(-bound, bound),
-    }
 
 
 def _apply(
@@ -44,15 +36,26 @@ class PointwiseMLP(keras.layers.Layer):
     With two layers this is the projector of PixPro: `conv1x1 -> batch norm -> ReLU -> conv1x1`.
 
     Args:
-        hidden_dim: channels between the layers; 4096 in the release's projector.
-        out_dim: output channels; 256 in the release.
+        hidden_dim: channels between the layers; 4096 in the official projector.
+        out_dim: output channels; 256 in the official projector.
         num_layers: number of convolutions, at least 1.
         use_batch_norm: whether batch norm stands before each activation.
         activation: between the layers, `"relu"` or `"gelu"`.
         kernel_stddev: of truncated normal kernels with biases of 0; by default kernels and biases are
             drawn as PyTorch does.
         bn_momentum: share of the old moving statistics kept in each step (torch's 0.1 is 0.9 here).
-        synchronized: whether batch norm takes its statistics over all replicas.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.layers import PointwiseMLP
+
+        projector = PointwiseMLP(hidden_dim=64, out_dim=16)
+        print(projector(keras.random.normal((2, 7, 7, 32))).shape)  # (2, 7, 7, 16)
+        ```
     """
 
     def __init__(
@@ -64,29 +67,16 @@ class PointwiseMLP(keras.layers.Layer):
         activation: str = "relu",
         kernel_stddev: float | None = None,
         bn_momentum: float = 0.9,
-        synchronized: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        for name, value in (
-            ("hidden_dim", hidden_dim),
-            ("out_dim", out_dim),
-            ("num_layers", num_layers),
-        ):
-            if value < 1:
-                raise ValueError(f"`{name}` must be at least 1. Received: {name}={value}.")
-        self.hidden_dim = hidden_dim
-        self.out_dim = out_dim
-        self.num_layers = num_layers
-        if activation not in _ACTIVATIONS:
-            raise ValueError(
-                f"`activation` must be {' or '.join(_ACTIVATIONS)}. Received: {activation!r}."
-            )
+        self.hidden_dim = checks.at_least("hidden_dim", hidden_dim, 1)
+        self.out_dim = checks.at_least("out_dim", out_dim, 1)
+        self.num_layers = checks.at_least("num_layers", num_layers, 1)
         self.use_batch_norm = use_batch_norm
-        self.activation = activation
+        self.activation = checks.one_of("activation", activation, _ACTIVATIONS)
         self.kernel_stddev = kernel_stddev
         self.bn_momentum = bn_momentum
-        self.synchronized = synchronized
         self.layers: list[keras.layers.Layer] = []
 
     def build(self, input_shape: tuple) -> None:
@@ -94,7 +84,7 @@ class PointwiseMLP(keras.layers.Layer):
         for index in range(1, self.num_layers + 1):
             is_last = index == self.num_layers
             out_channels = self.out_dim if is_last else self.hidden_dim
-            initializers = _torch_conv_initializers(input_shape[-1])
+            initializers = torch_defaults(input_shape[-1])
             if self.kernel_stddev is not None:
                 normal = keras.initializers.TruncatedNormal(stddev=self.kernel_stddev)
                 initializers = {"kernel_initializer": normal}
@@ -107,7 +97,6 @@ class PointwiseMLP(keras.layers.Layer):
                 norm = BatchNormalization(
                     momentum=self.bn_momentum,
                     epsilon=1e-5,
-                    synchronized=self.synchronized,
                     name=f"bn{index}",
                     dtype=self.dtype_policy,
                 )
@@ -136,7 +125,6 @@ class PointwiseMLP(keras.layers.Layer):
             "activation": self.activation,
             "kernel_stddev": self.kernel_stddev,
             "bn_momentum": self.bn_momentum,
-            "synchronized": self.synchronized,
         }
 
 
@@ -154,10 +142,18 @@ class PooledMLP(keras.layers.Layer):
         batch_norm: `"none"`; `"hidden"`: before each ReLU (BYOL); `"all"`: after the last layer too,
             there without offset (SimCLR). A layer before batch norm has no bias.
         bn_momentum: share of the old moving statistics kept in each step.
-        synchronized: whether batch norm takes its statistics over all replicas.
 
     Raises:
         ValueError: if an argument is out of its range.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.layers import PooledMLP
+
+        projector = PooledMLP(hidden_dim=64, out_dim=16, batch_norm="hidden")
+        print(projector(keras.random.normal((2, 7, 7, 32))).shape)  # (2, 16)
+        ```
     """
 
     def __init__(
@@ -167,25 +163,14 @@ class PooledMLP(keras.layers.Layer):
         num_layers: int = 2,
         batch_norm: str = "none",
         bn_momentum: float = 0.9,
-        synchronized: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if batch_norm not in ("none", "hidden", "all"):
-            raise ValueError(
-                f"`batch_norm` must be none, hidden or all. Received: batch_norm={batch_norm!r}."
-            )
-        if min(hidden_dim, out_dim, num_layers) < 1:
-            raise ValueError(
-                "`hidden_dim`, `out_dim` and `num_layers` must be at least 1. "
-                f"Received: {hidden_dim}, {out_dim}, {num_layers}."
-            )
-        self.hidden_dim = hidden_dim
-        self.out_dim = out_dim
-        self.num_layers = num_layers
-        self.batch_norm = batch_norm
+        self.hidden_dim = checks.at_least("hidden_dim", hidden_dim, 1)
+        self.out_dim = checks.at_least("out_dim", out_dim, 1)
+        self.num_layers = checks.at_least("num_layers", num_layers, 1)
+        self.batch_norm = checks.one_of("batch_norm", batch_norm, ("none", "hidden", "all"))
         self.bn_momentum = bn_momentum
-        self.synchronized = synchronized
         self.layers: list[keras.layers.Layer] = []
 
     def build(self, input_shape: tuple) -> None:
@@ -200,7 +185,7 @@ class PooledMLP(keras.layers.Layer):
                 use_bias=not has_norm,
                 name=f"linear{index}",
                 dtype=self.dtype_policy,
-                **_torch_conv_initializers(channels),
+                **torch_defaults(channels),
             )
             self._append(dense, channels)
             channels = out_channels
@@ -209,7 +194,6 @@ class PooledMLP(keras.layers.Layer):
                     momentum=self.bn_momentum,
                     epsilon=1e-5,
                     center=not is_last,
-                    synchronized=self.synchronized,
                     name=f"bn{index}",
                     dtype=self.dtype_policy,
                 )
@@ -239,5 +223,4 @@ class PooledMLP(keras.layers.Layer):
             "num_layers": self.num_layers,
             "batch_norm": self.batch_norm,
             "bn_momentum": self.bn_momentum,
-            "synchronized": self.synchronized,
         }

@@ -6,31 +6,37 @@ from keras import ops
 
 from pixpro_keras.ops import cross_replica_mean
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils import checks
+
+__all__ = ["MaskedBatchNorm"]
 
 
+@keras.saving.register_keras_serializable("pixpro_keras")
 class MaskedBatchNorm(keras.layers.Layer):
     """Batch norm of `(B, M, C)` whose statistics are those of the rows with a mask of 1.
 
     Selecting the rows would have a shape that changes from step to step. Keras's own batch norm takes
-    a mask, but then forgets `synchronized`.
+    a mask, but then forgets `synchronized`. In training, statistics are over all replicas.
 
     Args:
         momentum: share of the old moving statistics kept in each step.
         epsilon: added to the variance.
-        synchronized: whether the statistics are over all replicas.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.layers import MaskedBatchNorm
+
+        norm = MaskedBatchNorm(momentum=0.9)
+        x, mask = keras.random.normal((2, 5, 8)), keras.ops.ones((2, 5))
+        print(norm(x, mask, training=True).shape)  # (2, 5, 8)
+        ```
     """
 
-    def __init__(
-        self,
-        momentum: float = 0.9,
-        epsilon: float = 1e-5,
-        synchronized: bool = False,
-        **kwargs,
-    ):
+    def __init__(self, momentum: float = 0.9, epsilon: float = 1e-5, **kwargs):
         super().__init__(autocast=False, **kwargs)
-        self.momentum = momentum
-        self.epsilon = epsilon
-        self.synchronized = synchronized
+        self.momentum = checks.in_range("momentum", momentum, 0, 1)
+        self.epsilon = checks.at_least("epsilon", epsilon, 0)
 
     def build(self, input_shape: tuple) -> None:
         """Creates scale, offset and moving statistics."""
@@ -81,7 +87,7 @@ class MaskedBatchNorm(keras.layers.Layer):
         total = ops.sum(x * weight, axis=(0, 1))
         squares = ops.sum(ops.square(x) * weight, axis=(0, 1))
         count = ops.sum(weight, keepdims=False)
-        if self.synchronized:
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
             together = ops.concatenate([total, squares, ops.reshape(count, (1,))], axis=0)
             together = cross_replica_mean(together)
             total, squares = ops.split(together[:-1], 2)
@@ -96,5 +102,4 @@ class MaskedBatchNorm(keras.layers.Layer):
         return super().get_config() | {
             "momentum": self.momentum,
             "epsilon": self.epsilon,
-            "synchronized": self.synchronized,
         }

@@ -6,6 +6,9 @@ from keras import ops
 
 from pixpro_keras.ops import l2_normalize
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils import checks
+
+__all__ = ["Queue"]
 
 
 @keras.saving.register_keras_serializable("pixpro_keras")
@@ -24,15 +27,22 @@ class Queue(keras.layers.Layer):
 
     Reference:
         He et al., CVPR 2020, arXiv:1911.05722.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.layers import Queue
+
+        queue = Queue(size=1024, dim=128)
+        queue.enqueue(keras.random.normal((8, 128)))
+        print(queue.read().shape)  # (1024, 128)
+        ```
     """
 
     def __init__(self, size: int, dim: int, seed: int = 0, **kwargs):
         super().__init__(**kwargs)
-        for name, value in (("size", size), ("dim", dim)):
-            if value < 1:
-                raise ValueError(f"`{name}` must be at least 1. Received: {name}={value}.")
-        self.size = size
-        self.dim = dim
+        self.size = checks.at_least("size", size, 1)
+        self.dim = checks.at_least("dim", dim, 1)
         self.seed = seed
         self.keys = self.add_weight(
             name="keys",

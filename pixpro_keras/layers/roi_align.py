@@ -7,6 +7,9 @@ import tensorflow as tf
 from keras import ops
 
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils import checks
+
+__all__ = ["pyramid_roi_align", "roi_align"]
 
 
 def roi_align(features: Tensor, boxes: Tensor, output_size: int, sampling_ratio: int = 1) -> Tensor:
@@ -30,6 +33,15 @@ def roi_align(features: Tensor, boxes: Tensor, output_size: int, sampling_ratio:
     Reference:
         He et al., ICCV 2017, arXiv:1703.06870, with the half-cell offset of detectron2's
         ROIAlignV2.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.layers import roi_align
+
+        boxes = keras.ops.convert_to_tensor([[[0.0, 0.0, 7.0, 7.0], [1.5, 2.0, 3.0, 4.5]]])
+        print(roi_align(keras.random.normal((1, 7, 7, 8)), boxes, 4).shape)  # (1, 2, 4, 4, 8)
+        ```
     """
     levels = ops.zeros((1, boxes.shape[1]), dtype="int32")
     return pyramid_roi_align([features], boxes, levels, output_size, sampling_ratio)
@@ -56,12 +68,20 @@ def pyramid_roi_align(
 
     Raises:
         ValueError: if `output_size` or `sampling_ratio` is less than 1.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.layers import pyramid_roi_align
+
+        maps = [keras.random.normal((1, size, size, 8)) for size in (8, 4)]
+        boxes = keras.ops.convert_to_tensor([[[0.0, 0.0, 7.0, 7.0], [1.5, 2.0, 3.0, 3.5]]])
+        levels = keras.ops.convert_to_tensor([[0, 1]])
+        print(pyramid_roi_align(maps, boxes, levels, 4).shape)  # (1, 2, 4, 4, 8)
+        ```
     """
-    if min(output_size, sampling_ratio) < 1:
-        raise ValueError(
-            "`output_size` and `sampling_ratio` must be at least 1. "
-            f"Received: {output_size}, {sampling_ratio}."
-        )
+    checks.at_least("output_size", output_size, 1)
+    checks.at_least("sampling_ratio", sampling_ratio, 1)
     channels = features[0].shape[-1]
     boxes = ops.stop_gradient(ops.cast(boxes, "float32"))
     num_boxes, points = boxes.shape[1], output_size * sampling_ratio

@@ -9,6 +9,8 @@ from pixpro_keras.ops import l2_normalize, to_pixels
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils import checks
 
+__all__ = ["SlotHead", "SlotPredictor"]
+
 _EPSILON = 1e-6  # of an assignment; keeps a slot that no cell wants from dividing by 0
 
 
@@ -25,13 +27,22 @@ class SlotHead(keras.layers.Layer):
         num_slots: prototypes, K.
         temperature: of the assignment, positive.
         bn_momentum: share of the old moving statistics kept in each step.
-        synchronized: whether batch norm takes its statistics over all replicas.
 
     Raises:
         ValueError: if there is no slot or the temperature is not positive.
 
     Reference:
         Wen et al., NeurIPS 2022, arXiv:2205.15288, section 3.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.layers import SlotHead
+
+        head = SlotHead(hidden_dim=64, out_dim=16, num_slots=8)
+        outputs = head(keras.random.normal((2, 7, 7, 32)))
+        print(outputs["scores"].shape, outputs["slots"].shape)  # (2, 7, 7, 8) (2, 8, 16)
+        ```
     """
 
     def __init__(
@@ -41,18 +52,14 @@ class SlotHead(keras.layers.Layer):
         num_slots: int = 2048,
         temperature: float = 0.07,
         bn_momentum: float = 0.9,
-        synchronized: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if num_slots < 1:
-            raise ValueError(f"`num_slots` must be at least 1. Received: num_slots={num_slots}.")
         self.hidden_dim = hidden_dim
         self.out_dim = out_dim
-        self.num_slots = num_slots
+        self.num_slots = checks.at_least("num_slots", num_slots, 1)
         self.temperature = checks.positive("temperature", temperature)
         self.bn_momentum = bn_momentum
-        self.synchronized = synchronized
         self.projector = PointwiseMLP(
             hidden_dim,
             out_dim,
@@ -60,7 +67,6 @@ class SlotHead(keras.layers.Layer):
             activation="gelu",
             kernel_stddev=0.02,
             bn_momentum=bn_momentum,
-            synchronized=synchronized,
             name="projector",
             dtype=self.dtype_policy,
         )
@@ -96,10 +102,10 @@ class SlotHead(keras.layers.Layer):
             "num_slots": self.num_slots,
             "temperature": self.temperature,
             "bn_momentum": self.bn_momentum,
-            "synchronized": self.synchronized,
         }
 
 
+@keras.saving.register_keras_serializable("pixpro_keras")
 class SlotPredictor(keras.layers.Layer):
     """Three linear layers with batch norm and GELU between them, for those slots that count.
 
@@ -107,7 +113,15 @@ class SlotPredictor(keras.layers.Layer):
         hidden_dim: hidden channels.
         out_dim: channels of the slots.
         bn_momentum: share of the old moving statistics kept in each step.
-        synchronized: whether batch norm takes its statistics over all replicas.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.layers import SlotPredictor
+
+        predictor = SlotPredictor(hidden_dim=64, out_dim=16)
+        print(predictor(keras.random.normal((2, 8, 16)), keras.ops.ones((2, 8))).shape)  # (2, 8, 16)
+        ```
     """
 
     def __init__(
@@ -115,10 +129,12 @@ class SlotPredictor(keras.layers.Layer):
         hidden_dim: int = 4096,
         out_dim: int = 256,
         bn_momentum: float = 0.9,
-        synchronized: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.hidden_dim = hidden_dim
+        self.out_dim = out_dim
+        self.bn_momentum = bn_momentum
         self.linears: list[keras.layers.Dense] = []
         self.norms: list[MaskedBatchNorm] = []
         channels = out_dim
@@ -135,7 +151,6 @@ class SlotPredictor(keras.layers.Layer):
         for number in (1, 2):
             norm = MaskedBatchNorm(
                 bn_momentum,
-                synchronized=synchronized,
                 name=f"bn{number}",
                 dtype=self.dtype_policy,
             )
@@ -149,3 +164,11 @@ class SlotPredictor(keras.layers.Layer):
         for norm, linear in zip(self.norms, self.linears[1:], strict=True):
             x = linear(ops.gelu(norm(x, mask, training=training), approximate=False))
         return x
+
+    def get_config(self) -> dict:
+        """Constructor arguments."""
+        return super().get_config() | {
+            "hidden_dim": self.hidden_dim,
+            "out_dim": self.out_dim,
+            "bn_momentum": self.bn_momentum,
+        }

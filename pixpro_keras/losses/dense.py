@@ -7,9 +7,19 @@ from pixpro_keras.ops import l2_normalize
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils import checks
 
+__all__ = [
+    "dense_info_nce",
+    "match_cells",
+    "select_slots",
+    "slot_assignment_loss",
+    "slot_contrast",
+    "slot_presence",
+    "take_rows",
+]
 
-def match(features_q: Tensor, features_k: Tensor) -> Tensor:
-    """The key cell that is most similar to each query cell; has no gradient.
+
+def match_cells(features_q: Tensor, features_k: Tensor) -> Tensor:
+    """Index of the key cell that is most similar to each query cell; has no gradient.
 
     Args:
         features_q: `(B, N, C)`. Backbone features of the queries' view.
@@ -20,23 +30,41 @@ def match(features_q: Tensor, features_k: Tensor) -> Tensor:
 
     Reference:
         Wang et al., CVPR 2021, arXiv:2011.09157, section 3.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.losses import match_cells
+
+        features = keras.random.normal((2, 49, 512))
+        print(match_cells(features, features)[0, :3])  # 0, 1, 2
+        ```
     """
     cosines = ops.einsum("bic,bjc->bij", l2_normalize(features_q), l2_normalize(features_k))
     return ops.cast(ops.argmax(cosines, axis=2), "int32")
 
 
 def take_rows(values: Tensor, index: Tensor) -> Tensor:
-    """Picks rows of each image: `(B, N, C)` and `(B, M)` integers to `(B, M, C)`."""
+    """Picks rows of each image: `(B, N, C)` and `(B, M)` integers to `(B, M, C)`.
+
+    Example:
+        ```python
+        import numpy as np
+        from pixpro_keras.losses import take_rows
+
+        values = np.arange(6.0).reshape(1, 3, 2)
+        print(take_rows(values, np.array([[2, 0]])))  # [[[4, 5], [0, 1]]]
+        ```
+    """
     return ops.take_along_axis(values, ops.expand_dims(index, 2), axis=1)
 
 
 def dense_info_nce(
     query: Tensor, matched_keys: Tensor, queue: Tensor, temperature: float = 0.2
-) -> Tensor:
-    """The dense loss of DenseCL: InfoNCE of every cell, averaged over cells and images.
+) -> tuple[Tensor, Tensor]:
+    """InfoNCE of every cell, averaged over cells and images: the dense loss of DenseCL.
 
-    It is `instance.info_nce` with a cell for an image. For the share of cells that find their
-    positive, pass the same arguments to `instance.info_nce_logits`.
+    It is `info_nce` with a cell for an image.
 
     Args:
         query: `(B, N, C)`. Dense projections of one view.
@@ -47,13 +75,25 @@ def dense_info_nce(
         temperature: tau, positive.
 
     Returns:
-        Scalar float32, at least 0.
+        The loss, scalar float32, at least 0. And the share of cells whose positive has the highest
+        logit, scalar float32 in [0, 1].
 
     Raises:
         ValueError: if `temperature` is not positive.
 
     Reference:
         Wang et al., CVPR 2021, arXiv:2011.09157, section 3.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.losses import dense_info_nce, match_cells, take_rows
+
+        features = keras.random.normal((2, 49, 512))
+        query, keys = (keras.random.normal((2, 49, 128)) for _ in range(2))
+        matched = take_rows(keys, match_cells(features, features))
+        loss, top1 = dense_info_nce(query, matched, keras.random.normal((1024, 128)))
+        ```
     """
     return instance.info_nce(query, matched_keys, queue, temperature)
 
@@ -66,7 +106,7 @@ def slot_assignment_loss(
     teacher_temperature: float = 0.07,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """The grouping loss of SlotCon, one direction: both views must give a place the same slot.
+    """Grouping loss of SlotCon, one direction: both views must give a place the same slot.
 
     `L(i) = -sum_k softmax((t_i - center) / tau_t)_k * log softmax(s_i / tau_s)_k`, averaged over
     the cells of an image, then over the batch.
@@ -89,6 +129,15 @@ def slot_assignment_loss(
 
     Reference:
         Wen et al., NeurIPS 2022, arXiv:2205.15288, section 3, and the authors' code.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.losses import slot_assignment_loss
+
+        student, teacher = (keras.random.uniform((2, 49, 16), -1, 1) for _ in range(2))
+        loss = slot_assignment_loss(student, teacher, center=keras.ops.zeros(16))
+        ```
     """
     checks.positive("student_temperature", student_temperature)
     checks.positive("teacher_temperature", teacher_temperature)
@@ -104,13 +153,22 @@ def slot_assignment_loss(
 
 
 def slot_presence(scores: Tensor) -> Tensor:
-    """Which slots an image has: those that are the best slot of at least one of its cells.
+    """Slots that an image has: those that are the best slot of at least one of its cells.
 
     Args:
         scores: `(B, N, K)`. Cosines of all cells of a view and the slots' prototypes.
 
     Returns:
         `(B, K)` float32 of 0 and 1, at most N ones in a row; has no gradient.
+
+    Example:
+        ```python
+        import numpy as np
+        from pixpro_keras.losses import slot_presence
+
+        scores = np.array([[[0.9, 0.1, 0.2], [0.3, 0.1, 0.8]]])
+        print(slot_presence(scores))  # [[1, 0, 1]]
+        ```
     """
     best = ops.one_hot(ops.argmax(scores, axis=2), scores.shape[2], dtype="float32")
     return ops.max(best, axis=1)
@@ -129,6 +187,14 @@ def select_slots(presence: Tensor, limit: int) -> tuple[Tensor, Tensor]:
     Returns:
         `(B, M)` int32, the positions of the present slots, in ascending order, then some of absent
         ones. And `(B, M)` float32, 1 for the present.
+
+    Example:
+        ```python
+        import numpy as np
+        from pixpro_keras.losses import select_slots
+
+        index, is_present = select_slots(np.array([[0, 1, 0, 1, 1]]), limit=3)  # [[1, 3, 4]], all 1
+        ```
     """
     present, index = ops.top_k(ops.cast(presence, "float32"), limit)
     return ops.cast(index, "int32"), present
@@ -142,8 +208,8 @@ def slot_contrast(
     key_mask: Tensor,
     temperature: float = 0.2,
     num_queries: Tensor | None = None,
-) -> Tensor:
-    """The slot loss of SlotCon, one direction: InfoNCE between the slots of two views.
+) -> tuple[Tensor, Tensor]:
+    """Slot loss of SlotCon, one direction: InfoNCE between the slots of two views.
 
     `L(s) = -2 tau log(exp(cos(q_s, k_s) / tau) / sum_k exp(cos(q_s, k) / tau))` with k over the
     slots that the other views of the global batch have, k_s among them; averaged over the queries.
@@ -168,44 +234,41 @@ def slot_contrast(
             `positive` that counts among them; receives no gradient.
         key_mask: `(B, L)` of 0 and 1, the keys that count.
         temperature: tau, positive.
-        num_queries: what to divide the sum over the queries by; left out, the number of queries
+        num_queries: divisor of the sum over the queries; left out, the number of queries
             that count here, as in the authors' code. With the mean of this number over the
             replicas, the mean of their losses is the loss of one device with the whole batch.
 
     Returns:
-        Scalar float32, at least 0; 0 without a query.
+        The loss, scalar float32, at least 0. And the share of the queries to which their positive is
+        the only nearest key, scalar float32 in [0, 1]. Both are 0 without a query.
 
     Raises:
         ValueError: if `temperature` is not positive.
 
     Reference:
         Wen et al., NeurIPS 2022, arXiv:2205.15288, section 3, and the authors' code.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.losses import slot_contrast
+
+        query, positive = (keras.random.normal((2, 4, 64)) for _ in range(2))
+        all_count = keras.ops.ones((2, 4))
+        loss, top1 = slot_contrast(query, positive, all_count, positive, all_count)
+        ```
     """
     checks.positive("temperature", temperature)
     of_keys, of_positive = _slot_cosines(query, positive, keys, key_mask)
     per_query = ops.logsumexp(of_keys / temperature, axis=1) - of_positive / temperature
     mask = ops.reshape(ops.cast(mask, "float32"), (-1,))
-    if num_queries is None:
-        num_queries = ops.sum(mask)
-    total = ops.sum(mask * per_query)
-    return 2.0 * temperature * total / ops.maximum(ops.cast(num_queries, "float32"), 1e-6)
-
-
-def slot_top1(
-    query: Tensor, positive: Tensor, mask: Tensor, keys: Tensor, key_mask: Tensor
-) -> Tensor:
-    """Share of the queries of `slot_contrast` to which their positive is the only nearest key.
-
-    Takes its first arguments; for watching a run, has no gradient.
-
-    Returns:
-        Scalar float32 in [0, 1]; 0 without a query.
-    """
-    of_keys, of_positive = _slot_cosines(query, positive, keys, key_mask)
+    count = ops.sum(mask)
+    divisor = count if num_queries is None else ops.cast(num_queries, "float32")
+    loss = 2.0 * temperature * ops.sum(mask * per_query) / ops.maximum(divisor, 1e-6)
     # The positive is one of the keys; rounding must not count it out.
     nearest = ops.sum(ops.cast(of_keys >= of_positive[:, None] - 1e-6, "float32"), axis=1) <= 1
-    mask = ops.reshape(ops.cast(mask, "float32"), (-1,))
-    return ops.sum(mask * ops.cast(nearest, "float32")) / ops.maximum(ops.sum(mask), 1.0)
+    top1 = ops.sum(mask * ops.cast(nearest, "float32")) / ops.maximum(count, 1.0)
+    return loss, top1
 
 
 def _slot_cosines(

@@ -1,12 +1,7 @@
 """Losses between whole images.
 
-The contrastive ones come in two parts. A function of logits compares each row with its candidates
-and says which candidate is the positive; `cross_entropy` and `top1` take what it returns:
-
-```python
-logits, positive = batch_info_nce_logits(query, keys, first, temperature)
-return {"instance": cross_entropy(logits, positive), "instance_top1": top1(logits, positive)}
-```
+The contrastive ones also return their top-1, the share of anchors whose positive has the highest logit,
+which comes from the same logits.
 """
 
 from keras import ops
@@ -14,6 +9,8 @@ from keras import ops
 from pixpro_keras.ops import l2_normalize
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils import checks
+
+__all__ = ["batch_info_nce", "cross_entropy", "info_nce", "negative_cosine", "nt_xent", "top1"]
 
 
 def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
@@ -28,6 +25,15 @@ def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
 
     Reference:
         Grill et al., 2020, arXiv:2006.07733.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.losses import negative_cosine
+
+        prediction = keras.random.normal((8, 256))
+        print(float(negative_cosine(prediction, 2 * prediction)))  # -1.0
+        ```
     """
     target = l2_normalize(ops.stop_gradient(target))
     return -ops.mean(ops.sum(l2_normalize(prediction) * target, axis=-1))
@@ -42,6 +48,14 @@ def cross_entropy(logits: Tensor, positive: Tensor) -> Tensor:
 
     Returns:
         Scalar float32, at least 0; `log(K)` when the logits do not tell the candidates apart.
+
+    Example:
+        ```python
+        import numpy as np
+        from pixpro_keras.losses import cross_entropy
+
+        print(float(cross_entropy(np.zeros((2, 4)), np.array([0, 3]))))  # log(4)
+        ```
     """
     logits = ops.cast(logits, "float32")
     return ops.mean(ops.sparse_categorical_crossentropy(positive, logits, from_logits=True))
@@ -58,6 +72,14 @@ def top1(logits: Tensor, positive: Tensor) -> Tensor:
 
     Returns:
         Scalar float32 in [0, 1].
+
+    Example:
+        ```python
+        import numpy as np
+        from pixpro_keras.losses import top1
+
+        print(float(top1(np.array([[3.0, 1.0], [2.0, 2.0]]), np.array([0, 1]))))  # 0.5
+        ```
     """
     of_positive = ops.take_along_axis(logits, ops.expand_dims(positive, 1), axis=1)
     not_below = ops.sum(ops.cast(logits >= of_positive, "int32"), axis=1)  # Counts the positive.
@@ -71,7 +93,7 @@ def nt_xent(
     all_embeddings2: Tensor,
     first: int | Tensor,
     temperature: float = 0.1,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """NT-Xent, the loss of SimCLR, of the images of one replica.
 
     `L(i) = -log(exp(cos(z_i, z_j) / tau) / sum_{k != i} exp(cos(z_i, z_k) / tau))`, where j is the
@@ -92,33 +114,22 @@ def nt_xent(
         temperature: tau, positive.
 
     Returns:
-        Scalar float32, at least 0.
+        The loss, scalar float32, at least 0. And its top-1, scalar float32 in [0, 1].
 
     Raises:
         ValueError: if `temperature` is not positive.
 
     Reference:
         Chen et al., ICML 2020, arXiv:2002.05709, equation 1.
-    """
-    logits, positive = nt_xent_logits(
-        embeddings1, embeddings2, all_embeddings1, all_embeddings2, first, temperature
-    )
-    return cross_entropy(logits, positive)
 
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.losses import nt_xent
 
-def nt_xent_logits(
-    embeddings1: Tensor,
-    embeddings2: Tensor,
-    all_embeddings1: Tensor,
-    all_embeddings2: Tensor,
-    first: int | Tensor,
-    temperature: float = 0.1,
-) -> tuple[Tensor, Tensor]:
-    """Logits of `nt_xent`, whose arguments it takes.
-
-    Returns:
-        `(2b, 2B)` float32, anchors of view 1 before those of view 2, candidates likewise; an
-        anchor's similarity to itself is replaced by -1e9. And `(2b,)` int32, the positives.
+        z1, z2 = (keras.random.normal((8, 128)) for _ in range(2))
+        loss, top1 = nt_xent(z1, z2, z1, z2, first=0, temperature=0.1)
+        ```
     """
     anchors = ops.concatenate([embeddings1, embeddings2], axis=0)
     candidates = ops.concatenate([all_embeddings1, all_embeddings2], axis=0)
@@ -128,13 +139,13 @@ def nt_xent_logits(
     in_view2 = in_view1 + batch_size
     itself = ops.concatenate([in_view1, in_view2], axis=0)
     is_itself = ops.arange(2 * batch_size, dtype="int32") == ops.expand_dims(itself, 1)
-    positive = ops.concatenate([in_view2, in_view1], axis=0)
-    return ops.where(is_itself, -1e9, logits), positive
+    logits = ops.where(is_itself, -1e9, logits)
+    return _loss_and_top1(logits, ops.concatenate([in_view2, in_view1], axis=0))
 
 
 def info_nce(
     query: Tensor, positive_key: Tensor, negative_keys: Tensor, temperature: float = 0.07
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """InfoNCE with a queue of negatives, the loss of MoCo.
 
     `L(i) = -log(exp(cos(q_i, k_i) / tau) / (exp(cos(q_i, k_i) / tau) + sum_n exp(cos(q_i, n) / tau)))`
@@ -147,38 +158,35 @@ def info_nce(
         temperature: tau, positive; 0.07 in MoCo, 0.2 in MoCo v2.
 
     Returns:
-        Scalar float32, at least 0.
+        The loss, scalar float32, at least 0. And its top-1, scalar float32 in [0, 1].
 
     Raises:
         ValueError: if `temperature` is not positive.
 
     Reference:
         He et al., CVPR 2020, arXiv:1911.05722, equation 1.
-    """
-    return cross_entropy(*info_nce_logits(query, positive_key, negative_keys, temperature))
 
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.losses import info_nce
 
-def info_nce_logits(
-    query: Tensor, positive_key: Tensor, negative_keys: Tensor, temperature: float = 0.07
-) -> tuple[Tensor, Tensor]:
-    """Logits of `info_nce`, whose arguments it takes.
-
-    Returns:
-        `(M, 1 + K)` float32, one row for each query, its positive in column 0. And `(M,)` int32,
-        the positives: zeros.
+        query, key = (keras.random.normal((8, 128)) for _ in range(2))
+        loss, top1 = info_nce(query, key, keras.random.normal((1024, 128)), temperature=0.2)
+        ```
     """
     channels = query.shape[-1]
     query = l2_normalize(ops.reshape(query, (-1, channels)))
     key = l2_normalize(ops.stop_gradient(ops.reshape(positive_key, (-1, channels))))
     of_positive = ops.sum(query * key, axis=1, keepdims=True)
     of_negatives = _cosines(query, ops.stop_gradient(negative_keys))
-    cosines = ops.concatenate([of_positive, of_negatives], axis=1)
-    return _scale(cosines, temperature), ops.zeros(query.shape[:1], "int32")
+    cosines = ops.concatenate([of_positive, of_negatives], axis=1)  # (M, 1 + K)
+    return _loss_and_top1(_scale(cosines, temperature), ops.zeros(query.shape[:1], "int32"))
 
 
 def batch_info_nce(
     query: Tensor, keys: Tensor, first: int | Tensor, temperature: float = 0.2
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """InfoNCE whose negatives are the other images of the global batch, one direction.
 
     `L(i) = -log(exp(cos(q_i, k_{first + i}) / tau) / sum_k exp(cos(q_i, k) / tau))` with k over the
@@ -192,7 +200,7 @@ def batch_info_nce(
         temperature: tau, positive.
 
     Returns:
-        Scalar float32, at least 0.
+        The loss, scalar float32, at least 0. And its top-1, scalar float32 in [0, 1].
 
     Raises:
         ValueError: if `temperature` is not positive.
@@ -200,20 +208,22 @@ def batch_info_nce(
     Reference:
         van den Oord et al., 2018, arXiv:1807.03748, equation 4; in this form Chen et al.,
         ICCV 2021 (MoCo v3), arXiv:2104.02057, equation 1.
-    """
-    return cross_entropy(*batch_info_nce_logits(query, keys, first, temperature))
 
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.losses import batch_info_nce
 
-def batch_info_nce_logits(
-    query: Tensor, keys: Tensor, first: int | Tensor, temperature: float = 0.2
-) -> tuple[Tensor, Tensor]:
-    """Logits of `batch_info_nce`, whose arguments it takes.
-
-    Returns:
-        `(b, B)` float32. And `(b,)` int32, the positives.
+        query, keys = (keras.random.normal((8, 128)) for _ in range(2))
+        loss, top1 = batch_info_nce(query, keys, first=0, temperature=0.2)
+        ```
     """
     logits = _scale(_cosines(query, ops.stop_gradient(keys)), temperature)
-    return logits, _positions(first, query.shape[0])
+    return _loss_and_top1(logits, _positions(first, query.shape[0]))
+
+
+def _loss_and_top1(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
+    return cross_entropy(logits, positive), top1(logits, positive)
 
 
 def _cosines(rows: Tensor, columns: Tensor) -> Tensor:

@@ -1,13 +1,20 @@
-"""Pixel-level losses of PixPro and PixContrast."""
+"""Pixel-level losses of PixPro and PixContrast.
+
+The positive pairs are a mask `(B, N, N)`, from `geometry.positive_pairs`, or for large maps its rows,
+from `geometry.lazy_positive_pairs`. Either way what the losses make of pairs of pixels takes memory in
+proportion to N, by `ops.blockwise`.
+"""
 
 from keras import ops
 
-from pixpro_keras.ops import l2_normalize
+from pixpro_keras.ops import LazyRows, blockwise, l2_normalize
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils import checks
 
+__all__ = ["pixel_consistency", "pixel_contrast", "positive_pair_metrics"]
 
-def pixel_consistency(prediction: Tensor, target: Tensor, positives: Tensor) -> Tensor:
+
+def pixel_consistency(prediction: Tensor, target: Tensor, positives: Tensor | LazyRows) -> Tensor:
     """Pixel-to-propagation consistency, one direction.
 
     Averages `-cos(y_i, x'_j)` over the positive pixel pairs of an image, then over the batch.
@@ -23,22 +30,33 @@ def pixel_consistency(prediction: Tensor, target: Tensor, positives: Tensor) -> 
 
     Reference:
         Xie et al., CVPR 2021, arXiv:2011.10043, equation 4.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.losses import pixel_consistency
+
+        prediction, target = (keras.random.normal((2, 49, 256)) for _ in range(2))
+        positives = keras.ops.eye(49)[None] * keras.ops.ones((2, 1, 1))
+        loss = pixel_consistency(prediction, target, positives)
+        ```
     """
-    matched = matched_cosines(prediction, target, positives)
-    return -mean_over_images(matched, ops.sum(positives, axis=2))
+    cosines, counts = _positive_cosines(prediction, target, positives)
+    return -_mean_over_images(cosines, counts)
 
 
 def pixel_contrast(
-    query: Tensor, key: Tensor, positives: Tensor, temperature: float = 0.3
+    query: Tensor, key: Tensor, positives: Tensor | LazyRows, temperature: float = 0.3
 ) -> Tensor:
     """Pixel-level InfoNCE with several positives per pixel, one direction.
 
-    The mean of `contrast_of_pixels` over the pixels of an image that have a positive, then over the
-    batch. Negatives are the other pixels of the same image's second view.
+    `L(i) = -log(sum_{j in pos(i)} exp(cos(x_i, x'_j) / tau) / sum_k exp(cos(x_i, x'_k) / tau))`,
+    averaged over the pixels i of an image that have a positive, then over the batch. Negatives are
+    the other pixels of the same image's second view.
 
     Args:
-        query: `(B, N, C)`. Online pixels of one view.
-        key: `(B, N, C)`. Target-encoder pixels of the other view; receives no gradient.
+        query: `(B, N, C)`. Online pixels `x` of one view.
+        key: `(B, N, C)`. Target-encoder pixels `x'` of the other view; receives no gradient.
         positives: `(B, N, N)` of 0 and 1, queries in rows.
         temperature: tau, positive.
 
@@ -50,79 +68,80 @@ def pixel_contrast(
 
     Reference:
         Xie et al., CVPR 2021, arXiv:2011.10043, equation 2.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.losses import pixel_contrast
+
+        query, key = (keras.random.normal((2, 49, 256)) for _ in range(2))
+        positives = keras.ops.eye(49)[None] * keras.ops.ones((2, 1, 1))
+        loss = pixel_contrast(query, key, positives, temperature=0.3)
+        ```
     """
-    losses = contrast_of_pixels(query, key, positives, temperature)
-    return mean_over_images(losses, ops.max(positives, axis=2))
+    checks.positive("temperature", temperature)
+
+    def of_rows(query: Tensor, positives: Tensor, key: Tensor) -> Tensor:
+        logits = ops.einsum("bic,bjc->bij", l2_normalize(query), key) / temperature
+        # The finite stand-in for log(0) keeps the gradient of a row without positives at 0, not NaN.
+        matched = ops.logsumexp(ops.where(positives > 0, logits, -1e9), axis=2)
+        has_positive = ops.max(positives, axis=2)
+        losses = ops.where(has_positive > 0, ops.logsumexp(logits, axis=2) - matched, 0.0)
+        return ops.stack([losses, has_positive], axis=2)
+
+    key = l2_normalize(ops.stop_gradient(key))
+    losses, counts = ops.unstack(blockwise(of_rows, [query, positives], [key]), axis=2)
+    return _mean_over_images(losses, counts)
 
 
-def positive_cosine(features1: Tensor, features2: Tensor, positives: Tensor) -> Tensor:
-    """Mean cosine of the positive pairs of a batch, for watching a run.
+def positive_pair_metrics(
+    prediction: Tensor, target: Tensor, positives: Tensor | LazyRows
+) -> dict[str, Tensor]:
+    """Number and agreement of the positive pairs of a batch, for watching a run.
 
     Unlike in the losses, images without a positive pair do not count.
 
     Args:
-        features1: `(B, N, C)` of one view.
-        features2: `(B, N, C)` of the other view.
+        prediction: `(B, N, C)` of one view.
+        target: `(B, N, C)` of the other view; receives no gradient.
         positives: `(B, N, N)` of 0 and 1.
 
     Returns:
-        Scalar float32 in [-1, 1]; 0 when the batch has no positive pair.
+        `positive_share`: scalar float32 in [0, 1], share of the pairs that are positive.
+        `positive_cosine`: scalar float32 in [-1, 1], their mean cosine; 0 without a positive pair.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.losses import positive_pair_metrics
+
+        pixels = keras.random.normal((2, 49, 256))
+        positives = keras.ops.eye(49)[None] * keras.ops.ones((2, 1, 1))
+        print(positive_pair_metrics(pixels, pixels, positives))  # 1 / 49 and 1
+        ```
     """
-    matched = matched_cosines(features1, features2, positives)
-    return ops.sum(matched) / ops.maximum(ops.sum(positives), 1.0)
+    cosines, counts = _positive_cosines(prediction, target, positives)
+    return {
+        "positive_share": ops.mean(counts) / target.shape[1],
+        "positive_cosine": ops.sum(cosines) / ops.maximum(ops.sum(counts), 1.0),
+    }
 
 
-def matched_cosines(prediction: Tensor, target: Tensor, positives: Tensor) -> Tensor:
-    """Of some pixels of one view, the sum of the cosines with their positives.
+def _positive_cosines(
+    prediction: Tensor, target: Tensor, positives: Tensor | LazyRows
+) -> tuple[Tensor, Tensor]:
+    """Sum of each pixel's cosines with its positives, and their number, `(B, N)` each."""
 
-    Args:
-        prediction: `(B, R, C)`. R of the pixels of one view.
-        target: `(B, N, C)`. All pixels of the other view; receives no gradient.
-        positives: `(B, R, N)` of 0 and 1.
+    def of_rows(prediction: Tensor, positives: Tensor, target: Tensor) -> Tensor:
+        # Summing the partners of a pixel first needs no matrix of cosines, nor its gradient.
+        partners = ops.matmul(positives, target)  # (B, R, C)
+        cosines = ops.sum(l2_normalize(prediction) * partners, axis=2)
+        return ops.stack([cosines, ops.sum(positives, axis=2)], axis=2)
 
-    Returns:
-        `(B, R)` float32.
-    """
-    # Summing the partners of a pixel first needs no matrix of cosines, nor its gradient.
-    partners = ops.matmul(positives, l2_normalize(ops.stop_gradient(target)))  # (B, R, C)
-    return ops.sum(l2_normalize(prediction) * partners, axis=2)
-
-
-def contrast_of_pixels(query: Tensor, key: Tensor, positives: Tensor, temperature: float) -> Tensor:
-    """InfoNCE of some pixels of one view.
-
-    `L(i) = -log(sum_{j in pos(i)} exp(cos(x_i, x'_j) / tau) / sum_k exp(cos(x_i, x'_k) / tau))`
-
-    Args:
-        query: `(B, R, C)`. R of the online pixels of one view.
-        key: `(B, N, C)`. All target-encoder pixels of the other view; receives no gradient.
-        positives: `(B, R, N)` of 0 and 1.
-        temperature: tau, positive.
-
-    Returns:
-        `(B, R)` float32, at least 0; 0 for pixels without a positive.
-
-    Raises:
-        ValueError: if `temperature` is not positive.
-    """
-    checks.positive("temperature", temperature)
-    query = l2_normalize(query)
-    key = l2_normalize(ops.stop_gradient(key))
-    logits = ops.einsum("bic,bjc->bij", query, key) / temperature
-    # The finite stand-in for log(0) keeps the gradient of a row without positives at 0, not NaN.
-    matched = ops.logsumexp(ops.where(positives > 0, logits, -1e9), axis=2)
-    losses = ops.logsumexp(logits, axis=2) - matched
-    return ops.where(ops.max(positives, axis=2) > 0, losses, 0.0)
+    target = l2_normalize(ops.stop_gradient(target))
+    return ops.unstack(blockwise(of_rows, [prediction, positives], [target]), axis=2)
 
 
-def mean_over_images(values: Tensor, counts: Tensor) -> Tensor:
-    """Mean of each image's own mean.
-
-    Args:
-        values: `(B, R)`. Sums, of each pixel.
-        counts: `(B, R)`. What each of them is a sum of.
-
-    Returns:
-        Scalar: an image without anything to count adds 0.
-    """
+def _mean_over_images(values: Tensor, counts: Tensor) -> Tensor:
+    """Mean over the batch of `sum(values) / sum(counts)` of each image, both `(B, N)`."""
     return ops.mean(ops.sum(values, axis=1) / ops.maximum(ops.sum(counts, axis=1), 1.0))

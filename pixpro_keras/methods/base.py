@@ -1,27 +1,64 @@
-"""What all pre-training methods share: the moving-average target."""
+"""Parts that all pre-training methods share: encoder, target encoder and its moving average."""
+
+from typing import Any
 
 import keras
 from keras import ops
 
+from pixpro_keras.layers.fpn import FPN
 from pixpro_keras.methods import ema
-from pixpro_keras.task import Bounds, Task
+from pixpro_keras.methods.encoder import Encoder
+from pixpro_keras.task import Task
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils import checks
 
-__all__ = ["Bounds", "PretrainMethod"]
+__all__ = ["PretrainMethod"]
 
 
 class PretrainMethod(Task):
-    """A pre-training method: networks, loss terms and, where it has one, a target.
+    """A pre-training method: an encoder, loss terms and, where it has one, a moving-average target.
 
-    A method with a moving-average target sets `self.momentum_pairs` to its (online, target) models.
+    A subclass passes the encoder's heads on and adds what else its loss needs. Its config holds its
+    arguments and its backbone.
 
     Args:
+        backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
+        heads: layers on the backbone's map, by name.
+        fpn: of C3 to C5, where the method has one.
+        pyramid_heads: layers on each of the FPN's maps, by name.
         total_steps: optimizer steps of the whole run, for the target's momentum; at least 1.
         base_momentum: the target's momentum in the first step, in [0, 1]; it rises to 1, or stays
             where a class sets `is_momentum_rising` to False.
+        bn_momentum: share of the old moving statistics that batch norm keeps in each step, in [0, 1].
         **kwargs: of `Task`.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras import backbones, layers, losses, methods
+
+        class Agreement(methods.PretrainMethod):
+            loss_bounds = {"instance": (-1.0, 1.0)}
+
+            def __init__(self, backbone, **kwargs):
+                super().__init__(backbone, {"instance": layers.PooledMLP(64, 16)}, **kwargs)
+
+            def call(self, batch, training=False):
+                online = self.encoder(batch["view1"], training=training)["instance"]
+                target = self.target_encoder(batch["view2"], training=training)["instance"]
+                return {"instance": losses.negative_cosine(online, target)}
+
+        method = Agreement(backbones.build("resnet18_v1_5"), total_steps=100)
+        ```
     """
 
+    encoder: Encoder
+    target_encoder: Encoder
+    # Whether there is a target encoder, and whether its momentum rises.
+    has_target = True
     is_momentum_rising = True
     # What the batch must hold.
     num_views = 2
@@ -29,25 +66,49 @@ class PretrainMethod(Task):
     uses_labels = False
     uses_coordinates = False
 
-    def __init__(self, total_steps: int, base_momentum: float = 0.99, **kwargs):
+    def __init__(
+        self,
+        backbone: keras.Model,
+        heads: dict[str, keras.layers.Layer],
+        fpn: FPN | None = None,
+        pyramid_heads: dict[str, keras.layers.Layer] | None = None,
+        *,
+        total_steps: int,
+        base_momentum: float = 0.99,
+        bn_momentum: float = 0.9,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
-        if total_steps < 1:
-            raise ValueError(f"`total_steps` must be at least 1. Received: {total_steps}.")
-        if not 0 <= base_momentum <= 1:
-            raise ValueError(
-                f"`base_momentum` must be in [0, 1]. Received: base_momentum={base_momentum}."
-            )
-        self.total_steps = total_steps
-        self.base_momentum = base_momentum
-        self.momentum_pairs: list[tuple[keras.Model, keras.Model]] = []
+        self.total_steps = checks.at_least("total_steps", total_steps, 1)
+        self.base_momentum = checks.in_range("base_momentum", base_momentum, 0, 1)
+        self.bn_momentum = checks.in_range("bn_momentum", bn_momentum, 0, 1)
+        self.encoder = Encoder(backbone, heads, fpn, pyramid_heads, name="encoder")
+        if self.has_target:
+            self.target_encoder = ema.make_target(self.encoder)
 
     def before_step(self) -> dict[str, Tensor]:
-        """Moves the target, before its forward pass as in the release."""
-        if not self.momentum_pairs:
+        """Moves the target, before its forward pass as in the official code."""
+        if not self.has_target:
             return {}
-        step_size = ops.cast(1.0 - self.base_momentum, "float32")
+        one_minus_momentum = ops.cast(1.0 - self.base_momentum, "float32")
         if self.is_momentum_rising:
-            step_size = ema.momentum_step(self.step, self.total_steps, self.base_momentum)
-        for online, target in self.momentum_pairs:
-            ema.update(online, target, step_size)
-        return {"target_momentum": 1.0 - step_size}
+            one_minus_momentum = ema.one_minus_momentum(
+                self.step, self.total_steps, self.base_momentum
+            )
+        ema.update(self.encoder, self.target_encoder, one_minus_momentum)
+        return {"target_momentum": 1.0 - one_minus_momentum}
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments, the backbone serialised."""
+        return super().get_config() | {
+            "backbone": keras.saving.serialize_keras_object(self.encoder.backbone),
+            "total_steps": self.total_steps,
+            "base_momentum": self.base_momentum,
+            "bn_momentum": self.bn_momentum,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "PretrainMethod":
+        """A new method with the same arguments, and weights of its own."""
+        backbone = keras.saving.deserialize_keras_object(config["backbone"])
+        return cls(**config | {"backbone": backbone})

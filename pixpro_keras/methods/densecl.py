@@ -7,12 +7,16 @@ from keras import ops
 
 from pixpro_keras.layers.heads import PointwiseMLP
 from pixpro_keras.layers.queue import Queue
-from pixpro_keras.losses import dense, instance
+from pixpro_keras.losses.dense import dense_info_nce, match_cells, take_rows
 from pixpro_keras.methods.moco import MoCo, enqueue
 from pixpro_keras.ops import to_pixels
 from pixpro_keras.types import VIEW1, VIEW2, Batch, Tensor
+from pixpro_keras.utils import checks
+
+__all__ = ["DenseCL"]
 
 
+@keras.saving.register_keras_serializable("pixpro_keras")
 class DenseCL(MoCo):
     """MoCo v2 and, with the same encoders, InfoNCE of each cell and its most similar one.
 
@@ -32,6 +36,13 @@ class DenseCL(MoCo):
 
     Reference:
         Wang et al., CVPR 2021, arXiv:2011.09157.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones, methods
+
+        method = methods.DenseCL(backbones.build("resnet18_v1_5"), queue_size=1024, total_steps=100)
+        ```
     """
 
     loss_bounds = MappingProxyType({"instance": (0.0, None), "dense": (0.0, None)})
@@ -47,10 +58,7 @@ class DenseCL(MoCo):
         queue_size: int = 65536,
         **kwargs,
     ):
-        if not 0 <= dense_weight <= 1:
-            raise ValueError(
-                f"`dense_weight` must be in [0, 1]. Received: dense_weight={dense_weight}."
-            )
+        checks.in_range("dense_weight", dense_weight, 0, 1)
         super().__init__(
             backbone,
             temperature=temperature,
@@ -63,12 +71,13 @@ class DenseCL(MoCo):
         self.dense_weight = dense_weight
         self.dense_queue = Queue(queue_size, out_dim, seed=1, name="dense_queue")
 
+    @staticmethod
     def build_heads(
-        self, hidden_dim: int, out_dim: int, num_layers: int
+        hidden_dim: int, out_dim: int, num_layers: int
     ) -> dict[str, keras.layers.Layer]:
         """The image's projector and the cells'."""
         cells = PointwiseMLP(hidden_dim, out_dim, use_batch_norm=False, name="dense_projector")
-        return super().build_heads(hidden_dim, out_dim, num_layers) | {"dense": cells}
+        return MoCo.build_heads(hidden_dim, out_dim, num_layers) | {"dense": cells}
 
     def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:
         """The loss terms `instance` and `dense`; how often image and cell find their positive."""
@@ -76,14 +85,18 @@ class DenseCL(MoCo):
         target = self.target_encoder(batch[VIEW2], training=training)
         outputs = self.contrast(online, target, training)
         queries, keys = to_pixels(online["dense"]), to_pixels(target["dense"])
-        matches = dense.match(to_pixels(online["features"]), to_pixels(target["features"]))
-        logits, positive = instance.info_nce_logits(
-            queries, dense.take_rows(keys, matches), self.dense_queue.read(), self.temperature
+        matches = match_cells(to_pixels(online["features"]), to_pixels(target["features"]))
+        dense_loss, dense_top1 = dense_info_nce(
+            queries, take_rows(keys, matches), self.dense_queue.read(), self.temperature
         )
         if training:
             enqueue(self.dense_queue, ops.mean(ops.cast(keys, "float32"), axis=1))
         return outputs | {
             "instance": (1 - self.dense_weight) * outputs["instance"],
-            "dense": self.dense_weight * instance.cross_entropy(logits, positive),
-            "dense_top1": instance.top1(logits, positive),
+            "dense": self.dense_weight * dense_loss,
+            "dense_top1": dense_top1,
         }
+
+    def get_config(self) -> dict:
+        """Constructor arguments, the backbone serialised."""
+        return super().get_config() | {"dense_weight": self.dense_weight}

@@ -7,6 +7,8 @@ from pixpro_keras.backbones.remat import Remat
 from pixpro_keras.layers.fpn import FPN
 from pixpro_keras.types import Tensor
 
+__all__ = ["Encoder"]
+
 
 @keras.saving.register_keras_serializable("pixpro_keras")
 class Encoder(keras.Model):
@@ -20,6 +22,16 @@ class Encoder(keras.Model):
         heads: layers on the backbone's map, by name.
         fpn: of C3 to C5.
         pyramid_heads: layers on each of the FPN's maps, by name; the levels share their weights.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras import backbones, layers, methods
+
+        backbone = backbones.build("resnet18_v1_5")
+        encoder = methods.Encoder(backbone, {"pixel": layers.PointwiseMLP(64, 16)})
+        print(encoder(keras.ops.zeros((1, 64, 64, 3)))["pixel"].shape)  # (1, 2, 2, 16)
+        ```
     """
 
     def __init__(

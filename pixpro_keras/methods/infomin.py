@@ -6,13 +6,17 @@ import keras
 from keras import ops
 
 from pixpro_keras.layers.heads import PooledMLP
-from pixpro_keras.losses import instance
+from pixpro_keras.losses.instance import info_nce
 from pixpro_keras.methods.moco import MoCo
 from pixpro_keras.types import JIGSAW, VIEW1, VIEW2, Batch, Tensor
+from pixpro_keras.utils import checks
+
+__all__ = ["InfoMin"]
 
 _NUM_PATCHES = 9
 
 
+@keras.saving.register_keras_serializable("pixpro_keras")
 class InfoMin(MoCo):
     """InfoNCE of view 1, and of the patches of a puzzle, against view 2 and the queue.
 
@@ -34,6 +38,13 @@ class InfoMin(MoCo):
 
     Reference:
         Tian et al., NeurIPS 2020, arXiv:2005.10243, as in the authors' PyContrast.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones, methods
+
+        method = methods.InfoMin(backbones.build("resnet18_v1_5"), queue_size=1024, total_steps=100)
+        ```
     """
 
     loss_bounds = MappingProxyType({"instance": (0.0, None), "jigsaw": (0.0, None)})
@@ -49,10 +60,7 @@ class InfoMin(MoCo):
         out_dim: int = 128,
         **kwargs,
     ):
-        if not 0 <= jigsaw_weight <= 1:
-            raise ValueError(
-                f"`jigsaw_weight` must be in [0, 1]. Received: jigsaw_weight={jigsaw_weight}."
-            )
+        checks.in_range("jigsaw_weight", jigsaw_weight, 0, 1)
         super().__init__(
             backbone,
             temperature=temperature,
@@ -78,12 +86,16 @@ class InfoMin(MoCo):
         patches = ops.reshape(patches, (-1, *patches.shape[2:]))  # (B * 9, P, P, 3)
         projected = self.patch_projector(self.encoder.backbone(patches, training=training))
         joined = ops.reshape(projected, (-1, _NUM_PATCHES * projected.shape[-1]))
-        logits, positive = instance.info_nce_logits(
+        jigsaw_loss, jigsaw_top1 = info_nce(
             self.joint_projector(joined), target["instance"], self.queue.read(), self.temperature
         )
         outputs = self.contrast(online, target, training)
         return outputs | {
             "instance": (1 - self.jigsaw_weight) * outputs["instance"],
-            "jigsaw": self.jigsaw_weight * instance.cross_entropy(logits, positive),
-            "jigsaw_top1": instance.top1(logits, positive),
+            "jigsaw": self.jigsaw_weight * jigsaw_loss,
+            "jigsaw_top1": jigsaw_top1,
         }
+
+    def get_config(self) -> dict:
+        """Constructor arguments, the backbone serialised."""
+        return super().get_config() | {"jigsaw_weight": self.jigsaw_weight}

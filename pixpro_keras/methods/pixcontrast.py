@@ -2,13 +2,16 @@
 
 from typing import ClassVar
 
-from keras import ops
+import keras
 
-from pixpro_keras.losses import pixel
+from pixpro_keras.losses.pixel import pixel_contrast
 from pixpro_keras.methods.pixel_method import PixelMethod
 from pixpro_keras.utils import checks
 
+__all__ = ["PixContrast"]
 
+
+@keras.saving.register_keras_serializable("pixpro_keras")
 class PixContrast(PixelMethod):
     """Pixel-level InfoNCE between online and target features, mean of both directions.
 
@@ -20,15 +23,32 @@ class PixContrast(PixelMethod):
 
     Reference:
         Xie et al., CVPR 2021, arXiv:2011.10043, section 3.1.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones, methods
+
+        method = methods.PixContrast(backbones.build("resnet18_v1_5"), temperature=0.3, total_steps=100)
+        ```
     """
 
     pixel_bounds: ClassVar = (0.0, None)
 
-    def __init__(self, backbone, temperature: float = 0.3, use_propagation: bool = False, **kwargs):
+    def __init__(
+        self,
+        backbone: keras.Model,
+        temperature: float = 0.3,
+        use_propagation: bool = False,
+        **kwargs,
+    ):
         super().__init__(backbone, use_propagation=use_propagation, **kwargs)
         self.temperature = checks.positive("temperature", temperature)
 
-    def pixel_losses(self, prediction, target, positives):
-        """See `PixelMethod.pixel_losses`; half of each pixel's InfoNCE."""
-        losses = pixel.contrast_of_pixels(prediction, target, positives, self.temperature)
-        return losses / 2, ops.max(positives, axis=2)
+    def one_way(self, prediction, target, positives):
+        """InfoNCE of the online pixels among the target's; see `PixelMethod`."""
+        loss = pixel_contrast(prediction, target, positives, self.temperature)
+        return loss / 2  # The paper takes the mean of both directions.
+
+    def get_config(self) -> dict:
+        """Constructor arguments, the backbone serialised."""
+        return super().get_config() | {"temperature": self.temperature}

@@ -1,29 +1,30 @@
-"""What pixel-level methods share."""
+"""Parts that pixel-level methods share."""
 
-import functools
 from collections.abc import Callable
 from typing import ClassVar
 
 import keras
-from keras import ops
 
 from pixpro_keras import geometry
 from pixpro_keras.layers.fpn import FPN
 from pixpro_keras.layers.heads import PointwiseMLP
-from pixpro_keras.layers.pixel_propagation import MAX_ROWS, PixelPropagation
-from pixpro_keras.losses import pixel
-from pixpro_keras.methods import base, ema
-from pixpro_keras.methods.encoder import Encoder
+from pixpro_keras.layers.pixel_propagation import PixelPropagation
+from pixpro_keras.losses.pixel import positive_pair_metrics
+from pixpro_keras.methods import base
 from pixpro_keras.methods.instance_branch import InstanceBranch
-from pixpro_keras.ops import feature_std, map_rows, to_pixels
+from pixpro_keras.ops import LazyRows, feature_std, to_pixels
+from pixpro_keras.task import Bounds
 from pixpro_keras.types import COORD1, COORD2, VIEW1, VIEW2, Batch, Tensor
 from pixpro_keras.utils import checks
 
+__all__ = ["PixelMethod"]
+
 
 class PixelMethod(base.PretrainMethod):
-    """The networks of pixel-level methods: online encoder, optional PPM, moving-average target.
+    """Networks of pixel-level methods: online encoder, optional PPM, moving-average target.
 
-    A subclass adds the loss between what the online side predicts and what the target sees.
+    A subclass adds `one_way`, the loss between what the online side predicts and what the target
+    sees.
 
     Args:
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
@@ -37,15 +38,29 @@ class PixelMethod(base.PretrainMethod):
         use_fpn: whether an FPN stands above the backbone. The pixel loss is then the mean over
             P3 to P6, whose levels share projector and PPM; the instance branch stays on C5.
         instance_weight: weight (alpha) of the instance branch; 0 leaves it away.
-        instance_form: `"predictor"` (the release's) or `"contrastive"` (the paper's SimCLR*).
+        instance_form: `"predictor"` (the official code's) or `"contrastive"` (the paper's SimCLR*).
         instance_temperature: of the contrastive form.
         bn_momentum: share of the old moving statistics that batch norm keeps in each step.
-        synchronized: whether batch norm takes its statistics over all replicas.
         **kwargs: of `PretrainMethod`.
+
+    Raises:
+        ValueError: if an argument is out of its range, or both weights are 0.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones, losses, methods
+
+        class SoftPixPro(methods.PixelMethod):
+            def one_way(self, prediction, target, positives):
+                return losses.pixel_consistency(prediction, target, positives)
+
+        backbone = backbones.build("resnet18_v1_5")
+        method = SoftPixPro(backbone, hidden_dim=64, out_dim=16, total_steps=100)
+        ```
     """
 
     # Lowest and highest value of the pixel loss; None is unbounded.
-    pixel_bounds: ClassVar[base.Bounds] = (None, None)
+    pixel_bounds: ClassVar[Bounds] = (None, None)
     uses_coordinates = True
 
     def __init__(
@@ -63,157 +78,151 @@ class PixelMethod(base.PretrainMethod):
         instance_form: str = "predictor",
         instance_temperature: float = 0.2,
         bn_momentum: float = 0.9,
-        synchronized: bool = False,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        self.threshold = checks.positive("threshold", threshold)
-        weights = {"pixel_weight": pixel_weight, "instance_weight": instance_weight}
-        for name, weight in weights.items():
-            if weight < 0:
-                raise ValueError(f"`{name}` must be at least 0. Received: {name}={weight}.")
-        if not any(weights.values()):
+        checks.positive("threshold", threshold)
+        checks.at_least("pixel_weight", pixel_weight, 0)
+        checks.at_least("instance_weight", instance_weight, 0)
+        if not pixel_weight and not instance_weight:
             raise ValueError("`pixel_weight` and `instance_weight` must not both be 0.")
-        self.pixel_weight = pixel_weight
-        self.instance_weight = instance_weight
-        norm: dict = {"bn_momentum": bn_momentum, "synchronized": synchronized}
         if use_fpn and not pixel_weight:
             raise ValueError("`use_fpn` needs a pixel loss. Received: pixel_weight=0.")
         heads: dict[str, keras.layers.Layer] = {}
         pyramid_heads: dict[str, keras.layers.Layer] = {}
         if pixel_weight:
-            projector = PointwiseMLP(hidden_dim, out_dim, name="projector", **norm)
-            (pyramid_heads if use_fpn else heads)["pixel"] = projector
+            (pyramid_heads if use_fpn else heads)["pixel"] = PointwiseMLP(
+                hidden_dim, out_dim, bn_momentum=bn_momentum, name="projector"
+            )
         if instance_weight:
-            heads["instance"] = PointwiseMLP(hidden_dim, out_dim, name="projector_instance", **norm)
-        fpn = FPN(name="fpn", **norm) if use_fpn else None
-        self.encoder = Encoder(backbone, heads, fpn, pyramid_heads, name="encoder")
-        self.target_encoder = ema.make_target(self.encoder)
-        self.momentum_pairs = [(self.encoder, self.target_encoder)]
+            heads["instance"] = PointwiseMLP(
+                hidden_dim, out_dim, bn_momentum=bn_momentum, name="projector_instance"
+            )
+        fpn = FPN(bn_momentum=bn_momentum, name="fpn") if use_fpn else None
+        super().__init__(backbone, heads, fpn, pyramid_heads, bn_momentum=bn_momentum, **kwargs)
+        self.threshold = threshold
+        self.use_propagation = use_propagation
+        self.gamma = gamma
+        self.num_transform_layers = num_transform_layers
+        self.hidden_dim = hidden_dim
+        self.out_dim = out_dim
+        self.pixel_weight = pixel_weight
+        self.use_fpn = use_fpn
+        self.instance_weight = instance_weight
+        self.instance_form = instance_form
+        self.instance_temperature = instance_temperature
         self.loss_bounds = {}
         self.propagation: PixelPropagation | None = None
         if pixel_weight:
             self.loss_bounds["pixel"] = _scaled(self.pixel_bounds, pixel_weight)
-            if use_propagation:
-                self.propagation = PixelPropagation(
-                    gamma, num_transform_layers, name="propagation", **norm
-                )
-                self.propagation.build((None, None, None, out_dim))
+        if pixel_weight and use_propagation:
+            self.propagation = PixelPropagation(
+                gamma, num_transform_layers, bn_momentum, name="propagation"
+            )
+            self.propagation.build((None, None, None, out_dim))
         self.instance_branch: InstanceBranch | None = None
         if instance_weight:
             self.instance_branch = InstanceBranch(
-                instance_form, instance_temperature, hidden_dim, out_dim, **norm
+                instance_form, instance_temperature, hidden_dim, out_dim, bn_momentum
             )
             self.loss_bounds["instance"] = _scaled(self.instance_branch.bounds, instance_weight)
 
     def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:
-        """The loss terms `pixel` and `instance`, where they have a weight, and vital signs.
+        """The loss terms `pixel` and `instance`, where they have a weight, and metrics.
 
         `positive_share`: share of pixel pairs that are positive. `positive_cosine`: their mean
         cosine between prediction and target. `feature_std`: standard deviation of the unit-length
         projections over all pixels of the batch, averaged over channels and views and multiplied by
         `sqrt(C)`: 0 when all features are the same (collapse), at most 1.
         """
-        forth, back = (run() for run in self._directions(batch, training))
-        return {name: value + back[name] for name, value in forth.items()}
+        outputs_12, outputs_21 = (one_pass() for one_pass in self.passes(batch, training))
+        return {name: value + outputs_21[name] for name, value in outputs_12.items()}
 
-    def passes(self, batch: Batch) -> list[Callable[[], dict[str, Tensor]]]:
-        """One view at a time; see `Task.passes`."""
-        return self._directions(batch, training=True)
-
-    def _directions(self, batch: Batch, training: bool) -> list[Callable[[], dict[str, Tensor]]]:
-        """From view 1 to the target's view 2, and back."""
-        views = batch[VIEW1], batch[VIEW2]
-        coordinates = batch[COORD1], batch[COORD2]
-        targets = [self.target_encoder(view, training=training) for view in views]
+    def passes(self, batch: Batch, training: bool = True) -> list[Callable[[], dict[str, Tensor]]]:
+        """Both directions, one online view at a time; see `Task.passes`."""
+        view1, view2 = batch[VIEW1], batch[VIEW2]
+        coord1, coord2 = batch[COORD1], batch[COORD2]
+        target1, target2 = (self.target_encoder(view, training=training) for view in (view1, view2))
         return [
-            functools.partial(
-                self._direction,
-                views[online],
-                targets[1 - online],
-                (coordinates[online], coordinates[1 - online]),
-                training,
-            )
-            for online in (0, 1)
+            lambda: self._direction(view1, target2, coord1, coord2, training),
+            lambda: self._direction(view2, target1, coord2, coord1, training),
         ]
 
     def _direction(
-        self,
-        view: Tensor,
-        target: dict,
-        coordinates: tuple[Tensor, Tensor],
-        training: bool,
+        self, view: Tensor, target: dict, coord: Tensor, target_coord: Tensor, training: bool
     ) -> dict[str, Tensor]:
-        """Half of the outputs of `call`.
+        """One direction's share of the outputs of `call`: its loss terms, and half of its metrics.
 
         Args:
             view: `(B, H, W, 3)`, for the online side.
-            target: what the target encoder gives for the other view.
-            coordinates: `(B, 4)` of `view` and of the other one.
+            target: outputs of the target encoder for the other view.
+            coord: `(B, 4)`. Corners of `view`.
+            target_coord: `(B, 4)`. Corners of the other view.
             training: whether batch norm normalises with the statistics of the batch.
         """
         online = self.encoder(view, training=training)
-        outputs: dict[str, Tensor] = {}
+        terms: dict[str, Tensor] = {}
+        metrics: dict[str, Tensor] = {}
         if self.instance_branch is not None:
-            outputs |= self.instance_branch(
+            loss, metrics = self.instance_branch(
                 online["instance"], target["instance"], training=training
             )
-            outputs["instance"] *= self.instance_weight
-            outputs["feature_std"] = feature_std(to_pixels(online["instance"])) / 2
+            terms["instance"] = self.instance_weight * loss
+            metrics |= {"feature_std": feature_std(to_pixels(online["instance"]))}
         if self.pixel_weight:
-            pairs = zip(_levels(online["pixel"]), _levels(target["pixel"]), strict=True)
-            levels = [self._pixel_outputs(x, t, coordinates, training) for x, t in pairs]
-            outputs |= {
-                name: sum(level[name] for level in levels) / len(levels) for name in levels[0]
-            }
-        return outputs
+            levels = [
+                self.pixel_level(*maps, coord, target_coord, training)
+                for maps in zip(_levels(online["pixel"]), _levels(target["pixel"]), strict=True)
+            ]
+            means = {name: sum(one[name] for one in levels) / len(levels) for name in levels[0]}
+            terms["pixel"] = self.pixel_weight * means.pop("loss")
+            metrics |= means
+        return terms | {name: value / 2 for name, value in metrics.items()}
 
-    def _pixel_outputs(
-        self, x: Tensor, target: Tensor, coordinates: tuple[Tensor, Tensor], training: bool
+    def pixel_level(
+        self, online: Tensor, target: Tensor, coord: Tensor, target_coord: Tensor, training: bool
     ) -> dict[str, Tensor]:
-        """Loss and vital signs of an online and a target map `(B, h, w, C)`, half of both directions."""
-        size = tuple(x.shape[1:3])
-        centers = [geometry.cell_centers(coord, size) for coord in coordinates]
-        reach = geometry.reach(*coordinates, size, self.threshold)
-        pixels, target = to_pixels(x), to_pixels(target)
-        propagation = self.propagation
-        values = () if propagation is None else (propagation.values(x, training),)
-
-        def of_rows(some, some_centers, pixels, target, *values):
-            """Of R pixels: losses and what they are sums of, cosines of the positives and their number."""
-            prediction = some
-            if propagation is not None:
-                prediction = propagation.propagate(some, pixels, *values)
-            prediction = ops.cast(prediction, x.dtype)
-            positives = geometry.near(some_centers, centers[1], reach)
-            losses, counts = self.pixel_losses(prediction, target, positives)
-            matched = pixel.matched_cosines(prediction, target, positives)
-            return ops.stack([losses, counts, matched, ops.sum(positives, axis=2)], axis=2)
-
-        rows = map_rows(of_rows, [pixels, centers[0]], [pixels, target, *values], MAX_ROWS)
-        losses, counts, matched, num_positives = ops.unstack(rows, axis=2)
+        """`loss` and metrics of an online and a target map `(B, h, w, C)`, one direction."""
+        prediction = online
+        if self.propagation is not None:
+            prediction = self.propagation(online, training=training)
+        positives = geometry.lazy_positive_pairs(
+            coord, target_coord, tuple(online.shape[1:3]), self.threshold
+        )
+        pixels = to_pixels(prediction), to_pixels(target)
         return {
-            "pixel": self.pixel_weight * pixel.mean_over_images(losses, counts),
-            "positive_share": ops.mean(num_positives) / num_positives.shape[1] / 2,
-            "positive_cosine": ops.sum(matched) / ops.maximum(ops.sum(num_positives), 1.0) / 2,
-            "feature_std": feature_std(pixels) / 2,
+            "loss": self.one_way(*pixels, positives),
+            **positive_pair_metrics(*pixels, positives),
+            "feature_std": feature_std(to_pixels(online)),
         }
 
-    def pixel_losses(
-        self, prediction: Tensor, target: Tensor, positives: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Losses of some pixels in one direction; both directions' means add up to the loss.
+    def one_way(self, prediction: Tensor, target: Tensor, positives: Tensor | LazyRows) -> Tensor:
+        """Loss of one direction; those of both add up to the method's.
 
         Args:
-            prediction: `(B, R, C)`. What the online side predicts for R pixels of its view.
-            target: `(B, N, C)`. What the target sees in the other view.
-            positives: `(B, R, N)`. Positive pairs of these.
+            prediction: `(B, N, C)`. Pixels of the online side's view, propagated where there is a PPM.
+            target: `(B, N, C)`. Pixels of the other view by the target encoder.
+            positives: `(B, N, N)` of 0 and 1, from `geometry.lazy_positive_pairs`.
 
         Returns:
-            `(B, R)` float32, twice: sums, and what each is a sum of. The loss is the mean over the batch
-            of each image's sum by its count.
+            Scalar float32.
         """
-        raise NotImplementedError(f"{type(self).__name__} must implement `pixel_losses`.")
+        raise NotImplementedError(f"{type(self).__name__} must implement `one_way`.")
+
+    def get_config(self) -> dict:
+        """Constructor arguments, the backbone serialised."""
+        return super().get_config() | {
+            "threshold": self.threshold,
+            "use_propagation": self.use_propagation,
+            "gamma": self.gamma,
+            "num_transform_layers": self.num_transform_layers,
+            "hidden_dim": self.hidden_dim,
+            "out_dim": self.out_dim,
+            "pixel_weight": self.pixel_weight,
+            "use_fpn": self.use_fpn,
+            "instance_weight": self.instance_weight,
+            "instance_form": self.instance_form,
+            "instance_temperature": self.instance_temperature,
+        }
 
 
 def _levels(maps: Tensor | dict[str, Tensor]) -> list[Tensor]:
@@ -221,6 +230,6 @@ def _levels(maps: Tensor | dict[str, Tensor]) -> list[Tensor]:
     return list(maps.values()) if isinstance(maps, dict) else [maps]
 
 
-def _scaled(bounds: base.Bounds, weight: float) -> base.Bounds:
+def _scaled(bounds: Bounds, weight: float) -> Bounds:
     low, high = bounds
     return (None if low is None else weight * low, None if high is None else weight * high)

@@ -2,25 +2,40 @@
 
 from typing import ClassVar
 
-from keras import ops
+import keras
 
-from pixpro_keras.losses import pixel
+from pixpro_keras.losses.pixel import pixel_consistency
 from pixpro_keras.methods.pixel_method import PixelMethod
 
+__all__ = ["PixPro"]
 
+
+@keras.saving.register_keras_serializable("pixpro_keras")
 class PixPro(PixelMethod):
     """Pixel-to-propagation consistency.
 
     `L = 2 * (-cos(y_i, x'_j) - cos(y_j, x'_i))`, mean over positive pairs, then over images. The
-    release doubles each direction, so the loss lies in [-4, 4].
+    official code doubles each direction, so the loss lies in [-4, 4].
+
+    Args:
+        backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
+        **kwargs: of `PixelMethod`.
 
     Reference:
         Xie et al., CVPR 2021, arXiv:2011.10043, section 3.2.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones, methods
+
+        method = methods.PixPro(backbones.build("resnet18_v1_5"), hidden_dim=64, out_dim=16, total_steps=100)
+        ```
     """
 
     pixel_bounds: ClassVar = (-4.0, 4.0)
 
-    def pixel_losses(self, prediction, target, positives):
-        """See `PixelMethod.pixel_losses`; `-2 cos` of each positive pair."""
-        matched = pixel.matched_cosines(prediction, target, positives)
-        return -2.0 * matched, ops.sum(positives, axis=2)
+    def one_way(self, prediction, target, positives):
+        """Consistency of the propagated online pixels and the target's; see `PixelMethod`."""
+        return 2.0 * pixel_consistency(
+            prediction, target, positives
+        )  # The official code doubles it.

@@ -6,14 +6,16 @@ import keras
 from keras import ops
 
 from pixpro_keras.layers.heads import PooledMLP
-from pixpro_keras.losses import instance
+from pixpro_keras.losses.instance import nt_xent
 from pixpro_keras.methods import base
-from pixpro_keras.methods.encoder import Encoder
 from pixpro_keras.ops import cross_replica_concat, feature_std, replica_index
 from pixpro_keras.types import VIEW1, VIEW2, Batch, Tensor
 from pixpro_keras.utils import checks
 
+__all__ = ["SimCLR"]
 
+
+@keras.saving.register_keras_serializable("pixpro_keras")
 class SimCLR(base.PretrainMethod):
     """NT-Xent between the two views, against all other views of the global batch.
 
@@ -26,14 +28,21 @@ class SimCLR(base.PretrainMethod):
         hidden_dim: the projector's hidden channels; the authors' is as wide as C5.
         out_dim: the projector's output channels.
         bn_momentum: share of the old moving statistics that batch norm keeps in each step.
-        synchronized: whether batch norm takes its statistics over all replicas.
         **kwargs: of `PretrainMethod`.
 
     Reference:
         Chen et al., ICML 2020, arXiv:2002.05709.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones, methods
+
+        method = methods.SimCLR(backbones.build("resnet18_v1_5"), temperature=0.1, total_steps=100)
+        ```
     """
 
     loss_bounds = MappingProxyType({"instance": (0.0, None)})
+    has_target = False
 
     def __init__(
         self,
@@ -42,26 +51,21 @@ class SimCLR(base.PretrainMethod):
         hidden_dim: int = 2048,
         out_dim: int = 128,
         bn_momentum: float = 0.9,
-        synchronized: bool = False,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        self.temperature = checks.positive("temperature", temperature)
         projector = PooledMLP(
-            hidden_dim,
-            out_dim,
-            batch_norm="all",
-            bn_momentum=bn_momentum,
-            synchronized=synchronized,
-            name="projector",
+            hidden_dim, out_dim, batch_norm="all", bn_momentum=bn_momentum, name="projector"
         )
-        self.encoder = Encoder(backbone, {"instance": projector}, name="encoder")
+        super().__init__(backbone, {"instance": projector}, bn_momentum=bn_momentum, **kwargs)
+        self.temperature = checks.positive("temperature", temperature)
+        self.hidden_dim = hidden_dim
+        self.out_dim = out_dim
 
     def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:
         """The loss term `instance`; `instance_top1`: how often the other view is found."""
         views = ops.concatenate([batch[VIEW1], batch[VIEW2]], axis=0)
         z1, z2 = ops.split(self.encoder(views, training=training)["instance"], 2, axis=0)
-        logits, positive = instance.nt_xent_logits(
+        loss, top1 = nt_xent(
             z1,
             z2,
             cross_replica_concat(z1),
@@ -69,8 +73,12 @@ class SimCLR(base.PretrainMethod):
             replica_index() * z1.shape[0],
             self.temperature,
         )
-        return {
-            "instance": instance.cross_entropy(logits, positive),
-            "instance_top1": instance.top1(logits, positive),
-            "feature_std": feature_std(z1),
+        return {"instance": loss, "instance_top1": top1, "feature_std": feature_std(z1)}
+
+    def get_config(self) -> dict:
+        """Constructor arguments, the backbone serialised."""
+        return super().get_config() | {
+            "temperature": self.temperature,
+            "hidden_dim": self.hidden_dim,
+            "out_dim": self.out_dim,
         }

@@ -8,14 +8,22 @@ from keras import ops
 from pixpro_keras import geometry
 from pixpro_keras.layers.roi_align import roi_align
 from pixpro_keras.layers.slots import SlotHead, SlotPredictor
-from pixpro_keras.losses import dense
-from pixpro_keras.methods import base, ema
-from pixpro_keras.methods.encoder import Encoder
+from pixpro_keras.losses.dense import (
+    select_slots,
+    slot_assignment_loss,
+    slot_contrast,
+    slot_presence,
+    take_rows,
+)
+from pixpro_keras.methods import base
 from pixpro_keras.ops import cross_replica_concat, cross_replica_mean, feature_std, to_pixels
 from pixpro_keras.types import COORD1, COORD2, VIEW1, VIEW2, Batch, Tensor
 from pixpro_keras.utils import checks
 
+__all__ = ["SlotCon"]
 
+
+@keras.saving.register_keras_serializable("pixpro_keras")
 class SlotCon(base.PretrainMethod):
     """Both views give a place the same slot, and each slot finds itself in the other view.
 
@@ -34,7 +42,6 @@ class SlotCon(base.PretrainMethod):
         hidden_dim: hidden channels of projector and predictor.
         out_dim: channels of slots.
         bn_momentum: share of the old moving statistics that batch norm keeps in each step.
-        synchronized: whether batch norm takes its statistics over all replicas.
         **kwargs: of `PretrainMethod`.
 
     Raises:
@@ -42,6 +49,13 @@ class SlotCon(base.PretrainMethod):
 
     Reference:
         Wen et al., NeurIPS 2022, arXiv:2205.15288, and the authors' code.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones, methods
+
+        method = methods.SlotCon(backbones.build("resnet18_v1_5"), num_slots=16, total_steps=100)
+        ```
     """
 
     loss_bounds = MappingProxyType({"group": (0.0, None), "slot": (0.0, None)})
@@ -59,26 +73,21 @@ class SlotCon(base.PretrainMethod):
         hidden_dim: int = 4096,
         out_dim: int = 256,
         bn_momentum: float = 0.9,
-        synchronized: bool = False,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        for name, share in (("group_weight", group_weight), ("center_momentum", center_momentum)):
-            if not 0 <= share <= 1:
-                raise ValueError(f"`{name}` must be in [0, 1]. Received: {name}={share}.")
-        self.group_weight = group_weight
-        self.student_temperature = student_temperature
-        self.teacher_temperature = teacher_temperature
-        self.temperature = checks.positive("temperature", temperature)
-        self.center_momentum = center_momentum
-        norm: dict = {"bn_momentum": bn_momentum, "synchronized": synchronized}
         head = SlotHead(
-            hidden_dim, out_dim, num_slots, teacher_temperature, name="slot_head", **norm
+            hidden_dim, out_dim, num_slots, teacher_temperature, bn_momentum, name="slot_head"
         )
-        self.encoder = Encoder(backbone, {"grouping": head}, name="encoder")
-        self.target_encoder = ema.make_target(self.encoder)
-        self.momentum_pairs = [(self.encoder, self.target_encoder)]
-        self.predictor = SlotPredictor(hidden_dim, out_dim, name="slot_predictor", **norm)
+        super().__init__(backbone, {"grouping": head}, bn_momentum=bn_momentum, **kwargs)
+        self.num_slots = num_slots
+        self.group_weight = checks.in_range("group_weight", group_weight, 0, 1)
+        self.student_temperature = checks.positive("student_temperature", student_temperature)
+        self.teacher_temperature = checks.positive("teacher_temperature", teacher_temperature)
+        self.temperature = checks.positive("temperature", temperature)
+        self.center_momentum = checks.in_range("center_momentum", center_momentum, 0, 1)
+        self.hidden_dim = hidden_dim
+        self.out_dim = out_dim
+        self.predictor = SlotPredictor(hidden_dim, out_dim, bn_momentum, name="slot_predictor")
         self.center = self.add_weight(
             name="center",
             shape=(num_slots,),
@@ -90,7 +99,7 @@ class SlotCon(base.PretrainMethod):
         )
 
     def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:
-        """The loss terms `group` and `slot`, and vital signs.
+        """The loss terms `group` and `slot`, and metrics.
 
         `slot_top1`: how often a slot finds itself among the slots of all other views. `num_slots`:
         slots in a view that are the best of a cell.
@@ -102,23 +111,24 @@ class SlotCon(base.PretrainMethod):
         flips1, flips2 = (geometry.is_mirrored(batch[coord]) for coord in (COORD1, COORD2))
         s1, t1 = (_align(one["scores"], boxes1, flips1) for one in (online1, target1))
         s2, t2 = (_align(two["scores"], boxes2, flips2) for two in (online2, target2))
-        group = self._group_loss(s1, t2, overlaps) + self._group_loss(s2, t1, overlaps)
-        slot1, found1 = self._contrast(online1, target2, training)
-        slot2, found2 = self._contrast(online2, target1, training)
-        presence = dense.slot_presence(to_pixels(online1["scores"]))
+        group_12 = self._group_loss(s1, t2, overlaps)
+        group_21 = self._group_loss(s2, t1, overlaps)
+        slot_12, top1_12 = self._contrast(online1, target2, training)
+        slot_21, top1_21 = self._contrast(online2, target1, training)
+        presence = slot_presence(to_pixels(online1["scores"]))
         if training:  # after the loss, as in the authors' code
             self._move_center(target1["scores"], target2["scores"])
         return {
-            "group": self.group_weight * group,
-            "slot": (1 - self.group_weight) * (slot1 + slot2),
-            "slot_top1": (found1 + found2) / 2,
+            "group": self.group_weight * (group_12 + group_21),
+            "slot": (1 - self.group_weight) * (slot_12 + slot_21),
+            "slot_top1": (top1_12 + top1_21) / 2,
             "num_slots": ops.mean(ops.sum(presence, axis=1)),
             "feature_std": feature_std(online1["projected"]),
         }
 
     def _group_loss(self, student: Tensor, teacher: Tensor, overlaps: Tensor) -> Tensor:
         mask = ops.repeat(ops.expand_dims(overlaps, 1), student.shape[1], axis=1)
-        return dense.slot_assignment_loss(
+        return slot_assignment_loss(
             student,
             teacher,
             self.center,
@@ -131,27 +141,42 @@ class SlotCon(base.PretrainMethod):
         self, online: dict[str, Tensor], target: dict[str, Tensor], training: bool
     ) -> tuple[Tensor, Tensor]:
         """Loss and top-1 of finding the online view's slots among all target views'."""
-        in_q, in_k = (dense.slot_presence(to_pixels(one["scores"])) for one in (online, target))
+        in_q, in_k = (slot_presence(to_pixels(one["scores"])) for one in (online, target))
         # A view has at most as many slots as cells.
         height, width, num_slots = online["scores"].shape[1:]
         limit = min(height * width, num_slots)
-        index, mask = dense.select_slots(in_q * in_k, limit)
-        query = dense.take_rows(online["slots"], index)
-        query = self.predictor(query, mask, training=training)
-        positive = dense.take_rows(target["slots"], index)
-        key_index, key_mask = dense.select_slots(in_k, limit)
-        keys = ops.stop_gradient(dense.take_rows(target["slots"], key_index))
-        keys, key_mask = cross_replica_concat(keys), cross_replica_concat(key_mask)
-        arguments = (query, positive, mask, keys, key_mask)
-        loss = dense.slot_contrast(
-            *arguments, self.temperature, num_queries=cross_replica_mean(ops.sum(mask))
+        index, mask = select_slots(in_q * in_k, limit)
+        query = self.predictor(take_rows(online["slots"], index), mask, training=training)
+        positive = take_rows(target["slots"], index)
+        key_index, key_mask = select_slots(in_k, limit)
+        keys = ops.stop_gradient(take_rows(target["slots"], key_index))
+        return slot_contrast(
+            query,
+            positive,
+            mask,
+            cross_replica_concat(keys),
+            cross_replica_concat(key_mask),
+            self.temperature,
+            num_queries=cross_replica_mean(ops.sum(mask)),
         )
-        return loss, dense.slot_top1(*arguments)
 
     def _move_center(self, *scores: Tensor) -> None:
         mean = sum(ops.mean(ops.stop_gradient(s), axis=(0, 1, 2)) for s in scores) / len(scores)
         kept = self.center_momentum
         self.center.assign(kept * self.center + (1 - kept) * mean)
+
+    def get_config(self) -> dict:
+        """Constructor arguments, the backbone serialised."""
+        return super().get_config() | {
+            "num_slots": self.num_slots,
+            "group_weight": self.group_weight,
+            "student_temperature": self.student_temperature,
+            "teacher_temperature": self.teacher_temperature,
+            "temperature": self.temperature,
+            "center_momentum": self.center_momentum,
+            "hidden_dim": self.hidden_dim,
+            "out_dim": self.out_dim,
+        }
 
 
 def _align(scores: Tensor, boxes: Tensor, flips: Tensor) -> Tensor:

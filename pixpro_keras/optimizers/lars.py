@@ -5,6 +5,9 @@ import tensorflow as tf
 from keras import ops
 
 from pixpro_keras.optimizers.sgd import SGD
+from pixpro_keras.utils import checks
+
+__all__ = ["LARS"]
 
 
 @keras.saving.register_keras_serializable("pixpro_keras")
@@ -27,10 +30,24 @@ class LARS(SGD):
             `weight_decay` is decoupled from the gradient, a different thing, and must stay unset.
         trust_coefficient: positive.
         epsilon: added to the gradient's norm.
-        **kwargs: what every Keras optimizer takes (`name`, `clipnorm`, ...).
+        name: of the optimizer.
+        **kwargs: what every Keras optimizer takes (`clipnorm`, ...).
+
+    Raises:
+        ValueError: if an argument is out of its range.
 
     Reference:
-        You et al., 2017, arXiv:1708.03888; exclusions as in the PixPro release.
+        You et al., 2017, arXiv:1708.03888; exclusions as in PixPro's official code.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.optimizers import LARS
+
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        model.compile(LARS(1.0, l2_decay=1e-5), "mse")
+        model.fit(keras.ops.ones((8, 4)), keras.ops.ones((8, 1)), verbose=0)
+        ```
     """
 
     def __init__(
@@ -43,10 +60,7 @@ class LARS(SGD):
         name: str = "lars",
         **kwargs,
     ):
-        if trust_coefficient <= 0:
-            raise ValueError(
-                f"`trust_coefficient` must be positive. Received: {trust_coefficient}."
-            )
+        checks.positive("trust_coefficient", trust_coefficient)
         super().__init__(learning_rate, sgd_momentum, l2_decay, name=name, **kwargs)
         self.trust_coefficient = trust_coefficient
         self.epsilon = epsilon

@@ -9,17 +9,19 @@ from keras import ops
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils import checks
 
+__all__ = ["Warmup", "WarmupCosine", "WarmupPoly", "WarmupSteps"]
+
 
 class Warmup(keras.optimizers.schedules.LearningRateSchedule):
     """`peak * (f + (1 - f) * t / w)` for the first w steps, with f = `warmup_fraction`.
 
-    A subclass says in `decayed` what comes then.
+    A subclass gives the rates after them in `decayed`.
 
     Args:
         peak: learning rate after the warm-up.
         total_steps: steps of the whole run, warm-up included; at least 1.
         warmup_steps: w, 0 to `total_steps`.
-        warmup_fraction: where the warm-up starts, as a share of `peak`; the release's is 1/100.
+        warmup_fraction: where the warm-up starts, as a share of `peak`; the official code's is 1/100.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -32,16 +34,9 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
         warmup_steps: int = 0,
         warmup_fraction: float = 0.01,
     ):
-        if total_steps < 1:
-            raise ValueError(f"`total_steps` must be at least 1. Received: {total_steps}.")
-        if not 0 <= warmup_steps <= total_steps:
-            raise ValueError(
-                f"`warmup_steps` must be in 0..{total_steps} (`total_steps`). "
-                f"Received: warmup_steps={warmup_steps}."
-            )
         self.peak = peak
-        self.total_steps = total_steps
-        self.warmup_steps = warmup_steps
+        self.total_steps = checks.at_least("total_steps", total_steps, 1)
+        self.warmup_steps = checks.in_range("warmup_steps", warmup_steps, 0, total_steps)
         self.warmup_fraction = warmup_fraction
 
     def __call__(self, step: Tensor) -> Tensor:
@@ -76,7 +71,15 @@ class WarmupCosine(Warmup):
         total_steps: see `Warmup`.
         warmup_steps: see `Warmup`.
         warmup_fraction: see `Warmup`.
-        end: learning rate of the last step, at least 0; the release's is 1e-6.
+        end: learning rate of the last step, at least 0; the official code's is 1e-6.
+
+    Example:
+        ```python
+        from pixpro_keras.optimizers import WarmupCosine
+
+        schedule = WarmupCosine(peak=4.0, total_steps=100, warmup_steps=10)
+        print([float(schedule(step)) for step in (0, 10, 50, 100)])
+        ```
     """
 
     def __init__(
@@ -112,6 +115,17 @@ class WarmupSteps(Warmup):
         factor: in (0, 1).
         warmup_steps: see `Warmup`.
         warmup_fraction: see `Warmup`.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        ```python
+        from pixpro_keras.optimizers import WarmupSteps
+
+        schedule = WarmupSteps(peak=0.1, total_steps=100, boundaries=[60, 80])
+        print([float(schedule(step)) for step in (0, 10, 50, 100)])
+        ```
     """
 
     def __init__(
@@ -152,6 +166,17 @@ class WarmupPoly(Warmup):
         warmup_steps: see `Warmup`.
         warmup_fraction: see `Warmup`.
         power: positive; 0.9 in semantic segmentation.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        ```python
+        from pixpro_keras.optimizers import WarmupPoly
+
+        schedule = WarmupPoly(peak=0.01, total_steps=100)
+        print([float(schedule(step)) for step in (0, 10, 50, 100)])
+        ```
     """
 
     def __init__(

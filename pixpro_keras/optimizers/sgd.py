@@ -4,6 +4,10 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from pixpro_keras.utils import checks
+
+__all__ = ["SGD"]
+
 
 @keras.saving.register_keras_serializable("pixpro_keras")
 class SGD(keras.optimizers.Optimizer):
@@ -21,7 +25,21 @@ class SGD(keras.optimizers.Optimizer):
         l2_decay: weight decay added to the gradient of every variable, at least 0. Keras's own
             `weight_decay` must stay unset.
         decay_norms: whether scales and offsets of batch norm decay too; not so in detectron2.
-        **kwargs: what every Keras optimizer takes (`name`, `clipnorm`, ...).
+        name: of the optimizer.
+        **kwargs: what every Keras optimizer takes (`clipnorm`, ...).
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.optimizers import SGD
+
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        model.compile(SGD(0.1, sgd_momentum=0.9, l2_decay=1e-4), "mse")
+        model.fit(keras.ops.ones((8, 4)), keras.ops.ones((8, 1)), verbose=0)
+        ```
     """
 
     def __init__(
@@ -34,9 +52,10 @@ class SGD(keras.optimizers.Optimizer):
         **kwargs,
     ):
         if not 0 <= sgd_momentum < 1:
-            raise ValueError(f"`sgd_momentum` must be in [0, 1). Received: {sgd_momentum}.")
-        if l2_decay < 0:
-            raise ValueError(f"`l2_decay` must be at least 0. Received: l2_decay={l2_decay}.")
+            raise ValueError(
+                f"`sgd_momentum` must be in [0, 1). Received: sgd_momentum={sgd_momentum}."
+            )
+        checks.at_least("l2_decay", l2_decay, 0)
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.sgd_momentum = sgd_momentum
         self.l2_decay = l2_decay

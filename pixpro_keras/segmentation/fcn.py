@@ -8,11 +8,11 @@ from keras import ops
 
 from pixpro_keras.backbones.levels import level_network
 from pixpro_keras.layers.batch_norm import BatchNormalization
+from pixpro_keras.layers.initializers import he_normal_fan_out
 from pixpro_keras.ops import cross_replica_mean
 from pixpro_keras.segmentation.mask_pipeline import IMAGE, MASK
-from pixpro_keras.segmentation.mask_source import IGNORED
 from pixpro_keras.task import Task
-from pixpro_keras.types import Batch, Tensor
+from pixpro_keras.types import IGNORED, Batch, Tensor
 
 _HEAD_CHANNELS = 256
 _HEAD_DILATION = 6
@@ -26,15 +26,31 @@ class FCN(Task):
 
     Args:
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
-        num_classes: classes of pixels.
-        is_frozen: whether to probe instead.
-        level: map on which it stands, `c2` to `c5`.
+        num_classes: number of classes of pixels.
+        is_frozen: whether it is the dense linear probe.
+        level: map that is classified, `c2` to `c5`.
         bn_momentum: share of the old moving statistics that batch norm keeps in each step.
-        synchronized: whether batch norm takes its statistics over all replicas.
-        **kwargs: of `Task`.
+        **kwargs: arguments of `Task`.
 
     Reference:
         Long et al., CVPR 2015, arXiv:1411.4038, in the form of MoCo's Cityscapes protocol.
+
+    Example:
+        ```python
+        import keras
+        import numpy as np
+
+        from pixpro_keras.segmentation import FCN
+
+        inputs = keras.Input((None, None, 3))
+        backbone = keras.Model(inputs, keras.layers.Conv2D(8, 3, 4, padding="same")(inputs))
+        task = FCN(backbone, num_classes=3, is_frozen=True)
+        batch = {
+            "image": np.random.rand(2, 16, 16, 3).astype("float32"),
+            "mask": np.random.randint(0, 3, (2, 16, 16)),
+        }
+        print(task(batch))
+        ```
     """
 
     loss_bounds = MappingProxyType({"segmentation": (0.0, None)})
@@ -46,12 +62,14 @@ class FCN(Task):
         is_frozen: bool = False,
         level: str = "c5",
         bn_momentum: float = 0.9,
-        synchronized: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.backbone = backbone
+        self.num_classes = num_classes
         self.is_frozen = is_frozen
+        self.level = level
+        self.bn_momentum = bn_momentum
         if is_frozen:
             backbone.trainable = False
         self.network = level_network(backbone, level)
@@ -64,7 +82,6 @@ class FCN(Task):
                 norm = BatchNormalization(
                     momentum=bn_momentum,
                     epsilon=1e-5,
-                    synchronized=synchronized,
                     name=f"bn{number}",
                 )
                 self._append(norm, channels)
@@ -80,27 +97,39 @@ class FCN(Task):
         self.head.append(layer)
 
     def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:
-        """The loss term `segmentation`, mean cross-entropy of pixels that count; `pixel_accuracy`.
+        """The loss term `segmentation`, mean cross-entropy of labeled pixels, and `pixel_accuracy`.
 
         Args:
-            batch: `image` and `mask`.
+            batch: entries `image` `(B, H, W, 3)` and `mask` `(B, H, W)`, 255 is ignored.
             training: whether batch norm normalises with the statistics of the batch.
+
+        Returns:
+            Scalars by name.
         """
         mask = ops.cast(batch[MASK], "int32")
         logits = self.logits(batch[IMAGE], tuple(mask.shape[1:3]), training)
-        counts = ops.cast(mask != IGNORED, "float32")
-        known = ops.where(mask != IGNORED, mask, 0)
-        losses = ops.sparse_categorical_crossentropy(known, logits, from_logits=True)
+        is_labeled = ops.cast(mask != IGNORED, "float32")
+        labels = ops.where(mask != IGNORED, mask, 0)
+        losses = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
         # Of all replicas, so that the mean of their losses is the mean over the whole batch.
-        total = ops.maximum(cross_replica_mean(ops.sum(counts)), 1.0)
-        right = ops.cast(ops.equal(ops.argmax(logits, axis=-1), known), "float32")
+        total = ops.maximum(cross_replica_mean(ops.sum(is_labeled)), 1.0)
+        is_right = ops.cast(ops.equal(ops.argmax(logits, axis=-1), labels), "float32")
         return {
-            "segmentation": ops.sum(losses * counts) / total,
-            "pixel_accuracy": ops.sum(right * counts) / total,
+            "segmentation": ops.sum(losses * is_labeled) / total,
+            "pixel_accuracy": ops.sum(is_right * is_labeled) / total,
         }
 
     def logits(self, images: Tensor, size: tuple[int, int], training: bool = False) -> Tensor:
-        """Scores of each pixel, bilinearly enlarged: `(B, height, width, num_classes)` float32."""
+        """Scores of each pixel, bilinearly enlarged.
+
+        Args:
+            images: `(B, H, W, 3)`, preprocessed.
+            size: height and width of the scores.
+            training: whether batch norm normalises with the statistics of the batch.
+
+        Returns:
+            `(B, height, width, num_classes)` float32.
+        """
         x = self.network(images, training=training and not self.is_frozen)
         for layer in self.head:
             is_norm = isinstance(layer, keras.layers.BatchNormalization)
@@ -115,6 +144,6 @@ def _convolution(name: str) -> keras.layers.Conv2D:
         padding="same",
         dilation_rate=_HEAD_DILATION,
         use_bias=False,
-        kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
+        kernel_initializer=he_normal_fan_out(),
         name=name,
     )

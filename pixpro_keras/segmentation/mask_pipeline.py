@@ -1,19 +1,20 @@
-"""From images with masks to training batches of crops."""
+"""Input pipeline of segmentation: training batches of crops, and whole images."""
 
 import dataclasses
 from collections.abc import Callable
 
-import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.data.sampler import image_at
+from pixpro_keras.data.sampler import Sampler
 from pixpro_keras.data.transforms import recipes
-from pixpro_keras.segmentation.mask_source import IGNORED, MaskSource
-from pixpro_keras.types import Tensor
+from pixpro_keras.segmentation.mask_source import MaskSource
+from pixpro_keras.types import IGNORED, Tensor
+from pixpro_keras.utils import checks
 
 IMAGE = "image"
 MASK = "mask"
 
+_MEAN_COLOR = (123.675, 116.28, 103.53)
 _JITTER = recipes.ViewRecipe(
     jitter=0.8, jitter_strengths=(0.25, 0.5, 0.5, 0.05), grayscale=0.0, blur=0.0
 )
@@ -21,13 +22,20 @@ _JITTER = recipes.ViewRecipe(
 
 @dataclasses.dataclass(frozen=True)
 class CropConfig:
-    """How training crops are made.
+    """Configuration of training crops.
 
     Attributes:
         crop_size: side of the square crops in pixels.
         scales: smallest and largest factor by which an image is scaled first.
-        seed: of order and augmentation.
-        use_xla: whether XLA compiles colour changes for the host.
+        seed: seed of order and augmentation.
+        use_xla: if True, XLA compiles color changes for the host.
+
+    Example:
+        ```python
+        from pixpro_keras.segmentation.mask_pipeline import CropConfig
+
+        config = CropConfig(crop_size=512, scales=(0.5, 2.0))
+        ```
     """
 
     crop_size: int
@@ -37,26 +45,37 @@ class CropConfig:
 
     def __post_init__(self):
         """Refuses what cannot work."""
-        if self.crop_size < 1:
-            raise ValueError(f"`crop_size` must be positive. Received: {self.crop_size}.")
+        checks.positive("crop_size", self.crop_size)
         if not 0 < self.scales[0] <= self.scales[1]:
-            raise ValueError(f"`scales` must be positive and ascend. Received: {self.scales}.")
+            raise ValueError(
+                f"`scales` must be positive and ascend. Received: scales={self.scales}."
+            )
 
 
 def make_crop(image: Tensor, mask: Tensor, seed: Tensor, config: CropConfig) -> dict[str, Tensor]:
-    """A randomly scaled, placed, mirrored and coloured crop, with its mask.
+    """Makes a randomly scaled, placed, mirrored and colored crop, with its mask.
 
-    What lies beyond the image is of the mean colour and of class 255. Masks are scaled without
+    What lies beyond the image is of the mean color and of class 255. Masks are scaled without
     interpolation, so that they hold no class that was not there.
 
     Args:
         image: `(H, W, 3)` uint8.
         mask: `(H, W)` int32.
         seed: `(2,)` integers.
-        config: how.
+        config: configuration of the crop.
 
     Returns:
         `image`: `(S, S, 3)` float32 RGB in 0..255; `mask`: `(S, S)` int32.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.segmentation.mask_pipeline import CropConfig, make_crop
+
+        image, mask = tf.zeros((40, 60, 3), tf.uint8), tf.zeros((40, 60), tf.int32)
+        crop = make_crop(image, mask, tf.constant([0, 7]), CropConfig(32, use_xla=False))
+        assert crop["mask"].shape == (32, 32)
+        ```
     """
     size = config.crop_size
     draw_seed, color_seed = tf.unstack(tf.random.split(seed, 2))
@@ -83,9 +102,6 @@ def make_crop(image: Tensor, mask: Tensor, seed: Tensor, config: CropConfig) -> 
     return {IMAGE: image, MASK: tf.ensure_shape(mask, (size, size))}
 
 
-_MEAN_COLOR = (123.675, 116.28, 103.53)
-
-
 def make_crops(
     source: MaskSource,
     config: CropConfig,
@@ -97,47 +113,68 @@ def make_crops(
     input_pipeline_id: int = 0,
     num_input_pipelines: int = 1,
 ) -> tf.data.Dataset:
-    """Endless batches from a step on, which only seed and step decide.
-
-    A pass takes `N // B * B` of the N images in a new random order.
+    """Makes endless batches from a step on, in the order of `Sampler`.
 
     Args:
         source: images and masks, at least a batch of them.
-        config: the crops.
-        global_batch_size: images per step of all machines together (B).
+        config: configuration of the crops.
+        global_batch_size: images per step of all machines together.
         replica_batch_size: images in each batch of this data set.
         preprocess: from RGB in 0..255 to the backbone's convention.
-        start_step: the step of the first batch.
+        start_step: step of the first batch.
         input_pipeline_id: number of this machine, from 0.
         num_input_pipelines: number of machines.
 
     Returns:
         Data set of `{"image": (b, S, S, 3) float32, "mask": (b, S, S) int32}`.
+
+    Raises:
+        ValueError: if the source has fewer images than a batch, or a size does not divide.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.segmentation.mask_pipeline import CropConfig, make_crops
+        from pixpro_keras.segmentation.mask_source import MaskSource
+
+        def read(index):
+            return tf.zeros((40, 60, 3), tf.uint8), tf.zeros((40, 60), tf.int32)
+
+        data = make_crops(
+            MaskSource("black", 4, read, str, ("ground",)),
+            CropConfig(32, use_xla=False),
+            global_batch_size=2,
+            replica_batch_size=2,
+            preprocess=lambda images: images / 255,
+        )
+        assert next(iter(data))["image"].shape == (2, 32, 32, 3)
+        ```
     """
-    total = source.num_examples
-    share = global_batch_size // num_input_pipelines
+    sampler = Sampler(
+        source.num_examples,
+        global_batch_size,
+        config.seed,
+        replica_batch_size,
+        input_pipeline_id,
+        num_input_pipelines,
+    )
 
-    def sample(place: Tensor) -> dict[str, Tensor]:
-        position = place // share * global_batch_size + input_pipeline_id * share + place % share
-        seed = tf.constant(config.seed, tf.int64)
-        first = tf.constant(0, tf.int64)
-        index = image_at(position, first, total, global_batch_size, config.seed)
-        return make_crop(*source.read(index), tf.stack([seed, position]), config)
+    def sample(position: Tensor) -> dict[str, Tensor]:
+        image, mask = source.read(sampler.index(position))
+        return make_crop(image, mask, sampler.sample_seed(position), config)
 
-    data = tf.data.Dataset.range(start_step * share, np.iinfo(np.int64).max)
-    data = data.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    data = data.batch(replica_batch_size, drop_remainder=True)
-    return data.map(
-        lambda batch: batch | {IMAGE: preprocess(batch[IMAGE])},
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
-    ).prefetch(tf.data.AUTOTUNE)
+    data = sampler.batches(
+        sample,
+        start_step=start_step,
+        transform=lambda batch: batch | {IMAGE: preprocess(batch[IMAGE])},
+    )
+    return data.prefetch(tf.data.AUTOTUNE)
 
 
 def image_batches(
     source: MaskSource, preprocess: Callable[[Tensor], Tensor], batch_size: int = 1
 ) -> tf.data.Dataset:
-    """Whole images with their masks, in their order, the last batch of what remains.
+    """Batches whole images with their masks, in their order; the last batch has what remains.
 
     Args:
         source: images and masks; of one size, where a batch holds more than one.
@@ -146,11 +183,25 @@ def image_batches(
 
     Returns:
         Data set of images `(B, H, W, 3)` float32 and masks `(B, H, W)` int32.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.segmentation.mask_pipeline import image_batches
+        from pixpro_keras.segmentation.mask_source import MaskSource
+
+        def read(index):
+            return tf.zeros((40, 60, 3), tf.uint8), tf.zeros((40, 60), tf.int32)
+
+        source = MaskSource("black", 4, read, str, ("ground",))
+        images, masks = next(iter(image_batches(source, lambda x: x, batch_size=3)))
+        assert masks.shape == (3, 40, 60)
+        ```
     """
 
-    def prepare(index: Tensor) -> tuple[Tensor, Tensor]:
+    def read(index: Tensor) -> tuple[Tensor, Tensor]:
         image, mask = source.read(index)
         return preprocess(image), mask
 
     data = tf.data.Dataset.range(source.num_examples)
-    return data.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(2)
+    return data.map(read, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(2)

@@ -1,12 +1,102 @@
-"""Checks of arguments that many signatures share."""
+"""Checks of arguments, with one wording for all of them."""
+
+from collections.abc import Collection
+from typing import TypeVar
+
+__all__ = ["at_least", "in_range", "one_of", "positive"]
+
+Number = TypeVar("Number", bound=float)
 
 
-def positive(name: str, value: float) -> float:
-    """The value, if it is positive.
+def positive(name: str, value: Number) -> Number:
+    """Returns the value, which must be above 0.
+
+    Args:
+        name: of the argument, for the error.
+        value: of the argument.
 
     Raises:
-        ValueError: naming the argument and the value, if not.
+        ValueError: if it is 0 or less.
+
+    Example:
+        ```python
+        from pixpro_keras.utils import checks
+
+        gamma = checks.positive("gamma", 2.0)
+        ```
     """
-    if value <= 0:
+    if not value > 0:
         raise ValueError(f"`{name}` must be positive. Received: {name}={value}.")
+    return value
+
+
+def at_least(name: str, value: Number, low: float) -> Number:
+    """Returns the value, which must be `low` or more.
+
+    Args:
+        name: of the argument, for the error.
+        value: of the argument.
+        low: smallest value.
+
+    Raises:
+        ValueError: if it is less.
+
+    Example:
+        ```python
+        from pixpro_keras.utils import checks
+
+        num_layers = checks.at_least("num_layers", 2, 1)
+        ```
+    """
+    if not value >= low:
+        raise ValueError(f"`{name}` must be at least {low}. Received: {name}={value}.")
+    return value
+
+
+def in_range(name: str, value: Number, low: float, high: float) -> Number:
+    """Returns the value, which must be in `[low, high]`.
+
+    Args:
+        name: of the argument, for the error.
+        value: of the argument.
+        low: smallest value.
+        high: largest value.
+
+    Raises:
+        ValueError: if it is outside.
+
+    Example:
+        ```python
+        from pixpro_keras.utils import checks
+
+        momentum = checks.in_range("momentum", 0.99, 0, 1)
+        ```
+    """
+    if not low <= value <= high:
+        raise ValueError(f"`{name}` must be in [{low}, {high}]. Received: {name}={value}.")
+    return value
+
+
+def one_of(name: str, value: str, choices: Collection[str]) -> str:
+    """Returns the value, which must be one of the choices.
+
+    Args:
+        name: of the argument, for the error.
+        value: of the argument.
+        choices: values that are allowed.
+
+    Raises:
+        ValueError: if it is none of them.
+
+    Example:
+        ```python
+        from pixpro_keras.utils import checks
+
+        activation = checks.one_of("activation", "relu", ("relu", "gelu"))
+        ```
+    """
+    if value not in choices:
+        raise ValueError(
+            f"`{name}` must be one of {', '.join(choices)}. Received: {name}={value!r}."
+        )
     return value

@@ -1,4 +1,4 @@
-"""A page on which a click shows what is similar, in one file that needs no server."""
+"""Page of images on which a click shows similar cells, in one file that needs no server."""
 
 import base64
 import html
@@ -29,15 +29,30 @@ def write_click_map(
     the exact ones.
 
     Args:
-        path: the file, `.html`.
+        path: path of the file, `.html`.
         images: `(B, H, W, 3)` uint8 RGB.
         names: B names, shown under the images.
         features: `(B, h, w, C)`.
-        title: what the page says it shows, such as the backbone.
+        title: title of the page, such as the backbone's name.
 
     Raises:
-        ValueError: if there are not as many names, images and maps.
+        ValueError: if the numbers of names, images and maps differ.
         OSError: if the file cannot be written.
+
+    Example:
+        ```python
+        import pathlib
+        import tempfile
+
+        import numpy as np
+
+        from pixpro_keras.visualize import write_click_map
+
+        images = np.random.randint(0, 256, (2, 64, 64, 3), "uint8")
+        features = np.random.rand(2, 4, 4, 8)
+        path = pathlib.Path(tempfile.mkdtemp()) / "clicks.html"
+        write_click_map(path, images, ["one", "two"], features, "random features")
+        ```
     """
     if not len(images) == len(names) == len(features):
         raise ValueError(
@@ -55,7 +70,7 @@ def write_click_map(
         "shape": list(features.shape),
         "features": base64.b64encode(codes.tobytes()).decode(),
     }
-    # A "</" would end the script element, whatever it stands in.
+    # A "</" would end the script element, even inside of a string.
     text = json.dumps(content).replace("<", "\\u003c")
     page = _TEMPLATE.read_text().replace("{{title}}", html.escape(title))
     write_atomically(path, page.replace("{{content}}", text).encode())

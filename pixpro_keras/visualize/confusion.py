@@ -1,4 +1,4 @@
-"""Confusion matrices."""
+"""Pictures of confusion matrices."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,18 +13,27 @@ if TYPE_CHECKING:
 _MAX_NAMES = 40  # more than that cannot be read
 
 
-def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
-    """How often each class is taken for each: `(num_classes, num_classes)` counts, labels in rows."""
-    pairs = np.asarray(labels, np.int64) * num_classes + predictions
-    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
-
-
-def draw_confusion(matrix: np.ndarray, class_names: Sequence[str] | None = None) -> "Figure":
-    """The matrix as shares of each row.
+def draw_confusion_matrix(matrix: np.ndarray, class_names: Sequence[str] | None = None) -> "Figure":
+    """Draws a confusion matrix as shares of each row.
 
     Args:
-        matrix: `(K, K)` counts, labels in rows.
+        matrix: `(K, K)` counts, true classes in rows.
         class_names: K names, shown where they fit.
+
+    Returns:
+        A figure with one panel and a colour bar.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.visualize import draw_confusion_matrix
+
+        figure = draw_confusion_matrix(np.array([[3, 1], [0, 2]]), ["cat", "dog"])
+        ```
     """
     side = 4.0 + 0.2 * min(len(matrix), _MAX_NAMES)
     figure = new_figure(side + 1, side)

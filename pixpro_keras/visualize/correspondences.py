@@ -1,4 +1,4 @@
-"""Which cells of two views count as the same place, drawn on the views."""
+"""Pictures of the positive pairs: cells of two views that show the same place."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -7,6 +7,7 @@ import numpy as np
 
 from pixpro_keras import geometry
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils import checks
 from pixpro_keras.visualize.figures import new_figure
 
 if TYPE_CHECKING:
@@ -21,11 +22,11 @@ _GAP = 0.12  # between the views, as a share of a view's width
 def to_display(views: Tensor, preprocess: Callable[[Tensor], Tensor]) -> np.ndarray:
     """Turns a backbone's inputs back into images that can be shown.
 
-    `preprocess` may be any affine function of the three channels, in any order of channels. It is
-    learned from what it makes of black, of pure red, green and blue, and undone.
+    `preprocess` may be any affine function of the three channels, in any order of channels. Its
+    matrix is found from its outputs for black and for pure red, green and blue, and inverted.
 
     Args:
-        views: `(B, H, W, 3)`, as the backbone takes them.
+        views: `(B, H, W, 3)`, preprocessed.
         preprocess: the backbone's input convention, of `(..., H, W, 3)` RGB images in 0..255.
 
     Returns:
@@ -33,6 +34,16 @@ def to_display(views: Tensor, preprocess: Callable[[Tensor], Tensor]) -> np.ndar
 
     Raises:
         ValueError: if `preprocess` is not affine or loses a channel.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.visualize import to_display
+
+        views = np.random.uniform(-1, 1, (2, 8, 8, 3))
+        images = to_display(views, lambda image: image / 127.5 - 1)
+        ```
     """
     black, white, gray = np.zeros(3), np.full(3, 255.0), np.full(3, 127.5)
     colors = np.stack([black, white, gray, *np.diag(white)])
@@ -67,9 +78,9 @@ def draw_correspondences(
         view2: `(B, H, W, 3)` uint8 RGB.
         coord1: `(B, 4)`. Corners of the first views in the source image.
         coord2: `(B, 4)`. Corners of the second views.
-        map_size: `(h, w)` of the feature maps.
+        map_size: height and width `(h, w)` of the feature maps.
         threshold: largest distance of a positive pair, in cell diagonals.
-        max_pairs: pairs joined in each image, 0 to 8.
+        max_pairs: largest number of pairs joined in each image, 0 to 8.
 
     Returns:
         A figure with one panel per image.
@@ -77,11 +88,20 @@ def draw_correspondences(
     Raises:
         ValueError: if `threshold` or `max_pairs` is out of its range.
         ImportError: if matplotlib is not installed.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.visualize import draw_correspondences
+
+        views = np.random.randint(0, 256, (2, 1, 64, 64, 3), "uint8")
+        coord1 = np.array([[0.0, 0.0, 0.8, 0.8]], "float32")
+        coord2 = np.array([[0.9, 0.2, 0.2, 1.0]], "float32")  # mirrored
+        figure = draw_correspondences(*views, coord1, coord2, (4, 4), threshold=0.7)
+        ```
     """
-    if not 0 <= max_pairs <= len(COLORS):
-        raise ValueError(
-            f"`max_pairs` must be from 0 to {len(COLORS)}. Received: max_pairs={max_pairs}."
-        )
+    checks.in_range("max_pairs", max_pairs, 0, len(COLORS))
     positives = np.asarray(geometry.positive_pairs(coord1, coord2, map_size, threshold)) > 0
     coords = [np.asarray(coord, "float32") for coord in (coord1, coord2)]
     centers = [np.asarray(geometry.cell_centers(coord, map_size)) for coord in coords]
@@ -120,8 +140,8 @@ def _spread_pairs(
 
     Args:
         positive: `(N, N)` booleans.
-        centers1: `(N, 2)`. Places of the cells of view 1 in the source image.
-        centers2: `(N, 2)`. Places of the cells of view 2.
+        centers1: `(N, 2)`. Centres of the cells of view 1 in the source image.
+        centers2: `(N, 2)`. Centres of the cells of view 2.
         max_pairs: largest number of pairs.
 
     Returns:

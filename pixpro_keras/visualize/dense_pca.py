@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def pca_colors(features: np.ndarray) -> np.ndarray:
     """Colours cells by the three directions in which the features of all images vary most.
 
-    The same colour means similar features, in whichever image. What the colours are means nothing.
+    The same colour means similar features, in all images. The colours themselves mean nothing.
 
     Args:
         features: `(B, h, w, C)`, C at least 3.
@@ -24,6 +24,15 @@ def pca_colors(features: np.ndarray) -> np.ndarray:
 
     Raises:
         ValueError: if there are fewer than three channels or cells.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.visualize import pca_colors
+
+        colors = pca_colors(np.random.rand(2, 4, 4, 8))  # (2, 4, 4, 3)
+        ```
     """
     cells = np.asarray(features, np.float64).reshape(-1, features.shape[-1])
     if min(cells.shape) < 3:
@@ -52,6 +61,16 @@ def draw_pca(images: np.ndarray, features: Mapping[str, np.ndarray]) -> "Figure"
     Raises:
         ValueError: as for `pca_colors`.
         ImportError: if matplotlib is not installed.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.visualize import draw_pca
+
+        images = np.random.randint(0, 256, (2, 64, 64, 3), "uint8")
+        figure = draw_pca(images, {"random": np.random.rand(2, 4, 4, 8)})
+        ```
     """
     rows = {"image": images} | {name: pca_colors(maps) for name, maps in features.items()}
     figure = new_figure(2.2 * len(images) + 0.4, 2.3 * len(rows))

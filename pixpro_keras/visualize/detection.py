@@ -1,4 +1,4 @@
-"""Found objects beside true ones."""
+"""Pictures of detected objects beside true ones."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,42 +13,69 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Boxes, classes, scores (or None) and masks `(n, H, W)` (or None) of an image.
-Drawn = tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]
+ObjectsToDraw = tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]
 
 
 def draw_detections(
     images: Sequence[np.ndarray],
-    truth: Sequence[Drawn],
-    found: Sequence[Drawn],
+    ground_truth: Sequence[ObjectsToDraw],
+    detections: Sequence[ObjectsToDraw],
     class_names: Sequence[str],
 ) -> "Figure":
-    """A row for each image: what is there, and what was found, with scores.
+    """Draws a row for each image: its true objects, and the detected ones with their scores.
 
     Args:
-        images: `(H, W, 3)` uint8 each.
-        truth: of each image: boxes `(n, 4)`, classes `(n,)`, None, and masks or None.
-        found: the same with scores `(n,)`.
-        class_names: of the classes.
+        images: images `(H, W, 3)` uint8.
+        ground_truth: of each image: boxes `(n, 4)`, classes `(n,)`, None, and masks
+            `(n, H, W)` or None.
+        detections: the same with scores `(n,)`.
+        class_names: names of the classes.
+
+    Returns:
+        A figure of two columns.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.visualize import draw_detections
+
+        image = np.zeros((60, 80, 3), "uint8")
+        boxes, classes = np.array([[10.0, 10.0, 40.0, 50.0]]), np.array([0])
+        figure = draw_detections(
+            [image],
+            [(boxes, classes, None, None)],
+            [(boxes + 2, classes, np.array([0.9]), None)],
+            ["cat"],
+        )
+        ```
     """
     figure = new_figure(12, 4 * len(images) + 1)
     panels = figure.subplots(len(images), 2, squeeze=False)
     colors = class_colors(len(class_names))
     for row, image in enumerate(images):
-        for panel, drawn, title in zip(
-            panels[row], (truth[row], found[row]), ("truth", "found"), strict=True
+        for panel, objects, title in zip(
+            panels[row], (ground_truth[row], detections[row]), ("truth", "found"), strict=True
         ):
-            _draw(panel, image, drawn, class_names, colors)
+            _draw(panel, image, objects, class_names, colors)
             if row == 0:
                 panel.set_title(title, fontsize=10)
     return figure
 
 
 def _draw(
-    panel: "Axes", image: np.ndarray, drawn: Drawn, class_names: Sequence[str], colors: np.ndarray
+    panel: "Axes",
+    image: np.ndarray,
+    objects: ObjectsToDraw,
+    class_names: Sequence[str],
+    colors: np.ndarray,
 ) -> None:
     from matplotlib.patches import Rectangle
 
-    boxes, classes, scores, masks = drawn
+    boxes, classes, scores, masks = objects
     pixels = image / 255.0
     if masks is not None:
         for mask, label in zip(masks, classes, strict=True):

@@ -13,14 +13,26 @@ if TYPE_CHECKING:
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure that the Agg canvas renders.
+    """Makes an empty figure that the Agg canvas renders.
 
     Args:
-        width: in inches of 100 pixels.
-        height: in inches of 100 pixels.
+        width: width in inches of 100 pixels.
+        height: height in inches of 100 pixels.
+
+    Returns:
+        A figure without panels.
 
     Raises:
-        ImportError: if matplotlib is not installed; says how to install it.
+        ImportError: if matplotlib is not installed; names the extra to install.
+
+    Example:
+        ```python
+        from pixpro_keras.visualize import figure_to_array, new_figure
+
+        figure = new_figure(2, 1)
+        figure.subplots().plot([0, 1], [0, 1])
+        print(figure_to_array(figure).shape)  # (100, 200, 3)
+        ```
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -35,7 +47,11 @@ def new_figure(width: float, height: float) -> "Figure":
 
 
 def figure_to_array(figure: "Figure") -> np.ndarray:
-    """Renders a figure: `(H, W, 3)` uint8 RGB, as TensorBoard takes it."""
+    """Renders a figure: `(H, W, 3)` uint8 RGB, as TensorBoard takes it.
+
+    Args:
+        figure: figure of `new_figure`.
+    """
     canvas: Any = figure.canvas  # FigureCanvasAgg; its base class has no pixels.
     canvas.draw()
     return np.array(canvas.buffer_rgba())[..., :3]
@@ -44,8 +60,22 @@ def figure_to_array(figure: "Figure") -> np.ndarray:
 def save_figure(figure: "Figure", path: str | os.PathLike) -> None:
     """Writes a figure as PNG; a crash leaves the old file or the new one, never half of it.
 
+    Args:
+        figure: any figure of matplotlib.
+        path: path of the file.
+
     Raises:
         OSError: if the folder cannot be written.
+
+    Example:
+        ```python
+        import pathlib
+        import tempfile
+
+        from pixpro_keras.visualize import new_figure, save_figure
+
+        save_figure(new_figure(2, 1), pathlib.Path(tempfile.mkdtemp()) / "empty.png")
+        ```
     """
     png = io.BytesIO()
     figure.savefig(png, format="png")

@@ -41,12 +41,12 @@ def plot_metrics(
     png_path: str | os.PathLike,
     loss_bounds: Mapping[str, Bounds] | None = None,
 ) -> None:
-    """Draws a run's `metrics.jsonl`, one chart per metric, over epochs.
+    r"""Draws a run's `metrics.jsonl`, one chart per metric, over epochs.
 
     Args:
-        metrics_path: lines `{"step": int, "epoch": float, name: value, ...}`. A last line that is
+        metrics_path: path of lines `{"step": int, "epoch": float, name: value, ...}`. A last line that is
             not finished, as in a run that is going on, is left out.
-        png_path: where the picture goes.
+        png_path: path of the picture.
         loss_bounds: name of each loss term -> its (lowest, highest) value, None for unbounded, as a
             method states them. They are drawn as lines: a loss that reaches its lower bound while
             the features lose their spread has collapsed.
@@ -55,13 +55,33 @@ def plot_metrics(
         FileNotFoundError: if there is no such file.
         ValueError: if it has no finished line.
         ImportError: if matplotlib is not installed.
+
+    Example:
+        ```python
+        import json
+        import pathlib
+        import tempfile
+
+        from pixpro_keras.visualize import plot_metrics
+
+        folder = pathlib.Path(tempfile.mkdtemp())
+        lines = [json.dumps({"step": s, "epoch": s / 2, "loss": 1 / s}) + "\n" for s in (1, 2, 3)]
+        (folder / "metrics.jsonl").write_text("".join(lines))
+        plot_metrics(folder / "metrics.jsonl", folder / "metrics.png")
+        ```
     """
     runs = {"": read_metrics(metrics_path)}
     save_figure(draw_metrics(runs, {"": loss_bounds or {}}), png_path)
 
 
 def read_metrics(path: str | os.PathLike) -> list[dict]:
-    """The finished lines of a run's `metrics.jsonl`.
+    """Reads the finished lines of a run's `metrics.jsonl`.
+
+    Args:
+        path: path of the file.
+
+    Returns:
+        A dict for each line.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -82,11 +102,22 @@ def draw_metrics(
     Bounds of losses are red, or have the colour of the run where only one of several has them.
 
     Args:
-        runs: name -> records as of `read_metrics`. With one run there is no legend.
-        loss_bounds: name of a run -> as for `plot_metrics`; runs may be missing.
+        runs: name -> records as from `read_metrics`. With one run there is no legend.
+        loss_bounds: name of a run -> bounds as for `plot_metrics`; runs may be missing.
+
+    Returns:
+        A figure with a panel for each metric.
 
     Raises:
         ImportError: if matplotlib is not installed.
+
+    Example:
+        ```python
+        from pixpro_keras.visualize import draw_metrics
+
+        records = [{"step": s, "epoch": s, "loss": 1 / s} for s in (1, 2, 3)]
+        figure = draw_metrics({"mine": records, "yours": records}, {})
+        ```
     """
     bounds = {run: _bounds_by_metric(loss_bounds.get(run, {})) for run in runs}
     names = _metrics_to_show(runs, bounds)
@@ -161,7 +192,7 @@ def _draw_bound(panel: "Axes", bound: float | None, side: str, color: str) -> No
     if bound is None:
         return
     panel.axhline(bound, color=color, linewidth=1, linestyle="--")
-    panel.margins(y=0.15)  # room for what it is called
+    panel.margins(y=0.15)  # room for its label
     panel.annotate(
         f"{side} bound {bound:g}",
         (1, bound),

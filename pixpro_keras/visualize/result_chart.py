@@ -20,10 +20,10 @@ class Panel:
     """One measure.
 
     Attributes:
-        title: what ours is.
-        ours: of each row the values of its seeds; empty where there are none.
-        paper_title: what the paper's is; None where it has none.
-        paper: of each row the paper's number, or None.
+        title: name of our measure.
+        ours: values of the seeds of each row; empty where there are none.
+        paper_title: name of the paper's measure; None where it has none.
+        paper: the paper's number of each row, or None.
     """
 
     title: str
@@ -33,18 +33,29 @@ class Panel:
 
 
 def draw_results(labels: Sequence[str], panels: Sequence[Panel]) -> "Figure":
-    """A panel for each measure, a line for each row.
+    """Draws a panel for each measure, with a line for each row.
 
     Ours is on the lower axis: a dot is the mean, a line the range over seeds, a tick each seed. The paper's
     is a diamond on the upper axis, which has a scale of its own: it is the order that compares.
 
     Args:
-        labels: of the rows, from the top.
-        panels: each with as many rows as there are labels.
+        labels: labels of the rows, from the top.
+        panels: measures, each with as many rows as there are labels.
+
+    Returns:
+        A figure with one panel for each measure.
 
     Raises:
         ImportError: if matplotlib is not installed.
         ValueError: if a panel has another number of rows.
+
+    Example:
+        ```python
+        from pixpro_keras.visualize import Panel, draw_results
+
+        panel = Panel("top-1", [[60.1, 61.2], [58.0]], "top-1", [62.0, None])
+        figure = draw_results(["PixPro", "BYOL"], [panel])
+        ```
     """
     for panel in panels:
         if len(panel.ours) != len(labels) or len(panel.paper) != len(labels):
@@ -73,9 +84,11 @@ def draw_results(labels: Sequence[str], panels: Sequence[Panel]) -> "Figure":
         axis.set_ylim(len(labels) - 0.5, -0.5)
         if panel.paper_title is not None:
             top = axis.twiny()
-            known = [(x, place - 0.13) for place, x in enumerate(panel.paper) if x is not None]
-            top.plot([x for x, _ in known], [y for _, y in known], "D", color=_PAPER, markersize=5)
-            _set_range(top, [x for x, _ in known])
+            points = [(x, place - 0.13) for place, x in enumerate(panel.paper) if x is not None]
+            top.plot(
+                [x for x, _ in points], [y for _, y in points], "D", color=_PAPER, markersize=5
+            )
+            _set_range(top, [x for x, _ in points])
             top.set_xlabel(f"paper: {panel.paper_title}", color=_PAPER, fontsize=9)
             top.tick_params(axis="x", colors=_PAPER, labelsize=8)
     axes[0].set_yticks(range(len(labels)), labels, fontsize=9)

@@ -1,4 +1,4 @@
-"""Nearest pixels across images: what a network takes for the same thing elsewhere."""
+"""Nearest cells across images: retrieval by the cosine of their features."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,38 +12,49 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Cell = tuple[int, int, int]  # image, row, column
-_QUERY_COLOR, _FOUND_COLOR = "#ffe119", "#19e68c"
+_QUERY_COLOR, _RESULT_COLOR = "#ffe119", "#19e68c"
 _CROP = 0.4  # side of what is shown around a cell, as a share of the image's
 _MIN_CELLS = 3  # but at least so many cells
 
 
 def nearest_cells(features: np.ndarray, query: Cell, count: int) -> list[tuple[Cell, float]]:
-    """The cell of every other image that is most like a query, the most alike images first.
+    """Finds the cell of every other image that is most like a query, the most alike images first.
 
     Args:
         features: `(B, h, w, C)`.
-        query: image, row and column.
-        count: images at most.
+        query: image, row and column of the query.
+        count: largest number of images.
 
     Returns:
         `(image, row, column)` and the cosine, in [-1, 1], by falling cosine.
 
     Raises:
         ValueError: if there is no such query, or no other image.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.visualize import nearest_cells
+
+        print(nearest_cells(np.random.rand(3, 4, 4, 8), query=(0, 1, 2), count=2))
+        ```
     """
     features = np.asarray(features, np.float64)
     if len(features) < 2:
         raise ValueError("`features` must be of two images or more. Received one.")
-    if not all(0 <= place < size for place, size in zip(query, features.shape, strict=False)):
+    if not all(0 <= index < size for index, size in zip(query, features.shape, strict=False)):
         raise ValueError(f"`query` must lie in {features.shape[:3]}. Received: {query}.")
     norms = np.linalg.norm(features, axis=-1, keepdims=True)
     unit = features / np.maximum(norms, 1e-12)
     cosines = unit @ unit[query]
-    found = []
+    nearest = []
     for index in set(range(len(features))) - {query[0]}:
         row, column = np.unravel_index(cosines[index].argmax(), cosines[index].shape)
-        found.append(((index, int(row), int(column)), float(cosines[index, int(row), int(column)])))
-    return sorted(found, key=lambda one: -one[1])[:count]
+        nearest.append(
+            ((index, int(row), int(column)), float(cosines[index, int(row), int(column)]))
+        )
+    return sorted(nearest, key=lambda one: -one[1])[:count]
 
 
 def draw_retrieval(
@@ -56,8 +67,8 @@ def draw_retrieval(
     Args:
         images: `(B, H, W, 3)` uint8 RGB.
         features: `(B, h, w, C)`.
-        queries: image, row and column of each.
-        count: images found for each query, at most.
+        queries: image, row and column of each query.
+        count: largest number of images retrieved for each query.
 
     Returns:
         A figure with a row for each query.
@@ -65,20 +76,30 @@ def draw_retrieval(
     Raises:
         ValueError: as for `nearest_cells`.
         ImportError: if matplotlib is not installed.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.visualize import draw_retrieval
+
+        images = np.random.randint(0, 256, (3, 64, 64, 3), "uint8")
+        figure = draw_retrieval(images, np.random.rand(3, 4, 4, 8), queries=[(0, 1, 2)])
+        ```
     """
-    found = [nearest_cells(features, query, count) for query in queries]
-    columns = 2 + max(len(one) for one in found)
+    retrieved = [nearest_cells(features, query, count) for query in queries]
+    columns = 2 + max(len(one) for one in retrieved)
     size = (features.shape[1], features.shape[2])
     figure = new_figure(2.2 * columns, 2.4 * len(queries))
     panels = figure.subplots(len(queries), columns, squeeze=False)
     for panel in panels.ravel():
         panel.axis("off")
-    for row, (query, cells) in enumerate(zip(queries, found, strict=True)):
+    for row, (query, cells) in enumerate(zip(queries, retrieved, strict=True)):
         _draw(panels[row, 0], images, query, size, _QUERY_COLOR, "query")
         _draw(panels[row, 1], images, query, size, _QUERY_COLOR, "closer")
         _zoom(panels[row, 1], images, query, size)
         for panel, (cell, cosine) in zip(panels[row, 2:], cells, strict=False):
-            _draw(panel, images, cell, size, _FOUND_COLOR, f"cosine {cosine:.3f}")
+            _draw(panel, images, cell, size, _RESULT_COLOR, f"cosine {cosine:.3f}")
             _zoom(panel, images, cell, size)
     return figure
 
@@ -105,9 +126,9 @@ def _draw(
 def _zoom(panel: "Axes", images: np.ndarray, cell: Cell, size: tuple[int, int]) -> None:
     """Shows what is around a cell; at the image's border the crop is moved inside."""
     starts, ends = [], []
-    for place, cells, pixels in zip(cell[1:], size, images.shape[1:3], strict=True):
+    for index, cells, pixels in zip(cell[1:], size, images.shape[1:3], strict=True):
         side = min(max(_CROP, _MIN_CELLS / cells), 1.0) * pixels
-        start = (place + 0.5) * pixels / cells - side / 2
+        start = (index + 0.5) * pixels / cells - side / 2
         start = min(max(start, 0.0), pixels - side)
         starts.append(start)
         ends.append(start + side)

@@ -1,4 +1,4 @@
-"""The pictures that a pre-training run leaves behind."""
+"""Pictures of a pre-training run, drawn while it goes on."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""Predicted masks beside true ones."""
+"""Pictures of predicted masks beside true ones."""
 
 import colorsys
 from collections.abc import Sequence
@@ -6,16 +6,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pixpro_keras.types import IGNORED
 from pixpro_keras.visualize.figures import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_IGNORED = 255
-
 
 def class_colors(num_classes: int) -> np.ndarray:
-    """Colours that are easy to tell apart: `(num_classes, 3)` in [0, 1]."""
+    """Colours that are easy to tell apart.
+
+    Args:
+        num_classes: number of colours.
+
+    Returns:
+        `(num_classes, 3)` RGB in [0, 1].
+
+    Example:
+        ```python
+        from pixpro_keras.visualize import class_colors
+
+        print(class_colors(3))
+        ```
+    """
     # Steps of the golden ratio around the colour circle keep neighbours in number far in hue.
     hues = (0.618034 * np.arange(num_classes)) % 1
     levels = 0.65 + 0.3 * (np.arange(num_classes) % 3) / 2
@@ -28,23 +41,40 @@ def draw_segmentations(
     predictions: Sequence[np.ndarray],
     class_names: Sequence[str],
 ) -> "Figure":
-    """A row for each image: the image, its mask, what was predicted; a legend of the classes.
+    """Draws a row for each image: the image, its mask and its prediction; with a legend.
 
     Args:
-        images: `(H, W, 3)` uint8 each.
-        masks: `(H, W)` classes; 255, which does not count, is black.
-        predictions: `(H, W)` classes; black where the mask is.
-        class_names: of the classes.
+        images: images `(H, W, 3)` uint8.
+        masks: true classes `(H, W)`; 255, which does not count, is black.
+        predictions: predicted classes `(H, W)`; black where the mask is.
+        class_names: names of the classes.
+
+    Returns:
+        A figure of three columns.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.visualize import draw_segmentations
+
+        image = np.zeros((40, 60, 3), "uint8")
+        mask = np.tile(np.arange(60) // 30, (40, 1))
+        figure = draw_segmentations([image], [mask], [1 - mask], ["cat", "dog"])
+        ```
     """
     from matplotlib.patches import Patch
 
     colors = np.zeros((256, 3))
     colors[: len(class_names)] = class_colors(len(class_names))
-    colors[_IGNORED] = 0
+    colors[IGNORED] = 0
     figure = new_figure(12, 3 * len(images) + 1)
     panels = figure.subplots(len(images), 3, squeeze=False)
     for row, (image, mask, prediction) in enumerate(zip(images, masks, predictions, strict=True)):
-        shown = np.where(mask == _IGNORED, _IGNORED, prediction)
+        shown = np.where(mask == IGNORED, IGNORED, prediction)
         parts = (image, colors[mask], colors[shown])
         titles = ("image", "truth", "prediction")
         for panel, part, title in zip(panels[row], parts, titles, strict=True):

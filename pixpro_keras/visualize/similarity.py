@@ -1,4 +1,4 @@
-"""What the propagation module finds similar, drawn on the views."""
+"""Pictures of the similarities that the propagation module computes."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,10 +24,19 @@ def map_to_show(outputs: Mapping[str, Any]) -> Tensor:
     """The map of an encoder's outputs whose similarities are drawn.
 
     Args:
-        outputs: of `Encoder`.
+        outputs: outputs of `Encoder`.
 
     Returns:
-        `(B, h, w, C)`: what is projected for the pixel loss, with an FPN its P4, else the features.
+        `(B, h, w, C)`: the map projected for the pixel loss, with an FPN its P4, else the features.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.visualize import map_to_show
+
+        print(map_to_show({"features": np.zeros((1, 4, 4, 8))}).shape)  # (1, 4, 4, 8)
+        ```
     """
     features = outputs.get("pixel", outputs["features"])
     return features["p4"] if isinstance(features, Mapping) else features
@@ -46,7 +55,7 @@ def draw_similarity(
 
     Args:
         views: `(B, H, W, 3)` uint8 RGB.
-        features: `(B, h, w, C)`, what the propagation module gets.
+        features: `(B, h, w, C)`, inputs of the propagation module.
         pixels: row and column of each query in the feature map; by default one in the middle, one
             in the upper left and one in the lower right.
         gamma: sharpness, positive.
@@ -60,6 +69,16 @@ def draw_similarity(
 
     Reference:
         Xie et al., CVPR 2021, arXiv:2011.10043, section 3.2.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.visualize import draw_similarity
+
+        views = np.random.randint(0, 256, (1, 64, 64, 3), "uint8")
+        figure = draw_similarity(views, np.random.rand(1, 4, 4, 8).astype("float32"))
+        ```
     """
     checks.positive("gamma", gamma)
     height, width = features.shape[1:3]
@@ -98,7 +117,7 @@ def draw_similarity(
 
 
 def _draw_heat(panel: "Axes", view: np.ndarray, heat: np.ndarray):
-    """Lays a map `(h, w)` in [0, 1] over a grey view; returns what a colour bar needs."""
+    """Lays a map `(h, w)` in [0, 1] over a grey view; returns its image, for a colour bar."""
     extent = (0, view.shape[1], view.shape[0], 0)
     gray = view.astype("float32") @ (0.299, 0.587, 0.114)
     panel.imshow(gray, cmap="gray", vmin=0, vmax=255, extent=extent)

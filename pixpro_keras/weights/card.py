@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pixpro_keras import backbones
 from pixpro_keras.utils.checksums import SUMS_FILE, read_manifest
 from pixpro_keras.utils.files import write_atomically
+from pixpro_keras.utils.markdown import markdown_table
 from pixpro_keras.weights.export import usage_by_file
 
 CARD_FILE = "README.md"
@@ -73,7 +74,7 @@ def write_card(
     parts = [
         _front_matter(license_name),
         f"# {title}",
-        _table(("", ""), rows.items()),
+        markdown_table(("", ""), rows.items()),
         "## How to load it",
         "Without pixpro_keras, in this folder:",
         "\n".join(loading),
@@ -82,7 +83,7 @@ def write_card(
     ]
     if metrics:
         values = {key: f"{value:.6g}" for key, value in sorted(metrics.items())}
-        parts += ["## Last metrics of the training", _table(("", ""), values.items())]
+        parts += ["## Last metrics of the training", markdown_table(("", ""), values.items())]
     if flags:
         parts += [
             "## Flags",
@@ -90,7 +91,7 @@ def write_card(
             "```\n" + "\n".join(flags) + "\n```",
         ]
     checksums = {f"`{file}`": f"`{checksum}`" for file, checksum in sorted(sums.items())}
-    parts += ["## Files", _table(("File", "sha256"), checksums.items())]
+    parts += ["## Files", markdown_table(("File", "sha256"), checksums.items())]
     path = directory / CARD_FILE
     write_atomically(path, ("\n\n".join(parts) + "\n").encode())
     return path
@@ -102,12 +103,3 @@ def _front_matter(license_name: str) -> str:
         f"---\nlibrary_name: keras\nlicense: {license_name}\n"
         f"pipeline_tag: image-feature-extraction\ntags:\n{tags}\n---"
     )
-
-
-def _table(header: tuple[str, str], rows) -> str:
-    lines = [f"| {header[0]} | {header[1]} |", "|---|---|"]
-    return "\n".join(lines + [f"| {_cell(key)} | {_cell(value)} |" for key, value in rows])
-
-
-def _cell(value: object) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")

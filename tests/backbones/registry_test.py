@@ -5,6 +5,7 @@ from absl.testing import parameterized
 
 from pixpro_keras import backbones
 from tests.helpers.random_weights import photo, randomize
+from tests.helpers.replicas import two_cpus
 
 V1_5 = [f"resnet{depth}_v1_5" for depth in (18, 34, 50, 101, 152)]
 
@@ -78,7 +79,7 @@ class BuildTest(tf.test.TestCase, parameterized.TestCase):
     )
     def test_is_the_network_of_keras_applications(self, name, constructor):
         plain = randomize(constructor(include_top=False, weights=None))
-        ours = backbones.build(name, bn_momentum=0.7, synchronized=True)
+        ours = backbones.build(name, bn_momentum=0.7)
         self.assertEqual(ours.name, name)
         self.assertEqual(ours.input_shape, (None, None, None, 3))
         self.assertEqual([w.path for w in ours.weights], [w.path for w in plain.weights])
@@ -92,7 +93,13 @@ class BuildTest(tf.test.TestCase, parameterized.TestCase):
         norms = layers_of(ours, keras.layers.BatchNormalization)
         self.assertLen(norms, len(layers_of(plain, keras.layers.BatchNormalization)))
         self.assertEqual({layer.momentum for layer in norms}, {0.7})
-        self.assertEqual({layer.synchronized for layer in norms}, {True})
+
+    @parameterized.parameters("mobilenetv2", "resnet18_v1_5")
+    def test_batch_norm_is_over_all_replicas(self, name):
+        norms = layers_of(backbones.build(name), keras.layers.BatchNormalization)
+        self.assertEqual({layer.synchronized for layer in norms}, {False})
+        with two_cpus().scope():
+            self.assertEqual({layer.synchronized for layer in norms}, {True})
 
     def test_plain_network_is_float32_under_any_policy(self):
         self.addCleanup(keras.config.set_dtype_policy, "float32")

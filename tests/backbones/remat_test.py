@@ -102,7 +102,7 @@ class RematTest(tf.test.TestCase, parameterized.TestCase):
         def build(synchronized=False, is_recomputed=True):
             keras.utils.set_random_seed(0)
             backbone = two_blocks(synchronized=synchronized)
-            model = PixPro(backbone, synchronized=synchronized, **TINY)
+            model = PixPro(backbone, **TINY)
             if is_recomputed:
                 model.encoder.recompute_backbone()
             model.compile(optimizer=LARS(0.5, trust_coefficient=0.02), jit_compile=False)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.detection.datasets_test import write_coco, write_voc
+from tests.helpers.examples import write_coco, write_voc
 from tests.helpers.jobs import run_job, run_jobs
 
 # Flags, and what the error names.

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.helpers.examples import save_image
 from tests.helpers.jobs import run_job, run_jobs
-from tests.segmentation.mask_source_test import save
 
 # Flags, and what the error names.
 BAD_INPUT = (
@@ -37,8 +37,8 @@ class SegmentTest(tf.test.TestCase):
                 mask[:, rng.integers(10, 38) :] = 1
                 # Dark and bright: any features tell them apart.
                 image = np.stack([30 + 180 * mask] * 3, -1) + rng.integers(0, 20, (40, 48, 3))
-                save(self.folder / split / "images" / f"{number}.png", image)
-                save(self.folder / split / "labels" / f"{number}.png", mask)
+                save_image(self.folder / split / "images" / f"{number}.png", image)
+                save_image(self.folder / split / "labels" / f"{number}.png", mask)
         self.flags = (
             f"--dataset=folder:{self.folder}",
             "--backbone=resnet18_v1_5",

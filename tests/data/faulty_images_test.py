@@ -5,11 +5,9 @@ import pathlib
 
 import numpy as np
 import tensorflow as tf
-from absl.testing import parameterized
 
 from pixpro_keras.data import pipeline, sources
 from pixpro_keras.data.broken_images import BrokenImages
-from pixpro_keras.data.sampler import name_images
 from tests.helpers.jobs import write_photos
 
 RED, BLUE = (220, 30, 40), (30, 60, 200)
@@ -132,31 +130,6 @@ class ChangingFolderTest(tf.test.TestCase):
         for _ in range(30):
             next(iterator)
         self.assertIn("a.tfrecord record 7", "".join(broken.names.values()))
-
-
-class NamesTest(tf.test.TestCase, parameterized.TestCase):
-    def test_are_those_of_the_batches(self):
-        seen = []
-        source = sources.Source(
-            "numbers",
-            23,
-            lambda i: {
-                "image": tf.cond(
-                    tf.equal(i % 5, 3),
-                    lambda: tf.constant(b"broken"),
-                    lambda: tf.io.encode_png(tf.fill((8, 8, 3), tf.cast(i, tf.uint8))),
-                ),
-                "label": tf.cast(i, tf.int32),
-            },
-            str,
-        )
-        broken = BrokenImages(source, 1.0)
-        config = pipeline.DataConfig(8, seed=7, use_xla=False)
-        data = pipeline.make_dataset(source, config, global_batch_size=5, broken=broken)
-        seen = [[str(label) for label in batch["label"].numpy()] for batch in data.take(12)]
-        self.assertNotEmpty(broken.names)
-        for step, labels in enumerate(seen):
-            self.assertEqual(name_images(source, 7, 5, step, broken.names), labels)
 
 
 if __name__ == "__main__":

@@ -4,15 +4,8 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from pixpro_keras.data.labels import (
-    read_labels,
-    read_presence,
-    select,
-    stratified_images,
-    stratified_subset,
-)
-from pixpro_keras.data.sources import open_source
-from pixpro_keras.segmentation.mask_source import MaskSource
+from pixpro_keras.data.labels import check_labels, read_labels, select, stratified_subset
+from pixpro_keras.data.sources import Source, open_source
 from tests.helpers.jobs import write_photos
 
 
@@ -39,34 +32,6 @@ class SubsetTest(tf.test.TestCase, parameterized.TestCase):
             stratified_subset(np.zeros(4), fraction)
 
 
-class StratifiedImagesTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.parameters(0.01, 0.1, 0.4, 1.0)
-    def test_each_class_keeps_its_share(self, fraction):
-        rng = np.random.default_rng(0)
-        presence = rng.random((200, 5)) < [0.9, 0.5, 0.2, 0.01, 0.0]
-        chosen = stratified_images(presence, fraction, seed=3)
-        self.assertAllEqual(np.unique(chosen), chosen)
-        counts = presence.sum(0)
-        self.assertAllGreaterEqual(
-            presence[chosen].sum(0) - np.where(counts, np.maximum(fraction * counts, 1), 0), -0.5
-        )
-        self.assertBetween(len(chosen), 200 * fraction, 200 * fraction + 4)
-        self.assertAllEqual(stratified_images(presence, fraction, seed=3), chosen)
-        if fraction < 1:
-            self.assertNotAllEqual(stratified_images(presence, fraction, seed=4), chosen)
-
-    def test_bad_fraction(self):
-        with self.assertRaisesRegex(ValueError, "fraction=2"):
-            stratified_images(np.ones((4, 2), bool), 2)
-
-    def test_presence_equals_a_loop(self):
-        masks = np.random.default_rng(0).choice([0, 1, 2, 3, 255], (6, 2, 2)).astype("int32")
-        table = tf.constant(masks)
-        source = MaskSource("", 6, lambda i: (table[i], table[i]), str, ("a", "b", "c", "d"))
-        found = read_presence(source)
-        self.assertAllEqual(found, [[label in mask for label in range(4)] for mask in masks])
-
-
 class SourceTest(tf.test.TestCase):
     def test_labels_and_parts_of_a_folder(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
@@ -81,6 +46,21 @@ class SourceTest(tf.test.TestCase):
         self.assertEqual(part.describe(1), source.describe(3))
         one, two = (s.read(tf.constant(i, tf.int64))["image"] for s, i in ((part, 0), (source, 8)))
         self.assertEqual(one, two)
+
+    def test_labels_are_checked(self):
+        def source(label):
+            return Source(
+                "s", 3, lambda index: {"image": b"", "label": tf.constant(label)}, "image {}".format
+            )
+
+        check_labels(source(1), num_classes=2)
+        for label, num_classes, message in (
+            (-1, 2, "image 0 has no label"),
+            (0, 0, "number of classes is not known"),
+            (2, 2, "image 0 has the label 2, but there are 2 classes"),
+        ):
+            with self.assertRaisesRegex(ValueError, message):
+                check_labels(source(label), num_classes)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from absl.testing import parameterized
 from pixpro_keras.data import pipeline, sources
 from pixpro_keras.data.broken_images import BrokenImages, BrokenImagesError
 from pixpro_keras.types import batch_signature
+from tests.helpers.examples import number_source
 from tests.helpers.jobs import write_photos
 from tests.helpers.shared_data import shared_path
 
@@ -61,8 +62,8 @@ class MakeDatasetTest(tf.test.TestCase, parameterized.TestCase):
 
         config = dataclasses.replace(CONFIG, colors_on_device=True)
         left = take(self.data(config=config), 3)
-        finish = tf.function(pipeline.finish_on_device(config, preprocess))
-        finished = [{k: v.numpy() for k, v in finish(batch).items()} for batch in left]
+        device_transform = tf.function(pipeline.make_device_transform(config, preprocess))
+        finished = [{k: v.numpy() for k, v in device_transform(batch).items()} for batch in left]
         for one, two in zip(finished, take(self.data(preprocess=preprocess), 3), strict=True):
             self.assertEqual(set(one), set(two))
             for key in one:
@@ -106,16 +107,7 @@ class MakeDatasetTest(tf.test.TestCase, parameterized.TestCase):
         self.assert_same(whole, rebuilt)
 
     def test_a_pass_visits_images_once_in_a_new_order(self):
-        seen = []
-        source = sources.Source(
-            "numbers",
-            10,
-            lambda i: {
-                "image": tf.io.encode_png(tf.fill((8, 8, 3), tf.cast(i, tf.uint8))),
-                "label": tf.cast(i, tf.int32),
-            },
-            str,
-        )
+        source = number_source(10)
         data = pipeline.make_dataset(source, CONFIG, global_batch_size=5)
         seen = np.reshape([batch["label"] for batch in take(data, 6)], (3, 10))
         for order in seen:

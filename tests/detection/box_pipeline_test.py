@@ -6,7 +6,7 @@ from pixpro_keras.detection import instance_masks
 from pixpro_keras.detection.box_pipeline import (
     BoxConfig,
     make_box_batches,
-    make_canvas,
+    padded_size,
     scaled_size,
     shape_groups,
 )
@@ -131,7 +131,7 @@ class PipelineTest(tf.test.TestCase, parameterized.TestCase):
             for key, value in part.items():
                 self.assertAllEqual(value, whole[key][2 * machine : 2 * machine + 2])
 
-    def test_one_canvas_has_static_shapes(self):
+    def test_one_padded_size_has_static_shapes(self):
         data = batches(sizes=[(40, 60)] * 6)
         self.assertEqual(data.element_spec["image"].shape, (4, 64, 96, 3))
 
@@ -139,7 +139,7 @@ class PipelineTest(tf.test.TestCase, parameterized.TestCase):
         sizes = np.array([(40, 60)] * 6 + [(60, 40)] * 3)
         self.assertLen(shape_groups(sizes, 4), 1)
         self.assertLen(shape_groups(sizes, 3), 2)
-        self.assertEqual(make_canvas(sizes, 48, 1000), (96, 96))
+        self.assertEqual(padded_size(sizes, 48, 1000), (96, 96))
 
     def test_the_long_side_wins(self):
         size, scales = scaled_size(tf.constant([100, 400]), tf.constant(80), 200)

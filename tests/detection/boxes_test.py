@@ -26,12 +26,12 @@ class BoxesTest(tf.test.TestCase, parameterized.TestCase):
     def test_iou_equals_a_loop(self):
         one, two = random_boxes(self.rng, 7), random_boxes(self.rng, 5)
         expected = [[iou_of(a, b) for b in two] for a in one]
-        self.assertAllClose(boxes.iou(one, two), expected, atol=1e-6)
-        self.assertAllClose(boxes.iou(one[None], two[None])[0], expected, atol=1e-6)
+        self.assertAllClose(boxes.pairwise_iou(one, two), expected, atol=1e-6)
+        self.assertAllClose(boxes.pairwise_iou(one[None], two[None])[0], expected, atol=1e-6)
 
     def test_iou_of_padding_is_zero(self):
         padding = np.zeros((1, 4), "f")
-        self.assertAllEqual(boxes.iou(padding, padding), [[0.0]])
+        self.assertAllEqual(boxes.pairwise_iou(padding, padding), [[0.0]])
 
     def test_coding_equals_a_loop(self):
         one, two = random_boxes(self.rng, 6), random_boxes(self.rng, 6)
@@ -42,22 +42,24 @@ class BoxesTest(tf.test.TestCase, parameterized.TestCase):
             shift_y = (box[1] + box[3] - anchor[1] - anchor[3]) / 2 / height
             growth = np.log((box[2] - box[0]) / width), np.log((box[3] - box[1]) / height)
             expected.append([10 * shift_x, 10 * shift_y, 5 * growth[0], 5 * growth[1]])
-        self.assertAllClose(boxes.encode(one, two, (10, 10, 5, 5)), expected, atol=1e-4)
+        self.assertAllClose(boxes.encode_boxes(one, two, (10, 10, 5, 5)), expected, atol=1e-4)
 
     @parameterized.parameters(((1.0, 1.0, 1.0, 1.0),), ((10.0, 10.0, 5.0, 5.0),))
     def test_round_trip(self, weights):
         one, two = random_boxes(self.rng, 50), random_boxes(self.rng, 50)
-        deltas = boxes.encode(one, two, weights)
-        self.assertAllClose(boxes.decode(deltas, two, weights), one, atol=1e-3)
+        deltas = boxes.encode_boxes(one, two, weights)
+        self.assertAllClose(boxes.decode_boxes(deltas, two, weights), one, atol=1e-3)
 
     def test_padding_has_no_deltas_and_growth_is_limited(self):
         anchor = np.array([[0, 0, 16, 16]], "f")
-        self.assertAllEqual(boxes.encode(np.zeros((1, 4), "f"), anchor, (1, 1, 1, 1)), [[0] * 4])
-        grown = boxes.decode(np.full((1, 4), 100.0, "f"), anchor, (1, 1, 1, 1)).numpy()[0]
+        self.assertAllEqual(
+            boxes.encode_boxes(np.zeros((1, 4), "f"), anchor, (1, 1, 1, 1)), [[0] * 4]
+        )
+        grown = boxes.decode_boxes(np.full((1, 4), 100.0, "f"), anchor, (1, 1, 1, 1)).numpy()[0]
         self.assertAllClose(grown[2] - grown[0], 1000.0, rtol=1e-4)
 
     def test_clip(self):
-        clipped = boxes.clip(np.array([[[-5, 3, 90, 70]]], "f"), np.array([[60, 80]], "f"))
+        clipped = boxes.clip_boxes(np.array([[[-5, 3, 90, 70]]], "f"), np.array([[60, 80]], "f"))
         self.assertAllEqual(clipped, [[[0, 3, 80, 60]]])
 
 

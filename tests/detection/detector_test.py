@@ -8,13 +8,13 @@ from pixpro_keras import backbones
 from pixpro_keras.detection import instance_masks
 from pixpro_keras.detection.box_pipeline import BoxConfig, make_box_batches
 from pixpro_keras.detection.box_source import COCO, BoxSource, make_objects
-from pixpro_keras.detection.c4 import C4Detector
+from pixpro_keras.detection.c4_detector import C4Detector
 from pixpro_keras.detection.coco_ap import coco_scores
 from pixpro_keras.detection.detector import DetectorConfig
-from pixpro_keras.detection.inference import find_in_source
-from pixpro_keras.detection.pyramid import FPNDetector, pool_levels
+from pixpro_keras.detection.fpn_detector import FPNDetector
+from pixpro_keras.detection.inference import detect_in_source
 from pixpro_keras.detection.serving import ServedDetector, save_detector
-from pixpro_keras.evaluation.precise_bn import reestimate_batch_norm
+from pixpro_keras.evaluation.precise_bn import apply_precise_bn
 from pixpro_keras.optimizers import SGD
 from tests.helpers.replicas import per_replica, two_cpus
 from tests.helpers.steps import scalars, traced_step
@@ -25,7 +25,7 @@ NAMES = ("box", "disc")
 
 def build(detector, with_masks=True, synchronized=False, backbone=tiny_pyramid_backbone, rate=0.02):
     keras.utils.set_random_seed(0)
-    config = DetectorConfig(2, with_masks, 16, 40, synchronized=synchronized)
+    config = DetectorConfig(2, with_masks, 16, 40)
     task = detector(backbone(synchronized), config)
     task.compile(optimizer=SGD(rate, 0.9, l2_decay=0.0), jit_compile=False)
     task.optimizer.build(task.trainable_variables)
@@ -116,8 +116,8 @@ class DetectorTest(tf.test.TestCase, parameterized.TestCase):
         for one, two in zip(single.weights, mirrored.weights, strict=True):
             self.assertAllClose(two, one, rtol=1e-3, atol=1e-4, msg=one.path)
         # Batch norm is measured by one process, outside of the strategy.
-        reestimate_batch_norm(mirrored, data)
-        reestimate_batch_norm(single, data)
+        apply_precise_bn(mirrored, data)
+        apply_precise_bn(single, data)
         for one, two in zip(single.weights, mirrored.weights, strict=True):
             self.assertAllClose(two, one, rtol=1e-2, atol=1e-3, msg=one.path)
 
@@ -132,18 +132,18 @@ class DetectorTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllClose(found[name], expected[name], rtol=1e-2, atol=1e-3, msg=name)
 
     @pytest.mark.slow
-    def test_learns_two_images_by_heart(self):
+    def test_overfits_two_images(self):
         def resnet(synchronized):
-            return backbones.build("resnet18_v1_5", synchronized=synchronized)
+            return backbones.build("resnet18_v1_5")
 
         source = shapes_source()
         task = build(FPNDetector, backbone=resnet, rate=0.01)
         step = traced_step(task)
         losses = [scalars(step(batch))["loss"] for batch in batches(source, 2, (96,)).take(60)]
         self.assertLess(np.mean(losses[-5:]), 0.4 * losses[0])
-        reestimate_batch_norm(task, batches(source, 2, (96,)).take(8))
+        apply_precise_bn(task, batches(source, 2, (96,)).take(8))
         found = [None, None]
-        for index, image, one in find_in_source(
+        for index, image, one in detect_in_source(
             tf.function(task.detect), source, preprocess, 96, 128
         ):
             found[index] = one
@@ -169,7 +169,7 @@ class DetectorTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_head_parameters_are_the_protocols(self):
         def resnet(synchronized):
-            return backbones.build("resnet50_v1_5", synchronized=synchronized)
+            return backbones.build("resnet50_v1_5")
 
         def count_trainable(task):
             return sum(int(np.prod(one.shape)) for one in task.trainable_variables)
@@ -200,11 +200,6 @@ class DetectorTest(tf.test.TestCase, parameterized.TestCase):
         added = 4 * conv - second_dense + 16 * 2 * 256 - (8 + 4) * 256
         self.assertEqual(count_trainable(task), 44_343_216 + norms_of_resnet50 + added)
         self.assertTrue(all(layer.trainable for layer in task._flatten_layers()))
-
-    def test_pool_levels_are_detectron2s(self):
-        sides = np.array([10, 111, 112, 223, 224, 447, 448, 2000], "f")
-        boxes = np.stack([sides * 0, sides * 0, sides, sides], axis=-1)[None]
-        self.assertAllEqual(pool_levels(boxes)[0], [0, 0, 1, 1, 2, 2, 3, 3])
 
     def test_a_backbone_that_cannot_be_cut(self):
         inputs = keras.Input((None, None, 3))

@@ -2,16 +2,16 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from pixpro_keras.detection.nms import suppress, suppress_per_class
+from pixpro_keras.detection.nms import multiclass_non_max_suppression, non_max_suppression
 from tests.detection.boxes_test import iou_of, random_boxes
 
 
-def suppress_by_loop(boxes, scores, threshold, num_kept):
+def suppress_by_loop(boxes, scores, threshold, max_outputs):
     kept = []
     for one in np.argsort(-scores):
         if all(iou_of(boxes[one], boxes[other]) <= threshold for other in kept):
             kept.append(one)
-    return kept[:num_kept]
+    return kept[:max_outputs]
 
 
 class NmsTest(tf.test.TestCase, parameterized.TestCase):
@@ -20,18 +20,20 @@ class NmsTest(tf.test.TestCase, parameterized.TestCase):
         rng = np.random.default_rng(0)
         boxes = np.stack([random_boxes(rng, count) for _ in range(2)])
         scores = rng.normal(size=(2, count)).astype("f")
-        is_real = rng.random((2, count)) < 0.7
-        run = tf.function(lambda *x: suppress(*x, 0.3, 30), jit_compile=jit_compile)
-        indices, is_kept = run(boxes, scores, is_real)
+        is_valid = rng.random((2, count)) < 0.7
+        run = tf.function(lambda *x: non_max_suppression(*x, 0.3, 30), jit_compile=jit_compile)
+        indices, is_kept = run(boxes, scores, is_valid)
         for b in range(2):
-            real = np.flatnonzero(is_real[b])
+            real = np.flatnonzero(is_valid[b])
             expected = real[suppress_by_loop(boxes[b, real], scores[b, real], 0.3, 30)]
             self.assertAllEqual(indices[b][is_kept[b]], expected)
 
-    def test_nothing_is_real(self):
+    def test_nothing_is_valid(self):
         rng = np.random.default_rng(0)
         boxes = random_boxes(rng, 8)[None]
-        _, is_kept = suppress(boxes, np.ones((1, 8), "f"), np.zeros((1, 8), bool), 0.5, 20)
+        _, is_kept = non_max_suppression(
+            boxes, np.ones((1, 8), "f"), np.zeros((1, 8), bool), 0.5, 20
+        )
         self.assertAllEqual(is_kept, np.zeros((1, 8), bool))
 
     def test_per_class_equals_a_loop(self):
@@ -44,16 +46,18 @@ class NmsTest(tf.test.TestCase, parameterized.TestCase):
             for one in suppress_by_loop(boxes[0, likely, label], scores[0, likely, label], 0.5, 99):
                 expected.append((scores[0, likely[one], label], label, likely[one]))
         expected = sorted(expected, reverse=True)
-        found = [x.numpy()[0] for x in suppress_per_class(boxes, scores, 0.05, 0.5, 200)]
-        found_boxes, found_scores, classes, proposals = found
+        outputs = [
+            x.numpy()[0] for x in multiclass_non_max_suppression(boxes, scores, 0.05, 0.5, 200)
+        ]
+        kept_boxes, kept_scores, classes, proposals = outputs
         count = len(expected)
-        self.assertAllEqual(found_scores[count:], np.zeros(len(found_scores) - count))
-        self.assertAllClose(found_scores[:count], [one[0] for one in expected])
+        self.assertAllEqual(kept_scores[count:], np.zeros(len(kept_scores) - count))
+        self.assertAllClose(kept_scores[:count], [one[0] for one in expected])
         self.assertAllEqual(classes[:count], [one[1] for one in expected])
         self.assertAllEqual(proposals[:count], [one[2] for one in expected])
-        self.assertAllEqual(found_boxes, boxes[0, proposals, classes])
-        best = suppress_per_class(boxes, scores, 0.05, 0.5, 10)
-        self.assertAllClose(best[1][0], found_scores[:10])
+        self.assertAllEqual(kept_boxes, boxes[0, proposals, classes])
+        best = multiclass_non_max_suppression(boxes, scores, 0.05, 0.5, 10)
+        self.assertAllClose(best[1][0], kept_scores[:10])
 
 
 if __name__ == "__main__":

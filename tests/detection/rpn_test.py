@@ -3,7 +3,7 @@ import tensorflow as tf
 
 from pixpro_keras.detection import boxes as box_math
 from pixpro_keras.detection.anchors import grid_anchors
-from pixpro_keras.detection.rpn import RPN, propose, rpn_losses
+from pixpro_keras.detection.rpn import RPN, generate_proposals, rpn_losses
 from tests.detection.boxes_test import iou_of, random_boxes
 from tests.detection.matching_test import match_by_loop
 from tests.detection.nms_test import suppress_by_loop
@@ -20,15 +20,15 @@ class RpnTest(tf.test.TestCase):
 
     def test_losses_equal_a_loop(self):
         true = np.zeros((2, 3, 4), "f")
-        num_real = (3, 1)
-        for b, count in enumerate(num_real):
+        num_valid = (3, 1)
+        for b, count in enumerate(num_valid):
             true[b, :count] = random_boxes(self.rng, count, 50)
-        classes = np.where(np.arange(3) < np.array(num_real)[:, None], 0, -1)
+        classes = np.where(np.arange(3) < np.array(num_valid)[:, None], 0, -1)
         batch = {"boxes": true, "classes": classes, "seed": tf.constant([[0, 1], [0, 2]])}
         found = rpn_losses(self.logits, self.deltas, self.anchors, batch)
         objectness = distance = 0.0
         # There are fewer anchors than are sampled, and few positives: all that are not ignored count.
-        for b, count in enumerate(num_real):
+        for b, count in enumerate(num_valid):
             iou = np.array([[iou_of(t, a) for a in self.anchors] for t in true[b, :count]])
             for n, (which, label) in enumerate(
                 zip(*match_by_loop(iou, 0.3, 0.7, True), strict=True)
@@ -38,7 +38,7 @@ class RpnTest(tf.test.TestCase):
                 logit = self.logits[b, n]
                 objectness += np.log1p(np.exp(-logit if label else logit))
                 if label:
-                    target = box_math.encode(true[b, which], self.anchors[n], (1.0,) * 4)
+                    target = box_math.encode_boxes(true[b, which], self.anchors[n], (1.0,) * 4)
                     distance += np.abs(self.deltas[b, n] - target).sum()
         self.assertGreater(distance, 0)
         self.assertAllClose(found["rpn_objectness"], objectness / 512, rtol=1e-4)
@@ -49,22 +49,24 @@ class RpnTest(tf.test.TestCase):
         logits = [self.logits[:, :40], self.logits[:, 40:]]
         deltas = [self.deltas[:, :40], self.deltas[:, 40:]]
         sizes = np.array([[40.0, 60.0], [48.0, 50.0]], "f")
-        boxes, is_real = propose(logits, deltas, parts, sizes, num_before=20, num_after=12)
+        boxes, is_valid = generate_proposals(
+            logits, deltas, parts, sizes, pre_nms_top_k=20, post_nms_top_k=12
+        )
         self.assertEqual(boxes.shape, (2, 12, 4))
         for b in range(2):
             expected = []
             for part, level_logits, level_deltas in zip(parts, logits, deltas, strict=True):
                 best = np.argsort(-level_logits[b])[:20]
-                decoded = box_math.decode(level_deltas[b, best], part[best], (1.0,) * 4)
-                decoded = box_math.clip(decoded[None], sizes[b : b + 1])[0].numpy()
+                decoded = box_math.decode_boxes(level_deltas[b, best], part[best], (1.0,) * 4)
+                decoded = box_math.clip_boxes(decoded[None], sizes[b : b + 1])[0].numpy()
                 scores = level_logits[b, best]
                 with_area = np.flatnonzero((decoded[:, 2:] > decoded[:, :2]).all(1))
                 decoded, scores = decoded[with_area], scores[with_area]
                 for one in suppress_by_loop(decoded, scores, 0.7, 12):
                     expected.append((scores[one], decoded[one]))
             expected = sorted(expected, key=lambda pair: -pair[0])[:12]
-            self.assertAllEqual(is_real[b], np.arange(12) < len(expected))
-            self.assertAllClose(boxes[b][is_real[b]], [box for _, box in expected], atol=1e-4)
+            self.assertAllEqual(is_valid[b], np.arange(12) < len(expected))
+            self.assertAllClose(boxes[b][is_valid[b]], [box for _, box in expected], atol=1e-4)
 
     def test_outputs_are_in_the_anchors_order(self):
         rpn = RPN(3)
@@ -74,6 +76,10 @@ class RpnTest(tf.test.TestCase):
         hidden = rpn.hidden(features)
         self.assertAllClose(logits[0], np.ravel(rpn.objectness(hidden)[0]))
         self.assertAllClose(deltas[0, 3 * 4 + 1], rpn.shift(hidden)[0, 1, 1, 4:8])
+
+    def test_is_rebuilt_from_its_config(self):
+        config = RPN(5, name="proposals").get_config()
+        self.assertEqual(RPN.from_config(config).get_config(), config)
 
 
 if __name__ == "__main__":

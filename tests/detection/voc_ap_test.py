@@ -2,8 +2,8 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.detection.box_source import make_objects
-from pixpro_keras.detection.inference import Found
-from pixpro_keras.detection.voc_ap import average_precision, score_class, voc_scores
+from pixpro_keras.detection.inference import Detections
+from pixpro_keras.detection.voc_ap import average_precision, class_average_precision, voc_scores
 
 SIZE = (100, 100)
 
@@ -13,9 +13,9 @@ def truth(boxes, classes=None, difficult=None):
     return make_objects("image", SIZE, boxes, classes or [0] * count, difficult or [False] * count)
 
 
-def found(boxes, scores, classes=None):
+def detections(boxes, scores, classes=None):
     boxes = np.array(boxes, "f").reshape(-1, 4)
-    return Found(boxes, np.array(scores, "f"), np.array(classes or [0] * len(boxes), "int32"))
+    return Detections(boxes, np.array(scores, "f"), np.array(classes or [0] * len(boxes), "int32"))
 
 
 class VocApTest(tf.test.TestCase):
@@ -29,26 +29,28 @@ class VocApTest(tf.test.TestCase):
     def test_scores_order_the_detections(self):
         there = [truth([[0, 0, 10, 10]]), truth([[20, 20, 40, 40]])]
         seen = [
-            found([[0, 0, 10, 10], [50, 50, 60, 60]], [0.9, 0.8]),
-            found([[20, 20, 40, 40]], [0.7]),
+            detections([[0, 0, 10, 10], [50, 50, 60, 60]], [0.9, 0.8]),
+            detections([[20, 20, 40, 40]], [0.7]),
         ]
-        self.assertAllClose(score_class(seen, there, 0, 0.5, False), 0.5 + 0.5 * 2 / 3)
-        self.assertAllClose(score_class(seen, there, 0, 0.5, True), (6 + 5 * 2 / 3) / 11)
+        self.assertAllClose(class_average_precision(seen, there, 0, 0.5, False), 0.5 + 0.5 * 2 / 3)
+        self.assertAllClose(
+            class_average_precision(seen, there, 0, 0.5, True), (6 + 5 * 2 / 3) / 11
+        )
 
     def test_an_object_found_twice_is_wrong_once(self):
         there = [truth([[0, 0, 10, 10], [20, 20, 40, 40]])]
-        seen = [found([[0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 40, 40]], [0.9, 0.8, 0.7])]
-        self.assertAllClose(score_class(seen, there, 0, 0.5, False), 0.5 + 0.5 * 2 / 3)
+        seen = [detections([[0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 40, 40]], [0.9, 0.8, 0.7])]
+        self.assertAllClose(class_average_precision(seen, there, 0, 0.5, False), 0.5 + 0.5 * 2 / 3)
 
     def test_difficult_objects_do_not_count(self):
         there = [truth([[0, 0, 10, 10], [20, 20, 40, 40]], difficult=[True, False])]
-        seen = [found([[0, 0, 10, 10], [0, 0, 10, 10], [20, 20, 40, 40]], [0.9, 0.8, 0.7])]
-        self.assertAllClose(score_class(seen, there, 0, 0.5, False), 1.0)
+        seen = [detections([[0, 0, 10, 10], [0, 0, 10, 10], [20, 20, 40, 40]], [0.9, 0.8, 0.7])]
+        self.assertAllClose(class_average_precision(seen, there, 0, 0.5, False), 1.0)
 
     def test_iou_decides(self):
         there = [truth([[0, 0, 10, 10]])]
-        seen = [found([[0, 0, 10, 6.4]], [0.9])]  # IoU 0.64
-        scores = voc_scores(seen, there, ["a", "absent"], use_2007=False)
+        seen = [detections([[0, 0, 10, 6.4]], [0.9])]  # IoU 0.64
+        scores = voc_scores(seen, there, ["a", "absent"], use_07_metric=False)
         self.assertEqual(list(scores), ["AP", "AP50", "AP75", "AP50 a"])
         self.assertAllClose(scores["AP50"], 1.0)
         self.assertAllClose(scores["AP75"], 0.0)
@@ -56,7 +58,7 @@ class VocApTest(tf.test.TestCase):
 
     def test_nothing_is_found(self):
         there = [truth([[0, 0, 10, 10]])]
-        self.assertAllClose(score_class([found([], [])], there, 0, 0.5, True), 0.0)
+        self.assertAllClose(class_average_precision([detections([], [])], there, 0, 0.5, True), 0.0)
 
 
 if __name__ == "__main__":

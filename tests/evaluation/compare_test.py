@@ -7,7 +7,11 @@ import tensorflow as tf
 
 from pixpro_keras.data.scenes import scenes_dataset
 from pixpro_keras.evaluation import scenes_probe
-from pixpro_keras.evaluation.compare import accuracies, compare, markdown_table
+from pixpro_keras.evaluation.compare import (
+    compare_backbones,
+    comparison_table,
+    feature_accuracies,
+)
 from pixpro_keras.evaluation.features import Features
 
 
@@ -34,7 +38,7 @@ def pooled(blind):
 
 class CompareTest(tf.test.TestCase):
     def test_tells_a_seeing_backbone_from_a_blind_one(self):
-        rows = compare(
+        rows = compare_backbones(
             {"blind": pooled(True), "seeing": pooled(False)},
             colored_batches(60, 0),
             colored_batches(31, 1),
@@ -54,7 +58,9 @@ class CompareTest(tf.test.TestCase):
 
     def test_statistics_are_of_the_training_images(self):
         backbone, train = pooled(False), colored_batches(24, 0)
-        compare({"one": backbone}, train, colored_batches(6, 1), k=3, num_batch_norm_batches=1)
+        compare_backbones(
+            {"one": backbone}, train, colored_batches(6, 1), k=3, num_batch_norm_batches=1
+        )
         images = next(iter(train))["image"].numpy()
         mean = backbone.layers[-1].moving_mean
         self.assertAllClose(mean, images.mean(axis=(0, 1, 2)), rtol=1e-4)
@@ -62,10 +68,10 @@ class CompareTest(tf.test.TestCase):
     def test_background_does_not_outweigh_the_objects(self):
         cells = np.repeat(np.eye(2, dtype="float32"), (90, 10), axis=0)
         labels = np.repeat([0, 1], (90, 10)).astype("int32")
-        known = Features(cells, labels, cells, labels)
-        asked_cells = np.repeat(np.eye(2, dtype="float32")[:1], 100, axis=0)
-        asked = Features(asked_cells, labels, asked_cells, labels)  # All look like background.
-        found = accuracies(known, asked, k=5)
+        train = Features(cells, labels, cells, labels)
+        test_cells = np.repeat(np.eye(2, dtype="float32")[:1], 100, axis=0)
+        test = Features(test_cells, labels, test_cells, labels)  # All look like background.
+        found = feature_accuracies(train, test, k=5)
         self.assertEqual(found, {"image_knn": 0.9, "image_linear": 0.9, "cell_linear": 0.5})
 
     def test_rare_classes_are_not_outvoted(self):
@@ -77,29 +83,29 @@ class CompareTest(tf.test.TestCase):
             return rng.normal(labels[:, None] * [1.0, 0.0, 0.0], 0.7, (1000, 3))
 
         first, second = (Features(x, labels, x, labels) for x in (cells(), cells()))
-        found = accuracies(first, second, k=20)
+        found = feature_accuracies(first, second, k=20)
         self.assertGreater(found["cell_linear"], 0.65)
 
     def test_channel_that_is_constant_among_the_neighbours(self):
         rng = np.random.default_rng(0)
         labels = (np.arange(40) % 2).astype("int32")
         seen = np.stack([2.0 * labels - 1 + rng.normal(0, 0.1, 40), np.zeros(40)], 1)
-        asked = seen.copy()
-        asked[:, 1] = rng.normal(0, 1e-2, 40)
-        known = Features(seen, labels, seen, labels)
-        found = accuracies(known, Features(asked, labels, asked, labels), k=5)
+        unseen = seen.copy()
+        unseen[:, 1] = rng.normal(0, 1e-2, 40)
+        train = Features(seen, labels, seen, labels)
+        found = feature_accuracies(train, Features(unseen, labels, unseen, labels), k=5)
         self.assertEqual(set(found.values()), {1.0})
 
     def test_bad_input(self):
         data = colored_batches(12, 0)
         with self.assertRaisesRegex(ValueError, "`backbones`"):
-            compare({}, data, data)
+            compare_backbones({}, data, data)
         unmasked = data.map(lambda one: {k: one[k] for k in ("image", "label")})
         with self.assertRaisesRegex(ValueError, "masks"):
-            compare({"one": pooled(False)}, unmasked, unmasked, k=3)
+            compare_backbones({"one": pooled(False)}, unmasked, unmasked, k=3)
 
     def test_markdown(self):
-        table = markdown_table(
+        table = comparison_table(
             {"random": {"image_knn": 0.125, "image_linear": 0.25, "cell_linear": 0.5}}
         ).splitlines()
         self.assertLen(table, 3)
@@ -120,7 +126,7 @@ class ProbeOnScenesTest(tf.test.TestCase):
 
         with (
             mock.patch.object(scenes_dataset, "builder", lambda data_dir: f"builder of {data_dir}"),
-            mock.patch.object(scenes_probe, "labelled_batches", read),
+            mock.patch.object(scenes_probe, "labeled_batches", read),
         ):
             rows = scenes_probe.probe_on_scenes(
                 {"one": pooled(False)}, lambda images: 2 * images, "/data"

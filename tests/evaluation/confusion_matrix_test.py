@@ -1,16 +1,16 @@
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.evaluation.confusion_matrix import Confusion
+from pixpro_keras.evaluation.confusion_matrix import ConfusionMatrix, evaluate_segmentation
 
 
-class ConfusionTest(tf.test.TestCase):
+class ConfusionMatrixTest(tf.test.TestCase):
     def test_equals_a_loop(self):
         rng = np.random.default_rng(0)
         masks = rng.integers(0, 4, size=(3, 9, 7))
         predictions = rng.integers(0, 4, size=(3, 9, 7))
         masks[rng.random(masks.shape) < 0.2] = 255
-        confusion = Confusion(4)
+        confusion = ConfusionMatrix(4)
         for mask, prediction in zip(masks, predictions, strict=True):
             confusion.add(mask, prediction)
         scores = confusion.scores()
@@ -33,7 +33,7 @@ class ConfusionTest(tf.test.TestCase):
         rng = np.random.default_rng(1)
         mask, prediction = rng.integers(0, 5, size=(2, 40, 50))
         mask[rng.random(mask.shape) < 0.2] = 255
-        confusion = Confusion(5)
+        confusion = ConfusionMatrix(5)
         confusion.add(mask, prediction)
         pair = mask[mask != 255], prediction[mask != 255]
         self.assertAllEqual(confusion.matrix, confusion_matrix(*pair))
@@ -43,12 +43,32 @@ class ConfusionTest(tf.test.TestCase):
         self.assertAllClose(scores.pixel_accuracy, accuracy_score(*pair))
 
     def test_a_class_that_is_nowhere_does_not_count(self):
-        confusion = Confusion(3)
+        confusion = ConfusionMatrix(3)
         confusion.add(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]))
         scores = confusion.scores()
         self.assertAllClose(scores.iou[:2], [1 / 2, 2 / 3])
         self.assertTrue(np.isnan(scores.iou[2]))
         self.assertAllClose(scores.miou, (1 / 2 + 2 / 3) / 2)
+
+    def test_every_label_counts_where_none_is_ignored(self):
+        rng = np.random.default_rng(0)
+        labels, predictions = rng.integers(0, 4, size=(2, 50))
+        expected = np.zeros((300, 300), int)
+        for label, prediction in zip(labels, predictions, strict=True):
+            expected[label + 253, prediction] += 1
+        confusion = ConfusionMatrix(300, ignored=None)
+        confusion.add(labels + 253, predictions)  # 255 among them
+        self.assertAllEqual(confusion.matrix, expected)
+
+
+class EvaluateSegmentationTest(tf.test.TestCase):
+    def test_adds_up_batches(self):
+        masks = np.array([[[0, 1]], [[1, 255]], [[1, 1]]])
+        data = tf.data.Dataset.from_tensor_slices((masks.astype("float32"), masks)).batch(2)
+        confusion = evaluate_segmentation(
+            lambda images: np.minimum(np.asarray(images, int), 1), data, 2
+        )
+        self.assertAllEqual(confusion.matrix, [[1, 0], [0, 4]])
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from pixpro_keras.evaluation.dense_linear_probe import centre_labels, fit_cells
+from pixpro_keras.evaluation.dense_linear_probe import center_labels, fit_dense_linear_probe
 from tests.helpers.tiny_networks import tiny_backbone
 
 
@@ -17,11 +17,11 @@ def problem(num_classes, seed=0, count=8, size=16):
     return images.astype("float32"), masks.astype("int32")
 
 
-class FitCellsTest(tf.test.TestCase, parameterized.TestCase):
+class DenseLinearProbeTest(tf.test.TestCase, parameterized.TestCase):
     def test_centres(self):
         masks = np.arange(60).reshape(1, 6, 10)
-        self.assertAllEqual(centre_labels(masks, (2, 2)), [[[12, 17], [42, 47]]])
-        self.assertAllEqual(centre_labels(masks, (6, 10)), masks)
+        self.assertAllEqual(center_labels(masks, (2, 2)), [[[12, 17], [42, 47]]])
+        self.assertAllEqual(center_labels(masks, (6, 10)), masks)
 
     @parameterized.parameters(2, 3)
     def test_logits_equal_scikit_learns_on_standardised_cells(self, num_classes):
@@ -30,24 +30,24 @@ class FitCellsTest(tf.test.TestCase, parameterized.TestCase):
         keras.utils.set_random_seed(0)
         network, (images, masks) = tiny_backbone(), problem(num_classes)
         data = tf.data.Dataset.from_tensor_slices((images, masks)).batch(3)
-        classifier = fit_cells(network, data, num_classes + 1, l2=0.01)
+        classifier = fit_dense_linear_probe(network, data, num_classes + 1, l2=0.01)
 
         cells = network(images, training=False).numpy()  # (8, 4, 4, 16)
         labels = masks[:, 2::4, 2::4].ravel()
         mean, std = cells.mean((0, 1, 2)), cells.std((0, 1, 2)) + 1e-6
         flat = ((cells - mean) / std).reshape(-1, 16)
-        known = labels != 255
-        model = LogisticRegression(C=1 / (0.01 * known.sum()), max_iter=100)
-        expected = model.fit(flat[known], labels[known]).predict_proba(flat)
+        is_labeled = labels != 255
+        model = LogisticRegression(C=1 / (0.01 * is_labeled.sum()), max_iter=100)
+        expected = model.fit(flat[is_labeled], labels[is_labeled]).predict_proba(flat)
         logits = classifier.logits(images, (4, 4)).numpy().reshape(len(flat), -1)
         # The class that is nowhere never wins.
         self.assertAllClose(tf.nn.softmax(logits)[:, -1], np.zeros(len(flat)))
         self.assertAllClose(tf.nn.softmax(logits)[:, :-1], expected, atol=1e-4)
-        self.assertGreater(np.mean(logits.argmax(1)[known] == labels[known]), 0.9)
+        self.assertGreater(np.mean(logits.argmax(1)[is_labeled] == labels[is_labeled]), 0.9)
 
     def test_no_batches(self):
         with self.assertRaisesRegex(ValueError, "at least one batch"):
-            fit_cells(tiny_backbone(), [], 2)
+            fit_dense_linear_probe(tiny_backbone(), [], 2)
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ class LabelledBatchesTest(tf.test.TestCase):
     def test_sizes_values_and_order(self):
         builder = Painted(data_dir=self.create_tempdir().full_path)
         builder.download_and_prepare()
-        data = features.labelled_batches(builder, "validation", 16, lambda x: x / 100 - 1, 2)
+        data = features.labeled_batches(builder, "validation", 16, lambda x: x / 100 - 1, 2)
         batches = list(data.as_numpy_iterator())
         self.assertEqual([len(one["image"]) for one in batches], [2, 1])
         self.assertEqual(data.element_spec["image"].shape.as_list(), [None, 16, 16, 3])
@@ -110,7 +110,7 @@ class LabelledBatchesTest(tf.test.TestCase):
         self.assertAllEqual(mask[:4], np.full((4, 16), 255))
         self.assertAllEqual(mask[4:, :8], np.full((12, 8), 1))
         self.assertAllEqual(mask[4:, 8:], np.full((12, 8), 2))
-        enlarged = features.labelled_batches(builder, "validation", 96, lambda x: x, 3)
+        enlarged = features.labeled_batches(builder, "validation", 96, lambda x: x, 3)
         for one in enlarged.as_numpy_iterator():  # Never a class in between.
             self.assertAllInSet(one["mask"], [1, 2, 255])
         again = [one["label"] for one in data.as_numpy_iterator()]
@@ -120,7 +120,7 @@ class LabelledBatchesTest(tf.test.TestCase):
     def test_without_masks(self):
         builder = Unmasked(data_dir=self.create_tempdir().full_path)
         builder.download_and_prepare()
-        data = features.labelled_batches(builder, "validation", 8, lambda x: x, 3)
+        data = features.labeled_batches(builder, "validation", 8, lambda x: x, 3)
         self.assertCountEqual(data.element_spec, ["image", "label"])
 
 

@@ -66,7 +66,7 @@ class WeightedKnnTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(scores, [[0, 1]])
 
     @parameterized.parameters(
-        ({"k": 91}, "`k` must be in 1..90. Received: k=91"),
+        ({"k": 91}, r"`k` must be in \[1, 90\]. Received: k=91"),
         ({"k": 0}, "`k`.*k=0"),
         ({"temperature": 0.0}, "`temperature`.*temperature=0.0"),
         ({"block_size": 0}, "`block_size`.*block_size=0"),

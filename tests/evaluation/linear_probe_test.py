@@ -68,15 +68,15 @@ class LinearProbeTest(tf.test.TestCase, parameterized.TestCase):
         rng = np.random.default_rng(0)
         labels = rng.integers(0, 3, 1200).astype("int32")
         features = (0.8 * np.eye(16)[labels] + 0.7 * rng.normal(size=(1200, 16))).astype("float32")
-        known, asked = (features[:600], labels[:600]), (features[600:], labels[600:])
+        train, test = (features[:600], labels[:600]), (features[600:], labels[600:])
         probe = build((1.0, 0.1))
         step = tf.function(probe.train_step)
-        for batch in feature_batches(*known, 100).take(300):
+        for batch in feature_batches(*train, 100).take(300):
             step(batch)
-        expected = LogisticRegression(C=1e4).fit(*known).score(*asked)
+        expected = LogisticRegression(C=1e4).fit(*train).score(*test)
         self.assertBetween(expected, 0.6, 0.9)
-        for scores in probe.logits(asked[0]).numpy():
-            self.assertAllClose(np.mean(scores.argmax(-1) == asked[1]), expected, atol=0.01)
+        for scores in probe.logits(test[0]).numpy():
+            self.assertAllClose(np.mean(scores.argmax(-1) == test[1]), expected, atol=0.01)
 
     @parameterized.parameters(
         ((), 3, "learning_rate_factors"),

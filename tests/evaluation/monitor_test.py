@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.evaluation.monitor import Monitor, cells_miou, knn_accuracy
+from pixpro_keras.evaluation.monitor import Monitor, dense_linear_miou, knn_accuracy
 from pixpro_keras.methods import BYOL
 from pixpro_keras.optimizers import SGD
 from pixpro_keras.training.callbacks import RunLog
@@ -52,7 +52,7 @@ class MonitorTest(tf.test.TestCase):
         def measure(backbone):
             return {
                 "knn_top1": knn_accuracy(backbone, self.labelled, self.labelled, 2),
-                "cells_miou": cells_miou(backbone, self.masks, self.masks, 2),
+                "cells_miou": dense_linear_miou(backbone, self.masks, self.masks, 2),
             }
 
         watched, lines = self.run_training(measure)

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.evaluation.precise_bn import reestimate_batch_norm, reestimated_batch_norm
+from pixpro_keras.evaluation.precise_bn import apply_precise_bn, temporary_precise_bn
 
 
 def two_norms(seed=0):
@@ -44,7 +44,7 @@ class ReestimateBatchNormTest(tf.test.TestCase):
             normal = gamma * (x - mean) / np.sqrt(variance + 1e-3) + beta
             second.append(normal @ kernel[0, 0] + bias)
 
-        reestimate_batch_norm(model, batches)
+        apply_precise_bn(model, batches)
 
         self.assertAllClose(statistics(model.get_layer("a")), combine(batches), rtol=1e-5)
         self.assertAllClose(statistics(model.get_layer("b")), combine(second), rtol=1e-4, atol=1e-5)
@@ -52,7 +52,7 @@ class ReestimateBatchNormTest(tf.test.TestCase):
     def test_for_a_while(self):
         model, batches = two_norms(), random_batches()
         before = model.get_weights()
-        with reestimated_batch_norm(model, batches):
+        with temporary_precise_bn(model, batches):
             self.assertAllClose(
                 statistics(model.get_layer("a")), combine(batches), rtol=1e-5, atol=1e-6
             )
@@ -64,7 +64,7 @@ class ReestimateBatchNormTest(tf.test.TestCase):
         results = []
         for size in (1, 4, 10):
             model = two_norms()
-            reestimate_batch_norm(model, (images[k : k + size] for k in range(0, 10, size)))
+            apply_precise_bn(model, (images[k : k + size] for k in range(0, 10, size)))
             results.append(np.stack(statistics(model.get_layer("a"))))
         self.assertAllClose(results[0], results[2], rtol=1e-4)
         self.assertAllClose(results[1], results[2], rtol=1e-4)
@@ -86,13 +86,13 @@ class ReestimateBatchNormTest(tf.test.TestCase):
         model(np.zeros((1, 4, 4, 3), "float32"))
         seen.clear()
         shapes = [(2, 4, 6, 3), (2, 6, 4, 3), (2, 6, 6, 3), (2, 4, 6, 3)]
-        reestimate_batch_norm(model, [np.zeros(shape, "float32") for shape in shapes])
+        apply_precise_bn(model, [np.zeros(shape, "float32") for shape in shapes])
         self.assertEqual(seen, [list(shape) for shape in shapes[:3]])
 
     def test_nothing_else_changes(self):
         model = two_norms()
         trainable = [v.numpy() for v in model.trainable_variables]
-        reestimate_batch_norm(model, random_batches())
+        apply_precise_bn(model, random_batches())
         for before, after in zip(trainable, model.trainable_variables, strict=True):
             self.assertAllEqual(before, after)
         self.assertEqual(model.get_layer("a").momentum, 0.9)
@@ -106,13 +106,13 @@ class ReestimateBatchNormTest(tf.test.TestCase):
     def test_broken_statistics_are_replaced(self):
         model, batches = two_norms(), random_batches()
         model.get_layer("a").moving_mean.assign([np.nan] * 3)
-        reestimate_batch_norm(model, batches)
+        apply_precise_bn(model, batches)
         self.assertAllClose(statistics(model.get_layer("a")), combine(batches), rtol=1e-5)
 
     def test_frozen_layer_keeps_its_statistics(self):
         model, batches = two_norms(), random_batches()
         model.get_layer("a").trainable = False
-        reestimate_batch_norm(model, batches)
+        apply_precise_bn(model, batches)
         self.assertAllEqual(statistics(model.get_layer("a")), [np.zeros(3), np.ones(3)])
         self.assertNotAllClose(statistics(model.get_layer("b"))[1], np.ones(4), rtol=1e-2)
 
@@ -121,7 +121,7 @@ class ReestimateBatchNormTest(tf.test.TestCase):
         inputs = keras.Input((None, None, 3))
         outer = keras.Model(inputs, inner(inputs))
         batches = random_batches()
-        reestimate_batch_norm(outer, batches)
+        apply_precise_bn(outer, batches)
         self.assertAllClose(statistics(inner.get_layer("a")), combine(batches), rtol=1e-5)
 
     def test_without_batches_or_after_a_failure_all_is_as_before(self):
@@ -132,22 +132,22 @@ class ReestimateBatchNormTest(tf.test.TestCase):
         model = two_norms()
         before = model.get_weights()
         with self.assertRaisesRegex(ValueError, "`batches`"):
-            reestimate_batch_norm(model, [])
+            apply_precise_bn(model, [])
         with self.assertRaisesRegex(OSError, "disk"):
-            reestimate_batch_norm(model, failing())
+            apply_precise_bn(model, failing())
         for one, other in zip(before, model.get_weights(), strict=True):
             self.assertAllEqual(one, other)
         self.assertEqual(model.get_layer("a").momentum, 0.9)
 
     def test_network_without_batch_norm(self):
         model = keras.Sequential([keras.Input((2, 2, 3)), keras.layers.Conv2D(1, 1)])
-        reestimate_batch_norm(model, [])
+        apply_precise_bn(model, [])
 
     def test_model_of_a_mirrored_strategy(self):
         batches = random_batches()
         with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
             model = two_norms()
-        reestimate_batch_norm(model, batches)
+        apply_precise_bn(model, batches)
         for copy in model.get_layer("a").moving_mean.value.values:
             self.assertAllClose(copy, combine(batches)[0], rtol=1e-5)
 

@@ -11,9 +11,10 @@ TINY = {"hidden_dim": 32, "out_dim": 8, "total_steps": 20, "base_momentum": 0.9}
 
 
 def build(method="pixpro", synchronized=False, optimizer=None, **kwargs):
+    """A compiled method; `synchronized` is of its backbone, whose batch norms are plain Keras ones."""
     keras.utils.set_random_seed(0)
     arguments = {name: value for name, value in (TINY | kwargs).items() if value is not None}
-    model = METHODS[method](tiny_backbone(synchronized), synchronized=synchronized, **arguments)
+    model = METHODS[method](tiny_backbone(synchronized), **arguments)
     model.compile(optimizer=optimizer or LARS(0.5, trust_coefficient=0.02), jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     return model

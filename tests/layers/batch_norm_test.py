@@ -83,7 +83,7 @@ class BatchNormTest(tf.test.TestCase, parameterized.TestCase):
             ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
         )
         with strategy.scope():
-            (_, ours), _ = make_pair(SHAPES[name], synchronized=True)
+            (_, ours), _ = make_pair(SHAPES[name])
         by_output = tf.random.stateless_normal(x.shape, (0, 1))
         calls = []
 
@@ -132,6 +132,14 @@ class BatchNormTest(tf.test.TestCase, parameterized.TestCase):
         copy = keras.models.Model.from_config(model.get_config())
         self.assertIsInstance(copy.get_layer("norm"), BatchNormalization)
         self.assertEqual(copy.get_layer("norm").momentum, 0.7)
+
+    def test_config_is_that_of_a_plain_layer(self):
+        (stock, ours), _ = make_pair(SHAPES["rows"])
+        expected = stock.get_config() | {"name": ours.name}
+        self.assertEqual(ours.get_config(), expected)
+        self.assertFalse(expected["synchronized"])
+        copy = BatchNormalization.from_config(expected | {"synchronized": True})
+        self.assertFalse(copy.synchronized)  # On one device there is nothing to choose.
 
     def test_with_xla(self):
         (stock, ours), x = make_pair(SHAPES["maps"])

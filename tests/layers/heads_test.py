@@ -88,7 +88,7 @@ class HeadsTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.parameters(
         (PointwiseMLP, {"num_layers": 0}, "num_layers=0"),
-        (PooledMLP, {"hidden_dim": 0}, "Received: 0, 128, 2"),
+        (PooledMLP, {"hidden_dim": 0}, "hidden_dim=0"),
         (PooledMLP, {"batch_norm": "last"}, "batch_norm='last'"),
     )
     def test_bad_arguments(self, cls, arguments, message):

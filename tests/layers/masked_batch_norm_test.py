@@ -38,6 +38,11 @@ class MaskedBatchNormTest(tf.test.TestCase):
         found, expected = ours(x, mask), theirs(x[selected])
         self.assertAllClose(found.numpy()[selected], expected, atol=1e-4)
 
+    def test_is_rebuilt_from_its_config(self):
+        norm = built(momentum=0.7, epsilon=1e-3)
+        copy = MaskedBatchNorm.from_config(norm.get_config())
+        self.assertEqual(copy.get_config(), norm.get_config())
+
     def test_without_a_row_that_counts(self):
         x, mask = rows()
         with tf.GradientTape() as tape:
@@ -52,7 +57,7 @@ class MaskedBatchNormTest(tf.test.TestCase):
         value = expected(x, mask, training=True)
         strategy = two_cpus()
         with strategy.scope():
-            norm = built(synchronized=True)
+            norm = built()
 
         @tf.function
         def run():

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from pixpro_keras.layers import pixel_propagation
+from pixpro_keras import ops
 from pixpro_keras.layers.pixel_propagation import PixelPropagation
 from tests.helpers.reference_weights import by_rule
 from tests.helpers.shared_data import shared_path
@@ -47,7 +47,7 @@ class PixelPropagationTest(tf.test.TestCase, parameterized.TestCase):
         keras.mixed_precision.set_global_policy("float32")
         super().tearDown()
 
-    def test_matches_the_release(self):
+    def test_matches_the_official_code(self):
         stored = np.load(shared_path("reference", "pixel_propagation.npz"))
         x = stored["x"]
         cases = [name for name in stored.files if name.startswith("y_l")]
@@ -83,7 +83,7 @@ class PixelPropagationTest(tf.test.TestCase, parameterized.TestCase):
         x = tf.random.stateless_normal((2, 6, 4, 8), seed=(1, 2))
         layer.build(x.shape)
         expected, expected_gradients = value_and_gradients(layer, x, jit_compile)
-        with mock.patch.object(pixel_propagation, "MAX_ROWS", 7):  # 24 pixels: 4 blocks of 6
+        with mock.patch.object(ops, "MAX_ROWS", 7):  # 24 pixels: 4 blocks of 6
             found, gradients = value_and_gradients(layer, x, jit_compile)
         self.assertAllClose(found, expected, rtol=1e-5, atol=1e-5)
         for one, two in zip(gradients, expected_gradients, strict=True):

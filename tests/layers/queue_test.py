@@ -57,12 +57,12 @@ class QueueTest(tf.test.TestCase, parameterized.TestCase):
                 tape.watch(query)
                 negatives = queue.read()
                 queue.enqueue(key)
-                loss = instance.info_nce(query, key, negatives, 0.2)
+                loss, _ = instance.info_nce(query, key, negatives, 0.2)
             return loss, tape.gradient(loss, query)
 
         with tf.GradientTape() as tape:
             tape.watch(query)
-            expected = instance.info_nce(query, key, before, 0.2)
+            expected, _ = instance.info_nce(query, key, before, 0.2)
         loss, gradient = step(query, key)
         self.assertAllClose(loss, expected, rtol=1e-5)
         self.assertAllClose(gradient, tape.gradient(expected, query), rtol=1e-4, atol=1e-6)

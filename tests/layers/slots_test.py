@@ -60,6 +60,9 @@ class SlotHeadTest(tf.test.TestCase, parameterized.TestCase):
         head = SlotHead(8, 4, 3, 0.2, 0.8)
         copy = SlotHead.from_config(head.get_config())
         self.assertEqual(copy.get_config(), head.get_config())
+        predictor = SlotPredictor(8, 4, 0.8)
+        copy = SlotPredictor.from_config(predictor.get_config())
+        self.assertEqual(copy.get_config(), predictor.get_config())
 
     @parameterized.parameters(
         ({"num_slots": 0}, "num_slots=0"), ({"temperature": 0}, "temperature=0")

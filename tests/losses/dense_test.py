@@ -2,7 +2,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from pixpro_keras.losses import dense, instance
+from pixpro_keras.losses import dense
 from pixpro_keras.ops import cross_replica_concat, replica_index
 from tests.helpers.replicas import two_cpus
 
@@ -21,7 +21,7 @@ class MatchTest(tf.test.TestCase):
         # Lengths differ widely, so that the highest product is not the highest cosine.
         query, key, lengths = arrays((3, 6, 4), (3, 6, 4), (3, 6, 1))
         key = key * np.exp(2 * lengths)
-        index = dense.match(query, key)
+        index = dense.match_cells(query, key)
         self.assertEqual(index.dtype, "int32")
         for image in range(3):
             for i in range(6):
@@ -32,7 +32,7 @@ class MatchTest(tf.test.TestCase):
         (features,) = arrays((2, 6, 4))
         order = np.array([[3, 1, 5, 0, 2, 4], [0, 5, 4, 3, 2, 1]])
         moved = np.take_along_axis(features, order[:, :, None], axis=1)
-        index = dense.match(moved, features)
+        index = dense.match_cells(moved, features)
         self.assertAllEqual(index, order)
         self.assertAllEqual(dense.take_rows(features, index), moved)
 
@@ -57,7 +57,7 @@ class DenseInfoNCETest(tf.test.TestCase, parameterized.TestCase):
                 q, k = unit(query[image, i]), unit(keys[image, i])
                 scores = np.exp([q @ k / temperature, *(q @ n / temperature for n in unit(queue))])
                 losses.append(-np.log(scores[0] / scores.sum()))
-        loss = dense.dense_info_nce(query, keys, queue, temperature)
+        loss, _ = dense.dense_info_nce(query, keys, queue, temperature)
         self.assertAllClose(loss, np.mean(losses), rtol=1e-5)
 
     def test_top1_of_cells(self):
@@ -65,14 +65,14 @@ class DenseInfoNCETest(tf.test.TestCase, parameterized.TestCase):
         keys = query.copy()
         keys[0, 0] = -query[0, 0]
         keys[1, 2] = -query[1, 2]
-        pair = instance.info_nce_logits(query, keys, queue, 0.2)
-        self.assertAllEqual(instance.top1(*pair), 0.75)
+        _, top1 = dense.dense_info_nce(query, keys, queue, 0.2)
+        self.assertAllEqual(top1, 0.75)
 
     def test_gradient_reaches_the_query_only(self):
         inputs = [tf.constant(x) for x in arrays((2, 4, 3), (2, 4, 3), (5, 3))]
         with tf.GradientTape() as tape:
             tape.watch(inputs)
-            loss = dense.dense_info_nce(*inputs, 0.2)
+            loss, _ = dense.dense_info_nce(*inputs, 0.2)
         d_query, d_keys, d_queue = tape.gradient(loss, inputs)
         self.assertGreater(np.abs(d_query).max(), 1e-3)
         self.assertIsNone(d_keys)
@@ -205,7 +205,7 @@ def slot_contrast(slots_q, slots_k, scores_q, scores_k, gather=lambda x: x, num_
         gather(key_mask),
         TAU,
         num_queries,
-    )
+    )[0]
 
 
 class SlotContrastTest(tf.test.TestCase, parameterized.TestCase):
@@ -283,8 +283,8 @@ class AllTest(tf.test.TestCase, parameterized.TestCase):
             )
 
             def loss(query, keys, queue):
-                keys = dense.take_rows(keys, dense.match(features_q, features_k))
-                return dense.dense_info_nce(query, keys, queue)
+                keys = dense.take_rows(keys, dense.match_cells(features_q, features_k))
+                return dense.dense_info_nce(query, keys, queue)[0]
 
         elif which == "assignment":
             inputs, loss = arrays((3, 4, 5), (3, 4, 5), (5,)), dense.slot_assignment_loss
@@ -324,9 +324,10 @@ class SlotTop1Test(tf.test.TestCase):
                     found.append(q @ unit(positive[b, m]) > max(others))
         self.assertIn(True, found)
         self.assertIn(False, found)
-        top1 = dense.slot_top1(query, positive, mask, keys, key_mask)
+        _, top1 = dense.slot_contrast(query, positive, mask, keys, key_mask)
         self.assertAllClose(top1, np.mean(found))
-        self.assertEqual(dense.slot_top1(query, positive, 0 * mask, keys, key_mask), 0)
+        _, top1 = dense.slot_contrast(query, positive, 0 * mask, keys, key_mask)
+        self.assertEqual(top1, 0)
 
 
 if __name__ == "__main__":

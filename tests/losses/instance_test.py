@@ -39,7 +39,7 @@ class NTXentTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(0.1, 0.5, 1.0)
     def test_equals_the_textbook(self, temperature):
         view1, view2 = vectors((5, 4), (5, 4))
-        loss = instance.nt_xent(view1, view2, view1, view2, 0, temperature)
+        loss, _ = instance.nt_xent(view1, view2, view1, view2, 0, temperature)
         self.assertAllClose(loss, nt_xent_by_loop(view1, view2, temperature), rtol=1e-5)
 
     @parameterized.parameters(1, 2, 4)
@@ -48,7 +48,7 @@ class NTXentTest(tf.test.TestCase, parameterized.TestCase):
         parts = [
             instance.nt_xent(
                 view1[i : i + size], view2[i : i + size], view1, view2, tf.constant(i), 0.2
-            )
+            )[0]
             for i in range(0, 4, size)
         ]
         self.assertAllClose(np.mean(parts), nt_xent_by_loop(view1, view2, 0.2), rtol=1e-5)
@@ -62,7 +62,7 @@ class NTXentTest(tf.test.TestCase, parameterized.TestCase):
                 z1, z2 = tf.matmul(x1, kernel), tf.matmul(x2, kernel)
                 all1, all2 = cross_replica_concat(z1), cross_replica_concat(z2)
                 first = replica_index() * len(x1)
-                loss = instance.nt_xent(z1, z2, all1, all2, first, 0.3)
+                loss, _ = instance.nt_xent(z1, z2, all1, all2, first, 0.3)
                 scaled = loss / num_replicas
             return loss, tape.gradient(scaled, kernel)
 
@@ -92,19 +92,22 @@ class NTXentTest(tf.test.TestCase, parameterized.TestCase):
         arrays = [tf.constant(x) for x in vectors((2, 3), (2, 3), (4, 3), (4, 3))]
         with tf.GradientTape() as tape:
             tape.watch(arrays)
-            loss = instance.nt_xent(*arrays, 0, 0.5)
+            loss, _ = instance.nt_xent(*arrays, 0, 0.5)
         for gradient in tape.gradient(loss, arrays):
             self.assertGreater(np.abs(gradient).max(), 1e-3)
 
     def test_an_anchor_is_not_its_own_candidate(self):
-        view1, view2 = vectors((3, 4), (3, 4))
-        logits, positive = instance.nt_xent_logits(view1, view2, view1, view2, 0, 0.5)
-        self.assertAllEqual(np.diag(logits), np.full(6, -1e9, "float32"))
-        self.assertEqual(np.sum(logits < -1e6), 6)
-        self.assertAllEqual(positive, [3, 4, 5, 0, 1, 2])
-        # Identical views: every anchor finds its positive, although it is most like itself.
-        pair = instance.nt_xent_logits(view1, view1, view1, view1, 0, 0.5)
-        self.assertAllEqual(instance.top1(*pair), 1.0)
+        # Identical views: every anchor finds its positive, although it is as similar to itself.
+        (view,) = vectors((3, 4))
+        _, top1 = instance.nt_xent(view, view, view, view, 0, 0.5)
+        self.assertAllEqual(top1, 1.0)
+
+    def test_top1_counts_the_other_view_of_the_same_image(self):
+        view1, view2 = vectors((4, 3), (4, 3))
+        view2[:2] = view1[:2]
+        view2[2:] = -view1[2:]
+        _, top1 = instance.nt_xent(view1, view2, view1, view2, 0, 0.5)
+        self.assertAllEqual(top1, 0.5)
 
 
 class InfoNCETest(tf.test.TestCase, parameterized.TestCase):
@@ -116,13 +119,14 @@ class InfoNCETest(tf.test.TestCase, parameterized.TestCase):
             for q, k in zip(unit(query), unit(key), strict=True)
         ]
         expected = cross_entropy_by_loop(cosines, [0] * 4, temperature)
-        self.assertAllClose(instance.info_nce(query, key, queue, temperature), expected, rtol=1e-5)
+        loss, _ = instance.info_nce(query, key, queue, temperature)
+        self.assertAllClose(loss, expected, rtol=1e-5)
 
     def test_gradient_reaches_the_query_only(self):
         arrays = [tf.constant(x) for x in vectors((4, 3), (4, 3), (6, 3))]
         with tf.GradientTape() as tape:
             tape.watch(arrays)
-            loss = instance.info_nce(*arrays, 0.2)
+            loss, _ = instance.info_nce(*arrays, 0.2)
         d_query, d_key, d_queue = tape.gradient(loss, arrays)
         self.assertGreater(np.abs(d_query).max(), 1e-3)
         self.assertIsNone(d_key)
@@ -131,9 +135,9 @@ class InfoNCETest(tf.test.TestCase, parameterized.TestCase):
     def test_half_precision_is_computed_in_float32(self):
         arrays = [x.astype("float16") for x in vectors((4, 3), (4, 3), (6, 3))]
         exact = [x.astype("float32") for x in arrays]
-        loss = instance.info_nce(*arrays, 0.07)
+        loss, _ = instance.info_nce(*arrays, 0.07)
         self.assertEqual(loss.dtype, "float32")
-        self.assertAllClose(loss, instance.info_nce(*exact, 0.07), rtol=1e-6)
+        self.assertAllClose(loss, instance.info_nce(*exact, 0.07)[0], rtol=1e-6)
 
 
 class BatchInfoNCETest(tf.test.TestCase):
@@ -143,28 +147,28 @@ class BatchInfoNCETest(tf.test.TestCase):
             cosines = [[q @ k for k in unit(keys)] for q in unit(query)]
             expected = cross_entropy_by_loop(cosines, [first, first + 1], 0.2)
             for position in (first, tf.constant(first)):
-                loss = instance.batch_info_nce(query, keys, position, 0.2)
+                loss, _ = instance.batch_info_nce(query, keys, position, 0.2)
                 self.assertAllClose(loss, expected, rtol=1e-5)
 
     def test_gradient_reaches_the_query_only(self):
         query, keys = (tf.constant(x) for x in vectors((2, 3), (6, 3)))
         with tf.GradientTape() as tape:
             tape.watch([query, keys])
-            loss = instance.batch_info_nce(query, keys, 2, 0.2)
+            loss, _ = instance.batch_info_nce(query, keys, 2, 0.2)
         d_query, d_keys = tape.gradient(loss, [query, keys])
         self.assertGreater(np.abs(d_query).max(), 1e-3)
         self.assertIsNone(d_keys)
 
     def test_two_replicas_equal_one_device(self):
         query, keys = vectors((6, 3), (6, 3))
-        expected = instance.batch_info_nce(query, keys, 0, 0.2)
+        expected, _ = instance.batch_info_nce(query, keys, 0, 0.2)
         strategy = two_cpus()
 
         def step():
             rows = 3 * replica_index() + tf.range(3)
             gathered = cross_replica_concat(tf.gather(keys, rows))
             first = 3 * replica_index()
-            return instance.batch_info_nce(tf.gather(query, rows), gathered, first, 0.2)
+            return instance.batch_info_nce(tf.gather(query, rows), gathered, first, 0.2)[0]
 
         losses = strategy.experimental_local_results(tf.function(lambda: strategy.run(step))())
         self.assertNotAllClose(losses[0], losses[1])
@@ -201,7 +205,7 @@ class Top1Test(tf.test.TestCase):
 
     def test_collapsed_features_do_not_score(self):
         same = np.ones((4, 3), "float32")
-        self.assertAllEqual(instance.top1(*instance.info_nce_logits(same, same, same, 0.2)), 0.0)
+        self.assertAllEqual(instance.info_nce(same, same, same, 0.2)[1], 0.0)
 
 
 class AllTest(tf.test.TestCase, parameterized.TestCase):
@@ -218,6 +222,7 @@ class AllTest(tf.test.TestCase, parameterized.TestCase):
             with tf.GradientTape() as tape:
                 tape.watch(arrays[0])
                 value = loss(*arrays, *rest)
+                value = value[0] if isinstance(value, tuple) else value
             return value, tape.gradient(value, arrays[0])
 
         compiled = tf.function(value_and_gradient, jit_compile=True)

@@ -1,9 +1,12 @@
+from unittest import mock
+
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 from keras import ops
 
 from pixpro_keras import geometry
+from pixpro_keras import ops as own_ops
 from pixpro_keras.losses import pixel
 from tests.helpers.shared_data import shared_path
 
@@ -24,7 +27,7 @@ def random_case(seed=0, batch=3, pixels=6, channels=5):
 
 class PixelConsistencyTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(0, 1, 2)
-    def test_matches_the_release(self, index):
+    def test_matches_the_official_code(self, index):
         stored = np.load(shared_path("reference", "pixel_consistency_loss.npz"))
         names = [n for n in stored.files if n.startswith(f"loss{index}_T")]
         self.assertLen(names, 3)
@@ -109,14 +112,40 @@ class PixelContrastTest(tf.test.TestCase, parameterized.TestCase):
             pixel.pixel_contrast(*random_case(), temperature)
 
 
-class PositiveCosineTest(tf.test.TestCase):
+class PositivePairMetricsTest(tf.test.TestCase):
     def test_equals_a_loop(self):
         query, key, positives = random_case()
         cosines = [unit(query)[b, i] @ unit(key)[b, j] for b, i, j in np.argwhere(positives)]
-        self.assertAllClose(
-            pixel.positive_cosine(query, key, positives), np.mean(cosines), atol=1e-6
-        )
-        self.assertAllEqual(pixel.positive_cosine(query, key, ops.zeros_like(positives)), 0.0)
+        metrics = pixel.positive_pair_metrics(query, key, positives)
+        self.assertAllClose(metrics["positive_cosine"], np.mean(cosines), atol=1e-6)
+        self.assertAllClose(metrics["positive_share"], np.mean(positives))
+        metrics = pixel.positive_pair_metrics(query, key, ops.zeros_like(positives))
+        self.assertAllEqual(metrics["positive_cosine"], 0.0)
+        self.assertAllEqual(metrics["positive_share"], 0.0)
+
+
+class LargeMapTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.product(
+        loss=(pixel.pixel_consistency, pixel.pixel_contrast), jit_compile=(False, True)
+    )
+    def test_by_blocks_of_a_lazy_mask_losses_and_gradients_are_the_same(self, loss, jit_compile):
+        query, key, _ = (tf.constant(x) for x in random_case(pixels=24))
+        coord1 = tf.constant([[0, 0, 0.8, 0.9], [0, 0, 0.1, 0.1], [0.9, 0.2, 0.1, 1]])
+        coord2 = tf.constant([[0.1, 0.2, 1, 0.9], [0.5, 0.5, 1, 1], [0.1, 0.2, 0.8, 0.8]])
+
+        @tf.function(jit_compile=jit_compile)
+        def value_and_gradient(query, make_positives):
+            with tf.GradientTape() as tape:
+                tape.watch(query)
+                value = loss(query, key, make_positives(coord1, coord2, (4, 6), 0.7))
+            return value, tape.gradient(value, query)
+
+        expected = value_and_gradient(query, geometry.positive_pairs)
+        with mock.patch.object(own_ops, "MAX_ROWS", 7):  # 4 blocks of 6
+            found = value_and_gradient(query, geometry.lazy_positive_pairs)
+        self.assertGreater(np.abs(expected[1]).max(), 1e-3)
+        for one, other in zip(found, expected, strict=True):
+            self.assertAllClose(one, other, rtol=1e-5, atol=1e-7)
 
 
 if __name__ == "__main__":

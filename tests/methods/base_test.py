@@ -5,7 +5,8 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from pixpro_keras.methods import PixPro, pixel_method
+from pixpro_keras import ops
+from pixpro_keras.methods import METHODS, PixPro
 from tests.helpers.replicas import per_replica, two_cpus
 from tests.helpers.steps import TINY, build, scalars, traced_step, variables
 from tests.helpers.tiny_networks import random_batch, tiny_backbone
@@ -57,7 +58,7 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         before = model.get_weights()
         expected, expected_outputs = model._gradients(batch)
         model.set_weights(before)
-        with mock.patch.object(pixel_method, "MAX_ROWS", 4):  # of the 16 pixels
+        with mock.patch.object(ops, "MAX_ROWS", 4):  # of the 16 pixels
             gradients, outputs = tf.function(model._gradients)(batch)
         self.assertAllClose(outputs, expected_outputs, rtol=1e-5)
         for one, two in zip(gradients, expected, strict=True):
@@ -162,6 +163,29 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(logs["updates"], 0)
         for old, variable in zip(before, model.trainable_variables, strict=True):
             self.assertAllEqual(old, variable)
+
+    @parameterized.parameters(*CASES)
+    def test_is_rebuilt_from_its_config(self, method, arguments):
+        model = build(method, **arguments)
+        config = keras.saving.serialize_keras_object(model)
+        copy = keras.saving.deserialize_keras_object(config)
+        self.assertIs(type(copy), METHODS[method])
+        self.assertEqual(copy.get_config(), model.get_config())
+        self.assertEqual([w.path for w in copy.weights], [w.path for w in model.weights])
+        copy.set_weights(model.get_weights())
+        batch = random_batch()
+        self.assertAllClose(copy(batch), model(batch))
+
+    def test_a_function_on_the_device_changes_the_batch_first(self):
+        batch = random_batch()
+        plain, changed = build(), build(device_transform=lambda b: b | {"view1": 2 * b["view1"]})
+        expected = scalars(traced_step(plain)(batch | {"view1": 2 * batch["view1"]}))
+        self.assertAllClose(scalars(traced_step(changed)(batch)), expected, rtol=1e-5)
+        self.assertNotIn("device_transform", changed.get_config())
+
+    def test_logs_tell_the_steps_done(self):
+        step = traced_step(build())
+        self.assertEqual([scalars(step(random_batch()))["step"] for _ in range(2)], [1, 2])
 
     def test_fit_trains(self):
         model = build(optimizer=keras.optimizers.SGD(0.05))

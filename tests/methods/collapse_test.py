@@ -9,7 +9,6 @@ from keras import ops
 
 from pixpro_keras.layers.heads import PooledMLP
 from pixpro_keras.methods import BYOL, PretrainMethod
-from pixpro_keras.methods.encoder import Encoder
 from pixpro_keras.ops import feature_std, l2_normalize
 from pixpro_keras.optimizers import SGD
 from pixpro_keras.training.callbacks import CollapseWarning
@@ -21,10 +20,10 @@ class Wrong(PretrainMethod):
     """Both views must agree, and nothing keeps all images from agreeing."""
 
     loss_bounds: ClassVar = {"instance": (-1.0, 1.0)}
+    has_target = False
 
     def __init__(self, backbone, **kwargs):
-        super().__init__(**kwargs)
-        self.encoder = Encoder(backbone, {"instance": PooledMLP(32, 8)}, name="encoder")
+        super().__init__(backbone, {"instance": PooledMLP(32, 8)}, **kwargs)
 
     def call(self, batch, training=False):
         z1, z2 = (

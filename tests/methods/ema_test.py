@@ -19,12 +19,12 @@ class MomentumTest(tf.test.TestCase, parameterized.TestCase):
         for step in range(total + 2):
             progress = min(step / total, 1)
             expected = (1 - base) * (math.cos(math.pi * progress) + 1) / 2
-            got = ema.momentum_step(step, total, base)
+            got = ema.one_minus_momentum(step, total, base)
             self.assertAllClose(got, expected, rtol=1e-4, atol=1e-12)
 
     def test_late_steps_keep_their_digits(self):
         # 1 - momentum is 2.2e-9 here: next to 1, float32 knows nothing below 6e-8.
-        got = ema.momentum_step(999_700, 1_000_000, 0.99)
+        got = ema.one_minus_momentum(999_700, 1_000_000, 0.99)
         expected = 0.01 * (math.cos(math.pi * 0.9997) + 1) / 2
         self.assertAllClose(got, expected, rtol=1e-2)
 

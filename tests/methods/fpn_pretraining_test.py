@@ -38,7 +38,7 @@ class FpnPretrainingTest(tf.test.TestCase, parameterized.TestCase):
             for one, other in ((0, 1), (1, 0)):
                 coordinates = self.batch[f"coord{one + 1}"], self.batch[f"coord{other + 1}"]
                 x, t = online[one][level], target[other][level]
-                total += method._pixel_outputs(x, t, coordinates, training=False)["pixel"]
+                total += method.pixel_level(x, t, *coordinates, training=False)["loss"]
             losses.append(total)
         found = method(self.batch)
         self.assertAllClose(found["pixel"], np.mean(losses), rtol=1e-5)

@@ -15,10 +15,12 @@ def unit(x):
 
 
 def both_ways(branch, maps, training=False):
-    """The sum of both directions' outputs; maps of view 1 and 2, online and target."""
+    """The sum of both directions' losses, and their mean metrics; maps of view 1 and 2, online and target."""
     z1, z2, t1, t2 = maps
-    forth, back = branch(z1, t2, training=training), branch(z2, t1, training=training)
-    return {name: value + back[name] for name, value in forth.items()}
+    loss_12, metrics_12 = branch(z1, t2, training=training)
+    loss_21, metrics_21 = branch(z2, t1, training=training)
+    means = {name: (value + metrics_21[name]) / 2 for name, value in metrics_12.items()}
+    return {"instance": loss_12 + loss_21} | means
 
 
 class InstanceBranchTest(tf.test.TestCase, parameterized.TestCase):
@@ -55,6 +57,12 @@ class InstanceBranchTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEmpty(branch.weights)
 
     @parameterized.parameters("predictor", "contrastive")
+    def test_is_rebuilt_from_its_config(self, form):
+        branch = InstanceBranch(form, 0.3, 16, 8, 0.8)
+        copy = InstanceBranch.from_config(branch.get_config())
+        self.assertEqual(copy.get_config(), branch.get_config())
+
+    @parameterized.parameters("predictor", "contrastive")
     def test_target_gets_no_gradient(self, form):
         branch = InstanceBranch(form, hidden_dim=16, out_dim=8)
         maps = [tf.Variable(m) for m in self.maps]
@@ -89,7 +97,7 @@ class InstanceBranchTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(set(outputs), {"instance", "instance_top1", "feature_std"})
 
     @parameterized.parameters(
-        ({"instance_form": "siamese", "instance_weight": 1}, "Received: 'siamese'"),
+        ({"instance_form": "siamese", "instance_weight": 1}, "Received: instance_form='siamese'"),
         ({"instance_temperature": 0, "instance_weight": 1}, "Received: temperature=0"),
         ({"instance_weight": -1}, "Received: instance_weight=-1"),
         ({"pixel_weight": 0}, "must not both be 0"),

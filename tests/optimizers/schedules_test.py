@@ -7,7 +7,7 @@ from absl.testing import parameterized
 from pixpro_keras.optimizers import WarmupCosine
 
 
-def release_schedule(step, peak, total, warmup, fraction, end):
+def official_schedule(step, peak, total, warmup, fraction, end):
     """Gradual warm-up, then cosine annealing, in Python floats."""
     if warmup and step <= warmup:
         return peak * fraction * ((1 / fraction - 1) * step / warmup + 1)
@@ -17,10 +17,10 @@ def release_schedule(step, peak, total, warmup, fraction, end):
 
 class WarmupCosineTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters((100, 5), (100, 0), (1, 0), (7, 6))
-    def test_equals_the_release(self, total, warmup):
+    def test_equals_the_official_code(self, total, warmup):
         schedule = WarmupCosine(4.0, total, warmup, 0.01, 1e-6)
         for step in range(total + 3):
-            expected = release_schedule(step, 4.0, total, warmup, 0.01, 1e-6)
+            expected = official_schedule(step, 4.0, total, warmup, 0.01, 1e-6)
             self.assertAllClose(schedule(step), expected, rtol=1e-5, atol=1e-6, msg=str(step))
 
     def test_only_warmup_stays_at_its_end(self):

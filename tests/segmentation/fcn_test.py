@@ -20,7 +20,7 @@ def random_crops(seed=0, batch=4, size=16):
 
 def build(synchronized=False, backbone=tiny_backbone, **kwargs):
     keras.utils.set_random_seed(0)
-    task = FCN(backbone(synchronized), 3, synchronized=synchronized, **kwargs)
+    task = FCN(backbone(synchronized), 3, **kwargs)
     task.compile(optimizer=SGD(0.1, 0.9, l2_decay=0.0), jit_compile=False)
     task.optimizer.build(task.trainable_variables)
     return task

@@ -56,7 +56,7 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         """Exports randomised backbones and compares their features with those of the files."""
         jobs, images, expected = {}, {}, {}
         for name, module in modules.items():
-            backbone = randomize(backbones.build(name, synchronized=True))
+            backbone = randomize(backbones.build(name))
             size = backbones.min_image_size(name)
             images[name] = photo(size + 1, size + 30)
             preprocessed = backbones.preprocess_input(name)(images[name])
@@ -100,7 +100,7 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         self.addCleanup(keras.config.set_dtype_policy, "float32")
         keras.config.set_dtype_policy("mixed_float16")
         with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
-            backbone = backbones.build("resnet18_v1_5", output_stride=16, synchronized=True)
+            backbone = backbones.build("resnet18_v1_5", output_stride=16)
         randomize(backbone)
         (path,) = export_backbone(backbone, "resnet18_v1_5", self.folder)
         self.assertEqual(keras.config.dtype_policy().name, "mixed_float16")

@@ -2,10 +2,11 @@
 
 import json
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pixpro_keras.utils.files import write_atomically
+from pixpro_keras.utils.markdown import markdown_table
 from pixpro_keras.visualize.figures import save_figure
 from pixpro_keras.visualize.result_chart import Panel, draw_results
 
@@ -67,7 +68,7 @@ def _overview(found: Mapping[str, Any]) -> str:
                 line.append(_one(number["paper"]))
             line.append(_ours(number))
         lines.append(line)
-    return _table(head, lines)
+    return markdown_table(head, lines)
 
 
 def _notes(found: Mapping[str, Any]) -> str:
@@ -100,7 +101,7 @@ def _details(rows: Sequence[Mapping[str, Any]], column: Mapping[str, Any]) -> st
             number = row["cells"][column["name"]][name]
             line += [_one(number["paper"])] * has_paper[name] + [_ours(number)]
         lines.append(line)
-    return _table(head, lines)
+    return markdown_table(head, lines)
 
 
 def _runs(runs: Sequence[Mapping[str, Any]]) -> str:
@@ -119,7 +120,7 @@ def _runs(runs: Sequence[Mapping[str, Any]]) -> str:
         for run in runs
     ]
     total = sum(run["seconds"] or 0 for run in runs)
-    text = f"{_table(head, lines)}\n\n{total / 3600:.1f} hours in all."
+    text = f"{markdown_table(head, lines)}\n\n{total / 3600:.1f} hours in all."
     if any(run["commit"].endswith("+") for run in runs):
         text += " A + after a commit: with changes of its files."
     return text
@@ -151,8 +152,3 @@ def _ours(number: Mapping[str, Any]) -> str:
     if len(number["seeds"]) == 1:
         return f"{number['mean']:.1f}"
     return f"{number['mean']:.1f} ({number['lowest']:.1f} to {number['highest']:.1f})"
-
-
-def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    rows = [head, ["---"] * len(head), *lines]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)

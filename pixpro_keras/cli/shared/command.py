@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from absl import flags, logging
 
-from pixpro_keras.cli.options.base import FlagError, Options, OptionsT
+from pixpro_keras.cli.options.option_fields import FlagError, Options, OptionsT
 from pixpro_keras.cli.shared import parsing
 from pixpro_keras.utils.errors import UserError
 

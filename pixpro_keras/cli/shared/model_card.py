@@ -4,8 +4,8 @@ import json
 import pathlib
 import re
 
-from pixpro_keras.cli.options.method import ModelOptions
-from pixpro_keras.data.sources import split_spec
+from pixpro_keras.cli.options.method_options import ModelOptions
+from pixpro_keras.data.sources import split_specification
 from pixpro_keras.task import Task
 from pixpro_keras.version import __version__
 from pixpro_keras.weights.card import write_card
@@ -68,7 +68,7 @@ def write(
 def _public_name(dataset: str) -> str:
     """A data set, or several, without the folders above them."""
     names = []
-    for part in split_spec(dataset):
+    for part in split_specification(dataset):
         kind, _, place = part.partition(":")
         is_place = kind in ("folder", "tfrecord")
         names.append(f"{kind}:{pathlib.PurePath(place).name}" if is_place else part)

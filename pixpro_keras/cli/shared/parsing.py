@@ -9,7 +9,13 @@ from typing import Any
 
 from absl import flags, logging
 
-from pixpro_keras.cli.options.base import FlagError, Options, OptionsT, option_fields, value_type
+from pixpro_keras.cli.options.option_fields import (
+    FlagError,
+    Options,
+    OptionsT,
+    option_fields,
+    value_type,
+)
 from pixpro_keras.cli.shared import presets
 from pixpro_keras.utils.files import write_atomically
 

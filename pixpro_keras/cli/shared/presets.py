@@ -3,7 +3,7 @@
 import pathlib
 from collections.abc import Iterable
 
-from pixpro_keras.cli.options.base import FlagError
+from pixpro_keras.cli.options.option_fields import FlagError
 
 _PACKAGE = pathlib.Path(__file__).resolve().parents[2]
 # Where the wheel puts the presets, and where they are in the repository.

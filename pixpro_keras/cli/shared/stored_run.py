@@ -3,8 +3,8 @@
 import dataclasses
 import pathlib
 
-from pixpro_keras.cli.options.method import ModelOptions, build_method
-from pixpro_keras.cli.options.run import CardOptions, RunOptions
+from pixpro_keras.cli.options.method_options import ModelOptions, build_method
+from pixpro_keras.cli.options.run_options import CardOptions, RunOptions
 from pixpro_keras.cli.shared.parsing import FLAGS_FILE, load
 from pixpro_keras.methods import PretrainMethod
 from pixpro_keras.training.checkpoints import latest_checkpoint, load_weights

@@ -9,8 +9,8 @@ from typing import NoReturn, TypeVar
 import tensorflow as tf
 from absl import logging
 
-from pixpro_keras.cli.options.cluster import make_devices
-from pixpro_keras.cli.options.training import TrainingJobOptions
+from pixpro_keras.cli.options.cluster_options import make_devices
+from pixpro_keras.cli.options.training_options import TrainingJobOptions
 from pixpro_keras.cli.shared import command, parsing
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.task import Task

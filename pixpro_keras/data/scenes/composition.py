@@ -1,4 +1,4 @@
-"""Composes scenes from `scene_drawing`: arranges, lights and paints them, and keeps the annotations.
+"""Composes scenes from `drawing`: arranges, lights and paints them, and keeps the annotations.
 
 Plain NumPy, so that worker processes start at once:
 
@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from pixpro_keras.data.scenes import drawing as drawing
+from pixpro_keras.data.scenes import drawing
+from pixpro_keras.utils import checks
 
 Array = np.ndarray
 
@@ -30,10 +31,10 @@ class Thing:
     """Something to draw.
 
     Attributes:
-        painter: its outline and texture.
+        painter: outline and texture.
         label: class index, or -1 for clutter, which no annotation mentions.
         center: x and y in pixels.
-        radius: of the disc it fills, in pixels.
+        radius: radius of the disc that it fills, in pixels.
     """
 
     painter: drawing.Painter
@@ -64,16 +65,23 @@ def draw_scene(split: str, index: int) -> dict[str, Any]:
 
     Args:
         split: `"train"` or `"validation"`.
-        index: which scene of the split, from 0.
+        index: index of the scene in the split, from 0.
 
     Returns:
         An example with the features of `Scenes`, before encoding: images are uint8 arrays.
 
     Raises:
         ValueError: if there is no such split.
+
+    Example:
+        ```python
+        from pixpro_keras.data.scenes import draw_scene
+
+        scene = draw_scene("train", 0)
+        assert scene["image"].shape[:2] == scene["instance_mask"].shape[:2]
+        ```
     """
-    if split not in _SPLIT_KEYS:
-        raise ValueError(f"`split` must be one of {[*_SPLIT_KEYS]}. Received: split={split!r}")
+    checks.one_of("split", split, _SPLIT_KEYS)
     dice = drawing.Dice(_SPLIT_KEYS[split], index)
     height, width = 8 * dice.integer(14, 18), 8 * dice.integer(14, 18)
     main_label = index % len(CLASS_NAMES)

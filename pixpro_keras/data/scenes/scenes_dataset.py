@@ -7,7 +7,7 @@ Importing this module registers `scenes` with TFDS:
     scenes_dataset.builder().as_dataset("train")  # Draws the set on first use.
     tfds.load("scenes", split="validation")  # The same, by TFDS's own means.
 
-`scene_composition` draws a scene from the materials in `scene_drawing`.
+`composition` draws a scene from the materials in `drawing`.
 """
 
 import contextlib
@@ -31,7 +31,15 @@ SPLIT_SIZES = {"train": 2400, "validation": 600}
 
 
 class Scenes(tfds.core.GeneratorBasedBuilder):
-    """Textured scenes of overlapping objects, drawn by the package: the TFDS data set `scenes`."""
+    """Textured scenes of overlapping objects, drawn by the package: the TFDS data set `scenes`.
+
+    Example:
+        ```python
+        from pixpro_keras.data.scenes import Scenes
+
+        assert str(Scenes.VERSION) == "1.2.0"
+        ```
+    """
 
     VERSION = tfds.core.Version("1.2.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {
@@ -144,10 +152,17 @@ def _locked(folder: str) -> Iterator[None]:
 
 
 def builder(data_dir: str | None = None) -> tfds.core.DatasetBuilder:
-    """The prepared data set, drawn on first use without TFDS's prints and progress bars.
+    """Prepares the data set, drawn on first use without TFDS's prints and progress bars.
 
     Args:
-        data_dir: where TFDS keeps its data sets; None is TFDS's default.
+        data_dir: folder in which TFDS keeps its data sets; None is TFDS's default.
+
+    Example:
+        ```python
+        from pixpro_keras.data.scenes import builder
+
+        assert builder().info.splits["validation"].num_examples == 600
+        ```
     """
     scenes = Scenes(data_dir=data_dir)
     # A prepared set may lie in a folder that cannot be written, so its lock is not asked for.

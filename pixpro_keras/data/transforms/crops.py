@@ -30,15 +30,24 @@ def random_resized_crop_box(
 
     Args:
         seed: `(2,)` integers.
-        height: scalar int32, of the image.
-        width: scalar int32, of the image.
+        height: height of the image in pixels, scalar int32.
+        width: width of the image in pixels, scalar int32.
         area: smallest and largest share of the image's area.
         ratio: smallest and largest width / height.
-        is_good: boxes, of `(10,)` each, to whether they may be taken. If none of ten may, a box is
-            drawn as if all might.
+        is_good: boxes, of `(10,)` each, to booleans: those that may be taken. If none of ten may, a
+            box is drawn as if all might.
 
     Returns:
         `(top, left, box height, box width)`, scalar int32.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.data.transforms import random_resized_crop_box
+
+        top, left, height, width = random_resized_crop_box(tf.constant([0, 1]), 40, 60)
+        assert 0 <= top <= 40 - height and 0 <= left <= 60 - width
+        ```
     """
     if is_good is not None:
         again = tf.random.fold_in(seed, 1)
@@ -55,7 +64,14 @@ def overlap_share(boxes: Box, other: Box) -> Tensor:
 
     Args:
         boxes: `(top, left, height, width)`, of any one shape.
-        other: the same, scalars.
+        other: one box, `(top, left, height, width)`, scalars.
+
+    Example:
+        ```python
+        from pixpro_keras.data.transforms import overlap_share
+
+        assert float(overlap_share((0, 0, 10, 10), (0, 5, 10, 10))) == 0.5
+        ```
     """
     top, left, height, width = boxes
     rows = tf.minimum(top + height, other[0] + other[2]) - tf.maximum(top, other[0])
@@ -72,7 +88,7 @@ def _draw_boxes(
     ratio: tuple[float, float],
     is_good: Callable[[Box], Tensor] | None,
 ) -> tuple[Box, Tensor]:
-    """The first of ten random boxes that fits and is good, and whether there is one."""
+    """The first of ten random boxes that fits and is good; and True if there is one."""
     # Columns: area, ratio, top, left.
     draws = tf.random.stateless_uniform((_TRIES, 4), seed)
     image_height, image_width = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
@@ -122,6 +138,16 @@ def crop_and_resize(
     Returns:
         `(size, size, 3)` float32 in the image's own range, and the coordinates `(4,)` of the batch
         contract.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.data.transforms import crop_and_resize
+
+        image = tf.zeros((41, 61, 3), tf.uint8)
+        crop, coord = crop_and_resize(image, (0, 0, 21, 31), size=16)
+        assert crop.shape == (16, 16, 3) and coord.numpy().tolist() == [0.0, 0.0, 0.5, 0.5]
+        ```
     """
     top, left, box_height, box_width = box
     shape = tf.shape(image)
@@ -174,7 +200,27 @@ def _resize_rows(matrix: Tensor, size: int, kernel: str) -> Tensor:
 def random_flip(
     image: Tensor, coord: Tensor, seed: Tensor, probability: float = 0.5
 ) -> tuple[Tensor, Tensor]:
-    """Mirrors left and right; the coordinates' `x1` and `x2` change places with the pixels."""
+    """Mirrors left and right; the coordinates' `x1` and `x2` change places with the pixels.
+
+    Args:
+        image: `(H, W, 3)`.
+        coord: `(4,)`. Coordinates of the crop.
+        seed: `(2,)` integers.
+        probability: probability of a mirrored image.
+
+    Returns:
+        Image and coordinates.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.data.transforms import random_flip
+
+        coord = tf.constant([0.0, 0.0, 1.0, 1.0])
+        _, coord = random_flip(tf.zeros((4, 4, 3)), coord, tf.constant([0, 1]), probability=1.0)
+        assert coord.numpy().tolist() == [1.0, 0.0, 0.0, 1.0]
+        ```
+    """
     flips = tf.random.stateless_uniform((), seed) < probability
     image = tf.cond(flips, lambda: tf.reverse(image, axis=[1]), lambda: image)
     return image, tf.where(flips, tf.gather(coord, [2, 1, 0, 3]), coord)

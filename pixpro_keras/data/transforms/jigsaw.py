@@ -12,14 +12,25 @@ _AREA = (0.6, 1.0)
 
 
 def patch_size(image_size: int) -> int:
-    """Side of a patch in pixels beside views of `image_size`: 64 at 224."""
+    """Side of a patch in pixels: 64 beside views of 224.
+
+    Args:
+        image_size: side of the views in pixels.
+
+    Example:
+        ```python
+        from pixpro_keras.data.transforms import patch_size
+
+        assert patch_size(112) == 32
+        ```
+    """
     return round(_PATCH * image_size / _VIEW)
 
 
 def make_patches(image: Tensor, seed: Tensor, image_size: int) -> Tensor:
     """Cuts a large crop into 3 x 3 fields and takes a patch from a random place in each.
 
-    Neither colour nor sharpness changes, as in the authors' code.
+    Neither color nor sharpness changes, as in the authors' code.
 
     Args:
         image: `(H, W, 3)` uint8.
@@ -32,6 +43,15 @@ def make_patches(image: Tensor, seed: Tensor, image_size: int) -> Tensor:
     Reference:
         Tian et al., NeurIPS 2020, arXiv:2005.10243; Misra and van der Maaten, CVPR 2020,
         arXiv:1912.01991.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.data.transforms import make_patches
+
+        patches = make_patches(tf.zeros((40, 60, 3), tf.uint8), tf.constant([0, 1]), image_size=112)
+        assert patches.shape == (9, 32, 32, 3)
+        ```
     """
     patch = patch_size(image_size)
     field = round(_IMAGE * image_size / _VIEW) // GRID
@@ -41,10 +61,10 @@ def make_patches(image: Tensor, seed: Tensor, image_size: int) -> Tensor:
     puzzle, coord = crops.crop_and_resize(image, box, GRID * field)
     puzzle, _ = crops.random_flip(puzzle, coord, flip_seed)
     draws = tf.random.stateless_uniform((GRID * GRID, 3), place_seed)
-    places = tf.cast(draws[:, :2] * (field - patch + 1), tf.int32)  # in the field
+    offsets = tf.cast(draws[:, :2] * (field - patch + 1), tf.int32)  # in the field
     patches = []
     for number in range(GRID * GRID):
         row, column = divmod(number, GRID)
-        top, left = row * field + places[number, 0], column * field + places[number, 1]
+        top, left = row * field + offsets[number, 0], column * field + offsets[number, 1]
         patches.append(tf.slice(puzzle, [top, left, 0], [patch, patch, 3]))
     return tf.gather(tf.stack(patches), tf.argsort(draws[:, 2]))

@@ -1,4 +1,4 @@
-"""Changes of colour and sharpness with torchvision's meaning, on float32 images in 0..255.
+"""Changes of color and sharpness with torchvision's meaning, on float32 images in 0..255.
 
 Every function is pure: the same arguments give the same pixels, in any thread. torchvision on PIL
 images rounds to whole numbers after each step; here nothing is rounded. The functions are written

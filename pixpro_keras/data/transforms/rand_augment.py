@@ -13,7 +13,7 @@ from pixpro_keras.data.transforms import photometric
 from pixpro_keras.types import Tensor
 
 _PROBABILITY = 0.5  # of each drawn change
-# What comes in from beyond the border: ImageNet's mean colour.
+# What comes in from beyond the border: ImageNet's mean color.
 _FILL = (124.0, 116.0, 104.0)
 
 
@@ -33,21 +33,30 @@ def rand_augment(
     Args:
         image: `(H, W, 3)` float32 in 0..255, of static shape.
         seed: `(2,)` integers.
-        num_changes: how many are drawn, with repetition.
+        num_changes: number of changes that are drawn, with repetition.
         magnitude: mean strength, 0 to 10.
-        magnitude_std: its standard deviation.
+        magnitude_std: standard deviation of the strength.
 
     Returns:
         The same shape and range.
 
     Reference:
         Cubuk et al., 2019, arXiv:1909.13719; strengths as in the InfoMin authors' code.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.data.transforms.rand_augment import rand_augment
+
+        image = rand_augment(tf.fill((16, 16, 3), 100.0), tf.constant([0, 1]))
+        assert image.shape == (16, 16, 3)
+        ```
     """
     uniform = tf.random.stateless_uniform((num_changes, 3), seed)
     normal = tf.random.stateless_normal((num_changes,), tf.random.fold_in(seed, 1))
     levels = tf.clip_by_value(magnitude + magnitude_std * normal, 0.0, 10.0) / 10.0
     for number in range(num_changes):
-        which = tf.cast(uniform[number, 0] * len(CHANGES), tf.int32)
+        kind = tf.cast(uniform[number, 0] * len(CHANGES), tf.int32)
         sign = tf.where(uniform[number, 1] < 0.5, -1.0, 1.0)
         branches = [
             lambda x=image, k=number, s=sign, change=change: change(x, levels[k], s)
@@ -55,7 +64,7 @@ def rand_augment(
         ]
         changed = tf.cond(
             uniform[number, 2] < _PROBABILITY,
-            lambda which=which, branches=branches: tf.switch_case(which, branches),
+            lambda kind=kind, branches=branches: tf.switch_case(kind, branches),
             lambda x=image: x,
         )
         image = tf.ensure_shape(changed, image.shape)

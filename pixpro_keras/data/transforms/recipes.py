@@ -1,4 +1,4 @@
-"""Augmentation recipes: how each view is cut out, and what happens to its colours then."""
+"""Augmentation recipes: the crop of each view, and the changes of its colors."""
 
 import dataclasses
 from collections.abc import Callable
@@ -18,18 +18,26 @@ class ViewRecipe:
     """Probabilities and strengths of one view, applied in this order.
 
     Attributes:
-        interpolation: of the crop, `"bilinear"` or `"bicubic"`.
+        interpolation: interpolation of the crop, `"bilinear"` or `"bicubic"`.
         min_overlap: share of the crop that view 1 shows too, as far as ten tries reach it.
         flip: probability of a mirrored view.
-        jitter: probability of colour jitter.
+        jitter: probability of color jitter.
         jitter_strengths: brightness, contrast, saturation, hue.
-        grayscale: probability of losing all colour.
+        grayscale: probability of losing all color.
         blur: probability of Gaussian blur.
         blur_sigma: smallest and largest standard deviation in pixels.
         solarize: probability of inverting the values from 128 on.
-        is_grayscale_first: whether colour is lost before the jitter.
-        is_rand_augmented: whether RandAugment stands between blur and grayscale. It moves pixels, of
-            which coordinates do not tell.
+        is_grayscale_first: if True, color is lost before the jitter.
+        is_rand_augmented: if True, RandAugment stands between blur and grayscale. It moves pixels, and
+            the coordinates do not follow.
+
+    Example:
+        ```python
+        from pixpro_keras.data.transforms import ViewRecipe
+
+        only_crop = ViewRecipe(jitter=0.0, grayscale=0.0, blur=0.0, flip=0.0)
+        assert not only_crop.changes_colors
+        ```
     """
 
     interpolation: str = "bilinear"
@@ -46,7 +54,7 @@ class ViewRecipe:
 
     @property
     def changes_colors(self) -> bool:
-        """Whether anything happens after the flip."""
+        """True if anything happens after the flip."""
         return any((self.jitter, self.grayscale, self.blur, self.solarize, self.is_rand_augmented))
 
 
@@ -71,29 +79,50 @@ RECIPES: dict[str, tuple[ViewRecipe, ViewRecipe]] = {
 
 
 def moves_pixels(name: str) -> bool:
-    """Whether a recipe's coordinates do not say where a pixel comes from."""
+    """True if a recipe moves pixels in ways that its coordinates do not follow.
+
+    Args:
+        name: key of `RECIPES`.
+
+    Example:
+        ```python
+        from pixpro_keras.data.transforms import moves_pixels
+
+        assert moves_pixels("infomin") and not moves_pixels("byol")
+        ```
+    """
     return any(recipe.is_rand_augmented for recipe in RECIPES[name])
 
 
 def draw(seed: Tensor) -> Tensor:
-    """The `(13,)` random numbers in [0, 1) that decide about one view's colours and blur."""
+    """Draws the `(13,)` random numbers in [0, 1) that decide about one view's colors and blur."""
     return tf.random.stateless_uniform((13,), seed)
 
 
 def apply_photometric(
     image: Tensor, seed: Tensor, recipe: ViewRecipe, use_xla: bool = True
 ) -> Tensor:
-    """Colour, blur and solarisation of one view.
+    """Changes color and sharpness of one view, as its recipe says.
 
     Args:
         image: `(H, W, 3)` float32 in 0..255, of static shape.
         seed: `(2,)` integers.
-        recipe: what to do.
-        use_xla: whether XLA compiles it for the host, once per shape and process (seconds). Op by
+        recipe: probabilities and strengths.
+        use_xla: if True, XLA compiles it for the host, once per shape and process (seconds). Op by
             op it takes several times as long; pixels differ by rounding only.
 
     Returns:
         The same shape and range.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.data.transforms import RECIPES, apply_photometric
+
+        view = tf.fill((16, 16, 3), 100.0)
+        view = apply_photometric(view, tf.constant([0, 1]), RECIPES["byol"][0], use_xla=False)
+        assert view.shape == (16, 16, 3)
+        ```
     """
     # Drawn out here: XLA's random numbers are not those of the same op outside it.
     if not recipe.changes_colors:
@@ -114,14 +143,24 @@ def apply_to_batch(images: Tensor, draws: Tensor, recipe: ViewRecipe) -> Tensor:
 
     Args:
         images: `(B, H, W, 3)` float32 in 0..255, of static shape.
-        draws: `(B, 13)`. What `draw` gave for each image.
-        recipe: what to do.
+        draws: `(B, 13)`. Random numbers of `draw` for each image.
+        recipe: probabilities and strengths.
 
     Returns:
         The same shape and range; from `apply_photometric` of each image it differs by rounding only.
 
     Raises:
         ValueError: if the recipe has RandAugment, which is for single images.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.data.transforms import RECIPES, apply_to_batch
+
+        draws = tf.random.stateless_uniform((2, 13), [0, 1])
+        views = apply_to_batch(tf.fill((2, 16, 16, 3), 100.0), draws, RECIPES["byol"][0])
+        assert views.shape == (2, 16, 16, 3)
+        ```
     """
     if recipe.is_rand_augmented:
         raise ValueError("RandAugment is for single images")
@@ -183,11 +222,11 @@ def _numbers(recipe: ViewRecipe) -> tuple[Tensor, Tensor, Tensor]:
 def _decide(
     draws: Tensor, probabilities: Tensor, strengths: Tensor, sigmas: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What `(..., 13)` numbers in [0, 1) mean.
+    """Decisions that `(..., 13)` numbers in [0, 1) stand for.
 
     Returns:
-        Jitter's factors `(..., 4)` and order `(..., 4)`, the blur's sigma `(...)`, and which of the
-        five steps happen, `(..., 5)`.
+        Jitter's factors `(..., 4)` and order `(..., 4)`, the blur's sigma `(...)`, and True for each of
+        the five steps that happen, `(..., 5)`.
     """
     factors = strengths * (2 * draws[..., :4] - 1) + tf.constant([1.0, 1.0, 1.0, 0.0])
     sigma = sigmas[0] + (sigmas[1] - sigmas[0]) * draws[..., 8]

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from typing import Any
 
 import keras
 from tqdm import tqdm
@@ -28,7 +29,7 @@ class StopOnSignal(keras.callbacks.Callback):
     def __init__(self):
         super().__init__()
         self.received: signal.Signals | None = None
-        self._previous: dict[signal.Signals, object] = {}
+        self._previous: dict[signal.Signals, Any] = {}
 
     def on_train_begin(self, logs=None):
         """Takes over the signals."""

@@ -4,8 +4,8 @@ import pathlib
 
 import tensorflow as tf
 
-from pixpro_keras.cli.options.base import Options
-from pixpro_keras.cli.options.method import check_method
+from pixpro_keras.cli.options.method_options import check_method
+from pixpro_keras.cli.options.option_fields import Options
 from pixpro_keras.cli.paper_tables import SCALES, TABLES, TableError
 from pixpro_keras.cli.paper_tables.jobs import Places, Planner, missing_data, plan
 from pixpro_keras.cli.paper_tables.pretrainings import PRETRAININGS

@@ -3,9 +3,9 @@ import tempfile
 
 from absl.testing import parameterized
 
-from pixpro_keras.cli.options.base import FlagError
+from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.shared import parsing
-from tests.cli.options.base_test import Shape, Square
+from tests.cli.options.option_fields_test import Shape, Square
 
 
 class ParsingTest(parameterized.TestCase):

@@ -5,7 +5,7 @@ import pathlib
 import tempfile
 import unittest
 
-from pixpro_keras.cli.options.base import FlagError
+from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.shared import presets
 from tests.helpers.jobs import ROOT
 

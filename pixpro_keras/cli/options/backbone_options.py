@@ -1,0 +1,66 @@
+"""Options of the backbone, and the network they describe."""
+
+import dataclasses
+
+import keras
+
+from pixpro_keras import backbones
+from pixpro_keras.backbones.resnet import undo_zero_init_residual
+from pixpro_keras.cli.options.option_fields import FlagError, Options, option
+from pixpro_keras.cli.shared.command import flag_errors
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BackboneOptions(Options):
+    """Options of the backbone."""
+
+    backbone: str = option(
+        "resnet50",
+        "Network: any keras.applications constructor in lower case (resnet50, mobilenetv2, ...), or the "
+        "paper's stride-in-3x3 family resnet18_v1_5, 34, 50, 101, 152.",
+    )
+    output_stride: str = option(
+        "32",
+        "Pixels per feature-map cell. 16 dilates a ResNet's last stage: 7x7 maps from 112 px, with the "
+        "same weights.",
+        choices=("32", "16"),
+    )
+    image_size: int = option(224, "Side of the square views in pixels.", above=0)
+    bn_momentum: float = option(
+        0.9,
+        "Share of the old moving statistics that batch norm keeps in each step.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    zero_init_residual: bool = option(
+        True,
+        "Whether a new ResNet's last batch-norm scale in each residual block is 0, as in the paper's "
+        "pre-training, or 1. A few hundred steps leave it near 0, and the blocks without effect.",
+    )
+
+
+def check_backbone(options: BackboneOptions) -> None:
+    """Refuses a network that is unknown or does not take the image size, before anything is built.
+
+    Raises:
+        FlagError: naming the flag.
+    """
+    with flag_errors(options, "backbone"):
+        smallest = backbones.min_image_size(options.backbone)
+    if options.image_size < smallest:
+        raise FlagError(
+            f"--image_size={options.image_size}: {options.backbone} takes {smallest} px or more"
+        )
+
+
+def build_backbone(options: BackboneOptions) -> keras.Model:
+    """Returns the untrained backbone that the options describe."""
+    with flag_errors(options, "backbone", "output_stride"):
+        backbone = backbones.build(
+            options.backbone,
+            output_stride=int(options.output_stride),
+            bn_momentum=options.bn_momentum,
+        )
+    if not options.zero_init_residual:
+        undo_zero_init_residual(backbone)
+    return backbone

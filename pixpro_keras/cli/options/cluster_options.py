@@ -1,0 +1,72 @@
+"""Options of runs on several machines, and the devices that all options describe."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from pixpro_keras import training
+from pixpro_keras.cli.options.option_fields import Options, option
+from pixpro_keras.cli.options.run_options import RunOptions
+from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.training.cluster import CLUSTERS, make_resolver
+from pixpro_keras.training.workers import make_multi_worker
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClusterOptions(Options):
+    """Options of runs on several machines."""
+
+    cluster: str = option(
+        "tf_config",
+        "Who tells --strategy=multi_worker the machines: TF_CONFIG; Slurm's job step; Kubernetes's pods, "
+        "see --kubernetes_selector. docs/distributed.md has examples.",
+        choices=CLUSTERS,
+    )
+    kubernetes_selector: str = option(
+        "", "Labels of the pods of --cluster=kubernetes: job-name=pixpro."
+    )
+    num_workers: int | None = option(None, "Number of pods of --cluster=kubernetes.", above=0)
+    worker_timeout_seconds: float = option(
+        60.0,
+        "Seconds without a sign of life after which a worker counts as lost and the others end. One whose "
+        "process dies is noticed at once.",
+        above=0,
+    )
+    start_timeout_seconds: float = option(
+        600.0, "Seconds that workers wait for all others to come up.", above=0
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DeviceOptions(RunOptions, ClusterOptions):
+    """Run and several machines."""
+
+
+def make_devices(options: DeviceOptions, deterministic: bool = False) -> tf.distribute.Strategy:
+    """Returns the strategy that the options name, its workers joined.
+
+    Args:
+        options: of the command.
+        deterministic: whether a run repeats to the last bit.
+
+    Raises:
+        FlagError: if there are no such devices or workers.
+    """
+
+    def join_workers() -> tf.distribute.Strategy:
+        with flag_errors(options, "cluster"):
+            resolver = make_resolver(
+                options.cluster,
+                selector=options.kubernetes_selector,
+                num_workers=options.num_workers,
+                timeout_seconds=options.start_timeout_seconds,
+            )
+        with flag_errors(options, "cluster", "start_timeout_seconds"):
+            return make_multi_worker(
+                resolver, options.worker_timeout_seconds, options.start_timeout_seconds
+            )
+
+    with flag_errors(options, "strategy"):
+        return training.make_devices(
+            options.strategy, deterministic=deterministic, make_multi_worker=join_workers
+        )

@@ -1,0 +1,118 @@
+"""Options of evaluations: the backbone, and how many labels it gets."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import TypeVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from pixpro_keras import backbones
+from pixpro_keras.cli.options.backbone_options import (
+    BackboneOptions,
+    build_backbone,
+    check_backbone,
+)
+from pixpro_keras.cli.options.option_fields import FlagError, option
+from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.training.workers import is_multi_worker
+from pixpro_keras.types import Tensor
+from pixpro_keras.weights import load_backbone
+
+EvaluationT = TypeVar("EvaluationT", bound="EvaluationOptions")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationOptions(BackboneOptions):
+    """Options of the evaluated backbone."""
+
+    weights: str | None = option(
+        None,
+        "Backbone to look at: the folder of a run or conversion, .keras, .h5, .pth or detectron2 .pkl; "
+        "--backbone says which network it is where the file does not. Default: --backbone with random "
+        "weights.",
+    )
+    label_fraction: float = option(
+        1.0,
+        "Share of the training images whose labels are used, in (0, 1]; of each class alike, at least one.",
+        above=0,
+        maximum=1,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluatedBackbone:
+    """A backbone as the options want it.
+
+    Attributes:
+        network: the backbone, `(B, H, W, 3) -> (B, h, w, C)`.
+        preprocess: from RGB in 0..255 to its input convention.
+        label: its name in a table.
+    """
+
+    network: keras.Model
+    preprocess: Callable[[Tensor], Tensor]
+    label: str
+
+
+def read_backbone(options: EvaluationT) -> tuple[EvaluatedBackbone, EvaluationT]:
+    """Returns the backbone, and options in which `backbone` is the name of the loaded network.
+
+    Raises:
+        FlagError: if it cannot be loaded, or does not say which network it is.
+    """
+    loaded: keras.Model | None = None
+    label: str = f"{options.backbone}, random"
+    if options.weights is not None:
+        given = options.backbone if options.is_given("backbone") else None
+        with flag_errors(options, "weights"):
+            loaded = load_backbone(options.weights, name=given)
+        label = options.weights
+        options = options.replace(backbone=_network_name(loaded, given, label))
+    check_backbone(options)
+    network = build_backbone(options)
+    if loaded is not None:
+        with flag_errors(options, "weights", "backbone"):
+            backbones.copy_weights(loaded, network)
+    logging.info("Backbone: %s, %s", options.backbone, options.weights or "with random weights")
+    preprocess = backbones.preprocess_input(options.backbone)
+    return EvaluatedBackbone(network, preprocess, label), options
+
+
+def _network_name(backbone: keras.Model, given: str | None, weights: str) -> str:
+    """Name by which `backbones` knows a loaded network: its own, or else `--backbone`."""
+    own = backbone.name.lower()
+    if own not in backbones.available():
+        if given is None:
+            raise FlagError(
+                f"--weights={weights}: the network there is called {backbone.name!r}; "
+                "--backbone says which one it is"
+            )
+        return given
+    if given not in (None, own):
+        raise FlagError(f"--backbone={given}: --weights={weights} is {own}")
+    return own
+
+
+def check_one_machine(strategy: tf.distribute.Strategy, name: str, what: str) -> None:
+    """Refuses several machines, for what would be done by each of them.
+
+    Args:
+        strategy: where the job runs.
+        name: value of `--strategy`.
+        what: the work, for the error.
+
+    Raises:
+        FlagError: naming the strategy.
+    """
+    if is_multi_worker(strategy):
+        raise FlagError(f"--strategy={name}: {what} runs on one machine")
+
+
+def fill_batch(chosen: np.ndarray, label_fraction: float, batch_size: int) -> np.ndarray:
+    """Repeats the examples that `--label_fraction` left, where they are fewer than a batch."""
+    if label_fraction == 1 or not len(chosen):
+        return chosen
+    return np.tile(chosen, -(-batch_size // len(chosen)))

@@ -1,0 +1,264 @@
+"""Options of the pre-training method, and the model they describe."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from absl import logging
+
+from pixpro_keras.cli.options.backbone_options import build_backbone
+from pixpro_keras.cli.options.option_fields import FlagError, Options, option
+from pixpro_keras.cli.options.training_options import TrainingOptions, build_optimizer
+from pixpro_keras.cli.options.view_options import ViewOptions
+from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.parsing import serialize
+from pixpro_keras.data.labels import check_labels
+from pixpro_keras.data.sources import Source
+from pixpro_keras.data.transforms import recipes
+from pixpro_keras.methods import METHOD_ARGUMENTS, METHODS, PixelMethod, PretrainMethod
+from pixpro_keras.methods.instance_branch import FORMS
+from pixpro_keras.types import Batch
+
+ModelT = TypeVar("ModelT", bound="ModelOptions")
+
+# Options whose name differs from that of the method's argument.
+_ARGUMENTS = {
+    "propagation": "use_propagation",
+    "transform_layers": "num_transform_layers",
+    "fpn": "use_fpn",
+    "projector_hidden_dim": "hidden_dim",
+    "projector_dim": "out_dim",
+}
+# Options that decide which checkpoints fit.
+_IDENTITY = (
+    "method",
+    "backbone",
+    "output_stride",
+    "propagation",
+    "transform_layers",
+    "projector_hidden_dim",
+    "projector_dim",
+    "fpn",
+    "num_classes",
+)
+# Options of the group that are not arguments of a method.
+_NOT_ARGUMENTS = ("method", "remat")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MethodOptions(Options):
+    """Options of the method."""
+
+    method: str = option("pixpro", "Pre-training method.", choices=sorted(METHODS))
+    threshold: float = option(
+        0.7,
+        "Largest distance of a positive pair, in feature-map cell diagonals (T).",
+        above=0,
+    )
+    propagation: bool | None = option(
+        None,
+        "Whether the pixel propagation module stands before the loss. Default: yes in pixpro, no in "
+        "pixcontrast.",
+    )
+    gamma: float = option(2.0, "Sharpness of the propagation module's similarity.", above=0)
+    transform_layers: int = option(
+        1, "1x1 convolutions in the propagation module, 0 to 3.", minimum=0, maximum=3
+    )
+    pixel_weight: float = option(
+        1.0, "Weight of the pixel loss; 0: the instance branch alone.", minimum=0.0
+    )
+    fpn: bool = option(
+        False,
+        "An FPN above the backbone: the pixel loss on P3 to P6, the instance loss on C5. Sides of views "
+        "must be multiples of 32 px.",
+    )
+    instance_weight: float = option(
+        0.0, "Weight (alpha) of the instance branch (SimCLR*); 0: none.", minimum=0.0
+    )
+    instance_form: str = option(
+        "predictor",
+        "Instance branch: predictor (the release's, no negatives) or contrastive (the paper's SimCLR*).",
+        choices=FORMS,
+    )
+    instance_temperature: float = option(
+        0.2, "Temperature of the contrastive instance branch.", above=0
+    )
+    temperature: float | None = option(
+        None,
+        "Softmax temperature (tau) of contrastive losses. Default: the method's (pixcontrast 0.3, simclr "
+        "0.1, moco 0.07, infomin 0.15, mocov2, densecl and slotcon 0.2).",
+        above=0,
+    )
+    queue_size: int | None = option(
+        None, "Keys in the queue of moco, infomin and densecl. Default: 65536.", above=0
+    )
+    dense_weight: float = option(
+        0.5, "Share of the dense loss in densecl.", minimum=0.0, maximum=1.0
+    )
+    jigsaw_weight: float = option(
+        0.5, "Share of the puzzle's loss in infomin.", minimum=0.0, maximum=1.0
+    )
+    num_slots: int = option(
+        2048, "Prototypes in slotcon; its authors take 256 for COCO.", minimum=1
+    )
+    group_weight: float = option(
+        0.5, "Share of the grouping loss in slotcon.", minimum=0.0, maximum=1.0
+    )
+    num_classes: int | None = option(
+        None, "Classes of supervised. Default: as many as the data set names.", above=0
+    )
+    projector_hidden_dim: int | None = option(
+        None,
+        "Channels inside the projector. Default: the method's (pixpro, pixcontrast, byol, slotcon 4096; "
+        "others 2048).",
+        above=0,
+    )
+    projector_dim: int | None = option(
+        None,
+        "Output channels of the projector. Default: the method's (pixpro, pixcontrast, byol, slotcon 256; "
+        "others 128).",
+        above=0,
+    )
+    base_momentum: float | None = option(
+        None,
+        "Momentum of the target's moving average in the first step; it rises to 1 along a cosine, or stays "
+        "in moco, infomin and densecl. Default: the method's (0.99; those three 0.999).",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    remat: bool = option(
+        False,
+        "Compute the backbone's activations a second time in the backward pass instead of keeping them: less "
+        "memory, a slower step, the same results.",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelOptions(MethodOptions, TrainingOptions, ViewOptions):
+    """Everything that describes a pre-training's model and how it is trained."""
+
+
+def identity(options: ModelOptions) -> dict:
+    """Returns what makes the weights of two runs interchangeable."""
+    parts: dict = {
+        "pixel": options.pixel_weight > 0,
+        "instance": options.instance_form if options.instance_weight > 0 else None,
+    }
+    if options.method == "slotcon":
+        parts["num_slots"] = options.num_slots
+    return {name: getattr(options, name) for name in _IDENTITY} | parts
+
+
+def check_method(options: ModelOptions) -> None:
+    """Refuses options that the method does not have, and combinations that cannot work.
+
+    Presets that several methods share may hold options of some of them: the log names those that are
+    not used.
+
+    Raises:
+        FlagError: naming the flags.
+    """
+    cls = METHODS[options.method]
+    known = _arguments_of(cls)
+    for field in dataclasses.fields(MethodOptions):
+        name = field.name
+        if name in ("given", "from_files", *_NOT_ARGUMENTS) or not options.is_given(name):
+            continue
+        # flags.cfg of older runs lists the defaults of all methods.
+        if _ARGUMENTS.get(name, name) not in known and getattr(options, name) != field.default:
+            if name == "fpn":
+                continue  # said below, with the image size
+            message = (
+                f"{' '.join(serialize(options, name))}: --method={options.method} does not have it"
+            )
+            if name not in options.from_files:
+                raise FlagError(message)
+            logging.warning("%s. The flag file's value is not used.", message)
+    if cls.uses_coordinates and recipes.moves_pixels(options.augmentation):
+        raise FlagError(
+            f"--augmentation={options.augmentation}: it moves pixels in a way that the coordinates do not "
+            f"tell, which --method={options.method} compares by them"
+        )
+    if options.fpn and (not issubclass(cls, PixelMethod) or options.image_size % 32):
+        raise FlagError(
+            f"--fpn needs a pixel-level method and an image size that is a multiple of 32: "
+            f"--method={options.method} --image_size={options.image_size}"
+        )
+
+
+def resolve_classes(options: ModelT, source: Source) -> ModelT:
+    """Returns options with `num_classes`, where the method learns from labels.
+
+    Args:
+        options: of the pre-training.
+        source: the images.
+
+    Raises:
+        FlagError: if the images do not have the labels that the method needs.
+    """
+    if not METHODS[options.method].uses_labels:
+        return options
+    num_classes = options.num_classes or len(source.class_names or ())
+    with flag_errors(options, "dataset", "num_classes"):
+        check_labels(source, num_classes)
+    return options.replace(num_classes=num_classes)
+
+
+def build_method(
+    options: ModelOptions,
+    total_steps: int,
+    device_transform: Callable[[Batch], Batch] | None = None,
+) -> PretrainMethod:
+    """Returns the method that the options describe, with new weights.
+
+    Args:
+        options: of the pre-training.
+        total_steps: optimizer steps of the whole run.
+        device_transform: part of the augmentation that is left to the training step.
+    """
+    cls: Any = METHODS[options.method]
+    known = _arguments_of(cls)
+    arguments = {
+        _ARGUMENTS.get(field.name, field.name): getattr(options, field.name)
+        for field in dataclasses.fields(MethodOptions)
+        if field.name not in ("given", "from_files")
+    } | {"bn_momentum": options.bn_momentum}
+    # A method takes what it has; an option left at None leaves the method's own default.
+    arguments = {k: v for k, v in arguments.items() if k in known and v is not None}
+    return cls(
+        build_backbone(options),
+        total_steps=total_steps,
+        accumulate_steps=options.accumulate_steps,
+        device_transform=device_transform,
+        **(METHOD_ARGUMENTS.get(options.method, {}) | arguments),
+    )
+
+
+def build_training(
+    options: ModelOptions, device_transform: Callable[[Batch], Batch] | None = None
+) -> PretrainMethod:
+    """Returns the compiled method with new weights, its optimizer built. In the strategy's scope.
+
+    Args:
+        options: resolved.
+        device_transform: part of the augmentation that is left to the training step.
+    """
+    steps_per_epoch = options.steps_per_epoch or 1
+    method = build_method(options, options.epochs * steps_per_epoch, device_transform)
+    if options.remat:
+        with flag_errors(options, "remat", "backbone"):
+            method.encoder.recompute_backbone()
+    method.compile(build_optimizer(options), jit_compile=options.jit_compile)
+    method.optimizer.build(method.trainable_variables)
+    return method
+
+
+def _arguments_of(cls: type[PretrainMethod]) -> set[str]:
+    """Names of a method's constructor arguments."""
+    return {
+        name
+        for parent in cls.__mro__
+        if "__init__" in vars(parent) and issubclass(parent, PretrainMethod)
+        for name in inspect.signature(parent.__init__).parameters
+    }

@@ -1,0 +1,114 @@
+"""Options of measurements during pre-training: k-NN of images, dense linear probe of pixels."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from pixpro_keras.cli.options import labeled_options
+from pixpro_keras.cli.options.option_fields import FlagError, Options, option
+from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.evaluation import features
+from pixpro_keras.evaluation.monitor import Monitor, dense_linear_miou, knn_accuracy
+from pixpro_keras.segmentation import mask_pipeline
+from pixpro_keras.segmentation.mask_datasets import open_masks
+from pixpro_keras.segmentation.mask_source import resized
+from pixpro_keras.types import Tensor
+
+_BATCH_SIZE = 64
+_MASK_BATCH_SIZE = 16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MonitorOptions(Options):
+    """Options of measurements during pre-training."""
+
+    eval_every_epochs: int = option(
+        0,
+        "Epochs between looks at what the features are worth on labelled images, logged beside the loss: "
+        "knn_top1 and cells_miou; 0: none.",
+        minimum=0,
+    )
+    eval_train_dataset: str | None = option(
+        None, "knn_top1: labelled images whose neighbours vote; see --dataset."
+    )
+    eval_test_dataset: str | None = option(None, "knn_top1: labelled images that are classified.")
+    eval_mask_dataset: str | None = option(
+        None,
+        "cells_miou: images and masks for a linear classifier of C5's cells; see --dataset of segment.py.",
+    )
+    eval_mask_size: tuple[str, ...] = option(
+        ("240", "320"), "Height,width in pixels to which they are scaled."
+    )
+
+
+def build_measurements(
+    options: MonitorOptions,
+    backbone: keras.Model,
+    preprocess: Callable[[Tensor], Tensor],
+    strategy: tf.distribute.Strategy,
+    *,
+    steps_per_epoch: int,
+    image_size: int,
+    data_dir: str | None,
+) -> list[Monitor]:
+    """Returns the measurement of `--eval_every_epochs`, for the log of a run; none if it is 0.
+
+    Args:
+        options: the data sets.
+        backbone: measured in inference mode.
+        preprocess: from RGB in 0..255 to the backbone's convention.
+        strategy: devices that share the work.
+        steps_per_epoch: steps in an epoch.
+        image_size: side of the images of k-NN, in pixels.
+        data_dir: where TFDS keeps its data sets.
+
+    Raises:
+        FlagError: if there is nothing to measure on, or it cannot be opened.
+    """
+    if not options.eval_every_epochs:
+        return []
+    measures: dict[str, Callable[[], float]] = {}
+    if options.eval_train_dataset or options.eval_test_dataset:
+        parts = labeled_options.open_parts(
+            options, "eval_train_dataset", "eval_test_dataset", data_dir
+        )
+        train, test = (
+            features.image_batches(source, image_size, preprocess, _BATCH_SIZE)
+            for source in (parts.train, parts.test)
+        )
+        measures["knn_top1"] = functools.partial(
+            knn_accuracy, backbone, train, test, parts.num_classes, strategy=strategy
+        )
+    if options.eval_mask_dataset:
+        shape = labeled_options.image_shape("eval_mask_size", options.eval_mask_size)
+        if shape is None:
+            raise FlagError("--eval_mask_size must be given")
+        spec = options.eval_mask_dataset
+        test_split = "validation" if spec.startswith(("tfds:", "scenes")) else "val"
+        with flag_errors(options, "eval_mask_dataset"):
+            train_masks, test_masks = (
+                resized(open_masks(spec, split, data_dir=data_dir), shape)
+                for split in ("train", test_split)
+            )
+        measures["cells_miou"] = functools.partial(
+            dense_linear_miou,
+            backbone,
+            mask_pipeline.image_batches(train_masks, preprocess, _MASK_BATCH_SIZE),
+            mask_pipeline.image_batches(test_masks, preprocess, _MASK_BATCH_SIZE),
+            len(train_masks.class_names),
+            strategy=strategy,
+        )
+    if not measures:
+        raise FlagError(
+            f"--eval_every_epochs={options.eval_every_epochs}: needs --eval_train_dataset and "
+            "--eval_test_dataset, or --eval_mask_dataset"
+        )
+    return [
+        Monitor(
+            lambda: {name: measure() for name, measure in measures.items()},
+            options.eval_every_epochs * steps_per_epoch,
+        )
+    ]

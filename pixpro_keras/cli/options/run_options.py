@@ -1,0 +1,48 @@
+"""Options that every command with a network has: devices, precision, seed, folders; the card of an export."""
+
+import dataclasses
+import re
+
+from pixpro_keras.cli.options.option_fields import Options, option
+from pixpro_keras.training.strategy import STRATEGIES
+from pixpro_keras.weights.card import UNKNOWN_LICENSE
+
+PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOptions(Options):
+    """Options of the run."""
+
+    strategy: str = option(
+        "auto",
+        "Which devices train together. auto takes the TPU named by TPU_NAME, else the machines of "
+        "--cluster if TF_CONFIG is set, else all GPUs of this machine where it has several, else one device.",
+        choices=STRATEGIES,
+    )
+    precision: str = option(
+        "float32",
+        "Dtype policy; weights stay float32. mixed_float16 is for NVIDIA GPUs, mixed_bfloat16 for TPUs, "
+        "newer GPUs and CPUs with AVX512-BF16 or AMX.",
+        choices=PRECISIONS,
+    )
+    seed: int = option(0, "Seed of initialisation, sample order and augmentation.")
+    workdir: str = option(
+        "runs/pretrain", "Directory of the run: flags, checkpoints, logs, pictures, export."
+    )
+    data_dir: str | None = option(
+        None, "Where TFDS keeps prepared data sets. Default: ~/tensorflow_datasets."
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CardOptions(Options):
+    """Options of the model card."""
+
+    license: str = option(
+        UNKNOWN_LICENSE,
+        "Licence of the exported weights in their model card, as Hugging Face abbreviates it: apache-2.0, "
+        "cc-by-nc-4.0, other, ... The images have a say in it.",
+        check=lambda value: re.fullmatch(r"[a-z0-9][a-z0-9.-]*", value) is not None,
+        must="be an abbreviation such as apache-2.0",
+    )

@@ -1,0 +1,108 @@
+"""Python inside of input graphs: every `tf.numpy_function` of the package.
+
+A call costs about 20 us on top of its work, Python runs on one thread at a time, and other processes
+(`tf.data` service) cannot run the graph. Each function here says why it is worth that.
+"""
+
+import io
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from pixpro_keras.types import Tensor
+
+
+class Records(Protocol):
+    """Records with random access, such as `RecordFiles`."""
+
+    def read(self, index: int) -> bytes:
+        """The bytes of a record."""
+
+
+def read_record(records: Records, index: Tensor) -> Tensor:
+    """Reads a record by its number.
+
+    In Python because TensorFlow reads TFRecord files from their beginning only. About 20 us per image;
+    Python's lock is free while the file is read.
+
+    Args:
+        records: the records.
+        index: scalar int64.
+
+    Returns:
+        Scalar string.
+    """
+    record = tf.numpy_function(records.read, [index], tf.string, stateful=False)
+    return tf.ensure_shape(record, ())
+
+
+def report_unreadable(
+    report: Callable[[int, bool], None], index: Tensor, is_last: Tensor
+) -> Tensor:
+    """Reports an image that cannot be decoded, and raises if no other can take its place.
+
+    In Python because the count and the names of broken images live there. Costs nothing until an
+    image is broken.
+
+    Args:
+        report: index, and whether no candidate is left, to a note of them.
+        index: scalar int64.
+        is_last: scalar bool.
+
+    Returns:
+        The index, on which what comes after the report can depend.
+    """
+
+    def call(index: np.ndarray, is_last: np.ndarray) -> np.ndarray:
+        report(int(index), bool(is_last))
+        if is_last:
+            raise ValueError("no readable image was found")
+        return index
+
+    return tf.ensure_shape(tf.numpy_function(call, [index, is_last], tf.int64), ())
+
+
+def decode_indexed(encoded: Tensor) -> Tensor:
+    """Decodes an image of one channel without applying its palette.
+
+    In Python because TensorFlow turns the indices of a palette into their colors. Takes as long as PIL
+    needs: some milliseconds per megapixel, mostly without Python's lock.
+
+    Args:
+        encoded: scalar string.
+
+    Returns:
+        `(H, W)` uint8.
+    """
+    decoded = tf.numpy_function(load_indexed, [encoded], tf.uint8, stateful=False)
+    return tf.ensure_shape(decoded, (None, None))
+
+
+def load_indexed(encoded: bytes) -> np.ndarray:
+    """Decodes an image like `decode_indexed`, outside of graphs."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(encoded)) as image:
+        return np.asarray(image)
+
+
+def load_arrays(
+    load: Callable[[np.ndarray], list[np.ndarray]],
+    index: Tensor,
+    signature: Sequence[tuple[tuple[int, ...], tf.DType]],
+) -> list[Tensor]:
+    """Loads the arrays of an example that Python holds, such as its boxes and masks.
+
+    In Python because millions of boxes as constants would make the graph too large. About 20 us per
+    image, and where masks are drawn some 0.1 ms for each, with Python's lock.
+
+    Args:
+        load: index to arrays.
+        index: scalar int64.
+        signature: shape and dtype of each array.
+    """
+    dtypes = [dtype for _, dtype in signature]
+    loaded = tf.numpy_function(load, [index], dtypes, stateful=False)
+    return [tf.ensure_shape(x, shape) for x, (shape, _) in zip(loaded, signature, strict=True)]

@@ -1,0 +1,47 @@
+"""Several sources as one, one after the other."""
+
+import bisect
+import itertools
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from pixpro_keras.data.sources.source import Source
+from pixpro_keras.types import Tensor
+
+
+def join(name: str, parts: Sequence[Source]) -> Source:
+    """Joins several sources to one that has all their images.
+
+    Labels stay if all sources have the same classes. Otherwise there are none, since a number would
+    mean one thing here and another there.
+
+    Args:
+        name: name of the whole.
+        parts: at least one source.
+    """
+    ends = list(itertools.accumulate(part.num_examples for part in parts))
+    begins = [0, *ends[:-1]]
+    class_names = parts[0].class_names
+    if any(part.class_names != class_names for part in parts):
+        class_names = None
+
+    def reader(part: Source, begin: int, index: Tensor):
+        def read_part() -> dict[str, Tensor]:
+            example = part.read(index - begin)
+            label = example["label"] if class_names is not None else tf.constant(-1, tf.int32)
+            return {"image": example["image"], "label": label}
+
+        return read_part
+
+    def read(index: Tensor) -> dict[str, Tensor]:
+        index = tf.cast(index, tf.int64)
+        number = tf.searchsorted(tf.constant(ends, tf.int64), index[None], side="right")[0]
+        readers = [reader(part, begin, index) for part, begin in zip(parts, begins, strict=True)]
+        return tf.switch_case(number, readers)
+
+    def describe(index: int) -> str:
+        number = bisect.bisect_right(ends, index)
+        return parts[number].describe(index - begins[number])
+
+    return Source(name, ends[-1], read, describe, class_names)

@@ -1,0 +1,69 @@
+"""One opener of image sources of all kinds."""
+
+from pixpro_keras.data.sources.folder import open_folder
+from pixpro_keras.data.sources.joined import join
+from pixpro_keras.data.sources.scenes import open_scenes
+from pixpro_keras.data.sources.source import Source
+from pixpro_keras.data.sources.specification import Openers
+from pixpro_keras.data.sources.tfds import open_tfds
+from pixpro_keras.data.sources.tfrecord import open_tfrecord
+
+_OPENERS: Openers[Source] = Openers(
+    {
+        "scenes[:SPLIT]": open_scenes,
+        "folder:PATH": open_folder,
+        "tfds:NAME[/config][:split]": open_tfds,
+        "tfrecord:GLOB": open_tfrecord,
+    },
+    note=", or several with + between",
+)
+
+
+def split_specification(specification: str) -> list[str]:
+    """Splits a specification into those of the sources that it joins; one, if it joins none.
+
+    Args:
+        specification: as for `open_source`.
+
+    Example:
+        ```python
+        from pixpro_keras.data.sources import split_specification
+
+        parts = split_specification("folder:photos+folder:a+b")
+        assert parts == ["folder:photos", "folder:a+b"]
+        ```
+    """
+    return _OPENERS.split(specification)
+
+
+def open_source(specification: str, *, data_dir: str | None = None) -> Source:
+    """Opens a source.
+
+    Args:
+        specification: `scenes` or `scenes:SPLIT` (the embedded set); `folder:PATH` (jpg, jpeg, png, webp
+            and bmp files at any depth); `tfds:NAME[/config][:split]` (the split defaults to train and
+            may be a slice, `train[:10%]`); `tfrecord:GLOB` (records with `image/encoded` and, if
+            there are labels, `image/class/label`). Several with `+` between are joined:
+            `folder:photos+folder:drawings`.
+        data_dir: folder in which TFDS keeps its data sets; None is TFDS's default.
+
+    Raises:
+        ValueError: if there is nothing to read, with a line that says what was looked for.
+
+    Example:
+        ```python
+        import pathlib
+        import tempfile
+
+        import tensorflow as tf
+        from pixpro_keras.data import open_source
+
+        with tempfile.TemporaryDirectory() as folder:
+            image = tf.io.encode_jpeg(tf.zeros((8, 8, 3), tf.uint8))
+            (pathlib.Path(folder) / "black.jpg").write_bytes(image.numpy())
+            source = open_source(f"folder:{folder}")
+            assert source.num_examples == 1
+        ```
+    """
+    parts = [_OPENERS.open(part, data_dir) for part in split_specification(specification)]
+    return join(specification, parts) if len(parts) > 1 else parts[0]

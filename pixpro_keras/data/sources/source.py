@@ -1,0 +1,49 @@
+"""Encoded images with random access, so that the order of the samples needs no state."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from pixpro_keras.types import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Encoded images by number.
+
+    Attributes:
+        name: specification that opened the source.
+        num_examples: number of images.
+        read: in a graph, scalar int64 index to `{"image": encoded bytes, "label": int32}`; the
+            label is -1 where there is none.
+        describe: index to a name for people: a path, or a file and a record.
+        class_names: names of the labels, where they are known.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.data import Source
+
+        def read(index):
+            image = tf.fill((8, 8, 3), tf.cast(index, tf.uint8))
+            return {"image": tf.io.encode_png(image), "label": tf.constant(-1)}
+
+        source = Source("grays", 256, read, lambda index: f"gray {index}")
+        ```
+    """
+
+    name: str
+    num_examples: int
+    read: Callable[[Tensor], dict[str, Tensor]]
+    describe: Callable[[int], str]
+    class_names: tuple[str, ...] | None = None
+
+    def spread_indices(self, count: int) -> list[int]:
+        """Indices of images at equal distances over the whole source.
+
+        Args:
+            count: largest number of indices.
+        """
+        indices = np.linspace(0, self.num_examples - 1, count).astype(np.int64)
+        return [int(index) for index in np.unique(indices)]

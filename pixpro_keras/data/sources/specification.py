@@ -1,0 +1,72 @@
+"""Specifications of data sets, `kind:rest`, and the openers of their kinds."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+Opened = TypeVar("Opened")
+
+
+class Openers(Generic[Opened]):
+    """Openers of data sets by their kind, the word with which a specification begins.
+
+    An opener is called with the whole specification, with what follows its kind and a colon, and with the
+    arguments of `open`.
+
+    Args:
+        openers: usage to opener. A usage is what errors show: the kind, then `:` if something must
+            follow it (`folder:PATH`), `[:` if something may (`scenes[:SPLIT]`), or nothing (`scenes`).
+        note: addition to the list of usages in errors.
+
+    Example:
+        ```python
+        from pixpro_keras.data.sources import Openers
+
+        openers = Openers({"folder:PATH": lambda specification, path: path.split("/")})
+        assert openers.open("folder:photos/2024") == ["photos", "2024"]
+        ```
+    """
+
+    def __init__(self, openers: Mapping[str, Callable[..., Opened]], note: str = ""):
+        *others, last = openers
+        self._usage = f"{', '.join(others)} or {last}{note}" if others else f"{last}{note}"
+        self._openers: dict[str, Callable[..., Opened]] = {}
+        self._rests: dict[str, str] = {}
+        for usage, opener in openers.items():
+            kind = re.split(r"\W", usage, maxsplit=1)[0]
+            self._openers[kind] = opener
+            self._rests[kind] = usage[len(kind) : len(kind) + 1]
+        ends = {":": ":", "[": r"(?:[:+]|$)", "": r"(?:\+|$)"}
+        begins = "|".join(f"{kind}{ends[rest]}" for kind, rest in self._rests.items())
+        # A plus sign is between two specifications only where the next one begins; others belong to
+        # paths.
+        self._between = re.compile(rf"\+(?={begins})")
+
+    def split(self, specification: str) -> list[str]:
+        """Splits a specification of several data sets, with `+` between them, into theirs."""
+        return self._between.split(specification)
+
+    def parse(self, specification: str) -> tuple[str, str]:
+        """Splits a specification of one data set into its kind and the rest.
+
+        Raises:
+            ValueError: with the usages, if it is none of them.
+        """
+        kind, _, rest = specification.partition(":")
+        expected = self._rests.get(kind)
+        if expected is None or (expected == ":" and not rest) or (expected == "" and rest):
+            raise ValueError(f"the data set must be {self._usage}. Received: {specification!r}")
+        return kind, rest
+
+    def open(self, specification: str, *arguments: Any) -> Opened:
+        """Opens a data set.
+
+        Args:
+            specification: the data set, `kind:rest`.
+            *arguments: further arguments of the opener.
+
+        Raises:
+            ValueError: with the usages, if the specification is none of them, or from the opener.
+        """
+        kind, rest = self.parse(specification)
+        return self._openers[kind](specification, rest, *arguments)

@@ -1,0 +1,162 @@
+"""Images of TFRecord files, and random access to the records of any such files.
+
+A TFRecord file is a chain of `length (8 bytes), crc of the length (4), data, crc of the data (4)`.
+Its headers are read once; after that each record is one read at a known place, so that the order of
+the samples can be any function of the step.
+"""
+
+import concurrent.futures
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from pixpro_keras.data import python_ops
+from pixpro_keras.data.sources.source import Source
+from pixpro_keras.types import Tensor
+
+_LENGTH_BYTES, _CRC_BYTES = 8, 4
+_HEADER_BYTES = _LENGTH_BYTES + _CRC_BYTES
+_THREADS = 16  # Reading headers is waiting for the disk or the network.
+
+
+class RecordFiles:
+    """Records of some TFRecord files, numbered through.
+
+    Args:
+        files: paths, local or of a file system that TensorFlow knows (`gs://...`).
+        spans: `(skip, take)` of each file's records; None takes all.
+
+    Raises:
+        ValueError: if a file is no TFRecord file, or is damaged or cut off.
+
+    Example:
+        ```python
+        import tempfile
+
+        import tensorflow as tf
+        from pixpro_keras.data.sources import RecordFiles
+
+        with tempfile.TemporaryDirectory() as folder:
+            with tf.io.TFRecordWriter(f"{folder}/a.tfrecord") as writer:
+                writer.write(b"first")
+                writer.write(b"second")
+            assert RecordFiles([f"{folder}/a.tfrecord"]).read(1) == b"second"
+        ```
+    """
+
+    def __init__(self, files: Sequence[str], spans: Sequence[tuple[int, int]] | None = None):
+        self.files = list(files)
+        with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+            indexes = list(pool.map(_index, self.files))
+        if spans is not None:
+            indexes = [
+                index[:, skip : skip + take]
+                for index, (skip, take) in zip(indexes, spans, strict=True)
+            ]
+        self._firsts = [skip for skip, _ in spans] if spans else [0] * len(self.files)
+        self._offsets, self._lengths = np.concatenate([np.zeros((2, 0), np.int64), *indexes], 1)
+        counts = [index.shape[1] for index in indexes]
+        self._owners = np.repeat(np.arange(len(self.files), dtype=np.int32), counts)
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def read(self, index: int) -> bytes:
+        """Reads the data of a record."""
+        file = self.files[self._owners[index]]
+        offset, length = int(self._offsets[index]), int(self._lengths[index])
+        if "://" in file:
+            with tf.io.gfile.GFile(file, "rb") as remote:
+                remote.seek(offset)
+                return remote.read(length)
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            return os.pread(descriptor, length, offset)
+        finally:
+            os.close(descriptor)
+
+    def describe(self, index: int) -> str:
+        """Describes a record as `FILE record N`, where N counts the file's records from 0."""
+        owner = int(self._owners[index])
+        first = int(np.searchsorted(self._owners, owner))
+        return f"{self.files[owner]} record {self._firsts[owner] + index - first}"
+
+
+def open_tfrecord(specification: str, pattern: str, data_dir: str | None = None) -> Source:
+    """Opens the images of TFRecord files.
+
+    Args:
+        specification: name of the source.
+        pattern: glob of the files' paths.
+        data_dir: not used.
+
+    Raises:
+        ValueError: if there is no file or no record, or a file is damaged.
+    """
+    del data_dir
+    files = sorted(tf.io.gfile.glob(os.path.expanduser(pattern)))
+    if not files:
+        raise ValueError(f"no file matches {pattern}")
+    records = RecordFiles(files)
+    if not len(records):
+        raise ValueError(f"the {len(files)} file(s) of {pattern} hold no record")
+    features = {
+        "image/encoded": tf.io.FixedLenFeature((), tf.string),
+        "image/class/label": tf.io.FixedLenFeature((), tf.int64, default_value=-1),
+    }
+
+    def read(index: Tensor) -> dict[str, Tensor]:
+        record = python_ops.read_record(records, index)
+        example = tf.io.parse_single_example(record, features)
+        label = tf.cast(example["image/class/label"], tf.int32)
+        return {"image": example["image/encoded"], "label": label}
+
+    return Source(specification, len(records), read, records.describe)
+
+
+def _index(file: str) -> np.ndarray:
+    """Offset and length of each record's data: `(2, records)` int64."""
+    begins: list[int] = []
+    headers = bytearray()
+    is_remote = "://" in file
+    end = tf.io.gfile.stat(file).length
+    position = 0
+    with tf.io.gfile.GFile(file, "rb") if is_remote else open(file, "rb", buffering=0) as stream:
+        while position < end:
+            stream.seek(position)
+            header = stream.read(_HEADER_BYTES)
+            begin = position + _HEADER_BYTES
+            length = int.from_bytes(header[:_LENGTH_BYTES], "little")
+            position = begin + length + _CRC_BYTES
+            if position > end:
+                raise ValueError(
+                    f"{file} is no TFRecord file, or is cut off after record {len(begins)}"
+                )
+            begins.append(begin)
+            headers += header
+    table = np.frombuffer(headers, np.uint8).reshape(-1, _HEADER_BYTES)
+    wrong = _masked_crc(table[:, :_LENGTH_BYTES]) != _as_integers(table[:, _LENGTH_BYTES:], "<u4")
+    if wrong.any():
+        raise ValueError(
+            f"{file} is no TFRecord file, or is damaged at record {int(wrong.argmax())}"
+        )
+    lengths = _as_integers(table[:, :_LENGTH_BYTES], "<i8")
+    return np.stack([np.array(begins, np.int64), lengths])
+
+
+def _as_integers(table: np.ndarray, kind: str) -> np.ndarray:
+    return np.ascontiguousarray(table).view(kind)[:, 0]
+
+
+def _masked_crc(rows: np.ndarray) -> np.ndarray:
+    """TFRecord's checksum (CRC-32C, rotated, plus a constant) of each row of bytes."""
+    table: np.ndarray = np.arange(256, dtype=np.uint32)
+    for _ in range(8):
+        table = (table >> 1) ^ (table & 1) * np.uint32(0x82F63B78)
+    crc: np.ndarray = np.full(len(rows), 0xFFFFFFFF, np.uint32)
+    for column in rows.T:
+        crc = table[(crc ^ column) & 0xFF] ^ (crc >> 8)
+    crc = ~crc
+    return ((crc >> 15) | (crc << 17)) + np.uint32(0xA282EAD8)

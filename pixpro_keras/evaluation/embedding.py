@@ -1,0 +1,88 @@
+"""Feature vectors of images, for search, clustering and classifiers of one's own."""
+
+import dataclasses
+import os
+import pathlib
+
+import keras
+import numpy as np
+
+from pixpro_keras import backbones
+from pixpro_keras.data.sources import open_source
+from pixpro_keras.evaluation.features import extract_features, image_batches
+from pixpro_keras.utils.checks import positive
+from pixpro_keras.weights import load_backbone
+
+
+@dataclasses.dataclass(frozen=True)
+class Embeddings:
+    """Feature vectors of the images of a data set, in its order.
+
+    Attributes:
+        vectors: `(N, C)` float32. Mean of each image's last feature map.
+        names: path of each image, or file and record.
+        labels: `(N,)` int32. Class of each image, -1 where there is none.
+        class_names: names of the labels, where they are known.
+    """
+
+    vectors: np.ndarray
+    names: list[str]
+    labels: np.ndarray
+    class_names: tuple[str, ...] | None
+
+
+def embed(
+    dataset: str | os.PathLike,
+    weights: str | os.PathLike | keras.Model,
+    *,
+    backbone: str | None = None,
+    image_size: int = 224,
+    batch_size: int = 64,
+    data_dir: str | None = None,
+) -> Embeddings:
+    """Computes the feature vectors of images by a frozen backbone.
+
+    The central square of 7/8 of an image's short side is scaled to `image_size`.
+
+    Args:
+        dataset: images: `folder:PATH`, `tfds:NAME`, `tfrecord:GLOB`, `scenes`, or several with `+`
+            between; a path object is a folder.
+        weights: folder of a run, a weights file as for `load_backbone`, or a backbone.
+        backbone: name of the network, where neither the file nor the model's own name tells it.
+        image_size: side of the square images in pixels.
+        batch_size: images that go through the backbone together.
+        data_dir: folder in which TFDS keeps its data sets; None is TFDS's default.
+
+    Returns:
+        Vectors, names and labels of all images.
+
+    Raises:
+        ValueError: if images or weights cannot be opened, or the network is not known.
+
+    Example:
+        ```python
+        import pixpro_keras
+
+        network = pixpro_keras.backbones.build("resnet18_v1_5")
+        embeddings = pixpro_keras.embed("folder:photos", network, image_size=64)
+        assert embeddings.vectors.shape == (8, 512)
+        ```
+    """
+    positive("image_size", image_size)
+    positive("batch_size", batch_size)
+    specification = dataset if isinstance(dataset, str) else f"folder:{os.fspath(dataset)}"
+    source = open_source(specification, data_dir=data_dir)
+    if isinstance(weights, keras.Model):
+        network = weights
+    else:
+        network = load_backbone(pathlib.Path(weights).expanduser(), name=backbone)
+    name = backbone or network.name.lower()
+    if name not in backbones.available():
+        raise ValueError(
+            f"The network is called {network.name!r}; `backbone` must tell which one of "
+            f"`pixpro_keras.backbones.available()` it is. Received: backbone={backbone!r}."
+        )
+    batches = image_batches(source, image_size, backbones.preprocess_input(name), batch_size)
+    features = extract_features(network, batches)
+    names = [source.describe(index) for index in range(source.num_examples)]
+    return Embeddings(features.pooled, names, features.labels, source.class_names)

@@ -1,0 +1,89 @@
+"""Classes that images hold, and parts of a source that keep the share of each class."""
+
+import numpy as np
+import tensorflow as tf
+
+from pixpro_keras.data.labels import check_fraction
+from pixpro_keras.segmentation.mask_source import MaskSource
+from pixpro_keras.types import Tensor
+
+
+def read_presence(source: MaskSource) -> np.ndarray:
+    """Finds the classes that each image has a pixel of.
+
+    Args:
+        source: images and masks.
+
+    Returns:
+        `(N, K)` bool.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.segmentation.class_presence import read_presence
+        from pixpro_keras.segmentation.mask_source import MaskSource
+
+        def read(index):
+            return tf.zeros((8, 8, 3), tf.uint8), tf.fill((8, 8), tf.cast(index, tf.int32))
+
+        presence = read_presence(MaskSource("flat", 2, read, str, ("zero", "one")))
+        assert presence.tolist() == [[True, False], [False, True]]
+        ```
+    """
+    num_classes = len(source.class_names)
+
+    def present(index: Tensor) -> Tensor:
+        _, mask = source.read(index)
+        # Pixels that do not count fall beyond the last class.
+        found = tf.math.bincount(tf.reshape(mask, (-1,)), minlength=256, maxlength=256)
+        return found[:num_classes] > 0
+
+    data = tf.data.Dataset.range(source.num_examples)
+    data = data.map(present, num_parallel_calls=tf.data.AUTOTUNE)
+    return np.concatenate(list(data.batch(1024).as_numpy_iterator()))
+
+
+def stratified_images(presence: np.ndarray, fraction: float, seed: int = 0) -> np.ndarray:
+    """Draws a share of images that hold several classes, so that each class keeps its share.
+
+    While a class has less than its share, and at least one image, an image that holds it is drawn,
+    the rarest class first; what is then missing is drawn from all. Where classes are rare, that can
+    be a few images more.
+
+    Args:
+        presence: `(N, K)` bool, True where an image holds a class.
+        fraction: share of the images, in (0, 1].
+        seed: seed of the drawing.
+
+    Returns:
+        Indices of images, ascending.
+
+    Raises:
+        ValueError: if the fraction is out of its range.
+
+    Reference:
+        Sechidis et al., "On the Stratification of Multi-Label Data", ECML 2011.
+
+    Example:
+        ```python
+        import numpy as np
+        from pixpro_keras.segmentation.class_presence import stratified_images
+
+        presence = np.array([[True, False]] * 8 + [[True, True]] * 2)
+        chosen = stratified_images(presence, fraction=0.5)
+        assert len(chosen) == 5 and presence[chosen, 1].sum() == 1
+        ```
+    """
+    check_fraction(fraction)
+    rng = np.random.default_rng(seed)
+    counts = presence.sum(axis=0)
+    missing = np.where(counts > 0, np.maximum(np.round(fraction * counts), 1), 0)
+    is_free = np.ones(len(presence), bool)
+    for label in np.argsort(counts, kind="stable"):
+        while missing[label] > 0:
+            image = rng.choice(np.flatnonzero(is_free & presence[:, label]))
+            is_free[image] = False
+            missing -= presence[image]
+    more = max(round(fraction * len(presence)), 1) - np.sum(~is_free)
+    is_free[rng.choice(np.flatnonzero(is_free), max(more, 0), replace=False)] = False
+    return np.flatnonzero(~is_free)

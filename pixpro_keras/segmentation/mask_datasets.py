@@ -1,0 +1,110 @@
+"""Data sets with masks: plain folders, Pascal VOC, Cityscapes, TFDS, embedded scenes."""
+
+import numpy as np
+import tensorflow as tf
+
+from pixpro_keras.data.sources.specification import Openers
+from pixpro_keras.data.sources.tfds import TFDSRecords, prepare_tfds
+from pixpro_keras.segmentation.mask_files import (
+    CITYSCAPES_CLASSES,
+    CITYSCAPES_IDS,
+    open_cityscapes_masks,
+    open_folder_masks,
+    open_voc_masks,
+)
+from pixpro_keras.segmentation.mask_source import MaskSource, class_table
+from pixpro_keras.types import IGNORED, Tensor
+
+# Names of image and mask in TFDS data sets.
+_TFDS_FEATURES = (("image", "segmentation_mask"), ("image_left", "segmentation_label"))
+
+
+def open_masks(specification: str, split: str, *, data_dir: str | None = None) -> MaskSource:
+    """Opens the images and masks of a split.
+
+    Args:
+        specification: `folder:PATH` (`PATH/SPLIT/images/*.jpg`, `PATH/SPLIT/labels/*.png` of the same
+            names, 255 is ignored, and `PATH/classes.txt` or `PATH/SPLIT/classes.txt` if the classes
+            have names; where there is no `PATH/SPLIT`, `PATH/images` and `PATH/labels`); `voc:PATH` (a
+            folder such as `VOCdevkit/VOC2012`); `cityscapes:PATH` (with `leftImg8bit` and `gtFine`);
+            `tfds:NAME[/config]` (with the features `image` and `segmentation_mask`, or those of
+            `cityscapes`); `scenes` (the embedded set).
+        split: name of the split, such as `train` or `val`, or a slice of a TFDS split, `train[:10%]`.
+        data_dir: folder in which TFDS keeps its data sets; None is TFDS's default.
+
+    Raises:
+        ValueError: if something is missing, with what was looked for.
+
+    Example:
+        ```python
+        import pathlib
+        import tempfile
+
+        import tensorflow as tf
+        from pixpro_keras.segmentation.mask_datasets import open_masks
+
+        with tempfile.TemporaryDirectory() as folder:
+            for name, channels in (("images", 3), ("labels", 1)):
+                (pathlib.Path(folder) / name).mkdir()
+                image = tf.io.encode_png(tf.ones((8, 8, channels), tf.uint8))
+                (pathlib.Path(folder) / name / "one.png").write_bytes(image.numpy())
+            source = open_masks(f"folder:{folder}", "train")
+            assert source.class_names == ("class 0", "class 1")
+        ```
+    """
+    return _OPENERS.open(specification, split, data_dir)
+
+
+def _open_tfds(specification: str, name: str, split: str, data_dir: str | None) -> MaskSource:
+    """Opens a TFDS data set; without a name, the embedded scenes."""
+    import tensorflow_datasets as tfds
+
+    builder = prepare_tfds(name or "scenes", data_dir)
+    features: tfds.features.FeaturesDict = builder.info.features
+    present = [names for names in _TFDS_FEATURES if set(names) <= set(features)]
+    if not present:
+        pairs = " or ".join(" and ".join(names) for names in _TFDS_FEATURES)
+        raise ValueError(f"TFDS data set {builder.name!r} has no features {pairs}")
+    image_name, mask_name = present[0]
+    records = TFDSRecords(builder, split, present[0])
+
+    def read(index: Tensor, table: np.ndarray) -> tuple[Tensor, Tensor]:
+        example = records.read(index)
+        mask = tf.cast(example[mask_name][..., 0], tf.int32)
+        return example[image_name], tf.gather(tf.constant(table), mask)
+
+    class_names: tuple[str, ...]
+    if builder.name == "cityscapes":
+        class_names, values = CITYSCAPES_CLASSES, np.array(CITYSCAPES_IDS)
+    elif builder.name == "scenes":
+        class_names = ("background", *features["label"].names)
+        values = np.arange(len(class_names))
+    else:
+        data = tf.data.Dataset.range(len(records))
+        data = data.map(lambda i: _highest_class(read(i, np.arange(256))[1]), tf.data.AUTOTUNE)
+        highest = max(data.as_numpy_iterator(), default=0)
+        class_names = tuple(f"class {number}" for number in range(highest + 1))
+        values = np.arange(len(class_names))
+    table = class_table(values)
+    return MaskSource(
+        specification,
+        len(records),
+        lambda index: read(index, table),
+        records.files.describe,
+        class_names,
+    )
+
+
+def _highest_class(mask: Tensor) -> Tensor:
+    return tf.reduce_max(tf.where(mask == IGNORED, 0, mask))
+
+
+_OPENERS: Openers[MaskSource] = Openers(
+    {
+        "folder:PATH": open_folder_masks,
+        "voc:PATH": open_voc_masks,
+        "cityscapes:PATH": open_cityscapes_masks,
+        "tfds:NAME[/config]": _open_tfds,
+        "scenes": _open_tfds,
+    }
+)
