@@ -122,6 +122,16 @@ class RunResult:
         steps: steps done since the run's beginning.
         stop_signal: the signal that ended the training, on whichever worker; None at its last step.
         metrics: the newest line of `metrics.jsonl`; empty where this process writes none.
+
+    Example:
+        ```python
+        import signal
+
+        from pixpro_keras.training import RunResult
+
+        assert RunResult(steps=1000).exit_code == 0
+        assert RunResult(steps=400, stop_signal=signal.SIGTERM).exit_code == 143
+        ```
     """
 
     steps: int
