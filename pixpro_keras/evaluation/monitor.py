@@ -12,7 +12,7 @@ from pixpro_keras.evaluation.features import extract_features
 from pixpro_keras.evaluation.knn import top_k_accuracy, weighted_knn
 from pixpro_keras.evaluation.replicas import over_replicas
 from pixpro_keras.types import Tensor
-from pixpro_keras.utils.checks import positive
+from pixpro_keras.utils.checks import at_least
 
 
 class Monitor:
@@ -38,7 +38,7 @@ class Monitor:
 
     def __init__(self, measure: Callable[[], Mapping[str, float]], every_steps: int):
         self._measure = measure
-        self._every_steps = int(positive("every_steps", every_steps))
+        self._every_steps = at_least("every_steps", every_steps, 1)
 
     def __call__(self, step: int) -> Mapping[str, float]:
         """Measures, when it is time.

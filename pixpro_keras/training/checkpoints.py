@@ -11,6 +11,7 @@ import tensorflow as tf
 from absl import logging
 
 from pixpro_keras.task import Task
+from pixpro_keras.utils.checks import at_least
 from pixpro_keras.utils.checksums import check_files, write_manifest
 from pixpro_keras.utils.errors import UserError, first_line
 from pixpro_keras.utils.files import survive_disk, write_atomically
@@ -40,10 +41,28 @@ class Checkpoints:
     Beside them lies `model.json`, which says what the weights belong to.
 
     Args:
-        directory: where they lie; created when missing.
+        directory: folder of the checkpoints; created when missing.
         task: the compiled model, its optimizer built.
-        identity: what makes two runs' weights interchangeable (method, backbone, ...), JSON values.
+        identity: values that make two runs' weights interchangeable (method, backbone, ...), JSON.
         keep: number of checkpoints kept, at least 1.
+
+    Example:
+        ```python
+        import tempfile
+
+        import keras
+        from pixpro_keras.task import Task
+        from pixpro_keras.training import Checkpoints
+
+        task = Task()
+        task.compile(keras.optimizers.SGD(0.1))
+        task.optimizer.build(task.trainable_variables)
+        checkpoints = Checkpoints(tempfile.mkdtemp(), task, {"model": "tiny"})
+        assert checkpoints.restore() == 0
+        task.step.assign(8)
+        checkpoints.save()
+        assert checkpoints.restore() == 8
+        ```
     """
 
     def __init__(
@@ -53,12 +72,10 @@ class Checkpoints:
         identity: dict,
         keep: int = 3,
     ):
-        if keep < 1:
-            raise ValueError(f"`keep` must be at least 1. Received: keep={keep}.")
         self._directory = pathlib.Path(directory)
         self._identity = identity
         self._task = task
-        self._keep = keep
+        self._keep = at_least("keep", keep, 1)
         # By position, not by attributes: those pass over layers in dicts without a word.
         self._variables = {"weights": task.weights, "optimizer": task.optimizer.variables}
         self._checkpoint = tf.train.Checkpoint(
@@ -171,7 +188,20 @@ class Checkpoints:
 
 
 def checkpoint_steps(directory: str | os.PathLike) -> list[int]:
-    """Steps of which there are files of a checkpoint, whole or not, the newest first."""
+    """Lists the steps of which there are files of a checkpoint, whole or not, the newest first.
+
+    Args:
+        directory: folder of the checkpoints, which may be missing.
+
+    Example:
+        ```python
+        import tempfile
+
+        from pixpro_keras.training.checkpoints import checkpoint_steps
+
+        assert checkpoint_steps(tempfile.mkdtemp()) == []
+        ```
+    """
     try:
         names = os.listdir(directory)
     except FileNotFoundError:
@@ -181,7 +211,20 @@ def checkpoint_steps(directory: str | os.PathLike) -> list[int]:
 
 
 def latest_checkpoint(directory: str | os.PathLike) -> str | None:
-    """Path prefix of the newest checkpoint in a directory, or None."""
+    """Returns the path prefix of the newest checkpoint in a directory, or None.
+
+    Args:
+        directory: folder of the checkpoints, which may be missing.
+
+    Example:
+        ```python
+        import tempfile
+
+        from pixpro_keras.training.checkpoints import latest_checkpoint
+
+        assert latest_checkpoint(tempfile.mkdtemp()) is None
+        ```
+    """
     steps = checkpoint_steps(directory)
     return os.path.join(directory, _NAME.format(steps[0])) if steps else None
 
@@ -196,6 +239,24 @@ def load_weights(task: Task, path: str, optimizer: bool = False) -> None:
 
     Raises:
         CheckpointError: if it cannot be read or belongs to another model.
+
+    Example:
+        ```python
+        import tempfile
+
+        import keras
+        from pixpro_keras.task import Task
+        from pixpro_keras.training.checkpoints import Checkpoints, load_weights
+
+        task = Task()
+        task.compile(keras.optimizers.SGD(0.1))
+        task.optimizer.build(task.trainable_variables)
+        task.step.assign(8)
+        path = Checkpoints(tempfile.mkdtemp(), task, {}).save()
+        other = Task()
+        load_weights(other, path)
+        assert other.steps_done() == 8
+        ```
     """
     reader = _open(path)
     groups = {"weights": task.weights}

@@ -1,4 +1,4 @@
-"""Which machines train together, and which of them this process is."""
+"""Machines that train together, and the place of this process among them."""
 
 import json
 import os
@@ -19,7 +19,7 @@ def make_resolver(
     num_workers: int | None = None,
     timeout_seconds: float = 600.0,
 ) -> tf.distribute.cluster_resolver.ClusterResolver:
-    """The workers of a run, as the environment names them.
+    """Returns the workers of a run, as the environment names them.
 
     Args:
         name: `tf_config` (the environment variable TF_CONFIG); `slurm` (the tasks of this job step,
@@ -27,10 +27,25 @@ def make_resolver(
             one on each node, with the node's network; HOST_IP holds the node's address).
         selector: label selector of the pods, `job-name=pixpro`.
         num_workers: number of pods, which are waited for.
-        timeout_seconds: how long.
+        timeout_seconds: longest wait for them.
 
     Raises:
         ValueError: if the environment does not say, or says what cannot be.
+
+    Example:
+        ```python
+        import json
+        import os
+        from unittest import mock
+
+        from pixpro_keras.training.cluster import make_resolver
+
+        workers = ["node1:8470", "node2:8470"]
+        config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": 1}}
+        with mock.patch.dict(os.environ, TF_CONFIG=json.dumps(config)):
+            resolver = make_resolver("tf_config")
+            assert resolver.cluster_spec().as_dict() == {"worker": workers}
+        ```
     """
     if name == "tf_config":
         return _from_tf_config()
@@ -89,13 +104,13 @@ def _from_slurm() -> tf.distribute.cluster_resolver.ClusterResolver:
 def from_kubernetes(
     client, selector: str, num_workers: int | None, timeout_seconds: float
 ) -> tf.distribute.cluster_resolver.ClusterResolver:
-    """The pods that a selector chooses, once all of them run.
+    """Returns the pods that a selector chooses, once all of them run.
 
     Args:
         client: a `kubernetes.client.CoreV1Api`.
         selector: label selector.
         num_workers: number of pods.
-        timeout_seconds: how long to wait for them.
+        timeout_seconds: longest wait for them.
 
     Raises:
         ValueError: if something is not said, or the pods do not come up.

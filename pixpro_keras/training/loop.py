@@ -10,6 +10,7 @@ import tensorflow as tf
 from pixpro_keras.task import Task
 from pixpro_keras.training.stalls import warn_of_stall
 from pixpro_keras.training.workers import gather, is_multi_worker
+from pixpro_keras.utils.checks import at_least
 
 
 def train(
@@ -64,6 +65,39 @@ def train(
     Raises:
         ValueError: if `steps_per_execution` does not divide an epoch, a window or the step from which
             the run continues.
+
+    Example:
+        ```python
+        import keras
+        import tensorflow as tf
+        from pixpro_keras.task import Task
+        from pixpro_keras.training import train
+
+
+        class Line(Task):
+            loss_bounds = {"square": (0.0, None)}
+
+            def __init__(self):
+                super().__init__()
+                self.slope = self.add_weight(name="slope", shape=(), initializer="ones")
+
+            def call(self, batch, training=False):
+                return {"square": keras.ops.mean((self.slope * batch["x"] - 2.0) ** 2)}
+
+
+        task = Line()
+        task.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+        task.optimizer.build(task.trainable_variables)
+        train(
+            task,
+            tf.data.Dataset.from_tensors({"x": tf.ones(1)}).repeat(),
+            strategy=tf.distribute.get_strategy(),
+            epochs=2,
+            steps_per_epoch=5,
+            batch_size=1,
+        )
+        assert task.steps_done() == 10
+        ```
     """
     first, last = task.steps_done(), epochs * steps_per_epoch
     check_steps_per_execution(
@@ -122,12 +156,15 @@ def check_steps_per_execution(steps_per_execution: int, **multiples: int) -> Non
 
     Raises:
         ValueError: naming what is no multiple.
+
+    Example:
+        ```python
+        from pixpro_keras.training.loop import check_steps_per_execution
+
+        check_steps_per_execution(5, steps_per_epoch=100, log_every_steps=10)
+        ```
     """
-    if steps_per_execution < 1:
-        raise ValueError(
-            "`steps_per_execution` must be at least 1. "
-            f"Received: steps_per_execution={steps_per_execution}."
-        )
+    at_least("steps_per_execution", steps_per_execution, 1)
     wrong = [f"{name}={steps}" for name, steps in multiples.items() if steps % steps_per_execution]
     if wrong:
         raise ValueError(

@@ -34,6 +34,7 @@ from pixpro_keras.training.workers import (
     share_state,
     worker_errors,
 )
+from pixpro_keras.utils.checks import at_least, one_of
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 SAVE_ERROR_ACTIONS = ("continue", "stop")
@@ -97,15 +98,9 @@ class RunConfig:
 
     def __post_init__(self):
         for name in _COUNTS:
-            value = getattr(self, name)
-            if value < 1:
-                raise ValueError(f"`{name}` must be at least 1. Received: {name}={value}.")
-        for name, choices in (("on_save_error", SAVE_ERROR_ACTIONS), ("precision", PRECISIONS)):
-            value = getattr(self, name)
-            if value not in choices:
-                raise ValueError(
-                    f"`{name}` must be one of {', '.join(choices)}. Received: {name}={value!r}."
-                )
+            at_least(name, getattr(self, name), 1)
+        one_of("on_save_error", self.on_save_error, SAVE_ERROR_ACTIONS)
+        one_of("precision", self.precision, PRECISIONS)
         check_steps_per_execution(
             self.steps_per_execution,
             steps_per_epoch=self.steps_per_epoch,
@@ -127,6 +122,16 @@ class RunResult:
         steps: steps done since the run's beginning.
         stop_signal: the signal that ended the training, on whichever worker; None at its last step.
         metrics: the newest line of `metrics.jsonl`; empty where this process writes none.
+
+    Example:
+        ```python
+        import signal
+
+        from pixpro_keras.training import RunResult
+
+        assert RunResult(steps=1000).exit_code == 0
+        assert RunResult(steps=400, stop_signal=signal.SIGTERM).exit_code == 143
+        ```
     """
 
     steps: int

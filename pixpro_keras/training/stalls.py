@@ -1,4 +1,4 @@
-"""Says when the input keeps the training waiting, while it does."""
+"""Warning of an input that keeps the training waiting, while it does."""
 
 import contextlib
 import threading
@@ -16,8 +16,17 @@ def warn_of_stall(step: int, seconds: float) -> Iterator[None]:
     batch. A thread for each wait costs 0.1 ms.
 
     Args:
-        step: whose batch is waited for inside, counted from 1.
-        seconds: how long that may last, positive.
+        step: number of the step, from 1, whose batch is waited for inside.
+        seconds: longest wait without a warning, positive.
+
+    Example:
+        ```python
+        from pixpro_keras.training.stalls import warn_of_stall
+
+        batches = iter([1, 2, 3])
+        with warn_of_stall(step=1, seconds=60.0):
+            batch = next(batches)
+        ```
     """
     started, has_come = time.monotonic(), threading.Event()
 

@@ -1,4 +1,4 @@
-"""Which devices train together."""
+"""Devices that train together."""
 
 import os
 from collections.abc import Callable
@@ -14,20 +14,27 @@ STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 def make_strategy(
     name: str = "auto", make_multi_worker: Callable[[], tf.distribute.Strategy] | None = None
 ) -> tf.distribute.Strategy:
-    """The distribution strategy of a run.
+    """Makes the distribution strategy of a run.
 
     Args:
         name: `one_device`; `mirrored` (all GPUs of this machine, or its logical CPUs where it has
             none); `multi_worker` (the machines that `TF_CONFIG` names); `tpu` (the TPU that
             `TPU_NAME` names, or the local one); `auto`: the first of tpu, multi_worker and mirrored
             for which the environment or the devices speak, else one_device.
-        make_multi_worker: joins the machines; default: those that `TF_CONFIG` names.
+        make_multi_worker: function that joins the machines; default: those that `TF_CONFIG` names.
 
     Returns:
         A strategy. Models and optimizers are created in its scope.
 
     Raises:
         ValueError: if the name is unknown or its devices are not there.
+
+    Example:
+        ```python
+        from pixpro_keras.training import make_strategy
+
+        assert make_strategy("one_device").num_replicas_in_sync == 1
+        ```
     """
     if name not in STRATEGIES:
         raise ValueError(f"`strategy` must be one of {', '.join(STRATEGIES)}. Received: {name!r}.")
@@ -78,10 +85,22 @@ def _tpu() -> tf.distribute.Strategy:
 def replica_batch_size(
     strategy: tf.distribute.Strategy, batch_size: int, accumulate_steps: int = 1
 ) -> int:
-    """Images that each replica takes per step.
+    """Returns the images that each replica takes per step.
+
+    Args:
+        strategy: of the run.
+        batch_size: images in a step, all replicas together.
+        accumulate_steps: parts into which each replica's batch is cut.
 
     Raises:
         ValueError: if the replicas times the accumulated parts do not divide the batch.
+
+    Example:
+        ```python
+        from pixpro_keras.training import make_strategy, replica_batch_size
+
+        assert replica_batch_size(make_strategy("one_device"), 64, accumulate_steps=2) == 64
+        ```
     """
     replicas = strategy.num_replicas_in_sync
     if batch_size < 1 or batch_size % (replicas * accumulate_steps):

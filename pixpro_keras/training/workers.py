@@ -1,4 +1,4 @@
-"""What the processes of a multi-worker run have to settle with each other."""
+"""Exchange between the processes of a multi-worker run."""
 
 import contextlib
 import functools
@@ -20,7 +20,19 @@ class WorkerLostError(UserError, RuntimeError):
 
 
 def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
-    """Whether several processes train together."""
+    """True where several processes train together.
+
+    Args:
+        strategy: of the run.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.training.workers import is_multi_worker
+
+        assert not is_multi_worker(tf.distribute.get_strategy())
+        ```
+    """
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
@@ -36,9 +48,9 @@ def make_multi_worker(
     too the others' collectives fail.
 
     Args:
-        resolver: who they are.
-        timeout_seconds: without a sign of life, after which a worker counts as lost.
-        start_timeout_seconds: how long to wait for all workers to come up.
+        resolver: addresses of the workers, as `cluster.make_resolver` returns them.
+        timeout_seconds: time without a sign of life after which a worker counts as lost.
+        start_timeout_seconds: longest wait for all workers to come up.
 
     Raises:
         ValueError: if they do not come up.
@@ -71,14 +83,22 @@ def _job(name: str, num_tasks: int):
 
 
 def gather(strategy: tf.distribute.Strategy, value: float) -> np.ndarray:
-    """A number of each worker, on all of them; every worker must call it at the same place.
+    """Gathers a number of each worker on all of them; every worker must call it at the same place.
 
     Args:
         strategy: of the run.
-        value: this worker's.
+        value: number of this worker.
 
     Returns:
         `(number of workers,)` float64; `value` alone in a run of one process.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.training.workers import gather
+
+        assert gather(tf.distribute.get_strategy(), 3.0).tolist() == [3.0]
+        ```
     """
     if not is_multi_worker(strategy):
         return np.array([value])
@@ -111,6 +131,19 @@ def share_state(strategy: tf.distribute.Strategy, task: Task) -> None:
     Args:
         strategy: of the run.
         task: compiled, its optimizer built.
+
+    Example:
+        ```python
+        import keras
+        import tensorflow as tf
+        from pixpro_keras.task import Task
+        from pixpro_keras.training.workers import share_state
+
+        task = Task()
+        task.compile(keras.optimizers.SGD(0.1))
+        task.optimizer.build(task.trainable_variables)
+        share_state(tf.distribute.get_strategy(), task)
+        ```
     """
     if not is_multi_worker(strategy):
         return
@@ -136,7 +169,19 @@ def share_state(strategy: tf.distribute.Strategy, task: Task) -> None:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """True where this process writes the checkpoints and logs of the run."""
+    """True where this process writes the checkpoints and logs of the run.
+
+    Args:
+        strategy: of the run.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.training.workers import is_chief
+
+        assert is_chief(tf.distribute.get_strategy())
+        ```
+    """
     resolver = strategy.cluster_resolver
     if resolver is None or not resolver.task_type:
         return True
@@ -154,6 +199,16 @@ def worker_errors(strategy: tf.distribute.Strategy) -> Iterator[None]:
 
     Raises:
         WorkerLostError: on leaving, if another worker is gone.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.training.workers import gather, worker_errors
+
+        strategy = tf.distribute.get_strategy()
+        with worker_errors(strategy):
+            gather(strategy, 0)
+        ```
     """
     try:
         yield
@@ -180,6 +235,15 @@ def chief_first(strategy: tf.distribute.Strategy) -> Iterator[None]:
 
     Raises:
         WorkerLostError: if another worker is gone.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.training.workers import chief_first
+
+        with chief_first(tf.distribute.get_strategy()):
+            pass  # prepare the files
+        ```
     """
     with worker_errors(strategy):
         if not is_chief(strategy):
@@ -201,6 +265,15 @@ def chief_alone(strategy: tf.distribute.Strategy) -> Iterator[bool]:
 
     Raises:
         WorkerLostError: if another worker is gone.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.training.workers import chief_alone
+
+        with chief_alone(tf.distribute.get_strategy()) as is_chief:
+            assert is_chief  # write the results
+        ```
     """
     with worker_errors(strategy):
         yield is_chief(strategy)

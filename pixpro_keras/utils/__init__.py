@@ -3,7 +3,7 @@
 `utils.summaries` and `utils.memory`, which need TensorFlow, are imported by name.
 """
 
-from pixpro_keras.utils.checks import positive
+from pixpro_keras.utils.checks import at_least, in_range, one_of, positive
 from pixpro_keras.utils.checksums import (
     ManifestError,
     check_files,
@@ -19,10 +19,13 @@ __all__ = [
     "ManifestError",
     "UserError",
     "append",
+    "at_least",
     "check_files",
     "check_listed",
     "first_line",
+    "in_range",
     "listing",
+    "one_of",
     "positive",
     "read_manifest",
     "survive_disk",

@@ -25,11 +25,25 @@ def write_manifest(manifest: str | os.PathLike, names: Iterable[str]) -> None:
     """Writes the checksums of files.
 
     Args:
-        manifest: where to.
+        manifest: path of the file of checksums.
         names: paths of files, relative to the manifest's folder.
 
     Raises:
         OSError: if a file cannot be read or the manifest cannot be written.
+
+    Example:
+        ```python
+        import pathlib
+        import tempfile
+
+        from pixpro_keras.utils import check_files, read_manifest, write_manifest
+
+        folder = pathlib.Path(tempfile.mkdtemp())
+        (folder / "a.bin").write_bytes(b"abc")
+        write_manifest(folder / "SHA256SUMS", ["a.bin"])
+        assert list(read_manifest(folder / "SHA256SUMS")) == ["a.bin"]
+        check_files(folder / "SHA256SUMS")  # raises if a file differs
+        ```
     """
     manifest = pathlib.Path(manifest)
     _write(manifest, {name: _sha256(manifest.parent / name) for name in names})
@@ -40,6 +54,22 @@ def listing(path: str | os.PathLike) -> Iterator[None]:
     """Brings `SHA256SUMS` beside a file or folder up to date with what is written inside.
 
     In between it does not list the path, so that a crash leaves no checksum of an older content.
+
+    Args:
+        path: file or folder that is written inside.
+
+    Example:
+        ```python
+        import pathlib
+        import tempfile
+
+        from pixpro_keras.utils import check_listed, listing
+
+        file = pathlib.Path(tempfile.mkdtemp()) / "a.bin"
+        with listing(file):
+            file.write_bytes(b"abc")
+        check_listed(file)  # raises if the file differs
+        ```
     """
     path = pathlib.Path(path)
     manifest = path.parent / SUMS_FILE
@@ -63,7 +93,10 @@ def listing(path: str | os.PathLike) -> Iterator[None]:
 
 
 def check_listed(path: str | os.PathLike) -> None:
-    """Compares a file with `SHA256SUMS` beside it, if that lists it.
+    """Compares a file with `SHA256SUMS` beside it, if that lists it; see `listing`.
+
+    Args:
+        path: path of the file.
 
     Raises:
         ManifestError: if it differs.
@@ -75,7 +108,13 @@ def check_listed(path: str | os.PathLike) -> None:
 
 
 def read_manifest(manifest: str | os.PathLike) -> dict[str, str]:
-    """Path of each file, relative to the manifest's folder -> its checksum.
+    """Reads the checksums of files; see `write_manifest`.
+
+    Args:
+        manifest: path of the file of checksums.
+
+    Returns:
+        Path of each file, relative to the manifest's folder -> its checksum.
 
     Raises:
         ManifestError: if it is no manifest, or names files elsewhere than beside or below it.
@@ -100,11 +139,11 @@ def read_manifest(manifest: str | os.PathLike) -> dict[str, str]:
 
 
 def check_files(manifest: str | os.PathLike, names: Iterable[str] | None = None) -> None:
-    """Compares files with their checksums.
+    """Compares files with their checksums; see `write_manifest`.
 
     Args:
-        manifest: the checksums.
-        names: of which files, where they are listed; default: all.
+        manifest: path of the file of checksums.
+        names: paths of the files that are compared, where they are listed; default: all.
 
     Raises:
         ManifestError: naming the first file that is missing or differs.

@@ -13,8 +13,24 @@ from absl import logging
 def write_atomically(path: str | os.PathLike, content: bytes) -> None:
     """Writes a file through a temporary one beside it.
 
+    Args:
+        path: path of the file, whose folder exists.
+        content: the whole content.
+
     Raises:
         OSError: if the folder cannot be written; the old file is then as it was.
+
+    Example:
+        ```python
+        import pathlib
+        import tempfile
+
+        from pixpro_keras.utils import write_atomically
+
+        file = pathlib.Path(tempfile.mkdtemp()) / "results.json"
+        write_atomically(file, b"{}")
+        assert file.read_bytes() == b"{}"
+        ```
     """
     path = pathlib.Path(path)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -31,10 +47,27 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
 
 
 def append(path: str | os.PathLike, content: bytes) -> None:
-    """Appends to a file all or nothing.
+    r"""Appends to a file all or nothing.
+
+    Args:
+        path: path of the file; created when missing.
+        content: bytes that are appended.
 
     Raises:
         OSError: if it cannot be written; what was there stays as it was.
+
+    Example:
+        ```python
+        import pathlib
+        import tempfile
+
+        from pixpro_keras.utils import append
+
+        file = pathlib.Path(tempfile.mkdtemp()) / "log.jsonl"
+        append(file, b"one\n")
+        append(file, b"two\n")
+        assert file.read_text().split() == ["one", "two"]
+        ```
     """
     with open(path, "ab", buffering=0) as file:
         size = file.tell()
@@ -51,7 +84,15 @@ def survive_disk(what: str) -> Iterator[None]:
     """Turns an error of the disk into a warning, where what is written is worth less than the run.
 
     Args:
-        what: begins the warning.
+        what: name of what is written, with which the warning begins.
+
+    Example:
+        ```python
+        from pixpro_keras.utils import survive_disk
+
+        with survive_disk("A picture"):
+            raise OSError("the disk is full")  # warns
+        ```
     """
     try:
         yield

@@ -10,11 +10,23 @@ from pixpro_keras.utils.errors import first_line
 
 
 class Charts:
-    """An event file that never ends a run: what cannot be written is missing from the charts.
+    """TensorBoard's event file that never ends a run: what cannot be written is missing from the charts.
 
     Args:
-        directory: where the file goes, once there is something to write.
+        directory: folder of the file, which is created once there is something to write.
         suffix: end of its name.
+
+    Example:
+        ```python
+        import tempfile
+
+        import tensorflow as tf
+        from pixpro_keras.utils.summaries import Charts
+
+        charts = Charts(tempfile.mkdtemp(), ".scalars")
+        charts.write(10, lambda: tf.summary.scalar("loss", 0.5))
+        charts.close()
+        ```
     """
 
     def __init__(self, directory: str | os.PathLike, suffix: str):
@@ -23,11 +35,11 @@ class Charts:
         self._writer: tf.summary.SummaryWriter | None = None
 
     def write(self, step: int, summarize: Callable[[], None]) -> None:
-        """Calls what writes summaries.
+        """Writes the summaries of a step.
 
         Args:
-            step: of the summaries.
-            summarize: calls `tf.summary.scalar` or its like.
+            step: number of the step.
+            summarize: function that calls `tf.summary.scalar` or its like.
         """
         try:
             if self._writer is None:

@@ -8,7 +8,7 @@ import keras
 from absl import logging
 
 from pixpro_keras.training.callbacks.steps import steps_done
-from pixpro_keras.utils.checks import positive
+from pixpro_keras.utils.checks import at_least
 from pixpro_keras.utils.errors import UserError
 from pixpro_keras.utils.files import survive_disk, write_atomically
 
@@ -50,7 +50,7 @@ class NonfiniteSteps(keras.callbacks.Callback):
         name_images: Callable[[int], Iterable[str]] | None = None,
     ):
         super().__init__()
-        self._max_in_row = int(positive("max_in_row", max_in_row))
+        self._max_in_row = at_least("max_in_row", max_in_row, 1)
         self._workdir = workdir
         self._name_images = name_images
         self._num_skipped = 0

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from pixpro_keras.task import Bounds
 from pixpro_keras.training.callbacks.steps import steps_done
-from pixpro_keras.utils.checks import positive
+from pixpro_keras.utils.checks import at_least
 from pixpro_keras.utils.files import append, survive_disk, write_atomically
 from pixpro_keras.utils.memory import memory_mib
 from pixpro_keras.utils.summaries import Charts
@@ -64,8 +64,8 @@ class RunLog(keras.callbacks.Callback):
     ):
         super().__init__()
         self._file = pathlib.Path(workdir) / METRICS_FILE
-        self._steps_per_epoch = int(positive("steps_per_epoch", steps_per_epoch))
-        self._log_every_steps = int(positive("log_every_steps", log_every_steps))
+        self._steps_per_epoch = at_least("steps_per_epoch", steps_per_epoch, 1)
+        self._log_every_steps = at_least("log_every_steps", log_every_steps, 1)
         self._loss_bounds = loss_bounds
         self._measurements = measurements
         self._charts = Charts(workdir, ".scalars")
@@ -145,7 +145,19 @@ def read_metrics(workdir: str | os.PathLike) -> list[dict[str, float | None]]:
 
 
 def chart_name(name: str, loss_bounds: Mapping[str, Bounds]) -> str:
-    """A metric's name in TensorBoard: losses with their bounds, since negative ones are normal."""
+    """Name of a metric in TensorBoard: losses with their bounds, since negative ones are normal.
+
+    Args:
+        name: name in the logs.
+        loss_bounds: `(lowest, highest)` of each loss term.
+
+    Example:
+        ```python
+        from pixpro_keras.training.callbacks.run_log import chart_name
+
+        assert chart_name("pixel", {"pixel": (-4.0, None)}) == "loss/pixel in [-4, inf]"
+        ```
+    """
     if name == "loss" and len(loss_bounds) == 1:
         (bounds,) = loss_bounds.values()
     elif name in loss_bounds:

@@ -5,7 +5,7 @@ from absl import logging
 
 from pixpro_keras.training.callbacks.steps import steps_done
 from pixpro_keras.training.checkpoints import Checkpoints, SaveError
-from pixpro_keras.utils.checks import positive
+from pixpro_keras.utils.checks import at_least
 
 
 class SaveCheckpoints(keras.callbacks.Callback):
@@ -40,7 +40,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
     def __init__(self, checkpoints: Checkpoints, every_steps: int, is_error_fatal: bool = True):
         super().__init__()
         self._checkpoints = checkpoints
-        self._every_steps = int(positive("every_steps", every_steps))
+        self._every_steps = at_least("every_steps", every_steps, 1)
         self._is_error_fatal = is_error_fatal
         self._saved_step = -1
 

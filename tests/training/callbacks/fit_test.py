@@ -44,7 +44,9 @@ def fit(model, callbacks, **kwargs):
 def fit_square(values, callbacks, **kwargs):
     """A square of some numbers, one in each step."""
     model = compiled_square()
-    data = tf.data.Dataset.from_tensor_slices({"x": np.array(values, "float32")}).batch(1)
+    data = tf.data.Dataset.from_tensor_slices({"x": np.array(values, "float32")}).batch(
+        1, drop_remainder=True
+    )
     model.fit(data, callbacks=callbacks, verbose=0, **kwargs)
     return model
 
