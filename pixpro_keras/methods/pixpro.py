@@ -36,6 +36,5 @@ class PixPro(PixelMethod):
 
     def one_way(self, prediction, target, positives):
         """Consistency of the propagated online pixels and the target's; see `PixelMethod`."""
-        return 2.0 * pixel_consistency(
-            prediction, target, positives
-        )  # The official code doubles it.
+        # The official code doubles it.
+        return 2.0 * pixel_consistency(prediction, target, positives)
