@@ -1,7 +1,6 @@
 """Packs a folder of images into TFRecord files, their bytes unchanged or shrunk.
 
-python experiments/make_tfrecords.py --input=photos --output=records/photos --num_shards=16 [--short_side=512]
-python experiments/pretrain.py --dataset='tfrecord:records/photos-*.tfrecord'
+`python experiments/make_tfrecords.py --help` shows how it is called, and every flag.
 """
 
 from pixpro_keras.cli.make_tfrecords import main

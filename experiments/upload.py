@@ -1,9 +1,6 @@
 """Uploads an exported backbone with its model card to the Hugging Face Hub.
 
-python experiments/upload.py --input=runs/mine --repo=OWNER/NAME --dry_run
-python experiments/upload.py --input=runs/mine --repo=OWNER/NAME --private
-
-Needs `pip install 'pixpro-keras[hub]'` and a token: `hf auth login`, or the environment variable HF_TOKEN.
+`python experiments/upload.py --help` shows how it is called, and every flag.
 """
 
 from pixpro_keras.cli.upload import main
