@@ -7,7 +7,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras import backbones
-from pixpro_keras.weights import detectron2, export_backbone
+from pixpro_keras.weights import detectron2, export_backbone, load_backbone
 from tests.helpers import torch_networks
 from tests.helpers.random_weights import photo, randomize
 
@@ -68,7 +68,7 @@ class Detectron2FilesTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters("resnet18_v1_5", "resnet50")
     def test_there_and_back(self, name):
         backbone, path, _ = self.export(name)
-        network = backbones.load_backbone(path)
+        network = load_backbone(path)
         self.assertEqual(network.name, name)
         images = photo(64, 64) / 64 - 2
         expected = backbone(images, training=False).numpy()
@@ -114,7 +114,7 @@ class Detectron2FilesTest(tf.test.TestCase, parameterized.TestCase):
             path = path.with_name("bad.pkl")  # which no SHA256SUMS lists
             path.write_bytes(content)
             with self.assertRaisesRegex(detectron2.Detectron2FileError, message):
-                backbones.load_backbone(path)
+                load_backbone(path)
 
 
 if __name__ == "__main__":

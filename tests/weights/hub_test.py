@@ -64,7 +64,7 @@ class HubTest(tf.test.TestCase):
     def test_patterns_are_names(self):
         names = ["a[1].txt", "a1.txt", "b*.txt", "bc.txt", "d?", "de"]
         for name in names:
-            found = filter_repo_objects(names, allow_patterns=[hub._literally(name)])
+            found = filter_repo_objects(names, allow_patterns=[hub._escape(name)])
             self.assertEqual(list(found), [name])
 
     def test_only_whole_exports(self):
