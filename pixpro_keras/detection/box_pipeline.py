@@ -90,7 +90,7 @@ def scaled_size(size: Tensor, short_side: Tensor, max_side: int) -> tuple[Tensor
     return tf.cast(scaled, tf.int32), scaled / sides
 
 
-def padded_size(sizes: np.ndarray, short_side: int, max_side: int) -> tuple[int, int]:
+def make_padded_size(sizes: np.ndarray, short_side: int, max_side: int) -> tuple[int, int]:
     """Height and width, multiples of 32, into which all of some images fit once they are scaled.
 
     Args:
@@ -101,9 +101,9 @@ def padded_size(sizes: np.ndarray, short_side: int, max_side: int) -> tuple[int,
     Example:
         ```python
         import numpy as np
-        from pixpro_keras.detection.box_pipeline import padded_size
+        from pixpro_keras.detection.box_pipeline import make_padded_size
 
-        assert padded_size(np.array([[40, 60], [60, 40]]), 48, 1000) == (96, 96)
+        assert make_padded_size(np.array([[40, 60], [60, 40]]), 48, 1000) == (96, 96)
         ```
     """
     scaled, _ = scaled_size(sizes, short_side, max_side)
@@ -240,7 +240,7 @@ def make_box_batches(
     )
     groups = shape_groups(source.sizes, global_batch_size)
     largest = max(config.short_sides)
-    padded_sizes = [padded_size(source.sizes[g], largest, config.max_side) for g in groups]
+    padded_sizes = [make_padded_size(source.sizes[g], largest, config.max_side) for g in groups]
     load = _objects_loader(source, config)
     crowded = sum(len(one.boxes) > config.max_boxes for one in source.objects)
     if crowded:

@@ -10,8 +10,8 @@ import tensorflow as tf
 from pixpro_keras.detection import instance_masks
 from pixpro_keras.detection.box_pipeline import (
     decode_image,
+    make_padded_size,
     pad_image,
-    padded_size,
     scaled_size,
     shape_groups,
 )
@@ -68,13 +68,13 @@ def detect_in_source(
         Index of the image, the image `(H, W, 3)` uint8, and its detections.
     """
     for group in shape_groups(source.sizes, smallest=1):
-        group_size = padded_size(source.sizes[group], short_side, max_side)
+        padded_size = make_padded_size(source.sizes[group], short_side, max_side)
 
-        def load(index: Tensor, group_size: tuple[int, int] = group_size) -> tuple[Tensor, ...]:
+        def load(index: Tensor, padded_size: tuple[int, int] = padded_size) -> tuple[Tensor, ...]:
             image = decode_image(source, index)
             size, scales = scaled_size(tf.shape(image)[:2], short_side, max_side)
             scaled = tf.image.resize(image, size, "bilinear", antialias=True)
-            padded = tf.ensure_shape(pad_image(preprocess(scaled), group_size), (*group_size, 3))
+            padded = tf.ensure_shape(pad_image(preprocess(scaled), padded_size), (*padded_size, 3))
             return index, image, padded, tf.cast(size, tf.float32), scales
 
         data = tf.data.Dataset.from_tensor_slices(group.astype(np.int64))

@@ -46,10 +46,13 @@ class PythonOpsTest(tf.test.TestCase):
         def report(index, is_last):
             reports.append((index, is_last))
 
-        index = tf.constant(7, tf.int64)
-        self.assertEqual(python_ops.report_unreadable(report, index, tf.constant(False)), 7)
+        data = tf.data.Dataset.from_tensors(tf.constant(7, tf.int64))
+        unbroken = data.map(lambda i: python_ops.report_unreadable(report, i, tf.constant(False)))
+        self.assertEqual(list(unbroken.as_numpy_iterator()), [7])
         with self.assertRaisesRegex(tf.errors.OpError, "no readable image"):
-            python_ops.report_unreadable(report, index, tf.constant(True))
+            next(
+                iter(data.map(lambda i: python_ops.report_unreadable(report, i, tf.constant(True))))
+            )
         self.assertEqual(reports, [(7, False), (7, True)])
 
 

@@ -6,7 +6,7 @@ from pixpro_keras.detection import instance_masks
 from pixpro_keras.detection.box_pipeline import (
     BoxConfig,
     make_box_batches,
-    padded_size,
+    make_padded_size,
     scaled_size,
     shape_groups,
 )
@@ -139,7 +139,7 @@ class PipelineTest(tf.test.TestCase, parameterized.TestCase):
         sizes = np.array([(40, 60)] * 6 + [(60, 40)] * 3)
         self.assertLen(shape_groups(sizes, 4), 1)
         self.assertLen(shape_groups(sizes, 3), 2)
-        self.assertEqual(padded_size(sizes, 48, 1000), (96, 96))
+        self.assertEqual(make_padded_size(sizes, 48, 1000), (96, 96))
 
     def test_the_long_side_wins(self):
         size, scales = scaled_size(tf.constant([100, 400]), tf.constant(80), 200)
