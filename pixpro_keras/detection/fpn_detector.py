@@ -137,10 +137,10 @@ def assign_boxes_to_levels(boxes: Tensor) -> Tensor:
 
 
 def find_fpn(path: str | os.PathLike) -> pathlib.Path | None:
-    """The FPN's weights beside an exported backbone, if FPN pre-training left any there.
+    """Path of the FPN's weights beside an exported backbone, if FPN pre-training left any there.
 
     Args:
-        path: of the backbone, as for `load_backbone`: a file or the folder of a run.
+        path: path of the backbone, as for `load_backbone`: a file or the folder of a run.
     """
     path = pathlib.Path(path).expanduser()
     folder = path if path.is_dir() else path.parent
