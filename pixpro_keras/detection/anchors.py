@@ -18,6 +18,13 @@ def cell_anchors(
 
     Returns:
         `(len(sizes) * len(aspect_ratios), 4)` float32.
+
+    Example:
+        ```python
+        from pixpro_keras.detection import cell_anchors
+
+        print(cell_anchors((32, 64)).shape)  # (6, 4)
+        ```
     """
     anchors = []
     for size in sizes:

@@ -19,6 +19,15 @@ def box_area(boxes: Tensor) -> Tensor:
 
     Returns:
         `(...)`.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.detection import box_area
+
+        print(box_area(np.array([[0.0, 0.0, 10.0, 20.0]])))  # 200
+        ```
     """
     sides = ops.maximum(boxes[..., 2:] - boxes[..., :2], 0.0)
     return sides[..., 0] * sides[..., 1]
@@ -98,6 +107,16 @@ def decode_boxes(deltas: Tensor, anchors: Tensor, weights: tuple[float, ...]) ->
 
     Returns:
         `(..., 4)` float32.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.detection import decode_boxes
+
+        anchor = np.array([[0.0, 0.0, 16.0, 16.0]], "float32")
+        print(decode_boxes(np.zeros((1, 4)), anchor, (1.0, 1.0, 1.0, 1.0)))  # the anchor
+        ```
     """
     deltas = ops.cast(deltas, "float32") / ops.convert_to_tensor(weights, "float32")
     anchor_centers, anchor_sides = _centers_and_sides(anchors)
@@ -115,6 +134,16 @@ def clip_boxes(boxes: Tensor, sizes: Tensor) -> Tensor:
 
     Returns:
         `(B, N, 4)`.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.detection import clip_boxes
+
+        boxes = np.array([[[-5.0, 3.0, 90.0, 70.0]]], "float32")
+        print(clip_boxes(boxes, np.array([[60.0, 80.0]], "float32")))  # 0, 3, 80, 60
+        ```
     """
     limits = ops.stack([sizes[:, 1], sizes[:, 0], sizes[:, 1], sizes[:, 0]], axis=-1)
     return ops.minimum(ops.maximum(boxes, 0.0), limits[:, None])

@@ -21,6 +21,28 @@ def coco_scores(detections: Sequence[Detections], source: BoxSource) -> dict[str
     Returns:
         `AP` (mean over IoU 0.5, 0.55, ... 0.95), `AP50`, `AP75` and AP by size, in [0, 1], by name.
         Sizes without an object are left out.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.detection import BoxSource, Detections, Objects, coco_scores
+
+        boxes, classes = np.array([[10.0, 10.0, 50.0, 40.0]]), np.array([0])
+        objects = Objects(boxes, classes, np.array([False]), np.array([1200.0]))
+        source = BoxSource(
+            name="one image",
+            read=lambda index: index,
+            describe=str,
+            sizes=np.array([[60, 80]]),
+            objects=[objects],
+            class_names=("cat",),
+            image_ids=[1],
+            class_ids=[1],
+            metric="coco",
+        )
+        print(coco_scores([Detections(boxes, np.array([0.9]), classes)], source))
+        ```
     """
     has_masks = source.has_masks and all(one.segmentations is not None for one in detections)
     kinds = {"": "bbox"} | ({"mask ": "segm"} if has_masks else {})

@@ -66,6 +66,43 @@ def detect_in_source(
 
     Yields:
         Index of the image, the image `(H, W, 3)` uint8, and its detections.
+
+    Example:
+        ```python
+        import keras
+        import numpy as np
+        import tensorflow as tf
+
+        from pixpro_keras.detection import (
+            BoxSource,
+            C4Detector,
+            DetectorConfig,
+            Objects,
+            detect_in_source,
+        )
+
+        inputs = x = keras.Input((None, None, 3))
+        for _ in range(5):  # C1 to C5
+            x = keras.layers.Conv2D(8, 3, 2, padding="same", activation="relu")(x)
+        detector = C4Detector(keras.Model(inputs, x), DetectorConfig(num_classes=2))
+
+        png = tf.io.encode_png(np.zeros((40, 60, 3), "uint8"))
+        nothing = Objects(np.zeros((0, 4)), np.zeros(0, int), np.zeros(0, bool), np.zeros(0))
+        source = BoxSource(
+            name="black",
+            read=lambda index: png,
+            describe=str,
+            sizes=np.array([[40, 60]]),
+            objects=[nothing],
+            class_names=("cat", "dog"),
+            image_ids=[1],
+            class_ids=[1, 2],
+            metric="coco",
+        )
+        detect = tf.function(detector.detect)
+        for index, image, detections in detect_in_source(detect, source, lambda x: x / 255, 64, 96):
+            print(index, detections.boxes.shape)
+        ```
     """
     for group in shape_groups(source.sizes, smallest=1):
         padded_size = make_padded_size(source.sizes[group], short_side, max_side)

@@ -76,7 +76,7 @@ def _unpack(counts: str | bytes) -> list[int]:
 
 
 def decode(segmentation: Any, height: int, width: int) -> np.ndarray:
-    """The whole mask of polygons or RLE.
+    """Mask of a whole image from polygons or RLE.
 
     Args:
         segmentation: list of polygons `x1, y1, x2, y2, ...`, or RLE, whose `counts` are a list, text
@@ -99,7 +99,7 @@ def decode(segmentation: Any, height: int, width: int) -> np.ndarray:
 def crop(
     segmentation: Any, box: np.ndarray, height: int, width: int, size: int = CROP_SIZE
 ) -> np.ndarray:
-    """A mask inside of its box, scaled to a square.
+    """Mask inside of a box, scaled to a square.
 
     Args:
         segmentation: polygons or RLE, as for `decode`.

@@ -151,6 +151,19 @@ def mask_loss(logits: Tensor, rois: Rois, batch: Batch) -> Tensor:
 
     Returns:
         Scalar float32, at least 0.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.detection import mask_loss
+        from pixpro_keras.detection.roi_heads import Rois
+
+        box, one = np.array([[[10, 10, 40, 40]]], "float32"), np.ones((1, 1), "float32")
+        rois = Rois(box, np.array([[0]]), np.array([[0]]), is_positive=one, is_valid=one)
+        batch = {"boxes": box, "masks": np.ones((1, 1, 112, 112), "uint8")}
+        print(mask_loss(np.zeros((1, 1, 14, 14, 2), "float32"), rois, batch))  # log(2)
+        ```
     """
     num_boxes, size, num_classes = logits.shape[1], logits.shape[2], logits.shape[-1]
     targets = mask_targets(rois, batch, num_boxes, size)

@@ -53,6 +53,23 @@ def sample_rois(
 
     Returns:
         R proposals of each image.
+
+    Example:
+        ```python
+        import numpy as np
+        import tensorflow as tf
+
+        from pixpro_keras.detection import sample_rois
+
+        batch = {
+            "boxes": np.array([[[10, 10, 40, 40]]], "float32"),
+            "classes": np.array([[1]]),
+            "seed": tf.constant([[0, 1]]),
+        }
+        proposals = np.array([[[12, 12, 40, 40], [50, 50, 60, 60]]], "float32")
+        rois = sample_rois(proposals, np.ones((1, 2), bool), batch, num_rois=4, num_classes=2)
+        print(rois.boxes.shape, rois.is_positive)
+        ```
     """
     true_boxes, true_classes = batch[BOXES], batch[CLASSES]
     boxes = ops.concatenate([true_boxes, proposals], axis=1)
@@ -145,6 +162,25 @@ def roi_losses(logits: Tensor, deltas: Tensor, rois: Rois, batch: Batch) -> dict
     Returns:
         Scalars `box_class` and `box`, at least 0, and two for the log: `class_accuracy`, in [0, 1], and
         `positive_rois`, positives per image.
+
+    Example:
+        ```python
+        import numpy as np
+        import tensorflow as tf
+
+        from pixpro_keras.detection import roi_losses, sample_rois
+
+        batch = {
+            "boxes": np.array([[[10, 10, 40, 40]]], "float32"),
+            "classes": np.array([[1]]),
+            "seed": tf.constant([[0, 1]]),
+        }
+        proposals = np.array([[[12, 12, 40, 40], [50, 50, 60, 60]]], "float32")
+        rois = sample_rois(proposals, np.ones((1, 2), bool), batch, num_rois=4, num_classes=2)
+        num_rois = rois.boxes.shape[1]
+        logits, deltas = np.zeros((1, num_rois, 3), "f"), np.zeros((1, num_rois, 2, 4), "f")
+        print(roi_losses(logits, deltas, rois, batch))
+        ```
     """
     losses = ops.sparse_categorical_crossentropy(rois.classes, logits, from_logits=True)
     true_boxes = tf.gather(batch[BOXES], rois.matches, batch_dims=1)

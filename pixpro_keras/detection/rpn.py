@@ -107,6 +107,23 @@ def rpn_losses(logits: Tensor, deltas: Tensor, anchors: Tensor, batch: Batch) ->
 
     Returns:
         Scalars `rpn_objectness` and `rpn_box`, at least 0.
+
+    Example:
+        ```python
+        import numpy as np
+        import tensorflow as tf
+
+        from pixpro_keras.detection import grid_anchors, rpn_losses
+
+        batch = {
+            "boxes": np.array([[[10, 10, 40, 40]]], "float32"),
+            "classes": np.array([[1]]),
+            "seed": tf.constant([[0, 1]]),
+        }
+        anchors = grid_anchors(height=3, width=4, stride=16, sizes=(32,))
+        logits, deltas = np.zeros((1, 36), "float32"), np.zeros((1, 36, 4), "float32")
+        print(rpn_losses(logits, deltas, anchors, batch))
+        ```
     """
     boxes = batch[BOXES]
     matches, labels = match_boxes(

@@ -91,5 +91,22 @@ def save_detector(served: ServedDetector, path: pathlib.Path) -> None:
     Args:
         served: detector with its preprocessing.
         path: folder of the SavedModel.
+
+    Example:
+        ```python
+        import pathlib
+        import tempfile
+
+        import keras
+
+        from pixpro_keras.detection import C4Detector, DetectorConfig, ServedDetector, save_detector
+
+        inputs = x = keras.Input((None, None, 3))
+        for _ in range(5):  # C1 to C5
+            x = keras.layers.Conv2D(8, 3, 2, padding="same", activation="relu")(x)
+        detector = C4Detector(keras.Model(inputs, x), DetectorConfig(num_classes=2))
+        served = ServedDetector(detector, lambda image: image / 255, ("cat", "dog"), 64, 96)
+        save_detector(served, pathlib.Path(tempfile.mkdtemp()) / "detector")
+        ```
     """
     tf.saved_model.save(served, str(path), signatures=served.__call__)

@@ -98,9 +98,21 @@ def feature_accuracies(train: Features, test: Features, k: int) -> dict[str, flo
 
     Raises:
         ValueError: if there are no cells.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.evaluation import Features, feature_accuracies
+
+        labels = np.arange(20) % 2
+        vectors = np.random.rand(20, 4).astype("float32")
+        features = Features(pooled=vectors, labels=labels, cells=vectors, cell_labels=labels)
+        print(feature_accuracies(features, features, k=3))
+        ```
     """
     if not len(train.cells) or not len(test.cells):
-        raise ValueError("`train` and `test` must have masks with labelled pixels. Received none.")
+        raise ValueError("`train` and `test` must have masks with labeled pixels. Received none.")
     train_pooled, test_pooled = _standardize(train.pooled, test.pooled)
     num_classes = int(train.labels.max()) + 1
     scores = weighted_knn(train_pooled, train.labels, test_pooled, num_classes=num_classes, k=k)
@@ -132,6 +144,14 @@ def comparison_table(rows: Mapping[str, Mapping[str, float]]) -> str:
 
     Returns:
         A table of one line for each row, under two lines of header.
+
+    Example:
+        ```python
+        from pixpro_keras.evaluation import comparison_table
+
+        row = {"image_knn": 0.5, "image_linear": 0.6, "cell_linear": 0.7}
+        print(comparison_table({"random": row}))
+        ```
     """
     lines = [[name, *(f"{row[key]:.1%}" for key in _COLUMNS)] for name, row in rows.items()]
     return markdown_table(["backbone", *_COLUMNS.values()], lines)

@@ -65,8 +65,15 @@ class SegmentationScores:
     Attributes:
         miou: mean of the classes' intersections over unions, in [0, 1], without those that neither
             occur nor are predicted.
-        iou: of each class; NaN of those.
+        iou: intersection over union of each class; NaN of those.
         pixel_accuracy: share of the pixels whose class is right, in [0, 1].
+
+    Example:
+        ```python
+        from pixpro_keras.evaluation import SegmentationScores
+
+        scores = SegmentationScores(miou=0.6, iou=(0.5, 0.7), pixel_accuracy=0.9)
+        ```
     """
 
     miou: float

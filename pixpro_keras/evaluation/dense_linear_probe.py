@@ -61,7 +61,7 @@ def fit_dense_linear_probe(
     iterations: int = 100,
     strategy: tf.distribute.Strategy | None = None,
 ) -> DenseLinearClassifier:
-    """Fits a linear classifier to whole images, each cell labelled by the pixel at its centre.
+    """Fits a linear classifier to whole images, each cell labeled by the pixel at its centre.
 
     Channels are standardised over all cells; then follows multinomial logistic regression by
     L-BFGS. All cells are in memory.
@@ -124,7 +124,7 @@ def fit_dense_linear_probe(
 
 
 def center_labels(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The class at the centre of each cell of a map laid on the mask.
+    """Class at the centre of each cell of a map laid on the mask.
 
     Args:
         masks: `(B, H, W)` classes.

@@ -27,6 +27,16 @@ class Features:
         labels: `(N,)` int32.
         cells: `(M, C)` float32. Cells of the maps; M is 0 where there are no masks.
         cell_labels: `(M,)` int32, never 255.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.evaluation import Features
+
+        labels = np.array([0, 1], "int32")
+        features = Features(np.ones((2, 4)), labels, cells=np.zeros((0, 4)), cell_labels=labels[:0])
+        ```
     """
 
     pooled: np.ndarray
@@ -210,7 +220,7 @@ def extract_features(
 
 
 def cell_labels(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The commonest class in each cell of a feature map laid on the mask.
+    """Commonest class in each cell of a feature map laid on the mask.
 
     A pixel belongs to the cell that holds its centre. Pixels of class 255 do not count; among
     equally common classes the lowest wins.

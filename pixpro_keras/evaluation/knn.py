@@ -147,6 +147,16 @@ def top_k_accuracy(scores: Array, labels: Array, k: int = 1) -> float:
 
     Returns:
         Share in [0, 1].
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.evaluation import top_k_accuracy
+
+        scores = np.array([[0.9, 0.1], [0.8, 0.2]])
+        print(top_k_accuracy(scores, np.array([0, 1])))  # 0.5
+        ```
     """
     best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     has_votes = np.take_along_axis(scores, best, axis=1) > 0

@@ -65,7 +65,7 @@ def knn_accuracy(
 
     Args:
         backbone: `(B, H, W, 3) -> (B, h, w, C)`; runs in inference mode.
-        train: batches of labelled images whose neighbours vote, as from `features.image_batches`.
+        train: batches of labeled images whose neighbours vote, as from `features.image_batches`.
         test: the same, of images that are classified.
         num_classes: number of classes; labels are in [0, num_classes).
         k: number of neighbours; fewer where there are not as many training images.

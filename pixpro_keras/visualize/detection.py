@@ -26,7 +26,7 @@ def draw_detections(
 
     Args:
         images: images `(H, W, 3)` uint8.
-        ground_truth: of each image: boxes `(n, 4)`, classes `(n,)`, None, and masks
+        ground_truth: objects of each image: boxes `(n, 4)`, classes `(n,)`, None, and masks
             `(n, H, W)` or None.
         detections: the same with scores `(n,)`.
         class_names: names of the classes.

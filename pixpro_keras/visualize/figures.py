@@ -51,6 +51,13 @@ def figure_to_array(figure: "Figure") -> np.ndarray:
 
     Args:
         figure: figure of `new_figure`.
+
+    Example:
+        ```python
+        from pixpro_keras.visualize import figure_to_array, new_figure
+
+        print(figure_to_array(new_figure(2, 1)).shape)  # (100, 200, 3)
+        ```
     """
     canvas: Any = figure.canvas  # FigureCanvasAgg; its base class has no pixels.
     canvas.draw()

@@ -75,7 +75,7 @@ def plot_metrics(
 
 
 def read_metrics(path: str | os.PathLike) -> list[dict]:
-    """Reads the finished lines of a run's `metrics.jsonl`.
+    r"""Reads the finished lines of a run's `metrics.jsonl`.
 
     Args:
         path: path of the file.
@@ -86,6 +86,18 @@ def read_metrics(path: str | os.PathLike) -> list[dict]:
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it has no finished line.
+
+    Example:
+        ```python
+        import pathlib
+        import tempfile
+
+        from pixpro_keras.visualize import read_metrics
+
+        path = pathlib.Path(tempfile.mkdtemp()) / "metrics.jsonl"
+        path.write_text('{"step": 1, "epoch": 0.5, "loss": 0.3}\n')
+        print(read_metrics(path))
+        ```
     """
     lines = pathlib.Path(path).read_text().splitlines(keepends=True)
     records = [json.loads(line) for line in lines if line.endswith("\n")]
