@@ -28,6 +28,15 @@ class Objects:
             and found or not, they do not count.
         areas: `(n,)` float32, in square pixels: of the mask where there is one.
         segmentations: COCO polygons or RLE of each object; None without masks.
+
+    Example:
+        ```python
+        import numpy as np
+        from pixpro_keras.detection import Objects
+
+        box = np.array([[10.0, 20.0, 50.0, 60.0]], np.float32)
+        objects = Objects(box, np.array([0]), np.array([False]), np.array([1600.0], np.float32))
+        ```
     """
 
     boxes: np.ndarray

@@ -84,6 +84,15 @@ class Detector(Task, abc.ABC):
     Reference:
         Ren et al., NeurIPS 2015, arXiv:1506.01497; He et al., ICCV 2017, arXiv:1703.06870; all
         numbers as in detectron2's configurations.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones, detection
+
+        config = detection.DetectorConfig(num_classes=3)
+        detector = detection.build("faster_rcnn_c4", backbones.build("resnet18_v1_5"), config)
+        assert isinstance(detector, detection.Detector)
+        ```
     """
 
     # Pixels per cell and anchor sizes in pixels of each map.

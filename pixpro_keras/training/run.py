@@ -212,6 +212,21 @@ def open_checkpoints(
         WorkerLostError: if another worker is gone.
         OSError: if the directory cannot be read or written.
         ValueError: if `steps_per_execution` does not divide the first step.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras import backbones, methods, training
+
+        method = methods.SimCLR(
+            backbones.build("resnet18_v1_5"), hidden_dim=16, out_dim=8, total_steps=10
+        )
+        method.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+        method.optimizer.build(method.trainable_variables)
+        config = training.RunConfig("runs/mine", epochs=1, steps_per_epoch=10, batch_size=8)
+        checkpoints, first_step = training.open_checkpoints(method, config, {"method": "simclr"})
+        assert first_step == 0
+        ```
     """
     strategy = strategy or tf.distribute.get_strategy()
     workdir = pathlib.Path(config.workdir)

@@ -24,6 +24,13 @@ class Panel:
         ours: values of the seeds of each row; empty where there are none.
         paper_title: name of the paper's measure; None where it has none.
         paper: the paper's number of each row, or None.
+
+    Example:
+        ```python
+        from pixpro_keras.visualize import Panel
+
+        panel = Panel("CamVid mIoU", [[0.28, 0.29], [0.33]], "Cityscapes mIoU", [65.3, 77.2])
+        ```
     """
 
     title: str

@@ -33,6 +33,24 @@ class RunPictures(keras.callbacks.Callback):
         every_steps: steps between two sets of pictures, at least 1.
         threshold: largest distance of a positive pair, in cell diagonals.
         gamma: sharpness of the similarity.
+
+    Example:
+        ```python
+        import numpy as np
+        from pixpro_keras import backbones, methods, visualize
+
+        method = methods.PixPro(
+            backbones.build("resnet18_v1_5"), hidden_dim=16, out_dim=8, total_steps=10
+        )
+        batch = {f"view{k}": np.zeros((2, 64, 64, 3), "float32") for k in (1, 2)}
+        batch |= {f"coord{k}": np.tile([0.0, 0.0, 1.0, 1.0], (2, 1)) for k in (1, 2)}
+        preprocess = backbones.preprocess_input("resnet18_v1_5")
+        pictures = visualize.RunPictures(
+            "runs/mine", batch, method.encoder, preprocess, every_steps=5, threshold=0.7, gamma=2.0
+        )
+        pictures.set_model(method)
+        pictures.on_train_begin()  # draws runs/mine/pictures/correspondences.png
+        ```
     """
 
     def __init__(

@@ -21,6 +21,14 @@ def prepare_tfds(name: str, data_dir: str | None = None):
 
     Raises:
         ValueError: if there is no such data set or it cannot be prepared.
+
+    Example:
+        ```python
+        from pixpro_keras.data.sources import prepare_tfds
+
+        builder = prepare_tfds("scenes")
+        print(builder.info.splits["train"].num_examples)
+        ```
     """
     if name == "scenes":
         from pixpro_keras.data.scenes import scenes_dataset  # drawing code, for this set only
@@ -51,6 +59,15 @@ class TFDSRecords:
 
     Raises:
         ValueError: if there is no such split.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.data.sources import TFDSRecords, prepare_tfds
+
+        records = TFDSRecords(prepare_tfds("scenes"), "validation[:4]", ["image", "label"])
+        print(len(records), records.read(tf.constant(0, tf.int64))["image"].shape)
+        ```
     """
 
     def __init__(
