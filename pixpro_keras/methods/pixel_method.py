@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import keras
+import tensorflow as tf
 
 from pixpro_keras import geometry
 from pixpro_keras.layers.fpn import FPN
@@ -193,11 +194,11 @@ class PixelMethod(base.PretrainMethod):
             coord, target_coord, tuple(online.shape[1:3]), self.threshold
         )
         pixels = to_pixels(prediction), to_pixels(target)
-        return {
-            "loss": self.one_way(*pixels, positives),
-            **positive_pair_metrics(*pixels, positives),
-            "feature_std": feature_std(to_pixels(online)),
-        }
+        loss = self.one_way(*pixels, positives)
+        # After the loss, not beside it: of a large map each needs the memory of a block.
+        with tf.control_dependencies([loss] if isinstance(positives, LazyRows) else []):
+            metrics = positive_pair_metrics(*pixels, positives)
+        return {"loss": loss, **metrics, "feature_std": feature_std(to_pixels(online))}
 
     def one_way(self, prediction: Tensor, target: Tensor, positives: Tensor | LazyRows) -> Tensor:
         """Loss of one direction; those of both add up to the method's.
