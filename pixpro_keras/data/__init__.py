@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         make_views,
     )
     from pixpro_keras.data.sampler import Sampler, name_images
-    from pixpro_keras.data.sources.source import Source, open_source
+    from pixpro_keras.data.sources import Source, open_source
 
 __all__ = [
     "BrokenImages",

@@ -301,6 +301,7 @@ def make_dataset(
         return make_views(image, sampler.sample_seed(position), config) | {LABEL: label}
 
     def preprocess_views(batch: Batch) -> Batch:
+        assert preprocess is not None
         return {k: preprocess(v) if k in _IMAGES else v for k, v in batch.items()}
 
     data = sampler.batches(

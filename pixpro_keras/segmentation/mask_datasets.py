@@ -73,6 +73,7 @@ def _open_tfds(specification: str, name: str, split: str, data_dir: str | None) 
         mask = tf.cast(example[mask_name][..., 0], tf.int32)
         return example[image_name], tf.gather(tf.constant(table), mask)
 
+    class_names: tuple[str, ...]
     if builder.name == "cityscapes":
         class_names, values = CITYSCAPES_CLASSES, np.array(CITYSCAPES_IDS)
     elif builder.name == "scenes":

@@ -20,6 +20,14 @@ def prepare_tfds(name: str, data_dir: str | None = None):
 
     Raises:
         ValueError: if there is no such data set or it cannot be prepared.
+
+    Example:
+        ```python
+        from pixpro_keras.data.sources import prepare_tfds
+
+        builder = prepare_tfds("scenes")
+        assert "segmentation_mask" in builder.info.features
+        ```
     """
     if name == "scenes":
         from pixpro_keras.data.scenes import scenes_dataset  # drawing code, for this set only
@@ -55,6 +63,16 @@ class TFDSRecords:
 
     Raises:
         ValueError: if there is no such split.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.data.sources import TFDSRecords, prepare_tfds
+
+        records = TFDSRecords(prepare_tfds("scenes"), "train[:5]", ["segmentation_mask"])
+        assert len(records) == 5
+        assert records.read(tf.constant(3, tf.int64))["segmentation_mask"].shape[-1] == 1
+        ```
     """
 
     def __init__(
