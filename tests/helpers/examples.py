@@ -17,7 +17,7 @@ def read_example(source, index):
     return example["image"].numpy(), int(example["label"])
 
 
-def number_source(count, broken=lambda index: False):
+def number_source(count, broken=lambda index: tf.constant(False)):
     """Gray images, of which those are broken of which `broken` says so; labels are the indices."""
     from pixpro_keras.data.sources import Source
 
