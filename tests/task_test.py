@@ -27,7 +27,7 @@ class NonfiniteStepTest(tf.test.TestCase):
         """Good, bad, good: the bad one leaves everything but target and step as it was."""
         good, bad, last = batches
         self.assertEqual(scalars(step(good), strategy)["bad_steps"], 0)
-        moving = {id(v) for _, target in model.momentum_pairs for v in target.weights}
+        moving = {id(v) for v in model.target_encoder.weights}
         kept = [v for v in model.weights if v is not model.step and id(v) not in moving]
         before = values(kept), values(model.optimizer.variables)
         logs = scalars(step(bad), strategy)
