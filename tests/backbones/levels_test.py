@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -7,6 +8,7 @@ from tests.helpers.random_weights import photo, randomize
 
 
 class LevelsTest(tf.test.TestCase, parameterized.TestCase):
+    @pytest.mark.slow
     @parameterized.parameters(
         ("resnet18_v1_5", (64, 128, 256, 512)),
         ("resnet50", (256, 512, 1024, 2048)),

@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -73,6 +74,7 @@ class NamesTest(tf.test.TestCase, parameterized.TestCase):
 
 
 class BuildTest(tf.test.TestCase, parameterized.TestCase):
+    @pytest.mark.slow
     @parameterized.parameters(
         ("resnet50", keras.applications.ResNet50),
         ("mobilenetv2", keras.applications.MobileNetV2),
@@ -112,6 +114,7 @@ class BuildTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(keras.config.dtype_policy().name, "mixed_bfloat16")
 
     # float16 rounds to 5e-4, bfloat16 to 4e-3; MobileNetV2, with its depthwise layers, amplifies it.
+    @pytest.mark.slow
     @parameterized.parameters(("mobilenetv2", 100), ("resnet18_v1_5", 6))
     def test_follows_the_dtype_policy(self, name, amplification):
         self.addCleanup(keras.config.set_dtype_policy, "float32")
@@ -131,6 +134,7 @@ class BuildTest(tf.test.TestCase, parameterized.TestCase):
             error = np.std(tf.cast(features, tf.float32) - expected) / np.std(expected)
             self.assertBetween(error, 0.1 * rounding, amplification * rounding)
 
+    @pytest.mark.slow
     @parameterized.parameters(("resnet50", "_3_bn"), ("resnet18_v1_5", "_2_bn"))
     def test_starts_as_in_the_paper(self, name, last_norm):
         model = backbones.build(name)
@@ -149,6 +153,7 @@ class BuildTest(tf.test.TestCase, parameterized.TestCase):
         kernels = [model.get_layer(f"conv2_block{i}_2_conv").kernel for i in (1, 2)]
         self.assertNotAllClose(*kernels)
 
+    @pytest.mark.slow
     def test_seed_decides_the_weights(self):
         drawn = []
         for seed in (1, 1, 2):
@@ -195,6 +200,7 @@ class PreprocessInputTest(tf.test.TestCase, parameterized.TestCase):
 
 
 class CopyWeightsTest(tf.test.TestCase, parameterized.TestCase):
+    @pytest.mark.slow
     @parameterized.parameters("resnet50", "resnet50v2")
     def test_a_dilated_network_finds_the_same_features_and_more(self, name):
         """Where the stride is in a 1x1 convolution or in padded ones, every second cell is the same."""

@@ -44,6 +44,7 @@ def run(network, variables, images):
     return call()
 
 
+@pytest.mark.slow
 class RematTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(BatchNormalization, keras.layers.BatchNormalization)
     def test_the_same_numbers(self, batch_norm):

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -56,6 +57,7 @@ class RoiAlignTest(tf.test.TestCase, parameterized.TestCase):
         boxes = np.array([[[0, 0, 6, 6]]], "float32")
         self.assertAllClose(roi_align(features, boxes, 6)[:, 0], features, atol=1e-6)
 
+    @pytest.mark.slow
     def test_gradient_is_numerically_right(self):
         rng = np.random.default_rng(0)
         features = tf.constant(rng.normal(size=(1, 4, 5, 2)))

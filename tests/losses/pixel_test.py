@@ -1,6 +1,7 @@
 from unittest import mock
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 from keras import ops
@@ -124,6 +125,7 @@ class PositivePairMetricsTest(tf.test.TestCase):
         self.assertAllEqual(metrics["positive_share"], 0.0)
 
 
+@pytest.mark.slow
 class LargeMapTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.product(
         loss=(pixel.pixel_consistency, pixel.pixel_contrast), jit_compile=(False, True)

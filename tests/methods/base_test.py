@@ -2,6 +2,7 @@ from unittest import mock
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -52,6 +53,7 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         for one, other in zip(after, model.get_weights(), strict=True):
             self.assertAllClose(one, other, rtol=1e-5)
 
+    @pytest.mark.slow
     @parameterized.parameters("pixpro", "pixcontrast")
     def test_large_maps_by_blocks_give_the_same_gradients(self, method):
         model, batch = build(method, use_propagation=True), random_batch()
@@ -67,6 +69,7 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(*CASES)
     # A ReLU's gradient jumps at 0: where rounding decides the sign of one value of some thousands,
     # devices differ by more than any bound.
+    @pytest.mark.slow
     @mock.patch.object(tf.nn, "relu", tf.nn.softplus)
     def test_two_replicas_equal_one_device(self, method, arguments):
         single, strategy = build(method, **arguments), two_cpus()
@@ -120,6 +123,7 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         frozen = {id(v) for v in model.target_encoder.weights}
         self.assertEmpty([v for v in model.trainable_variables if id(v) in frozen])
 
+    @pytest.mark.slow
     def test_accumulation_averages_the_parts(self):
         batch = random_batch(8)
         halves = [{k: v[:4] for k, v in batch.items()}, {k: v[4:] for k, v in batch.items()}]
@@ -151,6 +155,7 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         for weight in model.weights:
             self.assertTrue(np.isfinite(np.array(weight)).all(), msg=weight.path)
 
+    @pytest.mark.slow
     def test_overflow_on_one_replica_skips_the_step_on_all(self):
         keras.mixed_precision.set_global_policy("mixed_float16")
         strategy = two_cpus()
@@ -194,6 +199,7 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(model.step, 60)
         self.assertLess(history["loss"][-1], -2.0)
 
+    @pytest.mark.slow
     @parameterized.parameters(*CASES)
     def test_step_compiles_with_xla(self, method, arguments):
         model, compiled = build(method, **arguments), build(method, **arguments)
@@ -205,6 +211,7 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         for one, two in zip(model.weights, compiled.weights, strict=True):
             self.assertAllClose(one, two, rtol=1e-3, atol=1e-4, msg=one.path)
 
+    @pytest.mark.slow
     def test_pixpro_learns_and_reaches_its_bound(self):
         model = build(optimizer=keras.optimizers.SGD(0.05, momentum=0.9), total_steps=300)
         step = traced_step(model)

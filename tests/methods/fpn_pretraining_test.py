@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -49,6 +50,7 @@ class FpnPretrainingTest(tf.test.TestCase, parameterized.TestCase):
         outputs = method.encoder(self.batch["view1"])
         self.assertEqual(outputs["instance"].shape, (4, 2, 2, 8))
 
+    @pytest.mark.slow
     def test_everything_is_trained_and_the_target_follows(self):
         method = build(base_momentum=0.5)
         before = [v.numpy() for v in method.trainable_variables]

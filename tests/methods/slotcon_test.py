@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -96,6 +97,7 @@ class SlotConTest(tf.test.TestCase, parameterized.TestCase):
         method(self.batch, training=True)
         self.assertAllClose(method.center, 0.2 * np.mean(scores, axis=(0, 1, 2, 3)), atol=1e-5)
 
+    @pytest.mark.slow
     def test_learns_a_tiny_set(self):
         batch = self.batch | {"view2": self.batch["view1"] + 0.05 * self.batch["view2"]}
         batch["coord2"] = batch["coord1"]

@@ -5,6 +5,7 @@ import functools
 from unittest import mock
 
 import keras
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -66,6 +67,7 @@ def operations(model):
     )
 
 
+@pytest.mark.slow
 class StepGraphTest(tf.test.TestCase, parameterized.TestCase):
     def tearDown(self):
         keras.mixed_precision.set_global_policy("float32")

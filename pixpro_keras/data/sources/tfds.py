@@ -27,11 +27,7 @@ def prepare_tfds(name: str, data_dir: str | None = None):
         from pixpro_keras.data.sources import prepare_tfds
 
         builder = prepare_tfds("scenes")
-<<<<<<< HEAD
         print(builder.info.splits["train"].num_examples)
-=======
-        assert "segmentation_mask" in builder.info.features
->>>>>>> h3
         ```
     """
     if name == "scenes":
@@ -69,14 +65,8 @@ class TFDSRecords:
         import tensorflow as tf
         from pixpro_keras.data.sources import TFDSRecords, prepare_tfds
 
-<<<<<<< HEAD
         records = TFDSRecords(prepare_tfds("scenes"), "validation[:4]", ["image", "label"])
         print(len(records), records.read(tf.constant(0, tf.int64))["image"].shape)
-=======
-        records = TFDSRecords(prepare_tfds("scenes"), "train[:5]", ["segmentation_mask"])
-        assert len(records) == 5
-        assert records.read(tf.constant(3, tf.int64))["segmentation_mask"].shape[-1] == 1
->>>>>>> h3
         ```
     """
 
