@@ -60,7 +60,7 @@ class MaskHeadTest(tf.test.TestCase):
             self.assertAllClose(weight, value, atol=1e-5)
 
     def test_is_rebuilt_from_its_config(self):
-        config = MaskHead(K, 2, 0.8, synchronized=True, name="masks").get_config()
+        config = MaskHead(K, 2, 0.8, name="masks").get_config()
         self.assertEqual(MaskHead.from_config(config).get_config(), config)
 
 
