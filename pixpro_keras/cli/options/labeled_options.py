@@ -16,6 +16,7 @@ from pixpro_keras.data.labels import read_labels, stratified_subset
 from pixpro_keras.data.sources import Source, open_source, prepare_tfds
 from pixpro_keras.evaluation.features import Features, extract_features, image_batches
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils.errors import first_line
 
 LabeledT = TypeVar("LabeledT", bound="LabeledOptions")
 
@@ -127,8 +128,7 @@ def image_errors(name: str) -> Iterator[None]:
         yield
     # Errors of TensorFlow's decoders, and of Python under them.
     except (tf.errors.InvalidArgumentError, tf.errors.UnknownError) as error:
-        reason = error.message.splitlines()[0]
-        raise FlagError(f"an image of {name} cannot be decoded: {reason}") from error
+        raise FlagError(f"an image of {name} cannot be decoded: {first_line(error)}") from error
 
 
 def image_shape(flag: str, values: Sequence[str] | None) -> tuple[int, int] | None:
