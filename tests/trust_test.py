@@ -58,7 +58,7 @@ class MaliciousFilesTest(tf.test.TestCase, parameterized.TestCase):
         (self.folder / "a.pkl").write_bytes(content)
         self.assert_refused("a.pkl", "wants to import")
 
-    @parameterized.parameters("a.pth", "a.pt", "a.tar", "a.bin")
+    @parameterized.parameters("a.pth", "a.pt", "a.tar", "a.bin", "a.ckpt")
     def test_torch_files(self, name):
         try:
             import torch

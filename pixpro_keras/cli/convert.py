@@ -36,7 +36,9 @@ _OWN_FLAGS = ("input", "output", "layout")
 class ConvertOptions(ModelOptions, CardOptions, DeviceOptions):
     """Options of a conversion."""
 
-    input: str = option(None, "Torch file to convert (.pth, .pt, .tar, .bin).", is_required=True)
+    input: str = option(
+        None, "Torch file to convert (.pth, .pt, .tar, .bin, .ckpt).", is_required=True
+    )
     output: str = option(None, "New folder for the results.", is_required=True)
     layout: str = option(
         "auto",

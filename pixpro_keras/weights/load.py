@@ -15,7 +15,7 @@ from pixpro_keras.weights.torch import backbone_from_state_dict, find_state_dict
 
 # Attribute of a weights file with the name of its network; Keras ignores it.
 NAME_ATTRIBUTE = "pixpro_keras_backbone"
-TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".bin")
+TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".bin", ".ckpt")
 _SERVING = "it is made for serving; export the same run with --format=keras and load that"
 
 
@@ -26,7 +26,7 @@ def load_backbone(
 
     Args:
         path_or_name: `backbone.keras` or `backbone.weights.h5` as exported here; a torch file
-            (`.pth`, `.pt`, `.tar`, `.bin`) with a plain ResNet of the authors, torchvision, timm or
+            (`.pth`, `.pt`, `.tar`, `.bin`, `.ckpt`) with a plain ResNet of the authors, torchvision, timm or
             another method; a detectron2 `.pkl`; the folder of a run or of a conversion; or one of
             `backbones.available()`, which gives a network with new weights.
         features: `"c5"`: the last map. `"c2-c5"`: a dict of four maps. `"pooled"`: `(B, C)`.
@@ -53,7 +53,21 @@ def load_backbone(
         print(network.output_shape)  # (None, 512)
         ```
     """
-    return feature_network(_load(path_or_name, name), features)
+    network = _load(path_or_name, name)
+    outputs = getattr(network, "output", None)
+    shape = tuple(getattr(outputs, "shape", None) or ())
+    if len(shape) != 4:
+        shown = f"an output of shape {shape}" if shape else "no single output"
+        raise ValueError(_with_top(path_or_name, shown))
+    return feature_network(network, features)
+
+
+def _with_top(path: str | os.PathLike, found: str) -> str:
+    return (
+        f"{path}: a backbone ends with a map, (B, h, w, C), but this network has {found}: it is a "
+        "classifier with its top, or pooled. Save it without: include_top=False in keras.applications, "
+        "or keras.Model(network.input, LAST_MAP)"
+    )
 
 
 def _load(path_or_name: str | os.PathLike, name: str | None = None) -> keras.Model:
@@ -97,6 +111,7 @@ def _load_weights_file(path: pathlib.Path, name: str | None) -> keras.Model:
     try:
         with h5py.File(path, "r") as file:
             name = file.attrs.get(NAME_ATTRIBUTE, name)
+            matrices = _matrices(file)
     except OSError as error:
         raise ValueError(f"{path}: no complete weights file ({first_line(error)})") from error
     if name is None:
@@ -105,8 +120,24 @@ def _load_weights_file(path: pathlib.Path, name: str | None) -> keras.Model:
             "pixpro_keras.load_backbone, or --backbone of a job, says it"
         )
     network = registry.plain_network(name)
+    num_matrices = sum(len(weight.shape) == 2 for weight in network.weights)
+    if len(matrices) > num_matrices:
+        raise ValueError(_with_top(path, f"the matrix {matrices[-1]} more than {name}"))
     try:
         network.load_weights(path)
     except Exception as error:  # Keras raises whatever it stumbles over
         raise ValueError(f"{path}: no weights of {name} ({first_line(error)})") from error
     return network
+
+
+def _matrices(file: h5py.File) -> list[str]:
+    """Names of the weights with two axes, which in a network of convolutions are a classifier's."""
+    found: list[str] = []
+
+    def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:
+        is_weight = isinstance(item, h5py.Dataset) and not name.startswith("optimizer")
+        if is_weight and len(item.shape) == 2:
+            found.append(name)
+
+    file.visititems(visit)
+    return found

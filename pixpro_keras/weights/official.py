@@ -430,7 +430,8 @@ def _write(
     arrays = name_maps.to_torch_state_dict(variables, num_batches=progress.step)
     ordered = {_MODULE + name: arrays[name] for name in sorted(arrays, key=_registration_order)}
     content = {
-        "opt": argparse.Namespace(**options),
+        # The authors' code has a Namespace here, which torch.load refuses by default, and reads none.
+        "opt": dict(options),
         "epoch": progress.step // progress.steps_per_epoch,
         "model": _to_tensors(ordered),
         **training_state,

@@ -13,19 +13,25 @@ from pixpro_keras.backbones import registry, resnet
 from pixpro_keras.utils.errors import first_line
 from pixpro_keras.weights import name_maps
 
-# The key of a checkpoint that holds the weights, where it is not the state dict itself.
-_STATE_KEYS = ("model", "state_dict", "model_state_dict")
-# Prefixes of the online backbone in published checkpoints, in the order of preference.
-_PREFIXES = (
-    "module.encoder.",  # the official PixPro, SoCo
-    "encoder.",
-    "module.encoder_q.",  # MoCo, SlotCon
-    "encoder_q.",
-    "module.base_encoder.",
-    "module.backbone.",
+# The key of a checkpoint that holds the weights, where it is not the state dict itself. Of DINO's two
+# networks its authors evaluate the teacher.
+_STATE_KEYS = ("model", "state_dict", "model_state_dict", "teacher", "student")
+# What training tools put around a whole model.
+_WRAPPERS = ("module.", "model.", "_orig_mod.")
+# Names of the online backbone in published checkpoints, in the order of preference.
+_ONLINE = (
+    "encoder.",  # the official PixPro, SoCo
+    "encoder_q.",  # MoCo, SlotCon
+    "base_encoder.",  # MoCo v3
+    "online_net.",  # BYOL of mmselfsup
+    "online_network.encoder.",
+    "teacher.backbone.",  # DINO
+    "teacher_backbone.",
+    "teacher.",
+    "student.backbone.",
+    "student_backbone.",
+    "student.",
     "backbone.",  # DenseCL, mmselfsup, lightly
-    "module.",
-    "model.",
     "",
 )
 
@@ -94,6 +100,8 @@ def read_torch_file(path: str | os.PathLike) -> Any:
 def find_state_dict(content: Any, path: str | os.PathLike) -> dict[str, Any]:
     """State dict in the content of a torch file: name -> tensor.
 
+    ResNets that stand in it as a `Sequential` of numbered parts get torchvision's names.
+
     Args:
         content: from `read_torch_file`, which shows both in its example.
         path: the file, for errors.
@@ -108,7 +116,7 @@ def find_state_dict(content: Any, path: str | os.PathLike) -> dict[str, Any]:
         if isinstance(candidate, Mapping):
             state_dict = {k: v for k, v in candidate.items() if hasattr(v, "detach")}
             if state_dict:
-                return state_dict
+                return _name_numbered(state_dict)
     found = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
     raise TorchFileError(f"{path}: no state dict, only {found or 'an empty dict'}")
 
@@ -147,17 +155,17 @@ def find_backbone(state_dict: Mapping[str, Any], path: str | os.PathLike) -> tup
     """
     end = "layer1.0.conv1.weight"
     prefixes = [name.removesuffix(end) for name in state_dict if name.endswith(end)]
-    known = [prefix for prefix in _PREFIXES if prefix in prefixes]
+    ranks = {prefix: rank for prefix in prefixes if (rank := _rank(prefix)) is not None}
     if not prefixes:
         raise TorchFileError(
             f"{path}: no ResNet in torchvision's names, whose first block is called {end}; it holds "
             f"{', '.join(list(state_dict)[:3])}, ..."
         )
-    if not known and len(prefixes) > 1:
+    if not ranks and len(prefixes) > 1:
         raise TorchFileError(
             f"{path}: several ResNets, below {', '.join(prefixes)}, and none known as the backbone"
         )
-    prefix = (known or prefixes)[0]
+    prefix = min(ranks, key=ranks.__getitem__) if ranks else prefixes[0]
     if f"{prefix}conv1.weight" not in state_dict:
         raise TorchFileError(
             f"{path}: the ResNet below {prefix!r} has no stem conv1.weight; networks with a deeper "
@@ -169,6 +177,43 @@ def find_backbone(state_dict: Mapping[str, Any], path: str | os.PathLike) -> tup
         return prefix, resnet.resnet_name(blocks, is_basic)
     except ValueError as error:
         raise TorchFileError(f"{path}: {error}") from error
+
+
+def _rank(prefix: str) -> int | None:
+    """Place of a prefix in the order of preference; None if it is none of a known online backbone."""
+    while wrapper := next((x for x in _WRAPPERS if prefix.startswith(x)), None):
+        prefix = prefix[len(wrapper) :]
+    if prefix.endswith(".0."):  # the first of a Sequential: mmselfsup's backbone before its neck
+        prefix = prefix.removesuffix("0.")
+    return _ONLINE.index(prefix) if prefix in _ONLINE else None
+
+
+def _name_numbered(state_dict: dict[str, Any]) -> dict[str, Any]:
+    """Gives ResNets made of `Sequential(*children)` torchvision's names, where there are any.
+
+    Convolution and batch norm of the stem are 0 and 1 there, and the stages the four numbers, behind
+    parts without weights, whose first block has a `conv1`.
+    """
+    stages: dict[str, list[int]] = {}
+    for name in state_dict:
+        match = re.fullmatch(r"((?:.*\.)?)(\d+)\.0\.conv1\.weight", name)
+        if match:
+            stages.setdefault(match.group(1), []).append(int(match.group(2)))
+    renamed = dict(state_dict)
+    for prefix, numbers in stages.items():
+        has_stem = f"{prefix}0.weight" in state_dict and f"{prefix}1.running_mean" in state_dict
+        if len(numbers) != 4 or not has_stem:
+            continue
+        names = {"0": "conv1", "1": "bn1"}
+        names |= {str(number): f"layer{i}" for i, number in enumerate(sorted(numbers), 1)}
+
+        def torchvision_name(name: str, prefix: str = prefix, names: dict = names) -> str:
+            part, dot, rest = name[len(prefix) :].partition(".")
+            is_part = name.startswith(prefix) and part in names
+            return f"{prefix}{names[part]}{dot}{rest}" if is_part else name
+
+        renamed = {torchvision_name(name): tensor for name, tensor in renamed.items()}
+    return renamed
 
 
 def _num_blocks(state_dict: Mapping[str, Any], prefix: str) -> int:

@@ -1,5 +1,6 @@
 import pathlib
 
+import keras
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
@@ -46,6 +47,18 @@ class LoadBackboneTest(tf.test.TestCase, parameterized.TestCase):
     def test_name(self):
         network = pixpro_keras.load_backbone("resnet18_v1_5", features="c2-c5")
         self.assertEqual(network.output["c5"].shape, (None, None, None, 512))
+
+    @parameterized.parameters("a.keras", "a.h5", "a.weights.h5")
+    def test_a_classifier_with_its_top_is_refused(self, file):
+        backbone = backbones.build("resnet18_v1_5")
+        pooled = keras.layers.GlobalAveragePooling2D()(backbone.output)
+        whole = keras.Model(backbone.input, keras.layers.Dense(10)(pooled))
+        if file.endswith(".weights.h5"):
+            whole.save_weights(self.folder / file)
+        else:
+            whole.save(self.folder / file)
+        with self.assertRaisesRegex(ValueError, f"{file}: .* a classifier with its top"):
+            pixpro_keras.load_backbone(self.folder / file, name="resnet18_v1_5")
 
     def test_errors(self):
         export_backbone(backbones.build("resnet18_v1_5"), "resnet18_v1_5", self.folder / "run")

@@ -39,6 +39,10 @@ class TorchFilesTest(tf.test.TestCase, parameterized.TestCase):
         ("backbone.", "state_dict"),
         ("module.", "model"),
         ("somewhere.else.", "model"),
+        ("encoder_q.0.", "state_dict"),  # mmselfsup
+        ("module.encoder_q.0.", "state_dict"),
+        ("module.backbone.", "student"),  # DINO
+        ("backbone.", "teacher"),
     )
     def test_prefixes(self, prefix, key):
         model = torch_networks.randomize(torch_networks.resnet())
@@ -53,6 +57,49 @@ class TorchFilesTest(tf.test.TestCase, parameterized.TestCase):
         state = {f"module.encoder_k.{k}": v for k, v in other.state_dict().items()}
         state |= {f"module.encoder_q.{k}": v for k, v in online.state_dict().items()}
         self.check_features(self.save({"state_dict": state}), online)
+
+    @parameterized.parameters(
+        ("encoder_q.0.", "encoder_k.0."),
+        ("online_net.0.", "target_net.0."),
+        ("teacher.backbone.", "student.backbone."),
+    )
+    def test_which_of_two_networks(self, online, other):
+        state = torch_networks.resnet().state_dict()
+        both = {f"{prefix}{k}": v for prefix in (other, online) for k, v in state.items()}
+        self.assertEqual(torch.find_backbone(both, "x"), (online, "resnet18_v1_5"))
+
+    def test_the_first_of_several_networks_is_not_taken_for_the_backbone(self):
+        state = torch_networks.resnet().state_dict()
+        both = {f"{i}.{k}": v for i in range(2) for k, v in state.items()}
+        with self.assertRaisesRegex(ValueError, "several ResNets, below 0., 1.,"):
+            torch.find_backbone(both, "x")
+
+    def test_of_dino_the_teacher(self):
+        teacher = torch_networks.randomize(torch_networks.resnet(), seed=1).state_dict()
+        student = torch_networks.resnet().state_dict()
+        content = {
+            "student": {f"module.backbone.{k}": v for k, v in student.items()},
+            "teacher": {f"backbone.{k}": v for k, v in teacher.items()},
+            "args": argparse.Namespace(arch="resnet18"),
+        }
+        path = self.save(content, "dino.ckpt")
+        state = torch.find_state_dict(torch.read_torch_file(path), path)
+        self.assertEqual(torch.find_backbone(state, path)[0], "backbone.")
+        self.assertIs(
+            self.torch.equal(state["backbone.conv1.weight"], teacher["conv1.weight"]), True
+        )
+
+    @parameterized.parameters(("", 4), ("backbone.", 4), ("encoder.", 3), ("encoder_q.0.", 4))
+    def test_numbered_sequential(self, prefix, first_stage):
+        model = torch_networks.randomize(torch_networks.resnet())
+        numbers = {"conv1": 0, "bn1": 1} | {f"layer{i}": first_stage + i - 1 for i in range(1, 5)}
+        state = {}
+        for name, tensor in model.state_dict().items():
+            part, _, rest = name.partition(".")
+            if part in numbers:
+                state[f"{prefix}{numbers[part]}.{rest}"] = tensor
+        state[f"{prefix}9.weight"] = self.torch.zeros(10, 512)  # the classifier
+        self.check_features(self.save({"state_dict": state}, "numbered.ckpt"), model)
 
     def test_bottlenecks_of_any_depth(self):
         model = torch_networks.randomize(torch_networks.resnet((3, 4, 6, 3), bottleneck=True))

@@ -30,7 +30,7 @@ class EvaluationOptions(BackboneOptions):
 
     weights: str | None = option(
         None,
-        "Backbone to look at: the folder of a run or conversion, .keras, .h5, .pth or detectron2 .pkl; "
+        "Backbone to look at: the folder of a run or conversion, .keras, .h5, .pth, .ckpt, detectron2 .pkl; "
         "--backbone says which network it is where the file does not. Default: --backbone with random "
         "weights.",
     )
