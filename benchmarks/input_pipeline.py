@@ -7,6 +7,8 @@ import dataclasses
 import os
 import time
 
+from pixpro_keras.data.decoding import decode
+
 import pixpro_keras  # noqa: F401  # isort: skip
 import tensorflow as tf
 from absl import app, flags
@@ -42,7 +44,7 @@ def make_stages(source: sources.Source) -> dict[str, tf.data.Dataset]:
     numbers = tf.data.Dataset.range(source.num_examples).repeat()
     encoded = numbers.map(lambda index: source.read(index)["image"])
     # A pixel of each image: sizes differ, and a batch of them would be another part.
-    decoded = encoded.map(lambda image: pipeline.decode(image)[0, 0])
+    decoded = encoded.map(lambda image: decode(image)[0, 0])
     return {
         "read": encoded.batch(FLAGS.batch_size),
         "decode": decoded.batch(FLAGS.batch_size),

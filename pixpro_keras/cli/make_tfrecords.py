@@ -17,7 +17,7 @@ from tqdm import tqdm
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.shared import command
 from pixpro_keras.cli.shared.command import flag_errors
-from pixpro_keras.data.pipeline import decode
+from pixpro_keras.data.decoding import decode
 from pixpro_keras.data.sources import iterate_images, number_classes
 
 

@@ -34,6 +34,7 @@ from pixpro_keras.cli.shared import command, stored_run
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.parsing import write_flags
 from pixpro_keras.data import pipeline
+from pixpro_keras.data.decoding import decode
 from pixpro_keras.data.labels import select
 from pixpro_keras.data.sources import Source, open_source
 from pixpro_keras.data.transforms import recipes
@@ -194,7 +195,7 @@ def draw_views(
     threshold = viewed.threshold
     pairs = []
     for index in range(source.num_examples):
-        image = pipeline.decode(source.read(tf.constant(index, tf.int64))["image"])
+        image = decode(source.read(tf.constant(index, tf.int64))["image"])
         pairs.append(pipeline.make_views(image, tf.constant([config.seed, index]), config))
     batch = {name: np.stack([pair[name] for pair in pairs]) for name in pairs[0]}
     view1, view2 = (to_display(batch[name], lambda colors: colors) for name in (VIEW1, VIEW2))

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pixpro_keras.data.broken_images import BrokenImages, BrokenImagesError
+    from pixpro_keras.data.decoding import decode
     from pixpro_keras.data.labels import check_labels, read_labels, select, stratified_subset
     from pixpro_keras.data.pipeline import (
         DataConfig,
         check_decodable,
-        decode,
         make_dataset,
         make_device_transform,
         make_views,
@@ -38,11 +38,11 @@ __all__ = [
 
 _MODULES = {
     "broken_images": ("BrokenImages", "BrokenImagesError"),
+    "decoding": ("decode",),
     "labels": ("check_labels", "read_labels", "select", "stratified_subset"),
     "pipeline": (
         "DataConfig",
         "check_decodable",
-        "decode",
         "make_dataset",
         "make_device_transform",
         "make_views",

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from pixpro_keras.data import python_ops, service
 from pixpro_keras.data.broken_images import BrokenImages
+from pixpro_keras.data.decoding import decode
 from pixpro_keras.data.sampler import CANDIDATES, Sampler
 from pixpro_keras.data.sources.source import Source
 from pixpro_keras.data.transforms import crops, jigsaw, recipes
@@ -81,28 +82,6 @@ class DataConfig:
             raise ValueError(
                 f"`colors_on_device` cannot be for RandAugment. Received: recipe={self.recipe!r}."
             )
-
-
-def decode(encoded: Tensor) -> Tensor:
-    """Decodes JPEG, PNG, BMP, WebP or the first frame of a GIF.
-
-    Args:
-        encoded: scalar string.
-
-    Returns:
-        `(H, W, 3)` uint8 RGB.
-
-    Example:
-        ```python
-        import tensorflow as tf
-        from pixpro_keras.data import decode
-
-        image = decode(tf.io.encode_png(tf.zeros((4, 6, 3), tf.uint8)))
-        assert image.shape == (4, 6, 3)
-        ```
-    """
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    return tf.ensure_shape(image, (None, None, 3))
 
 
 def check_decodable(source: Source, num_tries: int = 16) -> None:

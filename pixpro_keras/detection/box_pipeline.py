@@ -8,7 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from pixpro_keras.data import python_ops
-from pixpro_keras.data.pipeline import decode
+from pixpro_keras.data.decoding import decode
 from pixpro_keras.data.sampler import Sampler, shuffled_index
 from pixpro_keras.detection import instance_masks
 from pixpro_keras.detection.box_source import BoxSource

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from pixpro_keras.data.pipeline import decode
+from pixpro_keras.data.decoding import decode
 from pixpro_keras.data.sources import Source
 from pixpro_keras.data.transforms.crops import crop_and_resize
 from pixpro_keras.evaluation.replicas import over_replicas

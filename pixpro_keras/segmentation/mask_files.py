@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.data import python_ops
-from pixpro_keras.data.pipeline import decode
+from pixpro_keras.data.decoding import decode
 from pixpro_keras.data.sources.folder import IMAGE_EXTENSIONS, find_folder
 from pixpro_keras.data.voc_classes import VOC_CLASSES
 from pixpro_keras.segmentation.mask_source import MaskSource, class_table

@@ -7,6 +7,7 @@ from absl.testing import parameterized
 
 from pixpro_keras.data import pipeline, sources
 from pixpro_keras.data.broken_images import BrokenImages, BrokenImagesError
+from pixpro_keras.data.decoding import decode
 from pixpro_keras.types import batch_signature
 from tests.helpers.examples import number_source
 from tests.helpers.jobs import write_photos
@@ -277,7 +278,7 @@ class DecodeTest(tf.test.TestCase, parameterized.TestCase):
         else:
             options = {"lossless": True} if kind == "webp" else {}
             image.save(file, kind, **options)
-        decoded = pipeline.decode(tf.io.read_file(str(file)))
+        decoded = decode(tf.io.read_file(str(file)))
         self.assertEqual(decoded.shape, array.shape)
         if kind in ("png", "bmp", "webp", "alpha"):
             self.assertAllEqual(decoded, array)
@@ -285,7 +286,7 @@ class DecodeTest(tf.test.TestCase, parameterized.TestCase):
     def test_photographs(self):
         files = sorted(shared_path("data", "imagenet_sample").iterdir())[:20]
         for file in files:
-            image = pipeline.decode(tf.io.read_file(str(file)))
+            image = decode(tf.io.read_file(str(file)))
             self.assertGreater(min(image.shape[:2]), 100)
 
 

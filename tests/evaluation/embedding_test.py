@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import pixpro_keras
 from pixpro_keras import backbones
-from pixpro_keras.data.pipeline import decode
+from pixpro_keras.data.decoding import decode
 from tests.helpers.jobs import write_photos
 
 

@@ -1,18 +1,33 @@
 """Images of a folder, at any depth."""
 
 import array
+import collections
 import os
 import pathlib
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from pixpro_keras.data.sources.source import Source
 from pixpro_keras.types import Tensor
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _ENDINGS = tuple(extension.encode() for extension in IMAGE_EXTENSIONS)
+# What operating systems and storage devices leave in folders, besides names that begin with a dot.
+_LEFT_BEHIND = (
+    b"__macosx",
+    b"@eadir",
+    b"#recycle",
+    b"$recycle.bin",
+    b"system volume information",
+    b"lost+found",
+    b"thumbs.db",
+    b"ehthumbs.db",
+    b"desktop.ini",
+)
+_NAMES_SHOWN = 5
 
 
 def find_folder(path: str) -> pathlib.Path:
@@ -27,15 +42,32 @@ def find_folder(path: str) -> pathlib.Path:
     return root
 
 
-def iterate_images(folder: bytes, inside: bytes = b"") -> Iterator[bytes]:
+def is_hidden(name: bytes) -> bool:
+    """Tells a file or folder that programs leave beside the user's own ones, and that is never read.
+
+    Args:
+        name: its name, without its folder.
+
+    Example:
+        ```python
+        from pixpro_keras.data.sources.folder import is_hidden
+
+        assert is_hidden(b".ipynb_checkpoints") and is_hidden(b"__MACOSX")
+        assert not is_hidden(b"cat.jpg")
+        ```
+    """
+    return name.startswith(b".") or name.lower() in _LEFT_BEHIND
+
+
+def iterate_images(folder: bytes) -> Iterator[bytes]:
     """Iterates over the paths of all images below a folder, relative to it, in byte order.
 
-    The tree is walked once, and only one branch of it is in memory at a time. Links to folders are
-    followed, except back to a folder that holds them.
+    The tree is walked once, and only one branch of it is in memory at a time. Hidden files and folders
+    are left out. Links to folders are followed, but each folder is read once. At the end one line of
+    the log counts the files of other kinds, and one the links that were not followed.
 
     Args:
         folder: path of the folder.
-        inside: path of the part to walk, relative to `folder`; empty or with a slash at its end.
 
     Example:
         ```python
@@ -47,23 +79,120 @@ def iterate_images(folder: bytes, inside: bytes = b"") -> Iterator[bytes]:
 
         with tempfile.TemporaryDirectory() as folder:
             (pathlib.Path(folder) / "a.jpg").touch()
+            (pathlib.Path(folder) / "._a.jpg").touch()
             assert list(iterate_images(os.fsencode(folder))) == [b"a.jpg"]
         ```
     """
-    found = []
-    with os.scandir(os.path.join(folder, inside)) as entries:
-        for entry in entries:
-            if entry.is_dir():
-                if not (entry.is_symlink() and _is_above(entry.path)):
+    walk = _Walk(folder)
+    yield from walk.images(b"")
+    name = os.fsdecode(folder)
+    if walk.others:
+        kinds = [os.fsdecode(kind) or "no ending" for kind, _ in walk.others.most_common()]
+        shown = ", ".join(kinds[:_NAMES_SHOWN]) + (", ..." if len(kinds) > _NAMES_SHOWN else "")
+        count = sum(walk.others.values())
+        logging.warning("%s: %d files of other kinds passed over (%s)", name, count, shown)
+    if walk.links:
+        links = [os.fsdecode(link) for link in walk.links[:_NAMES_SHOWN]]
+        logging.warning(
+            "%s: %d links not followed, since they lead to folders that are read anyway, such as %s",
+            name,
+            len(walk.links),
+            ", ".join(links),
+        )
+
+
+class _Walk:
+    """A walk through a folder.
+
+    Attributes:
+        others: number of the files of other kinds by their ending.
+        links: links that were not followed.
+    """
+
+    def __init__(self, folder: bytes):
+        self._folder = folder
+        self._root = os.path.realpath(folder)
+        self._elsewhere: set[bytes] = set()  # Real paths of the folders that only links lead to.
+        self.others: collections.Counter[bytes] = collections.Counter()
+        self.links: list[bytes] = []
+
+    def images(self, inside: bytes, is_elsewhere: bool = False) -> Iterator[bytes]:
+        """Iterates over the images of a part, whose path is empty or ends with a slash."""
+        found = []
+        linked = set()
+        with os.scandir(os.path.join(self._folder, inside)) as entries:
+            for entry in entries:
+                path = inside + entry.name
+                if is_hidden(entry.name):
+                    continue
+                if _is_folder(entry):
                     # With the slash, the order within a folder is that of the whole paths.
-                    found.append(inside + entry.name + b"/")
-            elif entry.name.lower().endswith(_ENDINGS):
-                found.append(inside + entry.name)
-    for path in sorted(found):
-        if path.endswith(b"/"):
-            yield from iterate_images(folder, path)
-        else:
-            yield path
+                    found.append(path + b"/")
+                    if entry.is_symlink():
+                        linked.add(path + b"/")
+                elif entry.name.lower().endswith(_ENDINGS):
+                    found.append(path)
+                else:
+                    self.others[os.path.splitext(entry.name)[1].lower()] += 1
+        for path in sorted(found):
+            if not path.endswith(b"/"):
+                yield path
+            elif path in linked or is_elsewhere:
+                real = os.path.realpath(os.path.join(self._folder, path))
+                if self._is_read(real):
+                    self.links.append(path[:-1])
+                else:
+                    self._elsewhere.add(real)
+                    yield from self.images(path, is_elsewhere=True)
+            else:
+                yield from self.images(path)
+
+    def _is_read(self, real: bytes) -> bool:
+        """True if the walk has met a folder or meets it without links, or it holds the whole tree."""
+        if real in self._elsewhere or os.path.commonpath([real, self._root]) == real:
+            return True
+        inside = os.path.relpath(real, self._root).split(b"/")
+        return inside[0] != b".." and not any(map(is_hidden, inside))
+
+
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def find_image(folder: str | os.PathLike, stem: str) -> pathlib.Path:
+    """Finds the image of a name without its ending.
+
+    Args:
+        folder: folder of the image.
+        stem: path below the folder, without the ending.
+
+    Returns:
+        The image; where there is none, the path with the first of `IMAGE_EXTENSIONS`.
+
+    Raises:
+        ValueError: if there are several, with the names of two.
+
+    Example:
+        ```python
+        import pathlib
+        import tempfile
+
+        from pixpro_keras.data.sources.folder import find_image
+
+        with tempfile.TemporaryDirectory() as folder:
+            (pathlib.Path(folder) / "a b.png").touch()
+            assert find_image(folder, "a b").name == "a b.png"
+        ```
+    """
+    endings = (ending for one in IMAGE_EXTENSIONS for ending in (one, one.upper()))
+    paths = [pathlib.Path(folder, f"{stem}{ending}") for ending in endings]
+    present = [path for path in paths if path.exists()]
+    if len(present) > 1 and not present[0].samefile(present[1]):
+        raise ValueError(f"{present[0]} and {present[1]} have one name; one of them must go")
+    return present[0] if present else paths[0]
 
 
 def number_classes(folders: Iterable[bytes]) -> dict[bytes, int]:
@@ -87,12 +216,6 @@ def number_classes(folders: Iterable[bytes]) -> dict[bytes, int]:
     if not all(name and b"/" not in name for name in names):
         return {}
     return {name: number for number, name in enumerate(names)}
-
-
-def _is_above(link: bytes) -> bool:
-    """True if a link leads to a folder that holds it."""
-    target, parent = os.path.realpath(link), os.path.realpath(os.path.dirname(link))
-    return os.path.commonpath([target, parent]) == target
 
 
 def open_folder(specification: str, folder: str, data_dir: str | None = None) -> Source:

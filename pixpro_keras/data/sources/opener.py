@@ -1,5 +1,8 @@
 """One opener of image sources of all kinds."""
 
+import tensorflow as tf
+
+from pixpro_keras.data.decoding import warn_of_small_ranges
 from pixpro_keras.data.sources.folder import open_folder
 from pixpro_keras.data.sources.joined import join
 from pixpro_keras.data.sources.scenes import open_scenes
@@ -7,6 +10,8 @@ from pixpro_keras.data.sources.source import Source
 from pixpro_keras.data.sources.specification import Openers
 from pixpro_keras.data.sources.tfds import open_tfds
 from pixpro_keras.data.sources.tfrecord import open_tfrecord
+
+_NUM_LOOKED_AT = 8
 
 _OPENERS: Openers[Source] = Openers(
     {
@@ -66,4 +71,10 @@ def open_source(specification: str, *, data_dir: str | None = None) -> Source:
         ```
     """
     parts = [_OPENERS.open(part, data_dir) for part in split_specification(specification)]
-    return join(specification, parts) if len(parts) > 1 else parts[0]
+    source = join(specification, parts) if len(parts) > 1 else parts[0]
+    warn_of_small_ranges(
+        lambda index: source.read(tf.constant(index, tf.int64))["image"].numpy(),
+        source.describe,
+        source.spread_indices(_NUM_LOOKED_AT),
+    )
+    return source

@@ -5,7 +5,9 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras.data.sources import open_source
+from pixpro_keras.data.sources.folder import find_image
 from tests.helpers.examples import read_example
+from tests.helpers.shared_data import shared_path
 
 
 class FolderTest(tf.test.TestCase, parameterized.TestCase):
@@ -59,6 +61,68 @@ class FolderTest(tf.test.TestCase, parameterized.TestCase):
         source = self.open()
         self.assertEqual(source.num_examples, 2)
         self.assertEqual(read_example(source, 1)[0], b"elsewhere")
+
+    @parameterized.parameters(
+        "a/.ipynb_checkpoints/1.jpg",
+        ".ipynb_checkpoints/1.jpg",
+        "__MACOSX/a/1.jpg",
+        "a/._1.jpg",
+        ".DS_Store",
+        ".Trashes/x/1.jpg",
+        "@eaDir/1.jpg/thumb.jpg",
+        "a/Thumbs.db",
+    )
+    def test_hidden_files_are_never_read(self, name):
+        self.write("a/1.jpg", "b/1.jpg", name)
+        with self.assertNoLogs("absl", "WARNING"):
+            source = self.open()
+        self.assertEqual((source.num_examples, source.class_names), (2, ("a", "b")))
+
+    @parameterized.parameters(("macos", 20), ("mixed_tif", 4), ("cls_ipynb_both/train", 16))
+    def test_faults(self, case, count):
+        source = open_source(f"folder:{shared_path('faults', *case.split('/'))}")
+        self.assertEqual(source.num_examples, count)
+
+    def test_files_of_other_kinds_are_counted_in_one_line(self):
+        self.write("1.jpg", "a/x.tif", "a/y.TIF", "notes", "b/n.heic")
+        with self.assertLogs("absl", "WARNING") as logs:
+            self.open()
+        (line,) = logs.output
+        self.assertIn("4 files of other kinds passed over (.tif, ", line)
+        for kind in ("no ending", ".heic"):
+            self.assertIn(kind, line)
+
+    def test_links_that_lead_to_each_other(self):
+        self.write("a/1.jpg", "b/2.jpg")
+        (self.folder / "a" / "x").symlink_to("../b")
+        (self.folder / "b" / "y").symlink_to("../a")
+        (self.folder / "self").symlink_to("self")
+        with self.assertLogs("absl", "WARNING") as logs:
+            source = self.open()
+        self.assertEqual([source.describe(i)[-7:] for i in range(2)], ["a/1.jpg", "b/2.jpg"])
+        self.assertEqual((source.num_examples, source.class_names), (2, ("a", "b")))
+        self.assertIn("2 links not followed", "".join(logs.output))
+
+    def test_folders_elsewhere_are_read_once(self):
+        other = pathlib.Path(self.create_tempdir().full_path)
+        (other / "deep").mkdir()
+        (other / "deep" / "1.jpg").touch()
+        (other / "deep" / "up").symlink_to(other)
+        self.write(".store/2.jpg")
+        for name, target in (("a", other / "deep"), ("b", other), ("c", self.folder / ".store")):
+            (self.folder / name).symlink_to(target)
+        source = self.open()
+        found = [source.describe(index) for index in range(source.num_examples)]
+        self.assertEqual(
+            [path[len(str(self.folder)) + 1 :] for path in found], ["a/1.jpg", "c/2.jpg"]
+        )
+
+    def test_an_image_is_found_by_its_stem(self):
+        self.write("a b.PNG", "two.jpg", "two.png")
+        self.assertEqual(find_image(self.folder, "a b"), self.folder / "a b.PNG")
+        self.assertEqual(find_image(self.folder, "none"), self.folder / "none.jpg")
+        with self.assertRaisesRegex(ValueError, r"two\.jpg and .*two\.png have one name"):
+            find_image(self.folder, "two")
 
     def test_reads_inside_a_map(self):
         self.write(*(f"{number:03}.jpg" for number in range(50)))
