@@ -92,7 +92,7 @@ def detect_in_source(
             name="black",
             read=lambda index: png,
             describe=str,
-            sizes=np.array([[40, 60]]),
+            sizes=np.array([[40, 60]], "int32"),
             objects=[nothing],
             class_names=("cat", "dog"),
             image_ids=[1],
