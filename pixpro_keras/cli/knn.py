@@ -17,7 +17,6 @@ from pixpro_keras.cli.options.evaluation_options import (
 )
 from pixpro_keras.cli.options.labeled_options import (
     LabeledOptions,
-    choose_labeled,
     frozen_features,
     open_parts,
     resolve_parts,
@@ -26,7 +25,7 @@ from pixpro_keras.cli.options.option_fields import FlagError, option, with_defau
 from pixpro_keras.cli.shared import command
 from pixpro_keras.cli.shared.parsing import write_flags
 from pixpro_keras.cli.shared.result_files import write_results
-from pixpro_keras.data.labels import select
+from pixpro_keras.data.labels import select, stratified_subset
 from pixpro_keras.evaluation.knn import top_k_accuracy, weighted_knn
 
 
@@ -51,7 +50,7 @@ def run(options: KnnOptions) -> None:
     check_one_machine(strategy, options.strategy, "k-NN")
     options = resolve_parts(options, options.data_dir)
     parts = open_parts(options, "train_dataset", "test_dataset", options.data_dir)
-    chosen = choose_labeled(parts.train_labels, options.label_fraction, options.seed)
+    chosen = stratified_subset(parts.train_labels, options.label_fraction, options.seed)
     if options.k > len(chosen):
         raise FlagError(f"--k={options.k}: there are only {len(chosen)} training images")
     with strategy.scope():

@@ -20,7 +20,6 @@ import tensorflow as tf
 from pixpro_keras.cli.options.evaluation_options import EvaluationOptions, fill_batch, read_backbone
 from pixpro_keras.cli.options.labeled_options import (
     LabeledOptions,
-    choose_labeled,
     frozen_features,
     open_parts,
     resolve_parts,
@@ -90,7 +89,7 @@ def run(options: LinearProbeOptions) -> RunResult:
         options = resolve_parts(options, options.data_dir)
         parts = open_parts(options, "train_dataset", "test_dataset", options.data_dir)
     labels = parts.train_labels
-    chosen = choose_labeled(labels, options.label_fraction, options.seed)
+    chosen = stratified_subset(labels, options.label_fraction, options.seed)
     has_choice = len(factors) > 1
     held_out = hold_out(options, chosen, labels) if has_choice else np.empty(0, np.int64)
     kept = np.setdiff1d(chosen, held_out)

@@ -8,9 +8,8 @@ from absl import logging
 from pixpro_keras.types import Tensor
 
 _ORIENTATION = 0x0112
-_HEAD_BYTES = (
-    1 << 16
-)  # EXIF data, at most 64 KB, come first in a JPEG and before the pixels of a PNG.
+# EXIF data, at most 64 KB, come first in a JPEG and before the pixels of a PNG.
+_HEAD_BYTES = 1 << 16
 _SMALL_RANGE = 1 << 14  # Cameras and scanners count to 2**10, 2**12 or 2**14.
 
 # A function that is not made part of its caller: an operation that is not needed costs a microsecond

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.shared.command import flag_errors
-from pixpro_keras.data.labels import read_labels, stratified_subset
+from pixpro_keras.data.labels import read_labels
 from pixpro_keras.data.sources import Source, open_source, prepare_tfds
 from pixpro_keras.evaluation.features import Features, extract_features, image_batches
 from pixpro_keras.types import Tensor
@@ -96,11 +96,6 @@ def open_parts(options: Options, train: str, test: str, data_dir: str | None) ->
         )
     num_classes = int(max(train_labels.max(), test_labels.max())) + 1
     return LabeledParts(train_source, train_labels, test_source, test_labels, num_classes)
-
-
-def choose_labeled(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Returns the positions of the training images that `--label_fraction` leaves."""
-    return stratified_subset(labels, fraction, seed)
 
 
 def frozen_features(

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from absl import logging
 
 from pixpro_keras.cli.options.backbone_options import build_backbone
-from pixpro_keras.cli.options.option_fields import FlagError, Options, option
+from pixpro_keras.cli.options.option_fields import FlagError, Options, option, option_fields
 from pixpro_keras.cli.options.training_options import TrainingOptions, build_optimizer
 from pixpro_keras.cli.options.view_options import ViewOptions
 from pixpro_keras.cli.shared.command import flag_errors
@@ -42,8 +42,8 @@ _IDENTITY = (
     "fpn",
     "num_classes",
 )
-# Options of the group that are not arguments of a method.
-_NOT_ARGUMENTS = ("method", "remat")
+# Options of the group that are for every method, or have a check of their own.
+_NOT_COMPARED = ("method", "remat", "fpn")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -161,14 +161,12 @@ def check_method(options: ModelOptions) -> None:
     """
     cls = METHODS[options.method]
     known = _arguments_of(cls)
-    for field in dataclasses.fields(MethodOptions):
+    for field in option_fields(MethodOptions):
         name = field.name
-        if name in ("given", "from_files", *_NOT_ARGUMENTS) or not options.is_given(name):
+        if name in _NOT_COMPARED or not options.is_given(name):
             continue
         # flags.cfg of older runs lists the defaults of all methods.
         if _ARGUMENTS.get(name, name) not in known and getattr(options, name) != field.default:
-            if name == "fpn":
-                continue  # said below, with the image size
             message = (
                 f"{' '.join(serialize(options, name))}: --method={options.method} does not have it"
             )
@@ -221,8 +219,7 @@ def build_method(
     known = _arguments_of(cls)
     arguments = {
         _ARGUMENTS.get(field.name, field.name): getattr(options, field.name)
-        for field in dataclasses.fields(MethodOptions)
-        if field.name not in ("given", "from_files")
+        for field in option_fields(MethodOptions)
     } | {"bn_momentum": options.bn_momentum}
     # A method takes what it has; an option left at None leaves the method's own default.
     arguments = {k: v for k, v in arguments.items() if k in known and v is not None}

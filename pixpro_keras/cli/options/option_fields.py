@@ -95,7 +95,7 @@ class Options:
             _check(field, value)
 
     def is_given(self, name: str) -> bool:
-        """Whether the user gave an option."""
+        """Tells if the user gave an option."""
         return name in self.given
 
     def replace(self: OptionsT, **values: Any) -> OptionsT:

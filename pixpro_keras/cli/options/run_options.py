@@ -4,10 +4,9 @@ import dataclasses
 import re
 
 from pixpro_keras.cli.options.option_fields import Options, option
+from pixpro_keras.training.run import PRECISIONS
 from pixpro_keras.training.strategy import STRATEGIES
 from pixpro_keras.weights.card import UNKNOWN_LICENSE
-
-PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

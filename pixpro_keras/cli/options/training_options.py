@@ -12,6 +12,7 @@ from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.parsing import serialize
 from pixpro_keras.optimizers import LARS, SGD, WarmupCosine, WarmupPoly, WarmupSteps
 from pixpro_keras.training.loop import check_steps_per_execution
+from pixpro_keras.training.run import SAVE_ERROR_ACTIONS
 
 TrainingT = TypeVar("TrainingT", bound="TrainingOptions")
 
@@ -91,7 +92,7 @@ class TrainingOptions(Options):
         "continue",
         "When a checkpoint cannot be written, as on a full disk: go on and try again when the next one is "
         "due, or stop. The older ones stay.",
-        choices=("continue", "stop"),
+        choices=SAVE_ERROR_ACTIONS,
     )
     max_bad_steps: int = option(
         10,

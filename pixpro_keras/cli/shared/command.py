@@ -5,7 +5,7 @@ import faulthandler
 import pathlib
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from absl import flags, logging
@@ -22,7 +22,6 @@ def run(
     cls: type[OptionsT],
     function: Callable[..., int | None],
     description: str,
-    argv: Sequence[str] | None = None,
     *,
     takes_rest: bool = False,
 ) -> NoReturn:
@@ -32,10 +31,9 @@ def run(
         cls: class of the command's options.
         function: the command, a function of its options; its result is the exit code, None counts as 0.
         description: docstring of the command's module, for `--help`.
-        argv: flags; default: the process's.
         takes_rest: whether the function also takes the arguments that are not flags.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
+    argv = sys.argv[1:]
     parsing.exit_after_help(argv, cls, description)
     faulthandler.enable()
     try:

@@ -3,10 +3,12 @@
 import json
 import pathlib
 import re
+from typing import Any
 
 from pixpro_keras.cli.options.method_options import ModelOptions
 from pixpro_keras.data.sources import split_specification
 from pixpro_keras.task import Task
+from pixpro_keras.training.callbacks.run_log import read_metrics
 from pixpro_keras.version import __version__
 from pixpro_keras.weights.card import write_card
 
@@ -59,7 +61,7 @@ def write(
             "Precision": run.get("precision", "not known"),
             "Versions": ", ".join([f"pixpro_keras {__version__}", *versions]),
         },
-        metrics=last_metrics(workdir / "metrics.jsonl", step),
+        metrics=_last_metrics(workdir, step),
         flags=[line for line in lines if not _PLACES.fullmatch(line)],
         license_name=license_name,
     )
@@ -82,10 +84,10 @@ def _read_json(file: pathlib.Path) -> dict:
         return {}
 
 
-def last_metrics(file: pathlib.Path, step: int) -> dict[str, float]:
-    """What was logged last, up to a step."""
+def _last_metrics(workdir: pathlib.Path, step: int) -> dict[str, Any]:
+    """Newest line of a run's log, up to a step; empty where the log cannot be read."""
     try:
-        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        lines: list[dict[str, Any]] = read_metrics(workdir)
     except (OSError, ValueError):
         return {}
     return max((x for x in lines if x["step"] <= step), key=lambda x: x["step"], default={})

@@ -53,7 +53,6 @@ def parse(
     *,
     known_only: bool = False,
     with_absl: bool = False,
-    base: OptionsT | None = None,
 ) -> tuple[OptionsT, list[str]]:
     """Options from flags, those of flag files and presets included.
 
@@ -62,7 +61,6 @@ def parse(
         argv: flags, without the program's name.
         known_only: whether flags that the class does not have are passed over.
         with_absl: whether absl's own flags, such as `--verbosity`, are parsed too.
-        base: options that the flags override; default: the class's defaults.
 
     Returns:
         The options and the arguments that are not flags.
@@ -80,11 +78,8 @@ def parse(
     given = _given(cls, values)
     values(["", *presets.without_files(argv)], known_only=True)
     direct = _given(cls, values)
-    base = cls() if base is None else base
-    options = base.replace(
-        **given,
-        given=base.given | set(given),
-        from_files=(base.from_files | set(given)) - set(direct),
+    options = cls(
+        **given, given=frozenset(given), from_files=frozenset(given.keys() - direct.keys())
     )
     return options, rest
 
