@@ -1,4 +1,4 @@
-"""Semantic segmentation on a pre-trained backbone: fine-tuned FCN, or a dense linear probe.
+r"""Semantic segmentation on a pre-trained backbone: fine-tuned FCN, or a dense linear probe.
 
 python experiments/segment.py --flagfile=experiments/configs/transfer/camvid_fcn.cfg \
     --dataset=folder:PATH --weights=runs/mine --workdir=runs/segment
@@ -33,6 +33,7 @@ from pixpro_keras.cli.options.training_options import (
 )
 from pixpro_keras.cli.shared import command, training_job
 from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.cli.shared.parsing import write_flags
 from pixpro_keras.cli.shared.result_files import write_results
 from pixpro_keras.data.labels import select
@@ -154,6 +155,15 @@ def run(options: SegmentOptions) -> RunResult:
     config = training_job.run_config(options, workdir)
     checkpoints, first_step = training_job.open_checkpoints(
         options, config, strategy, task, identity
+    )
+    kind = "linear classifier of frozen features" if options.frozen else "fine-tuning"
+    print_header(
+        options,
+        strategy,
+        num_train,
+        task={"task": f"segmentation, {kind}", "backbone": backbone.label},
+        data=options.dataset,
+        first_step=first_step,
     )
 
     def crops(context: tf.distribute.InputContext) -> tf.data.Dataset:

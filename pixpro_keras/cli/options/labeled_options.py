@@ -14,6 +14,7 @@ from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.data.labels import read_labels, stratified_subset
 from pixpro_keras.data.sources import Source, open_source, prepare_tfds
+from pixpro_keras.data.sources.specification import path_hint
 from pixpro_keras.evaluation.features import Features, extract_features, image_batches
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils.errors import first_line
@@ -29,6 +30,7 @@ class LabeledOptions(Options):
         None,
         "Labelled images with a training and a test part: folder:PATH (PATH/train and PATH/val, a folder "
         "for each class in both), tfds:NAME[/config], scenes.",
+        is_main=True,
     )
     train_dataset: str | None = option(
         None, "Labelled images to learn from, instead of --dataset's; see --dataset of pretrain.py."
@@ -175,5 +177,5 @@ def _parts(spec: str, data_dir: str | None) -> tuple[str, str]:
         return f"{spec}:train", f"{spec}:{test}"
     raise ValueError(
         "must be folder:PATH, tfds:NAME[/config] or scenes; other sources go to --train_dataset and "
-        "--test_dataset"
+        f"--test_dataset{path_hint(spec, ['folder'])}"
     )
