@@ -82,6 +82,7 @@ def pixel_contrast(
     checks.positive("temperature", temperature)
 
     def of_rows(query: Tensor, positives: Tensor, key: Tensor) -> Tensor:
+        key = ops.stop_gradient(key)
         logits = ops.einsum("bic,bjc->bij", l2_normalize(query), key) / temperature
         # The finite stand-in for log(0) keeps the gradient of a row without positives at 0, not NaN.
         matched = ops.logsumexp(ops.where(positives > 0, logits, -1e9), axis=2)
@@ -89,8 +90,8 @@ def pixel_contrast(
         losses = ops.where(has_positive > 0, ops.logsumexp(logits, axis=2) - matched, 0.0)
         return ops.stack([losses, has_positive], axis=2)
 
-    key = l2_normalize(ops.stop_gradient(key))
-    losses, counts = ops.unstack(blockwise(of_rows, [query, positives], [key]), axis=2)
+    rows = blockwise(of_rows, [query, positives], [l2_normalize(key)])
+    losses, counts = ops.unstack(rows, axis=2)
     return _mean_over_images(losses, counts)
 
 
@@ -134,12 +135,12 @@ def _positive_cosines(
 
     def of_rows(prediction: Tensor, positives: Tensor, target: Tensor) -> Tensor:
         # Summing the partners of a pixel first needs no matrix of cosines, nor its gradient.
-        partners = ops.matmul(positives, target)  # (B, R, C)
+        partners = ops.matmul(positives, ops.stop_gradient(target))  # (B, R, C)
         cosines = ops.sum(l2_normalize(prediction) * partners, axis=2)
         return ops.stack([cosines, ops.sum(positives, axis=2)], axis=2)
 
-    target = l2_normalize(ops.stop_gradient(target))
-    return ops.unstack(blockwise(of_rows, [prediction, positives], [target]), axis=2)
+    rows = blockwise(of_rows, [prediction, positives], [l2_normalize(target)])
+    return ops.unstack(rows, axis=2)
 
 
 def _mean_over_images(values: Tensor, counts: Tensor) -> Tensor:

@@ -194,10 +194,12 @@ class PixelMethod(base.PretrainMethod):
             coord, target_coord, tuple(online.shape[1:3]), self.threshold
         )
         pixels = to_pixels(prediction), to_pixels(target)
-        loss = self.one_way(*pixels, positives)
-        # After the loss, not beside it: of a large map each needs the memory of a block.
-        with tf.control_dependencies([loss] if isinstance(positives, LazyRows) else []):
-            metrics = positive_pair_metrics(*pixels, positives)
+        metrics = positive_pair_metrics(*pixels, positives)
+        # One after the other: of a large map each needs the memory of a block.
+        with tf.control_dependencies(
+            [*metrics.values()] if isinstance(positives, LazyRows) else []
+        ):
+            loss = self.one_way(*pixels, positives)
         return {"loss": loss, **metrics, "feature_std": feature_std(to_pixels(online))}
 
     def one_way(self, prediction: Tensor, target: Tensor, positives: Tensor | LazyRows) -> Tensor:
