@@ -40,6 +40,12 @@ class EvaluationOptions(BackboneOptions):
         above=0,
         maximum=1,
     )
+    max_broken_share: float = option(
+        0.01,
+        "Share of images that may be unreadable before the command stops; one always may, unless it is 0.",
+        minimum=0,
+        maximum=1,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
