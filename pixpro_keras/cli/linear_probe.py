@@ -129,13 +129,22 @@ def run(options: LinearProbeOptions) -> RunResult:
         first_step=first_step,
     )
     view_config = pipeline.DataConfig(
-        image_size=options.image_size, recipe="supervised", num_views=1, seed=options.seed
+        image_size=options.image_size,
+        recipe="supervised",
+        num_views=1,
+        seed=options.seed,
+        max_broken_share=options.max_broken_share,
     )
     broken = BrokenImages(train, view_config.max_broken_share)
 
     def features_of(source) -> Features:
         return frozen_features(
-            backbone.network, source, options.image_size, backbone.preprocess, strategy=strategy
+            backbone.network,
+            source,
+            options.image_size,
+            backbone.preprocess,
+            strategy=strategy,
+            max_broken_share=options.max_broken_share,
         )
 
     train_features = None if options.augment else features_of(train)

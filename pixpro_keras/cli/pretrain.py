@@ -64,7 +64,7 @@ class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, TrainingJobOpti
     )
     max_broken_share: float = option(
         0.01,
-        "Share of images that may be unreadable before the run stops.",
+        "Share of images that may be unreadable before the run stops; one always may, unless it is 0.",
         minimum=0,
         maximum=1,
     )

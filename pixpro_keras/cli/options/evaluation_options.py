@@ -42,6 +42,12 @@ class EvaluationOptions(BackboneOptions):
         maximum=1,
         is_main=True,
     )
+    max_broken_share: float = option(
+        0.01,
+        "Share of images that may be unreadable before the command stops; one always may, unless it is 0.",
+        minimum=0,
+        maximum=1,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
