@@ -197,6 +197,7 @@ def _open_files(
         class_names = tuple(classes)
         known = f"there are {len(class_names)} classes"
     else:
+        assert isinstance(values, LabelValues)  # a table goes with names
         class_names = _classes_of_masks(masks, values)
         known = f"--label_map gives classes to {sorted(values.classes or ())}"
     table = values.table(len(class_names)) if isinstance(values, LabelValues) else values
