@@ -41,8 +41,6 @@ for request in sys.stdin:
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
             code = 0
-            # Rewriting the graphs takes longer than running them on a few pixels.
-            tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
             try:
                 job = importlib.import_module(f"pixpro_keras.cli.{script}")
                 sys.argv = [script, *argv]
