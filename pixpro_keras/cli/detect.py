@@ -1,4 +1,4 @@
-"""Object detection and instance segmentation on a pre-trained backbone, fine-tuned.
+r"""Object detection and instance segmentation on a pre-trained backbone, fine-tuned.
 
 python experiments/detect.py --flagfile=experiments/configs/transfer/bccd_c4.cfg \
     --dataset=voc:PATH --weights=runs/mine --workdir=runs/detect
@@ -31,11 +31,11 @@ from pixpro_keras.cli.options.option_fields import FlagError, option, with_defau
 from pixpro_keras.cli.options.training_options import (
     TrainingJobOptions,
     build_optimizer,
-    peak_learning_rate,
     resolve_lengths,
 )
 from pixpro_keras.cli.shared import command, training_job
 from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.cli.shared.result_files import write_results
 from pixpro_keras.detection import box_pipeline, instance_masks
 from pixpro_keras.detection.box_source import COCO, VOC07, BoxSource, for_training
@@ -130,14 +130,6 @@ def run(options: DetectOptions) -> RunResult:
         task, backbone, options = build_detector(options, len(train.class_names))
         task.compile(build_optimizer(options), jit_compile=options.jit_compile)
         task.optimizer.build(task.trainable_variables)
-    logging.info(
-        "Learning rate %g for batches of %d (--base_learning_rate=%g at 256, scaling: %s); %d steps",
-        peak_learning_rate(options),
-        options.batch_size,
-        options.base_learning_rate,
-        options.learning_rate_scaling,
-        options.epochs * (options.steps_per_epoch or 1),
-    )
     identity = {
         "model": options.model,
         "backbone": backbone.label,
@@ -146,6 +138,14 @@ def run(options: DetectOptions) -> RunResult:
     config = training_job.run_config(options, workdir)
     checkpoints, first_step = training_job.open_checkpoints(
         options, config, strategy, task, identity
+    )
+    print_header(
+        options,
+        strategy,
+        train.num_examples,
+        task={"task": f"detection, {options.model}", "backbone": backbone.label},
+        data=options.dataset,
+        first_step=first_step,
     )
     preprocess = backbone.preprocess
 

@@ -63,6 +63,7 @@ def run(options: KnnOptions) -> None:
             backbone.preprocess,
             options.batch_size,
             strategy,
+            options.max_broken_share,
         )
         for source in (select(parts.train, chosen), parts.test)
     )
@@ -79,8 +80,8 @@ def run(options: KnnOptions) -> None:
         "knn",
         {
             "backbone": backbone.label,
-            "training images": len(chosen),
-            "test images": len(parts.test_labels),
+            "training images": len(train.labels),
+            "test images": len(test.labels),
             "top-1": top_k_accuracy(scores, test.labels, 1),
             "top-5": top_k_accuracy(scores, test.labels, min(5, parts.num_classes)),
         },

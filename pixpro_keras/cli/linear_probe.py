@@ -1,4 +1,4 @@
-"""Linear classification of frozen features, trained by SGD.
+r"""Linear classification of frozen features, trained by SGD.
 
 python experiments/linear_probe.py --weights=runs/mine --dataset=folder:PATH --image_size=128 \
     --learning_rate_factors=0.01,0.1,1
@@ -33,6 +33,7 @@ from pixpro_keras.cli.options.training_options import (
 )
 from pixpro_keras.cli.shared import command, training_job
 from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.cli.shared.result_files import write_results
 from pixpro_keras.data import pipeline
 from pixpro_keras.data.broken_images import BrokenImages
@@ -118,14 +119,31 @@ def run(options: LinearProbeOptions) -> RunResult:
         options, config, strategy, probe, identity
     )
 
+    print_header(
+        options,
+        strategy,
+        len(kept),
+        task={"task": "linear classification", "backbone": backbone.label},
+        data=options.train_dataset or "",
+        first_step=first_step,
+    )
     view_config = pipeline.DataConfig(
-        image_size=options.image_size, recipe="supervised", num_views=1, seed=options.seed
+        image_size=options.image_size,
+        recipe="supervised",
+        num_views=1,
+        seed=options.seed,
+        max_broken_share=options.max_broken_share,
     )
     broken = BrokenImages(train, view_config.max_broken_share)
 
     def features_of(source) -> Features:
         return frozen_features(
-            backbone.network, source, options.image_size, backbone.preprocess, strategy=strategy
+            backbone.network,
+            source,
+            options.image_size,
+            backbone.preprocess,
+            strategy=strategy,
+            max_broken_share=options.max_broken_share,
         )
 
     train_features = None if options.augment else features_of(train)

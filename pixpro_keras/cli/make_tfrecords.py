@@ -10,6 +10,8 @@ import multiprocessing
 import os
 import pathlib
 import random
+import re
+import shlex
 
 import tensorflow as tf
 from tqdm import tqdm
@@ -101,6 +103,11 @@ def _bytes(value: bytes) -> tf.train.Feature:
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
 
 
+def escape_pattern(path: str) -> str:
+    """Returns a pattern of `tf.io.gfile.glob` that matches a path, whatever characters it has."""
+    return re.sub(r"([\\*?\[\]{}])", r"\\\1", path)
+
+
 def run(options: RecordOptions) -> None:
     """Packs the images."""
     root = pathlib.Path(options.input).expanduser()
@@ -143,7 +150,8 @@ def run(options: RecordOptions) -> None:
         ]
         for job in concurrent.futures.as_completed(jobs):
             bar.update(job.result())
-    print(f"{len(files)} images in {len(paths)} files: --dataset='tfrecord:{output}-*.tfrecord'")
+    dataset = shlex.quote(f"tfrecord:{escape_pattern(str(output))}-*.tfrecord")
+    print(f"{len(files)} images in {len(paths)} files: --dataset={dataset}")
 
 
 def main() -> None:

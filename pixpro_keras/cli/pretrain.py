@@ -1,4 +1,4 @@
-"""Pre-trains a backbone on unlabelled images.
+r"""Pre-trains a backbone on unlabelled images.
 
 Run with a preset, a data set and anything else that differs:
 
@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping
 
 import keras
 import tensorflow as tf
-from absl import logging
 
 from pixpro_keras import backbones
 from pixpro_keras.cli.options.backbone_options import build_backbone, check_backbone
@@ -36,6 +35,7 @@ from pixpro_keras.cli.options.training_options import TrainingJobOptions, resolv
 from pixpro_keras.cli.options.view_options import data_config
 from pixpro_keras.cli.shared import command, model_card, parsing, training_job
 from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.data import pipeline, service, sources
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.sampler import name_images
@@ -64,7 +64,7 @@ class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, TrainingJobOpti
     )
     max_broken_share: float = option(
         0.01,
-        "Share of images that may be unreadable before the run stops.",
+        "Share of images that may be unreadable before the run stops; one always may, unless it is 0.",
         minimum=0,
         maximum=1,
     )
@@ -215,15 +215,13 @@ def run(options: PretrainOptions) -> PretrainResult:
     checkpoints, first_step = training_job.open_checkpoints(
         options, config, strategy, method, identity(options)
     )
-    logging.info(
-        "%s on %s: %d images, %d steps of %d, %d replica(s), %s",
-        options.method,
-        options.backbone,
+    print_header(
+        options,
+        strategy,
         source.num_examples,
-        config.total_steps,
-        options.batch_size,
-        strategy.num_replicas_in_sync,
-        options.precision,
+        task={"method": options.method, "backbone": options.backbone},
+        data=options.dataset,
+        first_step=first_step,
     )
 
     broken = BrokenImages(source, view_config.max_broken_share)

@@ -1,4 +1,4 @@
-"""The paper's tables by one command: all pre-trainings and transfers of a table, and their numbers.
+r"""The paper's tables by one command: all pre-trainings and transfers of a table, and their numbers.
 
     python experiments/reproduce.py --table=3 --scale=tiny
     python experiments/reproduce.py --table=3 --scale=small --data=PATH --seeds=0,1,2

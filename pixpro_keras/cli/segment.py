@@ -1,4 +1,4 @@
-"""Semantic segmentation on a pre-trained backbone: fine-tuned FCN, or a dense linear probe.
+r"""Semantic segmentation on a pre-trained backbone: fine-tuned FCN, or a dense linear probe.
 
 python experiments/segment.py --flagfile=experiments/configs/transfer/camvid_fcn.cfg \
     --dataset=folder:PATH --weights=runs/mine --workdir=runs/segment
@@ -33,8 +33,10 @@ from pixpro_keras.cli.options.training_options import (
 )
 from pixpro_keras.cli.shared import command, training_job
 from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.cli.shared.parsing import write_flags
 from pixpro_keras.cli.shared.result_files import write_results
+from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.labels import select
 from pixpro_keras.data.sampler import name_images
 from pixpro_keras.evaluation.confusion_matrix import evaluate_segmentation
@@ -43,12 +45,17 @@ from pixpro_keras.evaluation.replicas import over_replicas
 from pixpro_keras.segmentation.class_presence import read_presence, stratified_images
 from pixpro_keras.segmentation.fcn import FCN
 from pixpro_keras.segmentation.mask_datasets import open_masks
-from pixpro_keras.segmentation.mask_pipeline import CropConfig, image_batches, make_crops
-from pixpro_keras.segmentation.mask_source import MaskSource, resized
+from pixpro_keras.segmentation.mask_pipeline import (
+    CropConfig,
+    image_batches,
+    make_crops,
+    readable_batches,
+)
+from pixpro_keras.segmentation.mask_source import LabelValues, MaskSource, resized
 from pixpro_keras.segmentation.sliding_window import check_stride, sliding_window_inference
 from pixpro_keras.training.run import RunResult
 from pixpro_keras.training.workers import chief_alone, chief_first
-from pixpro_keras.types import Tensor
+from pixpro_keras.types import IGNORED, Tensor
 from pixpro_keras.visualize.figures import save_figure
 from pixpro_keras.visualize.segmentation import draw_segmentations
 
@@ -71,6 +78,17 @@ class SegmentOptions(EvaluationOptions, TrainingJobOptions):
     test_split: str = option(
         "",
         "Split that is segmented at the end. Default: val; validation of tfds: and scenes.",
+    )
+    ignore_value: int = option(
+        IGNORED,
+        "Value of the pixels in masks that do not count, of folder: and voc:; -1: there is none.",
+        minimum=-1,
+        maximum=255,
+    )
+    label_map: tuple[str, ...] | None = option(
+        None,
+        "Class of each value in masks, of folder: and voc:, VALUE:CLASS,VALUE:CLASS,..., such as "
+        "0:0,255:1 for masks in black and white. Default: values are the numbers of classes.",
     )
     resize: tuple[str, ...] | None = option(
         None,
@@ -118,7 +136,7 @@ def run(options: SegmentOptions) -> RunResult:
         train, test = open_parts(options)
     num_train = train.num_examples
     if options.label_fraction < 1:
-        with image_errors(train.name):
+        with image_errors(train):
             presence = read_presence(train)
         chosen = stratified_images(presence, options.label_fraction, options.seed)
         num_train = len(chosen)
@@ -155,6 +173,17 @@ def run(options: SegmentOptions) -> RunResult:
     checkpoints, first_step = training_job.open_checkpoints(
         options, config, strategy, task, identity
     )
+    kind = "linear classifier of frozen features" if options.frozen else "fine-tuning"
+    print_header(
+        options,
+        strategy,
+        num_train,
+        task={"task": f"segmentation, {kind}", "backbone": backbone.label},
+        data=options.dataset,
+        first_step=first_step,
+    )
+
+    broken = BrokenImages(train, options.max_broken_share)
 
     def crops(context: tf.distribute.InputContext) -> tf.data.Dataset:
         return make_crops(
@@ -166,16 +195,20 @@ def run(options: SegmentOptions) -> RunResult:
             start_step=first_step,
             input_pipeline_id=context.input_pipeline_id,
             num_input_pipelines=context.num_input_pipelines,
+            broken=broken,
         )
 
-    with image_errors(train.name):
+    with image_errors(train):
         result = training_job.run_training(
             task,
             crops,
             config,
             checkpoints,
             strategy,
-            name_images=lambda step: name_images(train, options.seed, options.batch_size, step),
+            broken=broken,
+            name_images=lambda step: name_images(
+                train, options.seed, options.batch_size, step, broken.names
+            ),
         )
     if result.stop_signal is None:
         with chief_alone(strategy) as is_chief:
@@ -201,7 +234,7 @@ def _fit_dense_linear_probe(
         network = level_network(backbone.network, options.level)
     write_flags(options, workdir)
     batches = image_batches(train, backbone.preprocess, whole_batch_size(options, strategy))
-    with image_errors(train.name):
+    with image_errors(train):
         classifier = fit_dense_linear_probe(
             network, batches, len(train.class_names), strategy=strategy
         )
@@ -226,10 +259,13 @@ def open_parts(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:
     """
     test_flag = "test_dataset" if options.test_dataset else "dataset"
     test_spec: str = options.test_dataset or options.dataset
+    values = label_values(options)
     with flag_errors(options, "dataset", "train_split"):
-        train = open_masks(options.dataset, options.train_split, data_dir=options.data_dir)
+        train = open_masks(
+            options.dataset, options.train_split, data_dir=options.data_dir, values=values
+        )
     with flag_errors(options, test_flag, "test_split"):
-        test = open_masks(test_spec, options.test_split, data_dir=options.data_dir)
+        test = open_masks(test_spec, options.test_split, data_dir=options.data_dir, values=values)
         if train.describe(0) == test.describe(0):
             raise ValueError("these are the training images")
         num_more = len(test.class_names) - len(train.class_names)
@@ -239,6 +275,31 @@ def open_parts(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:
     if shape is not None:
         train, test = resized(train, shape), resized(test, shape)
     return train, test
+
+
+def label_values(options: SegmentOptions) -> LabelValues:
+    """Returns the meaning of the values in masks.
+
+    Raises:
+        FlagError: if `--label_map` or `--ignore_value` cannot be used.
+    """
+    if options.label_map is None:
+        return LabelValues(None if options.ignore_value < 0 else options.ignore_value)
+    pairs = [one.strip().partition(":") for one in options.label_map]
+    if not pairs or not all(value.isdecimal() and number.isdecimal() for value, _, number in pairs):
+        raise FlagError(
+            f"--label_map={','.join(options.label_map)}: must be VALUE:CLASS,VALUE:CLASS,..."
+        )
+    classes = {int(value): int(number) for value, _, number in pairs}
+    if len(classes) < len(pairs):
+        raise FlagError(f"--label_map={','.join(options.label_map)}: a value is there twice")
+    ignored: int | None = options.ignore_value
+    if options.ignore_value < 0 or (
+        options.ignore_value in classes and not options.is_given("ignore_value")
+    ):
+        ignored = None
+    with flag_errors(options, "label_map", "ignore_value"):
+        return LabelValues(ignored, classes)
 
 
 def whole_batch_size(options: SegmentOptions, strategy: tf.distribute.Strategy) -> int:
@@ -290,14 +351,14 @@ def finish(
             batch_size,
             strategy,
         )
-        batches = image_batches(test, preprocess, batch_size)
+        batches = readable_batches(test, preprocess, batch_size, options.max_broken_share)
     else:
         predict = over_replicas(
             lambda windows: ops.softmax(logits(windows, (size, size)), axis=-1),
             batch_size,
             strategy,
         )
-        batches = image_batches(test, preprocess)
+        batches = readable_batches(test, preprocess, 1, options.max_broken_share)
 
         def segment(images: Tensor) -> np.ndarray:
             stride = options.window_stride
@@ -307,11 +368,12 @@ def finish(
             ]
             return np.stack(probabilities).argmax(axis=-1)
 
-    with image_errors(test.name):
+    with flag_errors(options, "test_dataset" if options.test_dataset else "dataset"):
         scores = evaluate_segmentation(segment, batches, len(class_names)).scores()
     images, masks, predictions = [], [], []
     chosen = np.linspace(0, test.num_examples - 1, _NUM_PICTURES).astype(np.int64)
-    for image, mask in tf.data.Dataset.from_tensor_slices(np.unique(chosen)).map(test.read):
+    pictures = tf.data.Dataset.from_tensor_slices(np.unique(chosen)).map(test.read)
+    for image, mask in pictures.ignore_errors():  # What is broken has been named.
         images.append(image.numpy())
         masks.append(mask.numpy())
         predictions.append(segment(preprocess(image)[None])[0])

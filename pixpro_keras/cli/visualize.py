@@ -133,11 +133,11 @@ def draw_images(options: VisualizeOptions, workdir: pathlib.Path) -> VisualizeOp
     evaluated, options = read_backbone(options)
     preprocess, label = evaluated.preprocess, evaluated.label
     if "correspondences" in options.pictures:
-        with image_errors(source.name):
+        with image_errors(source):
             draw_views(options, workdir, select(source, shown[:_NUM_VIEW_PAIRS]), folder)
     if not set(options.pictures) & set(_OF_FEATURES):
         return options
-    with image_errors(source.name):
+    with image_errors(source):
         batches = image_batches(source, options.image_size, preprocess, source.num_examples)
         gallery = next(iter(batches))[IMAGE].numpy()
     gallery_images = to_display(gallery, preprocess)

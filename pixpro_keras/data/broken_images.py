@@ -1,16 +1,49 @@
 """Images that cannot be decoded."""
 
+import re
 import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol, TypeVar
 
+import numpy as np
+import tensorflow as tf
 from absl import logging
 
+from pixpro_keras.data.decoding import decode
 from pixpro_keras.data.sampler import CANDIDATES
-from pixpro_keras.data.sources.source import Source
+from pixpro_keras.types import Tensor
 from pixpro_keras.utils.errors import UserError
+
+NO_CLASS = "for which there is no class"  # Part of the error about a mask whose values are wrong.
+BatchT = TypeVar("BatchT")
+
+
+class AnySource(Protocol):
+    """Images by number, encoded or decoded."""
+
+    @property
+    def name(self) -> str:
+        """Specification that opened the source."""
+
+    @property
+    def num_examples(self) -> int:
+        """Number of images."""
+
+    @property
+    def read(self) -> Callable[[Tensor], Any]:
+        """Index to an example."""
+
+    @property
+    def describe(self) -> Callable[[int], str]:
+        """Index to name."""
 
 
 class BrokenImagesError(UserError, RuntimeError):
     """Too many images of a source cannot be decoded."""
+
+
+class WrongValueError(UserError, ValueError):
+    """A mask has a value without a class."""
 
 
 class BrokenImages:
@@ -31,11 +64,12 @@ class BrokenImages:
         ```
     """
 
-    def __init__(self, source: Source, max_share: float):
+    def __init__(self, source: AnySource, max_share: float):
         self._source = source
         self._max_share = max_share
         self._lock = threading.Lock()
         self._is_hopeless = False
+        self._wrong_value = ""
         self.names: dict[int, str] = {}
 
     def report(self, index: int, is_last: bool) -> None:
@@ -45,15 +79,56 @@ class BrokenImages:
             index: index of the image in the source.
             is_last: True if all candidates for its place in the batch have been tried now.
         """
+        if index not in self.names:
+            reason = read_error(self._source, index)
         with self._lock:
             self._is_hopeless |= bool(is_last)
             if index not in self.names:
+                if NO_CLASS in reason:
+                    self._wrong_value = reason
+                    return
                 self.names[index] = self._source.describe(index)
                 logging.warning("skipped, cannot be decoded: %s", self.names[index])
 
+    def watch(
+        self, batches: Iterable[BatchT], indices: Callable[[BatchT], np.ndarray]
+    ) -> Iterator[BatchT]:
+        """Iterates over batches without the broken images, and reports those by their gaps.
+
+        Args:
+            batches: batches of the source's images in their order.
+            indices: function of a batch to the indices of its images.
+
+        Raises:
+            BrokenImagesError: once too many are missing.
+            WrongValueError: if one is not broken, but its mask has a value without a class.
+        """
+        expected = 0
+        for batch in batches:
+            for index in indices(batch).tolist():
+                self._report_missing(expected, index)
+                expected = index + 1
+            yield batch
+        self._report_missing(expected, self._source.num_examples)
+
+    def _report_missing(self, begin: int, end: int) -> None:
+        for index in range(begin, end):
+            self.report(index, is_last=False)
+        if end > begin:
+            self.check()
+
     def check(self) -> None:
-        """Raises `BrokenImagesError` once too many images are broken; called at every step."""
+        """Raises an error once too many images are broken, or one is wrong; called at every step.
+
+        Raises:
+            BrokenImagesError: if too many images are broken.
+            WrongValueError: if one is not broken, but its mask has a value without a class.
+        """
+        if self._wrong_value:
+            raise WrongValueError(self._wrong_value)
         allowed = self._max_share * self._source.num_examples
+        if self._max_share > 0:
+            allowed = max(allowed, 1)  # A hundredth of a small set is less than one image.
         with self._lock:
             names = list(self.names.values())
         if len(names) > allowed:
@@ -66,3 +141,35 @@ class BrokenImages:
             f"{len(names)} of the {self._source.num_examples} images of {self._source.name} "
             f"cannot be decoded so far, {why}: {', '.join(names[:5])}"
         )
+
+
+def read_error(source: AnySource, index: int) -> str:
+    """Reads an image and returns the error that it meets, in a line; empty if it is sound.
+
+    Args:
+        source: images, encoded or decoded.
+        index: index of the image.
+    """
+    try:
+        example = source.read(tf.constant(index, tf.int64))
+        if isinstance(example, dict):
+            decode(example["image"])
+    # The first one's message may quote bytes; the others are of Python's decoder, of masks.
+    except (tf.errors.OpError, UnicodeDecodeError, OSError, SyntaxError, ValueError) as error:
+        return first_reason(error)
+    return ""
+
+
+def first_broken(source: AnySource) -> int | None:
+    """Index of the first image that cannot be read; None if there is none."""
+    return next((i for i in range(source.num_examples) if read_error(source, i)), None)
+
+
+def first_reason(error: Exception) -> str:
+    """Reason in TensorFlow's error, in a line, without the names of operations."""
+    message = str(getattr(error, "message", error))
+    asserted = re.search(r"assertion failed: \[(.*)\]", message)
+    if asserted:
+        return asserted[1]
+    lines = [re.sub(r"\{\{.*?\}\}", "", line).strip() for line in message.splitlines()]
+    return next((line for line in lines if line), type(error).__name__)

@@ -273,9 +273,13 @@ def make_dataset(
         service.check_address(data_service)
         service.check_source(source)
 
+    def read(index: Tensor) -> tuple[Tensor, Tensor]:
+        example = source.read(index)
+        return decode(example["image"]), example["label"]
+
     def sample(position: Tensor) -> Batch:
-        image, label = _first_readable(
-            source, lambda attempt: sampler.index(position, attempt), report
+        image, label = first_readable(
+            read, lambda attempt: sampler.index(position, attempt), report
         )
         return make_views(image, sampler.sample_seed(position), config) | {LABEL: label}
 
@@ -294,16 +298,34 @@ def make_dataset(
     return data.prefetch(tf.data.AUTOTUNE)
 
 
-def _first_readable(
-    source: Source,
+def first_readable(
+    read: Callable[[Tensor], tuple[Tensor, Tensor]],
     candidate: Callable[[Tensor], Tensor],
     report: Callable[[int, bool], None] | None,
 ) -> tuple[Tensor, Tensor]:
-    """Image and label of the first candidate that can be decoded; the others are reported.
+    """Reads the first candidate that can be decoded; the others are reported.
 
     An error in a graph ends the data set, except under `ignore_errors`: a data set of the
     candidates, of which the first survivor is taken, is the try and except of a graph. Without
     `report`, the graph needs no Python, and other processes can run it.
+
+    Args:
+        read: index to an example, such as image and label.
+        candidate: number of an attempt to the index of an image.
+        report: index of a broken image, and whether no candidate is left, to a note of them.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.data.pipeline import first_readable
+
+        def read(index):
+            with tf.control_dependencies([tf.debugging.Assert(index > 2, ["broken"])]):
+                return tf.identity(index), index
+
+        data = tf.data.Dataset.range(1).map(lambda _: first_readable(read, lambda n: n + 1, None))
+        assert next(data.as_numpy_iterator())[0] == 3
+        ```
     """
 
     def attempt(number: Tensor) -> tuple[Tensor, Tensor]:
@@ -317,8 +339,7 @@ def _first_readable(
                 lambda: tf.constant(-1, tf.int64),
             )
         with tf.control_dependencies([last]):  # An error below would cancel the report.
-            example = source.read(candidate(tf.identity(number)))
-        return decode(example["image"]), example["label"]
+            return read(candidate(tf.identity(number)))
 
     # One number more than there are candidates, so that the last one's failure is reported too.
     attempts = tf.data.Dataset.range(CANDIDATES + (report is not None))

@@ -84,6 +84,8 @@ def load_indexed(encoded: bytes) -> np.ndarray:
     """Decodes an image like `decode_indexed`, outside of graphs."""
     from PIL import Image
 
+    if isinstance(encoded, np.ndarray):  # outside of graphs
+        encoded = encoded.item()
     with Image.open(io.BytesIO(encoded)) as image:
         return np.asarray(image)
 

@@ -16,6 +16,7 @@ from pixpro_keras.types import IGNORED, LABEL, Tensor
 
 IMAGE = "image"
 MASK = "mask"
+INDEX = "index"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +108,7 @@ def image_batches(
     image_size: int,
     preprocess: Callable[[Tensor], Tensor],
     batch_size: int,
+    pass_over_broken: bool = False,
 ) -> tf.data.Dataset:
     """Batches of a source's images in its order, the last one of what remains.
 
@@ -118,9 +120,11 @@ def image_batches(
         image_size: side of the square images in pixels.
         preprocess: the backbone's input convention, of RGB images in 0..255.
         batch_size: images per batch.
+        pass_over_broken: whether images that cannot be decoded are left out; they are what is missing in
+            the entry `index`.
 
     Returns:
-        Data set of `{"image": (B, S, S, 3) float32, "label": (B,) int32}`.
+        Data set of `{"image": (B, S, S, 3) float32, "label": (B,) int32, "index": (B,) int64}`.
 
     Example:
         ```python
@@ -144,10 +148,12 @@ def image_batches(
         side = tf.maximum(tf.minimum(shape[0], shape[1]) * 7 // 8, 1)
         box = ((shape[0] - side) // 2, (shape[1] - side) // 2, side, side)
         image, _ = crop_and_resize(image, box, image_size)
-        return {IMAGE: preprocess(image), LABEL: example["label"]}
+        return {IMAGE: preprocess(image), LABEL: example["label"], INDEX: index}
 
     data = tf.data.Dataset.range(source.num_examples)
-    data = data.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+    data = data.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    if pass_over_broken:
+        data = data.ignore_errors()
     return data.batch(batch_size).prefetch(2)
 
 

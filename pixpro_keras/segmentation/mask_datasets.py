@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from pixpro_keras.data.decoding import decode
 from pixpro_keras.data.sources.specification import Openers
 from pixpro_keras.data.sources.tfds import TFDSRecords, prepare_tfds
 from pixpro_keras.segmentation.mask_files import (
@@ -12,28 +13,38 @@ from pixpro_keras.segmentation.mask_files import (
     open_folder_masks,
     open_voc_masks,
 )
-from pixpro_keras.segmentation.mask_source import MaskSource, class_table
+from pixpro_keras.segmentation.mask_source import LabelValues, MaskSource, class_table
 from pixpro_keras.types import IGNORED, Tensor
 
 # Names of image and mask in TFDS data sets.
 _TFDS_FEATURES = (("image", "segmentation_mask"), ("image_left", "segmentation_label"))
 
 
-def open_masks(specification: str, split: str, *, data_dir: str | None = None) -> MaskSource:
+def open_masks(
+    specification: str,
+    split: str,
+    *,
+    data_dir: str | None = None,
+    values: LabelValues | None = None,
+) -> MaskSource:
     """Opens the images and masks of a split.
 
     Args:
         specification: `folder:PATH` (`PATH/SPLIT/images/*.jpg`, `PATH/SPLIT/labels/*.png` of the same
-            names, 255 is ignored, and `PATH/classes.txt` or `PATH/SPLIT/classes.txt` if the classes
-            have names; where there is no `PATH/SPLIT`, `PATH/images` and `PATH/labels`); `voc:PATH` (a
-            folder such as `VOCdevkit/VOC2012`); `cityscapes:PATH` (with `leftImg8bit` and `gtFine`);
-            `tfds:NAME[/config]` (with the features `image` and `segmentation_mask`, or those of
+            names, in the same subfolders, and `PATH/classes.txt` or `PATH/SPLIT/classes.txt` if the
+            classes have names, one a line from number 0 on; where there is no `PATH/SPLIT`,
+            `PATH/images` and `PATH/labels`); `voc:PATH` (a folder such as `VOCdevkit/VOC2012`, with
+            `classes.txt` if its classes are others than VOC's); `cityscapes:PATH` (with `leftImg8bit` and
+            `gtFine`); `tfds:NAME[/config]` (with the features `image` and `segmentation_mask`, or those of
             `cityscapes`); `scenes` (the embedded set).
         split: name of the split, such as `train` or `val`, or a slice of a TFDS split, `train[:10%]`.
         data_dir: folder in which TFDS keeps its data sets; None is TFDS's default.
+        values: meaning of the values in the masks of `folder:` and `voc:`; None is one class for each
+            value, and 255 for pixels that do not count.
 
     Raises:
-        ValueError: if something is missing, with what was looked for.
+        ValueError: if something is missing, with what was looked for, or masks have values without a
+            class.
 
     Example:
         ```python
@@ -52,6 +63,11 @@ def open_masks(specification: str, split: str, *, data_dir: str | None = None) -
             assert source.class_names == ("class 0", "class 1")
         ```
     """
+    kind, _ = _OPENERS.parse(specification)
+    if kind in ("folder", "voc"):
+        return _OPENERS.open(specification, split, values or LabelValues())
+    if values not in (None, LabelValues()):
+        raise ValueError("values of masks can be given for folder: and voc: only")
     return _OPENERS.open(specification, split, data_dir)
 
 
@@ -66,12 +82,12 @@ def _open_tfds(specification: str, name: str, split: str, data_dir: str | None) 
         pairs = " or ".join(" and ".join(names) for names in _TFDS_FEATURES)
         raise ValueError(f"TFDS data set {builder.name!r} has no features {pairs}")
     image_name, mask_name = present[0]
-    records = TFDSRecords(builder, split, present[0])
+    records = TFDSRecords(builder, split, present[0], keep_encoded=[image_name])
 
     def read(index: Tensor, table: np.ndarray) -> tuple[Tensor, Tensor]:
         example = records.read(index)
         mask = tf.cast(example[mask_name][..., 0], tf.int32)
-        return example[image_name], tf.gather(tf.constant(table), mask)
+        return decode(example[image_name]), tf.gather(tf.constant(table), mask)
 
     class_names: tuple[str, ...]
     if builder.name == "cityscapes":

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from pixpro_keras.data import python_ops
-from pixpro_keras.data.decoding import decode
-from pixpro_keras.data.sources.folder import IMAGE_EXTENSIONS, find_folder
+from pixpro_keras.data.decoding import decode, upright_size, warn_of_small_ranges
+from pixpro_keras.data.sources.folder import find_folder, find_image, iterate_images
+from pixpro_keras.data.text_lists import read_names
 from pixpro_keras.data.voc_classes import VOC_CLASSES
-from pixpro_keras.segmentation.mask_source import MaskSource, class_table
+from pixpro_keras.segmentation.mask_source import LabelValues, MaskSource, class_table
 from pixpro_keras.types import IGNORED, Tensor
+
+_NUM_LOOKED_AT = 16  # masks whose values are checked before a run
 
 CITYSCAPES_CLASSES = (
     "road",
@@ -39,67 +43,59 @@ CITYSCAPES_CLASSES = (
 CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 
 
-def open_folder_masks(
-    specification: str, path: str, split: str, data_dir: str | None = None
-) -> MaskSource:
+def open_folder_masks(specification: str, path: str, split: str, values: LabelValues) -> MaskSource:
     """Opens a folder with `images` and `labels`, in a folder of the split or beside each other.
 
     Args:
         specification: name of the source.
         path: path of the folder.
         split: name of the split.
-        data_dir: not used.
+        values: meaning of the values in the masks.
 
     Raises:
         ValueError: if something is missing or wrong.
     """
-    del data_dir
     root = find_folder(path)
     folder = root / split if (root / split / "images").is_dir() else root
-    images = sorted(
-        path for path in folder.glob("images/*") if path.suffix.lower() in IMAGE_EXTENSIONS
-    )
-    masks = [folder / "labels" / f"{path.stem}.png" for path in images]
-    names: tuple[str, ...] = ()
-    for parent in (root, folder):
-        if (parent / "classes.txt").exists():
-            names = tuple((parent / "classes.txt").read_text().split("\n"))
-    names = tuple(name.strip() for name in names if name.strip())
-    if not names and images and masks[0].exists():
-        highest = max(_highest_class(mask) for mask in masks if mask.exists())
-        names = tuple(f"class {number}" for number in range(highest + 1))
-    return _open_files(specification, split, images, masks, names, np.arange(len(names)))
+    if not (folder / "images").is_dir():
+        raise ValueError(
+            f"there is no image of the split {split!r}: neither {root / split / 'images'} nor "
+            f"{root / 'images'} is a folder"
+        )
+    relative = [
+        pathlib.Path(os.fsdecode(one)) for one in iterate_images(os.fsencode(folder / "images"))
+    ]
+    images = [folder / "images" / one for one in relative]
+    masks = [folder / "labels" / one.with_suffix(".png") for one in relative]
+    lists = [parent / "classes.txt" for parent in (folder, root)]
+    classes_file = next((file for file in lists if file.exists()), None)
+    return _open_files(specification, split, images, masks, classes_file, values)
 
 
-def _highest_class(mask: pathlib.Path) -> int:
-    values = python_ops.load_indexed(mask.read_bytes())
-    return int(values[values != IGNORED].max(initial=0))
-
-
-def open_voc_masks(
-    specification: str, path: str, split: str, data_dir: str | None = None
-) -> MaskSource:
+def open_voc_masks(specification: str, path: str, split: str, values: LabelValues) -> MaskSource:
     """Opens Pascal VOC's segmentation, a folder such as `VOCdevkit/VOC2012`.
 
     Args:
         specification: name of the source.
-        path: path of the folder.
+        path: path of the folder; its `classes.txt`, if there is one, names the classes.
         split: name of a list in `ImageSets/Segmentation`.
-        data_dir: not used.
+        values: meaning of the values in the masks.
 
     Raises:
         ValueError: if something is missing or wrong.
     """
-    del data_dir
     root = find_folder(path)
     listing = root / "ImageSets" / "Segmentation" / f"{split}.txt"
     if not listing.exists():
         raise ValueError(f"there is no {listing}")
-    stems = listing.read_text().split()
-    images = [root / "JPEGImages" / f"{stem}.jpg" for stem in stems]
+    stems = read_names(listing)
+    images = [find_image(root / "JPEGImages", stem) for stem in stems]
     masks = [root / "SegmentationClass" / f"{stem}.png" for stem in stems]
-    names = ("background", *VOC_CLASSES)
-    return _open_files(specification, split, images, masks, names, np.arange(len(names)))
+    file = root / "classes.txt"
+    classes: pathlib.Path | Sequence[str] = ("background", *VOC_CLASSES)
+    return _open_files(
+        specification, split, images, masks, file if file.exists() else classes, values
+    )
 
 
 def open_cityscapes_masks(
@@ -125,8 +121,46 @@ def open_cityscapes_masks(
         folder / image.parent.name / image.name.replace(ending, "_gtFine_labelIds.png")
         for image in images
     ]
-    values = np.array(CITYSCAPES_IDS)
-    return _open_files(specification, split, images, masks, CITYSCAPES_CLASSES, values)
+    table = class_table(np.array(CITYSCAPES_IDS))
+    return _open_files(specification, split, images, masks, CITYSCAPES_CLASSES, table)
+
+
+def read_class_names(path: str | os.PathLike) -> tuple[str, ...]:
+    r"""Reads a list of classes, the first of which has the number 0.
+
+    A blank line is a class without a name, so that those after it keep their numbers.
+
+    Args:
+        path: path of the list.
+
+    Raises:
+        ValueError: if it has no name, or one of them twice.
+
+    Example:
+        ```python
+        import pathlib
+        import tempfile
+
+        from pixpro_keras.segmentation.mask_files import read_class_names
+
+        file = pathlib.Path(tempfile.mkdtemp()) / "classes.txt"
+        file.write_text("sky\n\ncar\n")
+        assert read_class_names(file) == ("sky", "class 1", "car")
+        ```
+    """
+    lines = read_names(path, keep_blank=True)
+    if not lines:
+        raise ValueError(f"{path} has no name of a class")
+    blank = [str(number + 1) for number, line in enumerate(lines) if not line]
+    if blank:
+        logging.warning(
+            "%s: the blank lines (%s) count as classes without a name", path, ", ".join(blank)
+        )
+    names = tuple(line or f"class {number}" for number, line in enumerate(lines))
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"{path} names {twice[0]!r} twice")
+    return names
 
 
 def _open_files(
@@ -134,27 +168,142 @@ def _open_files(
     split: str,
     images: Sequence[pathlib.Path],
     masks: Sequence[pathlib.Path],
-    class_names: Sequence[str],
-    values: np.ndarray,
+    classes: pathlib.Path | Sequence[str] | None,
+    values: LabelValues | np.ndarray,
 ) -> MaskSource:
-    """Opens image files and their masks, in which the classes have the given values."""
+    """Opens image files and their masks.
+
+    Args:
+        specification: name of the source.
+        split: name of the split.
+        images: files of the images.
+        masks: files of the masks.
+        classes: names of the classes, or the list of them; None are those that the masks hold.
+        values: meaning of the values in the masks, or the table of it.
+    """
     if not images:
         raise ValueError(f"there is no image of the split {split!r}")
-    for mask in masks:
+    owners: dict[pathlib.Path, pathlib.Path] = {}
+    for image, mask in zip(images, masks, strict=True):
         if not os.path.exists(mask):
-            raise ValueError(f"the mask {mask} is missing")
+            raise ValueError(f"{image}: the mask {mask} is missing")
+        if owners.setdefault(mask, image) != image:
+            raise ValueError(f"{owners[mask]} and {image} have one name, and so one mask, {mask}")
     _check_headers(images, masks)
+    if isinstance(classes, pathlib.Path):
+        class_names = read_class_names(classes)
+        known = f"{classes} has {len(class_names)} names"
+    elif classes is not None:
+        class_names = tuple(classes)
+        known = f"there are {len(class_names)} classes"
+    else:
+        assert isinstance(values, LabelValues)  # a table goes with names
+        class_names = _classes_of_masks(masks, values)
+        known = f"--label_map gives classes to {sorted(values.classes or ())}"
+    table = values.table(len(class_names)) if isinstance(values, LabelValues) else values
+
+    def complaint(mask: pathlib.Path, value: int) -> str:
+        return f"{mask} has the value {value}, for which there is no class: {known}"
+
+    def classes_in(mask: pathlib.Path) -> set[int]:
+        present = _values_in(mask)
+        unknown = present[table[present] < 0]
+        if len(unknown):
+            raise ValueError(complaint(mask, int(unknown[0])))
+        return set(table[present].tolist())
+
+    looked_at = np.unique(np.linspace(0, len(masks) - 1, _NUM_LOOKED_AT).astype(int))
+    found = set().union(*(classes_in(masks[number]) for number in looked_at))
+    if found in ({IGNORED}, {0, IGNORED}) and isinstance(values, LabelValues):
+        # Before it is refused, a rare class may be in one that was not looked at.
+        found = set().union(*map(classes_in, masks))
+        if not found - {0, IGNORED}:
+            raise ValueError(_one_class(masks[0], values))
+    warn_of_small_ranges(
+        lambda number: images[number].read_bytes(),
+        lambda number: str(images[number]),
+        looked_at.tolist(),
+    )
     image_paths, mask_paths = (tf.constant([str(x) for x in paths]) for paths in (images, masks))
-    table = tf.constant(class_table(values))
+    constant_table = tf.constant(table)
 
     def read(index: Tensor) -> tuple[Tensor, Tensor]:
         image = decode(tf.io.read_file(image_paths[index]))
         mask = python_ops.decode_indexed(tf.io.read_file(mask_paths[index]))
-        return image, tf.gather(table, tf.cast(mask, tf.int32))
+        mask = tf.cast(mask, tf.int32)
+        result = tf.gather(constant_table, mask)
+        unknown = tf.reduce_max(tf.where(result < 0, mask, -1))
+        message = tf.strings.join(
+            [mask_paths[index], " has the value ", tf.strings.as_string(unknown)]
+        )
+        message = tf.strings.join([message, f", for which there is no class: {known}"])
+        with tf.control_dependencies([tf.debugging.Assert(unknown < 0, [message])]):
+            return image, tf.identity(result)
 
     return MaskSource(
         specification, len(images), read, lambda index: str(images[index]), tuple(class_names)
     )
+
+
+def _classes_of_masks(
+    masks: Sequence[pathlib.Path], values: LabelValues | np.ndarray
+) -> tuple[str, ...]:
+    """Names of the classes that masks hold, where no list has them."""
+    assert isinstance(values, LabelValues)
+    if values.classes is not None:
+        return tuple(f"class {number}" for number in range(max(values.classes.values()) + 1))
+    found: set[int] = set()
+    for mask in masks:
+        found |= set(_values_in(mask).tolist())
+    if 255 in found and values.ignored != 255:
+        raise ValueError(
+            f"masks such as {masks[0]} have the value 255, which is ignored unless --label_map has it"
+        )
+    counted = sorted(found - {values.ignored})
+    if not set(counted) - {0}:
+        raise ValueError(_one_class(masks[0], values))
+    missing = (
+        counted[-1]
+        + 1
+        - len(counted)
+        - (values.ignored is not None and values.ignored < counted[-1])
+    )
+    if missing:
+        logging.warning(
+            "masks such as %s have the values %s alone: %d of %d classes occur nowhere; "
+            "--label_map=%s gives those that occur numbers in a row",
+            masks[0],
+            ", ".join(map(str, counted)),
+            missing,
+            counted[-1] + 1,
+            _map_in_a_row(counted),
+        )
+    return tuple(f"class {number}" for number in range(counted[-1] + 1))
+
+
+def _values_in(mask: pathlib.Path) -> np.ndarray:
+    try:
+        return np.unique(python_ops.load_indexed(mask.read_bytes()))
+    except (OSError, SyntaxError):  # It is counted with the broken images when it is met.
+        return np.zeros(0, np.uint8)
+
+
+def _one_class(mask: pathlib.Path, values: LabelValues) -> str:
+    present = _values_in(mask).tolist()
+    way = ""
+    if values.ignored in present and len(present) > 1:
+        way = (
+            f". If {values.ignored} is a class too, --label_map={_map_in_a_row(present)} gives each "
+            "value its class; --ignore_value names another value to ignore"
+        )
+    ignored = "" if values.ignored is None else f" beside {values.ignored}, which is ignored,"
+    return (
+        f"all masks, such as {mask}, hold one class or none{ignored} so nothing can be learned{way}"
+    )
+
+
+def _map_in_a_row(values: Sequence[int]) -> str:
+    return ",".join(f"{value}:{number}" for number, value in enumerate(values))
 
 
 def _check_headers(images: Sequence[pathlib.Path], masks: Sequence[pathlib.Path]) -> None:
@@ -162,8 +311,16 @@ def _check_headers(images: Sequence[pathlib.Path], masks: Sequence[pathlib.Path]
     from PIL import Image
 
     for image_path, mask_path in zip(images, masks, strict=True):
-        with Image.open(image_path) as image, Image.open(mask_path) as mask:
-            if image.size != mask.size:
-                raise ValueError(f"{image_path} is of {image.size} pixels, its mask of {mask.size}")
+        with Image.open(mask_path) as mask:
+            try:
+                with Image.open(image_path) as image:
+                    size = upright_size(image)
+            except OSError:  # It is counted with the broken images when it is met.
+                size = mask.size
+            if size != mask.size:
+                turned = ", turned upright as its EXIF data say," if size != image.size else ""
+                raise ValueError(
+                    f"{image_path}{turned} is of {size} pixels, its mask of {mask.size}: {mask_path}"
+                )
             if mask.mode not in ("L", "P"):
                 raise ValueError(f"{mask_path} must have one channel of 8 bits, not {mask.mode}")

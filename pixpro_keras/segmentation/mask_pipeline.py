@@ -1,10 +1,12 @@
 """Input pipeline of segmentation: training batches of crops, and whole images."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
+from pixpro_keras.data.broken_images import BrokenImages
+from pixpro_keras.data.pipeline import first_readable
 from pixpro_keras.data.sampler import Sampler
 from pixpro_keras.data.transforms import recipes
 from pixpro_keras.segmentation.mask_source import MaskSource
@@ -112,6 +114,7 @@ def make_crops(
     start_step: int = 0,
     input_pipeline_id: int = 0,
     num_input_pipelines: int = 1,
+    broken: BrokenImages | None = None,
 ) -> tf.data.Dataset:
     """Makes endless batches from a step on, in the order of `Sampler`.
 
@@ -124,6 +127,8 @@ def make_crops(
         start_step: step of the first batch.
         input_pipeline_id: number of this machine, from 0.
         num_input_pipelines: number of machines.
+        broken: count of the images that cannot be decoded, in whose place others come; without it, one
+            of them ends the data set.
 
     Returns:
         Data set of `{"image": (b, S, S, 3) float32, "mask": (b, S, S) int32}`.
@@ -160,7 +165,12 @@ def make_crops(
     )
 
     def sample(position: Tensor) -> dict[str, Tensor]:
-        image, mask = source.read(sampler.index(position))
+        if broken is None:
+            image, mask = source.read(sampler.index(position))
+        else:
+            image, mask = first_readable(
+                source.read, lambda attempt: sampler.index(position, attempt), broken.report
+            )
         return make_crop(image, mask, sampler.sample_seed(position), config)
 
     data = sampler.batches(
@@ -205,3 +215,48 @@ def image_batches(
 
     data = tf.data.Dataset.range(source.num_examples)
     return data.map(read, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(2)
+
+
+def readable_batches(
+    source: MaskSource,
+    preprocess: Callable[[Tensor], Tensor],
+    batch_size: int = 1,
+    max_broken_share: float = 0.01,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Iterates over batches like `image_batches`, but passes over images that cannot be decoded.
+
+    Args:
+        source: images and masks; of one size, where a batch holds more than one.
+        preprocess: from RGB in 0..255 to the backbone's convention.
+        batch_size: images per batch.
+        max_broken_share: share of the images that may be passed over; the log names each.
+
+    Raises:
+        BrokenImagesError: once more of them cannot be decoded.
+        WrongValueError: if a mask has a value without a class.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.segmentation.mask_pipeline import readable_batches
+        from pixpro_keras.segmentation.mask_source import MaskSource
+
+        def read(index):
+            return tf.zeros((40, 60, 3), tf.uint8), tf.zeros((40, 60), tf.int32)
+
+        source = MaskSource("black", 4, read, str, ("ground",))
+        images, masks = next(readable_batches(source, lambda x: x, batch_size=3))
+        assert masks.shape == (3, 40, 60)
+        ```
+    """
+
+    def read(index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        image, mask = source.read(index)
+        return preprocess(image), mask, index
+
+    data = tf.data.Dataset.range(source.num_examples)
+    data = data.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    data = data.ignore_errors().batch(batch_size).prefetch(2)
+    broken = BrokenImages(source, max_broken_share)
+    for images, masks, _ in broken.watch(data, lambda batch: batch[2].numpy()):
+        yield images, masks

@@ -1,7 +1,7 @@
 """Images with a class for each pixel: the form of all data sets of segmentation."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -68,6 +68,65 @@ def resized(source: MaskSource, size: tuple[int, int]) -> MaskSource:
         return tf.cast(tf.round(image), tf.uint8), mask
 
     return dataclasses.replace(source, read=read)
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelValues:
+    """Meaning of the values in masks.
+
+    Attributes:
+        ignored: value of pixels that do not count; None if all values are classes.
+        classes: class of each value; where it is None, each value is the number of its class.
+
+    Raises:
+        ValueError: if a value is out of range, or is both ignored and a class.
+
+    Example:
+        ```python
+        from pixpro_keras.segmentation.mask_source import LabelValues
+
+        values = LabelValues(ignored=None, classes={0: 0, 255: 1})
+        assert values.table(num_classes=2)[[0, 7, 255]].tolist() == [0, -1, 1]
+        ```
+    """
+
+    ignored: int | None = IGNORED
+    classes: Mapping[int, int] | None = None
+
+    def __post_init__(self):
+        """Refuses what cannot work."""
+        for value in (*(self.classes or ()), *([] if self.ignored is None else [self.ignored])):
+            if not 0 <= value <= 255:
+                raise ValueError(f"values in masks must be in 0..255. Received: {value}.")
+        for value, number in (self.classes or {}).items():
+            if not 0 <= number < IGNORED:
+                raise ValueError(f"classes must be in 0..254. Received: {value}:{number}.")
+        if self.ignored in (self.classes or ()):
+            raise ValueError(f"the value {self.ignored} cannot be both a class and ignored")
+
+    def table(self, num_classes: int) -> np.ndarray:
+        """Makes the table from values in masks to classes.
+
+        Args:
+            num_classes: number of classes.
+
+        Returns:
+            `(256,)` int32: a class, 255 where a pixel does not count, -1 where the value has no class.
+
+        Raises:
+            ValueError: if there are fewer classes than the values need.
+        """
+        table = np.full(256, -1, np.int32)
+        classes = self.classes
+        if classes is None:
+            classes = {value: value for value in range(num_classes) if value != self.ignored}
+        for value, number in classes.items():
+            if number >= num_classes:
+                raise ValueError(f"the value {value} is class {number}, of {num_classes} classes")
+            table[value] = number
+        if self.ignored is not None:
+            table[self.ignored] = IGNORED
+        return table
 
 
 def class_table(values: np.ndarray) -> np.ndarray:

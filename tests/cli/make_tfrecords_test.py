@@ -3,8 +3,20 @@ import pathlib
 import pytest
 import tensorflow as tf
 
+from pixpro_keras.cli.make_tfrecords import escape_pattern
 from pixpro_keras.data import sources
 from tests.helpers.jobs import run_job, write_photos
+
+
+class PatternTest(tf.test.TestCase):
+    def test_any_name_is_matched(self):
+        root = pathlib.Path(self.create_tempdir().full_path)
+        for name in ("a[1]", "b{2}", "c*d", "e?f", "g h'i", "j(k)", "l+m"):
+            file = root / name / "set[x]-00000-of-00001.tfrecord"
+            file.parent.mkdir()
+            file.touch()
+            pattern = escape_pattern(str(root / name / "set[x]")) + "-*.tfrecord"
+            self.assertEqual(tf.io.gfile.glob(pattern), [str(file)])
 
 
 @pytest.mark.slow

@@ -4,7 +4,10 @@ import pathlib
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl.testing import parameterized
 
+from pixpro_keras.cli import segment
+from pixpro_keras.cli.options.option_fields import FlagError
 from tests.helpers.examples import save_image
 from tests.helpers.jobs import run_job, run_jobs
 
@@ -23,6 +26,32 @@ BAD_INPUT = (
     ("--label_fraction=0", "--label_fraction=0"),
     ("--dataset=scenes --train_split=nothing", "--train_split=nothing"),
 )
+
+
+class LabelValuesTest(parameterized.TestCase):
+    @parameterized.parameters(
+        ({}, (255, None)),
+        ({"ignore_value": 0}, (0, None)),
+        ({"ignore_value": -1}, (None, None)),
+        ({"label_map": ("0:0", "255:1")}, (None, {0: 0, 255: 1})),
+        ({"label_map": ("0:1", "7:0")}, (255, {0: 1, 7: 0})),
+        ({"label_map": ("1:0", "2:1"), "ignore_value": 0}, (0, {1: 0, 2: 1})),
+    )
+    def test_options_of_values(self, options, expected):
+        values = segment.label_values(segment.SegmentOptions.make(dataset="folder:x", **options))
+        self.assertEqual((values.ignored, values.classes), expected)
+
+    @parameterized.parameters(
+        {"label_map": ("0",)},
+        {"label_map": ("0:a",)},
+        {"label_map": ("0:0", "0:1")},
+        {"label_map": ("256:0",)},
+        {"label_map": ("0:255",)},
+        {"label_map": ("0:0", "255:1"), "ignore_value": 255},
+    )
+    def test_wrong_options_are_named(self, **options):
+        with self.assertRaisesRegex(FlagError, "--label_map="):
+            segment.label_values(segment.SegmentOptions.make(dataset="folder:x", **options))
 
 
 @pytest.mark.slow

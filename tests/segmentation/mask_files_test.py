@@ -4,7 +4,9 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from pixpro_keras.data.broken_images import read_error
 from pixpro_keras.segmentation.mask_datasets import open_masks
+from pixpro_keras.segmentation.mask_source import LabelValues
 from tests.helpers.examples import read_masks, save_image
 from tests.helpers.shared_data import shared_path
 
@@ -62,6 +64,125 @@ class MaskFilesTest(tf.test.TestCase, parameterized.TestCase):
         source = open_masks(f"folder:{shared_path('data', 'camvid')}", "val")
         self.assertEqual(source.num_examples, 101)
         self.assertLen(source.class_names, 11)
+
+    def write_pair(self, name, mask, image=None):
+        stem = pathlib.Path(name).with_suffix("")
+        save_image(self.root / "images" / name, self.image if image is None else image)
+        save_image(self.root / "labels" / f"{stem}.png", mask)
+
+    def write_masks(self, *values):
+        for number, value in enumerate(values):
+            self.write_pair(f"{number}.png", np.tile(value, (6, 4))[:, :8])
+
+    def test_values_without_a_class_are_named(self):
+        self.write_masks([0, 1], [0, 7])
+        (self.root / "classes.txt").write_text("background\nthing\n")
+        with self.assertRaisesRegex(
+            ValueError, r"labels/1\.png has the value 7, .*classes\.txt has 2 names"
+        ):
+            open_masks(f"folder:{self.root}", "train")
+
+    def test_values_without_a_class_are_named_when_they_are_met(self):
+        self.write_masks([0, 1], [1, 0])
+        (self.root / "classes.txt").write_text("background\nthing\n")
+        source = open_masks(f"folder:{self.root}", "train")
+        self.write_masks([0, 1], [2, 0])
+        with self.assertRaisesRegex(tf.errors.InvalidArgumentError, r"1\.png has the value 2"):
+            read_masks(source)
+
+    def test_blank_lines_do_not_shift_numbers(self):
+        self.write_masks([0, 2])
+        (self.root / "classes.txt").write_text("\ufeffbackground\r\n\r\nroad sign\r\n\r\n")
+        source = open_masks(f"folder:{self.root}", "train")
+        self.assertEqual(source.class_names, ("background", "class 1", "road sign"))
+
+    def test_a_class_named_twice_is_refused(self):
+        self.write_masks([0, 1])
+        (self.root / "classes.txt").write_text("car\ncar\n")
+        with self.assertRaisesRegex(ValueError, r"classes\.txt names 'car' twice"):
+            open_masks(f"folder:{self.root}", "train")
+
+    @parameterized.parameters("", "background\nthing\n")
+    def test_masks_in_black_and_white(self, names):
+        self.write_masks([0, 255], [255, 0])
+        if names:
+            (self.root / "classes.txt").write_text(names)
+        with self.assertRaisesRegex(ValueError, r"0\.png.*--label_map=0:0,255:1.*--ignore_value"):
+            open_masks(f"folder:{self.root}", "train")
+        values = LabelValues(None, {0: 0, 255: 1})
+        source = open_masks(f"folder:{self.root}", "train", values=values)
+        self.assertLen(source.class_names, 2)
+        self.assertAllEqual(read_masks(source)[0][1][0], [0, 1, 0, 1, 0, 1, 0, 1])
+
+    def test_another_value_is_ignored(self):
+        self.write_masks([0, 1], [2, 1])
+        source = open_masks(f"folder:{self.root}", "train", values=LabelValues(0))
+        self.assertAllEqual(read_masks(source)[0][1][0, :2], [255, 1])
+
+    def test_values_beside_the_map_are_refused(self):
+        self.write_masks([0, 1], [0, 2])
+        with self.assertRaisesRegex(
+            ValueError, r"1\.png has the value 2.*gives classes to \[0, 1\]"
+        ):
+            open_masks(f"folder:{self.root}", "train", values=LabelValues(255, {0: 1, 1: 0}))
+
+    def test_classes_that_occur_nowhere_are_told(self):
+        self.write_masks([0, 100])
+        with self.assertLogs("absl", "WARNING") as logs:
+            open_masks(f"folder:{self.root}", "train")
+        self.assertIn("--label_map=0:0,100:1", logs.output[0])
+
+    def test_images_in_subfolders_and_hidden_ones(self):
+        self.write_pair("a.png", np.ones((6, 8)))
+        self.write_pair("deep/a.png", np.ones((6, 8)))
+        save_image(self.root / "images" / ".ipynb_checkpoints" / "a.png", self.image)
+        source = open_masks(f"folder:{self.root}", "train")
+        names = [source.describe(index) for index in range(source.num_examples)]
+        self.assertEqual(names, [str(self.root / "images" / x) for x in ("a.png", "deep/a.png")])
+
+    def test_two_images_of_one_mask_are_refused(self):
+        self.write_pair("a.png", np.ones((6, 8)))
+        save_image(self.root / "images" / "a.jpg", self.image)
+        with self.assertRaisesRegex(ValueError, r"a\.jpg and .*a\.png have one name"):
+            open_masks(f"folder:{self.root}", "train")
+
+    def test_images_are_upright_as_their_masks(self):
+        from PIL import Image
+
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        self.write_pair("a.png", np.ones((6, 8)))
+        image = Image.fromarray(self.image.astype("uint8")).transpose(Image.Transpose.ROTATE_90)
+        image.save(self.root / "images" / "a.png", exif=exif)
+        ((found, _),) = read_masks(open_masks(f"folder:{self.root}", "train"))
+        self.assertAllEqual(found, self.image)
+        save_image(self.root / "labels" / "a.png", np.ones((8, 6)))
+        with self.assertRaisesRegex(ValueError, r"a\.png, turned upright as its EXIF data say, is"):
+            open_masks(f"folder:{self.root}", "train")
+
+    def test_broken_files_are_left_to_those_who_count_them(self):
+        self.write_masks([0, 1], [1, 0], [0, 1])
+        (self.root / "images" / "0.png").write_bytes(b"")
+        file = self.root / "labels" / "1.png"
+        file.write_bytes(file.read_bytes()[:-30])
+        source = open_masks(f"folder:{self.root}", "train")
+        errors = [read_error(source, index) for index in range(3)]
+        self.assertEqual([bool(error) for error in errors], [True, True, False])
+
+    def test_faults_that_are_read(self):
+        source = open_masks(f"folder:{shared_path('faults', 'seg_nested')}", "train")
+        self.assertEqual((source.num_examples, len(source.class_names)), (6, 3))
+        source = open_masks(f"voc:{shared_path('faults', 'vocseg_own')}", "train")
+        self.assertEqual(source.class_names[:2], ("background", "screw"))
+        self.assertLen(source.class_names, 24)
+
+    @parameterized.parameters(
+        ("seg_binary255", r"train/labels/0\.png.*--label_map"),
+        ("seg_fewnames", r"train/labels/0\.png has the value 2, .*classes\.txt has 2 names"),
+    )
+    def test_faults_that_are_refused(self, case, message):
+        with self.assertRaisesRegex(ValueError, message):
+            open_masks(f"folder:{shared_path('faults', case)}", "train")
 
     def test_masks_that_cannot_be_read(self):
         save_image(self.root / "images" / "a.png", self.image)

@@ -1,7 +1,12 @@
+import pathlib
+
 import numpy as np
 import tensorflow as tf
 
+from pixpro_keras.data.broken_images import BrokenImages, BrokenImagesError, WrongValueError
 from pixpro_keras.segmentation import mask_pipeline
+from pixpro_keras.segmentation.mask_datasets import open_masks
+from tests.helpers.examples import save_image
 
 
 class MakeCropTest(tf.test.TestCase):
@@ -41,6 +46,62 @@ class MakeCropTest(tf.test.TestCase):
     def test_the_same_seed_gives_the_same_crop(self):
         for one, two in zip(self.crop(3), self.crop(3), strict=True):
             self.assertAllEqual(one, two)
+
+
+class ReadableBatchesTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+        for number in range(4):
+            image, mask = np.full((6, 8, 3), 9 * number), np.full((6, 8), number % 2)
+            save_image(self.folder / "images" / f"{number}.png", image)
+            save_image(self.folder / "labels" / f"{number}.png", mask)
+        self.source = open_masks(f"folder:{self.folder}", "val")
+
+    def batches(self, **arguments):
+        return list(mask_pipeline.readable_batches(self.source, lambda x: x, 2, **arguments))
+
+    def test_a_broken_image_is_passed_over_and_named(self):
+        file = self.folder / "images" / "1.png"
+        file.write_bytes(file.read_bytes()[:-40])
+        with self.assertLogs("absl", "WARNING") as logs:
+            batches = self.batches()
+        self.assertEqual(
+            [images[:, 0, 0, 0].numpy().tolist() for images, _ in batches], [[0, 18], [27]]
+        )
+        self.assertIn("images/1.png", logs.output[0])
+        with self.assertRaisesRegex(BrokenImagesError, r"1 of the 4 images.*images/1\.png"):
+            self.batches(max_broken_share=0.0)
+
+    def crops(self, count):
+        broken = BrokenImages(self.source, 0.5)
+        data = mask_pipeline.make_crops(
+            self.source,
+            mask_pipeline.CropConfig(4, use_xla=False),
+            global_batch_size=2,
+            replica_batch_size=2,
+            preprocess=lambda x: x,
+            broken=broken,
+        )
+        return list(data.take(count)), broken
+
+    def test_another_one_is_trained_on_in_its_place(self):
+        (self.folder / "images" / "1.png").write_bytes(b"")
+        batches, broken = self.crops(6)
+        self.assertLen(batches, 6)
+        self.assertEqual(list(broken.names), [1])
+        broken.check()
+
+    def test_training_on_a_value_without_a_class_ends(self):
+        save_image(self.folder / "labels" / "3.png", np.full((6, 8), 5))
+        _, broken = self.crops(6)
+        with self.assertRaisesRegex(WrongValueError, r"labels/3\.png has the value 5, for which"):
+            broken.check()
+
+    def test_a_value_without_a_class_is_no_broken_image(self):
+        save_image(self.folder / "labels" / "3.png", np.full((6, 8), 5))
+        with self.assertRaisesRegex(ValueError, r"labels/3\.png has the value 5, for which"):
+            self.batches()
 
 
 if __name__ == "__main__":

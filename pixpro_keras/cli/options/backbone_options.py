@@ -18,14 +18,16 @@ class BackboneOptions(Options):
         "resnet50",
         "Network: any keras.applications constructor in lower case (resnet50, mobilenetv2, ...), or the "
         "paper's stride-in-3x3 family resnet18_v1_5, 34, 50, 101, 152.",
+        is_main=True,
     )
     output_stride: str = option(
         "32",
         "Pixels per feature-map cell. 16 dilates a ResNet's last stage: 7x7 maps from 112 px, with the "
         "same weights.",
         choices=("32", "16"),
+        is_main=True,
     )
-    image_size: int = option(224, "Side of the square views in pixels.", above=0)
+    image_size: int = option(224, "Side of the square views in pixels.", above=0, is_main=True)
     bn_momentum: float = option(
         0.9,
         "Share of the old moving statistics that batch norm keeps in each step.",

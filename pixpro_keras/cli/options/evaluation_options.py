@@ -33,11 +33,19 @@ class EvaluationOptions(BackboneOptions):
         "Backbone to look at: the folder of a run or conversion, .keras, .h5, .pth, .ckpt, detectron2 .pkl; "
         "--backbone says which network it is where the file does not. Default: --backbone with random "
         "weights.",
+        is_main=True,
     )
     label_fraction: float = option(
         1.0,
         "Share of the training images whose labels are used, in (0, 1]; of each class alike, at least one.",
         above=0,
+        maximum=1,
+        is_main=True,
+    )
+    max_broken_share: float = option(
+        0.01,
+        "Share of images that may be unreadable before the command stops; one always may, unless it is 0.",
+        minimum=0,
         maximum=1,
     )
 

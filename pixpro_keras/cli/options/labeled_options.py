@@ -9,14 +9,17 @@ from typing import TypeVar
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.data.broken_images import NO_CLASS, BrokenImages, first_broken, first_reason
 from pixpro_keras.data.labels import read_labels
 from pixpro_keras.data.sources import Source, open_source, prepare_tfds
-from pixpro_keras.evaluation.features import Features, extract_features, image_batches
+from pixpro_keras.data.sources.specification import path_hint
+from pixpro_keras.evaluation.features import INDEX, Features, extract_features, image_batches
+from pixpro_keras.segmentation.mask_source import MaskSource
 from pixpro_keras.types import Tensor
-from pixpro_keras.utils.errors import first_line
 
 LabeledT = TypeVar("LabeledT", bound="LabeledOptions")
 
@@ -29,6 +32,7 @@ class LabeledOptions(Options):
         None,
         "Labelled images with a training and a test part: folder:PATH (PATH/train and PATH/val, a folder "
         "for each class in both), tfds:NAME[/config], scenes.",
+        is_main=True,
     )
     train_dataset: str | None = option(
         None, "Labelled images to learn from, instead of --dataset's; see --dataset of pretrain.py."
@@ -89,13 +93,38 @@ def open_parts(options: Options, train: str, test: str, data_dir: str | None) ->
     """
     train_source, train_labels = _open_labeled(options, train, data_dir)
     test_source, test_labels = _open_labeled(options, test, data_dir)
-    if train_source.class_names != test_source.class_names:
-        raise FlagError(
-            f"{train_source.name} and {test_source.name} have other classes: the names of their "
-            "folders differ"
-        )
+    matched = _match_classes(train_source, test_source)
+    if matched is not test_source:
+        test_source, test_labels = matched, read_labels(matched)
     num_classes = int(max(train_labels.max(), test_labels.max())) + 1
     return LabeledParts(train_source, train_labels, test_source, test_labels, num_classes)
+
+
+def _match_classes(train: Source, test: Source) -> Source:
+    """Test images, their labels in the numbers of the training images' classes.
+
+    Raises:
+        FlagError: if the test images are of classes that the training images are not of.
+    """
+    if train.class_names == test.class_names:
+        return test
+    known, found = train.class_names or (), test.class_names or ()
+    unknown = [name for name in found if name not in known]
+    missing = [name for name in known if name not in found]
+    if unknown or not found:
+        raise FlagError(
+            f"{train.name} and {test.name} have other classes: the names of their folders differ; "
+            f"only the first has {', '.join(missing) or 'none'}, "
+            f"only the second has {', '.join(unknown) or 'none'}"
+        )
+    logging.warning("%s has no image of these classes: %s", test.name, ", ".join(missing))
+    numbers = tf.constant([known.index(name) for name in found], tf.int32)
+
+    def read(index: Tensor) -> dict[str, Tensor]:
+        example = test.read(index)
+        return example | {"label": numbers[example["label"]]}
+
+    return dataclasses.replace(test, read=read, class_names=known)
 
 
 def frozen_features(
@@ -105,25 +134,52 @@ def frozen_features(
     preprocess: Callable[[Tensor], Tensor],
     batch_size: int = 64,
     strategy: tf.distribute.Strategy | None = None,
+    max_broken_share: float = 0.01,
 ) -> Features:
     """Returns the pooled features of all images of a source.
 
+    Images that cannot be decoded are passed over and named, as in pre-training.
+
+    Args:
+        backbone: measured in inference mode.
+        source: labelled images.
+        image_size: side of the square images in pixels.
+        preprocess: from RGB in 0..255 to the backbone's convention.
+        batch_size: images that go through the backbone together.
+        strategy: devices that share the work.
+        max_broken_share: share of the images that may be passed over.
+
     Raises:
-        FlagError: if an image cannot be decoded.
+        BrokenImagesError: if more images cannot be decoded.
     """
-    with image_errors(source.name):
-        batches = image_batches(source, image_size, preprocess, batch_size)
-        return extract_features(backbone, batches, strategy=strategy)
+    batches = image_batches(source, image_size, preprocess, batch_size, pass_over_broken=True)
+    broken = BrokenImages(source, max_broken_share)
+    watched = broken.watch(batches, lambda batch: batch[INDEX].numpy())
+    return extract_features(backbone, watched, strategy=strategy)
 
 
 @contextlib.contextmanager
-def image_errors(name: str) -> Iterator[None]:
-    """Turns TensorFlow's error about a broken image into one about the data set."""
+def image_errors(source: Source | MaskSource | str) -> Iterator[None]:
+    """Turns TensorFlow's error about a broken image into one that names its file.
+
+    Args:
+        source: the images; a source that cannot be searched is its name alone.
+    """
     try:
         yield
     # Errors of TensorFlow's decoders, and of Python under them.
-    except (tf.errors.InvalidArgumentError, tf.errors.UnknownError) as error:
-        raise FlagError(f"an image of {name} cannot be decoded: {first_line(error)}") from error
+    except (
+        tf.errors.InvalidArgumentError,
+        tf.errors.UnknownError,
+        tf.errors.NotFoundError,
+    ) as error:
+        name = source if isinstance(source, str) else source.name
+        reason = first_reason(error)
+        if NO_CLASS in reason:
+            raise FlagError(f"{name}: {reason}") from error
+        index = None if isinstance(source, str) else first_broken(source)
+        which = f"an image of {name}" if index is None else source.describe(index)  # type: ignore[union-attr]
+        raise FlagError(f"{which} cannot be decoded: {reason}") from error
 
 
 def image_shape(flag: str, values: Sequence[str] | None) -> tuple[int, int] | None:
@@ -170,5 +226,5 @@ def _parts(spec: str, data_dir: str | None) -> tuple[str, str]:
         return f"{spec}:train", f"{spec}:{test}"
     raise ValueError(
         "must be folder:PATH, tfds:NAME[/config] or scenes; other sources go to --train_dataset and "
-        "--test_dataset"
+        f"--test_dataset{path_hint(spec, ['folder'])}"
     )

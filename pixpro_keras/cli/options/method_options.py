@@ -50,11 +50,12 @@ _NOT_COMPARED = ("method", "remat", "fpn")
 class MethodOptions(Options):
     """Options of the method."""
 
-    method: str = option("pixpro", "Pre-training method.", choices=sorted(METHODS))
+    method: str = option("pixpro", "Pre-training method.", choices=sorted(METHODS), is_main=True)
     threshold: float = option(
         0.7,
         "Largest distance of a positive pair, in feature-map cell diagonals (T).",
         above=0,
+        is_main=True,
     )
     propagation: bool | None = option(
         None,
@@ -74,7 +75,7 @@ class MethodOptions(Options):
         "must be multiples of 32 px.",
     )
     instance_weight: float = option(
-        0.0, "Weight (alpha) of the instance branch (SimCLR*); 0: none.", minimum=0.0
+        0.0, "Weight (alpha) of the instance branch (SimCLR*); 0: none.", minimum=0.0, is_main=True
     )
     instance_form: str = option(
         "predictor",

@@ -30,11 +30,14 @@ class MonitorOptions(Options):
         "Epochs between looks at what the features are worth on labelled images, logged beside the loss: "
         "knn_top1 and cells_miou; 0: none.",
         minimum=0,
+        is_main=True,
     )
     eval_train_dataset: str | None = option(
-        None, "knn_top1: labelled images whose neighbours vote; see --dataset."
+        None, "knn_top1: labelled images whose neighbours vote; see --dataset.", is_main=True
     )
-    eval_test_dataset: str | None = option(None, "knn_top1: labelled images that are classified.")
+    eval_test_dataset: str | None = option(
+        None, "knn_top1: labelled images that are classified.", is_main=True
+    )
     eval_mask_dataset: str | None = option(
         None,
         "cells_miou: images and masks for a linear classifier of C5's cells; see --dataset of segment.py.",

@@ -30,6 +30,7 @@ def option(
     must: str = "",
     is_required: bool = False,
     is_repeated: bool = False,
+    is_main: bool = False,
 ) -> Any:
     """Field of an `Options` class.
 
@@ -45,6 +46,7 @@ def option(
         must: rest of the error "must ..." where `check` fails.
         is_required: whether a value must be given.
         is_repeated: whether the flag of a tuple is given once for each item, instead of once with commas.
+        is_main: whether `--helpshort` shows it in every command that has it.
 
     Returns:
         The field.
@@ -62,6 +64,7 @@ def option(
             "must": must,
             "is_required": is_required,
             "is_repeated": is_repeated,
+            "is_main": is_main,
         },
     )
 
@@ -117,8 +120,8 @@ class Options:
         names = [field.name for field in option_fields(cls)]
         for name in values:
             if name not in names:
-                close = difflib.get_close_matches(name, names, 1)
-                hint = f" Did you mean `{close[0]}`?" if close else ""
+                close = closest(name, names)
+                hint = f" Did you mean `{close}`?" if close else ""
                 raise TypeError(f"there is no option `{name}`.{hint}")
         base = cls() if base is None else base
         names_given = base.given | set(values)
@@ -135,6 +138,14 @@ class Options:
             if field.metadata["is_required"] and getattr(self, field.name) is None:
                 raise FlagError(f"--{field.name}: must be given")
         return self
+
+
+def closest(name: str, names: Sequence[str]) -> str | None:
+    """The name that was probably meant by one that does not exist; None if there is none like it."""
+    name = name.replace("-", "_").lower()
+    close = difflib.get_close_matches(name, names, 1)
+    within = [one for one in names if len(name) > 2 and name in one.split("_")]
+    return next(iter([*close, *within]), None)
 
 
 def option_fields(cls: type[Options]) -> list[dataclasses.Field]:

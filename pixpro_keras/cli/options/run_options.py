@@ -18,16 +18,20 @@ class RunOptions(Options):
         "Which devices train together. auto takes the TPU named by TPU_NAME, else the machines of "
         "--cluster if TF_CONFIG is set, else all GPUs of this machine where it has several, else one device.",
         choices=STRATEGIES,
+        is_main=True,
     )
     precision: str = option(
         "float32",
         "Dtype policy; weights stay float32. mixed_float16 is for NVIDIA GPUs, mixed_bfloat16 for TPUs, "
         "newer GPUs and CPUs with AVX512-BF16 or AMX.",
         choices=PRECISIONS,
+        is_main=True,
     )
-    seed: int = option(0, "Seed of initialisation, sample order and augmentation.")
+    seed: int = option(0, "Seed of initialisation, sample order and augmentation.", is_main=True)
     workdir: str = option(
-        "runs/pretrain", "Directory of the run: flags, checkpoints, logs, pictures, export."
+        "runs/pretrain",
+        "Directory of the run: flags, checkpoints, logs, pictures, export.",
+        is_main=True,
     )
     data_dir: str | None = option(
         None, "Where TFDS keeps prepared data sets. Default: ~/tensorflow_datasets."

@@ -30,13 +30,15 @@ _STEPS_PER_EPOCH = 1000
 class TrainingOptions(Options):
     """Options of the training."""
 
-    batch_size: int = option(1024, "Images per step, all replicas together.", above=0)
+    batch_size: int = option(1024, "Images per step, all replicas together.", above=0, is_main=True)
     accumulate_steps: int = option(
-        1, "Parts into which a replica's batch is cut to save memory.", minimum=1
+        1, "Parts into which a replica's batch is cut to save memory.", minimum=1, is_main=True
     )
-    epochs: int = option(100, "Passes over the images, or multiples of --steps_per_epoch.", above=0)
+    epochs: int = option(
+        100, "Passes over the images, or multiples of --steps_per_epoch.", above=0, is_main=True
+    )
     steps_per_epoch: int | None = option(
-        None, "Steps in an epoch. Default: images / batch_size.", above=0
+        None, "Steps in an epoch. Default: images / batch_size.", above=0, is_main=True
     )
     iterations: int | None = option(
         None,
@@ -45,7 +47,7 @@ class TrainingOptions(Options):
         above=0,
     )
     base_learning_rate: float = option(
-        1.0, "Peak learning rate at batch 256; see --learning_rate_scaling.", above=0
+        1.0, "Peak learning rate at batch 256; see --learning_rate_scaling.", above=0, is_main=True
     )
     learning_rate_scaling: str = option(
         "linear",
@@ -75,6 +77,7 @@ class TrainingOptions(Options):
         "lars",
         "lars adapts each kernel's step to its norm, for large batches; sgd is SGD with momentum.",
         choices=("lars", "sgd"),
+        is_main=True,
     )
     weight_decay: float = option(
         1e-5,
@@ -86,7 +89,7 @@ class TrainingOptions(Options):
     )
     sgd_momentum: float = option(0.9, "Momentum of SGD, in [0, 1).", minimum=0.0, below=1)
     jit_compile: bool = option(False, "XLA for the step; on one GPU or TPU, not on CPUs.")
-    checkpoint_every_steps: int = option(500, "Steps between checkpoints.", minimum=1)
+    checkpoint_every_steps: int = option(500, "Steps between checkpoints.", minimum=1, is_main=True)
     keep_checkpoints: int = option(3, "Number of checkpoints kept.", minimum=1)
     on_save_error: str = option(
         "continue",

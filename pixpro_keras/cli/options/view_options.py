@@ -14,7 +14,9 @@ from pixpro_keras.data.transforms import recipes
 class ViewOptions(BackboneOptions, RunOptions):
     """Options of the views."""
 
-    augmentation: str = option("byol", "Recipe of the two views.", choices=sorted(recipes.RECIPES))
+    augmentation: str = option(
+        "byol", "Recipe of the two views.", choices=sorted(recipes.RECIPES), is_main=True
+    )
     min_crop_area: float = option(
         0.08, "Smallest crop, as a share of the image's area, in (0, 1].", above=0, maximum=1
     )

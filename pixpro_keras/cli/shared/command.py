@@ -2,6 +2,8 @@
 
 import contextlib
 import faulthandler
+import logging as python_logging
+import os
 import pathlib
 import sys
 import tempfile
@@ -13,6 +15,9 @@ from absl import flags, logging
 from pixpro_keras.cli.options.option_fields import FlagError, Options, OptionsT
 from pixpro_keras.cli.shared import parsing
 from pixpro_keras.utils.errors import UserError
+from pixpro_keras.utils.notices import without_notices
+
+_PACKAGE = str(pathlib.Path(__file__).resolve().parents[2]) + os.sep
 
 # Parses the flags of any command and ends, for those who check command lines.
 _ONLY_CHECK = "--only_check_args"
@@ -41,17 +46,61 @@ def run(
         argv = [argument for argument in argv if argument != _ONLY_CHECK]
         options, rest = parsing.parse(cls, argv, with_absl=True)
         flags.FLAGS.mark_as_parsed()
-        logging.use_absl_handler()
-        if flags.FLAGS["verbosity"].using_default_value:
-            logging.set_verbosity(logging.INFO)
+        set_up_log()
         if rest and not takes_rest:
             raise FlagError(f"unexpected argument {rest[0]!r}: flags start with --")
         options.check_required()
         arguments = (options, rest) if takes_rest else (options,)
+        if not only_check:
+            _look_for_devices()
         code = 0 if only_check else function(*arguments)
     except UserError as error:
         fail(error)
     sys.exit(code or 0)
+
+
+def set_up_log() -> None:
+    """Sends the log to the terminal: the project's own lines, and warnings of everyone."""
+    logging.use_absl_handler()
+    if not flags.FLAGS["verbosity"].using_default_value:
+        return  # all that the user asked for, with time and place
+    logging.set_verbosity(logging.INFO)
+    handler = logging.get_absl_handler()
+    handler.setFormatter(LogFormatter())
+    if not any(isinstance(one, OwnLines) for one in handler.filters):
+        handler.addFilter(OwnLines())
+
+
+class LogFormatter(python_logging.Formatter):
+    """Text of a log line: of warnings and errors with the word before it, in color on a terminal."""
+
+    def format(self, record: python_logging.LogRecord) -> str:
+        """Returns the text."""
+        text = super().format(record)
+        if record.levelno < python_logging.WARNING:
+            return text
+        word = "WARNING" if record.levelno < python_logging.ERROR else "ERROR"
+        if sys.stderr.isatty() and "NO_COLOR" not in os.environ:
+            color = 33 if word == "WARNING" else 31
+            return f"\033[1;{color}m{word}: {text}\033[0m"
+        return f"{word}: {text}"
+
+
+class OwnLines(python_logging.Filter):
+    """Filter that leaves out what other packages tell without need."""
+
+    def filter(self, record: python_logging.LogRecord) -> bool:
+        """Tells if a line is shown."""
+        is_own = record.pathname.startswith(_PACKAGE)
+        return is_own or record.levelno >= python_logging.WARNING
+
+
+def _look_for_devices() -> None:
+    """Lets TensorFlow look for devices, whose notices come the first time only."""
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is not None:
+        with without_notices():
+            tensorflow.config.list_physical_devices()
 
 
 def fail(error: Exception) -> NoReturn:

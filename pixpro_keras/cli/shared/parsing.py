@@ -13,6 +13,7 @@ from pixpro_keras.cli.options.option_fields import (
     FlagError,
     Options,
     OptionsT,
+    closest,
     option_fields,
     value_type,
 )
@@ -73,6 +74,8 @@ def parse(
         values.append_flag_values(flags.FLAGS)
     try:
         rest = values(["", *presets.expand(argv)], known_only=known_only)[1:]
+    except flags.UnrecognizedFlagError as error:
+        raise _unknown_flag(error.flagname, list(values)) from error
     except flags.Error as error:
         raise FlagError(str(error)) from error
     given = _given(cls, values)
@@ -82,6 +85,14 @@ def parse(
         **given, given=frozenset(given), from_files=frozenset(given.keys() - direct.keys())
     )
     return options, rest
+
+
+def _unknown_flag(name: str, names: Sequence[str]) -> FlagError:
+    close = closest(name, names)
+    if close is None and name.startswith("no"):
+        close = closest(name.removeprefix("no"), names)
+    hint = f"did you mean --{close}?" if close else "--help lists all flags"
+    return FlagError(f"--{name}: there is no such flag; {hint}")
 
 
 def _given(cls: type[Options], values: flags.FlagValues) -> dict[str, Any]:
@@ -147,12 +158,18 @@ def write_flags(options: Options, workdir: pathlib.Path, but: Sequence[str] = ()
     write_atomically(file, ("\n".join(lines) + "\n").encode())
 
 
-def help_text(cls: type[Options], description: str) -> str:
+_SHORT_HELP = ("--helpshort", "-helpshort")
+_HELP = {"--help", "-help", "--helpfull", "-helpfull", "-h", "-?", *_SHORT_HELP}
+
+
+def help_text(cls: type[Options], description: str, *, only_main: bool = False) -> str:
     """Text of `--help`: the command's description, then its flags by group.
 
     Args:
         cls: class of the command's options.
         description: docstring of the command's module.
+        only_main: whether only the main flags are listed, as `--helpshort` does: the command's own,
+            and those marked in the groups that it shares with others.
     """
     parts = [inspect.cleandoc(description)]
     shown: set[str] = set()
@@ -163,6 +180,8 @@ def help_text(cls: type[Options], description: str) -> str:
         fields = [cls.__dataclass_fields__[name] for name in names]
         fields = [field for field in fields if "description" in field.metadata]
         shown.update(field.name for field in fields)
+        if only_main and group is not cls:
+            fields = [field for field in fields if field.metadata["is_main"]]
         if fields:
             title = inspect.cleandoc(group.__doc__ or group.__name__).splitlines()[0]
             parts.append("\n".join([title, *(_flag_text(cls, field) for field in fields)]))
@@ -170,6 +189,8 @@ def help_text(cls: type[Options], description: str) -> str:
         "--flagfile=FILE reads flags from a file, or from a preset by name; later flags override "
         "earlier ones."
     )
+    if only_main:
+        parts.append(f"These are the main flags; --help lists all {len(option_fields(cls))}.")
     return "\n\n".join(parts)
 
 
@@ -192,6 +213,7 @@ def _flag_text(cls: type[Options], field) -> str:
 def exit_after_help(argv: Sequence[str], cls: type[Options], description: str) -> None:
     """Prints the help and ends the process, where the command line asks for it."""
     before_rest = argv[: argv.index("--")] if "--" in argv else argv
-    if set(before_rest) & {"--help", "-help", "--helpshort", "--helpfull", "-h", "-?"}:
-        print(help_text(cls, description))
+    asked = _HELP.intersection(before_rest)
+    if asked:
+        print(help_text(cls, description, only_main=asked <= set(_SHORT_HELP)))
         sys.exit(0)

@@ -1,10 +1,38 @@
 """Specifications of data sets, `kind:rest`, and the openers of their kinds."""
 
+import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Generic, TypeVar
 
 Opened = TypeVar("Opened")
+
+
+def path_hint(specification: str, kinds: Collection[str]) -> str:
+    """Question that ends an error, where a path was given in the place of `kind:path`; else nothing.
+
+    Args:
+        specification: as given.
+        kinds: those that may be meant; of `folder`, `voc`, `coco` and `cityscapes` a folder is one.
+
+    Example:
+        ```python
+        import tempfile
+
+        from pixpro_keras.data.sources.specification import path_hint
+
+        folder = tempfile.mkdtemp()
+        assert path_hint(folder, ["folder"]).endswith(f"did you mean folder:{folder}?")
+        ```
+    """
+    path = os.path.expanduser(specification)
+    if os.path.isdir(path):
+        meant = [kind for kind in ("folder", "voc", "coco", "cityscapes") if kind in kinds]
+    else:
+        meant = ["tfrecord"] if os.path.isfile(path) and "tfrecord" in kinds else []
+    if not meant:
+        return ""
+    return f"; did you mean {' or '.join(f'{kind}:{specification}' for kind in meant)}?"
 
 
 class Openers(Generic[Opened]):
@@ -55,7 +83,10 @@ class Openers(Generic[Opened]):
         kind, _, rest = specification.partition(":")
         expected = self._rests.get(kind)
         if expected is None or (expected == ":" and not rest) or (expected == "" and rest):
-            raise ValueError(f"the data set must be {self._usage}. Received: {specification!r}")
+            hint = path_hint(specification, self._rests)
+            raise ValueError(
+                f"the data set must be {self._usage}. Received: {specification!r}{hint}"
+            )
         return kind, rest
 
     def open(self, specification: str, *arguments: Any) -> Opened:

@@ -11,7 +11,7 @@ class Shape(Options):
     """Options of a shape."""
 
     sides: int = option(3, "Number of sides.", minimum=3, maximum=9)
-    size: float = option(1.0, "Side in pixels.", above=0)
+    size: float = option(1.0, "Side in pixels.", above=0, is_main=True)
     share: float | None = option(None, "Share.", below=1)
     color: str = option("red", "Color.", choices=("red", "blue"))
     is_filled: bool = option(True, "Whether it is filled.")

@@ -1,9 +1,11 @@
+import contextlib
+import io
 import pathlib
 import tempfile
 
 from absl.testing import parameterized
 
-from pixpro_keras.cli.options.option_fields import FlagError
+from pixpro_keras.cli.options.option_fields import FlagError, option_fields
 from pixpro_keras.cli.shared import parsing
 from tests.cli.options.option_fields_test import Shape, Square
 
@@ -36,6 +38,17 @@ class ParsingTest(parameterized.TestCase):
     )
     def test_wrong_flags_are_named(self, flag, named):
         with self.assertRaisesRegex(FlagError, named):
+            parsing.parse(Shape, [flag])
+
+    @parameterized.parameters(
+        ("--sids=5", "--sids: there is no such flag; did you mean --sides?"),
+        ("--corner=a", "did you mean --corners?"),
+        ("--is-filled", "--is-filled: .* did you mean --is_filled?"),
+        ("--nois_fild", "did you mean --is_filled?"),
+        ("--xyz=1", "--xyz: there is no such flag; --help lists all flags"),
+    )
+    def test_unknown_flags_get_a_suggestion(self, flag, message):
+        with self.assertRaisesRegex(FlagError, message):
             parsing.parse(Shape, [flag])
 
     def test_commands_do_not_share_flags(self):
@@ -71,6 +84,21 @@ class ParsingTest(parameterized.TestCase):
         self.assertIn("--color <red|blue>", text)
         self.assertIn("Name. (required)", text)
         self.assertEqual(text.count("--sides"), 1)
+
+    def test_short_help_lists_own_and_main_flags(self):
+        text = parsing.help_text(Square, "Draws squares.", only_main=True)
+        self.assertIn("Options of a square.\n  --sides\n    Number of sides. (default: 4)", text)
+        self.assertIn("--size\n    Side in pixels. (default: 1.0)", text)  # marked
+        self.assertNotIn("--color", text)
+        self.assertIn(f"--help lists all {len(option_fields(Square))}.", text)
+
+    @parameterized.parameters(("--helpshort", False), ("--help", True), ("-h", True))
+    def test_help_flags(self, flag, with_all):
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output), self.assertRaises(SystemExit):
+            parsing.exit_after_help(["--sides=9", flag], Square, "Draws\nsquares.")
+        self.assertTrue(output.getvalue().startswith("Draws\nsquares.\n\n"))
+        self.assertEqual("--color" in output.getvalue(), with_all)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras.data.sources import Openers, open_source, split_specification
+from pixpro_keras.detection.datasets import open_boxes
 
 
 class SpecificationTest(tf.test.TestCase, parameterized.TestCase):
@@ -14,6 +15,18 @@ class SpecificationTest(tf.test.TestCase, parameterized.TestCase):
         usages = r"scenes\[:SPLIT\], folder:PATH, tfds:.* or tfrecord:GLOB, or several with \+"
         with self.assertRaisesRegex(ValueError, f"the data set must be {usages}"):
             open_source("zip:x")
+
+    def test_a_path_gets_a_suggestion(self):
+        folder = self.create_tempdir().full_path
+        file = self.create_tempfile("x.tfrecord").full_path
+        for path, kind in ((folder, "folder"), (f"{folder}/", "folder"), (file, "tfrecord")):
+            with self.assertRaisesRegex(ValueError, rf"did you mean {kind}:{path}\?$"):
+                open_source(path)
+        with self.assertRaisesRegex(ValueError, f"did you mean voc:{folder} or coco:{folder}"):
+            open_boxes(folder, "train")
+        for path in ("", "absent", f"zip:{folder}"):
+            with self.assertRaisesRegex(ValueError, f"Received: '{path}'$"):
+                open_source(path)
 
     @parameterized.parameters(
         ("folder:a+b", ["folder:a+b"]),

@@ -1,0 +1,100 @@
+"""The header of a training: what will be done, before it begins."""
+
+import os
+import pathlib
+import shutil
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from pixpro_keras.cli.options.training_options import TrainingJobOptions, peak_learning_rate
+from pixpro_keras.training.workers import is_chief
+
+_INSTALL = "pip install 'tensorflow[and-cuda]'"
+# Where Linux's driver, and that of WSL, show the cards.
+_NVIDIA = (pathlib.Path("/proc/driver/nvidia/gpus"), pathlib.Path("/usr/lib/wsl/lib/nvidia-smi"))
+
+
+def print_header(
+    options: TrainingJobOptions,
+    strategy: tf.distribute.Strategy,
+    num_images: int,
+    *,
+    task: Mapping[str, str],
+    data: str,
+    first_step: int = 0,
+) -> None:
+    """Prints what a training will do, in the one process that writes.
+
+    Args:
+        options: resolved.
+        strategy: devices of the training.
+        num_images: number of training images.
+        task: name -> value of the first lines: method or task, backbone.
+        data: the training images.
+        first_step: step from which it goes on.
+    """
+    if is_chief(strategy):
+        rows = header_rows(options, strategy, num_images, data, first_step)
+        print(header_text({**task, **rows}), flush=True)
+
+
+def header_rows(
+    options: TrainingJobOptions,
+    strategy: tf.distribute.Strategy,
+    num_images: int,
+    data: str,
+    first_step: int,
+) -> dict[str, str]:
+    """Returns the lines that all trainings have: name -> value."""
+    steps_per_epoch = options.steps_per_epoch or 1
+    total = options.epochs * steps_per_epoch
+    steps = f"{total}: {options.epochs} epochs of {steps_per_epoch} steps of {options.batch_size} images"
+    if first_step:
+        steps += f"; goes on from step {first_step}"
+    return {
+        "device": describe_devices(strategy),
+        "precision": options.precision,
+        "data": f"{data}, {num_images} images",
+        "steps": steps,
+        "learning rate": f"{peak_learning_rate(options):.4g} at its peak",
+        "workdir": options.workdir,
+    }
+
+
+def header_text(rows: Mapping[str, str]) -> str:
+    """Returns the lines of a header."""
+    width = max(map(len, rows))
+    return "\n".join(f"{name:{width}}  {value}" for name, value in rows.items())
+
+
+def describe_devices(strategy: tf.distribute.Strategy) -> str:
+    """Returns the devices of a training in words, and why no GPU is among them."""
+    replicas = strategy.num_replicas_in_sync
+    shared = f", {replicas} replicas" if replicas > 1 else ""
+    if isinstance(strategy, tf.distribute.TPUStrategy):
+        return f"TPU{shared}"
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = tf.config.experimental.get_device_details(gpus[0])
+        return f"GPU, {details.get('device_name', 'of unknown name')}{shared}"
+    return f"CPU, {os.cpu_count()} cores{shared}; no GPU is used{why_no_gpu()}"
+
+
+def why_no_gpu() -> str:
+    """Returns what keeps TensorFlow from an NVIDIA card of this machine; nothing where there is none."""
+    if not has_nvidia_card():
+        return ""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        hidden = os.environ["CUDA_VISIBLE_DEVICES"]
+        if hidden in ("", "-1"):
+            return f": CUDA_VISIBLE_DEVICES={hidden} hides the NVIDIA card"
+    return f": there is an NVIDIA card, but TensorFlow cannot use it. {_INSTALL} brings CUDA along"
+
+
+def has_nvidia_card() -> bool:
+    """Tells if a driver shows an NVIDIA card, whether TensorFlow can use it or not."""
+    cards, wsl = _NVIDIA
+    has_card = cards.is_dir() and any(cards.iterdir())
+    # On other systems the driver's program tells.
+    return has_card or wsl.exists() or (os.name == "nt" and shutil.which("nvidia-smi") is not None)

@@ -1,0 +1,81 @@
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from pixpro_keras.cli.options import labeled_options
+from pixpro_keras.cli.options.option_fields import FlagError
+from pixpro_keras.data.broken_images import BrokenImagesError
+from pixpro_keras.data.sources import open_source
+from tests.helpers.jobs import write_photos
+from tests.helpers.shared_data import shared_path
+
+
+def open_parts(folder):
+    options = labeled_options.LabeledOptions(
+        train_dataset=f"folder:{folder / 'train'}", test_dataset=f"folder:{folder / 'val'}"
+    )
+    return labeled_options.open_parts(options, "train_dataset", "test_dataset", None)
+
+
+class OpenPartsTest(tf.test.TestCase):
+    def test_a_class_without_test_images_keeps_the_numbers(self):
+        with self.assertLogs("absl", "WARNING") as logs:
+            parts = open_parts(shared_path("faults", "cls_emptyval"))
+        self.assertIn("no image of these classes: dog", logs.output[-1])
+        self.assertEqual(parts.test.class_names, ("cat", "dog", "eel"))
+        self.assertEqual(set(parts.test_labels.tolist()), {0, 2})
+        last = parts.test.read(tf.constant(parts.test.num_examples - 1, tf.int64))
+        self.assertEqual((int(last["label"]), parts.num_classes), (2, 3))
+
+    def test_hidden_folders_are_no_classes(self):
+        parts = open_parts(shared_path("faults", "cls_ipynb_both"))
+        self.assertEqual(parts.train.class_names, ("cat", "dog"))
+
+    def test_classes_that_differ_are_listed(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        for part, names in (("train", ("cat", "dog")), ("val", ("Cat", "dog"))):
+            for name in names:
+                write_photos(folder / part / name, count=1)
+        with self.assertRaisesRegex(FlagError, "first has cat, only the second has Cat"):
+            open_parts(folder)
+
+
+class BrokenTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+        write_photos(self.folder / "a", count=6)
+        whole = (self.folder / "a" / "2.jpg").read_bytes()
+        (self.folder / "a" / "2.jpg").write_bytes(whole[: len(whole) // 2])
+        self.source = open_source(f"folder:{self.folder}")
+
+    def features(self, **arguments):
+        return labeled_options.frozen_features(
+            lambda images, training: images, self.source, 8, lambda images: images, 4, **arguments
+        )
+
+    def test_one_is_passed_over_and_named(self):
+        with self.assertLogs("absl", "WARNING") as logs:
+            features = self.features()
+        self.assertEqual(features.pooled.shape, (5, 3))
+        self.assertIn("a/2.jpg", "".join(logs.output))
+        self.assertAllEqual(features.labels, np.zeros(5))
+
+    def test_too_many_are_refused(self):
+        with self.assertRaisesRegex(BrokenImagesError, r"1 of the 6 images.*a/2\.jpg"):
+            self.features(max_broken_share=0.0)
+        (self.folder / "a" / "5.jpg").write_bytes(b"")
+        with self.assertRaisesRegex(BrokenImagesError, r"2 of the 6 images"):
+            self.features()
+
+    def test_errors_name_the_file(self):
+        with (
+            self.assertRaisesRegex(FlagError, r"a/2\.jpg cannot be decoded"),
+            labeled_options.image_errors(self.source),
+        ):
+            raise tf.errors.InvalidArgumentError(None, None, "jpeg::Uncompress failed")
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,70 @@
+import contextlib
+import io
+import pathlib
+from unittest import mock
+
+import tensorflow as tf
+from absl.testing import parameterized
+
+from pixpro_keras.cli.options.training_options import TrainingJobOptions
+from pixpro_keras.cli.shared import header
+
+
+class HeaderTest(tf.test.TestCase, parameterized.TestCase):
+    def text(self, **arguments):
+        options = TrainingJobOptions(
+            batch_size=64, epochs=30, steps_per_epoch=10, workdir="runs/photos"
+        )
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            header.print_header(
+                options,
+                tf.distribute.get_strategy(),
+                640,
+                task={"method": "pixpro", "backbone": "resnet18_v1_5"},
+                data="folder:photos",
+                **arguments,
+            )
+        return output.getvalue()
+
+    def test_what_will_be_done(self):
+        lines = [line.split(maxsplit=1) for line in self.text().splitlines()]
+        rows = {name: value for name, value in lines if name != "learning"}
+        self.assertStartsWith(rows.pop("device"), "CPU, ")
+        self.assertEqual(
+            rows,
+            {
+                "method": "pixpro",
+                "backbone": "resnet18_v1_5",
+                "precision": "float32",
+                "data": "folder:photos, 640 images",
+                "steps": "300: 30 epochs of 10 steps of 64 images",
+                "workdir": "runs/photos",
+            },
+        )
+        self.assertRegex(self.text(), r"learning rate +0\.25 at its peak")
+        self.assertIn("goes on from step 20", self.text(first_step=20))
+
+    @parameterized.parameters(
+        (True, None, "an NVIDIA card, but .*pip install 'tensorflow.and-cuda.'"),
+        (True, "-1", "no GPU is used: CUDA_VISIBLE_DEVICES=-1 hides"),
+        (False, None, "no GPU is used$"),
+    )
+    def test_why_no_gpu(self, has_card, visible, expected):
+        environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+        cards = pathlib.Path(self.create_tempdir().full_path)
+        if has_card:
+            (cards / "0000:01:00.0").mkdir()
+        with (
+            mock.patch.dict("os.environ", environment),
+            mock.patch.object(header, "_NVIDIA", (cards, cards / "absent")),
+            mock.patch.object(tf.config, "list_physical_devices", return_value=[]),
+        ):
+            if visible is None:
+                header.os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+            text = header.describe_devices(tf.distribute.get_strategy())
+        self.assertRegex(text, expected)
+
+
+if __name__ == "__main__":
+    tf.test.main()
