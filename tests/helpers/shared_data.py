@@ -3,7 +3,7 @@
 import pathlib
 import unittest
 
-_SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
+_SHARED = pathlib.Path(__file__).resolve().parents[3] / "shared"
 
 
 def shared_path(*parts: str) -> pathlib.Path:
