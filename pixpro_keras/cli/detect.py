@@ -38,8 +38,16 @@ from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.cli.shared.result_files import write_results
 from pixpro_keras.detection import box_pipeline, instance_masks
-from pixpro_keras.detection.box_source import COCO, VOC07, BoxSource, for_training
-from pixpro_keras.detection.coco_ap import coco_scores
+from pixpro_keras.detection.box_source import (
+    COCO,
+    VOC07,
+    BoxSource,
+    for_testing,
+    for_training,
+    unscored_classes,
+    with_classes,
+)
+from pixpro_keras.detection.coco_ap import COCO_SCORES, coco_scores
 from pixpro_keras.detection.datasets import open_boxes
 from pixpro_keras.detection.detector import DetectorConfig
 from pixpro_keras.detection.fpn_detector import FPNDetector
@@ -75,6 +83,11 @@ class DetectOptions(EvaluationOptions, TrainingJobOptions):
         "2007_trainval,2012_trainval", "What is trained on; train2017 of COCO."
     )
     test_split: str = option("2007_test", "What is tested on; val2017 of COCO.")
+    clip_boxes: bool = option(
+        False,
+        "Cut off boxes that are far or mostly outside of their image, and leave out those without a part "
+        "inside, instead of refusing the data set.",
+    )
     short_sides: tuple[str, ...] = option(
         tuple(str(side) for side in range(480, 801, 32)),
         "Lengths in pixels of which a training image's short side gets one at random.",
@@ -196,22 +209,25 @@ def run(options: DetectOptions) -> RunResult:
                     "training images": train.num_examples,
                     "test images": test.num_examples,
                 }
-                write_results(workdir, "detect", facts | scores)
+                shown = unscored(options, test) | scores
+                write_results(workdir, "detect", facts | test.notes.counts | shown)
     return result
 
 
 def open_data(options: DetectOptions) -> tuple[BoxSource, BoxSource]:
     """Returns the training and the test images."""
     with_masks = detection.predicts_masks(options.model)
-    with flag_errors(options, "dataset", "train_split", "model"):
-        train = for_training(
-            open_boxes(options.dataset, options.train_split, data_dir=options.data_dir), with_masks
+
+    def open_split(split: str) -> BoxSource:
+        return open_boxes(
+            options.dataset, split, data_dir=options.data_dir, clip_boxes=options.clip_boxes
         )
+
+    with flag_errors(options, "dataset", "train_split", "model"):
+        train = for_training(open_split(options.train_split), with_masks)
     with flag_errors(options, "dataset", "test_split"):
-        test = open_boxes(options.dataset, options.test_split, data_dir=options.data_dir)
-    if test.class_names != train.class_names:
-        raise FlagError(f"--test_split={options.test_split}: other classes than in training")
-    return train, test
+        test = with_classes(open_split(options.test_split), train.class_names)
+        return train, for_testing(test, with_masks)
 
 
 def build_box_config(options: DetectOptions) -> box_pipeline.BoxConfig:
@@ -281,18 +297,31 @@ def find_all(
     found = [Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int32))] * test.num_examples
     pictures = {}
     every = -(-test.num_examples // _NUM_PICTURES)
-    for index, image, one in detect_in_source(detect, test, preprocess, *_test_sides(options)):
-        found[index] = one
-        if index % every == 0:
-            pictures[index] = image
+    with image_errors(test.name):
+        for index, image, one in detect_in_source(detect, test, preprocess, *_test_sides(options)):
+            found[index] = one
+            if index % every == 0:
+                pictures[index] = image
     return found, pictures
 
 
 def score(found: list[Detections], test: BoxSource) -> dict[str, float]:
-    """AP by the rules of the images' data set."""
+    """AP by the rules of the images' data set; nothing if no object counts."""
+    if all(one.is_ignored.all() for one in test.objects):
+        return {}
     if test.metric == COCO:
         return coco_scores(found, test)
     return voc_scores(found, test.objects, test.class_names, test.metric == VOC07)
+
+
+def unscored(options: DetectOptions, test: BoxSource) -> dict[str, None]:
+    """All scores of the test, and of the classes without an object, as far as they may be missing."""
+    if test.metric == COCO:
+        kinds = ("", "mask ") if detection.predicts_masks(options.model) else ("",)
+        names = [f"{kind}{name}" for kind in kinds for name in COCO_SCORES]
+        return dict.fromkeys(names + [f"AP {name}" for name in unscored_classes(test)])
+    names = ["AP", "AP50", "AP75", *(f"AP50 {name}" for name in test.class_names)]
+    return dict.fromkeys(names)
 
 
 def draw(pictures: dict[int, np.ndarray], found: list[Detections], test: BoxSource):

@@ -1,24 +1,30 @@
-"""Common parts of the readers of annotation files: their errors, and the images that they name."""
+"""Rules of the readers of annotation files: their errors, values, and the images that they name."""
 
 import contextlib
 import os
 import pathlib
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.detection.box_source import BoxSource, Objects
+from pixpro_keras.data.decoding import upright_size
+from pixpro_keras.detection.box_source import BoxSource, Notes, Objects
 from pixpro_keras.types import Tensor
+
+# Images whose headers are read at the start, a tenth of a millisecond each.
+_NUM_HEADERS = 256
+_LARGEST_SIDE = 1 << 20
 
 
 @contextlib.contextmanager
-def naming_file(path: pathlib.Path) -> Iterator[None]:
-    """Puts the file's name before any error in its content.
+def naming(name: str | pathlib.Path) -> Iterator[None]:
+    """Puts the name of a file, or of an annotation in it, before any error in its content.
 
     Args:
-        path: path of the annotation file that is read meanwhile.
+        name: path of the annotation file that is read meanwhile, or name of the annotation.
 
     Raises:
         ValueError: for whatever is raised inside.
@@ -26,11 +32,127 @@ def naming_file(path: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except KeyError as error:
-        raise ValueError(f"{path}: there is no {error}") from error
+        raise ValueError(f"{name}: there is no {error}") from error
     except (ElementTree.ParseError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{name}: {error}") from error
     except (AttributeError, LookupError, OverflowError, RecursionError, TypeError) as error:
-        raise ValueError(f"{path} is not laid out as it should be: {error}") from error
+        raise ValueError(f"{name} is not laid out as it should be: {error}") from error
+
+
+def is_number(value: Any) -> bool:
+    """Tells an integer or a float from everything else, truth values too."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def read_flag(value: Any, field: str) -> bool:
+    """Reads a value that must be 0 or 1, as a number, a text or a truth value.
+
+    Args:
+        value: the value.
+        field: its name in errors.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
+    if isinstance(value, (bool, int, float)) and value in (0, 1):
+        return bool(value)
+    if isinstance(value, str) and value.strip() in ("0", "1"):
+        return value.strip() == "1"
+    raise ValueError(f"{field} must be 0 or 1. Received: {value!r:.80}")
+
+
+def read_size(sides: Mapping[str, Any]) -> tuple[int, int]:
+    """Reads the height and width of an image.
+
+    Args:
+        sides: what the annotation has as `height` and `width`.
+
+    Raises:
+        ValueError: if one is no positive whole number.
+    """
+    height, width = (sides[name] for name in ("height", "width"))
+    for name, side in (("height", height), ("width", width)):
+        if not (is_number(side) and side == side // 1 and 0 < side <= _LARGEST_SIDE):
+            raise ValueError(f"{name} must be a positive whole number. Received: {side!r:.80}")
+    return int(height), int(width)
+
+
+def check_images(
+    paths: Sequence[pathlib.Path],
+    sizes: Sequence[tuple[int, int]],
+    annotations: Sequence[pathlib.Path],
+) -> None:
+    """Makes sure that all images exist, and that a sample of them is of the size that is annotated.
+
+    Only headers are read; the other images are checked when they are decoded.
+
+    Args:
+        paths: path of each image.
+        sizes: height and width of each image, as annotated.
+        annotations: annotation file of each image.
+
+    Raises:
+        ValueError: if an image is missing or has another size, with its name.
+    """
+    for path in paths:
+        if not os.path.exists(path):
+            raise ValueError(f"the image {path} is missing")
+    step = -(-len(paths) // _NUM_HEADERS) or 1
+    for path, size, annotation in zip(
+        paths[::step], sizes[::step], annotations[::step], strict=True
+    ):
+        _check_size(path, size, annotation)
+
+
+def _check_size(path: pathlib.Path, size: tuple[int, int], annotation: pathlib.Path) -> None:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            stored, (width, height) = image.size, upright_size(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return  # What cannot be decoded is named where images are decoded.
+    if (height, width) == size:
+        return
+    hint = ""
+    if stored == size[::-1]:
+        hint = ": the annotation does not count with the orientation in the image's EXIF data"
+    elif (width, height) == size:
+        hint = ": are height and width exchanged in the annotation?"
+    raise ValueError(
+        f"the image {path} is {width} pixels wide and {height} high, but {size[1]} wide and "
+        f"{size[0]} high in {annotation}{hint}"
+    )
+
+
+def check_units(
+    boxes: Sequence[Sequence[float]], has_area: Sequence[bool], names: Sequence[str], notes: Notes
+) -> None:
+    """Makes sure that boxes are in pixels, not in shares of the image.
+
+    Args:
+        boxes: four numbers of each box, as they stand in the file.
+        has_area: whether each box has an area.
+        names: name of each box in errors.
+        notes: counts, to which single boxes of this kind are added.
+
+    Raises:
+        ValueError: if all numbers are in 0..1 in more than half of the boxes with area.
+    """
+    values = np.asarray(boxes, np.float64).reshape(-1, 4)
+    is_counted = np.asarray(has_area, bool)
+    is_share = is_counted & ((values >= 0) & (values <= 1)).all(axis=1)
+    if not is_share.any():
+        return
+    first, number = int(is_share.argmax()), int(is_share.sum())
+    if 2 * number > is_counted.sum():
+        shown = ", ".join(f"{value:g}" for value in values[first])
+        raise ValueError(
+            f"the box of {names[first]} is {shown}, and {number} of {is_counted.sum()} boxes are within "
+            "0..1: they seem to be shares of the image, but must be in pixels. Multiply them by the "
+            "image's width and height"
+        )
+    notes.add("boxes within an image's first pixel", names[first], number)
 
 
 def source_of_files(
@@ -42,6 +164,7 @@ def source_of_files(
     image_ids: Sequence[int | str],
     class_ids: Sequence[int],
     metric: str,
+    notes: Notes,
 ) -> BoxSource:
     """Makes a source of image files and their objects.
 
@@ -54,15 +177,13 @@ def source_of_files(
         image_ids: the data set's own name of each image.
         class_ids: the data set's own number of each class.
         metric: metric by which the data set is judged.
+        notes: counts of what was left out or changed.
 
     Raises:
-        ValueError: if there is no image, or one is missing.
+        ValueError: if there is no image.
     """
     if not paths:
         raise ValueError(f"{specification} holds no image of this split")
-    for path in paths:
-        if not os.path.exists(path):
-            raise ValueError(f"the image {path} is missing")
     all_paths = [str(path) for path in paths]
 
     def read(index: Tensor) -> Tensor:
@@ -78,4 +199,5 @@ def source_of_files(
         image_ids,
         class_ids,
         metric,
+        notes,
     )

@@ -144,7 +144,13 @@ def decode_image(source: BoxSource, index: Tensor) -> Tensor:
     image = decode(source.read(index))
     annotated = tf.constant(source.sizes)[index]
     same = tf.reduce_all(tf.equal(tf.shape(image)[:2], annotated))
-    message = ["The image and its annotation differ in size:", tf.shape(image), annotated, index]
+    names = tf.constant([source.describe(number) for number in range(source.num_examples)])
+    message = [
+        "The image and its annotation differ in size:",
+        names[index],
+        tf.shape(image)[:2],
+        annotated,
+    ]
     with tf.control_dependencies([tf.debugging.Assert(same, message)]):
         return tf.identity(image)
 

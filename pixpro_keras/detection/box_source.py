@@ -1,7 +1,7 @@
 """Images with boxes, and masks where there are any: the form of all data sets of detection."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,70 @@ COCO, VOC07, VOC12 = "coco", "voc07", "voc12"
 _TOLERANCE = 2.0
 
 
+class Notes:
+    """Counts of what a data set holds that is left out, or read in another way than it is given.
+
+    Example:
+        ```python
+        from pixpro_keras.detection.box_source import Notes
+
+        notes = Notes()
+        notes.add("annotations of unknown images, left out", "annotation 7")
+        notes.add("annotations of unknown images, left out", "annotation 9")
+        assert str(notes) == "annotations of unknown images, left out: 2 (annotation 7, ...)"
+        assert notes.counts == {"annotations of unknown images, left out": 2}
+        ```
+    """
+
+    def __init__(self):
+        self._first: dict[str, str] = {}
+        self._counts: dict[str, int] = {}
+        self._expected: set[str] = set()
+
+    def add(self, kind: str, case: str, number: int = 1, *, is_expected: bool = False) -> None:
+        """Counts cases of a kind.
+
+        Args:
+            kind: the cases in general, and what is done with them.
+            case: name of the first of these cases.
+            number: number of these cases.
+            is_expected: whether sound data sets have them too.
+        """
+        self._first.setdefault(kind, case)
+        self._counts[kind] = self._counts.get(kind, 0) + number
+        if is_expected:
+            self._expected.add(kind)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Number of cases by kind."""
+        return dict(self._counts)
+
+    def copy(self) -> "Notes":
+        """Copies the counts, so that more can be added."""
+        copy = Notes()
+        copy._first, copy._counts = dict(self._first), dict(self._counts)
+        copy._expected = set(self._expected)
+        return copy
+
+    def log(self, name: str) -> None:
+        """Logs all counts in one line, if there are any.
+
+        Args:
+            name: name of the data set.
+        """
+        if self._counts:
+            level = logging.INFO if self._counts.keys() <= self._expected else logging.WARNING
+            logging.log(level, "%s: %s", name, self)
+
+    def __str__(self) -> str:
+        parts = []
+        for kind, count in self._counts.items():
+            more = ", ..." if count > 1 else ""
+            parts.append(f"{kind}: {count} ({self._first[kind]}{more})")
+        return "; ".join(parts)
+
+
 @dataclasses.dataclass(frozen=True)
 class Objects:
     """Objects of an image.
@@ -27,7 +91,8 @@ class Objects:
         is_ignored: `(n,)` booleans: crowds of COCO, difficult objects of VOC. They are not trained on,
             and found or not, they do not count.
         areas: `(n,)` float32, in square pixels: of the mask where there is one.
-        segmentations: COCO polygons or RLE of each object; None without masks.
+        segmentations: COCO polygons or RLE of each object, an empty list for an object without a
+            mask; None without masks.
 
     Example:
         ```python
@@ -60,6 +125,7 @@ class BoxSource:
         image_ids: the data set's own name of each image.
         class_ids: the data set's own number of each class.
         metric: `COCO`, `VOC07` or `VOC12`.
+        notes: counts of what was left out or changed.
 
     Example:
         ```python
@@ -92,6 +158,7 @@ class BoxSource:
     image_ids: Sequence[int | str]
     class_ids: Sequence[int]
     metric: str
+    notes: Notes = dataclasses.field(default_factory=Notes)
 
     @property
     def num_examples(self) -> int:
@@ -100,8 +167,8 @@ class BoxSource:
 
     @property
     def has_masks(self) -> bool:
-        """True if all objects have masks."""
-        return all(one.segmentations is not None for one in self.objects)
+        """True if objects have masks, though not necessarily all of them."""
+        return any(any(one.segmentations or ()) for one in self.objects)
 
 
 def make_objects(
@@ -112,6 +179,10 @@ def make_objects(
     is_ignored: Any,
     areas: Any = None,
     segmentations: Sequence[Any] | None = None,
+    *,
+    names: Sequence[str] | None = None,
+    clip_boxes: bool = False,
+    notes: Notes | None = None,
 ) -> Objects:
     """Makes the objects of an image, checked and cut off at its border.
 
@@ -122,11 +193,15 @@ def make_objects(
         classes: n class numbers.
         is_ignored: n booleans.
         areas: n areas; default: the boxes'.
-        segmentations: n polygons or RLE, or None.
+        segmentations: n polygons or RLE, or None; an object without a mask has None or an empty list.
+        names: names of the n objects in errors and notes; default: their numbers, from 1.
+        clip_boxes: whether boxes that are far or mostly outside are cut off, and left out if nothing
+            is inside.
+        notes: counts to which what is left out or cut off is added.
 
     Raises:
-        ValueError: if a box is outside the image, its corners are the wrong way round, or a mask is
-            not one of this image.
+        ValueError: if a box is far or mostly outside the image, its corners are the wrong way round,
+            or a mask is not one of this image, with the object's name.
 
     Example:
         ```python
@@ -136,41 +211,96 @@ def make_objects(
         assert objects.boxes.tolist() == [[0, 0, 60, 40]]
         ```
     """
+    notes = Notes() if notes is None else notes
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
-    height, width = size
-    limits = np.array([width, height, width, height], np.float32)
-    is_outside = ~((boxes >= -_TOLERANCE) & (boxes <= limits + _TOLERANCE)).all(axis=1)  # NaN, too
-    is_wrong = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
-    for index in np.flatnonzero(is_outside | is_wrong):
-        corners = ", ".join(f"{value:g}" for value in boxes[index])
-        reason = "has its corners the wrong way round" if is_wrong[index] else "is outside"
-        raise ValueError(f"a box of {describe} {reason}: {corners} in {width} x {height} pixels")
-    for segmentation in segmentations or ():
-        try:
-            instance_masks.check(segmentation, height, width)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{describe}: {error}") from error
-    boxes = np.clip(boxes, 0, limits)
+    if names is None:
+        names = [f"object {number + 1}" for number in range(len(boxes))]
+    if segmentations is not None:
+        segmentations = [
+            _sound_mask(describe, name, segmentation, size, notes)
+            for name, segmentation in zip(names, segmentations, strict=True)
+        ]
+        if segmentations and not any(segmentations):
+            segmentations = None
+    inside, keep = _inside(describe, size, boxes, names, clip_boxes, notes)
     if areas is None:
-        areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    return Objects(
-        boxes,
+        areas = np.prod(inside[:, 2:] - inside[:, :2], axis=1)
+    objects = Objects(
+        inside,
         np.asarray(classes, np.int32).reshape(-1),
         np.asarray(is_ignored, bool).reshape(-1),
         np.asarray(areas, np.float32).reshape(-1),
         segmentations,
     )
+    return objects if keep.all() else _select(objects, np.flatnonzero(keep))
+
+
+def _sound_mask(
+    describe: str, name: str, segmentation: Any, size: tuple[int, int], notes: Notes
+) -> Any:
+    """Mask in the form that is drawn, or an empty list."""
+    case = f"{name} of {describe}"
+    try:
+        mask, flat, short = instance_masks.sound(segmentation, *size)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{describe}: {name}: {error}") from error
+    if flat:
+        notes.add("polygons that are not in a list of polygons, read as its only one", case)
+    if short:
+        notes.add("polygons of fewer than three points, left out", case, short)
+    return mask
+
+
+def _inside(
+    describe: str,
+    size: tuple[int, int],
+    boxes: np.ndarray,
+    names: Sequence[str],
+    clip_boxes: bool,
+    notes: Notes,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes cut off at the image's border, and which of them have a part inside."""
+    height, width = size
+    limits = np.array([width, height, width, height], np.float32)
+    clipped = np.clip(boxes, 0, limits)
+    with np.errstate(all="ignore"):
+        areas, areas_inside = (
+            np.prod(one[:, 2:] - one[:, :2], axis=1, dtype=np.float64) for one in (boxes, clipped)
+        )
+    is_far = ((boxes < -_TOLERANCE) | (boxes > limits + _TOLERANCE)).any(axis=1)
+    is_outside = is_far | (areas_inside < areas / 2)
+    is_wrong = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
+    is_finite = np.isfinite(boxes).all(axis=1)
+    keep = np.ones(len(boxes), bool)
+    for index in np.flatnonzero(is_outside | is_wrong | ~is_finite):
+        corners = ", ".join(f"{value:g}" for value in boxes[index])
+        where = f"{describe}: the box of {names[index]}"
+        shown = f"x1, y1, x2, y2 = {corners} in {width} x {height} pixels"
+        if not is_finite[index]:
+            raise ValueError(f"{where} is outside of all images: {shown}")
+        if is_wrong[index]:
+            raise ValueError(f"{where} has its corners the wrong way round: {shown}")
+        if not clip_boxes:
+            raise ValueError(
+                f"{where} is outside: {shown}; --clip_boxes cuts such boxes off at the border"
+            )
+        keep[index] = areas_inside[index] > 0
+        kind = "boxes cut off at the border" if keep[index] else "boxes outside, left out"
+        notes.add(kind, f"{names[index]} of {describe}")
+    return clipped, keep
 
 
 def for_training(source: BoxSource, with_masks: bool) -> BoxSource:
     """Leaves out ignored objects and boxes without area, and images that are then empty.
 
+    One line of the log counts what is left out, here and in the files.
+
     Args:
         source: images with boxes.
-        with_masks: if True, all objects must have masks.
+        with_masks: if True, objects without a mask are left out too.
 
     Raises:
-        ValueError: if a mask is missing, or nothing is left.
+        ValueError: if nothing is left, or no object has a mask.
 
     Example:
         ```python
@@ -194,25 +324,38 @@ def for_training(source: BoxSource, with_masks: bool) -> BoxSource:
         assert for_training(source, with_masks=False).num_examples == 1
         ```
     """
+    notes = source.notes.copy()
     objects, kept = [], []
+    if with_masks and not source.has_masks:
+        first = next((n for n, one in enumerate(source.objects) if len(one.boxes)), 0)
+        raise ValueError(
+            f"{source.describe(first)} has no masks, which --model needs, nor has any other image"
+        )
     for index, one in enumerate(source.objects):
-        if with_masks and one.segmentations is None:
-            raise ValueError(f"{source.describe(index)} has no masks, which --model needs")
-        keep = ~one.is_ignored & (np.diff(one.boxes.reshape(-1, 2, 2), axis=1) > 0).all((1, 2))
+        is_flat = ~_has_area(one)
+        is_without_mask = ~_has_mask(one) if with_masks else np.zeros(len(one.boxes), bool)
+        case = f"one of {source.describe(index)}"
+        for kind, is_out, is_expected in (
+            ("crowds and difficult objects, not trained on", one.is_ignored, True),
+            ("boxes without area, left out", is_flat & ~one.is_ignored, False),
+            (
+                "objects without a mask, left out",
+                is_without_mask & ~is_flat & ~one.is_ignored,
+                False,
+            ),
+        ):
+            if is_out.any():
+                notes.add(kind, case, int(is_out.sum()), is_expected=is_expected)
+        keep = ~(one.is_ignored | is_flat | is_without_mask)
         if keep.any():
             kept.append(index)
             objects.append(_select(one, np.flatnonzero(keep)))
+        else:
+            notes.add("images without a box to learn from, left out", source.describe(index))
     if not kept:
-        raise ValueError(f"{source.name} has no image with a box to learn from")
-    if len(kept) < source.num_examples:
-        number = source.num_examples - len(kept)
-        logging.warning(
-            "%d of %d images of %s have no box to learn from, such as %s; they are left out",
-            number,
-            source.num_examples,
-            source.name,
-            source.describe(min(set(range(source.num_examples)) - set(kept))),
-        )
+        reasons = f"; {notes}" if notes.counts else ""
+        raise ValueError(f"{source.name} has no image with a box to learn from{reasons}")
+    notes.log(f"{source.name}, to learn from")
     indices = np.array(kept, np.int64)
 
     def read(index: Tensor) -> Tensor:
@@ -225,7 +368,128 @@ def for_training(source: BoxSource, with_masks: bool) -> BoxSource:
         sizes=source.sizes[indices],
         objects=objects,
         image_ids=[source.image_ids[index] for index in kept],
+        notes=notes,
     )
+
+
+def for_testing(source: BoxSource, with_masks: bool) -> BoxSource:
+    """Notes which objects are scored in another way than the others; all images and objects stay.
+
+    One line of the log counts them, and what was left out of the files.
+
+    Args:
+        source: images with boxes.
+        with_masks: whether masks are scored too.
+
+    Example:
+        ```python
+        import numpy as np
+        from pixpro_keras.detection.box_source import COCO, BoxSource, for_testing, make_objects
+
+        objects = [make_objects("a", (40, 60), [[5, 5, 9, 5]], [0], [False])]
+        sizes = np.array([[40, 60]], np.int32)
+        source = BoxSource("one", lambda index: b"", str, sizes, objects, ("line",), [1], [1], COCO)
+        assert for_testing(source, False).notes.counts == {"boxes without area, scored all the same": 1}
+        ```
+    """
+    notes = source.notes.copy()
+    for index, one in enumerate(source.objects):
+        counts = ~one.is_ignored
+        kinds = {"boxes without area, scored all the same": counts & ~_has_area(one)}
+        if with_masks:
+            kinds["objects without a mask, left out of the mask AP"] = counts & ~_has_mask(one)
+        for kind, is_so in kinds.items():
+            if is_so.any():
+                notes.add(kind, f"one of {source.describe(index)}", int(is_so.sum()))
+    if all(one.is_ignored.all() for one in source.objects):
+        kind = "images of a set without an object that counts, which has no AP"
+        notes.add(kind, source.describe(0), source.num_examples)
+    notes.log(f"{source.name}, to test on")
+    return dataclasses.replace(source, notes=notes)
+
+
+def with_classes(source: BoxSource, class_names: Sequence[str]) -> BoxSource:
+    """Numbers the classes of a source as those of another, by their names.
+
+    Args:
+        source: images with boxes.
+        class_names: names of the other source's classes; those that `source` lacks stay without
+            objects.
+
+    Raises:
+        ValueError: if `source` has a class that the other one lacks, with all names that differ.
+
+    Example:
+        ```python
+        import numpy as np
+        from pixpro_keras.detection.box_source import COCO, BoxSource, make_objects, with_classes
+
+        objects = [make_objects("a", (40, 60), [[0, 0, 9, 9]], [0], [False])]
+        sizes = np.array([[40, 60]], np.int32)
+        source = BoxSource("one", lambda index: b"", str, sizes, objects, ("dog",), [1], [7], COCO)
+        source = with_classes(source, ["cat", "dog"])
+        assert source.objects[0].classes.tolist() == [1] and list(source.class_ids) == [8, 7]
+        ```
+    """
+    class_names = tuple(class_names)
+    if source.class_names == class_names:
+        return source
+    ours, others = set(source.class_names), set(class_names)
+    if len(ours) < len(source.class_names) or len(others) < len(class_names) or ours - others:
+        unknown = ", ".join(n for n in source.class_names if n not in others) or "none"
+        missing = ", ".join(n for n in class_names if n not in ours) or "none"
+        raise ValueError(
+            f"other classes than in training. Only here: {unknown}; only in training: {missing}"
+        )
+    numbers = np.array([class_names.index(name) for name in source.class_names], np.int32)
+    # Ids of classes that the source does not have are new ones.
+    ids = dict(zip(source.class_names, source.class_ids, strict=True))
+    for name in class_names:
+        ids.setdefault(name, max(ids.values(), default=0) + 1)
+    objects = [dataclasses.replace(one, classes=numbers[one.classes]) for one in source.objects]
+    return dataclasses.replace(
+        source,
+        objects=objects,
+        class_names=class_names,
+        class_ids=[ids[name] for name in class_names],
+    )
+
+
+def unscored_classes(source: BoxSource) -> list[str]:
+    """Names of the classes of which no object counts, so that they have no AP.
+
+    Args:
+        source: images with boxes.
+
+    Example:
+        ```python
+        import numpy as np
+        from pixpro_keras.detection.box_source import (
+            COCO,
+            BoxSource,
+            make_objects,
+            unscored_classes,
+        )
+
+        objects = [make_objects("a", (40, 60), [[0, 0, 9, 9]], [0], [False])]
+        sizes = np.array([[40, 60]], np.int32)
+        names, read = ("cat", "dog"), lambda index: b""
+        source = BoxSource("one", read, str, sizes, objects, names, [1], [1, 2], COCO)
+        assert unscored_classes(source) == ["dog"]
+        ```
+    """
+    present = {int(number) for one in source.objects for number in one.classes[~one.is_ignored]}
+    return [name for number, name in enumerate(source.class_names) if number not in present]
+
+
+def _has_area(objects: Objects) -> np.ndarray:
+    return (np.diff(objects.boxes.reshape(-1, 2, 2), axis=1) > 0).all((1, 2))
+
+
+def _has_mask(objects: Objects) -> np.ndarray:
+    if objects.segmentations is None:
+        return np.zeros(len(objects.boxes), bool)
+    return np.array([bool(one) for one in objects.segmentations], bool)
 
 
 def _select(objects: Objects, indices: np.ndarray) -> Objects:

@@ -1,16 +1,50 @@
 """Boxes and masks of COCO: one JSON file for all images."""
 
+import dataclasses
 import json
-from collections import defaultdict
+import math
 from typing import Any
 
 from pixpro_keras.data.sources.folder import find_folder
-from pixpro_keras.detection.annotations import naming_file, source_of_files
-from pixpro_keras.detection.box_source import COCO, BoxSource, Objects, make_objects
+from pixpro_keras.detection.annotations import (
+    check_images,
+    check_units,
+    is_number,
+    naming,
+    read_flag,
+    read_size,
+    source_of_files,
+)
+from pixpro_keras.detection.box_source import COCO, BoxSource, Notes, Objects, make_objects
+
+
+@dataclasses.dataclass(frozen=True)
+class _Image:
+    """An entry of `images`."""
+
+    id: int | str
+    file_name: str
+    size: tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Annotation:
+    """An entry of `annotations`."""
+
+    name: str
+    box: tuple[float, float, float, float]  # x, y, width, height
+    class_number: int
+    is_crowd: bool
+    area: float
+    segmentation: Any
 
 
 def open_coco_boxes(
-    specification: str, path: str, split: str, data_dir: str | None = None
+    specification: str,
+    path: str,
+    split: str,
+    data_dir: str | None = None,
+    clip_boxes: bool = False,
 ) -> BoxSource:
     """Opens COCO's boxes and masks.
 
@@ -19,54 +53,156 @@ def open_coco_boxes(
         path: path of a folder with `SPLIT/*.jpg` and `annotations/instances_SPLIT.json`.
         split: name of the split, such as `train2017`.
         data_dir: not used.
+        clip_boxes: whether boxes that are far or mostly outside of their image are cut off.
 
     Raises:
-        ValueError: if something is missing or wrong, with the file.
+        ValueError: if something is missing or wrong, with the file and the annotation.
     """
     del data_dir
     root = find_folder(path)
     file = root / "annotations" / f"instances_{split}.json"
     if not file.exists():
         raise ValueError(f"there is no {file}")
-    with naming_file(file):
+    notes = Notes()
+    with naming(file):
         content = json.loads(file.read_bytes())
-        categories = sorted(content["categories"], key=lambda one: one["id"])
-        images = content["images"]
-        objects = _read_objects(images, content["annotations"], categories)
-        paths = [root / split / image["file_name"] for image in images]
-        sizes = [(image["height"], image["width"]) for image in images]
-        ids = [image["id"] for image in images]
-        class_names = [str(one["name"]) for one in categories]
-        class_ids = [one["id"] for one in categories]
-    return source_of_files(specification, paths, sizes, objects, class_names, ids, class_ids, COCO)
+        classes = _read_categories(content["categories"], notes)
+        images = _read_images(content["images"], notes)
+        paths = [root / split / image.file_name for image in images]
+        sizes = [image.size for image in images]
+        check_images(paths, sizes, [file] * len(paths))
+        objects = _read_objects(images, content["annotations"], list(classes), clip_boxes, notes)
+        ids = [image.id for image in images]
+        names, class_ids = list(classes.values()), list(classes)
+    return source_of_files(specification, paths, sizes, objects, names, ids, class_ids, COCO, notes)
 
 
-def _read_objects(images: list, annotations: list, categories: list) -> list[Objects]:
-    """Objects of each image; classes are numbered in the order of the categories."""
-    numbers = {one["id"]: number for number, one in enumerate(categories)}
-    by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for one in annotations:
-        if one["category_id"] not in numbers:
-            raise ValueError(
-                f"annotation {one['id']} is of category {one['category_id']}, which is not in the list"
-            )
-        by_image[one["image_id"]].append(one)
-    objects = []
-    for image in images:
-        in_image = by_image[image["id"]]
-        boxes = [
-            [x, y, x + width, y + height] for x, y, width, height in (a["bbox"] for a in in_image)
-        ]
-        segmentations = [a.get("segmentation") for a in in_image]
-        objects.append(
-            make_objects(
-                f"image {image['file_name']}",
-                (image["height"], image["width"]),
-                boxes,
-                [numbers[a["category_id"]] for a in in_image],
-                [bool(a.get("iscrowd", 0)) for a in in_image],
-                [a.get("area", a["bbox"][2] * a["bbox"][3]) for a in in_image],
-                segmentations if all(segmentations) else None,
-            )
+def _read_categories(categories: list, notes: Notes) -> dict[int, str]:
+    """Names of the classes by id, in the order of the ids."""
+    names: dict[int, str] = {}
+    for position, one in enumerate(categories):
+        with naming(_name("category", one, position)):
+            number, name = one["id"], one["name"]
+            if not isinstance(number, int) or isinstance(number, bool):
+                raise ValueError(f"id must be a whole number. Received: {number!r:.80}")
+            if not isinstance(name, (str, int)) or isinstance(name, bool):
+                raise ValueError(f"name must be a text. Received: {name!r:.80}")
+            if names.setdefault(number, str(name)) != str(name):
+                raise ValueError(f"the names {names[number]!r} and {name!r} have one id")
+    if len(names) < len(categories):
+        kind = "categories that are there twice, read once"
+        notes.add(kind, _twice(categories), len(categories) - len(names))
+    if len(set(names.values())) < len(names):
+        kind = "categories with the name of another one, which are another class"
+        values = list(names.values())
+        repeated = [name for number, name in enumerate(values) if name in values[:number]]
+        notes.add(kind, repeated[0], len(repeated))
+    return dict(sorted(names.items()))
+
+
+def _read_images(images: list, notes: Notes) -> list[_Image]:
+    """Entries of the images."""
+    by_id: dict[int | str, _Image] = {}
+    files = set()
+    for position, one in enumerate(images):
+        with naming(_name("image", one, position)):
+            number, file_name = one["id"], one["file_name"]
+            if not (is_number(number) or isinstance(number, str)):
+                raise ValueError(f"id must be a number or a text. Received: {number!r:.80}")
+            if not isinstance(file_name, str):
+                raise ValueError(f"file_name must be a text. Received: {file_name!r:.80}")
+            image = _Image(number, file_name, read_size(one))
+            same = by_id.setdefault(number, image)
+            if same.file_name != file_name:
+                raise ValueError(f"{same.file_name} and {file_name} have this id")
+            if same is not image:
+                notes.add("images that are in the list twice, read once", file_name)
+            elif file_name in files:
+                notes.add("images that are in the list under several ids", file_name)
+            files.add(file_name)
+    return list(by_id.values())
+
+
+def _read_objects(
+    images: list[_Image],
+    annotations: list,
+    class_ids: list[int],
+    clip_boxes: bool,
+    notes: Notes,
+) -> list[Objects]:
+    """Objects of each image; classes are numbered in the order of their ids."""
+    numbers = {class_id: number for number, class_id in enumerate(class_ids)}
+    by_image: dict[int | str, list[_Annotation]] = {image.id: [] for image in images}
+    rows: list[_Annotation] = []
+    ids = set()
+    for position, one in enumerate(annotations):
+        name = _name("annotation", one, position)
+        with naming(name):
+            if "id" in one:
+                if one["id"] in ids:
+                    notes.add("annotations with the id of another one, read all the same", name)
+                ids.add(one["id"])
+            if one["image_id"] not in by_image:
+                notes.add("annotations of unknown images, left out", name)
+                continue
+            row = _read_annotation(name, one, numbers, notes)
+        by_image[one["image_id"]].append(row)
+        rows.append(row)
+    if annotations and not rows:
+        raise ValueError(
+            f"no annotation is of an image in the list: {_name('annotation', annotations[0], 0)} is of "
+            f"image {annotations[0]['image_id']!r:.80}, the first image in the list has the id "
+            + (f"{images[0].id!r:.80}" if images else "none")
         )
-    return objects
+    boxes = [row.box for row in rows]
+    check_units(boxes, [w > 0 and h > 0 for *_, w, h in boxes], [row.name for row in rows], notes)
+    return [_make_objects(image, by_image[image.id], clip_boxes, notes) for image in images]
+
+
+def _read_annotation(
+    name: str, one: dict[str, Any], numbers: dict[int, int], notes: Notes
+) -> _Annotation:
+    """Checks the values of an annotation."""
+    category, box, area = one["category_id"], one["bbox"], one.get("area")
+    if category not in numbers:
+        raise ValueError(f"it is of category {category!r:.80}, which is not in the list")
+    if not (isinstance(box, list) and len(box) == 4 and all(map(is_number, box))):
+        raise ValueError(f"bbox must be four numbers. Received: {box!r:.80}")
+    if area is None:
+        notes.add("annotations without an area, which get their box's", name)
+        area = box[2] * box[3]
+    if not is_number(area) or not 0 <= area < math.inf:
+        raise ValueError(f"area must be a number from 0 on. Received: {area!r:.80}")
+    is_crowd = read_flag(one.get("iscrowd", 0), "iscrowd")
+    box = tuple(box)
+    return _Annotation(name, box, numbers[category], is_crowd, area, one.get("segmentation"))
+
+
+def _make_objects(
+    image: _Image, rows: list[_Annotation], clip_boxes: bool, notes: Notes
+) -> Objects:
+    return make_objects(
+        f"image {image.file_name}",
+        image.size,
+        [[x, y, x + width, y + height] for x, y, width, height in (row.box for row in rows)],
+        [row.class_number for row in rows],
+        [row.is_crowd for row in rows],
+        [row.area for row in rows],
+        [row.segmentation for row in rows],
+        names=[row.name for row in rows],
+        clip_boxes=clip_boxes,
+        notes=notes,
+    )
+
+
+def _name(kind: str, one: Any, position: int) -> str:
+    """Name of an entry: its id, or its place in the list."""
+    if isinstance(one, dict) and isinstance(one.get("id"), (int, float, str)):
+        return f"{kind} {one['id']}"
+    return f"{kind} number {position + 1} of the list"
+
+
+def _twice(categories: list) -> str:
+    """Name of the first category whose id another one before has."""
+    ids = [one["id"] for one in categories]
+    return str(next(one["name"] for n, one in enumerate(categories) if one["id"] in ids[:n]))

@@ -8,11 +8,14 @@ from pixpro_keras.detection import instance_masks
 from pixpro_keras.detection.box_source import BoxSource
 from pixpro_keras.detection.inference import Detections, to_coco_results
 
-_NAMES = ("AP", "AP50", "AP75", "AP small", "AP medium", "AP large")
+COCO_SCORES = ("AP", "AP50", "AP75", "AP small", "AP medium", "AP large")
 
 
 def coco_scores(detections: Sequence[Detections], source: BoxSource) -> dict[str, float]:
     """AP of boxes and, where both sides have masks, of masks (`mask AP`, ...).
+
+    True objects without a mask count for the AP of boxes alone. For that of masks they are ignored, with
+    what is found within their boxes.
 
     Args:
         detections: detections of each image.
@@ -49,7 +52,7 @@ def coco_scores(detections: Sequence[Detections], source: BoxSource) -> dict[str
     scores: dict[str, float] = {}
     for prefix, kind in kinds.items():
         values = _evaluate(detections, source, kind)
-        scores |= {f"{prefix}{n}": v for n, v in zip(_NAMES, values, strict=True) if v >= 0}
+        scores |= {f"{prefix}{n}": v for n, v in zip(COCO_SCORES, values, strict=True) if v >= 0}
     return scores
 
 
@@ -71,7 +74,7 @@ def _evaluate(detections: Sequence[Detections], source: BoxSource, kind: str) ->
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return evaluation.stats[: len(_NAMES)].tolist()
+    return evaluation.stats[: len(COCO_SCORES)].tolist()
 
 
 def _dataset(source: BoxSource, with_masks: bool) -> dict:
@@ -88,8 +91,11 @@ def _dataset(source: BoxSource, with_masks: bool) -> dict:
                 "area": float(objects.areas[index]),
                 "iscrowd": int(objects.is_ignored[index]),
             }
-            if with_masks and objects.segmentations is not None:
-                segmentation = objects.segmentations[index]
+            if with_masks:
+                segmentation = objects.segmentations and objects.segmentations[index]
+                if not segmentation:
+                    segmentation = [[x1, y1, x2, y1, x2, y2, x1, y2]]
+                    row["iscrowd"] = 1
                 row["segmentation"] = instance_masks.to_rle(
                     instance_masks.decode(segmentation, height, width)
                 )

@@ -6,14 +6,26 @@ import tensorflow as tf
 from pixpro_keras.data.sources.specification import Openers
 from pixpro_keras.data.sources.tfds import TFDSRecords, prepare_tfds
 from pixpro_keras.detection import instance_masks
-from pixpro_keras.detection.box_source import COCO, VOC07, VOC12, BoxSource, make_objects
+from pixpro_keras.detection.box_source import (
+    COCO,
+    VOC07,
+    VOC12,
+    BoxSource,
+    Notes,
+    make_objects,
+)
 from pixpro_keras.detection.coco_annotations import open_coco_boxes
 from pixpro_keras.detection.voc_annotations import open_voc_boxes
 from pixpro_keras.types import Tensor
 
 
-def open_boxes(specification: str, split: str, *, data_dir: str | None = None) -> BoxSource:
+def open_boxes(
+    specification: str, split: str, *, data_dir: str | None = None, clip_boxes: bool = False
+) -> BoxSource:
     """Opens the images and boxes of a split.
+
+    What is wrong with the files is an error; what is left out of them is counted in the source's `notes`,
+    which `for_training` and `for_testing` log.
 
     Args:
         specification: `voc:PATH` (a folder that holds `VOC2007`, `VOC2012` or both, and `classes.txt` if
@@ -23,6 +35,8 @@ def open_boxes(specification: str, split: str, *, data_dir: str | None = None) -
         split: `2007_trainval,2012_trainval` of VOC, `train2017` of COCO, `train` and the like of TFDS
             and the scenes.
         data_dir: folder in which TFDS keeps its data sets; None is TFDS's default.
+        clip_boxes: whether boxes that are far or mostly outside of their image are cut off, instead of
+            being an error.
 
     Raises:
         ValueError: if something is missing or wrong, with what was looked for.
@@ -52,10 +66,12 @@ def open_boxes(specification: str, split: str, *, data_dir: str | None = None) -
         assert source.objects[0].boxes.tolist() == [[1, 2, 5, 7]]
         ```
     """
-    return _OPENERS.open(specification, split, data_dir)
+    return _OPENERS.open(specification, split, data_dir, clip_boxes)
 
 
-def _open_tfds(specification: str, name: str, split: str, data_dir: str | None) -> BoxSource:
+def _open_tfds(
+    specification: str, name: str, split: str, data_dir: str | None, clip_boxes: bool
+) -> BoxSource:
     """Opens a TFDS data set; without a name, the embedded scenes."""
     builder = prepare_tfds(name or "scenes", data_dir)
     features = builder.info.features
@@ -71,6 +87,7 @@ def _open_tfds(specification: str, name: str, split: str, data_dir: str | None) 
         image = example.pop("image")
         return example | {"size": tf.io.extract_jpeg_shape(image)[:2]}
 
+    notes = Notes()
     sizes, objects = [], []
     is_voc = builder.name == "voc"
     for index in range(len(records)):
@@ -95,6 +112,8 @@ def _open_tfds(specification: str, name: str, split: str, data_dir: str | None) 
                 ignored,
                 in_image.get("area"),
                 segmentations,
+                clip_boxes=clip_boxes,
+                notes=notes,
             )
         )
         sizes.append((height, width))
@@ -114,6 +133,7 @@ def _open_tfds(specification: str, name: str, split: str, data_dir: str | None) 
         range(len(objects)),
         range(1, len(class_names) + 1),
         (VOC07 if is_2007 else VOC12) if is_voc else COCO,
+        notes,
     )
 
 

@@ -20,28 +20,54 @@ def to_rle(mask: np.ndarray) -> dict[str, Any]:
     return rle | {"counts": rle["counts"].decode()}
 
 
-def check(segmentation: Any, height: int, width: int) -> None:
-    """Makes sure that a mask from a file can be drawn: pycocotools trusts what it gets.
+def sound(segmentation: Any, height: int, width: int) -> tuple[Any, bool, int]:
+    """Checks a mask from a file, and leaves out polygons of fewer than three points, as detectron2 does.
+
+    pycocotools, which draws masks, trusts what it gets.
 
     Args:
-        segmentation: polygons or RLE, as for `decode`, of unknown validity.
+        segmentation: polygons or RLE, as for `decode`, of unknown validity; None or an empty list
+            without a mask.
         height: height of the image in pixels.
         width: width of the image in pixels.
 
+    Returns:
+        The mask, an empty list if nothing is left of it; whether it was a polygon that was not in a
+        list; and the number of polygons that were left out.
+
     Raises:
-        ValueError: if it is neither, or not of this image.
+        ValueError: if it is neither polygons nor RLE, or not of this image.
     """
-    if isinstance(segmentation, list):
-        if not segmentation:
-            raise ValueError("the mask has no polygon")
-        for polygon in segmentation:
-            corners = np.asarray(polygon, np.float64)
-            if corners.ndim != 1 or corners.size < 6 or corners.size % 2:
-                raise ValueError("a polygon must be a list of three or more pairs of numbers")
-            # Drawing takes time and memory in proportion to the length of its sides.
-            if not (np.abs(corners.reshape(-1, 2)) <= 2 * np.array([width, height])).all():
-                raise ValueError(f"a polygon is far outside of {width} x {height} pixels")
-        return
+    if segmentation is None or segmentation == []:
+        return [], False, 0
+    if not isinstance(segmentation, list):
+        return (segmentation if _has_pixels(segmentation, height, width) else []), False, 0
+    is_flat = not any(isinstance(one, (list, str, dict)) or one is None for one in segmentation)
+    polygons = []
+    for polygon in [segmentation] if is_flat else segmentation:
+        corners = np.asarray(polygon)
+        if not isinstance(polygon, list) or (
+            polygon and (corners.ndim != 1 or corners.dtype.kind not in "iuf")
+        ):
+            raise ValueError(
+                f"a polygon must be a list of three or more pairs of numbers. Received: {polygon!r:.80}"
+            )
+        if corners.size < 6:
+            continue
+        if corners.size % 2:
+            raise ValueError(
+                "a polygon must be a list of three or more pairs of numbers. "
+                f"Received: {corners.size} numbers"
+            )
+        # Drawing takes time and memory in proportion to the length of its sides.
+        if not (np.abs(corners.reshape(-1, 2)) <= 2 * np.array([width, height])).all():
+            raise ValueError(f"a polygon is far outside of {width} x {height} pixels")
+        polygons.append(polygon)
+    return polygons, is_flat, (1 if is_flat else len(segmentation)) - len(polygons)
+
+
+def _has_pixels(segmentation: Any, height: int, width: int) -> bool:
+    """Checks RLE; true if any pixel is inside."""
     if not isinstance(segmentation, dict) or not {"size", "counts"} <= set(segmentation):
         raise ValueError("a mask must be a list of polygons, or RLE with 'size' and 'counts'")
     if list(segmentation["size"]) != [height, width]:
@@ -50,6 +76,7 @@ def check(segmentation: Any, height: int, width: int) -> None:
     runs = counts if isinstance(counts, list) else _unpack(counts)
     if any(not isinstance(run, int) or run < 0 for run in runs) or sum(runs) != height * width:
         raise ValueError(f"the runs of a mask do not add up to {height} x {width} pixels")
+    return sum(runs[1::2]) > 0
 
 
 def _unpack(counts: str | bytes) -> list[int]:
@@ -85,10 +112,12 @@ def decode(segmentation: Any, height: int, width: int) -> np.ndarray:
         width: width of the image in pixels.
 
     Returns:
-        `(height, width)` uint8 of 0 and 1.
+        `(height, width)` uint8 of 0 and 1; 0 without a polygon.
     """
     from pycocotools import mask as coco
 
+    if segmentation == []:
+        return np.zeros((height, width), np.uint8)
     if isinstance(segmentation, list):
         segmentation = coco.merge(coco.frPyObjects(segmentation, height, width))
     elif isinstance(segmentation["counts"], list):

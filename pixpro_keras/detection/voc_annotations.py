@@ -1,36 +1,70 @@
 """Boxes of Pascal VOC: an XML file for each image."""
 
+import dataclasses
 import pathlib
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 
-from pixpro_keras.data.sources.folder import find_folder
+from pixpro_keras.data.sources.folder import find_folder, find_image
+from pixpro_keras.data.text_lists import read_names
 from pixpro_keras.data.voc_classes import VOC_CLASSES
-from pixpro_keras.detection.annotations import naming_file, source_of_files
-from pixpro_keras.detection.box_source import VOC07, VOC12, BoxSource, Objects, make_objects
+from pixpro_keras.detection.annotations import (
+    check_images,
+    check_units,
+    naming,
+    read_flag,
+    read_size,
+    source_of_files,
+)
+from pixpro_keras.detection.box_source import (
+    VOC07,
+    VOC12,
+    BoxSource,
+    Notes,
+    Objects,
+    make_objects,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Annotation:
+    """An XML file."""
+
+    path: pathlib.Path
+    size: tuple[int, int]
+    names: list[str]  # of the objects
+    corners: list[tuple[float, ...]]  # xmin, ymin, xmax, ymax, as in the file
+    classes: list[int]
+    is_difficult: list[bool]
 
 
 def open_voc_boxes(
-    specification: str, path: str, split: str, data_dir: str | None = None
+    specification: str,
+    path: str,
+    split: str,
+    data_dir: str | None = None,
+    clip_boxes: bool = False,
 ) -> BoxSource:
     """Opens Pascal VOC's boxes.
 
     Args:
         specification: name of the source.
-        path: path of a folder with `VOC2007`, `VOC2012` or both, and `classes.txt` if its classes are
-            not VOC's.
+        path: path of a folder with `VOC2007`, `VOC2012` or both, and `classes.txt`, one class a line,
+            if its classes are not VOC's.
         split: years and lists in `ImageSets/Main`, such as `2007_trainval,2012_trainval`.
         data_dir: not used.
+        clip_boxes: whether boxes that are far or mostly outside of their image are cut off.
 
     Raises:
         ValueError: if something is missing or wrong, with the file.
     """
     del data_dir
     root = find_folder(path)
-    names: Sequence[str] = VOC_CLASSES
-    if (root / "classes.txt").exists():
-        names = (root / "classes.txt").read_text().split()
-    paths, sizes, objects, stems = [], [], [], []
+    class_names = _read_classes(root / "classes.txt")
+    notes = Notes()
+    images: dict[pathlib.Path, str] = {}
+    annotations = []
     years = set()
     for part in split.split(","):
         year, _, name = part.partition("_")
@@ -39,36 +73,124 @@ def open_voc_boxes(
         listing = folder / "ImageSets" / "Main" / f"{name}.txt"
         if not listing.exists():
             raise ValueError(f"of the split {part!r}, such as 2007_trainval, there is no {listing}")
-        for stem in listing.read_text().split():
-            annotation = folder / "Annotations" / f"{stem}.xml"
-            size, in_image = _read_annotation(annotation, names)
-            paths.append(folder / "JPEGImages" / f"{stem}.jpg")
-            sizes.append(size)
-            objects.append(in_image)
-            stems.append(stem)
+        for stem in _read_list(listing, folder / "Annotations", notes):
+            image = find_image(folder / "JPEGImages", stem)
+            if image in images:
+                notes.add("images that are listed twice, read once", str(image))
+                continue
+            images[image] = stem
+            annotations.append(
+                _read_annotation(folder / "Annotations" / f"{stem}.xml", class_names)
+            )
+    paths, stems = list(images), list(images.values())
+    sizes = [one.size for one in annotations]
+    check_images(paths, sizes, [one.path for one in annotations])
+    _check_units(annotations, notes)
+    objects = [_make_objects(one, clip_boxes, notes) for one in annotations]
     metric = VOC07 if years == {"2007"} else VOC12
-    class_ids = range(1, len(names) + 1)
-    return source_of_files(specification, paths, sizes, objects, names, stems, class_ids, metric)
+    class_ids = range(1, len(class_names) + 1)
+    return source_of_files(
+        specification, paths, sizes, objects, class_names, stems, class_ids, metric, notes
+    )
 
 
-def _read_annotation(path: pathlib.Path, names: Sequence[str]) -> tuple[tuple[int, int], Objects]:
-    """Size of an image, and its objects."""
+def _read_classes(path: pathlib.Path) -> Sequence[str]:
+    if not path.exists():
+        return VOC_CLASSES
+    names = read_names(path)
+    repeated = [name for number, name in enumerate(names) if name in names[:number]]
+    if not names or repeated:
+        problem = f"the class {repeated[0]!r} is there twice" if repeated else "there is no class"
+        raise ValueError(f"{path}: {problem}; it must have one class a line")
+    return names
+
+
+def _read_list(path: pathlib.Path, annotations: pathlib.Path, notes: Notes) -> list[str]:
+    """Names of the images in a list of a split, or of one for a class.
+
+    Those for a class have -1, 0 or 1 behind each name. A name may end like that too; the annotations
+    tell which it is.
+
+    Args:
+        path: path of the list.
+        annotations: folder of the annotations.
+        notes: counts, to which the lines with a number behind the name are added.
+    """
+    lines = read_names(path)
+    matches = [re.fullmatch(r"(.*\S)\s+(?:-1|0|1)", line) for line in lines]
+    has_labels = all(matches)
+    stems = []
+    for line, match in zip(lines, matches, strict=True):
+        whole = (annotations / f"{line}.xml").exists()
+        if match is None or (whole and not has_labels):
+            stems.append(line)
+            continue
+        part = (annotations / f"{match[1]}.xml").exists()
+        if whole and part:
+            raise ValueError(
+                f"{path}: the line {line!r} may be the image {line!r}, or {match[1]!r} with a number"
+            )
+        if not whole and not part:
+            raise ValueError(
+                f"{path}: for the line {line!r}, neither the annotation {annotations / line}.xml nor "
+                f"{annotations / match[1]}.xml is there"
+            )
+        stems.append(line if whole else match[1])
+        if part:
+            kind = "numbers behind names in lists of images, not used: all objects are read"
+            notes.add(kind, f"{line!r} in {path}", is_expected=True)
+    return stems
+
+
+def _read_annotation(path: pathlib.Path, class_names: Sequence[str]) -> _Annotation:
+    """Checks the values of an XML file."""
     if not path.exists():
         raise ValueError(f"the annotation {path} is missing")
-    with naming_file(path):
+    with naming(path):
         tree = ElementTree.parse(path).getroot()
-        height, width = (int(_text(tree, f"size/{side}")) for side in ("height", "width"))
-        boxes, classes, difficult = [], [], []
-        for one in tree.iter("object"):
-            name = _text(one, "name")
-            if name not in names:
-                raise ValueError(f"the class {name!r} is none of {', '.join(names)}")
-            corners = [float(_text(one, f"bndbox/{k}")) for k in ("xmin", "ymin", "xmax", "ymax")]
-            # VOC counts pixels from 1, and the last one is inside.
-            boxes.append([corners[0] - 1, corners[1] - 1, corners[2], corners[3]])
-            classes.append(names.index(name))
-            difficult.append(one.findtext("difficult", "0").strip() == "1")
-    return (height, width), make_objects(str(path), (height, width), boxes, classes, difficult)
+        size = read_size({side: _number(tree, f"size/{side}") for side in ("height", "width")})
+        one = _Annotation(path, size, [], [], [], [])
+        for number, element in enumerate(tree.iter("object")):
+            name = f"object {number + 1}"
+            with naming(name):
+                class_name = _text(element, "name")
+                if class_name not in class_names:
+                    raise ValueError(
+                        f"the class {class_name!r} is none of {', '.join(class_names)}"
+                    )
+                sides = ("xmin", "ymin", "xmax", "ymax")
+                one.corners.append(tuple(_number(element, f"bndbox/{side}") for side in sides))
+                # An empty element says as much as none.
+                difficult = element.findtext("difficult", "0").strip() or "0"
+                one.is_difficult.append(read_flag(difficult, "difficult"))
+                one.classes.append(class_names.index(class_name))
+                one.names.append(f"{name}, {class_name!r}")
+    return one
+
+
+def _check_units(annotations: list[_Annotation], notes: Notes) -> None:
+    rows = [
+        (corners, f"{name}, of {one.path}")
+        for one in annotations
+        for corners, name in zip(one.corners, one.names, strict=True)
+    ]
+    boxes = [corners for corners, _ in rows]
+    has_area = [x2 > x1 and y2 > y1 for x1, y1, x2, y2 in boxes]
+    check_units(boxes, has_area, [name for _, name in rows], notes)
+
+
+def _make_objects(one: _Annotation, clip_boxes: bool, notes: Notes) -> Objects:
+    return make_objects(
+        str(one.path),
+        one.size,
+        # VOC counts pixels from 1, and the last one is inside.
+        [[x1 - 1, y1 - 1, x2, y2] for x1, y1, x2, y2 in one.corners],
+        one.classes,
+        one.is_difficult,
+        names=one.names,
+        clip_boxes=clip_boxes,
+        notes=notes,
+    )
 
 
 def _text(element: ElementTree.Element, path: str) -> str:
@@ -76,3 +198,11 @@ def _text(element: ElementTree.Element, path: str) -> str:
     if text is None:
         raise ValueError(f"there is no {path}")
     return text.strip()
+
+
+def _number(element: ElementTree.Element, path: str) -> float:
+    text = _text(element, path)
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{path} must be a number. Received: {text!r:.80}") from None

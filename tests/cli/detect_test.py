@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pixpro_keras.cli.detect import DetectOptions, open_data, score, unscored
+from pixpro_keras.cli.options.option_fields import FlagError
 from tests.helpers.examples import write_coco, write_voc
 from tests.helpers.jobs import run_job, run_jobs
 
@@ -25,6 +27,42 @@ BAD_INPUT = (
     ("--iterations=3", "--iterations=3"),
     ("--iterations=4", "--epochs=1 --iterations=4"),
 )
+
+
+class OpenDataTest(tf.test.TestCase):
+    def options(self, root, model="mask_rcnn_c4"):
+        return DetectOptions(
+            dataset=f"coco:{root}", train_split="train2017", test_split="val2017", model=model
+        )
+
+    def test_a_class_without_test_objects_has_no_score(self):
+        root = pathlib.Path(self.create_tempdir().full_path)
+        cat = {"image_id": 7, "category_id": 3, "bbox": [1, 2, 10, 20], "area": 200}
+        cat |= {"segmentation": [[1, 2, 11, 2, 11, 22]]}
+        write_coco(root, [cat, cat | {"category_id": 1}])
+        write_coco(root, [cat | {"category_id": 5}], categories=[(5, "cat")], split="val2017")
+        options = self.options(root)
+        _, test = open_data(options)
+        self.assertEqual(test.class_names, ("dog", "cat"))
+        self.assertAllEqual(test.objects[0].classes, [1])
+        self.assertEqual(test.class_ids[1], 5)
+        missing = unscored(options, test)
+        self.assertIn("AP dog", missing)
+        self.assertIn("mask AP", missing)
+        self.assertNotIn("AP cat", missing)
+        write_coco(root, [cat], categories=[(3, "Cat")], split="val2017")
+        with self.assertRaisesRegex(FlagError, "val2017.*here: Cat; only in training: dog, cat"):
+            open_data(options)
+
+    def test_nothing_is_scored_where_no_object_counts(self):
+        root = pathlib.Path(self.create_tempdir().full_path)
+        crowd = {"image_id": 7, "category_id": 3, "bbox": [1, 2, 10, 20], "area": 200}
+        write_coco(root, [crowd])
+        write_coco(root, [crowd | {"iscrowd": 1}], split="val2017")
+        options = self.options(root, "faster_rcnn_c4")
+        _, test = open_data(options)
+        self.assertEqual(score([], test), {})
+        self.assertIsNone(unscored(options, test)["AP"])
 
 
 @pytest.mark.slow

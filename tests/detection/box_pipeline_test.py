@@ -165,7 +165,7 @@ class PipelineTest(tf.test.TestCase, parameterized.TestCase):
             replica_batch_size=4,
             preprocess=lambda image: image,
         )
-        with self.assertRaisesRegex(tf.errors.InvalidArgumentError, "differ in size"):
+        with self.assertRaisesRegex(tf.errors.InvalidArgumentError, r"differ in size:\] \[[0-3]\]"):
             next(iter(data))
 
 

@@ -1,12 +1,84 @@
+import numpy as np
 import tensorflow as tf
+from absl.testing import parameterized
 
-from pixpro_keras.detection.box_source import make_objects
+from pixpro_keras.detection.box_source import (
+    COCO,
+    BoxSource,
+    Notes,
+    for_testing,
+    for_training,
+    make_objects,
+    unscored_classes,
+    with_classes,
+)
+
+
+def source(objects, class_names=("cat", "dog"), class_ids=(1, 2)):
+    sizes = np.array([[40, 60]] * len(objects), np.int32)
+    ids = range(len(objects))
+    return BoxSource("s", lambda i: i, str, sizes, objects, class_names, ids, class_ids, COCO)
 
 
 class MakeObjectsTest(tf.test.TestCase):
     def test_small_excess_is_cut_off(self):
         objects = make_objects("image", (40, 60), [[-1, 0, 61, 40.5]], [0], [False])
         self.assertAllEqual(objects.boxes, [[0, 0, 60, 40]])
+
+    def test_what_is_left_out_is_left_out_of_all_fields(self):
+        notes = Notes()
+        objects = make_objects(
+            "image",
+            (40, 60),
+            [[70, 0, 80, 9], [0, 0, 9, 9]],
+            [0, 1],
+            [False, True],
+            [90.0, 81.0],
+            [[[70, 0, 80, 0, 80, 9]], [[0, 0, 9, 0, 9, 9]]],
+            clip_boxes=True,
+            notes=notes,
+        )
+        self.assertEqual(str(notes), "boxes outside, left out: 1 (object 1 of image)")
+        self.assertAllEqual(objects.boxes, [[0, 0, 9, 9]])
+        self.assertAllEqual(objects.classes, [1])
+        self.assertAllEqual(objects.is_ignored, [True])
+        self.assertAllEqual(objects.areas, [81.0])
+        self.assertEqual(objects.segmentations, [[[0, 0, 9, 0, 9, 9]]])
+
+
+class PartsTest(tf.test.TestCase, parameterized.TestCase):
+    def test_sound_sets_are_no_warning(self):
+        objects = make_objects("a", (40, 60), [[0, 0, 9, 9]] * 2, [0, 1], [False, True])
+        with self.assertNoLogs(level="WARNING"), self.assertLogs(level="INFO") as logs:
+            for_training(source([objects]), with_masks=False)
+        self.assertLen(logs.output, 1)
+        self.assertIn("not trained on: 1 (one of 0)", logs.output[0])
+        with self.assertNoLogs():
+            for_testing(source([objects]), with_masks=False)
+
+    def test_a_test_without_objects_that_count_says_so(self):
+        objects = make_objects("a", (40, 60), [[0, 0, 9, 9]], [0], [True])
+        notes = for_testing(source([objects]), with_masks=False).notes
+        self.assertIn("without an object that counts, which has no AP: 1", str(notes))
+
+    def test_classes_are_matched_by_name(self):
+        objects = make_objects("a", (40, 60), [[0, 0, 9, 9]] * 2, [0, 1], [False, True])
+        one = with_classes(source([objects], ("dog", "cat"), (5, 3)), ("bird", "cat", "dog"))
+        self.assertEqual(one.class_names, ("bird", "cat", "dog"))
+        self.assertEqual(one.class_ids, [6, 3, 5])
+        self.assertAllEqual(one.objects[0].classes, [2, 1])
+        self.assertEqual(unscored_classes(one), ["bird", "cat"])
+        same = source([objects])
+        self.assertIs(with_classes(same, ("cat", "dog")), same)
+
+    @parameterized.parameters(
+        (("cat", "Dog"), "Only here: Dog; only in training: dog"),
+        (("cat", "dog", "bird"), "Only here: bird; only in training: none"),
+    )
+    def test_classes_that_were_not_trained_are_listed(self, class_names, message):
+        ids = range(len(class_names))
+        with self.assertRaisesRegex(ValueError, message):
+            with_classes(source([], class_names, ids), ("cat", "dog"))
 
 
 if __name__ == "__main__":

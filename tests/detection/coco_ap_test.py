@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 
@@ -56,6 +58,17 @@ class CocoApTest(tf.test.TestCase):
     def test_nothing_is_found(self):
         nothing = Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, "int32"))
         self.assertAllClose(coco_scores([nothing], source([(0, 0, 20, 20)]))["AP"], 0.0)
+
+    def test_objects_without_a_mask_do_not_count_for_masks(self):
+        boxes = [(0, 0, 20, 20), (40, 40, 80, 80)]
+        there = source(boxes)
+        objects = there.objects[0]
+        partly = dataclasses.replace(objects, segmentations=[objects.segmentations[0], []])
+        there = dataclasses.replace(there, objects=[partly])
+        for found in (boxes, boxes[:1]):  # the other one, found or not
+            scores = coco_scores([detections(found, [0.9, 0.8][: len(found)])], there)
+            self.assertAllClose(scores["mask AP"], 1.0)
+        self.assertAllClose(scores["AP"], 51 / 101)
 
     def test_rows_are_cocos(self):
         (row,) = to_coco_results([detections([(1, 2, 11, 32)], [0.5])], ["i7"], [18])
