@@ -33,7 +33,7 @@ from pixpro_keras.cli.options.training_options import (
     build_optimizer,
     resolve_lengths,
 )
-from pixpro_keras.cli.shared import command, training_job
+from pixpro_keras.cli.shared import training_job
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.cli.shared.result_files import write_results
@@ -128,13 +128,18 @@ def run(options: DetectOptions) -> RunResult:
     """Trains and tests a detector."""
     keras.mixed_precision.set_global_policy(options.precision)
     keras.utils.set_random_seed(options.seed)
-    workdir = command.prepare_workdir(options.workdir)
     if options.test_every_iterations % options.log_every_steps:
         raise FlagError(
             f"--test_every_iterations={options.test_every_iterations}: must be a multiple of "
             f"--log_every_steps={options.log_every_steps}"
         )
-    strategy, replica_batch_size = training_job.start_devices(options)
+    with training_job.start(options) as job:
+        return train_and_test(options, job)
+
+
+def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunResult:
+    """Trains and tests a detector in the directory of a job that has been started."""
+    workdir, strategy, replica_batch_size = job.workdir, job.strategy, job.replica_batch_size
     train, test = open_data(options)
     box_config = build_box_config(options)
     options = resolve_lengths(options, train.num_examples)
@@ -150,7 +155,7 @@ def run(options: DetectOptions) -> RunResult:
     }
     config = training_job.run_config(options, workdir)
     checkpoints, first_step = training_job.open_checkpoints(
-        options, config, strategy, task, identity
+        options, config, strategy, task, identity, train.num_examples
     )
     print_header(
         options,
@@ -210,7 +215,7 @@ def run(options: DetectOptions) -> RunResult:
                     "test images": test.num_examples,
                 }
                 shown = unscored(options, test) | scores
-                write_results(workdir, "detect", facts | test.notes.counts | shown)
+                write_results(workdir, "detect", {**facts, **test.notes.counts, **shown})
     return result
 
 

@@ -31,7 +31,7 @@ from pixpro_keras.cli.options.training_options import (
     peak_learning_rate,
     resolve_lengths,
 )
-from pixpro_keras.cli.shared import command, training_job
+from pixpro_keras.cli.shared import training_job
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.cli.shared.result_files import write_results
@@ -77,8 +77,13 @@ def run(options: LinearProbeOptions) -> RunResult:
     """Trains and tests the classifiers."""
     keras.mixed_precision.set_global_policy(options.precision)
     keras.utils.set_random_seed(options.seed)
-    workdir = command.prepare_workdir(options.workdir)
-    strategy, replica_batch_size = training_job.start_devices(options)
+    with training_job.start(options) as job:
+        return train_and_test(options, job)
+
+
+def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) -> RunResult:
+    """Trains and tests the classifiers in the directory of a job that has been started."""
+    workdir, strategy, replica_batch_size = job.workdir, job.strategy, job.replica_batch_size
     with flag_errors(options, "learning_rate_factors"):
         factors = [float(factor) for factor in options.learning_rate_factors]
     if len(factors) > 1 and (options.weight_decay or options.optimizer != "sgd"):
@@ -116,7 +121,7 @@ def run(options: LinearProbeOptions) -> RunResult:
     }
     config = training_job.run_config(options, workdir)
     checkpoints, first_step = training_job.open_checkpoints(
-        options, config, strategy, probe, identity
+        options, config, strategy, probe, identity, train.num_examples
     )
 
     print_header(

@@ -29,11 +29,11 @@ from pixpro_keras.cli.options.method_options import (
     resolve_classes,
 )
 from pixpro_keras.cli.options.monitor_options import MonitorOptions, build_measurements
-from pixpro_keras.cli.options.option_fields import FlagError, option
+from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
 from pixpro_keras.cli.options.run_options import CardOptions
 from pixpro_keras.cli.options.training_options import TrainingJobOptions, resolve_lengths
 from pixpro_keras.cli.options.view_options import data_config
-from pixpro_keras.cli.shared import command, model_card, parsing, training_job
+from pixpro_keras.cli.shared import model_card, parsing, training_job
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.data import pipeline, service, sources
@@ -55,10 +55,12 @@ class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, TrainingJobOpti
     """Options of a pre-training."""
 
     dataset: str = option(
-        "scenes",
+        None,
         "Images: scenes (drawn by the package), folder:PATH, tfds:NAME[/config][:split], tfrecord:GLOB; "
         "several with + between: folder:PATH+folder:PATH.",
+        is_required=True,
     )
+    workdir: str = with_default(TrainingJobOptions, "workdir", None, is_required=True)
     picture_every_steps: int = option(
         500, "Steps between pictures of views and similarity; 0: none.", minimum=0
     )
@@ -184,8 +186,21 @@ def run(options: PretrainOptions) -> PretrainResult:
     keras.utils.set_random_seed(options.seed)
     check_backbone(options)
     check_method(options)
-    workdir = command.prepare_workdir(options.workdir)
-    strategy, replica_batch_size = training_job.start_devices(options)
+    with training_job.start(options) as job:
+        return train(options, job)
+
+
+def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainResult:
+    """Trains and exports in the directory of a job that has been started.
+
+    Args:
+        options: as of `run`.
+        job: devices and directory.
+
+    Raises:
+        FlagError: if an option cannot be used.
+    """
+    workdir, strategy = job.workdir, job.strategy
     with flag_errors(options, "augment_on", "augmentation"):
         view_config = data_config(
             options,
@@ -212,8 +227,18 @@ def run(options: PretrainOptions) -> PretrainResult:
     with strategy.scope():
         method = build_training(options, device_transform)
     config = training_job.run_config(options, workdir)
+    # Before anything is written, since they may be refused.
+    measurements = build_measurements(
+        options,
+        method.encoder.backbone,
+        preprocess,
+        strategy,
+        steps_per_epoch=options.steps_per_epoch or 1,
+        image_size=options.image_size,
+        data_dir=options.data_dir,
+    )
     checkpoints, first_step = training_job.open_checkpoints(
-        options, config, strategy, method, identity(options)
+        options, config, strategy, method, identity(options), source.num_examples
     )
     print_header(
         options,
@@ -225,22 +250,13 @@ def run(options: PretrainOptions) -> PretrainResult:
     )
 
     broken = BrokenImages(source, view_config.max_broken_share)
-    measurements = build_measurements(
-        options,
-        method.encoder.backbone,
-        preprocess,
-        strategy,
-        steps_per_epoch=options.steps_per_epoch or 1,
-        image_size=options.image_size,
-        data_dir=options.data_dir,
-    )
 
     def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
         return pipeline.make_dataset(
             source,
             view_config,
             global_batch_size=options.batch_size,
-            replica_batch_size=replica_batch_size,
+            replica_batch_size=job.replica_batch_size,
             preprocess=None if view_config.colors_on_device else preprocess,
             start_step=first_step,
             input_pipeline_id=context.input_pipeline_id,

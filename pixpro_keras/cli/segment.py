@@ -121,8 +121,13 @@ def run(options: SegmentOptions) -> RunResult:
     """Trains and tests a segmenter."""
     keras.mixed_precision.set_global_policy(options.precision)
     keras.utils.set_random_seed(options.seed)
-    workdir = command.prepare_workdir(options.workdir)
-    strategy, replica_batch_size = training_job.start_devices(options)
+    with training_job.start(options) as job:
+        return train_and_test(options, job)
+
+
+def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> RunResult:
+    """Trains and tests a segmenter in the directory of a job that has been started."""
+    workdir, strategy, replica_batch_size = job.workdir, job.strategy, job.replica_batch_size
     if options.solver == "lbfgs" and not options.frozen:
         raise FlagError("--solver=lbfgs: is for --frozen")
     with flag_errors(options, "window_stride"):
@@ -171,7 +176,7 @@ def run(options: SegmentOptions) -> RunResult:
     }
     config = training_job.run_config(options, workdir)
     checkpoints, first_step = training_job.open_checkpoints(
-        options, config, strategy, task, identity
+        options, config, strategy, task, identity, train.num_examples
     )
     kind = "linear classifier of frozen features" if options.frozen else "fine-tuning"
     print_header(
@@ -228,6 +233,7 @@ def _fit_dense_linear_probe(
 ) -> None:
     """Fits the dense linear probe in one go, and tests it."""
     check_one_machine(strategy, options.strategy, "--solver=lbfgs")
+    command.refuse_run(workdir)
     with strategy.scope():
         backbone, options = read_backbone(options)
     with flag_errors(options, "level"):

@@ -86,10 +86,6 @@ def run(options: VisualizeOptions) -> None:
         raise FlagError(f"--pictures={','.join(options.pictures)}: take {', '.join(_PICTURES)}")
     keras.mixed_precision.set_global_policy(options.precision)
     workdir = command.prepare_workdir(options.workdir)
-    if (workdir / "checkpoints").exists():
-        raise FlagError(
-            f"--workdir={options.workdir}: a run is there, whose flags.cfg would be lost"
-        )
     if "curves" in options.pictures:
         draw_curves(options, workdir)
     if set(options.pictures) & set(_OF_IMAGES):

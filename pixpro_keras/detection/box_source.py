@@ -270,9 +270,9 @@ def _inside(
     is_far = ((boxes < -_TOLERANCE) | (boxes > limits + _TOLERANCE)).any(axis=1)
     is_outside = is_far | (areas_inside < areas / 2)
     is_wrong = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
-    is_finite = np.isfinite(boxes).all(axis=1)
+    is_finite: np.ndarray = np.isfinite(boxes).all(axis=1)
     keep = np.ones(len(boxes), bool)
-    for index in np.flatnonzero(is_outside | is_wrong | ~is_finite):
+    for index in map(int, np.flatnonzero(is_outside | is_wrong | ~is_finite)):
         corners = ", ".join(f"{value:g}" for value in boxes[index])
         where = f"{describe}: the box of {names[index]}"
         shown = f"x1, y1, x2, y2 = {corners} in {width} x {height} pixels"
@@ -483,7 +483,8 @@ def unscored_classes(source: BoxSource) -> list[str]:
 
 
 def _has_area(objects: Objects) -> np.ndarray:
-    return (np.diff(objects.boxes.reshape(-1, 2, 2), axis=1) > 0).all((1, 2))
+    has_area: np.ndarray = (np.diff(objects.boxes.reshape(-1, 2, 2), axis=1) > 0).all((1, 2))
+    return has_area
 
 
 def _has_mask(objects: Objects) -> np.ndarray:

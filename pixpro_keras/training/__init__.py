@@ -6,6 +6,12 @@ from pixpro_keras.training.checkpoints import (
     DamagedCheckpointError,
     SaveError,
 )
+from pixpro_keras.training.history import (
+    FewerStepsError,
+    Period,
+    RunChangedError,
+    read_history,
+)
 from pixpro_keras.training.loop import train
 from pixpro_keras.training.run import (
     RunConfig,
@@ -15,21 +21,28 @@ from pixpro_keras.training.run import (
     run_training,
 )
 from pixpro_keras.training.strategy import make_strategy, replica_batch_size
+from pixpro_keras.training.workdir import WorkdirInUseError, open_workdir
 from pixpro_keras.training.workers import WorkerLostError, chief_alone, chief_first
 
 __all__ = [
     "CheckpointError",
     "Checkpoints",
     "DamagedCheckpointError",
+    "FewerStepsError",
+    "Period",
+    "RunChangedError",
     "RunConfig",
     "RunResult",
     "SaveError",
+    "WorkdirInUseError",
     "WorkerLostError",
     "chief_alone",
     "chief_first",
     "make_devices",
     "make_strategy",
     "open_checkpoints",
+    "open_workdir",
+    "read_history",
     "replica_batch_size",
     "run_training",
     "train",

@@ -26,6 +26,7 @@ from pixpro_keras.training.callbacks.run_log import Measurement, read_metrics
 from pixpro_keras.training.callbacks.stop_on_signal import exit_code_of
 from pixpro_keras.training.checkpoints import Checkpoints
 from pixpro_keras.training.devices import note_devices
+from pixpro_keras.training.history import continue_history, read_history, write_history
 from pixpro_keras.training.loop import check_steps_per_execution, train
 from pixpro_keras.training.workers import (
     WorkerLostError,
@@ -194,8 +195,11 @@ def open_checkpoints(
     config: RunConfig,
     identity: Mapping[str, object],
     strategy: tf.distribute.Strategy | None = None,
+    *,
+    recipe: Mapping[str, object] | None = None,
+    on_change: str = "stop",
 ) -> tuple[Checkpoints, int]:
-    """Opens the run's checkpoints, continues from the newest one and notes the devices.
+    """Opens the run's checkpoints, continues from the newest one and notes devices and recipe.
 
     Args:
         task: compiled, its optimizer built, in the strategy's scope; its weights become those of the
@@ -203,12 +207,17 @@ def open_checkpoints(
         config: of the run.
         identity: what makes two runs' weights interchangeable (method, backbone, ...), JSON values.
         strategy: of the run; default: the present one.
+        recipe: what the steps are trained with (data, batch size, seed, ...), JSON values; noted in
+            `history.json`.
+        on_change: with another recipe than the newest steps', `stop` refuses and `continue` goes on.
 
     Returns:
         The checkpoints, and the step from which the run goes on.
 
     Raises:
         CheckpointError: if the checkpoints belong to another model, or none of them is whole.
+        RunChangedError: if the recipe is another one than that of the steps that are done.
+        FewerStepsError: if more steps are done than the whole run has.
         WorkerLostError: if another worker is gone.
         OSError: if the directory cannot be read or written.
         ValueError: if `steps_per_execution` does not divide the first step.
@@ -233,14 +242,20 @@ def open_checkpoints(
     checkpoints = Checkpoints(
         workdir / "checkpoints", task, dict(identity), config.keep_checkpoints
     )
+    periods = []
     with worker_errors(strategy):
         if is_chief(strategy):
-            checkpoints.restore()
+            first_step = checkpoints.restore()
+            periods = continue_history(
+                read_history(workdir), first_step, config.total_steps, recipe or {}, on_change
+            )
         share_state(strategy, task)
     first_step = task.steps_done()
     check_steps_per_execution(config.steps_per_execution, first_step=first_step)
     if is_chief(strategy):
         workdir.mkdir(parents=True, exist_ok=True)
+        if recipe:
+            write_history(workdir, periods)
         note_devices(
             workdir,
             strategy,

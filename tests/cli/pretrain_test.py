@@ -1,3 +1,5 @@
+import contextlib
+import io
 import json
 import pathlib
 import signal
@@ -12,6 +14,9 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import pixpro_keras
+from pixpro_keras.cli.pretrain import PretrainOptions
+from pixpro_keras.cli.shared import parsing
+from pixpro_keras.training import open_workdir
 from tests.helpers.jobs import ROOT, TINY_RUN, run_job, run_jobs, write_photos
 
 # Flags, and what the error names.
@@ -210,15 +215,20 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
         for index in range(8):
             (fake / f"{index}.jpg").write_text("not an image")
         folders = (empty, fake)
-        lines = [(*TINY_RUN, f"--dataset=folder:{folder}") for folder in folders]
+        lines = [
+            (*TINY_RUN, f"--dataset=folder:{folder}", f"--workdir={self.folder / 'runs' / 'one'}")
+            for folder in folders
+        ]
         for folder, result in zip(folders, run_jobs("pretrain.py", lines), strict=True):
             self.assertEqual(result.returncode, 1)
             (line,) = [x for x in result.stderr.splitlines() if x.startswith("error:")]
             self.assertIn(f"--dataset=folder:{folder}", line)
+            self.assertFalse((self.folder / "runs").exists())
 
     def test_labels_that_are_missing(self):
         flags = ("--method=supervised", "--backbone=resnet18_v1_5", "--image_size=32")
-        result = run_job("pretrain.py", *flags, "--batch_size=4", self.flags[-1])
+        flags += ("--batch_size=4", f"--workdir={self.folder / 'run'}")
+        result = run_job("pretrain.py", *flags, self.flags[-1])
         self.assertEqual(result.returncode, 1)
         self.assertIn(f"error: {self.flags[-1]} ", result.stderr)
 
@@ -246,6 +256,8 @@ class PretrainFunctionTest(tf.test.TestCase):
 
     def pretrain(self, **options):
         tiny = {
+            "dataset": self.photos,
+            "workdir": self.folder / "run",
             "backbone": "resnet18_v1_5",
             "projector_hidden_dim": 16,
             "projector_dim": 8,
@@ -254,7 +266,7 @@ class PretrainFunctionTest(tf.test.TestCase):
             "strategy": "one_device",
             "log_every_steps": 1,
         }
-        return pixpro_keras.pretrain(self.photos, self.folder / "run", **(tiny | options))
+        return pixpro_keras.pretrain(**(tiny | options))
 
     @pytest.mark.slow
     def test_one_call_does_what_the_command_does(self):
@@ -279,6 +291,77 @@ class PretrainFunctionTest(tf.test.TestCase):
         self.assertEqual([line["step"] for line in metrics(self.folder / "run")], [1, 2, 3, 4])
         for one, two in zip(result.backbone.weights, again.backbone.weights, strict=True):
             self.assertAllClose(one, two, atol=1e-5)
+
+    @pytest.mark.slow
+    def test_a_run_is_not_overwritten(self):
+        run = self.folder / "run"
+        flags = {"method": "simclr", "picture_every_steps": 0, "warmup_epochs": 0}
+        self.pretrain(**flags, epochs=1)
+        others = write_photos(self.folder / "others", count=12)
+        changed = {"seed": 1, "min_crop_area": 0.5, "dataset": others}
+        history = (run / "history.json").read_bytes()
+        with self.assertRaises(ValueError) as refused:
+            self.pretrain(**flags, **changed, epochs=2)
+        for text in (
+            f"--workdir={run}: its 2 steps were trained otherwise",
+            "seed was 0, is 1",
+            "min_crop_area was 0.08, is 0.5",
+            f"dataset was folder:{self.photos}, is folder:{others}",
+            "num_images was 8, is 12",
+            "--on_change=continue",
+        ):
+            self.assertIn(text, str(refused.exception))
+        # What does not matter to the weights may change; a finished run only writes its results.
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            free = self.pretrain(**flags, epochs=1, log_every_steps=2, keep_checkpoints=1)
+        self.assertEqual(free.steps, 2)
+        self.assertIn("is finished: all its 2 steps were done before", output.getvalue())
+        self.assertNotIn("#", (run / "flags.cfg").read_text())
+        self.assertEqual((run / "history.json").read_bytes(), history)
+        # What nothing was trained with is nowhere.
+        changed |= {"on_change": "continue", "epochs": 1}
+        finished = self.pretrain(**flags, **changed, steps_per_epoch=2)
+        self.assertEqual(finished.steps, 2)
+        card = (run / "export" / "README.md").read_text()
+        self.assertIn("| Data | folder:photos, 8 images |", card)
+        self.assertIn("--seed=0\n", card)
+        self.assertIn("--seed=0\n", (run / "flags.cfg").read_text())
+        # Knowingly.
+        went_on = self.pretrain(**flags, **changed)
+        self.assertEqual(went_on.steps, 3)
+        text = (run / "flags.cfg").read_text()
+        self.assertRegex(text, "# Steps 0 to 2 of this run: .*seed=0")
+        self.assertRegex(text, f"# Steps 0 to 2 of this run: .*dataset=folder:{self.photos}")
+        self.assertRegex(text, "# Steps from 2 on: the flags below: .*seed=1")
+        self.assertIn("--seed=1\n", text)
+        self.assertNotIn("on_change", text)
+        card = (run / "export" / "README.md").read_text()
+        data = "folder:photos, 8 images (steps 0 to 2); folder:others, 12 images (steps 2 to 3)"
+        self.assertIn(f"| Data | {data} |", card)
+        self.assertIn("| Steps | 3 of 4 images |", card)
+        self.assertRegex(card, r"\| History \| steps 0 to 2: .*seed=0.*; steps 2 to 3: .*seed=1")
+        self.assertNotIn(str(self.folder), card)
+        with self.assertRaisesRegex(ValueError, "--epochs=1: 3 steps are done already, more than"):
+            self.pretrain(**flags, **changed, steps_per_epoch=2)
+
+    def test_a_failed_start_leaves_nothing(self):
+        for options in ({"batch_size": 9}, {"eval_every_epochs": 1}):
+            with self.assertRaises(ValueError):
+                self.pretrain(**options)
+            self.assertEqual([path.name for path in self.folder.iterdir()], ["photos"])
+
+    def test_two_runs_in_one_directory(self):
+        refused = self.assertRaisesRegex(ValueError, "--workdir=.*run: a run is going on there")
+        with open_workdir(self.folder / "run"), refused:
+            self.pretrain()
+
+    def test_images_and_directory_are_required(self):
+        with self.assertRaisesRegex(ValueError, "--workdir: must be given"):
+            pixpro_keras.pretrain(self.photos)
+        with self.assertRaisesRegex(ValueError, "--dataset: must be given"):
+            pixpro_keras.pretrain(workdir=self.folder / "run")
+        options, _ = parsing.parse(PretrainOptions, ["--flagfile=quickstart.cfg"])
+        self.assertEqual(options.check_required().dataset, "scenes")
 
     def test_errors_name_the_option(self):
         with self.assertRaisesRegex(TypeError, "no option `gama`. Did you mean `gamma`"):

@@ -9,6 +9,7 @@ from absl.testing import parameterized
 
 from pixpro_keras.training.callbacks import TrainingDivergedError
 from pixpro_keras.training.checkpoints import CheckpointError, checkpoint_steps
+from pixpro_keras.training.history import FewerStepsError, RunChangedError, read_history
 from pixpro_keras.training.run import RunConfig, make_devices, open_checkpoints, run_training
 from tests.helpers.tiny_runs import StopAt, compiled_square
 
@@ -36,19 +37,24 @@ class RunTest(tf.test.TestCase):
         super().setUp()
         self.workdir = pathlib.Path(self.create_tempdir().full_path)
 
-    def start(self, callbacks=(), bad=(), workdir=None, **kwargs):
+    def start(
+        self, callbacks=(), bad=(), workdir=None, recipe=None, on_change="stop", epochs=2, **kwargs
+    ):
         """Opens a run and trains; returns the task, the first step and the result."""
         config = RunConfig(
             workdir or self.workdir,
-            epochs=2,
+            epochs=epochs,
             steps_per_epoch=3,
             batch_size=1,
             log_every_steps=1,
             max_nonfinite_steps=2,
         )
         task = compiled_square()
-        checkpoints, first_step = open_checkpoints(task, config, {"model": "square"})
-        values = [float("nan") if step in bad else 1.0 + step for step in range(first_step, 6)]
+        checkpoints, first_step = open_checkpoints(
+            task, config, {"model": "square"}, recipe=recipe, on_change=on_change
+        )
+        steps = range(first_step, config.total_steps)
+        values = [float("nan") if step in bad else 1.0 + step for step in steps]
         data = tf.data.Dataset.from_tensor_slices({"x": values}).batch(1)
         result = run_training(
             task,
@@ -106,6 +112,34 @@ class RunTest(tf.test.TestCase):
         config = RunConfig(self.workdir, epochs=2, steps_per_epoch=3, batch_size=1)
         with self.assertRaisesRegex(CheckpointError, "model was square, is line"):
             open_checkpoints(compiled_square(), config, {"model": "line"})
+
+    def test_another_recipe_is_refused_and_changes_nothing(self):
+        self.start([StopAt(4)], recipe={"seed": 0})
+        before = {file: file.read_bytes() for file in self.workdir.rglob("*") if file.is_file()}
+        with self.assertRaisesRegex(RunChangedError, "its 4 steps .*: seed was 0, is 1"):
+            self.start(recipe={"seed": 1})
+        after = {file: file.read_bytes() for file in self.workdir.rglob("*") if file.is_file()}
+        self.assertEqual(after, before)
+
+    def test_another_recipe_goes_on_knowingly(self):
+        self.start([StopAt(4)], recipe={"seed": 0})
+        _, first_step, result = self.start(recipe={"seed": 1}, on_change="continue")
+        self.assertEqual((first_step, result.steps), (4, 6))
+        history = [(period.first_step, period.recipe) for period in read_history(self.workdir)]
+        self.assertEqual(history, [(0, {"seed": 0}), (4, {"seed": 1})])
+
+    def test_fewer_epochs_than_done_are_refused_and_more_go_on(self):
+        self.start(recipe={"seed": 0})
+        with self.assertRaisesRegex(FewerStepsError, "6 steps are done already, more than the 3"):
+            self.start(recipe={"seed": 0}, epochs=1)
+        _, first_step, result = self.start(recipe={"seed": 0}, epochs=3)
+        self.assertEqual((first_step, result.steps), (6, 9))
+
+    def test_a_finished_run_trains_nothing(self):
+        whole, _, _ = self.start(recipe={"seed": 0})
+        task, first_step, result = self.start(recipe={"seed": 0})
+        self.assertEqual((first_step, result.steps), (6, 6))
+        self.assertAllEqual(task.slope, whole.slope)
 
     def test_a_first_step_between_executions_is_refused(self):
         self.start([StopAt(4)])

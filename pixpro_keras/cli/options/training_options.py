@@ -11,6 +11,7 @@ from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.parsing import serialize
 from pixpro_keras.optimizers import LARS, SGD, WarmupCosine, WarmupPoly, WarmupSteps
+from pixpro_keras.training.history import ON_CHANGE_ACTIONS
 from pixpro_keras.training.loop import check_steps_per_execution
 from pixpro_keras.training.run import SAVE_ERROR_ACTIONS
 
@@ -119,6 +120,14 @@ class TrainingOptions(Options):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingJobOptions(TrainingOptions, DeviceOptions):
     """Options that every command that trains has."""
+
+    on_change: str = option(
+        "stop",
+        "When the run in --workdir was trained with other data, batch size, seed or other flags that matter "
+        "to the weights: stop, listing them, or continue. The model card and flags.cfg then tell which "
+        "steps were trained with what.",
+        choices=ON_CHANGE_ACTIONS,
+    )
 
 
 def resolve_lengths(options: TrainingT, num_examples: int, data_flag: str = "dataset") -> TrainingT:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pixpro_keras.cli.paper_tables.jobs import Job, Places
-from pixpro_keras.cli.shared import presets
+from pixpro_keras.cli.shared import parsing, presets
 from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.visualize.plots import read_metrics
 
@@ -113,7 +113,7 @@ def images_per_second(folder: pathlib.Path) -> float | None:
 def _other_than_file(job: Job, places: Places) -> list[str]:
     """The same for a job that somebody ran by hand: its `flags.cfg` has all flags that there are."""
     try:
-        lines = (places.folder(job) / "flags.cfg").read_text().splitlines()
+        lines = parsing.read_flags(places.folder(job) / "flags.cfg")
     except OSError:
         return []
     ran = _values(lines)

@@ -128,12 +128,13 @@ def flag_errors(options: Options, *names: str) -> Iterator[None]:
 
 
 def prepare_workdir(path: str) -> pathlib.Path:
-    """Creates `--workdir` and makes sure that it can be written.
+    """Creates `--workdir` of a job that does not train and makes sure that it can be written.
 
     Raises:
-        FlagError: if it cannot.
+        FlagError: if it cannot, or a training run is there.
     """
     workdir = pathlib.Path(path).expanduser()
+    refuse_run(workdir)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=workdir):
@@ -141,3 +142,13 @@ def prepare_workdir(path: str) -> pathlib.Path:
     except OSError as error:
         raise FlagError(f"--workdir={path}: {error}") from error
     return workdir
+
+
+def refuse_run(workdir: pathlib.Path) -> None:
+    """Refuses the folder of a training run, for a job that does not train and writes `flags.cfg`.
+
+    Raises:
+        FlagError: if a run is there.
+    """
+    if (workdir / "checkpoints").exists():
+        raise FlagError(f"--workdir={workdir}: a run is there, whose flags.cfg would be lost")

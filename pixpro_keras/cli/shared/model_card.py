@@ -3,14 +3,21 @@
 import json
 import pathlib
 import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pixpro_keras.cli.options.method_options import ModelOptions
+from pixpro_keras.cli.options.option_fields import option_fields
+from pixpro_keras.cli.shared import parsing, run_recipe
 from pixpro_keras.data.sources import split_specification
 from pixpro_keras.task import Task
 from pixpro_keras.training.callbacks.run_log import read_metrics
+from pixpro_keras.training.history import read_history
 from pixpro_keras.version import __version__
 from pixpro_keras.weights.card import write_card
+
+# First step, last step, recipe.
+Period = tuple[int, int, Mapping[str, Any]]
 
 # Where things lie on a machine is nothing for a card.
 _PLACES = re.compile(
@@ -43,21 +50,26 @@ def write(
         OSError: if it cannot be written.
     """
     step = method.steps_done()
-    lines = (workdir / "flags.cfg").read_text().splitlines()
+    lines = parsing.read_flags(workdir / parsing.FLAGS_FILE)
+    periods = run_recipe.trained_periods(read_history(workdir), step)
+    if periods:  # a run that went on with other flags may not have come to a step with them
+        options, lines = _trained(options, lines, periods[-1][-1])
     run = dict(line.removeprefix("--").split("=", 1) for line in lines if "=" in line)
     devices = _read_json(workdir / "devices.json")
     versions = [f"{name} {devices[name]}" for name in ("tensorflow", "keras") if name in devices]
-    epochs = f" ({step / options.steps_per_epoch:g} epochs)" if options.steps_per_epoch else ""
-    data = _public_name(run.get("dataset", "not known"))
+    if not periods:  # of a conversion, or of a version that recorded nothing
+        data = {"dataset": run.get("dataset", "not known"), "num_images": num_images}
+        periods = [(0, step, data | {"batch_size": options.batch_size})]
     return write_card(
         folder,
         options.backbone,
         title=f"{options.backbone}, pre-trained with {options.method}",
         facts={
-            "Data": f"{data}, {num_images:,} images" if num_images else data,
+            "Data": _by_period(periods, _data),
             "Method": options.method,
             "Augmentation": f"{run.get('augmentation', 'not known')}, views of {options.image_size} px",
-            "Steps": f"{step:,} of {options.batch_size} images{epochs}",
+            "Steps": _steps(periods, step, options.steps_per_epoch),
+            **_story(periods),
             "Precision": run.get("precision", "not known"),
             "Versions": ", ".join([f"pixpro_keras {__version__}", *versions]),
         },
@@ -65,6 +77,60 @@ def write(
         flags=[line for line in lines if not _PLACES.fullmatch(line)],
         license_name=license_name,
     )
+
+
+def _trained(
+    options: ModelOptions, lines: list[str], recipe: Mapping[str, Any]
+) -> tuple[ModelOptions, list[str]]:
+    """Options and flags with the values of a recipe."""
+    known = {field.name for field in option_fields(type(options))} & set(recipe)
+    if not known:
+        return options, lines
+    options = options.replace(**{name: recipe[name] for name in known})
+    pattern = re.compile(rf"--(no)?({'|'.join(known)})(=.*)?")
+    kept = [line for line in lines if not pattern.fullmatch(line)]
+    return options, sorted([*kept, *parsing.serialize(options, *known)])
+
+
+def _by_period(periods: Sequence[Period], describe: Callable[[Mapping], str]) -> str:
+    """A fact of each period with its steps; the fact alone where it is the same in all."""
+    facts = [describe(recipe) for _, _, recipe in periods]
+    if len(set(facts)) == 1:
+        return facts[0]
+    return "; ".join(
+        f"{fact} (steps {first} to {last})"
+        for fact, (first, last, _) in zip(facts, periods, strict=True)
+    )
+
+
+def _data(recipe: Mapping) -> str:
+    if not recipe:
+        return "not known"
+    data, count = _public_name(recipe["dataset"]), recipe["num_images"]
+    return f"{data}, {count:,} images" if count else data
+
+
+def _steps(periods: Sequence[Period], step: int, steps_per_epoch: int | None) -> str:
+    batches = _by_period(periods, lambda recipe: f"{recipe.get('batch_size', 'an unknown number')}")
+    is_alike = len({_data(recipe) for _, _, recipe in periods}) == 1 and ";" not in batches
+    epochs = f" ({step / steps_per_epoch:g} epochs)" if steps_per_epoch and is_alike else ""
+    return f"{step:,} of {batches} images{epochs}"
+
+
+def _story(periods: Sequence[Period]) -> dict[str, str]:
+    """The row about flags that changed on the way, where there are any."""
+    shown = [
+        {k: _public_name(v) if k.endswith("dataset") and v else v for k, v in recipe.items()}
+        for _, _, recipe in periods
+    ]
+    if len(shown) == 1:
+        return {}
+    texts = run_recipe.changed_values(shown)
+    parts = [
+        f"steps {first} to {last}: {text}"
+        for (first, last, _), text in zip(periods, texts, strict=True)
+    ]
+    return {"History": "; ".join(parts)}
 
 
 def _public_name(dataset: str) -> str:

@@ -134,7 +134,12 @@ def serialize(options: Options, *names: str) -> list[str]:
     return lines
 
 
-def write_flags(options: Options, workdir: pathlib.Path, but: Sequence[str] = ()) -> None:
+def write_flags(
+    options: Options,
+    workdir: pathlib.Path,
+    but: Sequence[str] = (),
+    comments: Sequence[str] = (),
+) -> None:
     """Writes `flags.cfg`: the value of every option of the job, which alone repeats the run.
 
     When the run goes on with other flags than it began with, the log says which.
@@ -143,19 +148,30 @@ def write_flags(options: Options, workdir: pathlib.Path, but: Sequence[str] = ()
         options: what the job does, resolved.
         workdir: folder of the file.
         but: names of options that are left out.
+        comments: lines above the flags.
     """
     names = [field.name for field in option_fields(type(options)) if field.name not in but]
     lines = sorted(serialize(options, *names))
     file = workdir / FLAGS_FILE
     if file.exists():
-        before, now = set(file.read_text().splitlines()), set(lines)
+        before, now = set(read_flags(file)), set(lines)
         if before != now:
             logging.warning(
                 "This run began with other flags: was %s, is %s",
                 " ".join(sorted(before - now)) or "default",
                 " ".join(sorted(now - before)) or "default",
             )
+    lines = [*(f"# {comment}" for comment in comments), *lines]
     write_atomically(file, ("\n".join(lines) + "\n").encode())
+
+
+def read_flags(file: pathlib.Path) -> list[str]:
+    """Lines of a `flags.cfg` without its comments.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    return [line for line in file.read_text().splitlines() if not line.startswith("#")]
 
 
 _SHORT_HELP = ("--helpshort", "-helpshort")

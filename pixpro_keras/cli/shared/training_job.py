@@ -1,9 +1,11 @@
 """A command that trains: from its options to `pixpro_keras.training.run`."""
 
+import contextlib
+import dataclasses
 import os
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn, TypeVar
 
 import tensorflow as tf
@@ -11,13 +13,20 @@ from absl import logging
 
 from pixpro_keras.cli.options.cluster_options import make_devices
 from pixpro_keras.cli.options.training_options import TrainingJobOptions
-from pixpro_keras.cli.shared import command, parsing
+from pixpro_keras.cli.shared import command, parsing, run_recipe
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.task import Task
 from pixpro_keras.training import run
 from pixpro_keras.training.checkpoints import Checkpoints
+from pixpro_keras.training.history import (
+    FewerStepsError,
+    RunChangedError,
+    find_differences,
+    read_history,
+)
 from pixpro_keras.training.loop import check_steps_per_execution
 from pixpro_keras.training.strategy import replica_batch_size
+from pixpro_keras.training.workdir import open_workdir
 from pixpro_keras.training.workers import is_chief
 
 OptionsT = TypeVar("OptionsT", bound=TrainingJobOptions)
@@ -42,11 +51,28 @@ def main(
     command.run(cls, train, description)
 
 
-def start_devices(options: TrainingJobOptions) -> tuple[tf.distribute.Strategy, int]:
-    """Returns the strategy that the options name, and the images that each replica takes per step.
+@dataclasses.dataclass(frozen=True)
+class StartedJob:
+    """A job that has its devices and its directory.
+
+    Attributes:
+        workdir: the run's directory, which is this job's alone.
+        strategy: devices of the run.
+        replica_batch_size: images that each replica takes per step.
+    """
+
+    workdir: pathlib.Path
+    strategy: tf.distribute.Strategy
+    replica_batch_size: int
+
+
+@contextlib.contextmanager
+def start(options: TrainingJobOptions) -> Iterator[StartedJob]:
+    """Gives a job its devices and its directory while the block lasts; see `training.open_workdir`.
 
     Raises:
-        FlagError: if there are no such devices, or steps or batch do not go with them.
+        FlagError: if there are no such devices, steps or batch do not go with them, or another run
+            is in the directory.
     """
     strategy = make_devices(options, deterministic=options.deterministic)
     with flag_errors(options, "steps_per_execution"):
@@ -57,7 +83,10 @@ def start_devices(options: TrainingJobOptions) -> tuple[tf.distribute.Strategy, 
         )
     with flag_errors(options, "batch_size"):
         share = replica_batch_size(strategy, options.batch_size, options.accumulate_steps)
-    return strategy, share
+    with contextlib.ExitStack() as stack:
+        with flag_errors(options, "workdir"):
+            workdir = stack.enter_context(open_workdir(options.workdir, strategy))
+        yield StartedJob(workdir, strategy, share)
 
 
 def run_config(options: TrainingJobOptions, workdir: pathlib.Path) -> run.RunConfig:
@@ -90,6 +119,7 @@ def open_checkpoints(
     strategy: tf.distribute.Strategy,
     task: Task,
     identity: dict,
+    num_images: int,
 ) -> tuple[Checkpoints, int]:
     """Continues from the newest checkpoint, if there is one, and writes `flags.cfg`.
 
@@ -99,19 +129,35 @@ def open_checkpoints(
         strategy: devices of the run.
         task: compiled, its optimizer built; its weights become those of the newest checkpoint.
         identity: what makes two runs' weights interchangeable.
+        num_images: number of training images.
 
     Returns:
         The checkpoints, and the step from which the run goes on.
+
+    Raises:
+        FlagError: if the run has done more steps, or with other data or flags and without
+            `--on_change=continue`.
+        CheckpointError: if its checkpoints cannot be used.
     """
     workdir = pathlib.Path(config.workdir)
+    recipe = run_recipe.recipe_of(options, num_images)
     with flag_errors(options, "steps_per_execution"):
         try:
-            opened = run.open_checkpoints(task, config, identity, strategy)
-        except OSError:
+            opened = run.open_checkpoints(
+                task, config, identity, strategy, recipe=recipe, on_change=options.on_change
+            )
+        except FewerStepsError:
+            with flag_errors(options, "epochs" if options.iterations is None else "iterations"):
+                raise
+        except (RunChangedError, OSError):
             with flag_errors(options, "workdir"):
                 raise
     if is_chief(strategy):
-        parsing.write_flags(options, workdir)
+        periods = read_history(workdir)
+        # Else the run is finished, and its steps were trained with what is there.
+        if not find_differences(periods[-1].recipe, recipe):
+            comments = run_recipe.describe_periods(periods)
+            parsing.write_flags(options, workdir, but=("on_change",), comments=comments)
     return opened
 
 
@@ -123,7 +169,15 @@ def run_training(
     strategy: tf.distribute.Strategy,
     **arguments,
 ) -> run.RunResult:
-    """Trains as `training.run.run_training` does, whose arguments it takes; prints an early end."""
+    """Trains as `training.run.run_training` does, whose arguments it takes.
+
+    Prints whether there was nothing left to train, or the run ends early.
+    """
+    if is_chief(strategy) and task.steps_done() == config.total_steps:
+        print(
+            f"The run in {config.workdir} is finished: all its {config.total_steps} steps were done "
+            "before, nothing is trained. Its results are written again."
+        )
     result = run.run_training(task, make_batches, config, checkpoints, strategy, **arguments)
     if result.stop_signal is not None:
         print(

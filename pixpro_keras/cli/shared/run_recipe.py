@@ -1,0 +1,122 @@
+"""Flags of a run that decide what its weights become, and the story of those that changed on the way."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+
+from pixpro_keras.cli.options.option_fields import option_fields
+from pixpro_keras.cli.options.training_options import TrainingJobOptions
+from pixpro_keras.training.history import Period
+
+# Flags with which a run may go on as it likes. All others are part of its recipe.
+FREE_FLAGS = frozenset(
+    [
+        # Places and devices; `training.devices` warns of what they change in the last bits.
+        *("workdir", "data_dir", "strategy", "precision", "accumulate_steps", "deterministic"),
+        *("cluster", "kubernetes_selector", "num_workers"),
+        *("worker_timeout_seconds", "start_timeout_seconds", "jit_compile", "remat", "augment_on"),
+        *("input_threads", "data_service", "steps_per_execution"),
+        # Lengths: more are allowed, and fewer than are done are refused. What they give in steps is
+        # part of the recipe.
+        *("epochs", "iterations", "steps_per_epoch", "warmup_epochs", "warmup_iterations"),
+        *("decay_epochs", "decay_iterations"),
+        # Files, logs and errors.
+        *("checkpoint_every_steps", "keep_checkpoints", "on_save_error", "on_change", "license"),
+        *("max_bad_steps", "max_broken_share", "log_every_steps", "picture_every_steps"),
+        # Measurements and tests.
+        *("eval_every_epochs", "eval_train_dataset", "eval_test_dataset", "eval_mask_dataset"),
+        *("eval_mask_size", "probe", "test_dataset", "test_split", "test_short_side", "bn_batches"),
+        *("test_every_iterations", "window_stride", "whole_images"),
+        # Part of the checkpoints' identity.
+        "weights",
+    ]
+)
+_NOT_ON_DISK = ("scenes", "tfds")
+
+
+def recipe_of(options: TrainingJobOptions, num_images: int) -> dict:
+    """Returns what a run is trained with: flags by name, lengths in steps, number of images.
+
+    Args:
+        options: of the command, resolved.
+        num_images: number of training images.
+    """
+    recipe: dict = {}
+    for field in option_fields(type(options)):
+        if field.name not in FREE_FLAGS:
+            value = getattr(options, field.name)
+            if field.name.endswith("dataset") and value is not None:
+                value = _absolute(value)
+            recipe[field.name] = list(value) if isinstance(value, tuple) else value
+    per_epoch = options.steps_per_epoch or 1
+    return recipe | {
+        "num_images": num_images,
+        "warmup_steps": round(options.warmup_epochs * per_epoch),
+        "decay_steps": [round(float(epoch) * per_epoch) for epoch in options.decay_epochs],
+    }
+
+
+def _absolute(dataset: str) -> str:
+    """A data set, or several, by paths that mean the same in every folder."""
+    parts = []
+    for part in re.split(r"\+(?=[a-z]+:|scenes\b)", dataset):
+        kind, _, place = part.partition(":")
+        if place and kind not in _NOT_ON_DISK:
+            part = f"{kind}:{os.path.abspath(os.path.expanduser(place))}"
+        parts.append(part)
+    return "+".join(parts)
+
+
+def trained_periods(periods: Sequence[Period], step: int) -> list[tuple[int, int, Mapping]]:
+    """Returns first step, last step and recipe of the periods that a checkpoint has gone through.
+
+    Args:
+        periods: of the run.
+        step: steps of the checkpoint.
+    """
+    starts = [period.first_step for period in periods] + [step]
+    ends = [min(start, step) for start in starts[1:]]
+    return [
+        (period.first_step, end, period.recipe)
+        for period, end in zip(periods, ends, strict=True)
+        if period.first_step < end
+    ]
+
+
+def changed_values(recipes: Sequence[Mapping]) -> list[str]:
+    """Returns for each recipe its values that are not the same in all; "not recorded" where it is empty."""
+    names = [
+        name
+        for name in dict.fromkeys(name for recipe in recipes for name in recipe)
+        if len({_shown(recipe[name]) for recipe in recipes if name in recipe}) > 1
+    ]
+    return [
+        ", ".join(f"{name}={_shown(recipe[name])}" for name in names if name in recipe)
+        if recipe
+        else "not recorded"
+        for recipe in recipes
+    ]
+
+
+def describe_periods(periods: Sequence[Period]) -> list[str]:
+    """Returns lines for `flags.cfg` that tell which steps were trained with what.
+
+    Args:
+        periods: of the run.
+
+    Returns:
+        A line for each period; none where there is only one.
+    """
+    if len(periods) < 2:
+        return []
+    texts = changed_values([period.recipe for period in periods])
+    lines = [
+        f"Steps {one.first_step} to {after.first_step} of this run: {text}"
+        for one, after, text in zip(periods, periods[1:], texts, strict=False)
+    ]
+    last = f": {texts[-1]}" if texts[-1] else ""
+    return [*lines, f"Steps from {periods[-1].first_step} on: the flags below{last}"]
+
+
+def _shown(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,173 @@
+"""History of a run: which steps were trained with what, and whether it may go on."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+
+from pixpro_keras.utils.checks import one_of
+from pixpro_keras.utils.files import write_atomically
+
+HISTORY_FILE = "history.json"
+ON_CHANGE_ACTIONS = ("stop", "continue")
+
+
+class RunChangedError(ValueError):
+    """A run that would go on with other data or settings than its steps were trained with."""
+
+
+class FewerStepsError(ValueError):
+    """A run that has done more steps than it is asked for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Period:
+    """Steps that were trained with the same recipe.
+
+    Attributes:
+        first_step: steps that were done before them.
+        recipe: what they are trained with (data, batch size, seed, ...), JSON values; empty where it
+            is not recorded.
+
+    Example:
+        ```python
+        from pixpro_keras.training import Period
+
+        later = Period(500, {"seed": 0, "batch_size": 64})
+        ```
+    """
+
+    first_step: int
+    recipe: Mapping[str, object]
+
+
+def read_history(workdir: str | os.PathLike) -> list[Period]:
+    """Reads the periods of a run, in their order; none where nothing is recorded.
+
+    Args:
+        workdir: the run's directory.
+
+    Raises:
+        RunChangedError: if the record is damaged.
+
+    Example:
+        ```python
+        import tempfile
+
+        from pixpro_keras.training import read_history
+
+        assert read_history(tempfile.mkdtemp()) == []
+        ```
+    """
+    file = pathlib.Path(workdir) / HISTORY_FILE
+    try:
+        return [
+            Period(int(one["first_step"]), dict(one["recipe"]))
+            for one in json.loads(file.read_text())
+        ]
+    except FileNotFoundError:
+        return []
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunChangedError(
+            f"{file}, which says what the run was trained with, is damaged: {error}"
+        ) from error
+
+
+def write_history(workdir: str | os.PathLike, periods: list[Period]) -> None:
+    """Writes the periods of a run.
+
+    Args:
+        workdir: the run's directory, which exists.
+        periods: in their order.
+
+    Raises:
+        OSError: if it cannot be written.
+
+    Example:
+        ```python
+        import tempfile
+
+        from pixpro_keras.training.history import Period, read_history, write_history
+
+        workdir, periods = tempfile.mkdtemp(), [Period(0, {"seed": 0}), Period(500, {"seed": 1})]
+        write_history(workdir, periods)
+        assert read_history(workdir) == periods
+        ```
+    """
+    text = json.dumps([dataclasses.asdict(period) for period in periods], indent=2) + "\n"
+    write_atomically(pathlib.Path(workdir) / HISTORY_FILE, text.encode())
+
+
+def find_differences(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    """Lists what differs between two recipes, of what both of them have.
+
+    Args:
+        before: recipe of earlier steps.
+        now: recipe of the steps to come.
+
+    Example:
+        ```python
+        from pixpro_keras.training.history import find_differences
+
+        found = find_differences({"seed": 0, "image_size": 224}, {"seed": 1, "image_size": 224})
+        assert found == ["seed was 0, is 1"]
+        ```
+    """
+    return [
+        f"{name} was {before[name]}, is {value}"
+        for name, value in now.items()
+        if name in before and before[name] != value
+    ]
+
+
+def continue_history(
+    periods: list[Period],
+    first_step: int,
+    total_steps: int,
+    recipe: Mapping[str, object],
+    on_change: str = "stop",
+) -> list[Period]:
+    """Decides whether a run may go on, and returns its periods if it does.
+
+    Args:
+        periods: as they are recorded. What begins at or after `first_step` has left no steps.
+        first_step: steps done.
+        total_steps: steps of the whole run.
+        recipe: what the steps to come are trained with.
+        on_change: with another recipe than the newest steps', `stop` refuses and `continue` goes on.
+
+    Raises:
+        RunChangedError: if the recipe is another one, listing what differs.
+        FewerStepsError: if more steps are done than `total_steps`.
+
+    Example:
+        ```python
+        from pixpro_keras.training.history import Period, continue_history
+
+        before = [Period(0, {"seed": 0})]
+        assert continue_history(before, 500, 1000, {"seed": 0}) == before
+        after = continue_history(before, 500, 1000, {"seed": 1}, on_change="continue")
+        assert after == [*before, Period(500, {"seed": 1})]
+        ```
+    """
+    one_of("on_change", on_change, ON_CHANGE_ACTIONS)
+    trained = [period for period in periods if period.first_step < first_step]
+    if first_step and not trained:
+        trained = [Period(0, {})]  # of a conversion, or of a version that recorded nothing
+    if trained:
+        changed = find_differences(trained[-1].recipe, recipe)
+        if changed and on_change == "stop":
+            raise RunChangedError(
+                f"its {first_step} steps were trained otherwise: {'; '.join(changed)}. Another "
+                "directory starts anew, --on_change=continue goes on with what is given now"
+            )
+        if first_step > total_steps:
+            raise FewerStepsError(
+                f"{first_step} steps are done already, more than the {total_steps} of the whole run"
+            )
+        is_recorded = bool(trained[-1].recipe)
+        # A finished run trains nothing, with whatever it is started.
+        if first_step == total_steps or (is_recorded and not changed):
+            return trained
+    return [*trained, Period(first_step, dict(recipe))]

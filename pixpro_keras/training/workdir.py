@@ -1,0 +1,237 @@
+"""A run's directory while the run lasts: one run at a time, and nothing left of a failed start."""
+
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+
+import tensorflow as tf
+from absl import logging
+
+from pixpro_keras.training.devices import DEVICES_FILE
+from pixpro_keras.training.history import HISTORY_FILE
+from pixpro_keras.training.workers import is_chief
+
+LOCK_FILE = "run.lock"
+# What a run writes before its first step.
+_START_FILES = frozenset({"flags.cfg", "loss_bounds.json", DEVICES_FILE, HISTORY_FILE})
+_BEAT_SECONDS = 10.0
+
+
+class WorkdirInUseError(ValueError):
+    """A directory in which another run is going on."""
+
+
+class RunLock:
+    """Lock of a run's directory, which ends with the process that holds it, however that ends.
+
+    The operating system's lock on `run.lock` (`flock`) decides, on network disks too where they pass
+    it on. Because some do not, the file also holds host, process and a count that goes up every ten
+    seconds: what another host wrote there, or anybody where the disk knows no locks, is watched for
+    25 seconds, and a count that stands still belongs to a dead process.
+
+    Args:
+        workdir: the directory, which exists.
+
+    Example:
+        ```python
+        import tempfile
+
+        from pixpro_keras.training.workdir import RunLock, WorkdirInUseError
+
+        workdir = tempfile.mkdtemp()
+        lock = RunLock(workdir)
+        lock.acquire()
+        try:
+            RunLock(workdir).acquire()
+        except WorkdirInUseError as error:
+            print(error)  # a run is going on there: process ... on ..., since ...
+        lock.release()
+        ```
+    """
+
+    def __init__(self, workdir: str | os.PathLike):
+        self._file = pathlib.Path(workdir) / LOCK_FILE
+        self._handle = -1
+        self._holder = {
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        }
+        self._is_released = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="run.lock", daemon=True)
+
+    def acquire(self) -> None:
+        """Takes the lock.
+
+        Raises:
+            WorkdirInUseError: if another run holds it.
+            OSError: if the file cannot be made.
+        """
+        while not self._try():
+            pass
+        self._write(0)
+        self._heart.start()
+
+    def release(self) -> None:
+        """Gives the lock back and removes its file."""
+        self._is_released.set()
+        self._heart.join()
+        if self._is_current():  # else somebody deleted it, and another run has its own
+            self._file.unlink(missing_ok=True)
+        os.close(self._handle)
+
+    def _try(self) -> bool:
+        """True once the lock is ours; False if its file was replaced meanwhile."""
+        self._handle = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            is_certain = _lock(self._handle)
+            holder = _parse(os.pread(self._handle, 4096, 0))
+            is_ours = is_certain and holder.get("host") == self._holder["host"]
+            if holder and not is_ours:
+                self._watch(holder)
+            if self._is_current():
+                return True
+        except BaseException as error:
+            holder = _parse(os.pread(self._handle, 4096, 0))
+            os.close(self._handle)
+            if isinstance(error, BlockingIOError):
+                raise _in_use(holder) from None
+            raise
+        os.close(self._handle)
+        return False
+
+    def _watch(self, holder: dict) -> None:
+        """Waits for another process's sign of life.
+
+        Raises:
+            WorkdirInUseError: if there is one.
+        """
+        seconds = 2.5 * _BEAT_SECONDS
+        logging.warning(
+            "%s names process %s on %s: waiting %g seconds for its sign of life.",
+            self._file,
+            holder.get("process"),
+            holder.get("host"),
+            seconds,
+        )
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            time.sleep(_BEAT_SECONDS / 10)
+            try:  # opened anew, because network disks look for news then
+                now = _parse(self._file.read_bytes())
+            except FileNotFoundError:
+                return
+            if now and now != holder:
+                raise _in_use(now)
+
+    def _is_current(self) -> bool:
+        """Whether the file that is open is the one that others will find."""
+        try:
+            return os.path.samestat(os.fstat(self._handle), os.stat(self._file))
+        except FileNotFoundError:
+            return False
+
+    def _beat(self) -> None:
+        count = 0
+        while not self._is_released.wait(_BEAT_SECONDS):
+            count += 1
+            self._write(count)
+
+    def _write(self, count: int) -> None:
+        text = json.dumps(self._holder | {"count": count}) + "\n"
+        with contextlib.suppress(OSError):  # as of a full disk, which leaves the lock as it is
+            os.pwrite(self._handle, text.encode(), 0)
+            os.ftruncate(self._handle, len(text))
+            os.fsync(self._handle)
+
+
+@contextlib.contextmanager
+def open_workdir(
+    path: str | os.PathLike, strategy: tf.distribute.Strategy | None = None
+) -> Iterator[pathlib.Path]:
+    """Creates a run's directory and keeps other runs out of it while the block lasts.
+
+    A block that ends by an error before the first step's traces are there leaves a directory that
+    was missing or empty as it was.
+
+    Args:
+        path: the directory; created when missing, with its parents.
+        strategy: of the run, whose chief alone takes the lock; default: the present one.
+
+    Yields:
+        The directory.
+
+    Raises:
+        WorkdirInUseError: if another run is going on there.
+        OSError: if it cannot be written.
+
+    Example:
+        ```python
+        from pixpro_keras.training import open_workdir
+
+        with open_workdir("runs/mine") as workdir:
+            pass  # `open_checkpoints`, `run_training`, and what is made of the result
+        ```
+    """
+    workdir = pathlib.Path(path).expanduser()
+    is_writer = is_chief(strategy or tf.distribute.get_strategy())
+    created = [one for one in (workdir, *workdir.parents) if not one.exists()]
+    was_empty = bool(created) or (workdir.is_dir() and not any(workdir.iterdir()))
+    try:
+        with contextlib.ExitStack() as stack:
+            workdir.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=workdir):
+                pass
+            if is_writer:
+                lock = RunLock(workdir)
+                lock.acquire()
+                stack.callback(lock.release)
+            yield workdir
+    except BaseException:
+        with contextlib.suppress(OSError):
+            if is_writer and was_empty and set(os.listdir(workdir)) <= _START_FILES:
+                for name in os.listdir(workdir):
+                    (workdir / name).unlink()
+            for one in created:
+                one.rmdir()  # not if anything is there
+        raise
+
+
+def _lock(handle: int) -> bool:
+    """Whether the system has given its lock; False where it has none for this disk.
+
+    Raises:
+        BlockingIOError: if another process has it.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+def _parse(content: bytes) -> dict:
+    """What a lock's file says; nothing where it is empty or half written."""
+    try:
+        return dict(json.loads(content))
+    except (ValueError, TypeError):
+        return {}
+
+
+def _in_use(holder: dict) -> WorkdirInUseError:
+    names = [
+        f"process {holder.get('process')} on {holder.get('host')}",
+        f"since {holder.get('since')}",
+    ]
+    return WorkdirInUseError(
+        "a run is going on there" + (f": {', '.join(names)}" if holder else "")
+    )
