@@ -270,7 +270,7 @@ def _inside(
     is_far = ((boxes < -_TOLERANCE) | (boxes > limits + _TOLERANCE)).any(axis=1)
     is_outside = is_far | (areas_inside < areas / 2)
     is_wrong = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
-    is_finite: np.ndarray = np.isfinite(boxes).all(axis=1)
+    is_finite = np.logical_and.reduce(np.isfinite(boxes), axis=1)
     keep = np.ones(len(boxes), bool)
     for index in map(int, np.flatnonzero(is_outside | is_wrong | ~is_finite)):
         corners = ", ".join(f"{value:g}" for value in boxes[index])
@@ -483,8 +483,7 @@ def unscored_classes(source: BoxSource) -> list[str]:
 
 
 def _has_area(objects: Objects) -> np.ndarray:
-    has_area: np.ndarray = (np.diff(objects.boxes.reshape(-1, 2, 2), axis=1) > 0).all((1, 2))
-    return has_area
+    return np.array((np.diff(objects.boxes.reshape(-1, 2, 2), axis=1) > 0).all((1, 2)))
 
 
 def _has_mask(objects: Objects) -> np.ndarray:
