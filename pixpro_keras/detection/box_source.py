@@ -269,7 +269,7 @@ def _inside(
         )
     is_far = ((boxes < -_TOLERANCE) | (boxes > limits + _TOLERANCE)).any(axis=1)
     is_outside = is_far | (areas_inside < areas / 2)
-    is_wrong = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
+    is_wrong = np.logical_or.reduce(boxes[:, 2:] < boxes[:, :2], axis=1)
     is_finite = np.logical_and.reduce(np.isfinite(boxes), axis=1)
     keep = np.ones(len(boxes), bool)
     for index in map(int, np.flatnonzero(is_outside | is_wrong | ~is_finite)):
