@@ -57,7 +57,8 @@ class BrokenImages:
         ```python
         from pixpro_keras.data import BrokenImages, Source
 
-        broken = BrokenImages(Source("ten", 10, lambda index: {}, str), max_share=0.2)
+        source = Source("ten", 10, lambda index: {"image": b"no image"}, str)
+        broken = BrokenImages(source, max_share=0.2)
         broken.report(3, is_last=False)
         broken.check()
         assert broken.names == {3: "3"}

@@ -12,6 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils.shutdown import release_iterators_at_exit
+
+# Threads of iterators wait for Python where these functions run.
+release_iterators_at_exit()
 
 
 class Records(Protocol):

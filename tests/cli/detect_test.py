@@ -99,7 +99,7 @@ class DetectTest(tf.test.TestCase):
             result = run_job("detect.py", *self.flags, *arguments, f"--workdir={run}")
             self.assertEqual(result.returncode, 0, msg=result.stderr)
         self.assertIn("Continuing from", result.stderr)
-        self.assertIn("Learning rate 0.0025 for batches of 2", result.stderr)
+        self.assertRegex(result.stdout, "learning rate +0.0025 at its peak")
         lines = [json.loads(x) for x in (run / "metrics.jsonl").read_text().splitlines()]
         self.assertEqual([x["step"] for x in lines], [1, 2, 3, 4])
         for name in ("detect.md", "detect.png", "detections.json"):

@@ -5,6 +5,7 @@ import faulthandler
 import logging as python_logging
 import os
 import pathlib
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -30,7 +31,7 @@ def run(
     *,
     takes_rest: bool = False,
 ) -> NoReturn:
-    """Runs a command and ends the process: with its exit code, or with one line after users' errors.
+    """Runs a command and ends the process: with its exit code, or with one line after errors of users.
 
     Args:
         cls: class of the command's options.
@@ -56,6 +57,9 @@ def run(
         code = 0 if only_check else function(*arguments)
     except UserError as error:
         fail(error)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        code = 128 + signal.SIGINT
     sys.exit(code or 0)
 
 

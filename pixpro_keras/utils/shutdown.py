@@ -1,0 +1,25 @@
+"""End of the process without waiting for input threads that wait for the interpreter.
+
+Destroying an iterator of `tf.data` waits for its threads. Those that run a Python function ask for the
+interpreter, which lets no other thread in once it shuts down and collects its last garbage: a process that
+destroys the iterator then, such as one of the frames of an error's traceback, would never end.
+"""
+
+import atexit
+import gc
+import sys
+import traceback
+
+
+def release_iterators() -> None:
+    """Destroys what only the last error's traceback or reference cycles hold, iterators among it."""
+    error = getattr(sys, "last_value", None)
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+    gc.collect()
+
+
+def release_iterators_at_exit() -> None:
+    """Has `release_iterators` called while Python still runs in all threads, however the process ends."""
+    atexit.register(release_iterators)

@@ -1,0 +1,62 @@
+import pathlib
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl.testing import parameterized
+
+from pixpro_keras.cli.make_tfrecords import write_shard
+from tests.helpers.broken_off_jobs import break_off
+from tests.helpers.examples import save_image, write_voc
+from tests.helpers.jobs import write_photos
+
+SMALL = ("--backbone=resnet18_v1_5", "--image_size=32", "--batch_size=4")
+ENDLESS = ("--epochs=100000", "--log_every_steps=1")
+
+
+@pytest.mark.slow
+class ExitsTest(tf.test.TestCase, parameterized.TestCase):
+    def flags(self, job):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        if job == "detect":
+            write_voc(folder, [[("cat", 0, 5, 5, 30, 30)]] * 4)
+            write_voc(folder, [[("cat", 0, 5, 5, 30, 30)]], split="val")
+            flags = (f"--dataset=voc:{folder}", "--train_split=2007_trainval")
+            flags += ("--test_split=2007_val", "--backbone=resnet18_v1_5", "--batch_size=2")
+            flags += ("--short_sides=48", "--max_side=64", "--num_rois=8", "--max_proposals=8")
+            return folder, (*flags, *ENDLESS)
+        if job == "segment":
+            for split in ("train", "val"):
+                for number in range(4):
+                    image = np.full((48, 48, 3), 50 * number, np.uint8)
+                    save_image(folder / split / "images" / f"{number}.png", image)
+                    mask = image[..., 0] // 50 % 2
+                    save_image(folder / split / "labels" / f"{number}.png", mask, palette=True)
+            (folder / "classes.txt").write_text("one\ntwo\n")
+            flags = (f"--dataset=folder:{folder}", "--backbone=resnet18_v1_5", "--batch_size=2")
+            return folder, (*flags, "--crop_size=32", "--window_stride=32", *ENDLESS)
+        for split in ("train", "val"):
+            for name in ("one", "two"):
+                write_photos(folder / split / name, count=6)
+        flags = (f"--dataset=folder:{folder}", *SMALL)
+        if job == "knn":
+            return folder, (*flags, "--k=3")
+        if job == "pretrain":
+            files = [str(file).encode() for file in folder.glob("train/*/*.jpg")]
+            write_shard(f"{folder}/a.tfrecord", "", files, [-1] * len(files), None)
+            flags = (f"--dataset=tfrecord:{folder}/*.tfrecord", *SMALL)
+        return folder, (*flags, *ENDLESS)
+
+    @parameterized.parameters("pretrain", "detect", "segment", "knn", "linear_probe")
+    def test_a_job_ends_after_its_last_line(self, job):
+        folder, flags = self.flags(job)
+        signals = [signal.SIGINT, signal.SIGTERM, signal.SIGINT, signal.SIGINT]
+        for code, seconds, text in break_off(job, [*flags, f"--workdir={folder}/run"], signals):
+            self.assertIn(code, (0, 130, 143, -signal.SIGTERM), msg=text)
+            self.assertLess(seconds, 5, msg=text)
+            self.assertNotIn("Traceback", text)
+
+
+if __name__ == "__main__":
+    tf.test.main()
