@@ -12,12 +12,13 @@ import traceback
 
 
 def release_iterators() -> None:
-    """Destroys what only the last error's traceback or reference cycles hold, iterators among it."""
+    """Destroys what only the last error's traceback or reference cycles hold; at the end of the process."""
     error = getattr(sys, "last_value", None)
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
     gc.collect()
+    gc.freeze()  # what is left is in use, and need not be looked through again
 
 
 def release_iterators_at_exit() -> None:
