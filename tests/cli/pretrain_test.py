@@ -3,8 +3,6 @@ import io
 import json
 import pathlib
 import signal
-import subprocess
-import sys
 import time
 
 import keras
@@ -17,7 +15,7 @@ import pixpro_keras
 from pixpro_keras.cli.pretrain import PretrainOptions
 from pixpro_keras.cli.shared import parsing
 from pixpro_keras.training import open_workdir
-from tests.helpers.jobs import ROOT, TINY_RUN, run_job, run_jobs, write_photos
+from tests.helpers.jobs import TINY_RUN, StartedJob, run_job, run_jobs, write_photos
 
 # Flags, and what the error names.
 BAD_INPUT = (
@@ -143,23 +141,14 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_a_killed_run_continues_exactly(self):
         self.pretrain("--epochs=4", workdir="whole")
-        command = [
-            sys.executable,
-            ROOT / "experiments" / "pretrain.py",
-            *self.flags,
-            "--epochs=4",
-            "--checkpoint_every_steps=1",
-            f"--workdir={self.folder / 'cut'}",
-        ]
-        process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT
-        )
+        flags = (*self.flags, "--epochs=4", "--checkpoint_every_steps=1")
+        process = StartedJob("pretrain.py", *flags, f"--workdir={self.folder / 'cut'}")
         deadline = time.time() + 120
         while not list((self.folder / "cut").glob("checkpoints/ckpt-2.index")):
             self.assertLess(time.time(), deadline, "no checkpoint appeared")
             time.sleep(0.01)
         checkpoints = self.folder / "cut" / "checkpoints"
-        while process.poll() is None and not list(checkpoints.glob("*_temp*")):
+        while process.is_running() and not list(checkpoints.glob("*_temp*")):
             time.sleep(0.001)  # in the middle of saving
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -176,24 +165,16 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual([line["step"] for line in metrics(self.folder / "cut")], [*range(1, 9)])
 
     def test_ctrl_c_saves_and_says_so(self):
-        command = [
-            sys.executable,
-            ROOT / "experiments" / "pretrain.py",
-            *self.flags,
-            "--epochs=100000",
-            f"--workdir={self.folder / 'run'}",
-        ]
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT
-        )
+        flags = (*self.flags, "--epochs=100000", f"--workdir={self.folder / 'run'}")
+        process = StartedJob("pretrain.py", *flags)
         deadline = time.time() + 120
         while not (self.folder / "run" / "metrics.jsonl").exists():
             self.assertLess(time.time(), deadline, "the run did not start")
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
-        self.assertEqual(process.returncode, 128 + signal.SIGINT)
-        self.assertIn("The same command continues", output)
+        result = process.wait()
+        self.assertEqual(result.returncode, 128 + signal.SIGINT)
+        self.assertIn("The same command continues", result.stdout)
         self.assertNotEmpty(list((self.folder / "run" / "checkpoints").glob("ckpt-*.index")))
 
     def test_bad_input_is_one_line_naming_the_flag(self):
@@ -258,7 +239,7 @@ class PretrainFunctionTest(tf.test.TestCase):
         tiny = {
             "dataset": self.photos,
             "workdir": self.folder / "run",
-            "backbone": "resnet18_v1_5",
+            "backbone": "resnet10_v1_5",
             "projector_hidden_dim": 16,
             "projector_dim": 8,
             "image_size": 32,

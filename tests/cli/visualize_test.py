@@ -36,7 +36,7 @@ class VisualizeTest(tf.test.TestCase):
         names = ["correspondences.png", "similarity.png", "pca.png", "retrieval.png"]
         out, stdout = self.visualize(
             f"--dataset=folder:{photos}",
-            "--backbone=resnet18_v1_5",
+            "--backbone=resnet10_v1_5",
             "--image_size=64",
             "--level=c4",
             "--num_images=3",
@@ -70,10 +70,10 @@ class VisualizeTest(tf.test.TestCase):
         of_run = read_png(out / "correspondences.png")
 
         # The module's: of projections by the newest checkpoint, with the run's exponent.
-        network = backbones.build("resnet18_v1_5", output_stride=16)
+        network = backbones.build("resnet10_v1_5", output_stride=16)
         method = PixPro(network, total_steps=1, hidden_dim=16, out_dim=8, gamma=3.0)
         load_weights(method, latest_checkpoint(run / "checkpoints"))
-        preprocess = backbones.preprocess_input("resnet18_v1_5")
+        preprocess = backbones.preprocess_input("resnet10_v1_5")
         batches = image_batches(open_source(f"folder:{photos}"), 64, preprocess, 8)
         inputs = next(iter(batches))[IMAGE].numpy()[[0, 7]]
         projections = method.encoder(inputs, training=False)["pixel"]
@@ -87,7 +87,7 @@ class VisualizeTest(tf.test.TestCase):
             dataset,
             "--num_images=2",
             "--pictures=correspondences",
-            "--backbone=resnet18_v1_5",
+            "--backbone=resnet10_v1_5",
             "--image_size=32",
             *of_views,
         )
