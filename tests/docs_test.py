@@ -27,7 +27,7 @@ _BLOCK = re.compile(
 )
 _SHORT = {
     "pretrain": [
-        "--backbone=resnet10_v1_5",
+        "--backbone=resnet18_v1_5",
         "--projector_hidden_dim=16",
         "--projector_dim=8",
         "--image_size=32",

@@ -34,6 +34,7 @@ import importlib, json, os, sys, tempfile, traceback
 
 import keras, matplotlib.pyplot, sklearn.linear_model, tensorflow, tensorflow_datasets
 
+from pixpro_keras.cli import detect, knn, linear_probe, pretrain, segment, visualize
 from tests.helpers import tiny_networks
 
 tiny_networks.register_resnet10()
