@@ -59,11 +59,22 @@ def metrics(workdir):
 
 @pytest.mark.slow
 class PretrainTest(tf.test.TestCase, parameterized.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.shared = pathlib.Path(cls.create_tempdir(cls()).full_path)
+        cls.flags = (*TINY_RUN, f"--dataset=folder:{write_photos(cls.shared / 'photos')}")
+
     def setUp(self):
         super().setUp()
         self.folder = pathlib.Path(self.create_tempdir().full_path)
-        self.photos = write_photos(self.folder / "photos")
-        self.flags = (*TINY_RUN, f"--dataset=folder:{self.photos}")
+
+    def plain_run(self):
+        """A run of one epoch, for tests that do not write in it."""
+        if not (self.shared / "run").exists():
+            flags = ("--epochs=1", "--picture_every_steps=2", "--zero_init_residual=false")
+            self.pretrain(*flags, workdir=self.shared / "run")
+        return self.shared / "run"
 
     def pretrain(self, *flags, workdir="run"):
         result = run_job("pretrain.py", *self.flags, f"--workdir={self.folder / workdir}", *flags)
@@ -97,7 +108,8 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
             "--projector_dim=8",
         ):
             self.assertIn(line, card.splitlines())
-        self.assertNotIn(str(self.folder), card)  # where things lie is nobody's business
+        for folder in (self.folder, self.shared):
+            self.assertNotIn(str(folder), card)  # where things lie is nobody's business
         # The same backbone again, from the checkpoint.
         # Whatever its flag file says, it writes where the command says.
         flags, elsewhere = (run / "flags.cfg").read_text(), self.folder / "elsewhere"
@@ -128,14 +140,12 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllEqual(one, two)
 
     def test_colors_on_the_device_and_activations_twice_change_nothing(self):
-        flags = ("--epochs=1", "--picture_every_steps=2", "--zero_init_residual=false")
-        self.pretrain(*flags, workdir="plain")
-        last_of_block = self.backbone("plain").get_layer("conv2_block1_2_bn")
+        plain, other = self.plain_run(), self.folder / "other"
+        last_of_block = self.backbone(plain).get_layer("conv2_block1_2_bn")
         self.assertAllClose(last_of_block.gamma, np.ones(64), atol=0.3)
-        self.pretrain(*flags, "--augment_on=device", "--remat", workdir="other")
-        losses = [
-            [line["loss"] for line in metrics(self.folder / run)] for run in ("plain", "other")
-        ]
+        flags = ("--epochs=1", "--picture_every_steps=2", "--zero_init_residual=false")
+        self.pretrain(*flags, "--augment_on=device", "--remat", workdir=other)
+        losses = [[line["loss"] for line in metrics(run)] for run in (plain, other)]
         self.assertLen(losses[0], 2)
         self.assertAllClose(losses[1], losses[0], atol=1e-3)  # of 2 that it falls from
 
@@ -214,14 +224,8 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
         self.assertIn(f"error: {self.flags[-1]} ", result.stderr)
 
     def test_a_checkpoint_of_another_model(self):
-        self.pretrain("--epochs=1")
-        result = run_job(
-            "pretrain.py",
-            *self.flags,
-            f"--workdir={self.folder / 'run'}",
-            "--epochs=1",
-            "--projector_dim=4",
-        )
+        flags = (*self.flags, "--epochs=1", "--projector_dim=4", "--zero_init_residual=false")
+        result = run_job("pretrain.py", *flags, f"--workdir={self.plain_run()}")
         self.assertEqual(result.returncode, 1)
         self.assertIn("projector_dim was 8, is 4", result.stderr)
         self.assertNotIn("Traceback", result.stderr)
