@@ -2,6 +2,7 @@ import json
 import pathlib
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from pixpro_keras import backbones
@@ -31,6 +32,7 @@ class VisualizeTest(tf.test.TestCase):
         self.assertEqual(result.returncode, 0, msg=result.stderr)
         return out, result.stdout
 
+    @pytest.mark.slow
     def test_pictures(self):
         photos = write_photos(self.folder / "photos", count=5)
         names = ["correspondences.png", "similarity.png", "pca.png", "retrieval.png"]
@@ -49,6 +51,7 @@ class VisualizeTest(tf.test.TestCase):
         self.assertIn('"names": ["0.jpg", "3.jpg", "4.jpg"]', page)  # three of 0, 1, 3 and 4
         self.assertEqual(stdout.split(), [str(out / name) for name in (*names, "click_map.html")])
 
+    @pytest.mark.slow
     def test_run_of_pixpro(self):
         photos, run = write_photos(self.folder / "photos"), self.folder / "run"
         of_views = ("--augmentation=simclr", "--min_crop_area=0.3", "--threshold=0.9", "--seed=5")

@@ -85,6 +85,7 @@ def batches(source, batch_size, sides=(64,), seed=0):
 
 class DetectorTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters((C4Detector, False), (C4Detector, True), (FPNDetector, True))
+    @pytest.mark.slow
     @narrow
     def test_loss_terms_and_detections(self, detector, with_masks):
         task = build(detector, with_masks)
@@ -132,7 +133,6 @@ class DetectorTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllClose(two, one, rtol=1e-2, atol=1e-3, msg=one.path)
 
     @pytest.mark.slow
-    @narrow
     def test_xla_compiles_the_step(self):
         batch = next(iter(batches(shapes_source(), 2)))
         plain, compiled = build(FPNDetector), build(FPNDetector)

@@ -2,6 +2,7 @@ import pathlib
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 import pixpro_keras
@@ -31,6 +32,7 @@ class EmbedTest(tf.test.TestCase):
         expected = np.mean(self.network(images, training=False), axis=(1, 2))[0]
         self.assertAllClose(embeddings.vectors[0], expected, atol=1e-4)
 
+    @pytest.mark.slow
     def test_an_exported_file_gives_the_same(self):
         pixpro_keras.export_backbone(self.network, "resnet10_v1_5", self.folder / "export")
         one = pixpro_keras.embed(f"folder:{self.folder / 'photos'}", self.network, image_size=32)

@@ -77,6 +77,7 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
             np.testing.assert_array_equal(features[key], of_backbone, err_msg=key)
         return set(jobs)
 
+    @pytest.mark.slow
     def test_features_in_plain_keras(self):
         files = self.check_in_plain_keras(
             {"resnet50": "resnet50", "mobilenetv2": "mobilenet_v2", "resnet18_v1_5": None}
@@ -96,6 +97,7 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
     def test_features_of_unusual_networks(self):
         self.assertLen(self.check_in_plain_keras(_OTHERS), 2 * len(_OTHERS))
 
+    @pytest.mark.slow
     def test_mixed_precision_replicas_and_dilation_leave_no_trace(self):
         self.addCleanup(keras.config.set_dtype_policy, "float32")
         keras.config.set_dtype_policy("mixed_float16")
@@ -139,6 +141,7 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         ):
             export_backbone(backbone, "resnet10_v1_5", self.folder, ["caffe"])
 
+    @pytest.mark.slow
     def test_only_what_is_asked_for(self):
         backbone = backbones.build("mobilenetv2")
         for name, file in (

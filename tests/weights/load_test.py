@@ -2,6 +2,7 @@ import pathlib
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -17,6 +18,7 @@ class LoadBackboneTest(tf.test.TestCase, parameterized.TestCase):
         self.folder = pathlib.Path(self.create_tempdir().full_path)
 
     @parameterized.parameters("keras_applications", "keras")
+    @pytest.mark.slow
     def test_our_files(self, chosen):
         backbone = randomize(backbones.build("mobilenetv2"))
         (path,) = export_backbone(backbone, "mobilenetv2", self.folder, [chosen])
