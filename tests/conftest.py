@@ -9,6 +9,9 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 import tensorflow as tf
 from absl import flags
 
+from tests.helpers import tiny_networks
+
+tiny_networks.register_resnet10()
 flags.FLAGS(["pytest"])  # create_tempdir of absl's test case reads its flags
 
 tf.config.set_logical_device_configuration(

@@ -51,8 +51,8 @@ def public_names():
 
 
 class ExamplesTest(tf.test.TestCase, parameterized.TestCase):
-    @pytest.mark.slow
     @parameterized.named_parameters(*((f"_{place}", code) for place, code in EXAMPLES))
+    @pytest.mark.slow
     def test_runs(self, code):
         folder = pathlib.Path(self.create_tempdir().full_path)
         write_photos(folder / "photos")

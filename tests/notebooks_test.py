@@ -33,11 +33,12 @@ class NotebooksTest(tf.test.TestCase):
                 self.assertFalse(cell.get("outputs"), msg=path.name)
                 self.assertIsNone(cell.get("execution_count"), msg=path.name)
 
-    def run_notebook(self, name, folder):
-        """Runs a notebook in a new kernel; returns what it prints."""
+    def run_notebook(self, name, folder, first="", **settings):
+        """Runs a notebook in a new kernel, perhaps after some code; returns what it prints."""
         notebook = nbformat.read(FOLDER / f"{name}.ipynb", 4)
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(first))
         path = {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
-        with mock.patch.dict(os.environ, SMALL | path):
+        with mock.patch.dict(os.environ, SMALL | path | settings):
             resources = {"metadata": {"path": str(folder)}}
             nbclient.NotebookClient(notebook, timeout=300, resources=resources).execute()
         return "".join(
@@ -56,7 +57,8 @@ class NotebooksTest(tf.test.TestCase):
             for index in range(4):
                 mask = rng.choice([0, 1, 2, 255], (40, 40 + index, 1)).astype("uint8")
                 tf.io.write_file(str(labels / f"{index}.png"), tf.io.encode_png(mask))
-        text = self.run_notebook("own_folder", folder)
+        small = "from tests.helpers import tiny_networks; tiny_networks.register_resnet10()"
+        text = self.run_notebook("own_folder", folder, small, BACKBONE="resnet10_v1_5")
         self.assertIn("8 images, 2 steps in an epoch", text)
         self.assertTrue((folder / "runs" / "notebook" / "export" / "README.md").exists())
         text = self.run_notebook("keras_model", folder)

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import unittest
 
+import pytest
+
 import pixpro_keras
 from tests.helpers.jobs import ROOT
 
@@ -47,6 +49,7 @@ class PublicNamesTest(unittest.TestCase):
     def test_the_bare_import_leaves_tensorflow_alone(self):
         run("import pixpro_keras, sys; assert not {'tensorflow', 'keras'} & set(sys.modules)")
 
+    @pytest.mark.slow
     def test_a_subpackage_needs_no_import_of_its_own(self):
         run("import pixpro_keras; pixpro_keras.backbones.build('resnet18_v1_5')")
 

@@ -116,6 +116,7 @@ def check_decodable(source: Source, num_tries: int = 16) -> None:
     raise ValueError(f"none of {len(indices)} files that were tried is an image, such as {names}")
 
 
+@tf.autograph.experimental.do_not_convert  # nothing in it needs it, and it takes half of tracing
 def make_views(image: Tensor, seed: Tensor, config: DataConfig) -> Batch:
     """Makes the views of an image and their coordinates.
 

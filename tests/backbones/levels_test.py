@@ -8,12 +8,12 @@ from tests.helpers.random_weights import photo, randomize
 
 
 class LevelsTest(tf.test.TestCase, parameterized.TestCase):
-    @pytest.mark.slow
     @parameterized.parameters(
         ("resnet18_v1_5", (64, 128, 256, 512)),
         ("resnet50", (256, 512, 1024, 2048)),
         ("mobilenetv2", (144, 192, 576, 1280)),
     )
+    @pytest.mark.slow
     def test_pyramid(self, name, channels):
         backbone = randomize(backbones.build(name))
         images = photo(96, 64) / 128 - 1

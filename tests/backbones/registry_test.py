@@ -74,11 +74,11 @@ class NamesTest(tf.test.TestCase, parameterized.TestCase):
 
 
 class BuildTest(tf.test.TestCase, parameterized.TestCase):
-    @pytest.mark.slow
     @parameterized.parameters(
         ("resnet50", keras.applications.ResNet50),
         ("mobilenetv2", keras.applications.MobileNetV2),
     )
+    @pytest.mark.slow
     def test_is_the_network_of_keras_applications(self, name, constructor):
         plain = randomize(constructor(include_top=False, weights=None))
         ours = backbones.build(name, bn_momentum=0.7)
@@ -114,8 +114,8 @@ class BuildTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(keras.config.dtype_policy().name, "mixed_bfloat16")
 
     # float16 rounds to 5e-4, bfloat16 to 4e-3; MobileNetV2, with its depthwise layers, amplifies it.
-    @pytest.mark.slow
     @parameterized.parameters(("mobilenetv2", 100), ("resnet18_v1_5", 6))
+    @pytest.mark.slow
     def test_follows_the_dtype_policy(self, name, amplification):
         self.addCleanup(keras.config.set_dtype_policy, "float32")
         images = backbones.preprocess_input(name)(photo(64, 64))
@@ -134,8 +134,8 @@ class BuildTest(tf.test.TestCase, parameterized.TestCase):
             error = np.std(tf.cast(features, tf.float32) - expected) / np.std(expected)
             self.assertBetween(error, 0.1 * rounding, amplification * rounding)
 
-    @pytest.mark.slow
     @parameterized.parameters(("resnet50", "_3_bn"), ("resnet18_v1_5", "_2_bn"))
+    @pytest.mark.slow
     def test_starts_as_in_the_paper(self, name, last_norm):
         model = backbones.build(name)
         for layer in layers_of(model, keras.layers.Conv2D):
@@ -200,8 +200,8 @@ class PreprocessInputTest(tf.test.TestCase, parameterized.TestCase):
 
 
 class CopyWeightsTest(tf.test.TestCase, parameterized.TestCase):
-    @pytest.mark.slow
     @parameterized.parameters("resnet50", "resnet50v2")
+    @pytest.mark.slow
     def test_a_dilated_network_finds_the_same_features_and_more(self, name):
         """Where the stride is in a 1x1 convolution or in padded ones, every second cell is the same."""
         backbone = randomize(backbones.build(name))

@@ -95,6 +95,7 @@ def relative_error(values, expected):
 
 
 class ParityTest(tf.test.TestCase, parameterized.TestCase):
+    @pytest.mark.slow
     def test_features_of_the_release(self):
         model = backbones.build("resnet50_v1_5")
         state = {
@@ -109,8 +110,8 @@ class ParityTest(tf.test.TestCase, parameterized.TestCase):
             error = relative_error(features, stored["encoder_eval_c5_view_1"])
             self.assertLess(error, 1e-4, f"case {case}")
 
-    @pytest.mark.slow
     @parameterized.parameters((18, 32), (18, 16), (34, 32), (50, 16))
+    @pytest.mark.slow
     def test_layers_of_torch(self, depth, output_stride):
         model = backbones.build(f"resnet{depth}_v1_5", output_stride=output_stride)
         state = state_by_rule(model)
@@ -125,8 +126,8 @@ class ParityTest(tf.test.TestCase, parameterized.TestCase):
 
 
 class OutputStrideTest(tf.test.TestCase, parameterized.TestCase):
-    @pytest.mark.slow
     @parameterized.parameters("resnet50", "resnet18_v1_5")
+    @pytest.mark.slow
     def test_dilated_last_stage(self, name):
         plain = randomize(backbones.build(name))
         dilated = backbones.build(name, output_stride=16)

@@ -127,6 +127,7 @@ class ConvertTest(tf.test.TestCase, parameterized.TestCase):
             f"--dataset=folder:{photos}",
             "--epochs=1",
             "--precision=mixed_bfloat16",
+            "--backbone=resnet18_v1_5",  # which detectron2 knows
             f"--workdir={run}",
         )
         result = self.succeed(

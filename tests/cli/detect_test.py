@@ -77,7 +77,7 @@ class DetectTest(tf.test.TestCase):
             f"--dataset=voc:{self.folder}",
             "--train_split=2007_trainval",
             "--test_split=2007_val",
-            "--backbone=resnet18_v1_5",
+            "--backbone=resnet10_v1_5",
             "--short_sides=48,64",
             "--test_short_side=64",
             "--max_side=96",

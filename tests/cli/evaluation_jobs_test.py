@@ -31,7 +31,7 @@ class EvaluationJobsTest(tf.test.TestCase):
         self.flags = (
             f"--train_dataset=folder:{self.folder / 'train'}",
             f"--test_dataset=folder:{self.folder / 'val'}",
-            "--backbone=resnet18_v1_5",
+            "--backbone=resnet10_v1_5",
             "--image_size=32",
             f"--workdir={self.folder / 'run'}",
         )
@@ -40,7 +40,7 @@ class EvaluationJobsTest(tf.test.TestCase):
         same = f"--test_dataset=folder:{self.folder / 'train'}"
         result = run_job("knn.py", *self.flags, same, "--k=1")
         self.assertEqual(result.returncode, 0, msg=result.stderr)
-        self.assertIn("| resnet18_v1_5, random | 12 | 12 | 100.0% |", result.stdout)
+        self.assertIn("| resnet10_v1_5, random | 12 | 12 | 100.0% |", result.stdout)
         stored = json.loads((self.folder / "run" / "knn.json").read_text())
         self.assertEqual(stored["top-1"], 1.0)
 

@@ -3,8 +3,6 @@ import io
 import json
 import pathlib
 import signal
-import subprocess
-import sys
 import time
 
 import keras
@@ -17,7 +15,7 @@ import pixpro_keras
 from pixpro_keras.cli.pretrain import PretrainOptions
 from pixpro_keras.cli.shared import parsing
 from pixpro_keras.training import open_workdir
-from tests.helpers.jobs import ROOT, TINY_RUN, run_job, run_jobs, write_photos
+from tests.helpers.jobs import TINY_RUN, StartedJob, run_job, run_jobs, write_photos
 
 # Flags, and what the error names.
 BAD_INPUT = (
@@ -61,11 +59,22 @@ def metrics(workdir):
 
 @pytest.mark.slow
 class PretrainTest(tf.test.TestCase, parameterized.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.shared = pathlib.Path(cls.create_tempdir(cls()).full_path)
+        cls.flags = (*TINY_RUN, f"--dataset=folder:{write_photos(cls.shared / 'photos')}")
+
     def setUp(self):
         super().setUp()
         self.folder = pathlib.Path(self.create_tempdir().full_path)
-        self.photos = write_photos(self.folder / "photos")
-        self.flags = (*TINY_RUN, f"--dataset=folder:{self.photos}")
+
+    def plain_run(self):
+        """A run of one epoch, for tests that do not write in it."""
+        if not (self.shared / "run").exists():
+            flags = ("--epochs=1", "--picture_every_steps=2", "--zero_init_residual=false")
+            self.pretrain(*flags, workdir=self.shared / "run")
+        return self.shared / "run"
 
     def pretrain(self, *flags, workdir="run"):
         result = run_job("pretrain.py", *self.flags, f"--workdir={self.folder / workdir}", *flags)
@@ -99,7 +108,8 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
             "--projector_dim=8",
         ):
             self.assertIn(line, card.splitlines())
-        self.assertNotIn(str(self.folder), card)  # where things lie is nobody's business
+        for folder in (self.folder, self.shared):
+            self.assertNotIn(str(folder), card)  # where things lie is nobody's business
         # The same backbone again, from the checkpoint.
         # Whatever its flag file says, it writes where the command says.
         flags, elsewhere = (run / "flags.cfg").read_text(), self.folder / "elsewhere"
@@ -130,36 +140,25 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllEqual(one, two)
 
     def test_colors_on_the_device_and_activations_twice_change_nothing(self):
-        flags = ("--epochs=1", "--picture_every_steps=2", "--zero_init_residual=false")
-        self.pretrain(*flags, workdir="plain")
-        last_of_block = self.backbone("plain").get_layer("conv2_block1_2_bn")
+        plain, other = self.plain_run(), self.folder / "other"
+        last_of_block = self.backbone(plain).get_layer("conv2_block1_2_bn")
         self.assertAllClose(last_of_block.gamma, np.ones(64), atol=0.3)
-        self.pretrain(*flags, "--augment_on=device", "--remat", workdir="other")
-        losses = [
-            [line["loss"] for line in metrics(self.folder / run)] for run in ("plain", "other")
-        ]
+        flags = ("--epochs=1", "--picture_every_steps=2", "--zero_init_residual=false")
+        self.pretrain(*flags, "--augment_on=device", "--remat", workdir=other)
+        losses = [[line["loss"] for line in metrics(run)] for run in (plain, other)]
         self.assertLen(losses[0], 2)
         self.assertAllClose(losses[1], losses[0], atol=1e-3)  # of 2 that it falls from
 
     def test_a_killed_run_continues_exactly(self):
         self.pretrain("--epochs=4", workdir="whole")
-        command = [
-            sys.executable,
-            ROOT / "experiments" / "pretrain.py",
-            *self.flags,
-            "--epochs=4",
-            "--checkpoint_every_steps=1",
-            f"--workdir={self.folder / 'cut'}",
-        ]
-        process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT
-        )
+        flags = (*self.flags, "--epochs=4", "--checkpoint_every_steps=1")
+        process = StartedJob("pretrain.py", *flags, f"--workdir={self.folder / 'cut'}")
         deadline = time.time() + 120
         while not list((self.folder / "cut").glob("checkpoints/ckpt-2.index")):
             self.assertLess(time.time(), deadline, "no checkpoint appeared")
             time.sleep(0.01)
         checkpoints = self.folder / "cut" / "checkpoints"
-        while process.poll() is None and not list(checkpoints.glob("*_temp*")):
+        while process.is_running() and not list(checkpoints.glob("*_temp*")):
             time.sleep(0.001)  # in the middle of saving
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -176,24 +175,16 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual([line["step"] for line in metrics(self.folder / "cut")], [*range(1, 9)])
 
     def test_ctrl_c_saves_and_says_so(self):
-        command = [
-            sys.executable,
-            ROOT / "experiments" / "pretrain.py",
-            *self.flags,
-            "--epochs=100000",
-            f"--workdir={self.folder / 'run'}",
-        ]
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT
-        )
+        flags = (*self.flags, "--epochs=100000", f"--workdir={self.folder / 'run'}")
+        process = StartedJob("pretrain.py", *flags)
         deadline = time.time() + 120
         while not (self.folder / "run" / "metrics.jsonl").exists():
             self.assertLess(time.time(), deadline, "the run did not start")
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
-        self.assertEqual(process.returncode, 128 + signal.SIGINT)
-        self.assertIn("The same command continues", output)
+        result = process.wait()
+        self.assertEqual(result.returncode, 128 + signal.SIGINT)
+        self.assertIn("The same command continues", result.stdout)
         self.assertNotEmpty(list((self.folder / "run" / "checkpoints").glob("ckpt-*.index")))
 
     def test_bad_input_is_one_line_naming_the_flag(self):
@@ -233,14 +224,8 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
         self.assertIn(f"error: {self.flags[-1]} ", result.stderr)
 
     def test_a_checkpoint_of_another_model(self):
-        self.pretrain("--epochs=1")
-        result = run_job(
-            "pretrain.py",
-            *self.flags,
-            f"--workdir={self.folder / 'run'}",
-            "--epochs=1",
-            "--projector_dim=4",
-        )
+        flags = (*self.flags, "--epochs=1", "--projector_dim=4", "--zero_init_residual=false")
+        result = run_job("pretrain.py", *flags, f"--workdir={self.plain_run()}")
         self.assertEqual(result.returncode, 1)
         self.assertIn("projector_dim was 8, is 4", result.stderr)
         self.assertNotIn("Traceback", result.stderr)
@@ -258,7 +243,7 @@ class PretrainFunctionTest(tf.test.TestCase):
         tiny = {
             "dataset": self.photos,
             "workdir": self.folder / "run",
-            "backbone": "resnet18_v1_5",
+            "backbone": "resnet10_v1_5",
             "projector_hidden_dim": 16,
             "projector_dim": 8,
             "image_size": 32,

@@ -78,6 +78,7 @@ class ReproduceTest(tf.test.TestCase):
         self.assertEqual(result.returncode, 1)
         self.assertIn("another reproduce.py is at work there", result.stderr)
 
+    @pytest.mark.slow
     def test_a_change_of_flags_is_said_and_redone_when_asked(self):
         flags = "--scale=paper --data=/data --rows=pixpro --columns=voc --submit='echo {command} 7'"
         self.assertEqual(self.run_script(flags).returncode, 0)

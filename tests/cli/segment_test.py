@@ -70,7 +70,7 @@ class SegmentTest(tf.test.TestCase):
                 save_image(self.folder / split / "labels" / f"{number}.png", mask)
         self.flags = (
             f"--dataset=folder:{self.folder}",
-            "--backbone=resnet18_v1_5",
+            "--backbone=resnet10_v1_5",
             "--frozen",
             "--crop_size=32",
             "--window_stride=32",

@@ -2,6 +2,7 @@ import json
 import pathlib
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from pixpro_keras import backbones
@@ -31,12 +32,13 @@ class VisualizeTest(tf.test.TestCase):
         self.assertEqual(result.returncode, 0, msg=result.stderr)
         return out, result.stdout
 
+    @pytest.mark.slow
     def test_pictures(self):
         photos = write_photos(self.folder / "photos", count=5)
         names = ["correspondences.png", "similarity.png", "pca.png", "retrieval.png"]
         out, stdout = self.visualize(
             f"--dataset=folder:{photos}",
-            "--backbone=resnet18_v1_5",
+            "--backbone=resnet10_v1_5",
             "--image_size=64",
             "--level=c4",
             "--num_images=3",
@@ -49,6 +51,7 @@ class VisualizeTest(tf.test.TestCase):
         self.assertIn('"names": ["0.jpg", "3.jpg", "4.jpg"]', page)  # three of 0, 1, 3 and 4
         self.assertEqual(stdout.split(), [str(out / name) for name in (*names, "click_map.html")])
 
+    @pytest.mark.slow
     def test_run_of_pixpro(self):
         photos, run = write_photos(self.folder / "photos"), self.folder / "run"
         of_views = ("--augmentation=simclr", "--min_crop_area=0.3", "--threshold=0.9", "--seed=5")
@@ -70,10 +73,10 @@ class VisualizeTest(tf.test.TestCase):
         of_run = read_png(out / "correspondences.png")
 
         # The module's: of projections by the newest checkpoint, with the run's exponent.
-        network = backbones.build("resnet18_v1_5", output_stride=16)
+        network = backbones.build("resnet10_v1_5", output_stride=16)
         method = PixPro(network, total_steps=1, hidden_dim=16, out_dim=8, gamma=3.0)
         load_weights(method, latest_checkpoint(run / "checkpoints"))
-        preprocess = backbones.preprocess_input("resnet18_v1_5")
+        preprocess = backbones.preprocess_input("resnet10_v1_5")
         batches = image_batches(open_source(f"folder:{photos}"), 64, preprocess, 8)
         inputs = next(iter(batches))[IMAGE].numpy()[[0, 7]]
         projections = method.encoder(inputs, training=False)["pixel"]
@@ -87,7 +90,7 @@ class VisualizeTest(tf.test.TestCase):
             dataset,
             "--num_images=2",
             "--pictures=correspondences",
-            "--backbone=resnet18_v1_5",
+            "--backbone=resnet10_v1_5",
             "--image_size=32",
             *of_views,
         )

@@ -2,6 +2,7 @@ import dataclasses
 import pathlib
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -77,6 +78,7 @@ class MakeDatasetTest(tf.test.TestCase, parameterized.TestCase):
         self.assert_same(take(self.data(), step + 2)[step:], take(self.data(start_step=step), 2))
 
     @parameterized.parameters((2, 1), (1, 4), (2, 2))
+    @pytest.mark.slow
     def test_machines_and_replicas_share_the_global_batch(self, machines, replicas):
         whole = take(self.data(batch_size=8), 2)
         share = 8 // machines // replicas
@@ -176,6 +178,7 @@ class BrokenImagesTest(tf.test.TestCase):
         for one, two in zip(batches, again, strict=True):
             self.assertAllEqual(one["view1"], two["view1"])
 
+    @pytest.mark.slow
     def test_are_replaced_alike_on_any_number_of_machines(self):
         config = pipeline.DataConfig(16, max_broken_share=1.0)
         whole = take(pipeline.make_dataset(self.source, config, global_batch_size=10), 2)
@@ -235,6 +238,7 @@ class ViewsTest(tf.test.TestCase):
         views = self.views(0, image_size=112, with_jigsaw=True)
         self.assertEqual(views["jigsaw"].shape, (9, 32, 32, 3))
 
+    @pytest.mark.slow
     def test_slotcons_second_crop_overlaps_the_first(self):
         shares = {"slotcon": [], "byol": []}
         for recipe, found in shares.items():

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from pixpro_keras.data import pipeline, sources
@@ -49,6 +50,7 @@ class ServiceTest(tf.test.TestCase):
         self.assertEqual(sorted(np.concatenate([*data.as_numpy_iterator()])), list(range(100)))
         del workers
 
+    @pytest.mark.slow
     def test_goes_on_when_a_worker_process_is_killed(self):
         photos = write_photos(pathlib.Path(self.create_tempdir().full_path) / "photos")
         (photos / "broken.jpg").write_bytes(b"no image")

@@ -1,3 +1,5 @@
+from unittest import mock
+
 import keras
 import numpy as np
 import pytest
@@ -5,7 +7,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras import backbones
-from pixpro_keras.detection import instance_masks
+from pixpro_keras.detection import fpn_detector, instance_masks, mask_head
 from pixpro_keras.detection.box_pipeline import BoxConfig, make_box_batches
 from pixpro_keras.detection.box_source import COCO, BoxSource, make_objects
 from pixpro_keras.detection.c4_detector import C4Detector
@@ -21,6 +23,13 @@ from tests.helpers.steps import scalars, traced_step
 from tests.helpers.tiny_networks import tiny_pyramid_backbone
 
 NAMES = ("box", "disc")
+
+
+def narrow(test):
+    """Heads of 64 channels in place of 256, where only their size would change."""
+    for module in (fpn_detector, mask_head):
+        test = mock.patch.object(module, "_CHANNELS", 64)(test)
+    return test
 
 
 def build(detector, with_masks=True, synchronized=False, backbone=tiny_pyramid_backbone, rate=0.02):
@@ -76,6 +85,8 @@ def batches(source, batch_size, sides=(64,), seed=0):
 
 class DetectorTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters((C4Detector, False), (C4Detector, True), (FPNDetector, True))
+    @pytest.mark.slow
+    @narrow
     def test_loss_terms_and_detections(self, detector, with_masks):
         task = build(detector, with_masks)
         batch = next(iter(batches(shapes_source(), 2)))
@@ -132,9 +143,10 @@ class DetectorTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllClose(found[name], expected[name], rtol=1e-2, atol=1e-3, msg=name)
 
     @pytest.mark.slow
+    @narrow
     def test_overfits_two_images(self):
         def resnet(synchronized):
-            return backbones.build("resnet18_v1_5")
+            return backbones.build("resnet10_v1_5")
 
         source = shapes_source()
         task = build(FPNDetector, backbone=resnet, rate=0.01)

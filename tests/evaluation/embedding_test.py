@@ -2,6 +2,7 @@ import pathlib
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 import pixpro_keras
@@ -16,7 +17,7 @@ class EmbedTest(tf.test.TestCase):
         self.folder = pathlib.Path(self.create_tempdir().full_path)
         for seed, name in enumerate(("cats", "dogs")):
             write_photos(self.folder / "photos" / name, count=3, size=64, seed=seed)
-        self.network = backbones.build("resnet18_v1_5")
+        self.network = backbones.build("resnet10_v1_5")
 
     def test_vectors_are_pooled_features_with_names_and_labels(self):
         embeddings = pixpro_keras.embed(
@@ -27,12 +28,13 @@ class EmbedTest(tf.test.TestCase):
         self.assertEqual(embeddings.names[3], str(self.folder / "photos" / "dogs" / "0.jpg"))
         # 7/8 of the 64 pixels of a photograph are 56, so that nothing is scaled.
         image = decode(tf.io.read_file(embeddings.names[0]))[4:60, 4:60]
-        images = backbones.preprocess_input("resnet18_v1_5")(tf.cast(image, "float32")[None])
+        images = backbones.preprocess_input("resnet10_v1_5")(tf.cast(image, "float32")[None])
         expected = np.mean(self.network(images, training=False), axis=(1, 2))[0]
         self.assertAllClose(embeddings.vectors[0], expected, atol=1e-4)
 
+    @pytest.mark.slow
     def test_an_exported_file_gives_the_same(self):
-        pixpro_keras.export_backbone(self.network, "resnet18_v1_5", self.folder / "export")
+        pixpro_keras.export_backbone(self.network, "resnet10_v1_5", self.folder / "export")
         one = pixpro_keras.embed(f"folder:{self.folder / 'photos'}", self.network, image_size=32)
         two = pixpro_keras.embed(
             f"folder:{self.folder / 'photos'}", self.folder / "export", image_size=32

@@ -3,6 +3,7 @@ import pathlib
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from pixpro_keras.evaluation.monitor import Monitor, dense_linear_miou, knn_accuracy
@@ -48,6 +49,7 @@ class MonitorTest(tf.test.TestCase):
         lines = (workdir / "metrics.jsonl").read_text().splitlines()
         return method, [json.loads(line) for line in lines]
 
+    @pytest.mark.slow
     def test_is_in_the_log_of_every_second_epoch_and_changes_nothing(self):
         def measure(backbone):
             return {

@@ -12,9 +12,10 @@ import tensorflow as tf
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# A run of a few seconds once TensorFlow is imported.
+# A run of a few seconds once TensorFlow is imported. Its backbone is known to the jobs of this module
+# only; commands in processes of their own take one of the project's.
 TINY_RUN = (
-    "--backbone=resnet18_v1_5",
+    "--backbone=resnet10_v1_5",
     "--projector_hidden_dim=16",
     "--projector_dim=8",
     "--image_size=32",
@@ -26,39 +27,55 @@ TINY_RUN = (
 
 
 # Imports TensorFlow once and runs each command line in a fork: importing takes longest. A fork knows
-# nothing of the others, and TensorFlow starts its threads when it is first used.
+# nothing of the others, and TensorFlow starts its threads when it is first used. A request is a job to
+# start, answered by its process's number, or the number of one to wait for.
 _FORKS = """
 import importlib, json, os, sys, tempfile, traceback
 
-import keras, sklearn.linear_model, tensorflow, tensorflow_datasets
+import keras, matplotlib.pyplot, sklearn.linear_model, tensorflow, tensorflow_datasets
 
-for request in sys.stdin:
-    script, argv, folder = json.loads(request)
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        pid = os.fork()
-        if pid == 0:
-            os.chdir(folder)
-            os.dup2(out.fileno(), 1)
-            os.dup2(err.fileno(), 2)
-            code = 0
-            try:
-                job = importlib.import_module(f"pixpro_keras.cli.{script}")
-                sys.argv = [script, *argv]
-                job.main()
-            except SystemExit as error:
-                code = error.code or 0
-            except BaseException:
-                traceback.print_exc()
-                code = 1
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        texts = []
-        for file in (out, err):
+from pixpro_keras.cli import detect, knn, linear_probe, pretrain, segment, visualize
+from tests.helpers import tiny_networks
+
+tiny_networks.register_resnet10()
+files = {}
+
+def start(script, argv, folder):
+    out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+    pid = os.fork()
+    if pid:
+        files[pid] = (out, err)
+        return pid
+    os.chdir(folder)
+    os.dup2(out.fileno(), 1)
+    os.dup2(err.fileno(), 2)
+    code = 0
+    try:
+        job = importlib.import_module(f"pixpro_keras.cli.{script}")
+        sys.argv = [script, *argv]
+        job.main()
+    except SystemExit as error:
+        code = error.code or 0
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+def wait(pid):
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    texts = []
+    for file in files.pop(pid):
+        with file:
             file.seek(0)
             texts.append(file.read().decode(errors="replace"))
-    print(json.dumps([status, *texts]), flush=True)
+    return status, *texts
+
+for request in sys.stdin:
+    request = json.loads(request)
+    answer = wait(request) if isinstance(request, int) else start(*request)
+    print(json.dumps(answer), flush=True)
 """
 
 
@@ -77,14 +94,37 @@ def _server():
     )
 
 
-def run_job(script, *flags, cwd=ROOT):
-    """The finished process, with `stdout` and `stderr` as text."""
-    server, argv = _server(), [str(flag) for flag in flags]
-    server.stdin.write(json.dumps([script.removesuffix(".py"), argv, str(cwd)]) + "\n")
+def _ask(request):
+    server = _server()
+    server.stdin.write(json.dumps(request) + "\n")
     server.stdin.flush()
     answer = server.stdout.readline()
     assert answer, "the process that runs the jobs is gone"
-    return subprocess.CompletedProcess([script, *argv], *json.loads(answer))
+    return json.loads(answer)
+
+
+class StartedJob:
+    """A job in a process of its own, as `subprocess.Popen`."""
+
+    def __init__(self, script, *flags, cwd=ROOT):
+        self.args = [script.removesuffix(".py"), *map(str, flags)]
+        self.pid = _ask([self.args[0], self.args[1:], str(cwd)])
+
+    def is_running(self):
+        state = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state != "Z"
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
+    def wait(self):
+        """The finished process, with `stdout` and `stderr` as text."""
+        return subprocess.CompletedProcess(self.args, *_ask(self.pid))
+
+
+def run_job(script, *flags, cwd=ROOT):
+    """The finished process, with `stdout` and `stderr` as text."""
+    return StartedJob(script, *flags, cwd=cwd).wait()
 
 
 def run_jobs(script, command_lines, cwd=ROOT):

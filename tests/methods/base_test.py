@@ -53,8 +53,8 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         for one, other in zip(after, model.get_weights(), strict=True):
             self.assertAllClose(one, other, rtol=1e-5)
 
-    @pytest.mark.slow
     @parameterized.parameters("pixpro", "pixcontrast")
+    @pytest.mark.slow
     def test_large_maps_by_blocks_give_the_same_gradients(self, method):
         model, batch = build(method, use_propagation=True), random_batch()
         before = model.get_weights()
@@ -199,8 +199,8 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(model.step, 60)
         self.assertLess(history["loss"][-1], -2.0)
 
-    @pytest.mark.slow
     @parameterized.parameters(*CASES)
+    @pytest.mark.slow
     def test_step_compiles_with_xla(self, method, arguments):
         model, compiled = build(method, **arguments), build(method, **arguments)
         batch = {k: tf.constant(v) for k, v in random_batch().items()}

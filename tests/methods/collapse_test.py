@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 import keras
+import pytest
 import tensorflow as tf
 from absl import logging
 from keras import ops
@@ -58,6 +59,7 @@ class CollapseTest(tf.test.TestCase):
         self.assertLess(logs["feature_std"], 0.02)
         self.assertLen(self.warnings(logs), 1)
 
+    @pytest.mark.slow
     def test_a_right_method_stays_silent(self):
         keras.utils.set_random_seed(0)
         logs = train(BYOL(tiny_backbone(), total_steps=200, hidden_dim=32, out_dim=8))

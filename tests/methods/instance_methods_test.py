@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -171,6 +172,7 @@ class LossesTest(tf.test.TestCase, parameterized.TestCase):
         ("densecl", {"queue_size": 16}, np.log(3) / 2, 0.1),
         ("infomin", {"queue_size": 16}, np.log(3) / 2, 0.1),
     )
+    @pytest.mark.slow
     def test_reaches_its_optimum_on_a_tiny_set(self, name, arguments, optimum, tolerance):
         # The two views are the same but for noise.
         batch = self.batch | {"view2": self.batch["view1"] + 0.05 * self.batch["view2"]}

@@ -1,6 +1,7 @@
 import pathlib
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -35,6 +36,7 @@ class TrainTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose([c[2] for c in ends], np.mean(np.reshape(losses, (2, -1)), axis=1))
 
     @parameterized.parameters(1, 4, 6)
+    @pytest.mark.slow
     def test_resume_is_exact(self, stop):
         folder = self.create_tempdir().full_path
         whole = build()
@@ -54,6 +56,7 @@ class TrainTest(tf.test.TestCase, parameterized.TestCase):
         for one, two in zip(whole.optimizer.variables, again.optimizer.variables, strict=True):
             self.assertAllEqual(one, two, msg=one.path)
 
+    @pytest.mark.slow
     def test_a_run_of_one_device_goes_on_on_two(self):
         folder = self.create_tempdir().full_path
         single = build()
@@ -80,6 +83,7 @@ class TrainTest(tf.test.TestCase, parameterized.TestCase):
         for one, two in zip(single.weights, mirrored.weights, strict=True):
             self.assertAllClose(two, one, rtol=1e-4, atol=2e-5, msg=one.path)
 
+    @pytest.mark.slow
     def test_several_steps_per_execution_equal_single_ones(self):
         logs, models = [], []
         for steps_per_execution in (1, 2):

@@ -1,6 +1,7 @@
 import os
 from unittest import mock
 
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -26,6 +27,7 @@ class StrategyTest(tf.test.TestCase, parameterized.TestCase):
         ):
             strategy.make_strategy("multi_worker")
 
+    @pytest.mark.slow
     def test_tpu_that_is_not_there(self):
         with self.assertRaisesRegex(ValueError, "found no TPU"):
             strategy.make_strategy("tpu")

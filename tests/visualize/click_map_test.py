@@ -4,6 +4,7 @@ import re
 import shutil
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from pixpro_keras.visualize.click_map import write_click_map
@@ -42,6 +43,7 @@ class ClickMapTest(tf.test.TestCase):
         with self.assertRaisesRegex(ValueError, "of one length.*2, 1, 2"):
             write_click_map(self.page, np.zeros((2, 8, 8, 3)), ["a"], self.features, "t")
 
+    @pytest.mark.slow
     def test_clicks_and_keys_in_a_browser(self):
         driver, browser = shutil.which("chromedriver"), shutil.which("chromium")
         if not driver or not browser:

@@ -1,6 +1,7 @@
 import pathlib
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -13,6 +14,7 @@ from tests.helpers.tiny_networks import random_batch, tiny_backbone, tiny_pyrami
 
 class RunPicturesTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(False, True)
+    @pytest.mark.slow
     def test_leaves_pictures_and_summaries(self, is_pyramid):
         workdir = pathlib.Path(self.create_tempdir().full_path)
         head = {"pixel": PointwiseMLP(8, 8)}

@@ -1,6 +1,7 @@
 import pathlib
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -22,6 +23,7 @@ class ConstructorsTest(tf.test.TestCase, parameterized.TestCase):
         super().setUp()
         self.folder = pathlib.Path(self.create_tempdir().full_path)
 
+    @pytest.mark.slow
     def test_weights_of_an_export(self):
         (path,) = export_backbone(self.backbone, "resnet18_v1_5", self.folder)
         for arguments, expected in (
@@ -51,12 +53,14 @@ class ConstructorsTest(tf.test.TestCase, parameterized.TestCase):
         ("ResNet101V1_5", 42_500_160),
         ("ResNet152V1_5", 58_143_808),
     )
+    @pytest.mark.slow
     def test_sizes_are_torchvisions(self, name, num_parameters):
         network = getattr(pixpro_keras, name)()
         trained = sum(int(np.prod(w.shape)) for w in network.trainable_weights)
         self.assertEqual(trained, num_parameters)
         self.assertEqual(getattr(pixpro_keras, name).__name__, name)
 
+    @pytest.mark.slow
     def test_errors(self):
         (path,) = export_backbone(self.backbone, "resnet18_v1_5", self.folder)
         for arguments, message in (

@@ -3,6 +3,7 @@ import pathlib
 import pickle
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -43,6 +44,7 @@ class Detectron2FilesTest(tf.test.TestCase, parameterized.TestCase):
         ("resnet50_v1_5", (3, 4, 6, 3), True, False),
         ("resnet50", (3, 4, 6, 3), True, True),
     )
+    @pytest.mark.slow
     def test_features_in_torch(self, name, blocks, bottleneck, stride_in_1x1):
         torch = torch_networks.import_torch()
         backbone, path, usage = self.export(name)
@@ -66,6 +68,7 @@ class Detectron2FilesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(result, expected, atol=3e-5 * largest, rtol=0)
 
     @parameterized.parameters("resnet18_v1_5", "resnet50")
+    @pytest.mark.slow
     def test_there_and_back(self, name):
         backbone, path, _ = self.export(name)
         network = load_backbone(path)

@@ -77,6 +77,7 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
             np.testing.assert_array_equal(features[key], of_backbone, err_msg=key)
         return set(jobs)
 
+    @pytest.mark.slow
     def test_features_in_plain_keras(self):
         files = self.check_in_plain_keras(
             {"resnet50": "resnet50", "mobilenetv2": "mobilenet_v2", "resnet18_v1_5": None}
@@ -96,6 +97,7 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
     def test_features_of_unusual_networks(self):
         self.assertLen(self.check_in_plain_keras(_OTHERS), 2 * len(_OTHERS))
 
+    @pytest.mark.slow
     def test_mixed_precision_replicas_and_dilation_leave_no_trace(self):
         self.addCleanup(keras.config.set_dtype_policy, "float32")
         keras.config.set_dtype_policy("mixed_float16")
@@ -123,22 +125,23 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
             self.assertFalse(settings["config"].get("synchronized", False))
 
     def test_v1_5_has_no_keras_applications_weights(self):
-        backbone = backbones.build("resnet18_v1_5")
+        backbone = backbones.build("resnet10_v1_5")
         folder = self.folder / "export"
         with self.assertRaisesRegex(
             ValueError,
-            "resnet18_v1_5.*strides are in the 3x3.*wrong features. Use the format keras",
+            "resnet10_v1_5.*strides are in the 3x3.*wrong features. Use the format keras",
         ):
-            export_backbone(backbone, "resnet18_v1_5", folder, ["keras", "keras_applications"])
+            export_backbone(backbone, "resnet10_v1_5", folder, ["keras", "keras_applications"])
         self.assertFalse(folder.exists())
 
     def test_unknown_format(self):
-        backbone = backbones.build("resnet18_v1_5")
+        backbone = backbones.build("resnet10_v1_5")
         with self.assertRaisesRegex(
             ValueError, "keras_applications, keras, .*litert. Received: caffe"
         ):
-            export_backbone(backbone, "resnet18_v1_5", self.folder, ["caffe"])
+            export_backbone(backbone, "resnet10_v1_5", self.folder, ["caffe"])
 
+    @pytest.mark.slow
     def test_only_what_is_asked_for(self):
         backbone = backbones.build("mobilenetv2")
         for name, file in (
@@ -161,17 +164,17 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         self.assertFalse((self.folder / "export").exists())
 
     def test_backbone_with_more_layers(self):
-        backbone = backbones.build("resnet18_v1_5")
+        backbone = backbones.build("resnet10_v1_5")
         longer = keras.Model(
             backbone.input, keras.layers.Conv2D(3, 1, name="head")(backbone.output)
         )
         with self.assertRaisesRegex(ValueError, "head/kernel .* in the place of no weight"):
-            export_backbone(longer, "resnet18_v1_5", self.folder)
+            export_backbone(longer, "resnet10_v1_5", self.folder)
 
     @parameterized.parameters("save", "replace")
     def test_failure_leaves_the_old_file(self, where):
-        backbone = backbones.build("resnet18_v1_5")
-        (path,) = export_backbone(backbone, "resnet18_v1_5", self.folder)
+        backbone = backbones.build("resnet10_v1_5")
+        (path,) = export_backbone(backbone, "resnet10_v1_5", self.folder)
         before = path.read_bytes()
 
         def half(model, target, **kwargs):
@@ -184,20 +187,20 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         }
         randomize(backbone)
         with broken[where], self.assertRaisesRegex(OSError, "no space left"):
-            export_backbone(backbone, "resnet18_v1_5", self.folder)
+            export_backbone(backbone, "resnet10_v1_5", self.folder)
         self.assertEqual(path.read_bytes(), before)
         self.assertEqual(sorted(self.folder.iterdir()), [self.folder / "SHA256SUMS", path])
         pixpro_keras.load_backbone(path)  # its checksum is still that of the old file
 
-        export_backbone(backbone, "resnet18_v1_5", self.folder)
+        export_backbone(backbone, "resnet10_v1_5", self.folder)
         kernel = keras.saving.load_model(path).get_layer("conv1_conv").kernel
         np.testing.assert_array_equal(kernel, backbone.get_layer("conv1_conv").kernel)
 
     def test_folder_that_cannot_be(self):
         (self.folder / "taken").write_text("a file")
-        backbone = backbones.build("resnet18_v1_5")
+        backbone = backbones.build("resnet10_v1_5")
         with self.assertRaisesRegex(OSError, "taken"):
-            export_backbone(backbone, "resnet18_v1_5", self.folder / "taken")
+            export_backbone(backbone, "resnet10_v1_5", self.folder / "taken")
 
 
 def _classes(config):

@@ -4,6 +4,7 @@ import shutil
 
 import huggingface_hub
 import numpy as np
+import pytest
 import tensorflow as tf
 from huggingface_hub.utils import filter_repo_objects
 
@@ -74,6 +75,7 @@ class HubTest(tf.test.TestCase):
         with self.assertRaisesRegex(ValueError, "backbone.keras is damaged, or was changed"):
             hub.upload(self.export, "me/mine", api=LocalHub(self.folder))
 
+    @pytest.mark.slow
     def test_the_command_without_a_network(self):
         flags = ("--repo=me/mine", f"--input={self.folder / 'run'}")
         result = run_job("upload.py", *flags, "--dry_run", "--private")

@@ -2,6 +2,7 @@ import pathlib
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -17,6 +18,7 @@ class LoadBackboneTest(tf.test.TestCase, parameterized.TestCase):
         self.folder = pathlib.Path(self.create_tempdir().full_path)
 
     @parameterized.parameters("keras_applications", "keras")
+    @pytest.mark.slow
     def test_our_files(self, chosen):
         backbone = randomize(backbones.build("mobilenetv2"))
         (path,) = export_backbone(backbone, "mobilenetv2", self.folder, [chosen])
@@ -29,28 +31,28 @@ class LoadBackboneTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.parameters(".", "export")
     def test_folder_of_a_run(self, where):
-        backbone = backbones.build("resnet18_v1_5")
-        export_backbone(backbone, "resnet18_v1_5", self.folder / where)
+        backbone = backbones.build("resnet10_v1_5")
+        export_backbone(backbone, "resnet10_v1_5", self.folder / where)
         network = pixpro_keras.load_backbone(self.folder)
         np.testing.assert_array_equal(network.get_weights()[0], backbone.get_weights()[0])
 
     def test_a_weights_file_that_does_not_say_its_network(self):
-        backbone = randomize(backbones.build("resnet18_v1_5"))
+        backbone = randomize(backbones.build("resnet10_v1_5"))
         path = self.folder / "a.weights.h5"
         backbone.save_weights(path)
-        network = pixpro_keras.load_backbone(path, name="resnet18_v1_5")
+        network = pixpro_keras.load_backbone(path, name="resnet10_v1_5")
         for one, two in zip(network.weights, backbone.weights, strict=True):
             self.assertAllEqual(one, two)
         with self.assertRaisesRegex(ValueError, "no weights of resnet34_v1_5"):
             pixpro_keras.load_backbone(path, name="resnet34_v1_5")
 
     def test_name(self):
-        network = pixpro_keras.load_backbone("resnet18_v1_5", features="c2-c5")
+        network = pixpro_keras.load_backbone("resnet10_v1_5", features="c2-c5")
         self.assertEqual(network.output["c5"].shape, (None, None, None, 512))
 
     @parameterized.parameters("a.keras", "a.h5", "a.weights.h5")
     def test_a_classifier_with_its_top_is_refused(self, file):
-        backbone = backbones.build("resnet18_v1_5")
+        backbone = backbones.build("resnet10_v1_5")
         pooled = keras.layers.GlobalAveragePooling2D()(backbone.output)
         whole = keras.Model(backbone.input, keras.layers.Dense(10)(pooled))
         if file.endswith(".weights.h5"):
@@ -58,15 +60,15 @@ class LoadBackboneTest(tf.test.TestCase, parameterized.TestCase):
         else:
             whole.save(self.folder / file)
         with self.assertRaisesRegex(ValueError, f"{file}: .* a classifier with its top"):
-            pixpro_keras.load_backbone(self.folder / file, name="resnet18_v1_5")
+            pixpro_keras.load_backbone(self.folder / file, name="resnet10_v1_5")
 
     def test_errors(self):
-        export_backbone(backbones.build("resnet18_v1_5"), "resnet18_v1_5", self.folder / "run")
+        export_backbone(backbones.build("resnet10_v1_5"), "resnet10_v1_5", self.folder / "run")
         keras_file = self.folder / "run" / "backbone.keras"
         half = self.folder / "half.keras"
         half.write_bytes(keras_file.read_bytes()[:10000])
         weights = self.folder / "other.weights.h5"
-        backbones.build("resnet18_v1_5").save_weights(weights)
+        backbones.build("resnet10_v1_5").save_weights(weights)
         broken = self.folder / "broken.weights.h5"
         broken.write_bytes(weights.read_bytes()[:10000])
         text = self.folder / "notes.txt"

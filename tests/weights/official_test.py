@@ -6,6 +6,7 @@ import pathlib
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -90,6 +91,7 @@ class OfficialCheckpointTest(tf.test.TestCase, parameterized.TestCase):
         return method, checkpoint
 
     @parameterized.parameters((0, False), (1, False), (2, False), (1, True))
+    @pytest.mark.slow
     def test_there_and_back(self, transform_layers, instance):
         content, _, optimizer = official_checkpoint(
             transform_layers=transform_layers, instance=instance
@@ -136,6 +138,7 @@ class OfficialCheckpointTest(tf.test.TestCase, parameterized.TestCase):
             written["model"]["module.encoder.conv1.weight"],
         )
 
+    @pytest.mark.slow
     def test_names_and_order_are_official(self):
         keys = json.loads(shared_path("reference", "official_state_dict_keys.json").read_text())
         self.assertEqual(sorted(keys, key=official._registration_order), list(keys))
@@ -153,6 +156,7 @@ class OfficialCheckpointTest(tf.test.TestCase, parameterized.TestCase):
         ours = method.encoder.backbone.get_layer("conv1_conv").kernel
         self.assertAllEqual(ours, kernel.transpose(2, 3, 1, 0))
 
+    @pytest.mark.slow
     def test_features_are_those_of_torch(self):
         content, model, _ = official_checkpoint()
         method, _ = self.load(content)
@@ -165,6 +169,7 @@ class OfficialCheckpointTest(tf.test.TestCase, parameterized.TestCase):
             result = ours.backbone(images, training=False)
             self.assertAllClose(result, expected, atol=1e-5 * np.abs(expected).max(), rtol=0)
 
+    @pytest.mark.slow
     def test_what_does_not_fit_is_said(self):
         content, _, _ = official_checkpoint()
         clamped = content | {"opt": argparse.Namespace(pixpro_clamp_value=0.5)}

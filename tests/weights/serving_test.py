@@ -55,10 +55,10 @@ class ServingTest(tf.test.TestCase, parameterized.TestCase):
     def test_outputs(self, chosen, features):
         if chosen == "onnx":
             pytest.importorskip("tf2onnx", reason="needs pip install 'pixpro-keras[onnx]'")
-        backbone = randomize(backbones.build("resnet18_v1_5"))
+        backbone = randomize(backbones.build("resnet10_v1_5"))
         folder = pathlib.Path(self.create_tempdir().full_path)
         for _ in range(2 if chosen == "saved_model" else 1):  # a folder is replaced as a file is
-            (path,) = export_backbone(backbone, "resnet18_v1_5", folder, [chosen], features)
+            (path,) = export_backbone(backbone, "resnet10_v1_5", folder, [chosen], features)
         self.assertEqual(sorted(folder.iterdir()), [folder / "SHA256SUMS", path])
         network = backbones.feature_network(backbone, features)
         for shape in ((65, 97, 2), (96, 64, 1)):
@@ -74,10 +74,10 @@ class ServingTest(tf.test.TestCase, parameterized.TestCase):
                 self.assertAllClose(result[name], value, atol=1e-5 * largest, rtol=0)
 
     def test_other_features_are_for_serving_only(self):
-        backbone = backbones.build("resnet18_v1_5")
+        backbone = backbones.build("resnet10_v1_5")
         folder = pathlib.Path(self.create_tempdir().full_path) / "x"
         with self.assertRaisesRegex(ValueError, "the format keras holds the backbone up to c5"):
-            export_backbone(backbone, "resnet18_v1_5", folder, ["keras"], "pooled")
+            export_backbone(backbone, "resnet10_v1_5", folder, ["keras"], "pooled")
         self.assertFalse(folder.exists())
 
 

@@ -262,4 +262,4 @@ def _lose_color(image: Tensor, axis: int = -1) -> Tensor:
     return tf.repeat(photometric.to_grayscale(image, axis), 3, axis=axis)
 
 
-_compiled_change = tf.function(_change, jit_compile=True)
+_compiled_change = tf.function(_change, jit_compile=True, autograph=False)

@@ -11,6 +11,7 @@ import tempfile
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from pixpro_keras.evaluation.monitor import Monitor
@@ -115,6 +116,7 @@ class FitTest(tf.test.TestCase):
     def test_without_a_signal_nothing_is_received(self):
         self.assertIsNone(self.stop.received)
 
+    @pytest.mark.slow
     def test_a_restored_checkpoint_goes_on_to_the_same_weights(self):
         folder = self.create_tempdir().full_path
         for file in (self.folder / "checkpoints").glob("ckpt-2.*"):

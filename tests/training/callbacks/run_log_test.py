@@ -1,6 +1,7 @@
 import json
 import pathlib
 
+import pytest
 import tensorflow as tf
 
 from pixpro_keras.training.callbacks import RunLog
@@ -11,6 +12,7 @@ from tests.helpers.tiny_runs import STEPS, StopAt, run
 
 
 class RunLogTest(tf.test.TestCase):
+    @pytest.mark.slow
     def test_lines_after_a_resume_are_in_order(self):
         folder = self.create_tempdir().full_path
         model = build()
