@@ -19,7 +19,8 @@ def match_boxes(
 
     A candidate is positive from an IoU of `high_threshold` on, negative below `low_threshold`, and
     neither between them. With low-quality matches, the candidates that come closest to a ground-truth
-    box are positive too, so that each of these boxes has at least one.
+    box, all with exactly the same float32 IoU, are positive too, so that each of these boxes has at least
+    one.
 
     Args:
         iou: `(B, M, N)`. IoU of M ground-truth boxes with N candidates.
@@ -50,8 +51,10 @@ def match_boxes(
     )
     if allow_low_quality:
         closest = ops.max(iou, axis=2, keepdims=True)
-        # The comparison is not exact: compiled code may compute the same IoU twice and round it
-        # differently. A box that no candidate touches makes none positive.
-        is_closest = (iou >= closest - 1e-6) & (closest > 0)
+        first = ops.cast(ops.argmax(iou, axis=2), "int32")[..., None]
+        # All that are equally close, and the first of them anyhow: compiled code may compute an IoU
+        # twice and round it differently. A box that no candidate touches makes none positive.
+        is_closest = (iou == closest) | (ops.arange(iou.shape[2]) == first)
+        is_closest = is_closest & (closest > 0)
         labels = ops.where(ops.any(is_closest, axis=1), POSITIVE, labels)
     return ops.cast(ops.argmax(iou, axis=1), "int32"), ops.cast(labels, "int32")
