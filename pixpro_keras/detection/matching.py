@@ -14,6 +14,7 @@ def match_boxes(
     low_threshold: float,
     high_threshold: float,
     allow_low_quality: bool = False,
+    is_candidate: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Finds the best ground-truth box for each candidate.
 
@@ -28,6 +29,8 @@ def match_boxes(
         low_threshold: IoU below which a candidate is negative.
         high_threshold: IoU from which on a candidate is positive, at least `low_threshold`.
         allow_low_quality: whether each ground-truth box gets a candidate.
+        is_candidate: `(B, N)` booleans; False for padding, which is neither positive nor negative.
+            None: all are candidates.
 
     Returns:
         Index of the best ground-truth box, `(B, N)` int32, and `POSITIVE`, `NEGATIVE` or `NEITHER`,
@@ -44,7 +47,10 @@ def match_boxes(
         print(labels)  # positive, neither, negative
         ```
     """
-    iou = ops.where(is_valid[..., None], iou, -1.0)
+    counts = is_valid[..., None]
+    if is_candidate is not None:
+        counts = counts & is_candidate[..., None, :]
+    iou = ops.where(counts, iou, -1.0)
     best = ops.max(iou, axis=1)
     labels = ops.where(
         best < low_threshold, NEGATIVE, ops.where(best < high_threshold, NEITHER, POSITIVE)
@@ -57,4 +63,6 @@ def match_boxes(
         is_closest = (iou == closest) | (ops.arange(iou.shape[2]) == first)
         is_closest = is_closest & (closest > 0)
         labels = ops.where(ops.any(is_closest, axis=1), POSITIVE, labels)
+    if is_candidate is not None:
+        labels = ops.where(is_candidate, labels, NEITHER)
     return ops.cast(ops.argmax(iou, axis=1), "int32"), ops.cast(labels, "int32")
