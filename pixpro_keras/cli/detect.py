@@ -94,6 +94,11 @@ class DetectOptions(EvaluationOptions, TrainingJobOptions):
     )
     test_short_side: int = option(800, "Length of a test image's short side in pixels.", above=0)
     max_side: int = option(1333, "Longest side of any image in pixels.", above=0)
+    num_canvases: int = option(
+        12,
+        "Most sizes to which images are padded. Each is traced once; more of them pad less.",
+        above=0,
+    )
     max_boxes: int = option(100, "Most objects of a training image that count.", above=0)
     num_rois: int = option(512, "Proposals per image that are trained on.", above=0)
     max_proposals: int | None = option(
@@ -244,6 +249,7 @@ def build_box_config(options: DetectOptions) -> box_pipeline.BoxConfig:
             options.max_boxes,
             detection.predicts_masks(options.model),
             options.seed,
+            options.num_canvases,
         )
 
 
@@ -303,7 +309,9 @@ def find_all(
     pictures = {}
     every = -(-test.num_examples // _NUM_PICTURES)
     with image_errors(test.name):
-        for index, image, one in detect_in_source(detect, test, preprocess, *_test_sides(options)):
+        for index, image, one in detect_in_source(
+            detect, test, preprocess, *_test_sides(options), options.num_canvases
+        ):
             found[index] = one
             if index % every == 0:
                 pictures[index] = image

@@ -1,7 +1,7 @@
 """Input pipeline of detection: images with boxes, and masks if asked for, to batches."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -12,18 +12,17 @@ from pixpro_keras.data.decoding import decode
 from pixpro_keras.data.sampler import Sampler, shuffled_index
 from pixpro_keras.detection import instance_masks
 from pixpro_keras.detection.box_source import BoxSource
-from pixpro_keras.types import Tensor
+from pixpro_keras.detection.canvases import Canvases, plan_canvases
+from pixpro_keras.types import Batch, Tensor
 from pixpro_keras.utils import checks
 
-# A batch is a dict. M is `max_boxes`; images are padded to one size, below and to the right.
+# A batch is a dict. M is `max_boxes`; images are padded to a canvas, below and to the right.
 IMAGE = "image"  # (B, H, W, 3) float32, preprocessed; the padding is 0
 SIZE = "size"  # (B, 2) float32: height and width of what is not padding
 BOXES = "boxes"  # (B, M, 4) float32, in pixels of the scaled image; padded with 0
 CLASSES = "classes"  # (B, M) int32; padded with -1
 MASKS = "masks"  # (B, M, 112, 112) uint8, each of its own box; only if asked for
 SEED = "seed"  # (B, 2) int32; decides which anchors and proposals are sampled
-
-_SIZE_STEP = 32  # the largest stride of a backbone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +35,8 @@ class BoxConfig:
         max_boxes: objects per image, M; of images with more, the first count.
         with_masks: if True, batches have masks.
         seed: seed of order, scale and flips.
+        num_canvases: largest number of sizes to which images are padded. Each is traced once; more of
+            them pad less.
 
     Example:
         ```python
@@ -50,6 +51,7 @@ class BoxConfig:
     max_boxes: int = 100
     with_masks: bool = False
     seed: int = 0
+    num_canvases: int = 12
 
     def __post_init__(self):
         """Refuses what cannot work."""
@@ -60,6 +62,7 @@ class BoxConfig:
         # At least the largest of `short_sides`.
         checks.at_least("max_side", self.max_side, max(self.short_sides))
         checks.positive("max_boxes", self.max_boxes)
+        checks.positive("num_canvases", self.num_canvases)
 
 
 def scaled_size(size: Tensor, short_side: Tensor, max_side: int) -> tuple[Tensor, Tensor]:
@@ -88,50 +91,6 @@ def scaled_size(size: Tensor, short_side: Tensor, max_side: int) -> tuple[Tensor
     scale = tf.minimum(tf.cast(short_side, tf.float32) / short, float(max_side) / long)
     scaled = tf.maximum(tf.round(sides * scale), 1.0)
     return tf.cast(scaled, tf.int32), scaled / sides
-
-
-def make_padded_size(sizes: np.ndarray, short_side: int, max_side: int) -> tuple[int, int]:
-    """Height and width, multiples of 32, into which all of some images fit once they are scaled.
-
-    Args:
-        sizes: `(N, 2)`. Height and width in pixels.
-        short_side: longest short side in pixels.
-        max_side: longest side in pixels.
-
-    Example:
-        ```python
-        import numpy as np
-        from pixpro_keras.detection.box_pipeline import make_padded_size
-
-        assert make_padded_size(np.array([[40, 60], [60, 40]]), 48, 1000) == (96, 96)
-        ```
-    """
-    scaled, _ = scaled_size(sizes, short_side, max_side)
-    height, width = (int(-(-side // _SIZE_STEP) * _SIZE_STEP) for side in scaled.numpy().max(0))
-    return height, width
-
-
-def shape_groups(sizes: np.ndarray, smallest: int) -> list[np.ndarray]:
-    """Indices of the wide and of the high images, since a batch has one padded size.
-
-    Args:
-        sizes: `(N, 2)`. Height and width in pixels.
-        smallest: number of images that a group must have; with fewer, there is one group.
-
-    Example:
-        ```python
-        import numpy as np
-        from pixpro_keras.detection.box_pipeline import shape_groups
-
-        wide, high = shape_groups(np.array([[40, 60], [60, 40], [30, 50]]), smallest=1)
-        assert wide.tolist() == [0, 2] and high.tolist() == [1]
-        ```
-    """
-    is_high = sizes[:, 0] > sizes[:, 1]
-    groups = [np.flatnonzero(~is_high), np.flatnonzero(is_high)]
-    if min(map(len, groups)) < smallest:
-        return [np.arange(len(sizes))]
-    return groups
 
 
 def decode_image(source: BoxSource, index: Tensor) -> Tensor:
@@ -187,13 +146,13 @@ def make_box_batches(
 ) -> tf.data.Dataset:
     """Makes endless batches from a step on, of the machines' slices of `Sampler`.
 
-    All images of a step are wide or all are high, and are padded to a size that fits the largest scale
-    of their group: two shapes in all, or one where a group is smaller than a batch. A pass takes as many
-    whole batches as each group has.
+    All images of a step are of similar shape, and of those scales that share a canvas, to which they are
+    padded: see `canvases`. Each image has every scale equally often. A pass takes as many whole batches
+    as each group of images has.
 
     Args:
         source: images with boxes, as `for_training` returns them.
-        config: scales and padding.
+        config: scales, and number of canvases.
         global_batch_size: images per step of all machines together.
         replica_batch_size: images in each batch of this data set.
         preprocess: from RGB in 0..255 to the backbone's convention.
@@ -244,29 +203,51 @@ def make_box_batches(
         input_pipeline_id,
         num_input_pipelines,
     )
-    groups = shape_groups(source.sizes, global_batch_size)
-    largest = max(config.short_sides)
-    padded_sizes = [make_padded_size(source.sizes[g], largest, config.max_side) for g in groups]
+    short_sides = sorted(config.short_sides)
+    canvases = plan_canvases(
+        source.sizes, short_sides, config.max_side, config.num_canvases, global_batch_size
+    )
+    logging.log_first_n(
+        logging.INFO,
+        "Padding takes %.1f %% of the images, on average; canvases: %s",
+        1,
+        100 * canvases.padding,
+        ", ".join(f"{height} x {width}" for height, width in canvases.sizes),
+    )
+    scales = _scales(canvases)
     load = _objects_loader(source, config)
     crowded = sum(len(one.boxes) > config.max_boxes for one in source.objects)
     if crowded:
         logging.warning("%d images have more than %d boxes", crowded, config.max_boxes)
 
     def sample(position: Tensor) -> dict[str, Tensor]:
-        index, group = _grouped_index(sampler, groups, position)
+        index, group = _grouped_index(sampler, canvases.groups, position)
+        # Of the step's own seed, where `sample_seed` has positions: all machines draw the same scale.
+        step_seed = tf.stack([~tf.constant(sampler.seed, tf.int64), position // global_batch_size])
+        drawn = tf.random.stateless_uniform((), step_seed, 0, len(short_sides), tf.int32)
+        first, count, number = tf.unstack(scales[group, drawn])
         seed = sampler.sample_seed(position)
-        image, entry = _augment(source, load, config, index, seed)
+        image, entry = _augment(source, load, config, index, seed, short_sides, first, count)
         entry[SEED] = tf.cast(seed % 2**31, tf.int32)
-        entry[IMAGE] = pad_image(preprocess(image), tf.gather(padded_sizes, group))
-        if len(groups) == 1:  # TPUs need all shapes at once
-            entry[IMAGE] = tf.ensure_shape(entry[IMAGE], (*padded_sizes[0], 3))
+        entry[IMAGE] = pad_image(preprocess(image), tf.constant(canvases.sizes)[number])
+        if len(canvases.sizes) == 1:  # TPUs need all shapes at once
+            entry[IMAGE] = tf.ensure_shape(entry[IMAGE], (*canvases.sizes[0], 3))
         return entry
 
     return sampler.batches(sample, start_step=start_step).prefetch(2)
 
 
+def _scales(canvases: Canvases) -> Tensor:
+    """For each group and scale, the first scale of its canvas, their number, and the canvas: `(G, S, 3)`."""
+    rows = []
+    for numbers in canvases.numbers:
+        same = numbers[:, None] == numbers  # those of a canvas follow each other
+        rows.append(np.stack([same.argmax(1), same.sum(1), numbers], axis=1))
+    return tf.constant(np.stack(rows), tf.int32)
+
+
 def _grouped_index(
-    sampler: Sampler, groups: list[np.ndarray], position: Tensor
+    sampler: Sampler, groups: Sequence[np.ndarray], position: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Index of the image at a position of steps that are of one group each, and its group."""
     batch_size = sampler.global_batch_size
@@ -311,13 +292,25 @@ def _objects_loader(source: BoxSource, config: BoxConfig) -> Callable[[Tensor], 
     return lambda index: python_ops.load_arrays(load, index, signature)
 
 
-def _augment(source, load, config: BoxConfig, index: Tensor, seed: Tensor):
-    """A scaled and perhaps mirrored image, float32 in 0..255, and its entries of the batch."""
+def _augment(
+    source: BoxSource,
+    load: Callable[[Tensor], list[Tensor]],
+    config: BoxConfig,
+    index: Tensor,
+    seed: Tensor,
+    short_sides: Sequence[int],
+    first: Tensor,
+    count: Tensor,
+) -> tuple[Tensor, Batch]:
+    """A scaled and perhaps mirrored image, float32 in 0..255, and its entries of the batch.
+
+    The scale is one of `count` of `short_sides`, from `first` on.
+    """
     image = decode_image(source, index)
     boxes, classes, *crops = load(index)
     draws = tf.random.stateless_uniform((2,), tf.cast(seed, tf.int64))
-    choices = tf.constant(config.short_sides)
-    short_side = choices[tf.cast(draws[0] * len(config.short_sides), tf.int32)]
+    chosen = tf.cast(draws[0] * tf.cast(count, tf.float32), tf.int32)
+    short_side = tf.constant(short_sides)[first + chosen]
     size, scales = scaled_size(tf.shape(image)[:2], short_side, config.max_side)
     image = tf.image.resize(image, size, "bilinear", antialias=True)
     boxes = boxes * tf.reverse(tf.tile(scales, [2]), [0])

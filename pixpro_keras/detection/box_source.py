@@ -88,8 +88,8 @@ class Objects:
     Attributes:
         boxes: `(n, 4)` float32. `x1, y1, x2, y2` in pixels; the image's first corner is (0, 0).
         classes: `(n,)` int32, from 0.
-        is_ignored: `(n,)` booleans: crowds of COCO, difficult objects of VOC. They are not trained on,
-            and found or not, they do not count.
+        is_ignored: `(n,)` booleans: crowds of COCO, difficult objects of VOC. Found or not, they do not
+            count in tests. Difficult objects are trained on, crowds are not.
         areas: `(n,)` float32, in square pixels: of the mask where there is one.
         segmentations: COCO polygons or RLE of each object, an empty list for an object without a
             mask; None without masks.
@@ -291,9 +291,10 @@ def _inside(
 
 
 def for_training(source: BoxSource, with_masks: bool) -> BoxSource:
-    """Leaves out ignored objects and boxes without area, and images that are then empty.
+    """Leaves out crowds and boxes without area, and images that are then empty.
 
-    One line of the log counts what is left out, here and in the files.
+    Difficult objects of VOC stay, as in detectron2. One line of the log counts what is left out, here and
+    in the files.
 
     Args:
         source: images with boxes.
@@ -332,21 +333,18 @@ def for_training(source: BoxSource, with_masks: bool) -> BoxSource:
             f"{source.describe(first)} has no masks, which --model needs, nor has any other image"
         )
     for index, one in enumerate(source.objects):
+        is_crowd = one.is_ignored & (source.metric == COCO)
         is_flat = ~_has_area(one)
         is_without_mask = ~_has_mask(one) if with_masks else np.zeros(len(one.boxes), bool)
         case = f"one of {source.describe(index)}"
         for kind, is_out, is_expected in (
-            ("crowds and difficult objects, not trained on", one.is_ignored, True),
-            ("boxes without area, left out", is_flat & ~one.is_ignored, False),
-            (
-                "objects without a mask, left out",
-                is_without_mask & ~is_flat & ~one.is_ignored,
-                False,
-            ),
+            ("crowds, not trained on", is_crowd, True),
+            ("boxes without area, left out", is_flat & ~is_crowd, False),
+            ("objects without a mask, left out", is_without_mask & ~is_flat & ~is_crowd, False),
         ):
             if is_out.any():
                 notes.add(kind, case, int(is_out.sum()), is_expected=is_expected)
-        keep = ~(one.is_ignored | is_flat | is_without_mask)
+        keep = ~(is_crowd | is_flat | is_without_mask)
         if keep.any():
             kept.append(index)
             objects.append(_select(one, np.flatnonzero(keep)))

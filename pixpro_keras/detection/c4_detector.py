@@ -11,9 +11,6 @@ from pixpro_keras.types import Tensor
 
 _STRIDE = 16
 _POOL_SIZE = 14
-# detectron2 takes as many samples as a bin has cells, a number that changes from box to box: two
-# are enough for boxes of up to 448 pixels.
-_SAMPLING_RATIO = 2
 
 
 class C4Detector(Detector):
@@ -75,7 +72,7 @@ class C4Detector(Detector):
     def box_features(self, maps: list[Tensor], boxes: Tensor, training: bool) -> Tensor:
         """Features `(B, R, 7, 7, C)`."""
         num_boxes = boxes.shape[1]
-        pooled = roi_align(maps[0], boxes / _STRIDE, _POOL_SIZE, _SAMPLING_RATIO)
+        pooled = roi_align(maps[0], boxes / _STRIDE, _POOL_SIZE)
         pooled = ops.reshape(pooled, (-1, *pooled.shape[2:]))
         features = self.last_stage(pooled, training=training)
         features = self.extra_norm(features, training=training)

@@ -51,12 +51,22 @@ def coco_scores(detections: Sequence[Detections], source: BoxSource) -> dict[str
     kinds = {"": "bbox"} | ({"mask ": "segm"} if has_masks else {})
     scores: dict[str, float] = {}
     for prefix, kind in kinds.items():
-        values = _evaluate(detections, source, kind)
+        values = coco_statistics(detections, source, kind)[: len(COCO_SCORES)]
         scores |= {f"{prefix}{n}": v for n, v in zip(COCO_SCORES, values, strict=True) if v >= 0}
     return scores
 
 
-def _evaluate(detections: Sequence[Detections], source: BoxSource, kind: str) -> list[float]:
+def coco_statistics(detections: Sequence[Detections], source: BoxSource, kind: str) -> list[float]:
+    """The twelve numbers of COCO's evaluation: precisions in the order of `COCO_SCORES`, then recalls.
+
+    Args:
+        detections: detections of each image.
+        source: images with their true objects.
+        kind: `bbox` or `segm`.
+
+    Returns:
+        Numbers in [0, 1], or -1 where no object counts.
+    """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -65,7 +75,10 @@ def _evaluate(detections: Sequence[Detections], source: BoxSource, kind: str) ->
     classes = range(1, len(source.class_names) + 1)
     rows = to_coco_results(detections, images, classes)
     if not rows:
-        return [0.0, 0.0, 0.0, -1.0, -1.0, -1.0]
+        return ([0.0] * 3 + [-1.0] * 3) * 2
+    if kind == "segm":
+        # Beside a box, pycocotools takes the box's area for that of the mask.
+        rows = [{name: row[name] for name in row if name != "bbox"} for row in rows]
     with contextlib.redirect_stdout(io.StringIO()):  # tables and timings
         ground_truth = COCO()
         ground_truth.dataset = _dataset(source, kind == "segm")
@@ -74,7 +87,7 @@ def _evaluate(detections: Sequence[Detections], source: BoxSource, kind: str) ->
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return evaluation.stats[: len(COCO_SCORES)].tolist()
+    return evaluation.stats.tolist()
 
 
 def _dataset(source: BoxSource, with_masks: bool) -> dict:

@@ -16,8 +16,6 @@ _CHANNELS = 256
 _BOX_POOL_SIZE, _MASK_POOL_SIZE = 7, 14
 # Side of a box that is pooled from P4; half of it from P3, and so on from P2 to P5.
 _CANONICAL_BOX_SIZE = 224
-# detectron2 takes as many samples as a bin has cells, a number that changes from box to box.
-_SAMPLING_RATIO = 2
 
 
 class FPNDetector(Detector):
@@ -112,9 +110,7 @@ class FPNDetector(Detector):
     def _pool(self, maps: list[Tensor], boxes: Tensor, size: int) -> Tensor:
         levels = assign_boxes_to_levels(boxes)
         strides = ops.take(ops.convert_to_tensor(self.strides[:4], "float32"), levels)
-        return pyramid_roi_align(
-            maps[:4], boxes / strides[..., None], levels, size, _SAMPLING_RATIO
-        )
+        return pyramid_roi_align(maps[:4], boxes / strides[..., None], levels, size)
 
 
 def assign_boxes_to_levels(boxes: Tensor) -> Tensor:

@@ -10,12 +10,11 @@ import tensorflow as tf
 from pixpro_keras.detection import instance_masks
 from pixpro_keras.detection.box_pipeline import (
     decode_image,
-    make_padded_size,
     pad_image,
     scaled_size,
-    shape_groups,
 )
 from pixpro_keras.detection.box_source import BoxSource
+from pixpro_keras.detection.canvases import plan_canvases
 from pixpro_keras.types import Tensor
 
 Detect = Callable[[Tensor, Tensor], dict[str, Tensor]]
@@ -54,8 +53,9 @@ def detect_in_source(
     preprocess: Callable[[Tensor], Tensor],
     short_side: int,
     max_side: int,
+    num_canvases: int = 6,
 ) -> Iterator[tuple[int, np.ndarray, Detections]]:
-    """Detects the objects of every image of a source, first of the wide images, then of the high ones.
+    """Detects the objects of every image of a source, those of similar shape together.
 
     Args:
         detect: `Detector.detect` in a `tf.function`, which may serve several calls of this function.
@@ -63,6 +63,8 @@ def detect_in_source(
         preprocess: the backbone's input convention, of RGB images in 0..255.
         short_side: length in pixels to which the short side is scaled.
         max_side: largest length of the long side in pixels; it wins over `short_side`.
+        num_canvases: largest number of sizes to which images are padded, for each of which `detect` is
+            traced.
 
     Yields:
         Index of the image, the image `(H, W, 3)` uint8, and its detections.
@@ -104,8 +106,9 @@ def detect_in_source(
             print(index, detections.boxes.shape)
         ```
     """
-    for group in shape_groups(source.sizes, smallest=1):
-        padded_size = make_padded_size(source.sizes[group], short_side, max_side)
+    canvases = plan_canvases(source.sizes, (short_side,), max_side, num_canvases)
+    for group, (number,) in zip(canvases.groups, canvases.numbers, strict=True):
+        padded_size = tuple(canvases.sizes[number].tolist())
 
         def load(index: Tensor, padded_size: tuple[int, int] = padded_size) -> tuple[Tensor, ...]:
             image = decode_image(source, index)

@@ -137,7 +137,7 @@ def mask_targets(rois: Rois, batch: Batch, num_boxes: int, size: int) -> Tensor:
     corners = ops.reshape(rois.boxes[:, :num_boxes], (-1, num_boxes, 2, 2))
     corners = (corners - corner[:, :, None]) / ops.maximum(sides, 1e-6)[:, :, None] * resolution
     bitmaps = ops.reshape(ops.cast(bitmaps, "float32"), (-1, resolution, resolution, 1))
-    values = roi_align(bitmaps, ops.reshape(corners, (-1, 1, 4)), size, sampling_ratio=2)
+    values = roi_align(bitmaps, ops.reshape(corners, (-1, 1, 4)), size)
     return ops.cast(ops.reshape(values, (-1, num_boxes, size, size)) >= 0.5, "float32")
 
 

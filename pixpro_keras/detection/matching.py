@@ -14,12 +14,14 @@ def match_boxes(
     low_threshold: float,
     high_threshold: float,
     allow_low_quality: bool = False,
+    is_candidate: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Finds the best ground-truth box for each candidate.
 
     A candidate is positive from an IoU of `high_threshold` on, negative below `low_threshold`, and
     neither between them. With low-quality matches, the candidates that come closest to a ground-truth
-    box are positive too, so that each of these boxes has at least one.
+    box, all with exactly the same float32 IoU, are positive too, so that each of these boxes has at least
+    one.
 
     Args:
         iou: `(B, M, N)`. IoU of M ground-truth boxes with N candidates.
@@ -27,6 +29,8 @@ def match_boxes(
         low_threshold: IoU below which a candidate is negative.
         high_threshold: IoU from which on a candidate is positive, at least `low_threshold`.
         allow_low_quality: whether each ground-truth box gets a candidate.
+        is_candidate: `(B, N)` booleans; False for padding, which is neither positive nor negative.
+            None: all are candidates.
 
     Returns:
         Index of the best ground-truth box, `(B, N)` int32, and `POSITIVE`, `NEGATIVE` or `NEITHER`,
@@ -43,15 +47,22 @@ def match_boxes(
         print(labels)  # positive, neither, negative
         ```
     """
-    iou = ops.where(is_valid[..., None], iou, -1.0)
+    counts = is_valid[..., None]
+    if is_candidate is not None:
+        counts = counts & is_candidate[..., None, :]
+    iou = ops.where(counts, iou, -1.0)
     best = ops.max(iou, axis=1)
     labels = ops.where(
         best < low_threshold, NEGATIVE, ops.where(best < high_threshold, NEITHER, POSITIVE)
     )
     if allow_low_quality:
         closest = ops.max(iou, axis=2, keepdims=True)
-        # The comparison is not exact: compiled code may compute the same IoU twice and round it
-        # differently. A box that no candidate touches makes none positive.
-        is_closest = (iou >= closest - 1e-6) & (closest > 0)
+        first = ops.cast(ops.argmax(iou, axis=2), "int32")[..., None]
+        # All that are equally close, and the first of them anyhow: compiled code may compute an IoU
+        # twice and round it differently. A box that no candidate touches makes none positive.
+        is_closest = (iou == closest) | (ops.arange(iou.shape[2]) == first)
+        is_closest = is_closest & (closest > 0)
         labels = ops.where(ops.any(is_closest, axis=1), POSITIVE, labels)
+    if is_candidate is not None:
+        labels = ops.where(is_candidate, labels, NEITHER)
     return ops.cast(ops.argmax(iou, axis=1), "int32"), ops.cast(labels, "int32")

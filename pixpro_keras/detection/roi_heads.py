@@ -8,7 +8,7 @@ from keras import ops
 
 from pixpro_keras.detection.box_pipeline import BOXES, CLASSES, SEED
 from pixpro_keras.detection.boxes import clip_boxes, decode_boxes, encode_boxes, pairwise_iou
-from pixpro_keras.detection.matching import NEITHER, match_boxes
+from pixpro_keras.detection.matching import match_boxes
 from pixpro_keras.detection.nms import multiclass_non_max_suppression
 from pixpro_keras.detection.sampling import image_noise, subsample_labels
 from pixpro_keras.ops import cross_replica_mean
@@ -75,8 +75,9 @@ def sample_rois(
     boxes = ops.concatenate([true_boxes, proposals], axis=1)
     is_valid = ops.concatenate([true_classes >= 0, is_valid], axis=1)
     iou = pairwise_iou(true_boxes, boxes)
-    matches, labels = match_boxes(iou, true_classes >= 0, IOU_THRESHOLD, IOU_THRESHOLD)
-    labels = ops.where(is_valid, labels, NEITHER)
+    matches, labels = match_boxes(
+        iou, true_classes >= 0, IOU_THRESHOLD, IOU_THRESHOLD, is_candidate=is_valid
+    )
     noise = image_noise(batch[SEED], boxes.shape[1], offset=1)
     indices, is_positive, is_sampled = subsample_labels(labels, noise, num_rois, POSITIVE_FRACTION)
     matches = tf.gather(matches, indices, batch_dims=1)

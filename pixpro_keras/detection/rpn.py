@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pixpro_keras.detection.box_pipeline import BOXES, CLASSES, SEED
+from pixpro_keras.detection.box_pipeline import BOXES, CLASSES, SEED, SIZE
 from pixpro_keras.detection.boxes import (
     box_area,
     clip_boxes,
@@ -23,6 +23,7 @@ LOW_IOU_THRESHOLD, HIGH_IOU_THRESHOLD = 0.3, 0.7
 NUM_SAMPLES, POSITIVE_FRACTION = 256, 0.5
 NMS_IOU_THRESHOLD = 0.7
 _BOX_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
+_NEVER = -1e9  # a logit
 
 
 @keras.saving.register_keras_serializable("pixpro_keras")
@@ -97,7 +98,7 @@ def rpn_losses(logits: Tensor, deltas: Tensor, anchors: Tensor, batch: Batch) ->
     """Loss terms of sampled anchors, all maps together.
 
     Binary cross-entropy, and the L1 distance of the positives' deltas, both summed and divided by
-    `256 * B`, however many anchors are valid.
+    `256 * B`, however many anchors are valid. Anchors whose centre is in an image's padding do not count.
 
     Args:
         logits: `(B, N)`.
@@ -118,6 +119,7 @@ def rpn_losses(logits: Tensor, deltas: Tensor, anchors: Tensor, batch: Batch) ->
         batch = {
             "boxes": np.array([[[10, 10, 40, 40]]], "float32"),
             "classes": np.array([[1]]),
+            "size": np.array([[48, 64]], "float32"),
             "seed": tf.constant([[0, 1]]),
         }
         anchors = grid_anchors(height=3, width=4, stride=16, sizes=(32,))
@@ -132,6 +134,7 @@ def rpn_losses(logits: Tensor, deltas: Tensor, anchors: Tensor, batch: Batch) ->
         LOW_IOU_THRESHOLD,
         HIGH_IOU_THRESHOLD,
         allow_low_quality=True,
+        is_candidate=_are_centered_inside(anchors, batch[SIZE]),
     )
     noise = image_noise(batch[SEED], anchors.shape[0], offset=0)
     indices, is_positive, is_valid = subsample_labels(labels, noise, NUM_SAMPLES, POSITIVE_FRACTION)
@@ -159,7 +162,7 @@ def generate_proposals(
     pre_nms_top_k: int,
     post_nms_top_k: int,
 ) -> tuple[Tensor, Tensor]:
-    """The most likely boxes of all maps. No gradient flows.
+    """The most likely boxes of all maps, without those of anchors in the padding. No gradient flows.
 
     Args:
         logits: logits of each map, `(B, N)`.
@@ -189,19 +192,35 @@ def generate_proposals(
     """
     all_boxes, all_scores, all_kept = [], [], []
     for level_logits, level_deltas, level_anchors in zip(logits, deltas, anchors, strict=True):
+        is_inside = _are_centered_inside(level_anchors, sizes)
         scores, indices = ops.top_k(
-            ops.stop_gradient(level_logits), min(pre_nms_top_k, level_logits.shape[1])
+            ops.where(is_inside, ops.stop_gradient(level_logits), _NEVER),
+            min(pre_nms_top_k, level_logits.shape[1]),
         )
         top_deltas = tf.gather(ops.stop_gradient(level_deltas), indices, batch_dims=1)
         boxes = decode_boxes(top_deltas, tf.gather(level_anchors, indices), _BOX_WEIGHTS)
         boxes = clip_boxes(boxes, sizes)
         kept, is_kept = non_max_suppression(
-            boxes, scores, box_area(boxes) > 0, NMS_IOU_THRESHOLD, post_nms_top_k
+            boxes,
+            scores,
+            (box_area(boxes) > 0) & (scores > _NEVER),
+            NMS_IOU_THRESHOLD,
+            post_nms_top_k,
         )
         all_boxes.append(tf.gather(boxes, kept, batch_dims=1))
-        all_scores.append(ops.where(is_kept, tf.gather(scores, kept, batch_dims=1), -1e9))
+        all_scores.append(ops.where(is_kept, tf.gather(scores, kept, batch_dims=1), _NEVER))
         all_kept.append(is_kept)
     scores = ops.concatenate(all_scores, axis=1)
     _, order = ops.top_k(scores, min(post_nms_top_k, scores.shape[1]))
     boxes = tf.gather(ops.concatenate(all_boxes, axis=1), order, batch_dims=1)
     return boxes, tf.gather(ops.concatenate(all_kept, axis=1), order, batch_dims=1)
+
+
+def _are_centered_inside(anchors: Tensor, sizes: Tensor) -> Tensor:
+    """Tells which anchors `(N, 4)` have their centre in each image, `(B, N)` booleans.
+
+    Centres and sizes `(B, 2)` are whole numbers of pixels, the centres but for rounding.
+    """
+    centers = 0.5 * (anchors[:, :2] + anchors[:, 2:])
+    limits = sizes[:, None, ::-1] - 0.5
+    return ops.all(centers < limits, axis=-1)

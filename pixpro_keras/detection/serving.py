@@ -6,7 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.detection.box_pipeline import make_padded_size, pad_image, scaled_size
+from pixpro_keras.detection.box_pipeline import pad_image, scaled_size
+from pixpro_keras.detection.canvases import fitting_canvas
 from pixpro_keras.detection.detector import Detector
 from pixpro_keras.types import Tensor
 
@@ -52,7 +53,7 @@ class ServedDetector(tf.Module):
         self._preprocess = preprocess
         self._class_names = class_names
         self._sides = short_side, max_side
-        wide = make_padded_size(np.array([[short_side, max_side]]), short_side, max_side)
+        wide = fitting_canvas(np.array([[short_side, max_side]]), short_side, max_side)
         self._padded_sizes = wide, wide[::-1]
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, 3), tf.uint8, name="image")])

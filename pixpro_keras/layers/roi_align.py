@@ -1,6 +1,7 @@
 """RoIAlign: features of boxes, sampled at exact places."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -11,24 +12,30 @@ from pixpro_keras.utils import checks
 
 __all__ = ["pyramid_roi_align", "roi_align"]
 
+# Numbers that `roi_align` may have in memory between its two products.
+_LARGEST_PRODUCT = 1 << 25
 
-def roi_align(features: Tensor, boxes: Tensor, output_size: int, sampling_ratio: int = 1) -> Tensor:
+
+def roi_align(features: Tensor, boxes: Tensor, output_size: int, sampling_ratio: int = 0) -> Tensor:
     """Averages of bilinear samples in a grid of bins over each box, as detectron2's "aligned" form.
 
     The centre of cell (0, 0) lies at (0.5, 0.5). A sample up to one cell outside the map takes the
-    value at the border; beyond that it is 0. Shapes are static and nothing loops over boxes.
+    value at the border; beyond that it is 0. Shapes are static, whatever the number of samples: with
+    the mean weight of every cell of an axis in each bin, boxes are products of matrices,
+    `rows @ features @ columns`.
 
     Args:
         features: `(B, H, W, C)`.
         boxes: `(B, R, 4)`. `x1, y1, x2, y2` in cells of the map, with x1 <= x2 and y1 <= y2.
         output_size: bins along each side, S.
-        sampling_ratio: samples along each side of a bin, at least 1.
+        sampling_ratio: samples along each side of a bin; 0: as many as the bin has cells, rounded up,
+            a number for each box and side.
 
     Returns:
         `(B, R, S, S, C)` in the features' dtype. No gradient reaches the boxes.
 
     Raises:
-        ValueError: if `output_size` or `sampling_ratio` is less than 1.
+        ValueError: if `output_size` is less than 1, or `sampling_ratio` less than 0.
 
     Reference:
         He et al., ICCV 2017, arXiv:1703.06870, with the half-cell offset of detectron2's
@@ -43,8 +50,41 @@ def roi_align(features: Tensor, boxes: Tensor, output_size: int, sampling_ratio:
         print(roi_align(keras.random.normal((1, 7, 7, 8)), boxes, 4).shape)  # (1, 2, 4, 4, 8)
         ```
     """
-    levels = ops.zeros((1, boxes.shape[1]), dtype="int32")
-    return pyramid_roi_align([features], boxes, levels, output_size, sampling_ratio)
+    checks.at_least("output_size", output_size, 1)
+    checks.at_least("sampling_ratio", sampling_ratio, 0)
+    boxes = ops.stop_gradient(ops.cast(boxes, "float32"))
+    height, width, channels = features.shape[1:]
+    num_boxes = boxes.shape[1]
+    row_size = output_size * width * channels * (features.shape[0] or 1)
+    num_together = max(1, _LARGEST_PRODUCT // row_size)
+
+    @tf.custom_gradient
+    def pool(features):
+        across, down = (
+            tf.cast(
+                _bins(boxes, axis, size, size, output_size, sampling_ratio).weights, features.dtype
+            )
+            for axis, size in ((0, width), (1, height))
+        )
+        parts = [slice(n, n + num_together) for n in range(0, num_boxes, num_together)]
+        pooled: list[Tensor] = []
+        # One part after the other: TensorFlow would have all of them in memory at a time.
+        for part in parts:
+            with tf.control_dependencies(pooled[-1:]):
+                rows = tf.einsum("brsh,bhwc->brswc", down[:, part], features)
+                pooled.append(tf.einsum("brtw,brswc->brstc", across[:, part], rows))
+
+        def gradient(by_pooled):
+            by_features = tf.zeros((), by_pooled.dtype)
+            for part in parts:
+                with tf.control_dependencies([by_features]):
+                    rows = tf.einsum("brtw,brstc->brswc", across[:, part], by_pooled[:, part])
+                by_features += tf.einsum("brsh,brswc->bhwc", down[:, part], rows)
+            return by_features
+
+        return tf.concat(pooled, axis=1), gradient
+
+    return pool(ops.convert_to_tensor(features))
 
 
 def pyramid_roi_align(
@@ -52,22 +92,23 @@ def pyramid_roi_align(
     boxes: Tensor,
     levels: Tensor,
     output_size: int,
-    sampling_ratio: int = 1,
 ) -> Tensor:
-    """`roi_align` of boxes that each have a map of their own.
+    """`roi_align` of boxes that each have a map of their own, with as many samples as a bin has cells.
+
+    Adds one cell of each bin after the other, until all have all their cells. Products with whole maps
+    would take longer: boxes are small in the maps that they are pooled from.
 
     Args:
         features: maps `(B, H, W, C)` of any sizes.
         boxes: `(B, R, 4)`. `x1, y1, x2, y2` in cells of the box's map.
         levels: `(B, R)` or `(1, R)` int32. Number of each box's map.
         output_size: bins along each side, S.
-        sampling_ratio: samples along each side of a bin, at least 1.
 
     Returns:
         `(B, R, S, S, C)` in the features' dtype. No gradient reaches the boxes.
 
     Raises:
-        ValueError: if `output_size` or `sampling_ratio` is less than 1.
+        ValueError: if `output_size` is less than 1.
 
     Example:
         ```python
@@ -81,16 +122,14 @@ def pyramid_roi_align(
         ```
     """
     checks.at_least("output_size", output_size, 1)
-    checks.at_least("sampling_ratio", sampling_ratio, 1)
     channels = features[0].shape[-1]
     boxes = ops.stop_gradient(ops.cast(boxes, "float32"))
-    num_boxes, points = boxes.shape[1], output_size * sampling_ratio
+    num_boxes = boxes.shape[1]
     # The maps lie one after the other: where each begins, and the sides of each box's own.
     sides = np.array([x.shape[1:3] for x in features], np.int32)
     firsts = np.cumsum([0, *sides.prod(axis=1)])[:-1].astype(np.int32)
-    first, height, width = (ops.take(x, levels)[..., None] for x in (firsts, *sides.T))
-    columns = _samples(boxes[..., 0], boxes[..., 2], points, ops.cast(width, "float32"))
-    rows = _samples(boxes[..., 1], boxes[..., 3], points, ops.cast(height, "float32"))
+    first, height, width = (ops.take(x, levels) for x in (firsts, *sides.T))
+    longest_column, longest_row = sides.max(axis=0).tolist()
     flat = ops.concatenate(
         [
             ops.reshape(x, (-1, h * w, channels))
@@ -98,75 +137,115 @@ def pyramid_roi_align(
         ],
         axis=1,
     )
-    terms = []
-    # Of each bin one sample after the other, and of each sample one of the four cells around it.
-    for part in range(sampling_ratio**2):
-        down, right = divmod(part, sampling_ratio)
-        for row, row_weight in rows:
-            for column, column_weight in columns:
-                y, y_weight = (x[..., down::sampling_ratio, None] for x in (row, row_weight))
-                x, x_weight = (x[..., None, right::sampling_ratio] for x in (column, column_weight))
-                cell = first[..., None] + y * width[..., None] + x
-                weight = y_weight * x_weight / sampling_ratio**2
-                shape = -1, num_boxes * output_size**2
-                terms.append((ops.reshape(cell, shape), ops.reshape(weight, shape)))
-    bins = _weighted_sum(flat, terms)
+
+    @tf.custom_gradient
+    def pool(flat):
+        across = _bins(boxes, 0, width, longest_row, output_size)
+        down = _bins(boxes, 1, height, longest_column, output_size)
+        num_terms = tf.reduce_max(across.num_cells * down.num_cells)
+
+        def term(number: Tensor) -> tuple[Tensor, Tensor]:
+            """Row of `flat` and its weight in each bin: `(B, R * S * S)`."""
+            y, y_weight = down.cell(number // across.num_cells, height)
+            x, x_weight = across.cell(number % across.num_cells, width)
+            rows = first[..., None] + y * width[..., None]
+            cells = rows[..., :, None] + x[..., None, :]
+            weights = y_weight[..., :, None] * x_weight[..., None, :]
+            shape = -1, num_boxes * output_size**2
+            return tf.reshape(cells, shape), tf.reshape(weights, shape)
+
+        def add(number: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+            cells, weights = term(number)
+            rows = tf.cast(tf.gather(flat, cells, batch_dims=1), tf.float32)
+            return number + 1, total + rows * weights[..., None]
+
+        batch = tf.shape(flat)[0]
+        shape = batch, num_boxes * output_size**2, channels
+        total = _repeat(add, num_terms, tf.zeros(shape))
+
+        def gradient(by_total):
+            rows_before = tf.range(batch)[:, None] * flat.shape[1]
+
+            def add_back(number: Tensor, by_flat: Tensor) -> tuple[Tensor, Tensor]:
+                cells, weights = term(number)
+                rows = tf.cast(by_total, tf.float32) * weights[..., None]
+                cells = tf.reshape(cells + rows_before, (-1, 1))
+                rows = tf.reshape(rows, (-1, channels))
+                return number + 1, tf.tensor_scatter_nd_add(by_flat, cells, rows)
+
+            by_flat = _repeat(add_back, num_terms, tf.zeros((batch * flat.shape[1], channels)))
+            return tf.cast(tf.reshape(by_flat, tf.shape(flat)), flat.dtype)
+
+        return tf.cast(total, flat.dtype), gradient
+
+    bins = pool(flat)
     return ops.reshape(bins, (-1, num_boxes, output_size, output_size, channels))
 
 
-def _weighted_sum(flat: Tensor, terms: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Sum of rows `(B, N, C)` of `flat`, `(B, cells, C)`, with one number and weight `(B, N)` per term.
+@dataclasses.dataclass(frozen=True)
+class _Bins:
+    """Bins of boxes along an axis of N cells.
 
-    One term after the other, forward and backward: of a thousand boxes on C4 each is 800 MB, and
-    TensorFlow would have all of them in memory at a time.
+    Attributes:
+        weights: `(B, R, S, N)` float32. Mean weight of each cell in each bin.
+        first: `(B, R, S)` int32. First cell with a weight.
+        num_cells: `(B, R)` int32. Largest number of cells of a bin that have a weight, where samples are
+            a cell or less apart.
     """
 
-    @tf.custom_gradient
-    def compute(flat):
-        total = tf.zeros((), flat.dtype)
-        for cell, weight in terms:
-            with tf.control_dependencies([total]):
-                rows = tf.gather(flat, cell, batch_dims=1)
-            total = total + rows * tf.cast(weight, flat.dtype)[..., None]
+    weights: Tensor
+    first: Tensor
+    num_cells: Tensor
 
-        def gradient(by_total):
-            batch, cells, channels = flat.shape
-            batch = tf.shape(flat)[0] if batch is None else batch
-            offset = cells * tf.range(batch)[:, None]
-            by_flat = tf.zeros((), by_total.dtype)
-            for cell, weight in terms:
-                with tf.control_dependencies([by_flat]):
-                    rows = by_total * tf.cast(weight, by_total.dtype)[..., None]
-                by_flat = by_flat + tf.math.unsorted_segment_sum(
-                    tf.reshape(rows, (-1, channels)),
-                    tf.reshape(cell + offset, (-1,)),
-                    batch * cells,
-                )
-            return tf.reshape(by_flat, tf.shape(flat))
+    def cell(self, number: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+        """A cell of each bin and its weight, 0 beyond the map: `(B, R, S)` int32 and float32.
 
-        return total, gradient
-
-    return compute(flat)
+        Args:
+            number: `(B, R)`. Number of the cell in each bin, from 0.
+            size: `(B, R)` int32. Cells along the axis of each box's map.
+        """
+        cell = self.first + number[..., None]
+        last = size[..., None] - 1
+        inside = tf.minimum(cell, last)
+        weight = tf.gather(self.weights, inside, batch_dims=3)
+        return inside, weight * tf.cast(cell <= last, tf.float32)
 
 
-def _samples(start: Tensor, end: Tensor, points: int, size: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """The two cells around each of some points spread evenly from start to end, with their weights.
+def _bins(
+    boxes: Tensor, axis: int, size: Tensor, cells: int, output_size: int, sampling_ratio: int = 0
+) -> _Bins:
+    """Bins of boxes `(B, R, 4)` along an axis: 0 is x, 1 is y; `size` is that of each box's map."""
+    size = tf.cast(size, tf.float32)[..., None]
+    start, end = (boxes[..., n, None] - 0.5 for n in (axis, axis + 2))  # (B, R, 1)
+    bin_size = (end - start) / output_size
+    num_samples = (
+        tf.fill(tf.shape(start), float(sampling_ratio))
+        if sampling_ratio
+        else tf.math.ceil(bin_size)
+    )
+    divisor = tf.maximum(num_samples, 1.0)
+    starts = start + tf.range(output_size, dtype=tf.float32) * bin_size
 
-    Args:
-        start: `(B, R)`, in cells.
-        end: `(B, R)`, in cells.
-        points: number of points, P.
-        size: `(B, R, 1)` or `(1, R, 1)` float32. Cells along the axis.
+    def place(number: Tensor) -> Tensor:
+        return starts + (tf.cast(number, tf.float32) + 0.5) * bin_size / divisor  # (B, R, S)
 
-    Returns:
-        The lower and the upper cell: `(B, R, P)` int32 and float32, each.
-    """
-    share = (ops.arange(points, dtype="float32") + 0.5) / points
-    place = start[..., None] + (end - start)[..., None] * share - 0.5
-    is_near = ops.cast((place >= -1.0) & (place <= size), "float32")
-    place = ops.clip(place, 0.0, size - 1.0)
-    low = ops.floor(place)
-    high = ops.minimum(low + 1.0, size - 1.0)
-    upper = (place - low) * is_near
-    lower = (1.0 - (place - low)) * is_near
-    return [(ops.cast(low, "int32"), lower), (ops.cast(high, "int32"), upper)]
+    def add(number: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+        at = place(number)
+        counts = (tf.cast(number, tf.float32) < num_samples) & (at >= -1.0) & (at <= size)
+        at = tf.clip_by_value(at, 0.0, size - 1.0)
+        distance = tf.abs(at[..., None] - tf.range(cells, dtype=tf.float32))
+        weight = tf.maximum(1.0 - distance, 0.0)
+        return number + 1, total + weight * (tf.cast(counts, tf.float32) / divisor)[..., None]
+
+    most = tf.cast(tf.reduce_max(num_samples), tf.int32)
+    weights = _repeat(add, most, tf.zeros_like(starts)[..., None] + tf.zeros(cells))
+    first = tf.cast(tf.clip_by_value(place(0), 0.0, size - 1.0), tf.int32)
+    return _Bins(weights, first, tf.cast(divisor[..., 0], tf.int32) + 1)
+
+
+def _repeat(step: Callable, count: Tensor, total: Tensor) -> Tensor:
+    """Result of `number, total = step(number, total)` for the numbers below `count`."""
+    _, total = tf.while_loop(
+        lambda number, _: number < count, step, [tf.constant(0), total], parallel_iterations=1
+    )
+    return total

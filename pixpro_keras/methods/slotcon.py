@@ -184,6 +184,6 @@ def _align(scores: Tensor, boxes: Tensor, flips: Tensor) -> Tensor:
     height, width = scores.shape[1:3]
     if height != width:
         raise ValueError(f"SlotCon takes square maps. Received: {height} x {width} cells.")
-    aligned = roi_align(scores, ops.expand_dims(boxes * height, 1), height)[:, 0]
+    aligned = roi_align(scores, ops.expand_dims(boxes * height, 1), height, sampling_ratio=1)[:, 0]
     mirrored = ops.flip(aligned, axis=2)
     return to_pixels(ops.where(ops.reshape(flips, (-1, 1, 1, 1)), mirrored, aligned))

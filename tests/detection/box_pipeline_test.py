@@ -1,3 +1,6 @@
+import collections
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
@@ -6,9 +9,7 @@ from pixpro_keras.detection import instance_masks
 from pixpro_keras.detection.box_pipeline import (
     BoxConfig,
     make_box_batches,
-    make_padded_size,
     scaled_size,
-    shape_groups,
 )
 from pixpro_keras.detection.box_source import COCO, BoxSource, make_objects
 
@@ -59,7 +60,7 @@ class PipelineTest(tf.test.TestCase, parameterized.TestCase):
     def test_boxes_and_masks_are_where_the_paint_is(self):
         for batch in batches().take(6).as_numpy_iterator():
             shape = batch["image"].shape
-            self.assertIn(shape, [(4, 64, 96, 3), (4, 96, 64, 3)])
+            self.assertIn(shape, [(4, 64, 96, 3), (4, 96, 64, 3), (4, 32, 64, 3), (4, 64, 32, 3)])
             self.assertEqual(batch["boxes"].shape, (4, 3, 4))
             for image, size, found, labels, bitmaps in zip(
                 *(batch[k] for k in ("image", "size", "boxes", "classes", "masks")), strict=True
@@ -131,15 +132,24 @@ class PipelineTest(tf.test.TestCase, parameterized.TestCase):
             for key, value in part.items():
                 self.assertAllEqual(value, whole[key][2 * machine : 2 * machine + 2])
 
-    def test_one_padded_size_has_static_shapes(self):
-        data = batches(sizes=[(40, 60)] * 6)
+    def test_one_canvas_has_static_shapes(self):
+        config = dataclasses.replace(CONFIG, num_canvases=1)
+        data = batches(config, [(40, 60)] * 6)
         self.assertEqual(data.element_spec["image"].shape, (4, 64, 96, 3))
 
-    def test_a_small_group_joins_the_other(self):
-        sizes = np.array([(40, 60)] * 6 + [(60, 40)] * 3)
-        self.assertLen(shape_groups(sizes, 4), 1)
-        self.assertLen(shape_groups(sizes, 3), 2)
-        self.assertEqual(make_padded_size(sizes, 48, 1000), (96, 96))
+    def test_every_image_has_every_scale(self):
+        # Two canvases for three scales: of the larger one, each image draws its scale.
+        config = BoxConfig((60, 40, 64), 200, num_canvases=2)
+        counts = collections.Counter()
+        together = set()
+        for batch in batches(config, [(40, 60)] * 8).take(60).as_numpy_iterator():
+            sides = batch["size"].min(axis=1)
+            self.assertEqual(batch["image"].shape[1:3], (64, 64) if 40 in sides else (64, 96))
+            counts.update(sides)
+            together.add(tuple(sorted(set(sides))))
+        self.assertEqual(together, {(40,), (60,), (64,), (60, 64)})
+        for count in counts.values():
+            self.assertBetween(count, 50, 110)  # of 240
 
     def test_the_long_side_wins(self):
         size, scales = scaled_size(tf.constant([100, 400]), tf.constant(80), 200)
@@ -150,6 +160,7 @@ class PipelineTest(tf.test.TestCase, parameterized.TestCase):
         ({"short_sides": ()}, "short_sides"),
         ({"short_sides": (64,), "max_side": 32}, "max_side"),
         ({"max_boxes": 0}, "max_boxes"),
+        ({"num_canvases": 0}, "num_canvases"),
     )
     def test_bad_config(self, arguments, name):
         with self.assertRaisesRegex(ValueError, name):

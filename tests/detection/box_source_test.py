@@ -1,9 +1,12 @@
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras.detection.box_source import (
     COCO,
+    VOC07,
     BoxSource,
     Notes,
     for_testing,
@@ -55,6 +58,13 @@ class PartsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertIn("not trained on: 1 (one of 0)", logs.output[0])
         with self.assertNoLogs():
             for_testing(source([objects]), with_masks=False)
+
+    def test_difficult_objects_are_trained_on(self):
+        objects = make_objects("a", (40, 60), [[0, 0, 9, 9], [5, 5, 9, 9]], [0, 1], [False, True])
+        crowded = source([objects])
+        voc = dataclasses.replace(crowded, metric=VOC07)
+        self.assertAllEqual(for_training(voc, with_masks=False).objects[0].classes, [0, 1])
+        self.assertAllEqual(for_training(crowded, with_masks=False).objects[0].classes, [0])
 
     def test_a_test_without_objects_that_count_says_so(self):
         objects = make_objects("a", (40, 60), [[0, 0, 9, 9]], [0], [True])

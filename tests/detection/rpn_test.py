@@ -24,7 +24,9 @@ class RpnTest(tf.test.TestCase):
         for b, count in enumerate(num_valid):
             true[b, :count] = random_boxes(self.rng, count, 50)
         classes = np.where(np.arange(3) < np.array(num_valid)[:, None], 0, -1)
-        batch = {"boxes": true, "classes": classes, "seed": tf.constant([[0, 1], [0, 2]])}
+        sizes = np.array([[48, 64], [33, 49]], "f")  # all centres are inside
+        batch = {"boxes": true, "classes": classes, "size": sizes}
+        batch["seed"] = tf.constant([[0, 1], [0, 2]])
         found = rpn_losses(self.logits, self.deltas, self.anchors, batch)
         objectness = distance = 0.0
         # There are fewer anchors than are sampled, and few positives: all that are not ignored count.
@@ -67,6 +69,29 @@ class RpnTest(tf.test.TestCase):
             expected = sorted(expected, key=lambda pair: -pair[0])[:12]
             self.assertAllEqual(is_valid[b], np.arange(12) < len(expected))
             self.assertAllClose(boxes[b][is_valid[b]], [box for _, box in expected], atol=1e-4)
+
+    def test_anchors_centered_in_the_padding_do_not_count(self):
+        # Of the last row, the image holds the anchors' upper halves, but not their centres.
+        inside = np.arange(72) < 48
+        box = np.array([[[40, 24, 60, 32]]], "f")
+        batch = {"boxes": box, "classes": np.zeros((1, 1), int), "seed": tf.constant([[0, 1]])}
+        whole, upper = {"size": np.array([[48, 64]], "f")}, {"size": np.array([[32, 64]], "f")}
+
+        def losses(anchors, size, chosen=slice(None)):
+            logits, deltas = self.logits[:1, chosen], self.deltas[:1, chosen]
+            return rpn_losses(logits, deltas, anchors, batch | size)
+
+        found, expected = losses(self.anchors, upper), losses(self.anchors[inside], whole, inside)
+        self.assertAllClose(found, expected)
+        self.assertNotAllClose(found, losses(self.anchors, whole))
+
+        arguments = [self.logits[:1]], [self.deltas[:1]], [self.anchors]
+        boxes, is_valid = generate_proposals(*arguments, upper["size"], 60, 60)
+        arguments = [[x[0][:, inside]] for x in arguments[:2]]
+        few, are_valid = generate_proposals(
+            *arguments, [self.anchors[inside]], upper["size"], 60, 60
+        )
+        self.assertAllClose(boxes[is_valid], few[are_valid])
 
     def test_outputs_are_in_the_anchors_order(self):
         rpn = RPN(3)

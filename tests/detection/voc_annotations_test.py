@@ -28,10 +28,11 @@ class VOCTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual([source.class_names[n] for n in objects.classes], ["cat", "dog"])
         self.assertAllEqual(objects.is_ignored, [False, True])
         train = for_training(source, with_masks=False)
-        self.assertEqual(train.image_ids, ["2007_000000", "2012_000000"])
-        self.assertAllEqual(train.objects[0].boxes, [[0, 0, 60, 40]])
-        self.assertIn("2012_000000.jpg", train.describe(1))
-        self.assertEqual(train.read(tf.constant(1)), source.read(tf.constant(3)))
+        # As in detectron2, difficult objects are trained on, also those that are alone in their image.
+        self.assertEqual(train.image_ids, ["2007_000000", "2007_000001", "2012_000000"])
+        self.assertAllEqual(train.objects[0].boxes, objects.boxes)
+        self.assertIn("2012_000000.jpg", train.describe(2))
+        self.assertEqual(train.read(tf.constant(2)), source.read(tf.constant(3)))
 
     @parameterized.parameters(
         ([("cat", 0, 1, 1, 70, 40)], "is outside.*0, 0, 70, 40"),
