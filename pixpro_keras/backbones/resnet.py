@@ -132,6 +132,33 @@ def undo_zero_init_residual(network: keras.Model) -> None:
                 layer.gamma.assign(np.ones_like(scale))
 
 
+def use_fan_in(network: keras.Model) -> None:
+    """Scales new He-normal kernels from fan out, `2 / (k k C_out)`, to fan in, `2 / (k k C_in)`.
+
+    Args:
+        network: a ResNet with new weights, changed in place.
+
+    Raises:
+        ValueError: if its kernels are not He-normal with fan out.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+        from pixpro_keras.backbones.resnet import use_fan_in
+
+        backbone = backbones.build("resnet18_v1_5")
+        use_fan_in(backbone)
+        ```
+    """
+    convolutions = [layer for layer in network.layers if isinstance(layer, layers.Conv2D)]
+    modes = {getattr(layer.kernel_initializer, "mode", None) for layer in convolutions}
+    if modes != {"fan_out"}:
+        raise ValueError(f"{network.name} is no ResNet whose kernels are He-normal with fan out")
+    for layer in convolutions:
+        inputs, outputs = layer.kernel.shape[-2:]
+        layer.kernel.assign(layer.kernel * (outputs / inputs) ** 0.5)
+
+
 class _Builder:
     """Layers of one network, with its batch-norm settings."""
 

@@ -196,6 +196,20 @@ class OpenResidualBranchesTest(tf.test.TestCase):
         self.assertAllClose(trained, 0.3 * np.ones(trained.shape))
 
 
+class FanInTest(tf.test.TestCase):
+    def test_kernels_get_the_deviation_of_their_fan_in(self):
+        backbone = backbones.build("resnet18_v1_5")
+        resnet.use_fan_in(backbone)
+        for name in ("conv1_conv", "conv3_block1_1_conv", "conv5_block1_0_conv"):
+            kernel = backbone.get_layer(name).kernel
+            expected = np.sqrt(2 / np.prod(kernel.shape[:-1]))
+            self.assertAllClose(np.std(kernel), expected, rtol=0.03)
+
+    def test_other_networks_are_refused(self):
+        with self.assertRaisesRegex(ValueError, "mobilenetv2 is no ResNet"):
+            resnet.use_fan_in(backbones.build("mobilenetv2"))
+
+
 class SizeTest(tf.test.TestCase, parameterized.TestCase):
     # torchvision's counts without the classifier.
     @parameterized.parameters((18, 11_176_512), (34, 21_284_672), (50, 23_508_032))

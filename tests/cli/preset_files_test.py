@@ -72,6 +72,7 @@ class PresetFilesTest(unittest.TestCase):
             self.assertEqual(flags["base_learning_rate"] * flags["batch_size"] / 256, 0.02)
             self.assertEqual((flags["weight_decay"], flags["decay_norms"]), (1e-4, False))
             self.assertEqual((flags["num_rois"], flags["max_proposals"]), (512, None))
+            self.assertEqual(flags["precision"], "float32")
             self.assertEqual((flags["test_short_side"], flags["max_side"]), (800, 1333))
             shortest = 480 if name == "voc_c4_24k" else 640
             sides = tuple(str(side) for side in range(shortest, 801, 32))
@@ -126,6 +127,12 @@ class PresetFilesTest(unittest.TestCase):
             self.assertEqual(flags["augmentation"], recipes.get(flags["method"], "byol"), name)
             if flags["optimizer"] == "sgd":
                 self.assertEqual((flags["batch_size"], flags["weight_decay"]), (256, 1e-4), name)
+                # torchvision's ResNet by default, as all of these authors take it, in float32.
+                self.assertEqual(
+                    (flags["zero_init_residual"], flags["precision"]), (False, "float32")
+                )
+            fan = "in" if flags["method"] == "densecl" else "out"
+            self.assertEqual(flags["kernel_fan"], fan, name)
         self.assertEqual(self.values["moco_r50_200ep.cfg"]["decay_epochs"], ("120", "160"))
         fpn = [name for name, flags in self.values.items() if flags["fpn"]]
         self.assertEqual(sorted(fpn), ["pixpro_fpn_r50_100ep.cfg", "pixpro_fpn_r50_400ep.cfg"])

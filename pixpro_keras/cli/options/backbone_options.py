@@ -5,7 +5,7 @@ import dataclasses
 import keras
 
 from pixpro_keras import backbones
-from pixpro_keras.backbones.resnet import undo_zero_init_residual
+from pixpro_keras.backbones.resnet import undo_zero_init_residual, use_fan_in
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.shared.command import flag_errors
 
@@ -39,6 +39,11 @@ class BackboneOptions(Options):
         "Whether a new ResNet's last batch-norm scale in each residual block is 0, as in the paper's "
         "pre-training, or 1. A few hundred steps leave it near 0, and the blocks without effect.",
     )
+    kernel_fan: str = option(
+        "out",
+        "Variance of a new ResNet's kernels, 2 / fan: fan out, as in the release, or in, as in DenseCL.",
+        choices=("out", "in"),
+    )
 
 
 def check_backbone(options: BackboneOptions) -> None:
@@ -65,4 +70,7 @@ def build_backbone(options: BackboneOptions) -> keras.Model:
         )
     if not options.zero_init_residual:
         undo_zero_init_residual(backbone)
+    if options.kernel_fan == "in":
+        with flag_errors(options, "kernel_fan", "backbone"):
+            use_fan_in(backbone)
     return backbone
