@@ -28,12 +28,23 @@ class PresetFilesTest(unittest.TestCase):
         cls.values = parse(PretrainOptions, PRESETS)
 
     def test_linear_classification_is_the_papers(self):
-        (flags,) = parse(
-            LinearProbeOptions, [CONFIGS / "transfer" / "linear_imagenet.cfg"]
-        ).values()
-        self.assertEqual((flags["base_learning_rate"], flags["weight_decay"]), (30, 0))
-        self.assertEqual((flags["batch_size"], flags["epochs"]), (256, 100))
-        self.assertEqual((flags["schedule"], flags["warmup_epochs"]), ("cosine", 0))
+        presets = [
+            CONFIGS / "transfer" / f"{name}.cfg"
+            for name in ("linear_imagenet", "linear_imagenet_frozen")
+        ]
+        release, frozen = parse(LinearProbeOptions, presets).values()
+        for flags in (release, frozen):
+            self.assertEqual((flags["base_learning_rate"], flags["weight_decay"]), (30, 0))
+            self.assertEqual((flags["batch_size"], flags["epochs"]), (256, 100))
+            self.assertTrue(flags["augment"])
+        # zdaxie/PixPro, contrast/option.py, contrast/lr_scheduler.py, main_linear.py
+        self.assertEqual((release["schedule"], release["warmup_epochs"]), ("cosine", 5))
+        self.assertEqual((release["warmup_fraction"], release["end_learning_rate"]), (0.01, 1e-6))
+        self.assertEqual((release["batch_statistics"], release["bn_momentum"]), (True, 0.9))
+        # facebookresearch/moco, main_lincls.py
+        self.assertEqual((frozen["schedule"], frozen["warmup_epochs"]), ("steps", 0))
+        self.assertEqual(frozen["decay_epochs"], ("60", "80"))
+        self.assertEqual((frozen["batch_statistics"], frozen["precision"]), (False, "float32"))
 
     def test_segmentation_of_cityscapes_is_the_papers(self):
         presets = [
