@@ -17,7 +17,8 @@ class BackboneOptions(Options):
     backbone: str = option(
         "resnet50",
         "Network: any keras.applications constructor in lower case (resnet50, mobilenetv2, ...), or the "
-        "paper's stride-in-3x3 family resnet18_v1_5, 34, 50, 101, 152.",
+        "paper's stride-in-3x3 family: resnet18_v1_5, resnet18_d (34, 50, 101, 152), resnext50_32x4d, "
+        "resnext101_32x8d, wide_resnet50_2, wide_resnet101_2.",
         is_main=True,
     )
     output_stride: str = option(
