@@ -45,7 +45,7 @@ def available() -> tuple[str, ...]:
         assert "resnet50_v1_5" in backbones.available()
         ```
     """
-    return tuple(sorted([*_applications(), *resnet.BLOCKS]))
+    return tuple(sorted([*_applications(), *resnet.ARCHITECTURES]))
 
 
 def is_keras_application(name: str) -> bool:
@@ -88,7 +88,7 @@ def build(name: str, *, output_stride: int = 32, bn_momentum: float = 0.9) -> ke
     """A backbone up to its last feature map (C5), with new weights.
 
     A network of keras.applications keeps its architecture, its weights in the same order and its outputs
-    the same, but for the settings below. ResNets (`resnet50`, 101, 152 and the `_v1_5` family) start
+    the same, but for the settings below. ResNets (`resnet50`, 101, 152 and the paper's family) start
     as in the paper: convolutions He-normal (fan out), the last batch-norm scale of each residual
     block 0. Other networks keep their own initialisation.
 
@@ -116,13 +116,13 @@ def build(name: str, *, output_stride: int = 32, bn_momentum: float = 0.9) -> ke
         ```
     """
     _check_name(name)
-    is_resnet = name in resnet.BLOCKS or name in (*_RESNETS, *_RESNETS_V2)
+    is_resnet = name in resnet.ARCHITECTURES or name in (*_RESNETS, *_RESNETS_V2)
     if output_stride not in (32, 16) or (output_stride == 16 and not is_resnet):
         raise ValueError(
             f"`output_stride` must be 32{' or 16' if is_resnet else ''} for {name}. "
             f"Received: output_stride={output_stride}."
         )
-    if name in resnet.BLOCKS:
+    if name in resnet.ARCHITECTURES:
         return resnet.build_resnet(
             name,
             output_stride=output_stride,
@@ -239,7 +239,7 @@ def plain_network(name: str) -> keras.Model:
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
-        if name in resnet.BLOCKS:
+        if name in resnet.ARCHITECTURES:
             return resnet.build_resnet(name)
         return _keras_application(name)
     finally:
@@ -258,7 +258,7 @@ def preprocess_input(name: str) -> Callable:
 
     Returns:
         Function of `(..., H, W, 3)` RGB images in 0..255 that gives float32 of the same shape. For
-        the `_v1_5` family: scaled to 0..1, then by ImageNet's mean and standard deviation.
+        the paper's ResNets: scaled to 0..1, then by ImageNet's mean and standard deviation.
 
     Raises:
         ValueError: if the name is unknown.
@@ -274,7 +274,7 @@ def preprocess_input(name: str) -> Callable:
         ```
     """
     _check_name(name)
-    if name in resnet.BLOCKS:
+    if name in resnet.ARCHITECTURES:
 
         def standardize(images):
             images = tf.cast(images, tf.float32) / 255.0
@@ -304,7 +304,7 @@ def input_convention(name: str) -> str:
         ```
     """
     _check_name(name)
-    if name in resnet.BLOCKS:
+    if name in resnet.ARCHITECTURES:
         return (
             f"RGB in 0..1, then (x - mean) / std with mean {_IMAGENET_MEAN} and std {_IMAGENET_STD}; "
             f"any height and width from {min_image_size(name)} px"
@@ -335,7 +335,7 @@ def min_image_size(name: str) -> int:
         ```
     """
     _check_name(name)
-    if name in resnet.BLOCKS:
+    if name in resnet.ARCHITECTURES:
         return 32
     try:
         _applications()[name](include_top=False, weights=None, input_shape=(1, 1, 3))
@@ -352,6 +352,6 @@ def _check_name(name: str) -> None:
         hint = f"; did you mean {' or '.join(near)}?" if near else "."
         raise ValueError(
             "`backbone` must be a keras.applications network in lower case (NASNet apart) or one of "
-            f"{', '.join(resnet.BLOCKS)}; `pixpro_keras.backbones.available()` lists all. "
+            f"{', '.join(resnet.ARCHITECTURES)}; `pixpro_keras.backbones.available()` lists all. "
             f"Received: {name!r}{hint}"
         )

@@ -1,8 +1,10 @@
 """The paper's ResNets: stride in the 3x3 convolution, symmetric padding, no convolution biases.
 
-Layer names follow keras.applications (`conv2_block1_1_conv`, ...). Images come as RGB, scaled by
-ImageNet's mean and standard deviation.
+ResNet-D, ResNeXt and wide ResNets are of the same family. Layer names follow keras.applications
+(`conv2_block1_1_conv`, ...). Images come as RGB, scaled by ImageNet's mean and standard deviation.
 """
+
+import dataclasses
 
 import keras
 import numpy as np
@@ -10,39 +12,80 @@ from keras import layers
 
 from pixpro_keras.layers.initializers import he_normal_fan_out
 
-BLOCKS = {
-    "resnet18_v1_5": (2, 2, 2, 2),
-    "resnet34_v1_5": (3, 4, 6, 3),
-    "resnet50_v1_5": (3, 4, 6, 3),
-    "resnet101_v1_5": (3, 4, 23, 3),
-    "resnet152_v1_5": (3, 8, 36, 3),
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """Architecture of a ResNet.
+
+    Attributes:
+        blocks: number of residual blocks in each of the four stages.
+        is_basic: if True, a block is two 3x3 convolutions, else a bottleneck.
+        groups: groups of a bottleneck's 3x3 convolution.
+        group_width: channels of a group in the first stage; they double with each stage.
+        is_deep: if True, the stem is three 3x3 convolutions, and shortcuts average where they stride
+            (ResNet-D).
+
+    Example:
+        ```python
+        from pixpro_keras.backbones.resnet import ARCHITECTURES
+
+        assert ARCHITECTURES["resnext50_32x4d"].groups == 32
+        ```
+    """
+
+    blocks: tuple[int, ...]
+    is_basic: bool = False
+    groups: int = 1
+    group_width: int = 64
+    is_deep: bool = False
+
+
+_BLOCKS = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
 }
-BASIC_BLOCK = ("resnet18_v1_5", "resnet34_v1_5")
+# Names of the release (`_d`) and of torchvision; v1_5 tells torchvision's from keras.applications'.
+ARCHITECTURES = {
+    f"resnet{depth}{kind}": Architecture(blocks, depth < 50, is_deep=kind == "_d")
+    for kind in ("_v1_5", "_d")
+    for depth, blocks in _BLOCKS.items()
+} | {
+    "resnext50_32x4d": Architecture(_BLOCKS[50], groups=32, group_width=4),
+    "resnext101_32x8d": Architecture(_BLOCKS[101], groups=32, group_width=8),
+    "wide_resnet50_2": Architecture(_BLOCKS[50], group_width=128),
+    "wide_resnet101_2": Architecture(_BLOCKS[101], group_width=128),
+}
 
 
-def resnet_name(blocks: tuple[int, ...], is_basic: bool) -> str:
-    """Name of the ResNet with these numbers of blocks.
+def resnet_name(architecture: Architecture) -> str:
+    """Name of a ResNet.
 
     Args:
-        blocks: number of residual blocks in each of the four stages.
-        is_basic: whether a block is two 3x3 convolutions, not a bottleneck.
+        architecture: of the network.
 
     Raises:
         ValueError: if there is none.
 
     Example:
         ```python
-        from pixpro_keras.backbones.resnet import resnet_name
+        from pixpro_keras.backbones.resnet import Architecture, resnet_name
 
-        assert resnet_name((3, 4, 6, 3), is_basic=False) == "resnet50_v1_5"
+        assert resnet_name(Architecture((3, 4, 6, 3))) == "resnet50_v1_5"
         ```
     """
-    for name, num_blocks in BLOCKS.items():
-        if num_blocks == blocks and (name in BASIC_BLOCK) == is_basic:
+    for name, known in ARCHITECTURES.items():
+        if known == architecture:
             return name
-    kind = "basic" if is_basic else "bottleneck"
+    kind = "basic" if architecture.is_basic else "bottleneck"
+    if (architecture.groups, architecture.group_width) != (1, 64):
+        kind += f" ({architecture.groups} groups of {architecture.group_width} channels)"
+    stem = ", with a deep stem," if architecture.is_deep else ""
     raise ValueError(
-        f"a ResNet of {'-'.join(map(str, blocks))} {kind} blocks is none of {', '.join(BLOCKS)}"
+        f"a ResNet of {'-'.join(map(str, architecture.blocks))} {kind} blocks{stem} is none of "
+        f"{', '.join(ARCHITECTURES)}"
     )
 
 
@@ -60,7 +103,7 @@ def build_resnet(
     Convolutions are He-normal (fan out), the last batch-norm scale of each residual block is 0.
 
     Args:
-        name: a key of `BLOCKS`.
+        name: a key of `ARCHITECTURES`.
         output_stride: 32, or 16: the last stage keeps its resolution and its 3x3 convolutions are
             dilated by 2, with the same weights and names.
         bn_momentum: share of the old moving statistics kept in each step.
@@ -72,7 +115,9 @@ def build_resnet(
         Functional model `(B, H, W, 3) -> (B, H / output_stride, W / output_stride, C)`.
 
     Reference:
-        He et al., 2015, arXiv:1512.03385; stride as in torchvision and the PixPro release.
+        He et al., 2015, arXiv:1512.03385; stride as in torchvision and the PixPro release. ResNet-D: He et
+        al., 2018, arXiv:1812.01187. ResNeXt: Xie et al., 2016, arXiv:1611.05431. Wide ResNets: Zagoruyko
+        and Komodakis, 2016, arXiv:1605.07146.
 
     Example:
         ```python
@@ -82,16 +127,23 @@ def build_resnet(
         print(network.output_shape)  # (None, 2, 2, 512)
         ```
     """
-    builder = _Builder(convolution, batch_norm, bn_momentum)
-    is_basic = name in BASIC_BLOCK
+    architecture = ARCHITECTURES[name]
+    builder = _Builder(architecture, convolution, batch_norm, bn_momentum)
     inputs = keras.Input(input_shape)
-    x = builder.conv(inputs, 64, 7, "conv1", stride=2)
+    if architecture.is_deep:
+        x = inputs
+        for part, stride in (("conv1_1", 2), ("conv1_2", 1)):
+            x = builder.norm(builder.conv(x, 32, 3, part, stride), part)
+            x = layers.ReLU(name=f"{part}_relu")(x)
+        x = builder.conv(x, 64, 3, "conv1")
+    else:
+        x = builder.conv(inputs, 64, 7, "conv1", stride=2)
     x = builder.norm(x, "conv1")
     x = layers.ReLU(name="conv1_relu")(x)
     # After the ReLU, padding with zeros is padding with minus infinity.
     x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
     x = layers.MaxPooling2D(3, strides=2, name="pool1_pool")(x)
-    for stage, num_blocks in enumerate(BLOCKS[name]):
+    for stage, num_blocks in enumerate(architecture.blocks):
         dilation = 2 if stage == 3 and output_stride == 16 else 1
         for block in range(num_blocks):
             is_strided = block == 0 and stage > 0 and dilation == 1
@@ -101,7 +153,6 @@ def build_resnet(
                 name=f"conv{stage + 2}_block{block + 1}",
                 stride=2 if is_strided else 1,
                 dilation=dilation,
-                is_basic=is_basic,
             )
     return keras.Model(inputs, x, name=name)
 
@@ -132,10 +183,40 @@ def undo_zero_init_residual(network: keras.Model) -> None:
                 layer.gamma.assign(np.ones_like(scale))
 
 
+def use_fan_in(network: keras.Model) -> None:
+    """Scales new He-normal kernels from fan out, `2 / (k k C_out)`, to fan in, `2 / (k k C_in)`.
+
+    Args:
+        network: a ResNet with new weights, changed in place.
+
+    Raises:
+        ValueError: if its kernels are not He-normal with fan out.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+        from pixpro_keras.backbones.resnet import use_fan_in
+
+        backbone = backbones.build("resnet18_v1_5")
+        use_fan_in(backbone)
+        ```
+    """
+    convolutions = [layer for layer in network.layers if isinstance(layer, layers.Conv2D)]
+    modes = {getattr(layer.kernel_initializer, "mode", None) for layer in convolutions}
+    if modes != {"fan_out"}:
+        raise ValueError(f"{network.name} is no ResNet whose kernels are He-normal with fan out")
+    for layer in convolutions:
+        inputs, outputs = layer.kernel.shape[-2:]
+        layer.kernel.assign(layer.kernel * (outputs / inputs) ** 0.5)
+
+
 class _Builder:
     """Layers of one network, with its batch-norm settings."""
 
-    def __init__(self, convolution: type, batch_norm: type, bn_momentum: float):
+    def __init__(
+        self, architecture: Architecture, convolution: type, batch_norm: type, bn_momentum: float
+    ):
+        self._architecture = architecture
         self._convolution = convolution
         self._batch_norm = batch_norm
         self._norm_settings = {
@@ -143,7 +224,7 @@ class _Builder:
             "epsilon": 1e-5,
         }
 
-    def conv(self, x, filters: int, size: int, name: str, stride: int = 1, dilation: int = 1):
+    def conv(self, x, filters: int, size: int, name: str, stride: int = 1, dilation=1, groups=1):
         """A convolution padded as in torch: the same number of zeros on each side."""
         padding = "same"
         if stride > 1 and size > 1:
@@ -156,6 +237,7 @@ class _Builder:
             strides=stride,
             padding=padding,
             dilation_rate=dilation,
+            groups=groups,
             use_bias=False,
             kernel_initializer=he_normal_fan_out(),
             name=f"{name}_conv",
@@ -167,24 +249,34 @@ class _Builder:
             x
         )
 
-    def block(self, x, width, name, stride, dilation, is_basic):
+    def block(self, x, width: int, name: str, stride: int, dilation: int):
         """A residual block: two 3x3 convolutions, or 1x1, 3x3 (strided), 1x1 of four times the width."""
-        out_channels = width if is_basic else 4 * width
+        architecture = self._architecture
+        out_channels = width if architecture.is_basic else 4 * width
         shortcut = x
         if x.shape[-1] != out_channels:  # where the stride is, the width changes too
-            shortcut = self.conv(x, out_channels, 1, f"{name}_0", stride)
-            shortcut = self.norm(shortcut, f"{name}_0")
-        if is_basic:
-            plan = [(width, 3, stride), (width, 3, 1)]
+            shortcut = self.shortcut(x, out_channels, f"{name}_0", stride)
+        groups = architecture.groups
+        if architecture.is_basic:
+            plan = [(width, 3, stride, 1), (width, 3, 1, 1)]
         else:
-            plan = [(width, 1, 1), (width, 3, stride), (out_channels, 1, 1)]
-        for index, (filters, size, conv_stride) in enumerate(plan, start=1):
+            inner = width * architecture.group_width * groups // 64
+            plan = [(inner, 1, 1, 1), (inner, 3, stride, groups), (out_channels, 1, 1, 1)]
+        for index, (filters, size, conv_stride, conv_groups) in enumerate(plan, start=1):
             is_last = index == len(plan)
             part = f"{name}_{index}"
             conv_dilation = dilation if size == 3 else 1
-            x = self.conv(x, filters, size, part, conv_stride, conv_dilation)
+            x = self.conv(x, filters, size, part, conv_stride, conv_dilation, conv_groups)
             x = self.norm(x, part, is_last)
             if not is_last:
                 x = layers.ReLU(name=f"{part}_relu")(x)
         x = layers.Add(name=f"{name}_add")([shortcut, x])
         return layers.ReLU(name=f"{name}_out")(x)
+
+    def shortcut(self, x, filters: int, name: str, stride: int):
+        """A 1x1 convolution with the stride; in ResNet-D an average of the cells has it instead."""
+        if self._architecture.is_deep and stride > 1:
+            # At the lower and the right border of odd maps, "same" averages what is there.
+            x = layers.AveragePooling2D(stride, padding="same", name=f"{name}_pool")(x)
+            stride = 1
+        return self.norm(self.conv(x, filters, 1, name, stride), name)

@@ -57,7 +57,7 @@ from pixpro_keras.detection.voc_ap import voc_scores
 from pixpro_keras.evaluation.monitor import Monitor
 from pixpro_keras.evaluation.precise_bn import apply_precise_bn, temporary_precise_bn
 from pixpro_keras.training.run import RunResult
-from pixpro_keras.training.workers import chief_alone
+from pixpro_keras.training.workers import chief_alone, is_multi_worker
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.visualize.detection import draw_detections
@@ -108,7 +108,7 @@ class DetectOptions(EvaluationOptions, TrainingJobOptions):
     )
     bn_batches: int = option(
         200,
-        "Training batches from which batch norm is measured before a test.",
+        "Training batches of --batch_size images from which batch norm is measured before a test.",
         minimum=0,
     )
     test_every_iterations: int = option(
@@ -172,26 +172,32 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
     )
     preprocess = backbone.preprocess
 
-    def batches(context: tf.distribute.InputContext, start: int = first_step) -> tf.data.Dataset:
+    def batches(
+        context: tf.distribute.InputContext, start: int = first_step, size: int = replica_batch_size
+    ) -> tf.data.Dataset:
         return box_pipeline.make_box_batches(
             train,
             box_config,
             global_batch_size=options.batch_size,
-            replica_batch_size=replica_batch_size,
+            replica_batch_size=size,
             preprocess=preprocess,
             start_step=start,
             input_pipeline_id=context.input_pipeline_id,
             num_input_pipelines=context.num_input_pipelines,
         )
 
+    # Of several machines one measures batch norm, on one device: it takes the replicas' parts in turn.
+    bn_strategy = None if is_multi_worker(strategy) else strategy
+    bn_batch_size = replica_batch_size if bn_strategy is None else options.batch_size
+
     def few_batches() -> Iterator:
-        data = batches(tf.distribute.InputContext(), 0)
-        return itertools.islice(data, options.bn_batches)
+        data = batches(tf.distribute.InputContext(), 0, bn_batch_size)
+        return itertools.islice(data, options.bn_batches * options.batch_size // bn_batch_size)
 
     detect = tf.function(task.detect)  # once for all tests
 
     def measure() -> dict[str, float]:
-        norm = temporary_precise_bn(task, few_batches())
+        norm = temporary_precise_bn(task, few_batches(), bn_strategy)
         with norm if options.bn_batches else contextlib.nullcontext():
             return score(find_all(options, detect, preprocess, test)[0], test)
 
@@ -211,7 +217,7 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
             if is_chief:
                 if options.bn_batches:
                     logging.info("Measuring batch norm on %d training batches", options.bn_batches)
-                    apply_precise_bn(task, few_batches())
+                    apply_precise_bn(task, few_batches(), bn_strategy)
                 scores = finish(options, workdir, task, detect, preprocess, test)
                 facts = {
                     "model": options.model,

@@ -58,6 +58,12 @@ class LinearProbeOptions(LabeledOptions, EvaluationOptions, TrainingJobOptions):
     augment: bool = option(
         False, "Random crops and flips in every epoch, instead of each image's features once."
     )
+    batch_statistics: bool = option(
+        False,
+        "Run the backbone in training mode while the classifiers are trained, as the release does: batch "
+        "norm takes each batch's statistics, and is tested with moving ones learned anew on the crops. "
+        "Needs --augment. Default: it stays frozen, as in MoCo.",
+    )
     holdout_fraction: float = option(
         0.1,
         "Share of the training images on which the best of several classifiers is chosen.",
@@ -91,6 +97,8 @@ def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) ->
             f"--learning_rate_factors={','.join(options.learning_rate_factors)}: several need "
             "--optimizer=sgd and --weight_decay=0, where a weighted loss is another learning rate"
         )
+    if options.batch_statistics and not options.augment:
+        raise FlagError("--batch_statistics: needs --augment, for statistics of new crops")
     with chief_first(strategy):
         options = resolve_parts(options, options.data_dir)
         parts = open_parts(options, "train_dataset", "test_dataset", options.data_dir)
@@ -110,6 +118,7 @@ def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) ->
                 backbone.network,
                 parts.num_classes,
                 factors,
+                options.batch_statistics,
                 accumulate_steps=options.accumulate_steps,
             )
         probe.compile(build_optimizer(options), jit_compile=False)

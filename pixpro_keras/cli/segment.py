@@ -107,6 +107,9 @@ class SegmentOptions(EvaluationOptions, TrainingJobOptions):
     whole_images: bool = option(False, "Segment test images whole, instead of window by window.")
     min_scale: float = option(0.5, "Smallest factor by which training images are scaled.", above=0)
     max_scale: float = option(2.0, "Largest factor by which training images are scaled.", above=0)
+    color_jitter: bool = option(
+        True, "Whether brightness, contrast, saturation and hue of training crops change at random."
+    )
     workdir: str = with_default(TrainingJobOptions, "workdir", "runs/segment")
     optimizer: str = with_default(TrainingJobOptions, "optimizer", "sgd")
     base_learning_rate: float = with_default(TrainingJobOptions, "base_learning_rate", 0.01)
@@ -134,7 +137,10 @@ def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> Run
         check_stride(options.window_stride, options.crop_size)
     with flag_errors(options, "min_scale", "max_scale"):
         crop_config = CropConfig(
-            options.crop_size, (options.min_scale, options.max_scale), options.seed
+            options.crop_size,
+            (options.min_scale, options.max_scale),
+            options.seed,
+            options.color_jitter,
         )
     options = resolve_test_split(options)
     with chief_first(strategy):

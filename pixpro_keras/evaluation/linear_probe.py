@@ -23,17 +23,21 @@ class LinearProbe(Task):
     SGD with momentum and without weight decay is training each with its own learning rate.
 
     Args:
-        backbone: `(B, H, W, 3) -> (B, h, w, C)`; runs in inference mode and is not trained.
+        backbone: `(B, H, W, 3) -> (B, h, w, C)`, whose weights are not trained.
         num_classes: number of classes, at least 2; labels are in [0, num_classes).
         learning_rate_factors: factors of the optimizer's learning rate, positive, one for each
             classifier.
+        batch_statistics: if True, the backbone runs in training mode while the classifiers are trained:
+            batch norm takes the statistics of the batch, and its moving statistics, with which
+            the classifiers are tested, become those of the training images. That is PixPro's protocol.
+            If False, the backbone is frozen altogether, which is MoCo's.
         **kwargs: arguments of `Task`.
 
     Raises:
         ValueError: if there is no factor, one is not positive, or there are less than two classes.
 
     Reference:
-        He et al., CVPR 2020, arXiv:1911.05722, section 4.1.
+        He et al., CVPR 2020, arXiv:1911.05722, section 4.1; `main_linear.py` of the PixPro release.
 
     Example:
         ```python
@@ -56,6 +60,7 @@ class LinearProbe(Task):
         backbone: keras.Model,
         num_classes: int,
         learning_rate_factors: Sequence[float] = (1.0,),
+        batch_statistics: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -66,7 +71,13 @@ class LinearProbe(Task):
             )
         self.num_classes = int(checks.at_least("num_classes", num_classes, 2))
         self.backbone = backbone
-        self.backbone.trainable = False
+        self.batch_statistics = batch_statistics
+        if batch_statistics:
+            # Of variables, not layers: a batch norm that is not trainable takes its moving statistics.
+            for variable in backbone.trainable_variables:
+                variable.trainable = False
+        else:
+            self.backbone.trainable = False
         self.learning_rate_factors = tuple(float(factor) for factor in learning_rate_factors)
         heads, channels = len(self.learning_rate_factors), backbone.output_shape[-1]
         self.kernels = self.add_weight(
@@ -83,21 +94,24 @@ class LinearProbe(Task):
 
         Args:
             batch: entries `label`, and `view1` or `features` `(B, C)`.
-            training: without effect, since the backbone is frozen.
+            training: whether the backbone runs in training mode, if it is asked for at all.
 
         Returns:
             Scalars by name.
         """
-        logits = self.logits(batch[FEATURES] if FEATURES in batch else self.pool(batch[VIEW1]))
+        in_training = training and self.batch_statistics
+        logits = self.logits(
+            batch[FEATURES] if FEATURES in batch else self.pool(batch[VIEW1], in_training)
+        )
         per_head = [cross_entropy(one, batch[LABEL]) for one in ops.unstack(logits)]
         accuracies = [top1(one, batch[LABEL]) for one in ops.unstack(logits)]
         factors = self.learning_rate_factors
         weighted = [factor * loss for factor, loss in zip(factors, per_head, strict=True)]
         return {"classification": sum(weighted), "top1": ops.max(ops.stack(accuracies))}
 
-    def pool(self, images: Tensor) -> Tensor:
-        """Frozen features of preprocessed images: `(B, C)` float32, without gradient."""
-        maps = ops.cast(self.backbone(images, training=False), "float32")
+    def pool(self, images: Tensor, training: bool = False) -> Tensor:
+        """Features of preprocessed images: `(B, C)` float32, without gradient."""
+        maps = ops.cast(self.backbone(images, training=training), "float32")
         return ops.stop_gradient(ops.mean(maps, axis=(1, 2)))
 
     def logits(self, features: Tensor) -> Tensor:

@@ -7,11 +7,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pixpro_keras.evaluation.replicas import split_over_replicas
 from pixpro_keras.layers.masked_batch_norm import MaskedBatchNorm
 from pixpro_keras.types import Tensor
 
 
-def apply_precise_bn(model: keras.Model, batches: Iterable[Tensor]) -> None:
+def apply_precise_bn(
+    model: keras.Model,
+    batches: Iterable[Tensor],
+    strategy: tf.distribute.Strategy | None = None,
+) -> None:
     """Replaces the moving statistics of batch norm by the statistics of given images.
 
     Moving averages lag behind the weights, and those of an untrained network (mean 0, variance 1)
@@ -28,6 +33,9 @@ def apply_precise_bn(model: keras.Model, batches: Iterable[Tensor]) -> None:
         batches: images `(B, H, W, 3)`, already preprocessed, or dicts of tensors; at least one batch if
             the network has batch norm. Larger batches and more of them are both better; a thousand
             images are enough.
+        strategy: strategy of the model, whose replicas share each batch and normalise it by the statistics
+            of all of it, as in training. They must be of one machine, and divide the batches. Without it,
+            a batch goes through one device.
 
     Raises:
         ValueError: if `batches` is empty.
@@ -58,8 +66,14 @@ def apply_precise_bn(model: keras.Model, batches: Iterable[Tensor]) -> None:
 
     # One graph per shape: a detector lays its anchors by the static shape of the batch.
     @tf.function(autograph=False)
+    def run(images):
+        if strategy is None:
+            model(images, training=True)
+        else:
+            strategy.run(model, args=(images,), kwargs={"training": True})
+
     def observe(images):
-        model(images, training=True)
+        run(images if strategy is None else split_over_replicas(strategy, images))
 
     try:
         for layer, pair in zip(layers, variables, strict=True):
@@ -77,7 +91,11 @@ def apply_precise_bn(model: keras.Model, batches: Iterable[Tensor]) -> None:
 
 
 @contextlib.contextmanager
-def temporary_precise_bn(model: keras.Model, batches: Iterable[Tensor]) -> Iterator[None]:
+def temporary_precise_bn(
+    model: keras.Model,
+    batches: Iterable[Tensor],
+    strategy: tf.distribute.Strategy | None = None,
+) -> Iterator[None]:
     """Context with the statistics of `apply_precise_bn`, for a test in the middle of a training.
 
     At its end the moving statistics are again what they were.
@@ -85,6 +103,7 @@ def temporary_precise_bn(model: keras.Model, batches: Iterable[Tensor]) -> Itera
     Args:
         model: built model, which takes the batches.
         batches: as for `apply_precise_bn`.
+        strategy: as for `apply_precise_bn`.
 
     Raises:
         ValueError: if `batches` is empty.
@@ -104,7 +123,7 @@ def temporary_precise_bn(model: keras.Model, batches: Iterable[Tensor]) -> Itera
     """
     variables = [(layer.moving_mean, layer.moving_variance) for layer in _norms(model)]
     before = _read(variables)
-    apply_precise_bn(model, batches)
+    apply_precise_bn(model, batches, strategy)
     try:
         yield
     finally:

@@ -1,11 +1,70 @@
 """Functions of batches, spread over the replicas of this machine."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.types import Tensor
+
+
+def num_local_replicas(strategy: tf.distribute.Strategy) -> int:
+    """Number of a strategy's replicas on this machine.
+
+    Args:
+        strategy: of the run.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.evaluation.replicas import num_local_replicas
+
+        assert num_local_replicas(tf.distribute.get_strategy()) == 1
+        ```
+    """
+    if strategy.num_replicas_in_sync == 1:
+        return 1
+    return len(strategy.extended.worker_devices)
+
+
+def split_over_replicas(strategy: tf.distribute.Strategy, batch: Any) -> Any:
+    """Gives each replica of this machine its rows of a batch.
+
+    Args:
+        strategy: of the run.
+        batch: tensor or nested structure of tensors, whose first axis the number of replicas divides.
+
+    Returns:
+        Argument of `strategy.run`.
+
+    Raises:
+        ValueError: if the number of replicas does not divide the rows.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.evaluation.replicas import split_over_replicas
+
+        strategy = tf.distribute.get_strategy()
+        rows = split_over_replicas(strategy, tf.range(4))
+        assert strategy.run(lambda part: 2 * part, args=(rows,)).shape == (4,)
+        ```
+    """
+    num_replicas = num_local_replicas(strategy)
+    rows = tf.nest.flatten(batch)[0].shape[0]
+    if rows % num_replicas:
+        raise ValueError(
+            f"`batch` must have rows for each of {num_replicas} replicas alike. Received: {rows} rows."
+        )
+    size = rows // num_replicas
+
+    def part(context: tf.distribute.InputContext) -> Any:
+        # Of several machines each has its own rows; replicas are numbered through all of them.
+        first = context.replica_id_in_sync_group % num_replicas * size
+        return tf.nest.map_structure(lambda value: value[first : first + size], batch)
+
+    return strategy.experimental_distribute_values_from_function(part)
 
 
 def over_replicas(
@@ -35,8 +94,7 @@ def over_replicas(
         ```
     """
     strategy = strategy or tf.distribute.get_strategy()
-    is_one = strategy.num_replicas_in_sync == 1
-    num_replicas = 1 if is_one else len(strategy.extended.worker_devices)
+    num_replicas = num_local_replicas(strategy)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def run(part):
@@ -46,11 +104,7 @@ def over_replicas(
         count = rows.shape[0]
         size = -(-max(count, batch_size) // num_replicas) * num_replicas
         padding = [[0, size - count]] + [[0, 0]] * (len(rows.shape) - 1)
-        parts = tf.split(tf.pad(rows, padding), num_replicas)
-        # Of several machines each has its own rows; replicas are numbered through all of them.
-        values = strategy.experimental_distribute_values_from_function(
-            lambda context: parts[context.replica_id_in_sync_group % num_replicas]
-        )
+        values = split_over_replicas(strategy, tf.pad(rows, padding))
         results = strategy.experimental_local_results(run(values))
         return np.concatenate([one.numpy() for one in results])[:count]
 

@@ -4,7 +4,7 @@ import keras
 
 from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.layers.conv import Conv2D
-from pixpro_keras.layers.initializers import torch_defaults
+from pixpro_keras.layers.initializers import he_normal_fan_in, torch_defaults
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils import checks
 
@@ -141,6 +141,8 @@ class PooledMLP(keras.layers.Layer):
         num_layers: number of linear layers, at least 1.
         batch_norm: `"none"`; `"hidden"`: before each ReLU (BYOL); `"all"`: after the last layer too,
             there without offset (SimCLR). A layer before batch norm has no bias.
+        initialization: `"torch"`, PyTorch's default, or `"he"`, He-normal kernels (fan in) and biases of 0
+            (DenseCL).
         bn_momentum: share of the old moving statistics kept in each step.
 
     Raises:
@@ -162,6 +164,7 @@ class PooledMLP(keras.layers.Layer):
         out_dim: int = 128,
         num_layers: int = 2,
         batch_norm: str = "none",
+        initialization: str = "torch",
         bn_momentum: float = 0.9,
         **kwargs,
     ):
@@ -170,6 +173,7 @@ class PooledMLP(keras.layers.Layer):
         self.out_dim = checks.at_least("out_dim", out_dim, 1)
         self.num_layers = checks.at_least("num_layers", num_layers, 1)
         self.batch_norm = checks.one_of("batch_norm", batch_norm, ("none", "hidden", "all"))
+        self.initialization = checks.one_of("initialization", initialization, ("torch", "he"))
         self.bn_momentum = bn_momentum
         self.layers: list[keras.layers.Layer] = []
 
@@ -180,12 +184,15 @@ class PooledMLP(keras.layers.Layer):
             is_last = index == self.num_layers
             has_norm = self.batch_norm == "all" or (self.batch_norm == "hidden" and not is_last)
             out_channels = self.out_dim if is_last else self.hidden_dim
+            initializers = torch_defaults(channels)
+            if self.initialization == "he":
+                initializers = {"kernel_initializer": he_normal_fan_in()}
             dense = keras.layers.Dense(
                 out_channels,
                 use_bias=not has_norm,
                 name=f"linear{index}",
                 dtype=self.dtype_policy,
-                **torch_defaults(channels),
+                **initializers,
             )
             self._append(dense, channels)
             channels = out_channels
@@ -222,5 +229,6 @@ class PooledMLP(keras.layers.Layer):
             "out_dim": self.out_dim,
             "num_layers": self.num_layers,
             "batch_norm": self.batch_norm,
+            "initialization": self.initialization,
             "bn_momentum": self.bn_momentum,
         }

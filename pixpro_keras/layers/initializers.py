@@ -2,7 +2,7 @@
 
 import keras
 
-__all__ = ["he_normal_fan_out", "torch_defaults"]
+__all__ = ["he_normal_fan_in", "he_normal_fan_out", "torch_defaults"]
 
 
 def he_normal_fan_out() -> keras.initializers.Initializer:
@@ -20,6 +20,23 @@ def he_normal_fan_out() -> keras.initializers.Initializer:
         ```
     """
     return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+
+
+def he_normal_fan_in() -> keras.initializers.Initializer:
+    """Normal with variance 2 / (inputs of each output), not truncated, as in torch.
+
+    Reference:
+        He et al., ICCV 2015, arXiv:1502.01852.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.layers.initializers import he_normal_fan_in
+
+        linear = keras.layers.Dense(64, kernel_initializer=he_normal_fan_in())
+        ```
+    """
+    return keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")
 
 
 def torch_defaults(fan_in: int) -> dict[str, keras.initializers.Initializer]:

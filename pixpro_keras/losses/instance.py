@@ -98,7 +98,7 @@ def nt_xent(
 
     `L(i) = -log(exp(cos(z_i, z_j) / tau) / sum_{k != i} exp(cos(z_i, z_k) / tau))`, where j is the
     other view of the same image and k runs over both views of the global batch; averaged over the
-    2b anchors. (The authors' code adds the two views instead, which is twice as much.)
+    2b anchors. (The authors' code adds the two views instead, which is twice as much: see `SimCLR`.)
 
     Gradient reaches all four embeddings. The mean of the replicas' losses is the loss of one device
     with the whole batch, and so are its gradients if `all_embeddings` come from

@@ -5,7 +5,7 @@ from types import MappingProxyType
 import keras
 from keras import ops
 
-from pixpro_keras.layers.heads import PointwiseMLP
+from pixpro_keras.layers.heads import PointwiseMLP, PooledMLP
 from pixpro_keras.layers.queue import Queue
 from pixpro_keras.losses.dense import dense_info_nce, match_cells, take_rows
 from pixpro_keras.methods.moco import MoCo, enqueue
@@ -75,9 +75,10 @@ class DenseCL(MoCo):
     def build_heads(
         hidden_dim: int, out_dim: int, num_layers: int
     ) -> dict[str, keras.layers.Layer]:
-        """The image's projector and the cells'."""
+        """The image's projector and the cells', initialised as the authors' code does."""
+        image = PooledMLP(hidden_dim, out_dim, num_layers, initialization="he", name="projector")
         cells = PointwiseMLP(hidden_dim, out_dim, use_batch_norm=False, name="dense_projector")
-        return MoCo.build_heads(hidden_dim, out_dim, num_layers) | {"dense": cells}
+        return {"instance": image, "dense": cells}
 
     def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:
         """The loss terms `instance` and `dense`; how often image and cell find their positive."""

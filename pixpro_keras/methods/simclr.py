@@ -17,7 +17,10 @@ __all__ = ["SimCLR"]
 
 @keras.saving.register_keras_serializable("pixpro_keras")
 class SimCLR(base.PretrainMethod):
-    """NT-Xent between the two views, against all other views of the global batch.
+    """NT-Xent between the two views, against all other views of the global batch: `L = L_12 + L_21`.
+
+    As in the authors' code the directions are added; `nt_xent` is their mean. LARS adapts kernels to
+    any factor of the loss, but not the scales and offsets of batch norm.
 
     Both views go through the network as one batch, as in the authors' code: batch norm sees them
     together.
@@ -73,7 +76,7 @@ class SimCLR(base.PretrainMethod):
             replica_index() * z1.shape[0],
             self.temperature,
         )
-        return {"instance": loss, "instance_top1": top1, "feature_std": feature_std(z1)}
+        return {"instance": 2.0 * loss, "instance_top1": top1, "feature_std": feature_std(z1)}
 
     def get_config(self) -> dict:
         """Constructor arguments, the backbone serialised."""

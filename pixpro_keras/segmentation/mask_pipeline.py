@@ -30,6 +30,7 @@ class CropConfig:
         crop_size: side of the square crops in pixels.
         scales: smallest and largest factor by which an image is scaled first.
         seed: seed of order and augmentation.
+        color_jitter: if True, brightness, contrast, saturation and hue change at random.
         use_xla: if True, XLA compiles color changes for the host.
 
     Example:
@@ -43,6 +44,7 @@ class CropConfig:
     crop_size: int
     scales: tuple[float, float] = (0.5, 2.0)
     seed: int = 0
+    color_jitter: bool = True
     use_xla: bool = True
 
     def __post_init__(self):
@@ -55,7 +57,7 @@ class CropConfig:
 
 
 def make_crop(image: Tensor, mask: Tensor, seed: Tensor, config: CropConfig) -> dict[str, Tensor]:
-    """Makes a randomly scaled, placed, mirrored and colored crop, with its mask.
+    """Makes a randomly scaled, placed, mirrored and perhaps colored crop, with its mask.
 
     What lies beyond the image is of the mean color and of class 255. Masks are scaled without
     interpolation, so that they hold no class that was not there.
@@ -100,7 +102,8 @@ def make_crop(image: Tensor, mask: Tensor, seed: Tensor, config: CropConfig) -> 
     image = tf.cond(flips, lambda: tf.reverse(image, [1]), lambda: image)
     mask = tf.cond(flips, lambda: tf.reverse(mask, [1]), lambda: mask)
     image = tf.ensure_shape(image, (size, size, 3))
-    image = recipes.apply_photometric(image, color_seed, _JITTER, config.use_xla)
+    if config.color_jitter:
+        image = recipes.apply_photometric(image, color_seed, _JITTER, config.use_xla)
     return {IMAGE: image, MASK: tf.ensure_shape(mask, (size, size))}
 
 

@@ -25,7 +25,7 @@ def detectron2_config(name: str) -> dict[str, Any]:
     """Lines of a detectron2 config without which the weights would give other features.
 
     Args:
-        name: of the `_v1_5` family, or `resnet50`, `resnet101`, `resnet152` of keras.applications.
+        name: one of the paper's ResNets, or `resnet50`, `resnet101`, `resnet152` of keras.applications.
 
     Returns:
         Config key -> value.
@@ -40,13 +40,19 @@ def detectron2_config(name: str) -> dict[str, Any]:
         assert detectron2_config("resnet50_v1_5")["INPUT.FORMAT"] == "RGB"
         ```
     """
-    match = re.fullmatch(r"resnet(18|34|50|101|152)(_v1_5)?", name)
-    if match is None:
+    match = re.fullmatch(r"(?:wide_)?resnex?t(18|34|50|101|152)(_\w+)?", name)
+    architecture = resnet.ARCHITECTURES.get(name)
+    if match is None or (architecture is None and match.group(2)):
         raise ValueError(f"{name} is no ResNet that detectron2 has")
-    depth = {"MODEL.RESNETS.DEPTH": int(match.group(1))}
-    if match.group(2):
-        if name in resnet.BASIC_BLOCK:
+    if architecture is not None and architecture.is_deep:
+        raise ValueError(f"{name} is no ResNet that detectron2 has: its stem is one convolution")
+    depth: dict[str, Any] = {"MODEL.RESNETS.DEPTH": int(match.group(1))}
+    if architecture is not None:
+        if architecture.is_basic:
             depth["MODEL.RESNETS.RES2_OUT_CHANNELS"] = 64
+        if (architecture.groups, architecture.group_width) != (1, 64):
+            depth["MODEL.RESNETS.NUM_GROUPS"] = architecture.groups
+            depth["MODEL.RESNETS.WIDTH_PER_GROUP"] = architecture.group_width
         return depth | {
             "MODEL.RESNETS.STRIDE_IN_1X1": False,
             "MODEL.PIXEL_MEAN": [123.675, 116.28, 103.53],
@@ -115,7 +121,7 @@ def to_detectron2(network: keras.Model, name: str) -> dict[str, Any]:
 def from_detectron2(path: str | os.PathLike) -> keras.Model:
     """Reads the plain network of a `.pkl` file, from `to_detectron2` or the official converter.
 
-    A file without `config` is taken for one of the `_v1_5` family. `to_detectron2` shows both in its
+    A file without `config` is taken for one of the paper's ResNets. `to_detectron2` shows both in its
     example.
 
     Args:
@@ -133,8 +139,13 @@ def from_detectron2(path: str | os.PathLike) -> keras.Model:
         len({key.split(".")[1] for key in arrays if key.startswith(f"res{stage}.")})
         for stage in range(2, 6)
     )
+    is_basic = "res2.0.conv3.weight" not in arrays
+    groups = {}
+    if not is_basic and "res2.0.conv2.weight" in arrays:
+        width, group_width = arrays["res2.0.conv2.weight"].shape[:2]
+        groups = {"groups": width // group_width, "group_width": group_width}
     try:
-        name = resnet.resnet_name(blocks, is_basic="res2.0.conv3.weight" not in arrays)
+        name = resnet.resnet_name(resnet.Architecture(blocks, is_basic, **groups))
     except ValueError as error:
         raise Detectron2FileError(f"{path}: {error}") from error
     is_application = content.get("config", {}).get("MODEL.RESNETS.STRIDE_IN_1X1", False)

@@ -135,10 +135,14 @@ def check_format(chosen: str, name: str, features: str = "c5") -> None:
         raise ValueError(f"the format must be one of {', '.join(FORMATS)}. Received: {chosen}")
     if chosen == "keras_applications" and not backbones.is_keras_application(name):
         plain = name.removesuffix("_v1_5")
+        reason = "keras.applications has no such network"
+        if plain != name and backbones.is_keras_application(plain):
+            reason = (
+                "its strides are in the 3x3 convolutions, and keras.applications' "
+                f"{plain} would load it and give wrong features"
+            )
         raise ValueError(
-            f"{name} has no keras_applications weights: its strides are in the 3x3 convolutions, "
-            f"and keras.applications' {plain} would load it and give wrong features. "
-            "Use the format keras"
+            f"{name} has no keras_applications weights: {reason}. Use the format keras"
         )
     if chosen == "detectron2":
         detectron2_config(name)

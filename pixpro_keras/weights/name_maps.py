@@ -8,6 +8,7 @@ torchvision, timm and the official checkpoints agree on torch's names, and detec
 them by the rule of the official converter. Every weight has exactly one name in each column.
 """
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
 
@@ -22,11 +23,23 @@ _WEIGHT_NAMES = {
 }
 
 
-def torch_layer_name(name: str) -> str:
+# The deep stem's convolutions are numbered in torch, and its shortcuts have a pooling before them.
+_DEEP_STEM = {
+    "conv1_1_conv": "conv1.0.0",
+    "conv1_1_bn": "conv1.0.1",
+    "conv1_2_conv": "conv1.1.0",
+    "conv1_2_bn": "conv1.1.1",
+    "conv1_conv": "conv1.2",
+    "conv1_bn": "bn1",
+}
+
+
+def torch_layer_name(name: str, is_deep: bool = False) -> str:
     """Torch's name of a ResNet's layer.
 
     Args:
         name: our name, which is keras.applications'.
+        is_deep: whether the network is a ResNet-D, in the names of the release.
 
     Raises:
         ValueError: if the layer is no convolution or batch norm of a ResNet.
@@ -39,15 +52,16 @@ def torch_layer_name(name: str) -> str:
         assert torch_layer_name("conv3_block1_0_conv") == "layer2.0.downsample.0"
         ```
     """
-    if name in ("conv1_conv", "conv1_bn"):
-        return {"conv1_conv": "conv1", "conv1_bn": "bn1"}[name]
+    stem = _DEEP_STEM if is_deep else {"conv1_conv": "conv1", "conv1_bn": "bn1"}
+    if name in stem:
+        return stem[name]
     match = re.fullmatch(r"conv([2-5])_block(\d+)_([0-3])_(conv|bn)", name)
     if match is None:
         raise ValueError(f"`name` must be a ResNet's convolution or batch norm. Received: {name!r}")
     stage, block, index, kind = match.groups()
     prefix = f"layer{int(stage) - 1}.{int(block) - 1}"
     if index == "0":
-        return f"{prefix}.downsample.{0 if kind == 'conv' else 1}"
+        return f"{prefix}.downsample.{is_deep + (kind == 'bn')}"
     return f"{prefix}.{kind}{index}"
 
 
@@ -116,7 +130,7 @@ def named_variables(
 
 
 def torch_variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """Torch's name of each weight of a v1_5 ResNet -> our variable.
+    """Torch's name of each weight of one of the paper's ResNets -> our variable.
 
     Raises:
         ValueError: if the model is another network, keras.applications' ResNets included: their
@@ -134,10 +148,11 @@ def torch_variables(model: keras.Model) -> dict[str, keras.Variable]:
     biased = [layer.name for layer in model.layers if getattr(layer, "use_bias", False)]
     if biased:
         raise ValueError(
-            "`model` must be a v1_5 ResNet, whose convolutions have no bias. "
+            "`model` must be a v1_5 ResNet or a relative of it, whose convolutions have no bias. "
             f"Received: {model.name}, with the layer {biased[0]}"
         )
-    return named_variables(model.layers, torch_layer_name)
+    is_deep = any(layer.name == "conv1_1_conv" for layer in model.layers)
+    return named_variables(model.layers, functools.partial(torch_layer_name, is_deep=is_deep))
 
 
 def to_torch_layout(values) -> np.ndarray:
@@ -229,10 +244,10 @@ def assign_state_dict(
 
 
 def load_torch_state_dict(model: keras.Model, state_dict: Mapping[str, np.ndarray]) -> None:
-    """Loads a torch state dict of arrays into a v1_5 ResNet; see `to_torch_state_dict`.
+    """Loads a torch state dict of arrays into one of the paper's ResNets; see `to_torch_state_dict`.
 
     Args:
-        model: from `backbones.build("resnet..._v1_5")`.
+        model: from `backbones.build`, such as `"resnet50_v1_5"`.
         state_dict: torch's name -> array in torch's layout (kernels are `(O, I, H, W)`). The classifier
             (`fc.*`) and batch norm's `num_batches_tracked` are passed over.
 

@@ -5,6 +5,9 @@ import os
 import pathlib
 
 import keras
+import tensorflow as tf
+
+from pixpro_keras.types import Tensor
 
 
 def save_saved_model(network: keras.Model, path: pathlib.Path) -> None:
@@ -42,7 +45,37 @@ def save_onnx(network: keras.Model, path: pathlib.Path) -> None:
         raise ImportError(
             f"the format onnx needs {error.name}: pip install 'pixpro-keras[onnx]'"
         ) from error
-    _export(network, path, "onnx")
+    _export(_with_grouped_operations(network), path, "onnx")
+
+
+class _GroupedConv2D(keras.layers.Conv2D):
+    """A convolution in groups as TensorFlow's operation, where Keras compiles a function of its own."""
+
+    def call(self, inputs: Tensor) -> Tensor:
+        outputs = tf.nn.conv2d(
+            inputs, self.kernel, self.strides, self.padding.upper(), dilations=self.dilation_rate
+        )
+        if self.use_bias:
+            outputs = tf.nn.bias_add(outputs, self.bias)
+        return self.activation(outputs)
+
+
+def _with_grouped_operations(network: keras.Model) -> keras.Model:
+    """The network with convolutions in groups that tf2onnx can read; itself if it has none."""
+
+    def is_grouped(layer: keras.layers.Layer) -> bool:
+        return type(layer) is keras.layers.Conv2D and layer.groups > 1
+
+    if not any(is_grouped(layer) for layer in network.layers):
+        return network
+
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        kind = _GroupedConv2D if is_grouped(layer) else type(layer)
+        return kind.from_config(layer.get_config())
+
+    copy = keras.models.clone_model(network, clone_function=clone)
+    copy.set_weights(network.get_weights())
+    return copy
 
 
 def save_litert(network: keras.Model, path: pathlib.Path) -> None:

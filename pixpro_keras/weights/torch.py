@@ -166,15 +166,21 @@ def find_backbone(state_dict: Mapping[str, Any], path: str | os.PathLike) -> tup
             f"{path}: several ResNets, below {', '.join(prefixes)}, and none known as the backbone"
         )
     prefix = min(ranks, key=ranks.__getitem__) if ranks else prefixes[0]
-    if f"{prefix}conv1.weight" not in state_dict:
+    is_deep = any(f"{prefix}conv1.{part}.weight" in state_dict for part in ("0.0", "6"))
+    if f"{prefix}conv1.weight" not in state_dict and not is_deep:
         raise TorchFileError(
-            f"{path}: the ResNet below {prefix!r} has no stem conv1.weight; networks with a deeper "
-            "stem (ResNet-C, -D) are not the paper's"
+            f"{path}: the ResNet below {prefix!r} has no stem conv1.weight, nor one of three "
+            "convolutions as in ResNet-D"
         )
     blocks = tuple(_num_blocks(state_dict, f"{prefix}layer{stage}.") for stage in range(1, 5))
     is_basic = f"{prefix}layer1.0.conv3.weight" not in state_dict
+    groups = {}
+    if not is_basic:
+        width, group_width = state_dict[f"{prefix}layer1.0.conv2.weight"].shape[:2]
+        groups = {"groups": width // group_width, "group_width": group_width}
     try:
-        return prefix, resnet.resnet_name(blocks, is_basic)
+        architecture = resnet.Architecture(blocks, is_basic, **groups, is_deep=is_deep)
+        return prefix, resnet.resnet_name(architecture)
     except ValueError as error:
         raise TorchFileError(f"{path}: {error}") from error
 
@@ -214,6 +220,14 @@ def _name_numbered(state_dict: dict[str, Any]) -> dict[str, Any]:
 
         renamed = {torchvision_name(name): tensor for name, tensor in renamed.items()}
     return renamed
+
+
+def _name_in_stem(name: str) -> str:
+    """The release's name of a weight in timm's deep stem, whose parts are numbered through."""
+    parts = {"conv1.0": "conv1.0.0", "conv1.1": "conv1.0.1", "conv1.3": "conv1.1.0"}
+    parts |= {"conv1.4": "conv1.1.1", "conv1.6": "conv1.2"}
+    part, _, weight = name.rpartition(".")
+    return f"{parts.get(part, part)}.{weight}"
 
 
 def _num_blocks(state_dict: Mapping[str, Any], prefix: str) -> int:
@@ -256,7 +270,7 @@ def backbone_from_state_dict(
         raise TorchFileError(f"{path}: holds {found}, not {name}")
     network = registry.plain_network(found)
     below = {
-        key[len(prefix) :]: value
+        _name_in_stem(key[len(prefix) :]): value
         for key, value in state_dict.items()
         # Heads beside the network are passed over.
         if key.startswith(prefix) and re.match(r"(conv1|bn1|layer\d+)\.", key[len(prefix) :])

@@ -8,7 +8,8 @@ from pixpro_keras import backbones
 from tests.helpers.random_weights import photo, randomize
 from tests.helpers.replicas import two_cpus
 
-V1_5 = [f"resnet{depth}_v1_5" for depth in (18, 34, 50, 101, 152)]
+RESNETS = [f"resnet{depth}{kind}" for depth in (18, 34, 50, 101, 152) for kind in ("_v1_5", "_d")]
+RESNETS += ["resnext50_32x4d", "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2"]
 
 
 def layers_of(model, kind):
@@ -19,14 +20,14 @@ class NamesTest(tf.test.TestCase, parameterized.TestCase):
     def test_available_is_keras_applications_and_the_papers_family(self):
         constructors = {name for name in dir(keras.applications) if name[0].isupper()}
         expected = {name.lower() for name in constructors} - {"nasnetmobile", "nasnetlarge"}
-        self.assertEqual(backbones.available(), tuple(sorted(expected | set(V1_5))))
+        self.assertEqual(backbones.available(), tuple(sorted(expected | set(RESNETS))))
         self.assertContainsSubset(
             {"resnet50", "mobilenetv2", "mobilenetv3small", "efficientnetb0", "convnexttiny"},
             backbones.available(),
         )
 
     def test_constructor_names_exist(self):
-        for name in set(backbones.available()) - set(V1_5):
+        for name in set(backbones.available()) - set(RESNETS):
             prefix, _, constructor = backbones.constructor_name(name).rpartition(".")
             self.assertEqual(prefix, "keras.applications")
             self.assertEqual(constructor.lower(), name)

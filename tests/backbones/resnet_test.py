@@ -197,19 +197,73 @@ class OpenResidualBranchesTest(tf.test.TestCase):
         self.assertAllClose(trained, 0.3 * np.ones(trained.shape))
 
 
+class RelativesTest(tf.test.TestCase, parameterized.TestCase):
+    def test_shortcuts_average_odd_maps_as_timms(self):
+        """`AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)`: at the border what is there."""
+        network = backbones.build("resnet18_d")
+        pool = network.get_layer("conv3_block1_0_pool")
+        x = np.random.default_rng(0).standard_normal((1, 5, 3, 2)).astype("float32")
+        found = pool(x).numpy()
+        self.assertEqual(found.shape, (1, 3, 2, 2))
+        self.assertAllClose(found[0, 2, 1], x[0, 4, 2], rtol=1e-6)
+        self.assertAllClose(found[0, 2, 0], x[0, 4, :2].mean(0), rtol=1e-6)
+        self.assertAllClose(found[0, 0, 0], x[0, :2, :2].mean((0, 1)), rtol=1e-6)
+
+    @parameterized.parameters("resnet18_d", "resnext50_32x4d")
+    def test_gradients_are_finite(self, name):
+        model = backbones.build(name)
+        variables = [variable.value for variable in model.trainable_variables]
+        images = backbones.preprocess_input(name)(photo(64, 64, batch=2))
+
+        @tf.function
+        def gradients():
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(tf.square(model(images, training=True)))
+            return tape.gradient(loss, variables)
+
+        for variable, gradient in zip(variables, gradients(), strict=True):
+            self.assertTrue(np.isfinite(gradient).all(), variable.name)
+
+
+class FanInTest(tf.test.TestCase):
+    def test_kernels_get_the_deviation_of_their_fan_in(self):
+        backbone = backbones.build("resnet18_v1_5")
+        resnet.use_fan_in(backbone)
+        for name in ("conv1_conv", "conv3_block1_1_conv", "conv5_block1_0_conv"):
+            kernel = backbone.get_layer(name).kernel
+            expected = np.sqrt(2 / np.prod(kernel.shape[:-1]))
+            self.assertAllClose(np.std(kernel), expected, rtol=0.03)
+
+    def test_other_networks_are_refused(self):
+        with self.assertRaisesRegex(ValueError, "mobilenetv2 is no ResNet"):
+            resnet.use_fan_in(backbones.build("mobilenetv2"))
+
+
 class SizeTest(tf.test.TestCase, parameterized.TestCase):
     # torchvision's counts without the classifier.
     @parameterized.parameters((18, 11_176_512), (34, 21_284_672), (50, 23_508_032))
     def test_number_of_parameters(self, depth, expected):
-        self._check(depth, expected)
+        self._check(f"resnet{depth}_v1_5", expected)
 
     @pytest.mark.slow
     def test_number_of_parameters_of_deep_ones(self):
-        self._check(101, 42_500_160)
-        self._check(152, 58_143_808)
+        self._check("resnet101_v1_5", 42_500_160)
+        self._check("resnet152_v1_5", 58_143_808)
 
-    def _check(self, depth, expected):
-        model = backbones.build(f"resnet{depth}_v1_5")
+    # torchvision's, and timm's of ResNet-D.
+    @parameterized.parameters(
+        ("resnet50_d", 23_527_264), ("resnext50_32x4d", 22_979_904), ("wide_resnet50_2", 66_834_240)
+    )
+    def test_number_of_parameters_of_relatives(self, name, expected):
+        self._check(name, expected)
+
+    @pytest.mark.slow
+    def test_number_of_parameters_of_deep_relatives(self):
+        for name, expected in (("resnext101_32x8d", 86_742_336), ("wide_resnet101_2", 124_837_696)):
+            self._check(name, expected)
+
+    def _check(self, name, expected):
+        model = backbones.build(name)
         self.assertEqual(sum(np.prod(v.shape) for v in model.trainable_variables), expected)
 
 

@@ -18,6 +18,7 @@ BAD_INPUT = (
     ("--train_dataset=folder:/nowhere", "--train_dataset=folder:/nowhere"),
     ("--image_size=8", "--image_size=8"),
 )
+BAD_PROBE = ("--batch_statistics", "--batch_statistics: needs --augment")
 
 
 @pytest.mark.slow
@@ -75,6 +76,7 @@ class EvaluationJobsTest(tf.test.TestCase):
     def test_linear_probe_goes_on_where_it_stopped(self):
         flags = (*self.flags, "--batch_size=4", "--learning_rate_factors=0.001,0.1", "--augment")
         flags += ("--holdout_fraction=0.3", "--log_every_steps=1", "--deterministic")
+        flags += ("--batch_statistics",)
         for epochs in (2, 4):
             result = run_job("linear_probe.py", *flags, f"--epochs={epochs}")
             self.assertEqual(result.returncode, 0, msg=result.stderr)
@@ -97,9 +99,10 @@ class EvaluationJobsTest(tf.test.TestCase):
         named = [name for _, name in BAD_INPUT] + ["--test_dataset", "--max_broken_share=0"]
         for script in ("knn.py", "linear_probe.py"):
             extra = "--k=5" if script == "knn.py" else "--batch_size=4"
-            for result, name in zip(
-                run_jobs(script, [(*flags, extra) for flags in bad]), named, strict=True
-            ):
+            lines, names = [(*flags, extra) for flags in bad], named
+            if script == "linear_probe.py":
+                lines, names = [*lines, (*self.flags, BAD_PROBE[0])], [*named, BAD_PROBE[1]]
+            for result, name in zip(run_jobs(script, lines), names, strict=True):
                 with self.subTest(f"{script} {name}"):
                     self.assertEqual(result.returncode, 1)
                     lines = [x for x in result.stderr.splitlines() if x.startswith("error:")]

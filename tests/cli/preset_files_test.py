@@ -28,12 +28,23 @@ class PresetFilesTest(unittest.TestCase):
         cls.values = parse(PretrainOptions, PRESETS)
 
     def test_linear_classification_is_the_papers(self):
-        (flags,) = parse(
-            LinearProbeOptions, [CONFIGS / "transfer" / "linear_imagenet.cfg"]
-        ).values()
-        self.assertEqual((flags["base_learning_rate"], flags["weight_decay"]), (30, 0))
-        self.assertEqual((flags["batch_size"], flags["epochs"]), (256, 100))
-        self.assertEqual((flags["schedule"], flags["warmup_epochs"]), ("cosine", 0))
+        presets = [
+            CONFIGS / "transfer" / f"{name}.cfg"
+            for name in ("linear_imagenet", "linear_imagenet_frozen")
+        ]
+        release, frozen = parse(LinearProbeOptions, presets).values()
+        for flags in (release, frozen):
+            self.assertEqual((flags["base_learning_rate"], flags["weight_decay"]), (30, 0))
+            self.assertEqual((flags["batch_size"], flags["epochs"]), (256, 100))
+            self.assertTrue(flags["augment"])
+        # zdaxie/PixPro, contrast/option.py, contrast/lr_scheduler.py, main_linear.py
+        self.assertEqual((release["schedule"], release["warmup_epochs"]), ("cosine", 5))
+        self.assertEqual((release["warmup_fraction"], release["end_learning_rate"]), (0.01, 1e-6))
+        self.assertEqual((release["batch_statistics"], release["bn_momentum"]), (True, 0.9))
+        # facebookresearch/moco, main_lincls.py
+        self.assertEqual((frozen["schedule"], frozen["warmup_epochs"]), ("steps", 0))
+        self.assertEqual(frozen["decay_epochs"], ("60", "80"))
+        self.assertEqual((frozen["batch_statistics"], frozen["precision"]), (False, "float32"))
 
     def test_segmentation_of_cityscapes_is_the_papers(self):
         presets = [
@@ -46,6 +57,7 @@ class PresetFilesTest(unittest.TestCase):
         self.assertEqual((flags["base_learning_rate"], flags["weight_decay"]), (0.01, 1e-4))
         self.assertEqual((flags["batch_size"], flags["crop_size"]), (16, 769))
         self.assertEqual((flags["output_stride"], flags["frozen"]), ("16", False))
+        self.assertEqual((flags["color_jitter"], flags["whole_images"]), (False, True))
 
     def test_detection_is_the_papers(self):
         names = (
@@ -71,6 +83,7 @@ class PresetFilesTest(unittest.TestCase):
             self.assertEqual(flags["base_learning_rate"] * flags["batch_size"] / 256, 0.02)
             self.assertEqual((flags["weight_decay"], flags["decay_norms"]), (1e-4, False))
             self.assertEqual((flags["num_rois"], flags["max_proposals"]), (512, None))
+            self.assertEqual(flags["precision"], "float32")
             self.assertEqual((flags["test_short_side"], flags["max_side"]), (800, 1333))
             shortest = 480 if name == "voc_c4_24k" else 640
             sides = tuple(str(side) for side in range(shortest, 801, 32))
@@ -125,6 +138,12 @@ class PresetFilesTest(unittest.TestCase):
             self.assertEqual(flags["augmentation"], recipes.get(flags["method"], "byol"), name)
             if flags["optimizer"] == "sgd":
                 self.assertEqual((flags["batch_size"], flags["weight_decay"]), (256, 1e-4), name)
+                # torchvision's ResNet by default, as all of these authors take it, in float32.
+                self.assertEqual(
+                    (flags["zero_init_residual"], flags["precision"]), (False, "float32")
+                )
+            fan = "in" if flags["method"] == "densecl" else "out"
+            self.assertEqual(flags["kernel_fan"], fan, name)
         self.assertEqual(self.values["moco_r50_200ep.cfg"]["decay_epochs"], ("120", "160"))
         fpn = [name for name, flags in self.values.items() if flags["fpn"]]
         self.assertEqual(sorted(fpn), ["pixpro_fpn_r50_100ep.cfg", "pixpro_fpn_r50_400ep.cfg"])

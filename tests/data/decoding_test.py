@@ -51,10 +51,27 @@ class DecodeTest(tf.test.TestCase, parameterized.TestCase):
             expected = np.asarray(ImageOps.exif_transpose(opened(encoded)).convert("RGB"))
             image = self.decode(encoded)
             self.assertEqual(image.shape, expected.shape)
-            difference = np.abs(image.numpy().astype(int) - expected)
-            self.assertLess(np.mean(difference), 1 if kind == "jpeg" else 1e-6)
+            self.assertAllEqual(image, expected)
             size = decoding.upright_size(opened(encoded))
             self.assertEqual(size, expected.shape[1::-1])
+
+    @parameterized.product(
+        mode=["RGB", "L"], subsampling=[0, 1, 2], quality=[40, 95], progressive=[False, True]
+    )
+    def test_jpeg_has_pillows_pixels(self, mode, subsampling, quality, progressive):
+        image = random_image(43, 61).convert(mode)
+        options = {"subsampling": subsampling} if mode == "RGB" else {}
+        encoded = encode(image, "jpeg", quality=quality, progressive=progressive, **options)
+        self.assertAllEqual(self.decode(encoded), np.asarray(opened(encoded).convert("RGB")))
+
+    def test_photographs_have_pillows_pixels(self):
+        files = sorted(shared_path("data", "imagenet_sample").rglob("*.jpg"))
+        for path in files[::50]:
+            encoded = path.read_bytes()
+            with self.subTest(path.name):
+                self.assertAllEqual(
+                    self.decode(encoded), np.asarray(opened(encoded).convert("RGB"))
+                )
 
     def test_numbers_of_either_byte_order(self):
         exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"

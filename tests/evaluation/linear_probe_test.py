@@ -8,9 +8,9 @@ from pixpro_keras.optimizers import SGD
 from tests.helpers.tiny_networks import random_batch, tiny_backbone
 
 
-def build(factors=(1.0,), learning_rate=0.5, num_classes=3):
+def build(factors=(1.0,), learning_rate=0.5, num_classes=3, **kwargs):
     keras.utils.set_random_seed(0)
-    probe = LinearProbe(tiny_backbone(), num_classes, factors)
+    probe = LinearProbe(tiny_backbone(), num_classes, factors, **kwargs)
     probe.compile(optimizer=SGD(learning_rate, 0.9, l2_decay=0.0), jit_compile=False)
     probe.optimizer.build(probe.trainable_variables)
     return probe
@@ -40,6 +40,28 @@ class LinearProbeTest(tf.test.TestCase, parameterized.TestCase):
         for before, after in zip(backbone, probe.backbone.weights, strict=True):
             self.assertAllEqual(before, after)  # batch-norm statistics too
         self.assertLen(probe.trainable_variables, 2)
+
+    def test_batch_statistics_are_those_of_the_release(self):
+        """As of its `main_linear.py`: `model.train()` with parameters that have no gradient."""
+        probe, batch = build(batch_statistics=True), random_batch()
+        self.assertLen(probe.trainable_variables, 2)
+        weights = {v.path: v.numpy() for v in probe.backbone.weights}
+        normalised = probe.backbone(batch["view1"], training=False).numpy()
+        convolved = probe.backbone.get_layer("conv0")(batch["view1"]).numpy()
+        step = tf.function(probe.train_step)
+        step({key: tf.constant(value) for key, value in batch.items()})
+        norm = probe.backbone.get_layer("bn0")
+        mean, variance = convolved.mean((0, 1, 2)), convolved.var((0, 1, 2))
+        self.assertAllClose(norm.moving_mean, 0.1 * mean, rtol=1e-4, atol=1e-6)
+        self.assertAllClose(norm.moving_variance, 0.9 + 0.1 * variance, rtol=1e-4)
+        for variable in probe.backbone.weights:
+            is_same = np.array_equal(variable, weights[variable.path])
+            self.assertEqual(is_same, "moving" not in variable.path, variable.path)
+        # The test is in inference mode, with the new statistics.
+        found = probe.pool(batch["view1"])
+        expected = probe.backbone(batch["view1"], training=False).numpy()
+        self.assertAllClose(found, expected.mean((1, 2)), rtol=1e-5)
+        self.assertNotAllClose(expected, normalised)
 
     def test_a_factor_is_a_learning_rate(self):
         batch = {key: tf.constant(value) for key, value in random_batch().items()}

@@ -3,6 +3,8 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.evaluation.precise_bn import apply_precise_bn, temporary_precise_bn
+from pixpro_keras.layers import BatchNormalization
+from tests.helpers.replicas import two_cpus
 
 
 def two_norms(seed=0):
@@ -150,6 +152,23 @@ class ReestimateBatchNormTest(tf.test.TestCase):
         apply_precise_bn(model, batches)
         for copy in model.get_layer("a").moving_mean.value.values:
             self.assertAllClose(copy, combine(batches)[0], rtol=1e-5)
+
+    def test_replicas_normalise_a_batch_by_all_of_it(self):
+        def network():
+            layers = [keras.Input((None, None, 3)), BatchNormalization(), keras.layers.ReLU()]
+            return keras.Sequential([*layers, keras.layers.Conv2D(4, 1), BatchNormalization()])
+
+        batches, strategy = random_batches((4, 6)), two_cpus()
+        single = network()
+        with strategy.scope():
+            mirrored = network()
+        mirrored.set_weights(single.get_weights())
+        apply_precise_bn(single, batches)
+        apply_precise_bn(mirrored, batches, strategy)
+        for one, two in zip(single.weights, mirrored.weights, strict=True):
+            self.assertAllClose(one, two, rtol=1e-5, atol=1e-6, msg=one.path)
+        with self.assertRaisesRegex(ValueError, "3 rows"):
+            apply_precise_bn(mirrored, random_batches((3,)), strategy)
 
 
 if __name__ == "__main__":

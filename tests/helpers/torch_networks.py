@@ -11,8 +11,16 @@ def import_torch():
     return pytest.importorskip("torch", reason="needs PyTorch: pip install 'pixpro-keras[torch]'")
 
 
-def resnet(blocks=(2, 2, 2, 2), bottleneck=False, stride_in_1x1=False, bias=False):
-    """A ResNet up to C5 under torchvision's names."""
+def resnet(
+    blocks=(2, 2, 2, 2),
+    bottleneck=False,
+    stride_in_1x1=False,
+    bias=False,
+    groups=1,
+    group_width=64,
+    is_deep=False,
+):
+    """A ResNet up to C5 under torchvision's names; with a deep stem (ResNet-D) under the release's."""
     torch = import_torch()
     nn = torch.nn
 
@@ -22,22 +30,24 @@ def resnet(blocks=(2, 2, 2, 2), bottleneck=False, stride_in_1x1=False, bias=Fals
             out = 4 * width if bottleneck else width
             if bottleneck:
                 first, second = (stride, 1) if stride_in_1x1 else (1, stride)
+                inner = int(width * (group_width / 64)) * groups
                 plan = [
-                    (in_channels, width, 1, first),
-                    (width, width, 3, second),
-                    (width, out, 1, 1),
+                    (in_channels, inner, 1, first, 1),
+                    (inner, inner, 3, second, groups),
+                    (inner, out, 1, 1, 1),
                 ]
             else:
-                plan = [(in_channels, width, 3, stride), (width, width, 3, 1)]
+                plan = [(in_channels, width, 3, stride, 1), (width, width, 3, 1, 1)]
             self.count = len(plan)
-            for index, (source, target, size, step) in enumerate(plan, start=1):
-                conv = nn.Conv2d(source, target, size, step, size // 2, bias=bias)
+            for index, (source, target, size, step, parts) in enumerate(plan, start=1):
+                conv = nn.Conv2d(source, target, size, step, size // 2, groups=parts, bias=bias)
                 self.add_module(f"conv{index}", conv)
                 self.add_module(f"bn{index}", nn.BatchNorm2d(target))
             self.downsample = None
             if stride != 1 or in_channels != out:
-                conv = nn.Conv2d(in_channels, out, 1, stride, bias=bias)
-                self.downsample = nn.Sequential(conv, nn.BatchNorm2d(out))
+                pool = [nn.AvgPool2d(stride, stride)] if is_deep else []
+                conv = nn.Conv2d(in_channels, out, 1, 1 if is_deep else stride, bias=bias)
+                self.downsample = nn.Sequential(*pool, conv, nn.BatchNorm2d(out))
 
         def forward(self, x):
             shortcut = x if self.downsample is None else self.downsample(x)
@@ -51,6 +61,16 @@ def resnet(blocks=(2, 2, 2, 2), bottleneck=False, stride_in_1x1=False, bias=Fals
         def __init__(self):
             super().__init__()
             self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=bias)
+            if is_deep:
+                parts = [
+                    nn.Sequential(
+                        nn.Conv2d(source, 32, 3, stride, 1, bias=bias),
+                        nn.BatchNorm2d(32),
+                        nn.ReLU(),
+                    )
+                    for source, stride in ((3, 2), (32, 1))
+                ]
+                self.conv1 = nn.Sequential(*parts, nn.Conv2d(32, 64, 3, 1, 1, bias=bias))
             self.bn1 = nn.BatchNorm2d(64)
             channels = 64
             for stage, count in enumerate(blocks):
@@ -121,8 +141,7 @@ def randomize(model, seed=0):
         elif tensor.ndim > 1:
             tensor.normal_(0, (2 / tensor[0].numel()) ** 0.5, generator=generator)
         elif tensor.ndim == 1:
-            offset = 1 if "bn" in name and name.endswith("weight") else 0
-            offset = 1 if "downsample.1.weight" in name else offset
+            offset = 1 if name.endswith("weight") else 0  # batch norm's scale
             tensor.normal_(offset, 0.1, generator=generator)
     return model
 

@@ -90,6 +90,7 @@ class HeadsTest(tf.test.TestCase, parameterized.TestCase):
         (PointwiseMLP, {"num_layers": 0}, "num_layers=0"),
         (PooledMLP, {"hidden_dim": 0}, "hidden_dim=0"),
         (PooledMLP, {"batch_norm": "last"}, "batch_norm='last'"),
+        (PooledMLP, {"initialization": "zeros"}, "initialization='zeros'"),
     )
     def test_bad_arguments(self, cls, arguments, message):
         with self.assertRaisesRegex(ValueError, message):

@@ -55,7 +55,20 @@ class LossesTest(tf.test.TestCase, parameterized.TestCase):
             others = [k for k in range(16) if k not in (i, (i + 8) % 16)]
             losses.append(info_nce(z[i], z[(i + 8) % 16], z[others], 0.5))
         found = method(self.batch, training=False)
-        self.assertAllClose(found["instance"], np.mean(losses), rtol=1e-5)
+        # google-research/simclr, objective.py: `loss = loss_a + loss_b`, each a mean over the batch.
+        expected = np.mean(losses[:8]) + np.mean(losses[8:])
+        self.assertAllClose(found["instance"], expected, rtol=1e-5)
+
+    def test_densecl_begins_as_its_authors_does(self):
+        method = build(DenseCL, queue_size=16, hidden_dim=256, out_dim=64)
+        image, cells = (method.encoder.heads[name].layers for name in ("instance", "dense"))
+        for layer in image:  # openselfsup/models/necks.py: `kaiming_init` of the linear layers
+            deviation = np.sqrt(2 / layer.kernel.shape[0])
+            self.assertAllClose(np.std(layer.kernel), deviation, rtol=0.1)
+            self.assertAllEqual(layer.bias, np.zeros_like(layer.bias))
+        for layer in cells:  # ... and the default of the convolutions
+            deviation = np.sqrt(1 / 3 / layer.kernel.shape[2])
+            self.assertAllClose(np.std(layer.kernel), deviation, rtol=0.1)
 
     def test_simclr_normalises_both_views_together(self):
         method = build(SimCLR)

@@ -31,7 +31,8 @@ HOST = {"PyFunc", "EagerPyFunc", "PyFuncStateless", "Print", "PrintV2", "_Send",
 
 def two_blocks():
     """A ResNet of two bottleneck blocks, the second strided."""
-    with mock.patch.dict(resnet.BLOCKS, two_blocks=(1, 1)):
+    architecture = resnet.Architecture((1, 1))
+    with mock.patch.dict(resnet.ARCHITECTURES, two_blocks=architecture):
         return resnet.build_resnet("two_blocks", batch_norm=BatchNormalization, convolution=Conv2D)
 
 

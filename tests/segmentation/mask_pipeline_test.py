@@ -43,6 +43,17 @@ class MakeCropTest(tf.test.TestCase):
         _, mask = self.crop(0, size=64, scales=(0.5, 0.5))
         self.assertEqual((mask != 255).sum(), 15 * 20)
 
+    def test_colors_stay_without_jitter(self):
+        image, mask = np.full((30, 40, 3), [200, 100, 50], "uint8"), np.zeros((30, 40), "int32")
+        for jitter, is_same in ((False, True), (True, False)):
+            config = mask_pipeline.CropConfig(24, (1.0, 1.0), color_jitter=jitter, use_xla=False)
+            crops = [
+                mask_pipeline.make_crop(image, mask, tf.constant([number, 0]), config)["image"]
+                for number in range(4)
+            ]
+            difference = np.abs(np.stack(crops) - image[0, 0]).max()
+            self.assertEqual(difference < 1e-3, is_same)
+
     def test_the_same_seed_gives_the_same_crop(self):
         for one, two in zip(self.crop(3), self.crop(3), strict=True):
             self.assertAllEqual(one, two)

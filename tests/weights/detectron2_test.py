@@ -43,15 +43,16 @@ class Detectron2FilesTest(tf.test.TestCase, parameterized.TestCase):
         ("resnet18_v1_5", (2, 2, 2, 2), False, False),
         ("resnet50_v1_5", (3, 4, 6, 3), True, False),
         ("resnet50", (3, 4, 6, 3), True, True),
+        ("resnext50_32x4d", (3, 4, 6, 3), True, False, {"groups": 32, "group_width": 4}),
     )
     @pytest.mark.slow
-    def test_features_in_torch(self, name, blocks, bottleneck, stride_in_1x1):
+    def test_features_in_torch(self, name, blocks, bottleneck, stride_in_1x1, settings=None):
         torch = torch_networks.import_torch()
         backbone, path, usage = self.export(name)
         content = pickle.loads(path.read_bytes())
         self.assertTrue(content["matching_heuristics"])
         self.assertIn(f"MODEL.RESNETS.STRIDE_IN_1X1 {stride_in_1x1}", usage)
-        model = torch_networks.resnet(blocks, bottleneck, stride_in_1x1)
+        model = torch_networks.resnet(blocks, bottleneck, stride_in_1x1, **(settings or {}))
         state = {to_torch_name(k): torch.from_numpy(v) for k, v in content["model"].items()}
         missing, unexpected = model.load_state_dict(state, strict=False)
         self.assertEmpty(unexpected)
@@ -67,7 +68,15 @@ class Detectron2FilesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertGreater(np.std(expected), 1e-2)
         self.assertAllClose(result, expected, atol=3e-5 * largest, rtol=0)
 
-    @parameterized.parameters("resnet18_v1_5", "resnet50")
+    def test_config_of_groups_and_widths(self):
+        for name, groups, width in (("resnext101_32x8d", 32, 8), ("wide_resnet50_2", 1, 128)):
+            config = detectron2.detectron2_config(name)
+            self.assertEqual(config["MODEL.RESNETS.NUM_GROUPS"], groups)
+            self.assertEqual(config["MODEL.RESNETS.WIDTH_PER_GROUP"], width)
+        with self.assertRaisesRegex(ValueError, "resnet50_d is no ResNet that detectron2 has"):
+            detectron2.detectron2_config("resnet50_d")
+
+    @parameterized.parameters("resnet18_v1_5", "resnet50", "resnext50_32x4d")
     @pytest.mark.slow
     def test_there_and_back(self, name):
         backbone, path, _ = self.export(name)

@@ -73,6 +73,16 @@ class ServingTest(tf.test.TestCase, parameterized.TestCase):
                 self.assertGreater(np.std(value), 1e-2)
                 self.assertAllClose(result[name], value, atol=1e-5 * largest, rtol=0)
 
+    def test_onnx_of_convolutions_in_groups(self):
+        pytest.importorskip("tf2onnx", reason="needs pip install 'pixpro-keras[onnx]'")
+        backbone = randomize(backbones.build("resnext50_32x4d"))
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        (path,) = export_backbone(backbone, "resnext50_32x4d", folder, ["onnx"])
+        images = (photo(65, 64) / 64 - 2).astype("float32")
+        expected = backbone(images, training=False)
+        largest = np.abs(expected).max()
+        self.assertAllClose(run_onnx(path, images), expected, atol=1e-5 * largest, rtol=0)
+
     def test_other_features_are_for_serving_only(self):
         backbone = backbones.build("resnet10_v1_5")
         folder = pathlib.Path(self.create_tempdir().full_path) / "x"

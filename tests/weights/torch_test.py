@@ -25,12 +25,14 @@ class TorchFilesTest(tf.test.TestCase, parameterized.TestCase):
         self.torch.save(content, self.folder / name)
         return self.folder / name
 
-    def check_features(self, path, model, atol=1e-5):
-        images = np.random.default_rng(0).standard_normal((2, 65, 97, 3)).astype("float32")
+    def check_features(self, path, model, atol=1e-5, size=(65, 97)):
+        images = np.random.default_rng(0).standard_normal((2, *size, 3)).astype("float32")
         expected = torch_networks.features(model, images)
         self.assertGreater(expected.std(), 1e-2)
-        result = load.load_backbone(path)(images, training=False)
+        network = load.load_backbone(path)
+        result = network(images, training=False)
         self.assertAllClose(result, expected, atol=atol * np.abs(expected).max(), rtol=0)
+        return network
 
     @parameterized.parameters(
         ("", None),
@@ -104,6 +106,33 @@ class TorchFilesTest(tf.test.TestCase, parameterized.TestCase):
     def test_bottlenecks_of_any_depth(self):
         model = torch_networks.randomize(torch_networks.resnet((3, 4, 6, 3), bottleneck=True))
         self.check_features(self.save(model.state_dict()), model, atol=3e-5)
+
+    @parameterized.parameters(
+        ("resnet18_d", (2, 2, 2, 2), False, {"is_deep": True}),
+        ("resnet50_d", (3, 4, 6, 3), True, {"is_deep": True}),
+        ("resnext50_32x4d", (3, 4, 6, 3), True, {"groups": 32, "group_width": 4}),
+        ("wide_resnet50_2", (3, 4, 6, 3), True, {"group_width": 128}),
+    )
+    def test_relatives_of_the_resnet(self, name, blocks, bottleneck, settings):
+        model = torch_networks.resnet(blocks, bottleneck, **settings)
+        path = self.save(torch_networks.randomize(model).state_dict())
+        # The release's ResNet-D takes maps of even sides only.
+        network = self.check_features(path, model, atol=3e-5, size=(64, 96))
+        self.assertEqual(network.name, name)
+
+    def test_names_of_timms_deep_stem(self):
+        model = torch_networks.randomize(torch_networks.resnet(is_deep=True))
+        parts = {"0.0": "0", "0.1": "1", "1.0": "3", "1.1": "4", "2": "6"}
+        state = {}
+        for name, tensor in model.state_dict().items():
+            for ours, timms in parts.items():
+                prefix = f"conv1.{ours}."
+                if name.startswith(prefix):
+                    name = f"conv1.{timms}.{name.removeprefix(prefix)}"
+                    break
+            state[name] = tensor
+        self.assertIn("conv1.4.running_mean", state)
+        self.check_features(self.save(state), model, size=(64, 96))
 
     def test_half_precision_and_namespace(self):
         model = torch_networks.randomize(torch_networks.resnet()).half()

@@ -5,7 +5,7 @@ import dataclasses
 import keras
 
 from pixpro_keras import backbones
-from pixpro_keras.backbones.resnet import undo_zero_init_residual
+from pixpro_keras.backbones.resnet import undo_zero_init_residual, use_fan_in
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.shared.command import flag_errors
 
@@ -17,7 +17,8 @@ class BackboneOptions(Options):
     backbone: str = option(
         "resnet50",
         "Network: any keras.applications constructor in lower case (resnet50, mobilenetv2, ...), or the "
-        "paper's stride-in-3x3 family resnet18_v1_5, 34, 50, 101, 152.",
+        "paper's stride-in-3x3 family: resnet18_v1_5, resnet18_d (34, 50, 101, 152), resnext50_32x4d, "
+        "resnext101_32x8d, wide_resnet50_2, wide_resnet101_2.",
         is_main=True,
     )
     output_stride: str = option(
@@ -38,6 +39,11 @@ class BackboneOptions(Options):
         True,
         "Whether a new ResNet's last batch-norm scale in each residual block is 0, as in the paper's "
         "pre-training, or 1. A few hundred steps leave it near 0, and the blocks without effect.",
+    )
+    kernel_fan: str = option(
+        "out",
+        "Variance of a new ResNet's kernels, 2 / fan: fan out, as in the release, or in, as in DenseCL.",
+        choices=("out", "in"),
     )
 
 
@@ -65,4 +71,7 @@ def build_backbone(options: BackboneOptions) -> keras.Model:
         )
     if not options.zero_init_residual:
         undo_zero_init_residual(backbone)
+    if options.kernel_fan == "in":
+        with flag_errors(options, "kernel_fan", "backbone"):
+            use_fan_in(backbone)
     return backbone
