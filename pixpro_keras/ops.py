@@ -15,6 +15,7 @@ __all__ = [
     "cross_replica_concat",
     "cross_replica_mean",
     "feature_std",
+    "global_covariance",
     "l2_normalize",
     "lazy_rows",
     "replica_index",
@@ -278,6 +279,37 @@ def cross_replica_mean(tensor: Tensor) -> Tensor:
     # all_reduce(MEAN) has no gradient.
     total = replica.all_reduce(tf.distribute.ReduceOp.SUM, tensor)
     return total / replica.num_replicas_in_sync
+
+
+def global_covariance(vectors: Tensor) -> Tensor:
+    """Covariance of unit-length features of the global batch, times C. In replica context.
+
+    Its diagonal is 0 when all features are the same, and 1 on average when they spread over all
+    directions: the squares of what `feature_std` averages.
+
+    Args:
+        vectors: `(..., C)`, as many on every replica.
+
+    Returns:
+        `(C, C)` float32.
+
+    Raises:
+        RuntimeError: if called outside replica context.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.ops import global_covariance
+
+        print(global_covariance(keras.random.normal((8, 49, 16))).shape)  # (16, 16)
+        ```
+    """
+    channels = vectors.shape[-1]
+    unit = ops.reshape(l2_normalize(vectors), (-1, channels))
+    count = ops.cast(ops.shape(unit)[0], "float32")
+    mean = cross_replica_mean(ops.mean(unit, axis=0))
+    second = cross_replica_mean(ops.matmul(ops.transpose(unit), unit) / count)
+    return channels * (second - ops.outer(mean, mean))
 
 
 def _replica_context() -> tf.distribute.ReplicaContext:

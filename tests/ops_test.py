@@ -2,7 +2,12 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from pixpro_keras.ops import cross_replica_concat, replica_index
+from pixpro_keras.ops import (
+    cross_replica_concat,
+    feature_std,
+    global_covariance,
+    replica_index,
+)
 from tests.helpers.replicas import two_cpus
 
 
@@ -88,6 +93,29 @@ class CrossReplicaConcatTest(tf.test.TestCase, parameterized.TestCase):
 
         with self.assertRaisesRegex(ValueError, "static shape"):
             step(tf.zeros((2, 3)))
+
+
+class GlobalCovarianceTest(tf.test.TestCase):
+    def test_equals_numpy(self):
+        vectors = np.random.default_rng(0).normal(1, 1, (2, 6, 3)).astype("float32")
+        unit = (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).reshape(-1, 3)
+        expected = 3 * np.cov(unit.T, bias=True)
+        self.assertAllClose(global_covariance(vectors), expected, atol=1e-5)
+
+    def test_its_diagonal_is_the_spread_of_features(self):
+        vectors = np.random.default_rng(0).normal(1, 1, (6, 3)).astype("float32")
+        spread = np.mean(np.sqrt(np.diagonal(global_covariance(vectors))))
+        self.assertAllClose(feature_std(vectors), spread, atol=1e-5)
+
+    def test_two_replicas_equal_one_device(self):
+        vectors = np.random.default_rng(0).normal(1, 1, (6, 3)).astype("float32")
+        strategy = two_cpus()
+
+        def step():
+            return global_covariance(tf.gather(vectors, 3 * replica_index() + tf.range(3)))
+
+        for found in strategy.experimental_local_results(tf.function(lambda: strategy.run(step))()):
+            self.assertAllClose(found, global_covariance(vectors), atol=1e-5)
 
 
 if __name__ == "__main__":

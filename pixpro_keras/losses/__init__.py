@@ -18,6 +18,7 @@ from pixpro_keras.losses.instance import (
     top1,
 )
 from pixpro_keras.losses.pixel import pixel_consistency, pixel_contrast, positive_pair_metrics
+from pixpro_keras.losses.spread import spread_terms
 
 __all__ = [
     "batch_info_nce",
@@ -34,6 +35,7 @@ __all__ = [
     "slot_assignment_loss",
     "slot_contrast",
     "slot_presence",
+    "spread_terms",
     "take_rows",
     "top1",
 ]

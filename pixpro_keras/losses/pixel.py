@@ -46,19 +46,25 @@ def pixel_consistency(prediction: Tensor, target: Tensor, positives: Tensor | La
 
 
 def pixel_contrast(
-    query: Tensor, key: Tensor, positives: Tensor | LazyRows, temperature: float = 0.3
+    query: Tensor,
+    key: Tensor,
+    positives: Tensor | LazyRows,
+    temperature: float = 0.3,
+    candidates: Tensor | None = None,
 ) -> Tensor:
     """Pixel-level InfoNCE with several positives per pixel, one direction.
 
     `L(i) = -log(sum_{j in pos(i)} exp(cos(x_i, x'_j) / tau) / sum_k exp(cos(x_i, x'_k) / tau))`,
-    averaged over the pixels i of an image that have a positive, then over the batch. Negatives are
-    the other pixels of the same image's second view.
+    averaged over the pixels i of an image that have a positive, then over the batch. k runs over the
+    pixels of the same image's second view, as in the paper, or over `candidates`.
 
     Args:
         query: `(B, N, C)`. Online pixels `x` of one view.
         key: `(B, N, C)`. Target-encoder pixels `x'` of the other view; receives no gradient.
         positives: `(B, N, N)` of 0 and 1, queries in rows.
         temperature: tau, positive.
+        candidates: `(K, C)`. Pixels over which k runs for every query, for instance those of the
+            global batch; all pixels of `key` must be among them. Receives no gradient.
 
     Returns:
         Scalar float32, at least 0. An image whose views do not overlap adds 0.
@@ -81,16 +87,19 @@ def pixel_contrast(
     """
     checks.positive("temperature", temperature)
 
-    def of_rows(query: Tensor, positives: Tensor, key: Tensor) -> Tensor:
+    def of_rows(query: Tensor, positives: Tensor, *others: Tensor) -> Tensor:
+        *totals, key = others
         key = ops.stop_gradient(key)
         logits = ops.einsum("bic,bjc->bij", l2_normalize(query), key) / temperature
         # The finite stand-in for log(0) keeps the gradient of a row without positives at 0, not NaN.
         matched = ops.logsumexp(ops.where(positives > 0, logits, -1e9), axis=2)
+        total = totals[0] if totals else ops.logsumexp(logits, axis=2)
         has_positive = ops.max(positives, axis=2)
-        losses = ops.where(has_positive > 0, ops.logsumexp(logits, axis=2) - matched, 0.0)
+        losses = ops.where(has_positive > 0, total - matched, 0.0)
         return ops.stack([losses, has_positive], axis=2)
 
-    rows = blockwise(of_rows, [query, positives], [l2_normalize(key)])
+    totals = [] if candidates is None else [_log_totals(query, candidates, temperature)]
+    rows = blockwise(of_rows, [query, positives, *totals], [l2_normalize(key)])
     losses, counts = ops.unstack(rows, axis=2)
     return _mean_over_images(losses, counts)
 
@@ -141,6 +150,19 @@ def _positive_cosines(
 
     rows = blockwise(of_rows, [prediction, positives], [l2_normalize(target)])
     return ops.unstack(rows, axis=2)
+
+
+def _log_totals(query: Tensor, candidates: Tensor, temperature: float) -> Tensor:
+    """`log(sum_k exp(cos(x_i, c_k) / tau))` of each pixel, `(B, N)`."""
+
+    def of_rows(query: Tensor, candidates: Tensor) -> Tensor:
+        cosines = ops.einsum("bic,kc->bik", l2_normalize(query), ops.stop_gradient(candidates))
+        return ops.logsumexp(cosines / temperature, axis=2)
+
+    # Blocks of pixels of all images: the candidates are many more than one image's.
+    pixels = ops.reshape(query, (1, -1, query.shape[2]))
+    totals = blockwise(of_rows, [pixels], [l2_normalize(candidates)])
+    return ops.reshape(totals, (-1, query.shape[1]))
 
 
 def _mean_over_images(values: Tensor, counts: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ class PretrainMethod(Task):
         heads: layers on the backbone's map, by name.
         fpn: of C3 to C5, where the method has one.
         pyramid_heads: layers on each of the FPN's maps, by name.
+        level_heads: layers on the backbone's own maps, by name and level.
         total_steps: optimizer steps of the whole run, for the target's momentum; at least 1.
         base_momentum: the target's momentum in the first step, in [0, 1]; it rises to 1, or stays
             where a class sets `is_momentum_rising` to False.
@@ -72,6 +73,7 @@ class PretrainMethod(Task):
         heads: dict[str, keras.layers.Layer],
         fpn: FPN | None = None,
         pyramid_heads: dict[str, keras.layers.Layer] | None = None,
+        level_heads: dict[str, dict[str, keras.layers.Layer]] | None = None,
         *,
         total_steps: int,
         base_momentum: float = 0.99,
@@ -82,7 +84,7 @@ class PretrainMethod(Task):
         self.total_steps = checks.at_least("total_steps", total_steps, 1)
         self.base_momentum = checks.in_range("base_momentum", base_momentum, 0, 1)
         self.bn_momentum = checks.in_range("bn_momentum", bn_momentum, 0, 1)
-        self.encoder = Encoder(backbone, heads, fpn, pyramid_heads, name="encoder")
+        self.encoder = Encoder(backbone, heads, fpn, pyramid_heads, level_heads, name="encoder")
         if self.has_target:
             self.target_encoder = ema.make_target(self.encoder)
 

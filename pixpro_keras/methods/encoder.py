@@ -14,14 +14,16 @@ __all__ = ["Encoder"]
 class Encoder(keras.Model):
     """`images -> {"features": C5 map, head name: head(C5 map)}`.
 
-    With an FPN, of C3 to C5, its heads are on P3 to P6: `{head name: {"p3": head(P3), ...}}`. It is
-    built when constructed and rebuilds from its config, so a target encoder is a copy of it.
+    With an FPN, of C3 to C5, its heads are on P3 to P6: `{head name: {"p3": head(P3), ...}}`. Level heads
+    are on the backbone's own maps: `{head name: {"c4": head(C4), ...}}`. It is built when constructed
+    and rebuilds from its config, so a target encoder is a copy of it.
 
     Args:
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
         heads: layers on the backbone's map, by name.
         fpn: of C3 to C5.
         pyramid_heads: layers on each of the FPN's maps, by name; the levels share their weights.
+        level_heads: layers by name and level, `"c3"` to `"c5"`, each with weights of its own.
 
     Example:
         ```python
@@ -40,6 +42,7 @@ class Encoder(keras.Model):
         heads: dict[str, keras.layers.Layer],
         fpn: FPN | None = None,
         pyramid_heads: dict[str, keras.layers.Layer] | None = None,
+        level_heads: dict[str, dict[str, keras.layers.Layer]] | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -47,11 +50,18 @@ class Encoder(keras.Model):
         self.heads = heads
         self.fpn = fpn
         self.pyramid_heads = pyramid_heads or {}
+        self.level_heads = level_heads or {}
         for head in heads.values():
             if not head.built:
                 head.build(backbone.output_shape)
-        if fpn is not None:
+        self._levels: keras.Model | None = None
+        if fpn is not None or level_heads:
             self._levels = pyramid_network(backbone)
+        for heads_by_level in self.level_heads.values():
+            for level, head in heads_by_level.items():
+                if not head.built:
+                    head.build(self._levels.output[level].shape)
+        if fpn is not None:
             if not fpn.built:
                 fpn.build({name: tuple(x.shape) for name, x in self._levels.output.items()})
             for head in self.pyramid_heads.values():
@@ -64,25 +74,32 @@ class Encoder(keras.Model):
         """From now on the backbone's activations are computed anew in the backward pass, not kept.
 
         Raises:
-            ValueError: if there is an FPN, or the backbone cannot be computed so; see `Remat`.
+            ValueError: if there is an FPN or a level head, or the backbone cannot be computed so; see
+                `Remat`.
         """
-        if self.fpn is not None:
-            raise ValueError("a backbone below an FPN cannot be computed again")
+        if self._levels is not None:
+            raise ValueError("a backbone of which more than C5 is used cannot be computed again")
         self._recomputed = Remat(self.backbone)
 
     def call(self, images: Tensor, training: bool = False) -> dict:
         """Maps of `(B, h, w, C)` by name."""
-        if self.fpn is None:
+        if self._levels is None:
             backbone = self._recomputed or self.backbone
             features = backbone(images, training=training)
             outputs = {"features": features}
         else:
             levels = self._levels(images, training=training)
             features = levels["c5"]
-            pyramid = self.fpn(levels, training=training)
-            outputs = {"features": features} | {
-                name: {level: head(x, training=training) for level, x in pyramid.items()}
-                for name, head in self.pyramid_heads.items()
+            outputs = {"features": features}
+            if self.fpn is not None:
+                pyramid = self.fpn(levels, training=training)
+                outputs |= {
+                    name: {level: head(x, training=training) for level, x in pyramid.items()}
+                    for name, head in self.pyramid_heads.items()
+                }
+            outputs |= {
+                name: {level: head(levels[level], training=training) for level, head in of.items()}
+                for name, of in self.level_heads.items()
             }
         for name, head in self.heads.items():
             outputs[name] = head(features, training=training)
@@ -102,6 +119,7 @@ class Encoder(keras.Model):
             super().get_config()
             | serialized(networks)
             | {"heads": serialized(self.heads), "pyramid_heads": serialized(self.pyramid_heads)}
+            | {"level_heads": {name: serialized(x) for name, x in self.level_heads.items()}}
         )
 
     @classmethod
@@ -114,4 +132,8 @@ class Encoder(keras.Model):
                 config[name] = deserialize(config[name])
         for group in ("heads", "pyramid_heads"):
             config[group] = {name: deserialize(head) for name, head in config[group].items()}
+        config["level_heads"] = {
+            name: {level: deserialize(head) for level, head in of.items()}
+            for name, of in config.get("level_heads", {}).items()
+        }
         return cls(**config)

@@ -3,12 +3,16 @@
 from typing import ClassVar
 
 import keras
+from keras import ops
 
 from pixpro_keras.losses.pixel import pixel_contrast
 from pixpro_keras.methods.pixel_method import PixelMethod
+from pixpro_keras.ops import cross_replica_concat
 from pixpro_keras.utils import checks
 
-__all__ = ["PixContrast"]
+__all__ = ["NEGATIVES", "PixContrast"]
+
+NEGATIVES = ("image", "batch")
 
 
 @keras.saving.register_keras_serializable("pixpro_keras")
@@ -19,6 +23,8 @@ class PixContrast(PixelMethod):
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
         temperature: tau, positive; the paper's best is 0.3.
         use_propagation: whether the PPM stands before the loss; off in the paper's PixContrast.
+        negatives: `"image"`: the pixels of the same image's other view, as in the paper. `"batch"`:
+            those of all images of the global batch, which is not in the paper.
         **kwargs: of `PixelMethod`.
 
     Reference:
@@ -39,16 +45,26 @@ class PixContrast(PixelMethod):
         backbone: keras.Model,
         temperature: float = 0.3,
         use_propagation: bool = False,
+        negatives: str = "image",
         **kwargs,
     ):
+        checks.one_of("negatives", negatives, NEGATIVES)
         super().__init__(backbone, use_propagation=use_propagation, **kwargs)
         self.temperature = checks.positive("temperature", temperature)
+        self.negatives = negatives
 
     def one_way(self, prediction, target, positives):
         """InfoNCE of the online pixels among the target's; see `PixelMethod`."""
-        loss = pixel_contrast(prediction, target, positives, self.temperature)
+        candidates = None
+        if self.negatives == "batch":
+            keys = ops.stop_gradient(ops.reshape(target, (-1, target.shape[2])))
+            candidates = cross_replica_concat(keys)
+        loss = pixel_contrast(prediction, target, positives, self.temperature, candidates)
         return loss / 2  # The paper takes the mean of both directions.
 
     def get_config(self) -> dict:
         """Constructor arguments, the backbone serialised."""
-        return super().get_config() | {"temperature": self.temperature}
+        return super().get_config() | {
+            "temperature": self.temperature,
+            "negatives": self.negatives,
+        }

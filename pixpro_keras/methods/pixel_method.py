@@ -1,6 +1,6 @@
 """Parts that pixel-level methods share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import keras
@@ -11,9 +11,10 @@ from pixpro_keras.layers.fpn import FPN
 from pixpro_keras.layers.heads import PointwiseMLP
 from pixpro_keras.layers.pixel_propagation import PixelPropagation
 from pixpro_keras.losses.pixel import positive_pair_metrics
+from pixpro_keras.losses.spread import spread_terms
 from pixpro_keras.methods import base
 from pixpro_keras.methods.instance_branch import InstanceBranch
-from pixpro_keras.ops import LazyRows, feature_std, to_pixels
+from pixpro_keras.ops import LazyRows, feature_std, global_covariance, to_pixels
 from pixpro_keras.task import Bounds
 from pixpro_keras.types import COORD1, COORD2, VIEW1, VIEW2, Batch, Tensor
 from pixpro_keras.utils import checks
@@ -38,6 +39,11 @@ class PixelMethod(base.PretrainMethod):
         pixel_weight: weight of the pixel loss; 0 leaves its heads away.
         use_fpn: whether an FPN stands above the backbone. The pixel loss is then the mean over
             P3 to P6, whose levels share projector and PPM; the instance branch stays on C5.
+        pixel_levels: the backbone's maps that have the pixel loss, of `"c3"`, `"c4"` and `"c5"`, each
+            with a projector of its own; the loss is their mean. Without an FPN.
+        variance_weight: weight of the projected pixels' missing spread over the global batch, as in
+            VICReg; 0, as in the paper, leaves it away.
+        covariance_weight: weight of the squared covariances of their channels, as in VICReg.
         instance_weight: weight (alpha) of the instance branch; 0 leaves it away.
         instance_form: `"predictor"` (the official code's) or `"contrastive"` (the paper's SimCLR*).
         instance_temperature: of the contrastive form.
@@ -75,6 +81,9 @@ class PixelMethod(base.PretrainMethod):
         out_dim: int = 256,
         pixel_weight: float = 1.0,
         use_fpn: bool = False,
+        pixel_levels: Sequence[str] = ("c5",),
+        variance_weight: float = 0.0,
+        covariance_weight: float = 0.0,
         instance_weight: float = 0.0,
         instance_form: str = "predictor",
         instance_temperature: float = 0.2,
@@ -88,9 +97,21 @@ class PixelMethod(base.PretrainMethod):
             raise ValueError("`pixel_weight` and `instance_weight` must not both be 0.")
         if use_fpn and not pixel_weight:
             raise ValueError("`use_fpn` needs a pixel loss. Received: pixel_weight=0.")
+        checks.at_least("variance_weight", variance_weight, 0)
+        checks.at_least("covariance_weight", covariance_weight, 0)
+        pixel_levels = tuple(pixel_levels)
+        _check_levels(pixel_levels, use_fpn, bool(pixel_weight), bool(instance_weight))
         heads: dict[str, keras.layers.Layer] = {}
         pyramid_heads: dict[str, keras.layers.Layer] = {}
-        if pixel_weight:
+        level_heads: dict[str, dict[str, keras.layers.Layer]] = {}
+        if pixel_weight and pixel_levels != ("c5",):
+            level_heads["pixel"] = {
+                level: PointwiseMLP(
+                    hidden_dim, out_dim, bn_momentum=bn_momentum, name=f"projector_{level}"
+                )
+                for level in pixel_levels
+            }
+        elif pixel_weight:
             (pyramid_heads if use_fpn else heads)["pixel"] = PointwiseMLP(
                 hidden_dim, out_dim, bn_momentum=bn_momentum, name="projector"
             )
@@ -99,7 +120,9 @@ class PixelMethod(base.PretrainMethod):
                 hidden_dim, out_dim, bn_momentum=bn_momentum, name="projector_instance"
             )
         fpn = FPN(bn_momentum=bn_momentum, name="fpn") if use_fpn else None
-        super().__init__(backbone, heads, fpn, pyramid_heads, bn_momentum=bn_momentum, **kwargs)
+        super().__init__(
+            backbone, heads, fpn, pyramid_heads, level_heads, bn_momentum=bn_momentum, **kwargs
+        )
         self.threshold = threshold
         self.use_propagation = use_propagation
         self.gamma = gamma
@@ -108,6 +131,9 @@ class PixelMethod(base.PretrainMethod):
         self.out_dim = out_dim
         self.pixel_weight = pixel_weight
         self.use_fpn = use_fpn
+        self.pixel_levels = pixel_levels
+        self.variance_weight = variance_weight
+        self.covariance_weight = covariance_weight
         self.instance_weight = instance_weight
         self.instance_form = instance_form
         self.instance_temperature = instance_temperature
@@ -115,6 +141,8 @@ class PixelMethod(base.PretrainMethod):
         self.propagation: PixelPropagation | None = None
         if pixel_weight:
             self.loss_bounds["pixel"] = _scaled(self.pixel_bounds, pixel_weight)
+        if pixel_weight and (variance_weight or covariance_weight):
+            self.loss_bounds["spread"] = (0.0, None)
         if pixel_weight and use_propagation:
             self.propagation = PixelPropagation(
                 gamma, num_transform_layers, bn_momentum, name="propagation"
@@ -128,7 +156,7 @@ class PixelMethod(base.PretrainMethod):
             self.loss_bounds["instance"] = _scaled(self.instance_branch.bounds, instance_weight)
 
     def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:
-        """The loss terms `pixel` and `instance`, where they have a weight, and metrics.
+        """The loss terms `pixel`, `spread` and `instance`, where they have a weight, and metrics.
 
         `positive_share`: share of pixel pairs that are positive. `positive_cosine`: their mean
         cosine between prediction and target. `feature_std`: standard deviation of the unit-length
@@ -180,6 +208,8 @@ class PixelMethod(base.PretrainMethod):
             ]
             means = {name: sum(one[name] for one in levels) / len(levels) for name in levels[0]}
             terms["pixel"] = self.pixel_weight * means.pop("loss")
+            if "spread" in self.loss_bounds:
+                terms["spread"] = self._spread(_levels(online["pixel"]))
             metrics |= means
         return terms | {name: value / 2 for name, value in metrics.items()}
 
@@ -201,6 +231,14 @@ class PixelMethod(base.PretrainMethod):
         ):
             loss = self.one_way(*pixels, positives)
         return {"loss": loss, **metrics, "feature_std": feature_std(to_pixels(online))}
+
+    def _spread(self, maps: list[Tensor]) -> Tensor:
+        """The mean over levels of half the weighted `spread_terms`; both directions add up."""
+        losses = []
+        for x in maps:
+            variance, covariance = spread_terms(global_covariance(to_pixels(x)))
+            losses.append(self.variance_weight * variance + self.covariance_weight * covariance)
+        return sum(losses) / (2 * len(losses))
 
     def one_way(self, prediction: Tensor, target: Tensor, positives: Tensor | LazyRows) -> Tensor:
         """Loss of one direction; those of both add up to the method's.
@@ -226,6 +264,9 @@ class PixelMethod(base.PretrainMethod):
             "out_dim": self.out_dim,
             "pixel_weight": self.pixel_weight,
             "use_fpn": self.use_fpn,
+            "pixel_levels": self.pixel_levels,
+            "variance_weight": self.variance_weight,
+            "covariance_weight": self.covariance_weight,
             "instance_weight": self.instance_weight,
             "instance_form": self.instance_form,
             "instance_temperature": self.instance_temperature,
@@ -233,8 +274,25 @@ class PixelMethod(base.PretrainMethod):
 
 
 def _levels(maps: Tensor | dict[str, Tensor]) -> list[Tensor]:
-    """C5 alone, or the maps of a pyramid."""
+    """C5 alone, or the maps of several levels."""
     return list(maps.values()) if isinstance(maps, dict) else [maps]
+
+
+def _check_levels(levels: tuple[str, ...], use_fpn: bool, has_pixel: bool, has_instance: bool):
+    for level in levels:
+        checks.one_of("pixel_levels", level, ("c3", "c4", "c5"))
+    if not levels or len({*levels}) < len(levels):
+        raise ValueError(f"`pixel_levels` must be different levels. Received: {levels}.")
+    if levels != ("c5",) and (use_fpn or not has_pixel):
+        raise ValueError(
+            "`pixel_levels` needs a pixel loss, and no FPN, which has levels of its own. "
+            f"Received: pixel_levels={levels}."
+        )
+    if "c5" not in levels and not has_instance:
+        raise ValueError(
+            "`pixel_levels` without c5 needs an instance branch, else nothing trains the last stage. "
+            f"Received: pixel_levels={levels}."
+        )
 
 
 def _scaled(bounds: Bounds, weight: float) -> Bounds:

@@ -9,6 +9,8 @@ from keras import ops
 from pixpro_keras import geometry
 from pixpro_keras import ops as own_ops
 from pixpro_keras.losses import pixel
+from pixpro_keras.ops import cross_replica_concat, replica_index
+from tests.helpers.replicas import two_cpus
 from tests.helpers.shared_data import shared_path
 
 
@@ -91,6 +93,55 @@ class PixelContrastTest(tf.test.TestCase, parameterized.TestCase):
             pixel.pixel_contrast(query, key, positives, temperature), np.mean(losses), atol=1e-5
         )
 
+    @parameterized.parameters(0.1, 0.3)
+    def test_with_candidates_equals_a_loop(self, temperature):
+        query, key, positives = random_case()
+        others = np.random.default_rng(1).normal(size=(7, 5)).astype("float32")
+        candidates = np.concatenate([key.reshape(-1, 5), others])
+        losses = []
+        for q, k, mask in zip(unit(query), unit(key), positives, strict=True):
+            per_pixel = []
+            for i in range(len(q)):
+                if not mask[i].any():
+                    continue
+                total = sum(np.exp(q[i] @ c / temperature) for c in unit(candidates))
+                found = sum(np.exp(q[i] @ k[j] / temperature) for j in np.flatnonzero(mask[i]))
+                per_pixel.append(-np.log(found / total))
+            losses.append(np.mean(per_pixel) if per_pixel else 0.0)
+        found = pixel.pixel_contrast(query, key, positives, temperature, candidates)
+        self.assertAllClose(found, np.mean(losses), atol=1e-5)
+
+    def test_of_one_image_its_keys_as_candidates_change_nothing(self):
+        query, key, positives = (x[:1] for x in random_case())
+        loss = pixel.pixel_contrast(query, key, positives, 0.3)
+        self.assertAllClose(pixel.pixel_contrast(query, key, positives, 0.3, key[0]), loss)
+
+    def test_gradient_reaches_the_query_only(self):
+        query, key, positives = (tf.constant(x) for x in random_case())
+        candidates = tf.reshape(key, (-1, 5))
+        with tf.GradientTape() as tape:
+            tape.watch([query, key, candidates])
+            loss = pixel.pixel_contrast(query, key, positives, 0.3, candidates)
+        d_query, *others = tape.gradient(loss, [query, key, candidates])
+        self.assertGreater(np.abs(d_query[0]).max(), 0)
+        self.assertAllEqual(d_query[1], np.zeros_like(query[1]))
+        self.assertEqual(others, [None, None])
+
+    def test_two_replicas_equal_one_device(self):
+        query, key, positives = random_case(batch=4)
+        expected = pixel.pixel_contrast(query, key, positives, 0.3, key.reshape(-1, 5))
+        strategy = two_cpus()
+
+        def step():
+            rows = 2 * replica_index() + tf.range(2)
+            own = [tf.gather(x, rows) for x in (query, key, positives)]
+            candidates = cross_replica_concat(tf.reshape(own[1], (-1, 5)))
+            return pixel.pixel_contrast(*own, 0.3, candidates)
+
+        losses = strategy.experimental_local_results(tf.function(lambda: strategy.run(step))())
+        self.assertNotAllClose(losses[0], losses[1])
+        self.assertAllClose(np.mean(losses), expected, rtol=1e-5)
+
     def test_gradient_is_finite_and_zero_without_positives(self):
         query, key, positives = (tf.constant(x) for x in random_case())
         with tf.GradientTape() as tape:
@@ -125,10 +176,15 @@ class PositivePairMetricsTest(tf.test.TestCase):
         self.assertAllEqual(metrics["positive_share"], 0.0)
 
 
+def contrast_in_the_batch(query, key, positives):
+    return pixel.pixel_contrast(query, key, positives, 0.3, tf.reshape(key, (-1, key.shape[2])))
+
+
 @pytest.mark.slow
 class LargeMapTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.product(
-        loss=(pixel.pixel_consistency, pixel.pixel_contrast), jit_compile=(False, True)
+        loss=(pixel.pixel_consistency, pixel.pixel_contrast, contrast_in_the_batch),
+        jit_compile=(False, True),
     )
     def test_by_blocks_of_a_lazy_mask_losses_and_gradients_are_the_same(self, loss, jit_compile):
         query, key, _ = (tf.constant(x) for x in random_case(pixels=24))

@@ -18,6 +18,7 @@ from pixpro_keras.data.sources import Source
 from pixpro_keras.data.transforms import recipes
 from pixpro_keras.methods import METHOD_ARGUMENTS, METHODS, PixelMethod, PretrainMethod
 from pixpro_keras.methods.instance_branch import FORMS
+from pixpro_keras.methods.pixcontrast import NEGATIVES
 from pixpro_keras.types import Batch
 
 ModelT = TypeVar("ModelT", bound="ModelOptions")
@@ -73,6 +74,23 @@ class MethodOptions(Options):
         False,
         "An FPN above the backbone: the pixel loss on P3 to P6, the instance loss on C5. Sides of views "
         "must be multiples of 32 px.",
+    )
+    pixel_levels: tuple[str, ...] = option(
+        ("c5",),
+        "Maps of the backbone that have the pixel loss, of c3, c4 and c5 (c4,c5), each with a projector of "
+        "its own; the loss is their mean.",
+    )
+    negatives: str = option(
+        "image",
+        "Negatives of pixcontrast: the pixels of the same image, as in the paper, or of all images of the "
+        "batch.",
+        choices=NEGATIVES,
+    )
+    variance_weight: float = option(
+        0.0, "Weight of the missing spread of the projected pixels (VICReg).", minimum=0.0
+    )
+    covariance_weight: float = option(
+        0.0, "Weight of the covariances of the projected pixels' channels (VICReg).", minimum=0.0
     )
     instance_weight: float = option(
         0.0, "Weight (alpha) of the instance branch (SimCLR*); 0: none.", minimum=0.0, is_main=True
@@ -148,6 +166,8 @@ def identity(options: ModelOptions) -> dict:
     }
     if options.method == "slotcon":
         parts["num_slots"] = options.num_slots
+    if options.pixel_levels != MethodOptions.pixel_levels:
+        parts["pixel_levels"] = options.pixel_levels
     return {name: getattr(options, name) for name in _IDENTITY} | parts
 
 

@@ -1,0 +1,115 @@
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from pixpro_keras.losses import pixel_contrast, spread_terms
+from pixpro_keras.methods import PixContrast, PixPro
+from pixpro_keras.ops import global_covariance, to_pixels
+from pixpro_keras.optimizers import LARS
+from tests.helpers.tiny_networks import random_batch, tiny_pyramid_backbone
+
+TINY = {"hidden_dim": 16, "out_dim": 8, "total_steps": 20}
+
+
+def build(cls=PixPro, **kwargs):
+    keras.utils.set_random_seed(0)
+    method = cls(tiny_pyramid_backbone(), **(TINY | kwargs))
+    method.compile(optimizer=LARS(0.5, trust_coefficient=0.02), jit_compile=False)
+    method.optimizer.build(method.trainable_variables)
+    return method
+
+
+class PixelLevelsTest(tf.test.TestCase, parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.batch = random_batch(4, image_size=64)
+
+    def test_each_level_has_a_projector_of_its_own_on_the_backbones_map(self):
+        method = build(pixel_levels=("c3", "c5"))
+        maps = method.encoder(self.batch["view1"])
+        sizes = {name: x.shape[1] for name, x in maps["pixel"].items()}
+        self.assertEqual(sizes, {"c3": 8, "c5": 2})
+        heads = method.encoder.level_heads["pixel"]
+        self.assertAllClose(maps["pixel"]["c5"], heads["c5"](maps["features"]))
+        self.assertIsNot(heads["c3"], heads["c5"])
+
+    @parameterized.parameters(PixPro, PixContrast)
+    def test_loss_is_the_mean_of_the_levels(self, cls):
+        method = build(cls, pixel_levels=("c4", "c5"))
+        found = method(self.batch)["pixel"]
+        total = 0.0
+        for one, other in ((1, 2), (2, 1)):
+            online = method.encoder(self.batch[f"view{one}"])["pixel"]
+            target = method.target_encoder(self.batch[f"view{other}"])["pixel"]
+            coordinates = self.batch[f"coord{one}"], self.batch[f"coord{other}"]
+            for level in ("c4", "c5"):
+                maps = online[level], target[level]
+                total += method.pixel_level(*maps, *coordinates, training=False)["loss"] / 2
+        self.assertAllClose(found, total, rtol=1e-5)
+
+    def test_c5_alone_is_the_method_without_levels(self):
+        self.assertEqual(list(build().encoder.heads), ["pixel"])
+        self.assertAllClose(
+            build(pixel_levels=["c5"])(self.batch)["pixel"], build()(self.batch)["pixel"]
+        )
+
+    def test_everything_is_trained(self):
+        method = build(
+            pixel_levels=("c4",),
+            instance_weight=1.0,
+            instance_form="contrastive",
+            base_momentum=0.5,
+        )
+        before = [v.numpy() for v in method.trainable_variables]
+        step = tf.function(method.train_step)
+        for seed in range(3):
+            batch = random_batch(4, image_size=64, seed=seed)
+            step({key: tf.constant(value) for key, value in batch.items()})
+        for old, variable in zip(before, method.trainable_variables, strict=True):
+            self.assertNotAllClose(old, variable, rtol=0, atol=0, msg=variable.path)
+
+    @parameterized.parameters(
+        ({"pixel_levels": ()}, "different levels"),
+        ({"pixel_levels": ("c5", "c5")}, "different levels"),
+        ({"pixel_levels": ("c2",)}, "must be one of"),
+        ({"pixel_levels": ("c4",)}, "without c5 needs an instance branch"),
+        ({"pixel_levels": ("c4", "c5"), "use_fpn": True}, "no FPN"),
+    )
+    def test_refuses_levels_that_cannot_train(self, arguments, message):
+        with self.assertRaisesRegex(ValueError, message):
+            build(**arguments)
+
+
+class NegativesTest(tf.test.TestCase):
+    def test_those_of_the_batch_are_the_pixels_of_all_images(self):
+        batch = random_batch(4, image_size=64)
+        method = build(PixContrast, negatives="batch", temperature=0.2)
+        rng = np.random.default_rng(0)
+        query, key = rng.normal(size=(2, 4, 4, 8)).astype("float32")
+        positives = np.eye(4, dtype="float32")[None].repeat(4, axis=0)
+        expected = pixel_contrast(query, key, positives, 0.2, key.reshape(-1, 8)) / 2
+        self.assertAllClose(method.one_way(query, key, positives), expected)
+        self.assertGreater(
+            method(batch)["pixel"], build(PixContrast, temperature=0.2)(batch)["pixel"]
+        )
+
+    def test_others_are_refused(self):
+        with self.assertRaisesRegex(ValueError, "negatives"):
+            build(PixContrast, negatives="queue")
+
+
+class SpreadTest(tf.test.TestCase):
+    def test_weights_are_those_of_the_terms(self):
+        batch = random_batch(4, image_size=64)
+        method = build(variance_weight=2.0, covariance_weight=0.5)
+        total = 0.0
+        for view in ("view1", "view2"):
+            pixels = to_pixels(method.encoder(batch[view])["pixel"])
+            variance, covariance = spread_terms(global_covariance(pixels))
+            total += (2 * variance + 0.5 * covariance) / 2
+        self.assertAllClose(method(batch)["spread"], total, rtol=1e-5)
+
+
+if __name__ == "__main__":
+    tf.test.main()
