@@ -57,13 +57,15 @@ class Encoder(keras.Model):
         self._levels: keras.Model | None = None
         if fpn is not None or level_heads:
             self._levels = pyramid_network(backbone)
+        outputs = {} if self._levels is None else self._levels.output
+        shapes = {name: tuple(x.shape) for name, x in outputs.items()}
         for heads_by_level in self.level_heads.values():
             for level, head in heads_by_level.items():
                 if not head.built:
-                    head.build(self._levels.output[level].shape)
+                    head.build(shapes[level])
         if fpn is not None:
             if not fpn.built:
-                fpn.build({name: tuple(x.shape) for name, x in self._levels.output.items()})
+                fpn.build(shapes)
             for head in self.pyramid_heads.values():
                 if not head.built:
                     head.build((None, None, None, fpn.num_channels))

@@ -11,7 +11,7 @@ from tests.helpers.broken_off_jobs import break_off
 from tests.helpers.examples import save_image, write_voc
 from tests.helpers.jobs import write_photos
 
-SMALL = ("--backbone=resnet18_v1_5", "--image_size=32", "--batch_size=4")
+SMALL = ("--backbone=resnet10_v1_5", "--image_size=32", "--batch_size=4")
 ENDLESS = ("--epochs=100000", "--log_every_steps=1")
 
 
@@ -23,7 +23,7 @@ class ExitsTest(tf.test.TestCase, parameterized.TestCase):
             write_voc(folder, [[("cat", 0, 5, 5, 30, 30)]] * 4)
             write_voc(folder, [[("cat", 0, 5, 5, 30, 30)]], split="val")
             flags = (f"--dataset=voc:{folder}", "--train_split=2007_trainval")
-            flags += ("--test_split=2007_val", "--backbone=resnet18_v1_5", "--batch_size=2")
+            flags += ("--test_split=2007_val", "--backbone=resnet10_v1_5", "--batch_size=2")
             flags += ("--short_sides=48", "--max_side=64", "--num_rois=8", "--max_proposals=8")
             return folder, (*flags, *ENDLESS)
         if job == "segment":
@@ -34,7 +34,7 @@ class ExitsTest(tf.test.TestCase, parameterized.TestCase):
                     mask = image[..., 0] // 50 % 2
                     save_image(folder / split / "labels" / f"{number}.png", mask, palette=True)
             (folder / "classes.txt").write_text("one\ntwo\n")
-            flags = (f"--dataset=folder:{folder}", "--backbone=resnet18_v1_5", "--batch_size=2")
+            flags = (f"--dataset=folder:{folder}", "--backbone=resnet10_v1_5", "--batch_size=2")
             return folder, (*flags, "--crop_size=32", "--window_stride=32", *ENDLESS)
         for split in ("train", "val"):
             for name in ("one", "two"):

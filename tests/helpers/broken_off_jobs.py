@@ -15,6 +15,9 @@ import importlib, json, os, random, signal, sys, tempfile, time
 
 import keras, sklearn.linear_model, tensorflow, tensorflow_datasets
 
+from tests.helpers import tiny_networks
+
+tiny_networks.register_resnet10()
 SECONDS = 120
 
 def cpu_seconds(pid):

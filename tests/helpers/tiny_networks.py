@@ -12,9 +12,7 @@ def register_resnet10():
 
     It has all that is special in ResNet-18 and is traced in half the time.
     """
-    resnet.BLOCKS["resnet10_v1_5"] = (1, 1, 1, 1)
-    if "resnet10_v1_5" not in resnet.BASIC_BLOCK:
-        resnet.BASIC_BLOCK += ("resnet10_v1_5",)
+    resnet.ARCHITECTURES["resnet10_v1_5"] = resnet.Architecture((1, 1, 1, 1), is_basic=True)
 
 
 def tiny_backbone(synchronized=False, channels=16):
