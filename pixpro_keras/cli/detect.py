@@ -36,7 +36,7 @@ from pixpro_keras.cli.options.training_options import (
 from pixpro_keras.cli.shared import training_job
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.header import print_header
-from pixpro_keras.cli.shared.result_files import write_results
+from pixpro_keras.cli.shared.result_files import TRAINING_FILES, write_results
 from pixpro_keras.detection import box_pipeline, instance_masks
 from pixpro_keras.detection.box_source import (
     COCO,
@@ -59,6 +59,7 @@ from pixpro_keras.evaluation.precise_bn import apply_precise_bn, temporary_preci
 from pixpro_keras.training.run import RunResult
 from pixpro_keras.training.workers import chief_alone, is_multi_worker
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils.bars import with_bar
 from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.visualize.detection import draw_detections
 from pixpro_keras.visualize.figures import save_figure
@@ -129,6 +130,13 @@ class DetectOptions(EvaluationOptions, TrainingJobOptions):
     zero_init_residual: bool = with_default(EvaluationOptions, "zero_init_residual", False)
 
 
+_FILES = {
+    "detect.png": "test images with what is there and what was found",
+    "detections.json": "all detections, in COCO's format",
+    "export/detector/": "SavedModel of the detector",
+}
+
+
 def run(options: DetectOptions) -> RunResult:
     """Trains and tests a detector."""
     keras.mixed_precision.set_global_policy(options.precision)
@@ -192,7 +200,8 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
 
     def few_batches() -> Iterator:
         data = batches(tf.distribute.InputContext(), 0, bn_batch_size)
-        return itertools.islice(data, options.bn_batches * options.batch_size // bn_batch_size)
+        count = options.bn_batches * options.batch_size // bn_batch_size
+        return with_bar(itertools.islice(data, count), "batch norm", count, "batches")
 
     detect = tf.function(task.detect)  # once for all tests
 
@@ -210,9 +219,10 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
             config,
             checkpoints,
             strategy,
+            dry_run=options.dry_run,
             measurements=measurements,
         )
-    if result.stop_signal is None:
+    if result.is_complete:
         with chief_alone(strategy) as is_chief:
             if is_chief:
                 if options.bn_batches:
@@ -226,7 +236,12 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
                     "test images": test.num_examples,
                 }
                 shown = unscored(options, test) | scores
-                write_results(workdir, "detect", {**facts, **test.notes.counts, **shown})
+                write_results(
+                    workdir,
+                    "detect",
+                    {**facts, **test.notes.counts, **shown},
+                    TRAINING_FILES | _FILES,
+                )
     return result
 
 
@@ -315,9 +330,10 @@ def find_all(
     pictures = {}
     every = -(-test.num_examples // _NUM_PICTURES)
     with image_errors(test.name):
-        for index, image, one in detect_in_source(
+        detected = detect_in_source(
             detect, test, preprocess, *_test_sides(options), options.num_canvases
-        ):
+        )
+        for index, image, one in with_bar(detected, "detecting", test.num_examples):
             found[index] = one
             if index % every == 0:
                 pictures[index] = image

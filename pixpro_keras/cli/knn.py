@@ -85,6 +85,7 @@ def run(options: KnnOptions) -> None:
             "top-1": top_k_accuracy(scores, test.labels, 1),
             "top-5": top_k_accuracy(scores, test.labels, min(5, parts.num_classes)),
         },
+        {"flags.cfg": "repeats the run"},
     )
     write_flags(options, workdir)
 

@@ -34,7 +34,7 @@ from pixpro_keras.cli.options.training_options import (
 from pixpro_keras.cli.shared import training_job
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.header import print_header
-from pixpro_keras.cli.shared.result_files import write_results
+from pixpro_keras.cli.shared.result_files import TRAINING_FILES, write_results
 from pixpro_keras.data import pipeline
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.labels import select, stratified_subset
@@ -190,8 +190,10 @@ def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) ->
         mine = shares.shard(machines, context.input_pipeline_id)
         return mine.unbatch().batch(replica_batch_size, drop_remainder=True)
 
-    result = training_job.run_training(probe, batches, config, checkpoints, strategy, broken=broken)
-    if result.stop_signal is None:
+    result = training_job.run_training(
+        probe, batches, config, checkpoints, strategy, dry_run=options.dry_run, broken=broken
+    )
+    if result.is_complete:
         with chief_alone(strategy) as is_chief:
             if is_chief:
                 looked_at = [
@@ -278,7 +280,13 @@ def finish(
         "test images": len(asked.labels),
     }
     results |= {key: classifiers[best][key] for key in ("learning rate", "top-1", "top-5")}
-    write_results(workdir, "linear_probe", results, all_classifiers=classifiers if choice else [])
+    write_results(
+        workdir,
+        "linear_probe",
+        results,
+        TRAINING_FILES | {"confusion.png": "classes that are taken for each other"},
+        all_classifiers=classifiers if choice else [],
+    )
 
 
 def main() -> None:

@@ -289,6 +289,7 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
         config,
         checkpoints,
         strategy,
+        dry_run=options.dry_run,
         broken=broken,
         name_images=lambda step: name_images(
             source, options.seed, options.batch_size, step, broken.names
@@ -297,7 +298,7 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
         make_chief_callbacks=chief_callbacks,
     )
     exported: dict[pathlib.Path, str] = {}
-    if result.stop_signal is None:
+    if result.is_complete:
         with chief_alone(strategy) as is_chief:
             if is_chief:
                 try:
@@ -314,6 +315,8 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
         backbone=method.encoder.backbone,
         method=method,
         workdir=workdir,
+        measured=result.measured,
+        is_dry_run=result.is_dry_run,
         options=options,
         exported=exported,
     )

@@ -35,7 +35,7 @@ from pixpro_keras.cli.shared import command, training_job
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.cli.shared.parsing import write_flags
-from pixpro_keras.cli.shared.result_files import write_results
+from pixpro_keras.cli.shared.result_files import TRAINING_FILES, write_results
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.labels import select
 from pixpro_keras.data.sampler import name_images
@@ -56,6 +56,7 @@ from pixpro_keras.segmentation.sliding_window import check_stride, sliding_windo
 from pixpro_keras.training.run import RunResult
 from pixpro_keras.training.workers import chief_alone, chief_first
 from pixpro_keras.types import IGNORED, Tensor
+from pixpro_keras.utils.bars import with_bar
 from pixpro_keras.visualize.figures import save_figure
 from pixpro_keras.visualize.segmentation import draw_segmentations
 
@@ -155,6 +156,8 @@ def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> Run
             chosen = fill_batch(chosen, options.label_fraction, options.batch_size)
         train = select(train, chosen)
     if options.solver == "lbfgs":
+        if options.dry_run:
+            raise FlagError("--dry_run: --solver=lbfgs takes no steps")
         _fit_dense_linear_probe(options, workdir, strategy, train, test, num_train)
         return RunResult(steps=0)
 
@@ -216,12 +219,13 @@ def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> Run
             config,
             checkpoints,
             strategy,
+            dry_run=options.dry_run,
             broken=broken,
             name_images=lambda step: name_images(
                 train, options.seed, options.batch_size, step, broken.names
             ),
         )
-    if result.stop_signal is None:
+    if result.is_complete:
         with chief_alone(strategy) as is_chief:
             if is_chief:
                 segmenter = Segmenter(backbone.label, task.logits, backbone.preprocess)
@@ -381,7 +385,10 @@ def finish(
             return np.stack(probabilities).argmax(axis=-1)
 
     with flag_errors(options, "test_dataset" if options.test_dataset else "dataset"):
-        scores = evaluate_segmentation(segment, batches, len(class_names)).scores()
+        shown = with_bar(
+            batches, "segmenting", test.num_examples, size=batch_size if options.whole_images else 1
+        )
+        scores = evaluate_segmentation(segment, shown, len(class_names)).scores()
     images, masks, predictions = [], [], []
     chosen = np.linspace(0, test.num_examples - 1, _NUM_PICTURES).astype(np.int64)
     pictures = tf.data.Dataset.from_tensor_slices(np.unique(chosen)).map(test.read)
@@ -402,7 +409,9 @@ def finish(
             "mIoU": scores.miou,
             "pixel accuracy": scores.pixel_accuracy,
         }
-        | {class_name: iou for class_name, iou in per_class if np.isfinite(iou)},
+        | {class_name: iou if np.isfinite(iou) else None for class_name, iou in per_class},
+        ({} if options.solver == "lbfgs" else TRAINING_FILES)
+        | {"segment.png": "test images, their masks and what was predicted"},
     )
 
 

@@ -1,6 +1,7 @@
 """A training run: devices, checkpoints, exact resume, logs. Commands and Python users share it."""
 
 import dataclasses
+import math
 import os
 import pathlib
 import signal
@@ -36,6 +37,7 @@ from pixpro_keras.training.workers import (
     worker_errors,
 )
 from pixpro_keras.utils.checks import at_least, one_of
+from pixpro_keras.utils.memory import memory_mib
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 SAVE_ERROR_ACTIONS = ("continue", "stop")
@@ -123,6 +125,8 @@ class RunResult:
         steps: steps done since the run's beginning.
         stop_signal: the signal that ended the training, on whichever worker; None at its last step.
         metrics: the newest line of `metrics.jsonl`; empty where this process writes none.
+        measured: step and values of each measurement on the way, since the run's beginning.
+        is_dry_run: whether the run was only tried; see `estimate_run`.
 
     Example:
         ```python
@@ -138,6 +142,13 @@ class RunResult:
     steps: int
     stop_signal: signal.Signals | None = None
     metrics: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
+    measured: Sequence[Mapping[str, float | None]] = ()
+    is_dry_run: bool = False
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all steps are done."""
+        return self.stop_signal is None and not self.is_dry_run
 
     @property
     def exit_code(self) -> int:
@@ -267,6 +278,83 @@ def open_checkpoints(
     return checkpoints, first_step
 
 
+def estimate_run(
+    task: Task,
+    make_batches: Callable[[tf.distribute.InputContext], tf.data.Dataset],
+    config: RunConfig,
+    strategy: tf.distribute.Strategy | None = None,
+    num_steps: int = 6,
+) -> dict[str, float]:
+    """Takes a few steps, which change the task's weights, and tells what the whole run will take.
+
+    Args:
+        task: compiled, its optimizer built, at step 0.
+        make_batches: as of `run_training`.
+        config: of the run; nothing is written to its directory.
+        strategy: of the run; default: the present one.
+        num_steps: steps that are taken; of `steps_per_execution` each as many. The first ones, which
+            hold the tracing, do not count.
+
+    Returns:
+        `parameters` (trained ones), `images_per_second`, `hours` of all steps, `memory_mib` at its peak.
+
+    Example:
+        ```python
+        import keras
+        import tensorflow as tf
+        from pixpro_keras.task import Task
+        from pixpro_keras.training.run import RunConfig, estimate_run
+
+
+        class Line(Task):
+            loss_bounds = {"square": (0.0, None)}
+
+            def __init__(self):
+                super().__init__()
+                self.slope = self.add_weight(name="slope", shape=(), initializer="ones")
+
+            def call(self, batch, training=False):
+                return {"square": keras.ops.mean((self.slope * batch["x"] - 2.0) ** 2)}
+
+
+        task = Line()
+        task.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+        task.optimizer.build(task.trainable_variables)
+        config = RunConfig("runs/mine", epochs=2, steps_per_epoch=500, batch_size=1)
+        batches = tf.data.Dataset.from_tensors({"x": tf.ones(1)}).repeat()
+        estimate = estimate_run(task, lambda context: batches, config)
+        assert estimate["parameters"] == 1 and estimate["hours"] < 1
+        ```
+    """
+    strategy = strategy or tf.distribute.get_strategy()
+    seen: dict[str, float] = {}
+
+    class LastLogs(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.update(logs or {})
+
+    steps = num_steps * config.steps_per_execution
+    train(
+        task,
+        strategy.distribute_datasets_from_function(make_batches),
+        strategy=strategy,
+        epochs=1,
+        steps_per_epoch=steps,
+        batch_size=config.batch_size,
+        callbacks=[LastLogs()],
+        log_every_steps=steps,
+        jit_compile=config.jit_compile,
+        steps_per_execution=config.steps_per_execution,
+    )
+    speed = seen["images_per_second"]
+    return {
+        "parameters": sum(math.prod(variable.shape) for variable in task.trainable_variables),
+        "images_per_second": speed,
+        "hours": config.total_steps * config.batch_size / speed / 3600,
+        "memory_mib": memory_mib(),
+    }
+
+
 def run_training(
     task: Task,
     make_batches: Callable[[tf.distribute.InputContext], tf.data.Dataset],
@@ -343,17 +431,16 @@ def run_training(
     ]
     if broken is not None:
         callbacks.append(BrokenImagesCheck(broken))
+    log = RunLog(
+        workdir, config.steps_per_epoch, config.log_every_steps, task.loss_bounds, measurements
+    )
     if is_writer:
         callbacks += [
-            Progress(config.epochs, config.steps_per_epoch, config.batch_size),
-            *make_chief_callbacks(),
-            RunLog(
-                workdir,
-                config.steps_per_epoch,
-                config.log_every_steps,
-                task.loss_bounds,
-                measurements,
+            Progress(
+                config.epochs, config.steps_per_epoch, config.batch_size, lambda: log.measured
             ),
+            *make_chief_callbacks(),
+            log,
             SaveCheckpoints(
                 checkpoints, config.checkpoint_every_steps, config.on_save_error == "stop"
             ),
@@ -385,4 +472,9 @@ def run_training(
         steps=task.steps_done(),
         stop_signal=signal.Signals(received) if received else None,
         metrics=lines[-1] if lines else {},
+        measured=[
+            {name: line[name] for name in ("step", *sorted(log.measured_names)) if name in line}
+            for line in lines
+            if not log.measured_names.isdisjoint(line)
+        ],
     )

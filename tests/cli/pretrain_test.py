@@ -198,6 +198,18 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
                 self.assertIn(named, lines[0])
                 self.assertNotIn("Traceback", result.stderr)
 
+    def test_a_dry_run_tells_what_the_run_takes_and_leaves_nothing(self):
+        result = self.pretrain("--epochs=1000", "--dry_run")
+        for pattern in (
+            "method +pixpro",
+            "parameters +[0-9,]+",
+            "speed .*images/s",
+            "time .*2000 steps",
+        ):
+            self.assertRegex(result.stdout, pattern)
+        self.assertRegex(result.stdout, "memory +[0-9,]+ MiB")
+        self.assertFalse((self.folder / "run").exists())
+
     def test_an_empty_folder_and_files_that_are_no_images(self):
         empty = self.folder / "empty"
         empty.mkdir()

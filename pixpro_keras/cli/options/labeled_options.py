@@ -20,6 +20,7 @@ from pixpro_keras.data.sources.specification import path_hint
 from pixpro_keras.evaluation.features import INDEX, Features, extract_features, image_batches
 from pixpro_keras.segmentation.mask_source import MaskSource
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils.bars import with_bar
 
 LabeledT = TypeVar("LabeledT", bound="LabeledOptions")
 
@@ -155,7 +156,8 @@ def frozen_features(
     batches = image_batches(source, image_size, preprocess, batch_size, pass_over_broken=True)
     broken = BrokenImages(source, max_broken_share)
     watched = broken.watch(batches, lambda batch: batch[INDEX].numpy())
-    return extract_features(backbone, watched, strategy=strategy)
+    shown = with_bar(watched, f"features of {source.name}", source.num_examples, size=batch_size)
+    return extract_features(backbone, shown, strategy=strategy)
 
 
 @contextlib.contextmanager

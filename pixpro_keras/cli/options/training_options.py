@@ -104,6 +104,12 @@ class TrainingOptions(Options):
         minimum=1,
     )
     log_every_steps: int = option(10, "Steps between lines of metrics.jsonl.", minimum=1)
+    dry_run: bool = option(
+        False,
+        "Check everything, take a few steps, print parameters, time and memory of the whole run, and leave "
+        "nothing behind.",
+        is_main=True,
+    )
     deterministic: bool = option(
         False,
         "Repeat a run to the last bit, on the same number of devices. Slower: one operation after the "

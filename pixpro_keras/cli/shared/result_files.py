@@ -3,20 +3,33 @@
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.utils.markdown import markdown_table
 
+# What every training leaves in its directory.
+TRAINING_FILES = {
+    "checkpoints/": "to continue from",
+    "metrics.jsonl": "all scalars, also for TensorBoard: tensorboard --logdir DIRECTORY",
+    "flags.cfg": "repeats the run",
+}
+
 
 def write_results(
-    workdir: pathlib.Path, job: str, results: dict, **tables: Sequence[Mapping]
+    workdir: pathlib.Path,
+    job: str,
+    results: dict,
+    files: Mapping[str, str] = MappingProxyType({}),
+    **tables: Sequence[Mapping],
 ) -> None:
-    """Prints results and writes them as `JOB.json` and `JOB.md`.
+    """Prints results and the job's files; writes the results as `JOB.json` and `JOB.md`.
 
     Args:
         workdir: folder of the files.
         job: name of the files.
         results: column -> text, count or share; shares are shown in percent.
+        files: name of each other file that the job wrote -> its use.
         **tables: more rows, under their table's name.
     """
     parts = [_table([results])]
@@ -27,14 +40,18 @@ def write_results(
     stored = json.dumps(results | tables, indent=2)
     write_atomically(workdir / f"{job}.json", stored.encode())
     write_atomically(workdir / f"{job}.md", text.encode())
-    print(f"\n{text}\nIn {workdir}: {job}.md, {job}.json")
+    print(f"\n{text}\nIn {workdir}:")
+    written = {f"{job}.md": "the table", f"{job}.json": "the same, for programs", **files}
+    for name, use in written.items():
+        print(f"  {name:28} {use}")
 
 
 def _table(rows: Sequence[Mapping]) -> str:
-    return markdown_table(list(rows[0]), [map(_shown, row.values()) for row in rows]) + "\n"
+    return markdown_table(list(rows[0]), [map(shown, row.values()) for row in rows]) + "\n"
 
 
-def _shown(value) -> str:
+def shown(value: object) -> str:
+    """Text of a value in a table: shares in percent, "-" where there is none."""
     if value is None:
         return "-"
     return f"{value:.1%}" if isinstance(value, float) else str(value)

@@ -2,10 +2,12 @@
 
 import contextlib
 import dataclasses
+import math
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NoReturn, TypeVar
 
 import tensorflow as tf
@@ -15,6 +17,8 @@ from pixpro_keras.cli.options.cluster_options import make_devices
 from pixpro_keras.cli.options.training_options import TrainingJobOptions
 from pixpro_keras.cli.shared import command, parsing, run_recipe
 from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.header import header_text
+from pixpro_keras.cli.shared.result_files import shown
 from pixpro_keras.task import Task
 from pixpro_keras.training import run
 from pixpro_keras.training.checkpoints import Checkpoints
@@ -28,6 +32,7 @@ from pixpro_keras.training.loop import check_steps_per_execution
 from pixpro_keras.training.strategy import replica_batch_size
 from pixpro_keras.training.workdir import open_workdir
 from pixpro_keras.training.workers import is_chief
+from pixpro_keras.utils.markdown import markdown_table
 
 OptionsT = TypeVar("OptionsT", bound=TrainingJobOptions)
 
@@ -84,8 +89,11 @@ def start(options: TrainingJobOptions) -> Iterator[StartedJob]:
     with flag_errors(options, "batch_size"):
         share = replica_batch_size(strategy, options.batch_size, options.accumulate_steps)
     with contextlib.ExitStack() as stack:
+        place = options.workdir
+        if options.dry_run:
+            place = os.path.join(stack.enter_context(tempfile.TemporaryDirectory()), "run")
         with flag_errors(options, "workdir"):
-            workdir = stack.enter_context(open_workdir(options.workdir, strategy))
+            workdir = stack.enter_context(open_workdir(place, strategy))
         yield StartedJob(workdir, strategy, share)
 
 
@@ -157,7 +165,7 @@ def open_checkpoints(
         # Else the run is finished, and its steps were trained with what is there.
         if not find_differences(periods[-1].recipe, recipe):
             comments = run_recipe.describe_periods(periods)
-            parsing.write_flags(options, workdir, but=("on_change",), comments=comments)
+            parsing.write_flags(options, workdir, but=("on_change", "dry_run"), comments=comments)
     return opened
 
 
@@ -167,24 +175,51 @@ def run_training(
     config: run.RunConfig,
     checkpoints: Checkpoints,
     strategy: tf.distribute.Strategy,
+    *,
+    dry_run: bool = False,
     **arguments,
 ) -> run.RunResult:
     """Trains as `training.run.run_training` does, whose arguments it takes.
 
-    Prints whether there was nothing left to train, or the run ends early.
+    Prints whether there was nothing left to train, or the run ends early. With `dry_run` it takes a few
+    steps only, and prints what all of them will take.
     """
+    if dry_run:
+        estimate = run.estimate_run(task, make_batches, config, strategy)
+        if is_chief(strategy):
+            print(_describe_estimate(estimate, config.total_steps))
+        return run.RunResult(steps=0, is_dry_run=True)
     if is_chief(strategy) and task.steps_done() == config.total_steps:
         print(
             f"The run in {config.workdir} is finished: all its {config.total_steps} steps were done "
             "before, nothing is trained. Its results are written again."
         )
     result = run.run_training(task, make_batches, config, checkpoints, strategy, **arguments)
+    if result.measured:
+        print(f"\nMeasured on the way:\n\n{_measured_table(result.measured)}\n")
     if result.stop_signal is not None:
         print(
             f"Stopped after {result.steps} of {config.total_steps} steps; the checkpoint is in "
             f"{config.workdir}. The same command continues."
         )
     return result
+
+
+def _describe_estimate(estimate: Mapping[str, float], num_steps: int) -> str:
+    minutes = math.ceil(60 * estimate["hours"])
+    rows = {
+        "parameters": f"{estimate['parameters']:,} that are trained",
+        "speed": f"{estimate['images_per_second']:.1f} images/s, by a few steps",
+        "time": f"{minutes // 60} h {minutes % 60:02} min for {num_steps} steps, without tests",
+        "memory": f"{estimate['memory_mib']:,.0f} MiB at its peak",
+    }
+    return f"{header_text(rows)}\nThis was a dry run: nothing was written."
+
+
+def _measured_table(measured: Sequence[Mapping[str, float | None]]) -> str:
+    names = list(dict.fromkeys(name for row in measured for name in row))
+    rows = [[row.get(name) for name in names] for row in measured]
+    return markdown_table(names, [[x[0], *map(shown, x[1:])] for x in rows])
 
 
 def _leave_onednn() -> None:

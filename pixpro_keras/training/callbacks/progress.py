@@ -1,6 +1,7 @@
 """Progress of a run on the screen."""
 
 import sys
+from collections.abc import Callable, Mapping
 
 import keras
 from tqdm import tqdm
@@ -25,6 +26,8 @@ class Progress(keras.callbacks.Callback):
         epochs: epochs of the run.
         steps_per_epoch: steps in an epoch.
         batch_size: images in a step.
+        measured: function without arguments that returns what was measured at the newest step, shares
+            by name, for the epoch's line.
 
     Example:
         ```python
@@ -35,11 +38,18 @@ class Progress(keras.callbacks.Callback):
         ```
     """
 
-    def __init__(self, epochs: int, steps_per_epoch: int, batch_size: int):
+    def __init__(
+        self,
+        epochs: int,
+        steps_per_epoch: int,
+        batch_size: int,
+        measured: Callable[[], Mapping[str, float]] = dict,
+    ):
         super().__init__()
         self._epochs = epochs
         self._steps_per_epoch = steps_per_epoch
         self._batch_size = batch_size
+        self._measured = measured
         self._bar: tqdm | None = None
 
     def on_train_begin(self, logs=None):
@@ -48,6 +58,7 @@ class Progress(keras.callbacks.Callback):
             total=self._epochs * self._steps_per_epoch * self._batch_size,
             initial=steps_done(logs, self.model) * self._batch_size,
             unit=" images",
+            desc="compiling the step",
             unit_scale=True,
             dynamic_ncols=True,
             # In a log file the bar is a line, and one every half minute is enough.
@@ -56,6 +67,8 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Moves the bar."""
+        if self._bar.desc:
+            self._bar.set_description_str("", refresh=False)
         if logs and "loss" in logs:
             self._bar.set_postfix_str(f"loss {logs['loss']:.3f}", refresh=False)
         self._bar.update(steps_done(logs, self.model) * self._batch_size - self._bar.n)
@@ -64,6 +77,7 @@ class Progress(keras.callbacks.Callback):
         """Prints the epoch's line."""
         logs = logs or {}
         parts = [text.format(logs[name]) for name, text in _PARTS.items() if name in logs]
+        parts += [f"{name} {value:.1%}" for name, value in self._measured().items()]
         self._bar.write("  ".join([f"epoch {epoch + 1}/{self._epochs}", *parts]))
 
     def on_train_end(self, logs=None):

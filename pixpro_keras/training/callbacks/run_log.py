@@ -38,6 +38,10 @@ class RunLog(keras.callbacks.Callback):
         measurements: functions of the number of steps done to values by name, such as
             `evaluation.Monitor`. A step at which one of them gives values has a line.
 
+    Attributes:
+        measured: what was measured at the newest step, by name; empty where nothing was due.
+        measured_names: names of all that was measured.
+
     Example:
         ```python
         import tempfile
@@ -70,6 +74,8 @@ class RunLog(keras.callbacks.Callback):
         self._measurements = measurements
         self._charts = Charts(workdir, ".scalars")
         self._unwritten = ""
+        self.measured: dict[str, float] = {}
+        self.measured_names: set[str] = set()
 
     def on_train_begin(self, logs=None):
         """Drops the lines of steps that will be taken again."""
@@ -87,14 +93,16 @@ class RunLog(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Measures what is due; writes the newest values."""
         step = steps_done(logs, self.model)
-        measured = [measure(step) for measure in self._measurements]
+        self.measured = {
+            name: x for measure in self._measurements for name, x in measure(step).items()
+        }
+        self.measured_names |= self.measured.keys()
         is_due = step % self._log_every_steps == 0 or step % self._steps_per_epoch == 0
-        if not is_due and not any(measured):
+        if not is_due and not self.measured:
             return
         values = dict(logs or {})
         values.pop("step", None)
-        for one in measured:
-            values |= one
+        values |= self.measured
         values["memory_mib"] = memory_mib()
         line = {"step": step, "epoch": step / self._steps_per_epoch}
         # JSON has no NaN, as after a window of skipped steps.

@@ -1,0 +1,40 @@
+"""Bars for what takes long and would else be silent."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from tqdm import tqdm
+
+ItemT = TypeVar("ItemT")
+
+
+def with_bar(
+    items: Iterable[ItemT],
+    title: str,
+    total: int | None = None,
+    unit: str = "images",
+    size: int = 1,
+) -> Iterator[ItemT]:
+    """Passes items on and shows a bar of how many there were, once it has taken a second.
+
+    Args:
+        items: what is worked on, one after the other.
+        title: name of the work.
+        total: number of units in all, where it is known.
+        unit: unit of the numbers.
+        size: number of units of an item, such as the images of a batch.
+    """
+    with tqdm(
+        desc=title,
+        total=total,
+        unit=f" {unit}",
+        dynamic_ncols=True,
+        leave=False,
+        delay=1,
+        # In a log file the bar is a line, and one every half minute is enough.
+        mininterval=0.5 if sys.stderr.isatty() else 30,
+    ) as bar:
+        for item in items:
+            yield item
+            bar.update(size if total is None else min(size, total - bar.n))

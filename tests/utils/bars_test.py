@@ -1,0 +1,29 @@
+import contextlib
+import io
+import time
+
+import tensorflow as tf
+
+from pixpro_keras.utils.bars import with_bar
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+class BarsTest(tf.test.TestCase):
+    def test_what_takes_long_is_shown(self):
+        err = Terminal()
+        with contextlib.redirect_stderr(err):
+            for item in with_bar(range(3), "batch norm", 3, "batches"):
+                time.sleep(1.05 if item == 1 else 0)
+        self.assertRegex(err.getvalue(), "batch norm.*/3")
+
+    def test_items_of_several_units_do_not_exceed_the_total(self):
+        with contextlib.redirect_stderr(io.StringIO()):
+            self.assertEqual(list(with_bar([[1, 2], [3]], "features", 3, size=2)), [[1, 2], [3]])
+
+
+if __name__ == "__main__":
+    tf.test.main()
