@@ -7,8 +7,10 @@ from absl.testing import parameterized
 from pixpro_keras import backbones
 from tests.helpers.random_weights import photo, randomize
 from tests.helpers.replicas import two_cpus
+from tests.helpers.tiny_networks import RESNET10
 
-V1_5 = [f"resnet{depth}_v1_5" for depth in (18, 34, 50, 101, 152)]
+# The project's, and the one of the tests.
+V1_5 = [*(f"resnet{depth}_v1_5" for depth in (18, 34, 50, 101, 152)), RESNET10]
 
 
 def layers_of(model, kind):

@@ -6,15 +6,17 @@ import numpy as np
 from pixpro_keras.backbones import resnet
 from pixpro_keras.types import COORD1, COORD2, JIGSAW, LABEL, VIEW1, VIEW2
 
+RESNET10 = "resnet10_v1_5"
+
 
 def register_resnet10():
-    """Makes `resnet10_v1_5` known in this process, for jobs: a ResNet of one basic block a stage.
+    """Makes `RESNET10` known in this process: a ResNet of one basic block a stage.
 
     It has all that is special in ResNet-18 and is traced in half the time.
     """
-    resnet.BLOCKS["resnet10_v1_5"] = (1, 1, 1, 1)
-    if "resnet10_v1_5" not in resnet.BASIC_BLOCK:
-        resnet.BASIC_BLOCK += ("resnet10_v1_5",)
+    resnet.BLOCKS[RESNET10] = (1, 1, 1, 1)
+    if RESNET10 not in resnet.BASIC_BLOCK:
+        resnet.BASIC_BLOCK += (RESNET10,)
 
 
 def tiny_backbone(synchronized=False, channels=16):
