@@ -6,13 +6,15 @@ import numpy as np
 from pixpro_keras.backbones import resnet
 from pixpro_keras.types import COORD1, COORD2, JIGSAW, LABEL, VIEW1, VIEW2
 
+RESNET10 = "resnet10_v1_5"
+
 
 def register_resnet10():
-    """Makes `resnet10_v1_5` known in this process, for jobs: a ResNet of one basic block a stage.
+    """Makes `RESNET10` known in this process: a ResNet of one basic block a stage.
 
     It has all that is special in ResNet-18 and is traced in half the time.
     """
-    resnet.ARCHITECTURES["resnet10_v1_5"] = resnet.Architecture((1, 1, 1, 1), is_basic=True)
+    resnet.ARCHITECTURES[RESNET10] = resnet.Architecture((1, 1, 1, 1), is_basic=True)
 
 
 def tiny_backbone(synchronized=False, channels=16):
