@@ -1,11 +1,13 @@
 """One process runs all tests: two logical CPUs, so that replicas can be tried without a GPU."""
 
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # What XLA compiles here runs a few times at most: optimising it takes longest.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
+import pytest
 import tensorflow as tf
 from absl import flags
 
@@ -19,3 +21,10 @@ tf.config.set_logical_device_configuration(
 )
 # Rewriting the graphs takes longer than running them on a few pixels; jobs in processes of their own do it.
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def collect_garbage():
+    """Frees the models and graphs of a file, which hold each other, before they fill the memory."""
+    yield
+    gc.collect()

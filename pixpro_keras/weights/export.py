@@ -136,7 +136,7 @@ def check_format(chosen: str, name: str, features: str = "c5") -> None:
     if chosen == "keras_applications" and not backbones.is_keras_application(name):
         plain = name.removesuffix("_v1_5")
         reason = "keras.applications has no such network"
-        if plain != name and backbones.is_keras_application(plain):
+        if plain != name and plain in backbones.available():
             reason = (
                 "its strides are in the 3x3 convolutions, and keras.applications' "
                 f"{plain} would load it and give wrong features"

@@ -96,7 +96,7 @@ class EvaluationJobsTest(tf.test.TestCase):
         (self.folder / "broken" / "one" / "9.jpg").write_text("no image")
         broken = f"--train_dataset=folder:{self.folder / 'broken'}"
         bad.append((*self.flags, broken, "--max_broken_share=0"))
-        named = [name for _, name in BAD_INPUT] + ["--test_dataset", "--max_broken_share=0"]
+        named = [name for _, name in BAD_INPUT] + ["--test_dataset", "cannot be decoded"]
         for script in ("knn.py", "linear_probe.py"):
             extra = "--k=5" if script == "knn.py" else "--batch_size=4"
             lines, names = [(*flags, extra) for flags in bad], named

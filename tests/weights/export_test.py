@@ -127,11 +127,12 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
     def test_v1_5_has_no_keras_applications_weights(self):
         backbone = backbones.build("resnet10_v1_5")
         folder = self.folder / "export"
-        with self.assertRaisesRegex(
-            ValueError,
-            "resnet10_v1_5.*strides are in the 3x3.*wrong features. Use the format keras",
+        for name, reason in (
+            ("resnet50_v1_5", "strides are in the 3x3.*wrong features. Use the format keras"),
+            ("resnet10_v1_5", "keras.applications has no such network"),
         ):
-            export_backbone(backbone, "resnet10_v1_5", folder, ["keras", "keras_applications"])
+            with self.assertRaisesRegex(ValueError, f"{name}.*{reason}"):
+                export_backbone(backbone, name, folder, ["keras", "keras_applications"])
         self.assertFalse(folder.exists())
 
     def test_unknown_format(self):
