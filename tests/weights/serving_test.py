@@ -1,8 +1,7 @@
-from unittest import mock
-
 """What other programs make of a served backbone, for any batch and image size."""
 
 import pathlib
+from unittest import mock
 
 import numpy as np
 import pytest
