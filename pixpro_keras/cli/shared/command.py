@@ -69,6 +69,7 @@ def set_up_log() -> None:
     if not flags.FLAGS["verbosity"].using_default_value:
         return  # all that the user asked for, with time and place
     logging.set_verbosity(logging.INFO)
+    python_logging.getLogger("tensorflow").setLevel(python_logging.WARNING)
     handler = logging.get_absl_handler()
     handler.setFormatter(LogFormatter())
     if not any(isinstance(one, OwnLines) for one in handler.filters):
