@@ -52,11 +52,11 @@ class MakeObjectsTest(tf.test.TestCase):
 class PartsTest(tf.test.TestCase, parameterized.TestCase):
     def test_sound_sets_are_no_warning(self):
         objects = make_objects("a", (40, 60), [[0, 0, 9, 9]] * 2, [0, 1], [False, True])
-        with self.assertNoLogs(level="WARNING"), self.assertLogs(level="INFO") as logs:
+        with self.assertNoLogs("absl", "WARNING"), self.assertLogs("absl", "INFO") as logs:
             for_training(source([objects]), with_masks=False)
         self.assertLen(logs.output, 1)
         self.assertIn("not trained on: 1 (one of 0)", logs.output[0])
-        with self.assertNoLogs():
+        with self.assertNoLogs("absl"):
             for_testing(source([objects]), with_masks=False)
 
     def test_difficult_objects_are_trained_on(self):
