@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tests.helpers.replicas import per_replica, two_cpus
@@ -53,6 +54,7 @@ class NonfiniteStepTest(tf.test.TestCase):
         batches[1] = poison(batches[1])
         self.check(model, traced_step(model), batches)
 
+    @pytest.mark.slow
     def test_with_a_loss_scale(self):
         keras.mixed_precision.set_global_policy("mixed_float16")
         model = build()
@@ -66,6 +68,7 @@ class NonfiniteStepTest(tf.test.TestCase):
         self.assertEqual((logs["bad_steps"], logs["updates"]), (0, 2))
         self.assertAllEqual(model.optimizer.dynamic_scale, 2.0**99)
 
+    @pytest.mark.slow
     def test_on_both_replicas_when_one_sees_it(self):
         strategy = two_cpus()
         with strategy.scope():

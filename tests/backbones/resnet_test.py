@@ -153,6 +153,7 @@ class OutputStrideTest(tf.test.TestCase, parameterized.TestCase):
             self.assertGreater(coarse.std(), 1e-2)
             self.assertLess(relative_error(fine[:, ::2, ::2], coarse), 1e-5)
 
+    @pytest.mark.slow
     def test_only_the_last_stage_is_dilated(self):
         for name in ("resnet18_v1_5", "resnet50"):
             model = backbones.build(name, output_stride=16)
@@ -210,6 +211,7 @@ class RelativesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(found[0, 0, 0], x[0, :2, :2].mean((0, 1)), rtol=1e-6)
 
     @parameterized.parameters("resnet18_d", "resnext50_32x4d")
+    @pytest.mark.slow
     def test_gradients_are_finite(self, name):
         model = backbones.build(name)
         variables = [variable.value for variable in model.trainable_variables]
@@ -254,6 +256,7 @@ class SizeTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(
         ("resnet50_d", 23_527_264), ("resnext50_32x4d", 22_979_904), ("wide_resnet50_2", 66_834_240)
     )
+    @pytest.mark.slow
     def test_number_of_parameters_of_relatives(self, name, expected):
         self._check(name, expected)
 

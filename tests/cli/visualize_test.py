@@ -98,6 +98,7 @@ class VisualizeTest(tf.test.TestCase):
         wrong = run_job("visualize.py", *looked_at, f"--workdir={run}")
         self.assertIn(f"error: --workdir={run}: a run is there", wrong.stderr)
 
+    @pytest.mark.slow
     def test_wrong_flags(self):
         for flags, message in (
             (["--pictures=curve"], "--pictures=curve: take correspondences"),

@@ -4,6 +4,7 @@ import os
 import pathlib
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from pixpro_keras.data import pipeline, sources
@@ -91,6 +92,7 @@ class KindsTest(tf.test.TestCase):
 
 
 class ChangingFolderTest(tf.test.TestCase):
+    @pytest.mark.slow
     def test_what_disappears_or_breaks_is_counted(self):
         folder = write_photos(self.create_tempdir().full_path, count=12)
         source = sources.open_source(f"folder:{folder}")

@@ -48,6 +48,7 @@ class MakeDatasetTest(tf.test.TestCase, parameterized.TestCase):
             self.assertGreater(batch[view].std(), 5)
         self.assertAllInRange(batch["coord1"], 0, 1)
 
+    @pytest.mark.slow
     def test_same_pixels_with_any_number_of_threads(self):
         one = pipeline.DataConfig(image_size=16, seed=3, num_parallel_calls=1)
         eight = pipeline.DataConfig(image_size=16, seed=3, num_parallel_calls=8)
@@ -58,6 +59,7 @@ class MakeDatasetTest(tf.test.TestCase, parameterized.TestCase):
         first, second = take(self.data(), 1)[0], take(self.data(config=other), 1)[0]
         self.assertNotAllClose(first["coord1"], second["coord1"])
 
+    @pytest.mark.slow
     def test_what_is_left_to_the_device(self):
         def preprocess(views):
             return views / 127.5 - 1
@@ -74,6 +76,7 @@ class MakeDatasetTest(tf.test.TestCase, parameterized.TestCase):
             dataclasses.replace(config, recipe="infomin")
 
     @parameterized.parameters(1, 2, 5)
+    @pytest.mark.slow
     def test_a_later_start_skips_batches(self, step):
         self.assert_same(take(self.data(), step + 2)[step:], take(self.data(start_step=step), 2))
 

@@ -179,6 +179,7 @@ class DetectorTest(tf.test.TestCase, parameterized.TestCase):
                     self.assertAllClose(outputs["scores"], found[index].scores, atol=1e-3)
                     self.assertEqual(set(outputs["names"].numpy()), {b"box", b"disc"})
 
+    @pytest.mark.slow
     def test_head_parameters_are_the_protocols(self):
         def resnet(synchronized):
             return backbones.build("resnet50_v1_5")

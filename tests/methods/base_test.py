@@ -182,6 +182,7 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         batch = random_batch()
         self.assertAllClose(copy(batch), model(batch))
 
+    @pytest.mark.slow
     def test_a_function_on_the_device_changes_the_batch_first(self):
         batch = random_batch()
         plain, changed = build(), build(device_transform=lambda b: b | {"view1": 2 * b["view1"]})

@@ -52,6 +52,7 @@ class CollapseTest(tf.test.TestCase):
             CollapseWarning().on_train_batch_end(0, logs)
         return [line for line in captured.output if "collapsed" in line]
 
+    @pytest.mark.slow
     def test_without_predictor_and_stop_gradient(self):
         keras.utils.set_random_seed(0)
         logs = train(Wrong(tiny_backbone(), total_steps=200))

@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -54,6 +55,7 @@ class PixelLevelsTest(tf.test.TestCase, parameterized.TestCase):
             build(pixel_levels=["c5"])(self.batch)["pixel"], build()(self.batch)["pixel"]
         )
 
+    @pytest.mark.slow
     def test_everything_is_trained(self):
         method = build(
             pixel_levels=("c4",),

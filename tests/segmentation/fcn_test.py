@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from pixpro_keras.optimizers import SGD
@@ -67,6 +68,7 @@ class FcnTest(tf.test.TestCase):
         self.assertEqual(task.network(images).shape, (1, 8, 8, 8))
         self.assertEqual(task.logits(images, (64, 64)).shape, (1, 64, 64, 3))
 
+    @pytest.mark.slow
     def test_two_replicas_equal_one_device(self):
         batches = [random_crops(seed) for seed in range(3)]
         single = build()

@@ -2,6 +2,7 @@ import os
 import pathlib
 import resource
 
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -29,6 +30,7 @@ def flip_a_byte(file):
 
 
 class CheckpointsTest(tf.test.TestCase):
+    @pytest.mark.slow
     def test_keeps_the_last_few(self):
         model = build()
         folder = self.create_tempdir().full_path

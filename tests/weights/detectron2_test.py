@@ -113,6 +113,7 @@ class Detectron2FilesTest(tf.test.TestCase, parameterized.TestCase):
             )
         self.assertFalse((self.folder / "x").exists())
 
+    @pytest.mark.slow
     def test_bad_files(self):
         _, path, _ = self.export("resnet18_v1_5")
         whole = pickle.loads(path.read_bytes())

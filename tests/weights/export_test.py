@@ -159,6 +159,7 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         ("resnet18_v1_5", "resnet34_v1_5", r"in the place of conv2_block3_1_conv/kernel"),
         ("resnet34_v1_5", "resnet18_v1_5", r"conv2_block3_1_conv/kernel .* in the place of"),
     )
+    @pytest.mark.slow
     def test_backbone_of_another_name(self, built, name, message):
         with self.assertRaisesRegex(ValueError, f"`backbone` must be {name}.*{message}"):
             export_backbone(backbones.build(built), name, self.folder / "export")

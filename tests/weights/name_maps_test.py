@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -98,6 +99,7 @@ class NamesTest(tf.test.TestCase, parameterized.TestCase):
         ("resnet50", "v1_5 ResNet.*Received: resnet50, with the layer conv1_conv"),
         ("mobilenetv2", "Received: 'Conv1'"),
     )
+    @pytest.mark.slow
     def test_other_networks_are_refused(self, name, message):
         with self.assertRaisesRegex(ValueError, message):
             name_maps.load_torch_state_dict(backbones.build(name), {})

@@ -146,6 +146,7 @@ class OfficialCheckpointTest(tf.test.TestCase, parameterized.TestCase):
         named = official.official_variables(method)
         self.assertEqual(set(named), {k for k in keys if not k.endswith("num_batches_tracked")})
 
+    @pytest.mark.slow
     def test_published_file_without_optimizer(self):
         content, _, _ = official_checkpoint()
         method, checkpoint = self.load({"model": content["model"]})
@@ -193,6 +194,7 @@ class OfficialCheckpointTest(tf.test.TestCase, parameterized.TestCase):
         ({"num_transform_layers": 3}, "at most 2 transform layers"),
         ({"use_propagation": False}, "without pixel loss or propagation"),
     )
+    @pytest.mark.slow
     def test_networks_without_an_official_counterpart(self, arguments, message):
         with self.assertRaisesRegex(ValueError, message):
             official.save_official_checkpoint(build(**arguments), self.path, PROGRESS, {})

@@ -3,6 +3,7 @@ import os
 import pathlib
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -47,7 +48,7 @@ class TorchFilesTest(tf.test.TestCase, parameterized.TestCase):
         ("backbone.", "teacher"),
     )
     def test_prefixes(self, prefix, key):
-        model = torch_networks.randomize(torch_networks.resnet())
+        model = torch_networks.randomize(torch_networks.resnet((1, 1, 1, 1)))
         state = {f"{prefix}{k}": v for k, v in model.state_dict().items()}
         state[f"{prefix}fc.weight"] = self.torch.zeros(10, 512)
         state["queue"] = self.torch.zeros(8, 128)
@@ -103,6 +104,7 @@ class TorchFilesTest(tf.test.TestCase, parameterized.TestCase):
         state[f"{prefix}9.weight"] = self.torch.zeros(10, 512)  # the classifier
         self.check_features(self.save({"state_dict": state}, "numbered.ckpt"), model)
 
+    @pytest.mark.slow
     def test_bottlenecks_of_any_depth(self):
         model = torch_networks.randomize(torch_networks.resnet((3, 4, 6, 3), bottleneck=True))
         self.check_features(self.save(model.state_dict()), model, atol=3e-5)
@@ -113,6 +115,7 @@ class TorchFilesTest(tf.test.TestCase, parameterized.TestCase):
         ("resnext50_32x4d", (3, 4, 6, 3), True, {"groups": 32, "group_width": 4}),
         ("wide_resnet50_2", (3, 4, 6, 3), True, {"group_width": 128}),
     )
+    @pytest.mark.slow
     def test_relatives_of_the_resnet(self, name, blocks, bottleneck, settings):
         model = torch_networks.resnet(blocks, bottleneck, **settings)
         path = self.save(torch_networks.randomize(model).state_dict())

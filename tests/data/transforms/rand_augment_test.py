@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -92,6 +93,7 @@ class RandAugmentTest(tf.test.TestCase):
         self.assertGreater(len(changed), 30)
         self.assertAllInRange(images, 0.0, 255.0)
 
+    @pytest.mark.slow
     def test_the_same_seed_gives_the_same_pixels(self):
         self.assertAllEqual(self.augment(20), self.augment(20))
         for number, (name, change) in enumerate(rand_augment.CHANGES.items()):

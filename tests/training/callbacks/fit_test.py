@@ -52,6 +52,7 @@ def fit_square(values, callbacks, **kwargs):
     return model
 
 
+@pytest.mark.slow
 class FitTest(tf.test.TestCase):
     """All of them in one run of two epochs of three steps."""
 
@@ -116,7 +117,6 @@ class FitTest(tf.test.TestCase):
     def test_without_a_signal_nothing_is_received(self):
         self.assertIsNone(self.stop.received)
 
-    @pytest.mark.slow
     def test_a_restored_checkpoint_goes_on_to_the_same_weights(self):
         folder = self.create_tempdir().full_path
         for file in (self.folder / "checkpoints").glob("ckpt-2.*"):
