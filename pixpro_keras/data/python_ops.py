@@ -68,6 +68,23 @@ def report_unreadable(
     return tf.ensure_shape(tf.numpy_function(call, [index, is_last], tf.int64), ())
 
 
+def describe(names: Callable[[int], str], index: Tensor) -> Tensor:
+    """Names an image, for an error.
+
+    In Python because a constant of all names would be part of every graph. Costs nothing until there
+    is an error.
+
+    Args:
+        names: index to name.
+        index: scalar int64.
+
+    Returns:
+        Scalar string.
+    """
+    name = tf.numpy_function(lambda number: names(int(number)).encode(), [index], tf.string)
+    return tf.ensure_shape(name, ())
+
+
 def decode_indexed(encoded: Tensor) -> Tensor:
     """Decodes an image of one channel without applying its palette.
 

@@ -103,10 +103,10 @@ def decode_image(source: BoxSource, index: Tensor) -> Tensor:
     image = decode(source.read(index))
     annotated = tf.constant(source.sizes)[index]
     same = tf.reduce_all(tf.equal(tf.shape(image)[:2], annotated))
-    names = tf.constant([source.describe(number) for number in range(source.num_examples)])
+    name = tf.cond(same, lambda: "", lambda: python_ops.describe(source.describe, index))
     message = [
         "The image and its annotation differ in size:",
-        names[index],
+        name,
         tf.shape(image)[:2],
         annotated,
     ]

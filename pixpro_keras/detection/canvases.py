@@ -110,9 +110,8 @@ def plan_canvases(
     checks.at_least("num_canvases", num_canvases, 1)
     sizes, short_sides = np.asarray(sizes), sorted(short_sides)
     groups = _group(sizes, short_sides[-1], max_side, min(_MOST_GROUPS, num_canvases), smallest)
-    cells: dict[
-        tuple[int, int], np.ndarray
-    ] = {}  # canvas -> images and their area, of all its cells
+    # Canvas -> images and their area, of all its cells.
+    cells: dict[tuple[int, int], np.ndarray] = {}
     needed = []
     for group in groups:
         for side in short_sides:
