@@ -2,11 +2,21 @@
 
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 ItemT = TypeVar("ItemT")
+
+
+def open_bar(**settings: Any) -> tqdm:
+    """Opens a bar; in a log file, where each of its states is a line, it moves every half minute.
+
+    Args:
+        **settings: arguments of `tqdm`.
+    """
+    interval = 0.5 if sys.stderr.isatty() else 30
+    return tqdm(dynamic_ncols=True, mininterval=interval, **settings)
 
 
 def with_bar(
@@ -25,16 +35,7 @@ def with_bar(
         unit: unit of the numbers.
         size: number of units of an item, such as the images of a batch.
     """
-    with tqdm(
-        desc=title,
-        total=total,
-        unit=f" {unit}",
-        dynamic_ncols=True,
-        leave=False,
-        delay=1,
-        # In a log file the bar is a line, and one every half minute is enough.
-        mininterval=0.5 if sys.stderr.isatty() else 30,
-    ) as bar:
+    with open_bar(desc=title, total=total, unit=f" {unit}", leave=False, delay=1) as bar:
         for item in items:
             yield item
             bar.update(size if total is None else min(size, total - bar.n))

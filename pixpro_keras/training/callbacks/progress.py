@@ -1,12 +1,12 @@
 """Progress of a run on the screen."""
 
-import sys
 from collections.abc import Callable, Mapping
 
 import keras
 from tqdm import tqdm
 
 from pixpro_keras.training.callbacks.steps import steps_done
+from pixpro_keras.utils.bars import open_bar
 
 # Name in the logs -> text of an epoch's line.
 _PARTS = {
@@ -54,15 +54,12 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Shows the bar, at the step from which the run continues."""
-        self._bar = tqdm(
+        self._bar = open_bar(
             total=self._epochs * self._steps_per_epoch * self._batch_size,
             initial=steps_done(logs, self.model) * self._batch_size,
             unit=" images",
             desc="compiling the step",
             unit_scale=True,
-            dynamic_ncols=True,
-            # In a log file the bar is a line, and one every half minute is enough.
-            mininterval=0.5 if sys.stderr.isatty() else 30,
         )
 
     def on_train_batch_end(self, batch, logs=None):
