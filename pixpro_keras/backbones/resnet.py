@@ -5,6 +5,8 @@ ResNet-D, ResNeXt and wide ResNets are of the same family. Layer names follow ke
 """
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -87,6 +89,26 @@ def resnet_name(architecture: Architecture) -> str:
         f"a ResNet of {'-'.join(map(str, architecture.blocks))} {kind} blocks{stem} is none of "
         f"{', '.join(ARCHITECTURES)}"
     )
+
+
+def grouping(kernel_shape: Sequence[int]) -> dict[str, Any]:
+    """Groups of a bottleneck network, from its first 3x3 kernel.
+
+    Args:
+        kernel_shape: in torch's layout, `(C_out, C_in / groups, 3, 3)`.
+
+    Returns:
+        Arguments `groups` and `group_width` of `Architecture`.
+
+    Example:
+        ```python
+        from pixpro_keras.backbones.resnet import grouping
+
+        assert grouping((128, 4, 3, 3)) == {"groups": 32, "group_width": 4}
+        ```
+    """
+    width, group_width = kernel_shape[:2]
+    return {"groups": width // group_width, "group_width": group_width}
 
 
 def build_resnet(

@@ -142,8 +142,7 @@ def from_detectron2(path: str | os.PathLike) -> keras.Model:
     is_basic = "res2.0.conv3.weight" not in arrays
     groups = {}
     if not is_basic and "res2.0.conv2.weight" in arrays:
-        width, group_width = arrays["res2.0.conv2.weight"].shape[:2]
-        groups = {"groups": width // group_width, "group_width": group_width}
+        groups = resnet.grouping(arrays["res2.0.conv2.weight"].shape)
     try:
         name = resnet.resnet_name(resnet.Architecture(blocks, is_basic, **groups))
     except ValueError as error:

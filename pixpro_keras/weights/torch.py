@@ -176,8 +176,7 @@ def find_backbone(state_dict: Mapping[str, Any], path: str | os.PathLike) -> tup
     is_basic = f"{prefix}layer1.0.conv3.weight" not in state_dict
     groups = {}
     if not is_basic:
-        width, group_width = state_dict[f"{prefix}layer1.0.conv2.weight"].shape[:2]
-        groups = {"groups": width // group_width, "group_width": group_width}
+        groups = resnet.grouping(state_dict[f"{prefix}layer1.0.conv2.weight"].shape)
     try:
         architecture = resnet.Architecture(blocks, is_basic, **groups, is_deep=is_deep)
         return prefix, resnet.resnet_name(architecture)
