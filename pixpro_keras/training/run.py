@@ -147,7 +147,7 @@ class RunResult:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all steps are done."""
+        """Tells if all steps are done."""
         return self.stop_signal is None and not self.is_dry_run
 
     @property
@@ -297,34 +297,6 @@ def estimate_run(
 
     Returns:
         `parameters` (trained ones), `images_per_second`, `hours` of all steps, `memory_mib` at its peak.
-
-    Example:
-        ```python
-        import keras
-        import tensorflow as tf
-        from pixpro_keras.task import Task
-        from pixpro_keras.training.run import RunConfig, estimate_run
-
-
-        class Line(Task):
-            loss_bounds = {"square": (0.0, None)}
-
-            def __init__(self):
-                super().__init__()
-                self.slope = self.add_weight(name="slope", shape=(), initializer="ones")
-
-            def call(self, batch, training=False):
-                return {"square": keras.ops.mean((self.slope * batch["x"] - 2.0) ** 2)}
-
-
-        task = Line()
-        task.compile(keras.optimizers.SGD(0.1), jit_compile=False)
-        task.optimizer.build(task.trainable_variables)
-        config = RunConfig("runs/mine", epochs=2, steps_per_epoch=500, batch_size=1)
-        batches = tf.data.Dataset.from_tensors({"x": tf.ones(1)}).repeat()
-        estimate = estimate_run(task, lambda context: batches, config)
-        assert estimate["parameters"] == 1 and estimate["hours"] < 1
-        ```
     """
     strategy = strategy or tf.distribute.get_strategy()
     seen: dict[str, float] = {}

@@ -132,7 +132,7 @@ class RunLock:
                 raise _in_use(now)
 
     def _is_current(self) -> bool:
-        """Whether the file that is open is the one that others will find."""
+        """Tells if the file that is open is the one that others will find."""
         try:
             return os.path.samestat(os.fstat(self._handle), os.stat(self._file))
         except FileNotFoundError:
@@ -205,7 +205,7 @@ def open_workdir(
 
 
 def _lock(handle: int) -> bool:
-    """Whether the system has given its lock; False where it has none for this disk.
+    """Asks for the system's lock; False where there is none for this disk.
 
     Raises:
         BlockingIOError: if another process has it.
@@ -220,7 +220,7 @@ def _lock(handle: int) -> bool:
 
 
 def _parse(content: bytes) -> dict:
-    """What a lock's file says; nothing where it is empty or half written."""
+    """Reads a lock's file; nothing where it is empty or half written."""
     try:
         return dict(json.loads(content))
     except (ValueError, TypeError):

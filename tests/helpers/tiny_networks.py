@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from pixpro_keras.backbones import resnet
+from pixpro_keras.optimizers import LARS
 from pixpro_keras.types import COORD1, COORD2, JIGSAW, LABEL, VIEW1, VIEW2
 
 RESNET10 = "resnet10_v1_5"
@@ -41,6 +42,16 @@ def tiny_pyramid_backbone(synchronized=False, channels=8):
         )(x)
         x = keras.layers.ReLU(name=f"relu{index}")(x)
     return keras.Model(inputs, x, name="tiny_pyramid")
+
+
+def pyramid_method(cls, **kwargs):
+    """A method on `tiny_pyramid_backbone`, compiled and with its optimizer built; the same each time."""
+    keras.utils.set_random_seed(0)
+    small = {"hidden_dim": 16, "out_dim": 8, "total_steps": 20}
+    method = cls(tiny_pyramid_backbone(), **(small | kwargs))
+    method.compile(optimizer=LARS(0.5, trust_coefficient=0.02), jit_compile=False)
+    method.optimizer.build(method.trainable_variables)
+    return method
 
 
 def random_batch(batch_size=8, image_size=16, seed=0):

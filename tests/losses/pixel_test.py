@@ -76,40 +76,38 @@ class PixelConsistencyTest(tf.test.TestCase, parameterized.TestCase):
         self.assertLess(np.abs(tape.gradient(loss, query)).max(), 10)
 
 
+def contrast_loop(query, key, positives, temperature, candidates=None):
+    """The contrastive loss by its definition; k runs over the image's keys, or over candidates."""
+    losses = []
+    for q, k, mask in zip(unit(query), unit(key), positives, strict=True):
+        per_pixel = []
+        for i in range(len(q)):
+            if not mask[i].any():
+                continue
+            everything = k if candidates is None else unit(candidates)
+            total = sum(np.exp(q[i] @ c / temperature) for c in everything)
+            found = sum(np.exp(q[i] @ k[j] / temperature) for j in np.flatnonzero(mask[i]))
+            per_pixel.append(-np.log(found / total))
+        losses.append(np.mean(per_pixel) if per_pixel else 0.0)
+    return np.mean(losses)
+
+
 class PixelContrastTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(0.1, 0.3, 1.0)
     def test_equals_a_loop(self, temperature):
         query, key, positives = random_case()
-        losses = []
-        for q, k, mask in zip(unit(query), unit(key), positives, strict=True):
-            per_pixel = []
-            for i in range(len(q)):
-                if not mask[i].any():
-                    continue
-                scores = np.exp([q[i] @ k[j] / temperature for j in range(len(k))])
-                per_pixel.append(-np.log(scores[mask[i] > 0].sum() / scores.sum()))
-            losses.append(np.mean(per_pixel) if per_pixel else 0.0)
-        self.assertAllClose(
-            pixel.pixel_contrast(query, key, positives, temperature), np.mean(losses), atol=1e-5
-        )
+        expected = contrast_loop(query, key, positives, temperature)
+        found = pixel.pixel_contrast(query, key, positives, temperature)
+        self.assertAllClose(found, expected, atol=1e-5)
 
     @parameterized.parameters(0.1, 0.3)
     def test_with_candidates_equals_a_loop(self, temperature):
         query, key, positives = random_case()
         others = np.random.default_rng(1).normal(size=(7, 5)).astype("float32")
         candidates = np.concatenate([key.reshape(-1, 5), others])
-        losses = []
-        for q, k, mask in zip(unit(query), unit(key), positives, strict=True):
-            per_pixel = []
-            for i in range(len(q)):
-                if not mask[i].any():
-                    continue
-                total = sum(np.exp(q[i] @ c / temperature) for c in unit(candidates))
-                found = sum(np.exp(q[i] @ k[j] / temperature) for j in np.flatnonzero(mask[i]))
-                per_pixel.append(-np.log(found / total))
-            losses.append(np.mean(per_pixel) if per_pixel else 0.0)
+        expected = contrast_loop(query, key, positives, temperature, candidates)
         found = pixel.pixel_contrast(query, key, positives, temperature, candidates)
-        self.assertAllClose(found, np.mean(losses), atol=1e-5)
+        self.assertAllClose(found, expected, atol=1e-5)
 
     def test_of_one_image_its_keys_as_candidates_change_nothing(self):
         query, key, positives = (x[:1] for x in random_case())

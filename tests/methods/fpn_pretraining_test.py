@@ -1,22 +1,14 @@
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras.methods import PixContrast, PixPro
-from pixpro_keras.optimizers import LARS
-from tests.helpers.tiny_networks import random_batch, tiny_pyramid_backbone
-
-TINY = {"hidden_dim": 16, "out_dim": 8, "total_steps": 20, "use_fpn": True}
+from tests.helpers.tiny_networks import pyramid_method, random_batch
 
 
 def build(cls=PixPro, **kwargs):
-    keras.utils.set_random_seed(0)
-    method = cls(tiny_pyramid_backbone(), **(TINY | kwargs))
-    method.compile(optimizer=LARS(0.5, trust_coefficient=0.02), jit_compile=False)
-    method.optimizer.build(method.trainable_variables)
-    return method
+    return pyramid_method(cls, **({"use_fpn": True} | kwargs))
 
 
 class FpnPretrainingTest(tf.test.TestCase, parameterized.TestCase):

@@ -1,4 +1,3 @@
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,18 +6,11 @@ from absl.testing import parameterized
 from pixpro_keras.losses import pixel_contrast, spread_terms
 from pixpro_keras.methods import PixContrast, PixPro
 from pixpro_keras.ops import global_covariance, to_pixels
-from pixpro_keras.optimizers import LARS
-from tests.helpers.tiny_networks import random_batch, tiny_pyramid_backbone
-
-TINY = {"hidden_dim": 16, "out_dim": 8, "total_steps": 20}
+from tests.helpers.tiny_networks import pyramid_method, random_batch
 
 
 def build(cls=PixPro, **kwargs):
-    keras.utils.set_random_seed(0)
-    method = cls(tiny_pyramid_backbone(), **(TINY | kwargs))
-    method.compile(optimizer=LARS(0.5, trust_coefficient=0.02), jit_compile=False)
-    method.optimizer.build(method.trainable_variables)
-    return method
+    return pyramid_method(cls, **kwargs)
 
 
 class PixelLevelsTest(tf.test.TestCase, parameterized.TestCase):

@@ -10,7 +10,13 @@ from absl.testing import parameterized
 from pixpro_keras.training.callbacks import TrainingDivergedError
 from pixpro_keras.training.checkpoints import CheckpointError, checkpoint_steps
 from pixpro_keras.training.history import FewerStepsError, RunChangedError, read_history
-from pixpro_keras.training.run import RunConfig, make_devices, open_checkpoints, run_training
+from pixpro_keras.training.run import (
+    RunConfig,
+    estimate_run,
+    make_devices,
+    open_checkpoints,
+    run_training,
+)
 from tests.helpers.tiny_runs import StopAt, compiled_square
 
 
@@ -140,6 +146,15 @@ class RunTest(tf.test.TestCase):
         task, first_step, result = self.start(recipe={"seed": 0})
         self.assertEqual((first_step, result.steps), (6, 6))
         self.assertAllEqual(task.slope, whole.slope)
+
+    def test_an_estimate_counts_all_steps_and_writes_nothing(self):
+        config = RunConfig(self.workdir / "run", epochs=10, steps_per_epoch=1000, batch_size=2)
+        data = tf.data.Dataset.from_tensors({"x": [1.0, 2.0]}).repeat()
+        found = estimate_run(compiled_square(), lambda context: data, config)
+        self.assertEqual(found["parameters"], 1)
+        self.assertAllClose(found["hours"] * 3600, 20_000 / found["images_per_second"])
+        self.assertGreater(found["memory_mib"], 0)
+        self.assertFalse((self.workdir / "run").exists())
 
     def test_a_first_step_between_executions_is_refused(self):
         self.start([StopAt(4)])
