@@ -16,7 +16,6 @@ import json
 import pathlib
 from collections.abc import Callable, Iterator
 
-import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
@@ -139,8 +138,6 @@ _FILES = {
 
 def run(options: DetectOptions) -> RunResult:
     """Trains and tests a detector."""
-    keras.mixed_precision.set_global_policy(options.precision)
-    keras.utils.set_random_seed(options.seed)
     if options.test_every_iterations % options.log_every_steps:
         raise FlagError(
             f"--test_every_iterations={options.test_every_iterations}: must be a multiple of "

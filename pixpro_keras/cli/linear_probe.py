@@ -81,8 +81,6 @@ class LinearProbeOptions(LabeledOptions, EvaluationOptions, TrainingJobOptions):
 
 def run(options: LinearProbeOptions) -> RunResult:
     """Trains and tests the classifiers."""
-    keras.mixed_precision.set_global_policy(options.precision)
-    keras.utils.set_random_seed(options.seed)
     with training_job.start(options) as job:
         return train_and_test(options, job)
 

@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from pixpro_keras import backbones
 from pixpro_keras.cli.options.backbone_options import build_backbone, check_backbone
+from pixpro_keras.cli.options.evaluation_options import EvaluationOptions
 from pixpro_keras.cli.options.method_options import (
     ModelOptions,
     build_training,
@@ -64,12 +65,7 @@ class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, TrainingJobOpti
     picture_every_steps: int = option(
         500, "Steps between pictures of views and similarity; 0: none.", minimum=0
     )
-    max_broken_share: float = option(
-        0.01,
-        "Share of images that may be unreadable before the run stops; one always may, unless it is 0.",
-        minimum=0,
-        maximum=1,
-    )
+    max_broken_share: float = with_default(EvaluationOptions, "max_broken_share", 0.01)
     input_threads: int | None = option(
         None, "Threads that decode and augment. Default: automatic.", above=0
     )
@@ -182,8 +178,6 @@ def run(options: PretrainOptions) -> PretrainResult:
     Raises:
         FlagError: if an option cannot be used.
     """
-    keras.mixed_precision.set_global_policy(options.precision)
-    keras.utils.set_random_seed(options.seed)
     check_backbone(options)
     check_method(options)
     with training_job.start(options) as job:

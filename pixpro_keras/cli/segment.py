@@ -12,7 +12,6 @@ import dataclasses
 import pathlib
 from collections.abc import Callable
 
-import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
@@ -123,8 +122,6 @@ class SegmentOptions(EvaluationOptions, TrainingJobOptions):
 
 def run(options: SegmentOptions) -> RunResult:
     """Trains and tests a segmenter."""
-    keras.mixed_precision.set_global_policy(options.precision)
-    keras.utils.set_random_seed(options.seed)
     with training_job.start(options) as job:
         return train_and_test(options, job)
 

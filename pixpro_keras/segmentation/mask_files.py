@@ -245,11 +245,8 @@ def _open_files(
     )
 
 
-def _classes_of_masks(
-    masks: Sequence[pathlib.Path], values: LabelValues | np.ndarray
-) -> tuple[str, ...]:
+def _classes_of_masks(masks: Sequence[pathlib.Path], values: LabelValues) -> tuple[str, ...]:
     """Names of the classes that masks hold, where no list has them."""
-    assert isinstance(values, LabelValues)
     if values.classes is not None:
         return tuple(f"class {number}" for number in range(max(values.classes.values()) + 1))
     found: set[int] = set()

@@ -1,11 +1,11 @@
 """Flags of a run that decide what its weights become, and the story of those that changed on the way."""
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 
 from pixpro_keras.cli.options.option_fields import option_fields
 from pixpro_keras.cli.options.training_options import TrainingJobOptions
+from pixpro_keras.data.sources import split_specification
 from pixpro_keras.training.history import Period
 
 # Flags with which a run may go on as it likes. All others are part of its recipe.
@@ -60,7 +60,7 @@ def recipe_of(options: TrainingJobOptions, num_images: int) -> dict:
 def _absolute(dataset: str) -> str:
     """A data set, or several, by paths that mean the same in every folder."""
     parts = []
-    for part in re.split(r"\+(?=[a-z]+:|scenes\b)", dataset):
+    for part in split_specification(dataset):
         kind, _, place = part.partition(":")
         if place and kind not in _NOT_ON_DISK:
             part = f"{kind}:{os.path.abspath(os.path.expanduser(place))}"

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NoReturn, TypeVar
 
+import keras
 import tensorflow as tf
 from absl import logging
 
@@ -73,12 +74,16 @@ class StartedJob:
 
 @contextlib.contextmanager
 def start(options: TrainingJobOptions) -> Iterator[StartedJob]:
-    """Gives a job its devices and its directory while the block lasts; see `training.open_workdir`.
+    """Sets precision and seed, and gives a job its devices and its directory while the block lasts.
+
+    See `training.open_workdir`.
 
     Raises:
         FlagError: if there are no such devices, steps or batch do not go with them, or another run
             is in the directory.
     """
+    keras.mixed_precision.set_global_policy(options.precision)
+    keras.utils.set_random_seed(options.seed)
     strategy = make_devices(options, deterministic=options.deterministic)
     with flag_errors(options, "steps_per_execution"):
         check_steps_per_execution(
