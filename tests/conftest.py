@@ -21,10 +21,15 @@ tf.config.set_logical_device_configuration(
 )
 # Rewriting the graphs takes longer than running them on a few pixels; jobs in processes of their own do it.
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="module")
 def collect_garbage():
-    """Frees the models and graphs of a file, which hold each other, before they fill the memory."""
+    """Frees the models and graphs of a file, which hold each other, before they fill the memory.
+
+    What is left stays for good and is not looked through again: a second a file otherwise.
+    """
     yield
     gc.collect()
+    gc.freeze()

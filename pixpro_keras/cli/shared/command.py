@@ -60,6 +60,9 @@ def run(
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         code = 128 + signal.SIGINT
+    finally:
+        # What is left is Python's own end, in which an exception of a destructor would only be printed.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(code or 0)
 
 
