@@ -38,6 +38,7 @@ class DataConfig:
         num_views: views of each image, 1 or 2.
         with_jigsaw: if True, the patches of a jigsaw puzzle come with them.
         crop_area: smallest and largest crop, as shares of the image's area.
+        color_strength: factor of the recipe's color changes; see `recipes.scale_colors`.
         seed: seed of order and augmentation, in `[0, 2**32)`.
         max_broken_share: share of a source's images that may be unreadable.
         num_parallel_calls: threads that decode and augment; None lets tf.data decide.
@@ -59,11 +60,18 @@ class DataConfig:
     num_views: int = 2
     with_jigsaw: bool = False
     crop_area: tuple[float, float] = (0.08, 1.0)
+    color_strength: float = 1.0
     seed: int = 0
     max_broken_share: float = 0.01
     num_parallel_calls: int | None = None
     use_xla: bool = True
     colors_on_device: bool = False
+
+    @property
+    def recipes(self) -> tuple[recipes.ViewRecipe, ...]:
+        """Recipe of each of two views, at `color_strength`."""
+        two_recipes = recipes.RECIPES[self.recipe]
+        return tuple(recipes.scale_colors(one, self.color_strength) for one in two_recipes)
 
     def __post_init__(self):
         """Refuses what cannot work."""
@@ -74,6 +82,7 @@ class DataConfig:
             raise ValueError(
                 f"`crop_area` must be an interval in (0, 1]. Received: crop_area={self.crop_area}."
             )
+        checks.at_least("color_strength", self.color_strength, 0)
         checks.in_range("seed", self.seed, 0, 2**32 - 1)
         checks.in_range("max_broken_share", self.max_broken_share, 0, 1)
         if self.num_parallel_calls is not None:
@@ -146,7 +155,7 @@ def make_views(image: Tensor, seed: Tensor, config: DataConfig) -> Batch:
     seeds = tf.unstack(tf.random.split(seed, 7))
     keys = ((VIEW1, COORD1, DRAWS1), (VIEW2, COORD2, DRAWS2))
     first_box: crops.Box | None = None
-    for number, recipe in enumerate(recipes.RECIPES[config.recipe][: config.num_views]):
+    for number, recipe in enumerate(config.recipes[: config.num_views]):
         crop_seed, flip_seed, color_seed = seeds[3 * number : 3 * number + 3]
         is_good = None
         if recipe.min_overlap and first_box is not None:
@@ -197,8 +206,8 @@ def make_device_transform(
 
     def device_transform(batch: Batch) -> Batch:
         batch = dict(batch)
-        two_recipes = recipes.RECIPES[config.recipe]
-        for view, draws, recipe in zip((VIEW1, VIEW2), (DRAWS1, DRAWS2), two_recipes, strict=True):
+        keys = zip((VIEW1, VIEW2), (DRAWS1, DRAWS2), config.recipes, strict=True)
+        for view, draws, recipe in keys:
             if view in batch:
                 batch[view] = recipes.apply_to_batch(batch[view], batch.pop(draws), recipe)
         if preprocess is not None:

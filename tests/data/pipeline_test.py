@@ -303,6 +303,8 @@ class DataConfigTest(tf.test.TestCase, parameterized.TestCase):
         {"recipe": "none"},
         {"crop_area": (0.0, 1.0)},
         {"crop_area": (0.5, 2.0)},
+        {"crop_area": (0.5, 0.2)},
+        {"color_strength": -0.1},
         {"num_views": 3},
         {"seed": -1},
         {"max_broken_share": 1.5},

@@ -20,6 +20,19 @@ class ViewOptions(BackboneOptions, RunOptions):
     min_crop_area: float = option(
         0.08, "Smallest crop, as a share of the image's area, in (0, 1].", above=0, maximum=1
     )
+    max_crop_area: float = option(
+        1.0,
+        "Largest crop, likewise. Smaller ones show details as large as whole scenes do in a network that "
+        "reads larger images later.",
+        above=0,
+        maximum=1,
+    )
+    color_strength: float = option(
+        1.0,
+        "Factor of the recipe's color changes: jitter, grayscale and solarizing. Below 1 features keep more "
+        "of color.",
+        minimum=0.0,
+    )
 
 
 def data_config(options: ViewOptions, **others: Any) -> DataConfig:
@@ -32,7 +45,8 @@ def data_config(options: ViewOptions, **others: Any) -> DataConfig:
     return DataConfig(
         image_size=options.image_size,
         recipe=options.augmentation,
-        crop_area=(options.min_crop_area, 1.0),
+        crop_area=(options.min_crop_area, options.max_crop_area),
+        color_strength=options.color_strength,
         seed=options.seed,
         **others,
     )

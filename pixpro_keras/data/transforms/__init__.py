@@ -13,6 +13,7 @@ from pixpro_keras.data.transforms.recipes import (
     apply_photometric,
     apply_to_batch,
     moves_pixels,
+    scale_colors,
 )
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "patch_size",
     "random_flip",
     "random_resized_crop_box",
+    "scale_colors",
 ]

@@ -8,6 +8,7 @@ import tensorflow as tf
 from pixpro_keras.data.transforms import photometric
 from pixpro_keras.data.transforms.rand_augment import rand_augment
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils import checks
 
 # Of a view's random numbers, the one that decides about grayscale.
 _GRAY = 10
@@ -92,6 +93,35 @@ def moves_pixels(name: str) -> bool:
         ```
     """
     return any(recipe.is_rand_augmented for recipe in RECIPES[name])
+
+
+def scale_colors(recipe: ViewRecipe, strength: float) -> ViewRecipe:
+    """A recipe whose color changes are weaker or stronger; crop, flip and blur stay.
+
+    Args:
+        recipe: probabilities and strengths.
+        strength: factor of the jitter's strengths, and of the probabilities of grayscale and solarizing,
+            none of which goes beyond what it can be; at least 0. With 0 colors stay as they are.
+
+    Raises:
+        ValueError: if `strength` is negative.
+
+    Example:
+        ```python
+        from pixpro_keras.data.transforms import RECIPES, scale_colors
+
+        print(scale_colors(RECIPES["byol"][0], 0.5).grayscale)  # 0.1
+        ```
+    """
+    checks.at_least("color_strength", strength, 0)
+    *others, hue = (strength * x for x in recipe.jitter_strengths)
+    brightness, contrast, saturation = (min(x, 1.0) for x in others)
+    return dataclasses.replace(
+        recipe,
+        jitter_strengths=(brightness, contrast, saturation, min(hue, 0.5)),
+        grayscale=min(strength * recipe.grayscale, 1.0),
+        solarize=min(strength * recipe.solarize, 1.0),
+    )
 
 
 def draw(seed: Tensor) -> Tensor:

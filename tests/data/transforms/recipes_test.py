@@ -98,6 +98,23 @@ class RecipeTest(tf.test.TestCase, parameterized.TestCase):
             ours = at_once(images, draws, recipe)
             self.assertAllClose(ours, expected, rtol=0, atol=0.01)
 
+    def test_scaled_colors_are_the_shares_of_the_recipe(self):
+        recipe = recipes.RECIPES["byol"][1]
+        half = recipes.scale_colors(recipe, 0.5)
+        self.assertAllClose(half.jitter_strengths, (0.2, 0.2, 0.1, 0.05))
+        self.assertAllClose((half.grayscale, half.solarize), (0.1, 0.1))
+        self.assertEqual((half.jitter, half.blur), (recipe.jitter, recipe.blur))
+        self.assertEqual(recipes.scale_colors(recipe, 1.0), recipe)
+        most = recipes.scale_colors(recipe, 9.0)
+        self.assertEqual(most.jitter_strengths, (1.0, 1.0, 1.0, 0.5))
+        self.assertEqual((most.grayscale, most.solarize), (1.0, 1.0))
+
+    def test_without_strength_colors_stay(self):
+        recipe = recipes.scale_colors(dataclasses.replace(recipes.RECIPES["byol"][1], blur=0.0), 0)
+        for number in range(4):
+            changed = recipes.apply_photometric(photo(), (number, 0), recipe, use_xla=False)
+            self.assertAllClose(changed, photo(), atol=1e-3)
+
     def test_rand_augment_is_for_single_images(self):
         with self.assertRaisesRegex(ValueError, "RandAugment"):
             recipes.apply_to_batch(tf.zeros((2, 4, 4, 3)), None, recipes.RECIPES["infomin"][0])
