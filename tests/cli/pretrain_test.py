@@ -363,6 +363,8 @@ class PretrainFunctionTest(tf.test.TestCase):
     def test_images_and_directory_are_required(self):
         with self.assertRaisesRegex(ValueError, "--workdir: must be given"):
             pixpro_keras.pretrain(self.photos)
+        with self.assertRaisesRegex(ValueError, "--workdir and --dataset: must be given"):
+            pixpro_keras.pretrain()
         with self.assertRaisesRegex(ValueError, "--dataset: must be given"):
             pixpro_keras.pretrain(workdir=self.folder / "run")
         options, _ = parsing.parse(PretrainOptions, ["--flagfile=quickstart.cfg"])

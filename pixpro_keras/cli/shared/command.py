@@ -9,7 +9,6 @@ import signal
 import sys
 import threading
 import types
-import weakref
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
@@ -70,25 +69,28 @@ def run(
     sys.exit(code or 0)
 
 
-_REFERENCES = (weakref.__file__, weakref.WeakSet.__init__.__code__.co_filename)
+# Code from which Python's callbacks of references, and TensorFlow's functions in Python, are called.
+_SWALLOWING = ("weakref.py", "_weakrefset.py", "script_ops.py")
 _AGAIN_SECONDS = 0.05
 
 
 def interrupt(number: int, frame: types.FrameType | None) -> None:
-    """Raises KeyboardInterrupt, as a handler of SIGINT, but never in a destructor.
+    """Raises KeyboardInterrupt, as a handler of SIGINT, but never where it would be lost.
 
-    Python only prints what is raised in a destructor or a weak reference's callback, so that the job
-    would go on. There the signal is sent again a moment later.
+    Python only prints what is raised in a destructor or a weak reference's callback, and TensorFlow makes
+    another error of what is raised in a function that it calls, so that the job would go on. There the
+    signal is sent again a moment later.
 
     Args:
         number: number of the signal.
         frame: what is executed.
 
     Raises:
-        KeyboardInterrupt: unless a destructor is executed.
+        KeyboardInterrupt: unless it would be lost.
     """
     while frame is not None:
-        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename in _REFERENCES:
+        code = frame.f_code
+        if code.co_name == "__del__" or os.path.basename(code.co_filename) in _SWALLOWING:
             again = threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), number))
             again.daemon = True
             again.start()

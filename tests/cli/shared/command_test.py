@@ -7,6 +7,8 @@ import signal
 import time
 import weakref
 
+import numpy as np
+import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 from pixpro_keras import cli
@@ -80,6 +82,18 @@ class InterruptTest(absltest.TestCase):
             done.append("after it")
             time.sleep(10)
         self.assertEqual(done, ["callback", "after it"])
+
+    def test_a_signal_in_a_function_that_tensorflow_calls_comes_after_it(self):
+        done = []
+
+        def call():
+            signal.raise_signal(signal.SIGINT)
+            return np.float32(len(done))
+
+        with self.assertRaises(KeyboardInterrupt):
+            done.append(tf.numpy_function(call, [], tf.float32).numpy())
+            time.sleep(10)
+        self.assertEqual(done, [0.0])
 
     def test_elsewhere_it_comes_at_once(self):
         with self.assertRaises(KeyboardInterrupt):
