@@ -88,6 +88,15 @@ class NegativesTest(tf.test.TestCase):
             method(batch)["pixel"], build(PixContrast, temperature=0.2)(batch)["pixel"]
         )
 
+    def test_those_of_other_images_leave_out_the_own(self):
+        rng = np.random.default_rng(0)
+        query, key = rng.normal(size=(2, 4, 4, 8)).astype("float32")
+        positives = np.eye(4, dtype="float32")[None].repeat(4, axis=0)
+        ids = np.arange(4), np.arange(4).repeat(4)
+        expected = pixel_contrast(query, key, positives, 0.2, key.reshape(-1, 8), ids) / 2
+        method = build(PixContrast, negatives="other_images", temperature=0.2)
+        self.assertAllClose(method.one_way(query, key, positives), expected)
+
     def test_others_are_refused(self):
         with self.assertRaisesRegex(ValueError, "negatives"):
             build(PixContrast, negatives="queue")

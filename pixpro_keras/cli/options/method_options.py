@@ -82,8 +82,8 @@ class MethodOptions(Options):
     )
     negatives: str = option(
         "image",
-        "Negatives of pixcontrast: the pixels of the same image, as in the paper, or of all images of the "
-        "batch.",
+        "Negatives of pixcontrast: the pixels of the same image, as in the paper, of all images of the "
+        "batch, or of all others, which keeps the pixels of an image together.",
         choices=NEGATIVES,
     )
     variance_weight: float = option(
