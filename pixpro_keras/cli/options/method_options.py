@@ -199,6 +199,10 @@ def check_method(options: ModelOptions) -> None:
             f"--augmentation={options.augmentation}: it moves pixels in a way that the coordinates do not "
             f"tell, which --method={options.method} compares by them"
         )
+    if options.local_views and not cls.uses_local_views:
+        raise FlagError(
+            f"--local_views={options.local_views}: --method={options.method} does not use local views"
+        )
     if options.fpn and (not issubclass(cls, PixelMethod) or options.image_size % 32):
         raise FlagError(
             f"--fpn needs a pixel-level method and an image size that is a multiple of 32: "
