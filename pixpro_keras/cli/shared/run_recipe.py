@@ -30,7 +30,7 @@ FREE_FLAGS = frozenset(
         *("eval_mask_size", "probe", "test_dataset", "test_split", "test_short_side", "bn_batches"),
         *("test_every_iterations", "window_stride", "whole_images"),
         # Part of the checkpoints' identity.
-        "weights",
+        *("weights", "compare"),
     ]
 )
 _NOT_ON_DISK = ("scenes", "tfds")
