@@ -190,7 +190,7 @@ class PixelMethod(base.PretrainMethod):
             target: outputs of the target encoder for the other view.
             coord: `(B, 4)`. Corners of `view`.
             target_coord: `(B, 4)`. Corners of the other view.
-            training: whether batch norm normalises with the statistics of the batch.
+            training: whether batch norm normalizes with the statistics of the batch.
         """
         online = self.encoder(view, training=training)
         terms: dict[str, Tensor] = {}
@@ -254,7 +254,7 @@ class PixelMethod(base.PretrainMethod):
         raise NotImplementedError(f"{type(self).__name__} must implement `one_way`.")
 
     def get_config(self) -> dict:
-        """Constructor arguments, the backbone serialised."""
+        """Constructor arguments, the backbone serialized."""
         return super().get_config() | {
             "threshold": self.threshold,
             "use_propagation": self.use_propagation,

@@ -206,7 +206,7 @@ class CopyWeightsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters("resnet50", "resnet50v2")
     @pytest.mark.slow
     def test_a_dilated_network_finds_the_same_features_and_more(self, name):
-        """Where the stride is in a 1x1 convolution or in padded ones, every second cell is the same."""
+        """Every second cell is equal if the stride is in 1x1 or in padded convolutions."""
         backbone = randomize(backbones.build(name))
         dilated = backbones.build(name, output_stride=16)
         backbones.copy_weights(backbone, dilated)
