@@ -206,7 +206,14 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
         FlagError: if an option cannot be used.
     """
     workdir, strategy = job.workdir, job.strategy
-    with flag_errors(options, "augment_on", "augmentation", "min_crop_area", "max_crop_area"):
+    with flag_errors(
+        options,
+        "augment_on",
+        "augmentation",
+        "min_crop_area",
+        "max_crop_area",
+        "min_local_crop_area",
+    ):
         view_config = data_config(
             options,
             num_views=METHODS[options.method].num_views,

@@ -83,8 +83,8 @@ class MethodOptions(Options):
     )
     negatives: str = option(
         "image",
-        "Negatives of pixcontrast: the pixels of the same image, as in the paper, or of all images of the "
-        "batch.",
+        "Negatives of pixcontrast: the pixels of the same image, as in the paper, of all images of the "
+        "batch, or of all others, which keeps the pixels of an image together.",
         choices=NEGATIVES,
     )
     variance_weight: float = option(
@@ -199,6 +199,10 @@ def check_method(options: ModelOptions) -> None:
         raise FlagError(
             f"--augmentation={options.augmentation}: it moves pixels in a way that the coordinates do not "
             f"tell, which --method={options.method} compares by them"
+        )
+    if options.local_views and not cls.uses_local_views:
+        raise FlagError(
+            f"--local_views={options.local_views}: --method={options.method} does not use local views"
         )
     if options.fpn and (not issubclass(cls, PixelMethod) or options.image_size % 32):
         raise FlagError(
