@@ -408,10 +408,10 @@ def run_training(
     )
     if is_writer:
         callbacks += [
+            *make_chief_callbacks(),  # which may add to the logs
             Progress(
                 config.epochs, config.steps_per_epoch, config.batch_size, lambda: log.measured
             ),
-            *make_chief_callbacks(),
             log,
             SaveCheckpoints(
                 checkpoints, config.checkpoint_every_steps, config.on_save_error == "stop"
