@@ -6,6 +6,7 @@ Writes `knn.md` and `knn.json` to `--workdir`.
 """
 
 import dataclasses
+import pathlib
 
 import keras
 
@@ -49,7 +50,12 @@ def classify(options: KnnOptions) -> None:
     """Classifies the test images by their neighbors and writes the results."""
     keras.mixed_precision.set_global_policy(options.precision)
     keras.utils.set_random_seed(options.seed)
-    workdir = command.prepare_workdir(options.workdir)
+    with command.prepare_workdir(options, options.workdir) as workdir:
+        classify(options, workdir)
+
+
+def classify(options: KnnOptions, workdir: pathlib.Path) -> None:
+    """Does what `run` promises, in a folder that is there."""
     strategy = make_devices(options)
     check_one_machine(strategy, options.strategy, "k-NN")
     options = resolve_parts(options, options.data_dir)

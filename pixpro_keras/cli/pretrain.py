@@ -430,7 +430,8 @@ def finish(
         ("flags.cfg", "repeats the run: --flagfile=" + str(workdir / "flags.cfg")),
         *((f"export/{path.name}", how) for path, how in exported.items()),
     ]:
-        print(f"  {path:28} {what}")
+        if (workdir / path).exists():  # pictures, for example, are not always asked for
+            print(f"  {path:28} {what}")
     return exported
 
 
