@@ -4,7 +4,7 @@ import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# What XLA compiles here runs a few times at most: optimising it takes longest.
+# What XLA compiles here runs a few times at most: optimizing it takes longest.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import pytest

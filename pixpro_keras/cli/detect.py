@@ -80,10 +80,8 @@ class DetectOptions(CompareOptions, TrainingJobOptions):
         "like, or scenes.",
         is_required=True,
     )
-    train_split: str = option(
-        "2007_trainval,2012_trainval", "What is trained on; train2017 of COCO."
-    )
-    test_split: str = option("2007_test", "What is tested on; val2017 of COCO.")
+    train_split: str = option("2007_trainval,2012_trainval", "Training split; train2017 of COCO.")
+    test_split: str = option("2007_test", "Test split; val2017 of COCO.")
     clip_boxes: bool = option(
         False,
         "Cut off boxes that are far or mostly outside of their image, and leave out those without a part "

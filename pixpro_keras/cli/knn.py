@@ -34,10 +34,8 @@ from pixpro_keras.evaluation.knn import top_k_accuracy, weighted_knn
 class KnnOptions(LabeledOptions, CompareOptions, DeviceOptions):
     """Options of k-NN."""
 
-    k: int = option(20, "Neighbours that vote.", above=0)
-    temperature: float = option(
-        0.07, "A neighbour at cosine c votes exp(c / temperature).", above=0
-    )
+    k: int = option(20, "Neighbors that vote.", above=0)
+    temperature: float = option(0.07, "A neighbor at cosine c votes exp(c / temperature).", above=0)
     batch_size: int = option(64, "Images that go through the backbone together.", above=0)
     workdir: str = with_default(DeviceOptions, "workdir", "runs/knn")
 
@@ -48,7 +46,7 @@ def run(options: KnnOptions) -> None:
 
 
 def classify(options: KnnOptions) -> None:
-    """Classifies the test images by their neighbours and writes the results."""
+    """Classifies the test images by their neighbors and writes the results."""
     keras.mixed_precision.set_global_policy(options.precision)
     keras.utils.set_random_seed(options.seed)
     workdir = command.prepare_workdir(options.workdir)

@@ -1,4 +1,4 @@
-r"""Pre-trains a backbone on unlabelled images.
+r"""Pre-trains a backbone on unlabeled images.
 
 Run with a preset, a data set and anything else that differs:
 
@@ -44,9 +44,11 @@ from pixpro_keras.data.sampler import name_images
 from pixpro_keras.evaluation.compare import comparison_table
 from pixpro_keras.evaluation.scenes_probe import probe_on_scenes
 from pixpro_keras.methods import METHODS, PretrainMethod
+from pixpro_keras.training.callbacks import FeatureRank
 from pixpro_keras.training.checkpoints import latest_checkpoint
 from pixpro_keras.training.run import RunResult
 from pixpro_keras.training.workers import chief_alone, chief_first
+from pixpro_keras.types import VIEW1, Batch
 from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.visualize.plots import plot_metrics
 from pixpro_keras.visualize.run_pictures import RunPictures
@@ -80,7 +82,7 @@ class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, TrainingJobOpti
     )
     augment_on: str = option(
         "host",
-        "Where colours and blur of the views are changed: by the processor beside the training, or by the "
+        "Place of the color and blur augmentation: the processor beside the training, or the "
         "accelerator in the training step, where it would wait for the processor.",
         choices=("host", "device"),
     )
@@ -93,7 +95,7 @@ class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, TrainingJobOpti
     )
     probe: str = option(
         "none",
-        "Compare the backbone with its random initialisation, and with --init_weights, at the end: k-NN and "
+        "Compare the backbone with its random initialization, and with --init_weights, at the end: k-NN and "
         "linear probes of frozen features on held-out scenes.",
         choices=("none", "scenes"),
     )
@@ -126,7 +128,7 @@ def pretrain(
     preset: str | None = None,
     **options,
 ) -> PretrainResult:
-    """Pre-trains a backbone on unlabelled images, as the command `pixpro-pretrain` does.
+    """Pre-trains a backbone on unlabeled images, as the command `pixpro-pretrain` does.
 
     Uses the devices of the machine, writes checkpoints, logs, pictures and the exported backbone to
     `workdir`, and continues a run that was cut off there, with the same weights as without the break.
@@ -263,37 +265,43 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
 
     broken = BrokenImages(source, view_config.max_broken_share)
 
-    def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
+    def batches(
+        context: tf.distribute.InputContext, start_step: int = first_step
+    ) -> tf.data.Dataset:
         return pipeline.make_dataset(
             source,
             view_config,
             global_batch_size=options.batch_size,
             replica_batch_size=job.replica_batch_size,
             preprocess=None if view_config.colors_on_device else preprocess,
-            start_step=first_step,
+            start_step=start_step,
             input_pipeline_id=context.input_pipeline_id,
             num_input_pipelines=context.num_input_pipelines,
             broken=broken,
             data_service=options.data_service,
         )
 
+    def one_batch(step: int) -> Batch:
+        batch = next(iter(batches(tf.distribute.InputContext(), step)))
+        return batch if device_transform is None else device_transform(batch)
+
     def chief_callbacks() -> list[keras.callbacks.Callback]:
         # At the start, so that curves of a run that is going on have them, too.
         bounds = json.dumps(dict(method.loss_bounds))
         write_atomically(workdir / "loss_bounds.json", bounds.encode())
+        rank = FeatureRank(lambda: one_batch(0)[VIEW1], options.steps_per_epoch or 1)
         if not (options.picture_every_steps and view_config.num_views == 2):
-            return []
-        batch = next(iter(batches(tf.distribute.InputContext())))
+            return [rank]
         pictures = RunPictures(
             workdir,
-            batch if device_transform is None else device_transform(batch),
+            one_batch(first_step),
             method.encoder,
             preprocess,
             every_steps=options.picture_every_steps,
             threshold=options.threshold,
             gamma=options.gamma,
         )
-        return [pictures]
+        return [rank, pictures]
 
     result = training_job.run_training(
         method,
@@ -375,7 +383,7 @@ def _describe_backbone(options: PretrainOptions) -> str:
 def finish(
     options: PretrainOptions, workdir: pathlib.Path, method: PretrainMethod, num_images: int
 ) -> dict[pathlib.Path, str]:
-    """Exports the backbone, compares it with its random initialisation, lists all files.
+    """Exports the backbone, compares it with its random initialization, lists all files.
 
     Args:
         options: of the run, resolved.
@@ -398,8 +406,8 @@ def finish(
     plot_metrics(workdir / "metrics.jsonl", workdir / "curves.png", method.loss_bounds)
     print()
     if options.probe == "scenes":
-        keras.utils.set_random_seed(options.seed)  # the initialisation of this very run
-        compared = {"random initialisation": build_backbone(options)}
+        keras.utils.set_random_seed(options.seed)  # the initialization of this very run
+        compared = {"random initialization": build_backbone(options)}
         if options.init_weights is not None:
             with flag_errors(options, "init_weights"):
                 compared[f"initial weights, {options.init_weights}"] = load_backbone(

@@ -98,7 +98,7 @@ class SegmentOptions(CompareOptions, TrainingJobOptions):
     frozen: bool = option(False, "Train a linear classifier alone, on the frozen backbone.")
     solver: str = option(
         "sgd",
-        "How the classifier of --frozen is found: sgd on random crops, or multinomial logistic regression "
+        "Solver of the classifier of --frozen: sgd on random crops, or multinomial logistic regression "
         "of the cells of all whole training images, which are in memory together.",
         choices=("sgd", "lbfgs"),
     )
@@ -109,7 +109,7 @@ class SegmentOptions(CompareOptions, TrainingJobOptions):
     min_scale: float = option(0.5, "Smallest factor by which training images are scaled.", above=0)
     max_scale: float = option(2.0, "Largest factor by which training images are scaled.", above=0)
     color_jitter: bool = option(
-        True, "Whether brightness, contrast, saturation and hue of training crops change at random."
+        True, "Change brightness, contrast, saturation and hue of training crops at random."
     )
     workdir: str = with_default(TrainingJobOptions, "workdir", "runs/segment")
     optimizer: str = with_default(TrainingJobOptions, "optimizer", "sgd")

@@ -5,7 +5,7 @@
 
 Writes to `--workdir`: `correspondences.png`, the cells of two views that show the same place;
 `similarity.png`, what is similar to a few places of each image, and `similarity_ppm.png`, the same by the
-pixel propagation module of a run; `pca.png`, features as colours, beside those of random weights;
+pixel propagation module of a run; `pca.png`, features as colors, beside those of random weights;
 `retrieval.png`, the most similar places in other images; `click_map.html`, a page on which a click shows what
 is similar; `curves.png`, the scalars of `--runs`.
 
@@ -61,8 +61,8 @@ _NUM_VIEW_PAIRS = 4
 class VisualizeOptions(EvaluationOptions, ModelOptions, DeviceOptions):
     """Options of the pictures."""
 
-    pictures: tuple[str, ...] = option(_OF_IMAGES, f"Which pictures: {', '.join(_PICTURES)}.")
-    dataset: str | None = option(None, "Images to look at: any source of pretrain.py, unlabelled.")
+    pictures: tuple[str, ...] = option(_OF_IMAGES, f"Pictures to draw: {', '.join(_PICTURES)}.")
+    dataset: str | None = option(None, "Images to look at: any source of pretrain.py, unlabeled.")
     num_images: int = option(
         6, "Images that are drawn, spread over the data set.", minimum=2, maximum=100
     )
@@ -231,7 +231,7 @@ def draw_propagation(
 
 
 def _predict(network: keras.Model, inputs: np.ndarray) -> Any:
-    """What a network makes of images, in float32."""
+    """Outputs of a network for images, in float32."""
     outputs = network.predict(inputs, batch_size=8, verbose=0)
     return keras.tree.map_structure(lambda x: np.asarray(x, np.float32), outputs)
 

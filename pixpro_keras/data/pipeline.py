@@ -83,7 +83,7 @@ class DataConfig:
         return tuple(recipes.scale_colors(one, self.color_strength) for one in two_recipes)
 
     def __post_init__(self):
-        """Refuses what cannot work."""
+        """Checks the values."""
         checks.positive("image_size", self.image_size)
         checks.one_of("recipe", self.recipe, recipes.RECIPES)
         checks.in_range("num_views", self.num_views, 1, 2)
@@ -107,7 +107,7 @@ class DataConfig:
 
 
 def check_decodable(source: Source, num_tries: int = 16) -> None:
-    """Tries to decode some images spread over a source, until one is decoded.
+    """Checks that a source has an image that can be decoded.
 
     Args:
         source: source of the images.

@@ -161,7 +161,7 @@ def paste(
 ) -> np.ndarray:
     """Mask of a whole image from a predicted mask of a box; the inverse of `crop`.
 
-    Pixels get the bilinear value at their centre; beyond the mask's border there are zeros.
+    Pixels get the bilinear value at their center; beyond the mask's border there are zeros.
 
     Args:
         probabilities: `(S, S)` in [0, 1].

@@ -1,4 +1,4 @@
-"""Weighted k-nearest-neighbour classification."""
+"""Weighted k-nearest-neighbor classification."""
 
 import numpy as np
 import tensorflow as tf
@@ -23,7 +23,7 @@ def weighted_knn(
 ) -> Array:
     """Scores of each class from the k nearest training features.
 
-    A neighbour at cosine `c` votes `exp(c / temperature)` for its label. Queries and training
+    A neighbor at cosine `c` votes `exp(c / temperature)` for its label. Queries and training
     features go to the accelerator in blocks of one static shape, so that no matrix of all pairs
     exists. Among equally similar training features the first ones vote.
 
@@ -32,13 +32,13 @@ def weighted_knn(
         train_labels: `(M,)`, class indices in [0, num_classes).
         features: `(N, C)`.
         num_classes: number of classes.
-        k: number of neighbours, 1 to M.
+        k: number of neighbors, 1 to M.
         temperature: divisor of the cosines, positive.
         block_size: most rows of a block, of queries and of training features.
 
     Returns:
         `(N, num_classes)` float32; the largest is the prediction. Scores are relative to the
-        nearest neighbour's vote.
+        nearest neighbor's vote.
 
     Raises:
         ValueError: if an argument is out of its range, shapes differ, or a feature is not finite.

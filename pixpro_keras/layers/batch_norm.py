@@ -42,7 +42,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     @property
     def synchronized(self) -> bool:
-        """Whether there are several replicas, over which statistics are taken."""
+        """True if statistics are taken over several replicas."""
         return tf.distribute.get_strategy().num_replicas_in_sync > 1
 
     @synchronized.setter

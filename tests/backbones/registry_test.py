@@ -82,7 +82,7 @@ class NamesTest(tf.test.TestCase, parameterized.TestCase):
 
 
 def downloaded(result):
-    """What Keras's download gives: a path, or an error."""
+    """Result of Keras's download: a path, or an error."""
     is_error = isinstance(result, Exception)
     arguments = {"side_effect" if is_error else "return_value": result}
     return mock.patch.object(file_utils, "get_file", **arguments)
@@ -250,7 +250,7 @@ class CopyWeightsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters("resnet50", "resnet50v2")
     @pytest.mark.slow
     def test_a_dilated_network_finds_the_same_features_and_more(self, name):
-        """Where the stride is in a 1x1 convolution or in padded ones, every second cell is the same."""
+        """Every second cell is equal if the stride is in 1x1 or in padded convolutions."""
         backbone = randomize(backbones.build(name))
         dilated = backbones.build(name, output_stride=16)
         backbones.copy_weights(backbone, dilated)

@@ -107,7 +107,7 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
             "| Data | folder:photos, 8 images |",
             "| Steps | 4 of 4 images (2 epochs) |",
             "| step | 4 |",
-            "| Licence of the weights | unknown |",
+            "| License of the weights | unknown |",
             "--projector_dim=8",
         ):
             self.assertIn(line, card.splitlines())

@@ -119,7 +119,7 @@ def check_one_machine(strategy: tf.distribute.Strategy, name: str, what: str) ->
     """Refuses several machines, for what would be done by each of them.
 
     Args:
-        strategy: where the job runs.
+        strategy: distribution strategy of the job.
         name: value of `--strategy`.
         what: the work, for the error.
 

@@ -61,7 +61,7 @@ class MethodOptions(Options):
     )
     propagation: bool | None = option(
         None,
-        "Whether the pixel propagation module stands before the loss. Default: yes in pixpro, no in "
+        "Use the pixel propagation module before the loss. Default: yes in pixpro, no in "
         "pixcontrast.",
     )
     gamma: float = option(2.0, "Sharpness of the propagation module's similarity.", above=0)

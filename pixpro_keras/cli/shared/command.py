@@ -1,4 +1,4 @@
-"""How a command starts, fails and ends."""
+"""Start, failure and end of a command."""
 
 import contextlib
 import faulthandler
