@@ -43,11 +43,11 @@ class KnnOptions(LabeledOptions, CompareOptions, DeviceOptions):
 
 def run(options: KnnOptions) -> None:
     """Classifies the test images, by the features of one backbone or of each of `--compare`."""
-    run_each(options, classify, "knn")
+    run_each(options, run_one, "knn")
 
 
-def classify(options: KnnOptions) -> None:
-    """Classifies the test images by their neighbors and writes the results."""
+def run_one(options: KnnOptions) -> None:
+    """Classifies the test images by the features of one backbone."""
     keras.mixed_precision.set_global_policy(options.precision)
     keras.utils.set_random_seed(options.seed)
     with command.prepare_workdir(options, options.workdir) as workdir:
@@ -55,7 +55,7 @@ def classify(options: KnnOptions) -> None:
 
 
 def classify(options: KnnOptions, workdir: pathlib.Path) -> None:
-    """Does what `run` promises, in a folder that is there."""
+    """Classifies the test images by their neighbors and writes the results."""
     strategy = make_devices(options)
     check_one_machine(strategy, options.strategy, "k-NN")
     options = resolve_parts(options, options.data_dir)

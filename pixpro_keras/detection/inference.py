@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.data.broken_images import BrokenImages
+from pixpro_keras.data.transforms.resize import resize_bilinear
 from pixpro_keras.detection import instance_masks
 from pixpro_keras.detection.box_pipeline import (
     decode_image,
@@ -117,7 +118,7 @@ def detect_in_source(
         def load(index: Tensor, padded_size: tuple[int, int] = padded_size) -> tuple[Tensor, ...]:
             image = decode_image(source, index)
             size, scales = scaled_size(tf.shape(image)[:2], short_side, max_side)
-            scaled = tf.image.resize(image, size, "bilinear", antialias=True)
+            scaled = resize_bilinear(image, size)
             padded = tf.ensure_shape(pad_image(preprocess(scaled), padded_size), (*padded_size, 3))
             return index, image, padded, tf.cast(size, tf.float32), scales
 
