@@ -21,7 +21,7 @@ def shuffled_index(index: Tensor, pass_number: Tensor, count: Tensor, seed: int)
     Args:
         index: place in the pass, scalar int64 in [0, count).
         pass_number: number of the pass, scalar int64.
-        count: how many numbers there are.
+        count: number of elements.
         seed: seed of all orders.
 
     Returns:
@@ -81,7 +81,7 @@ class Sampler:
     num_input_pipelines: int = 1
 
     def __post_init__(self):
-        """Refuses what cannot work."""
+        """Checks the values."""
         checks.positive("global_batch_size", self.global_batch_size)
         if self.num_examples < self.global_batch_size:
             raise ValueError(

@@ -229,7 +229,7 @@ def extract_features(
 def cell_labels(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Commonest class in each cell of a feature map laid on the mask.
 
-    A pixel belongs to the cell that holds its centre. Pixels of class 255 do not count; among
+    A pixel belongs to the cell that holds its center. Pixels of class 255 do not count; among
     equally common classes the lowest wins.
 
     Args:

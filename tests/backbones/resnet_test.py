@@ -142,12 +142,12 @@ class OutputStrideTest(tf.test.TestCase, parameterized.TestCase):
 
         # A dilated stage sees, from every second cell, what the strided one sees, if no convolution
         # before the stride reaches the cells between: other ResNets stride first, in the 1x1; in
-        # ours the 3x3 that has the stride is left with its centre.
+        # ours the 3x3 that has the stride is left with its center.
         if name == "resnet18_v1_5":
             kernel = plain.get_layer("conv5_block1_1_conv").kernel
-            centre = np.zeros(kernel.shape)
-            centre[1, 1] = kernel[1, 1]
-            kernel.assign(centre)
+            center = np.zeros(kernel.shape)
+            center[1, 1] = kernel[1, 1]
+            kernel.assign(center)
         dilated.set_weights(plain.get_weights())
         for height, width in ((96, 64), (97, 79)):
             images = photo(height, width) / 128 - 1

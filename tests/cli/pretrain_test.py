@@ -12,10 +12,13 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import pixpro_keras
+from pixpro_keras import backbones
 from pixpro_keras.cli.pretrain import PretrainOptions
 from pixpro_keras.cli.shared import parsing
 from pixpro_keras.training import open_workdir
+from pixpro_keras.weights import export_backbone
 from tests.helpers.jobs import TINY_RUN, StartedJob, run_job, run_jobs, write_photos
+from tests.helpers.random_weights import randomize
 
 # Flags, and what the error names.
 BAD_INPUT = (
@@ -104,7 +107,7 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
             "| Data | folder:photos, 8 images |",
             "| Steps | 4 of 4 images (2 epochs) |",
             "| step | 4 |",
-            "| Licence of the weights | unknown |",
+            "| License of the weights | unknown |",
             "--projector_dim=8",
         ):
             self.assertIn(line, card.splitlines())
@@ -314,6 +317,12 @@ class PretrainFunctionTest(tf.test.TestCase):
         self.assertEqual(free.steps, 2)
         self.assertIn("is finished: all its 2 steps were done before", output.getvalue())
         self.assertNotIn("#", (run / "flags.cfg").read_text())
+        # A dry run says so, and leaves all as it is.
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            self.assertTrue(self.pretrain(**flags, epochs=1, dry_run=True).is_dry_run)
+        self.assertIn("The run is finished: nothing would be trained", output.getvalue())
+        with self.assertRaisesRegex(ValueError, "trained otherwise: .*seed was 0, is 1"):
+            self.pretrain(**flags, **changed, epochs=2, dry_run=True)
         self.assertEqual((run / "history.json").read_bytes(), history)
         # What nothing was trained with is nowhere.
         changed |= {"on_change": "continue", "epochs": 1}
@@ -341,6 +350,48 @@ class PretrainFunctionTest(tf.test.TestCase):
         with self.assertRaisesRegex(ValueError, "--epochs=1: 3 steps are done already, more than"):
             self.pretrain(**flags, **changed, steps_per_epoch=2)
 
+    @pytest.mark.slow
+    def test_a_run_begins_with_weights(self):
+        file, run = self.folder / "first" / "backbone.keras", self.folder / "run"
+        first = randomize(backbones.build("resnet10_v1_5"))
+        export_backbone(first, "resnet10_v1_5", file.parent)
+        flags = {
+            "optimizer": "sgd",
+            "base_learning_rate": 1e-30,
+            "end_learning_rate": 0,
+            "epochs": 1,
+        }
+        flags |= {"picture_every_steps": 0, "output_stride": 16, "precision": "mixed_bfloat16"}
+        with self.assertLogs("absl", "INFO") as logs:
+            result = self.pretrain(**flags, init_weights=file)
+        self.assertIn("--zero_init_residual and --kernel_fan", " ".join(logs.output))
+        for encoder in (result.method.encoder, result.method.target_encoder):
+            for one, two in zip(encoder.backbone.weights, first.weights, strict=True):
+                if "moving" not in two.name:
+                    self.assertAllClose(one, two, rtol=1e-6)
+        self.assertIn(f"--init_weights={file}\n", (run / "flags.cfg").read_text())
+        card = (run / "export" / "README.md").read_text()
+        self.assertIn("| Initial weights | backbone.keras |\n", card)
+        self.assertNotIn(str(self.folder), card)
+        # It goes on without the file, which is part of what it was trained with.
+        file.unlink()
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.assertEqual(self.pretrain(**flags, init_weights=file).steps, 2)
+        with self.assertRaisesRegex(ValueError, f"init_weights was {file}, is None"):
+            self.pretrain(**flags | {"epochs": 2})
+
+    def test_weights_of_another_network_are_refused(self):
+        file = self.folder / "first" / "backbone.keras"
+        export_backbone(backbones.build("resnet10_v1_5"), "resnet10_v1_5", file.parent)
+        for weights, error in (
+            (file, "--backbone=resnet18_v1_5: --init_weights=.*backbone.keras is resnet10_v1_5"),
+            ("imagenet", "--init_weights=imagenet: .* no ImageNet weights of resnet18_v1_5"),
+            ("nowhere", "--init_weights=nowhere: "),
+        ):
+            with self.assertRaisesRegex(ValueError, error):
+                self.pretrain(backbone="resnet18_v1_5", init_weights=weights)
+        self.assertFalse((self.folder / "run").exists())
+
     def test_a_failed_start_leaves_nothing(self):
         for options in ({"batch_size": 9}, {"eval_every_epochs": 1}):
             with self.assertRaises(ValueError):
@@ -349,12 +400,16 @@ class PretrainFunctionTest(tf.test.TestCase):
 
     def test_two_runs_in_one_directory(self):
         refused = self.assertRaisesRegex(ValueError, "--workdir=.*run: a run is going on there")
-        with open_workdir(self.folder / "run"), refused:
-            self.pretrain()
+        with open_workdir(self.folder / "run"):
+            for dry_run in (False, True):
+                with refused:
+                    self.pretrain(dry_run=dry_run)
 
     def test_images_and_directory_are_required(self):
         with self.assertRaisesRegex(ValueError, "--workdir: must be given"):
             pixpro_keras.pretrain(self.photos)
+        with self.assertRaisesRegex(ValueError, "--workdir and --dataset: must be given"):
+            pixpro_keras.pretrain()
         with self.assertRaisesRegex(ValueError, "--dataset: must be given"):
             pixpro_keras.pretrain(workdir=self.folder / "run")
         options, _ = parsing.parse(PretrainOptions, ["--flagfile=quickstart.cfg"])

@@ -21,7 +21,7 @@ def build(method="pixpro", synchronized=False, optimizer=None, **kwargs):
 
 
 def variables(model):
-    """What a step goes on from: the weights, queues and counters, and the optimizer's state."""
+    """State from which a step continues: weights, queues, counters and the optimizer's state."""
     return model.weights + model.optimizer.variables
 
 

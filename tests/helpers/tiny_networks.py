@@ -10,7 +10,7 @@ from pixpro_keras.types import COORD1, COORD2, JIGSAW, LABEL, VIEW1, VIEW2
 RESNET4, RESNET10 = "resnet4_v1_5", "resnet10_v1_5"
 
 
-def register_resnet10():
+def register_resnets():
     """Makes two ResNets known in this process.
 
     `RESNET10`, of one basic block a stage, has all that is special in ResNet-18 and is traced in half

@@ -126,21 +126,21 @@ class DrawSceneTest(tf.test.TestCase, parameterized.TestCase):
             composition.draw_scene("test", 0)
 
     @pytest.mark.slow
-    def test_colour_does_not_tell_the_class(self):
-        """20 nearest neighbours by mean colour find the class hardly more often than chance."""
+    def test_color_does_not_tell_the_class(self):
+        """20 nearest neighbors by mean color find the class hardly more often than chance."""
 
-        def colours(split, count):
+        def colors(split, count):
             drawn = [composition.draw_scene(split, index) for index in range(count)]
             means = np.array([example["image"].mean((0, 1)) for example in drawn])
             return means, np.array([example["label"] for example in drawn])
 
-        train, train_labels = colours("train", 1000)
-        held_out, held_out_labels = colours("validation", 300)
+        train, train_labels = colors("train", 1000)
+        held_out, held_out_labels = colors("validation", 300)
         distance = np.linalg.norm(held_out[:, None] - train[None], axis=-1)
         nearest = train_labels[np.argsort(distance, axis=1)[:, :20]]
         guess = np.array([np.bincount(row, minlength=10).argmax() for row in nearest])
         accuracy = (guess == held_out_labels).mean()
-        print(f"k-NN on mean colour: {accuracy:.3f}")
+        print(f"k-NN on mean color: {accuracy:.3f}")
         self.assertLess(accuracy, 0.2)  # Chance is 0.1.
 
 
