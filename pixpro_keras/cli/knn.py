@@ -22,6 +22,7 @@ from pixpro_keras.cli.options.labeled_options import (
     resolve_parts,
 )
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
+from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.shared import command
 from pixpro_keras.cli.shared.comparison import run_each
 from pixpro_keras.cli.shared.parsing import write_flags
@@ -49,6 +50,7 @@ def run(options: KnnOptions) -> None:
 
 def classify(options: KnnOptions) -> None:
     """Classifies the test images by their neighbours and writes the results."""
+    options = resolve_precision(options)
     keras.mixed_precision.set_global_policy(options.precision)
     keras.utils.set_random_seed(options.seed)
     workdir = command.prepare_workdir(options.workdir)
