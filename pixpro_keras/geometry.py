@@ -108,7 +108,11 @@ def positive_pairs(
 
 
 def lazy_positive_pairs(
-    coord1: Tensor, coord2: Tensor, size: tuple[int, int], threshold: float
+    coord1: Tensor,
+    coord2: Tensor,
+    size: tuple[int, int],
+    threshold: float,
+    size2: tuple[int, int] | None = None,
 ) -> Tensor | LazyRows:
     """`positive_pairs` in the form that takes least memory, as pixel losses accept it.
 
@@ -117,6 +121,7 @@ def lazy_positive_pairs(
         coord2: `(B, 4)`. Corners of the second views.
         size: `(h, w)` of both feature maps.
         threshold: largest distance, in cell diagonals.
+        size2: of the second views' maps, where theirs differ.
 
     Returns:
         The mask of `positive_pairs`; of a map with more than `ops.MAX_ROWS` cells its rows, which the
@@ -135,12 +140,18 @@ def lazy_positive_pairs(
         print(rows.function(rows.inputs[:, :10]).shape)  # (1, 10, 6400)
         ```
     """
-    centers2 = cell_centers(coord2, size)
-    radius = match_radius(coord1, coord2, size, threshold)
+    centers2 = cell_centers(coord2, size2 or size)
+    radius = match_radius(coord1, coord2, size, threshold, size2)
     return lazy_rows(lambda some: within(some, centers2, radius), cell_centers(coord1, size))
 
 
-def match_radius(coord1: Tensor, coord2: Tensor, size: tuple[int, int], threshold: float) -> Tensor:
+def match_radius(
+    coord1: Tensor,
+    coord2: Tensor,
+    size: tuple[int, int],
+    threshold: float,
+    size2: tuple[int, int] | None = None,
+) -> Tensor:
     """Distance of their centers below which two cells are a positive pair.
 
     Args:
@@ -148,6 +159,7 @@ def match_radius(coord1: Tensor, coord2: Tensor, size: tuple[int, int], threshol
         coord2: `(B, 4)`. Corners of the second views.
         size: `(h, w)` of both feature maps.
         threshold: in diagonals of the larger cell.
+        size2: of the second views' maps, where theirs differ.
 
     Returns:
         `(B,)` float32, in source-image coordinates.
@@ -165,7 +177,8 @@ def match_radius(coord1: Tensor, coord2: Tensor, size: tuple[int, int], threshol
         ```
     """
     checks.positive("threshold", threshold)
-    return threshold * ops.maximum(cell_diagonals(coord1, size), cell_diagonals(coord2, size))
+    diagonals = cell_diagonals(coord1, size), cell_diagonals(coord2, size2 or size)
+    return threshold * ops.maximum(*diagonals)
 
 
 def within(points1: Tensor, points2: Tensor, radius: Tensor) -> Tensor:

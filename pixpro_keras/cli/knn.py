@@ -10,8 +10,8 @@ import dataclasses
 import keras
 
 from pixpro_keras.cli.options.cluster_options import DeviceOptions, make_devices
+from pixpro_keras.cli.options.compare_options import CompareOptions
 from pixpro_keras.cli.options.evaluation_options import (
-    EvaluationOptions,
     check_one_machine,
     read_backbone,
 )
@@ -23,6 +23,7 @@ from pixpro_keras.cli.options.labeled_options import (
 )
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
 from pixpro_keras.cli.shared import command
+from pixpro_keras.cli.shared.comparison import run_each
 from pixpro_keras.cli.shared.parsing import write_flags
 from pixpro_keras.cli.shared.result_files import write_results
 from pixpro_keras.data.labels import select, stratified_subset
@@ -30,7 +31,7 @@ from pixpro_keras.evaluation.knn import top_k_accuracy, weighted_knn
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class KnnOptions(LabeledOptions, EvaluationOptions, DeviceOptions):
+class KnnOptions(LabeledOptions, CompareOptions, DeviceOptions):
     """Options of k-NN."""
 
     k: int = option(20, "Neighbors that vote.", above=0)
@@ -40,6 +41,11 @@ class KnnOptions(LabeledOptions, EvaluationOptions, DeviceOptions):
 
 
 def run(options: KnnOptions) -> None:
+    """Classifies the test images, by the features of one backbone or of each of `--compare`."""
+    run_each(options, classify, "knn")
+
+
+def classify(options: KnnOptions) -> None:
     """Classifies the test images by their neighbors and writes the results."""
     keras.mixed_precision.set_global_policy(options.precision)
     keras.utils.set_random_seed(options.seed)

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 
 import keras
 import tensorflow as tf
+from absl import logging
 
 from pixpro_keras import backbones
 from pixpro_keras.cli.options.backbone_options import build_backbone, check_backbone
@@ -43,12 +44,13 @@ from pixpro_keras.data.sampler import name_images
 from pixpro_keras.evaluation.compare import comparison_table
 from pixpro_keras.evaluation.scenes_probe import probe_on_scenes
 from pixpro_keras.methods import METHODS, PretrainMethod
+from pixpro_keras.training.checkpoints import latest_checkpoint
 from pixpro_keras.training.run import RunResult
 from pixpro_keras.training.workers import chief_alone, chief_first
 from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.visualize.plots import plot_metrics
 from pixpro_keras.visualize.run_pictures import RunPictures
-from pixpro_keras.weights import FPN_FILE, export_backbone, save_fpn
+from pixpro_keras.weights import FPN_FILE, export_backbone, load_backbone, save_fpn
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,13 @@ class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, TrainingJobOpti
         is_required=True,
     )
     workdir: str = with_default(TrainingJobOptions, "workdir", None, is_required=True)
+    init_weights: str | None = option(
+        None,
+        "Weights with which --backbone and its moving average begin: the folder of a run or conversion, "
+        ".keras, .h5, .pth, .ckpt, detectron2 .pkl; or imagenet, those that keras.applications has for it. "
+        "Default: new ones.",
+        is_main=True,
+    )
     picture_every_steps: int = option(
         500, "Steps between pictures of views and similarity; 0: none.", minimum=0
     )
@@ -84,8 +93,8 @@ class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, TrainingJobOpti
     )
     probe: str = option(
         "none",
-        "Compare the backbone with its random initialization at the end: k-NN and linear probes of frozen "
-        "features on held-out scenes.",
+        "Compare the backbone with its random initialization, and with --init_weights, at the end: k-NN and "
+        "linear probes of frozen features on held-out scenes.",
         choices=("none", "scenes"),
     )
 
@@ -195,7 +204,14 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
         FlagError: if an option cannot be used.
     """
     workdir, strategy = job.workdir, job.strategy
-    with flag_errors(options, "augment_on", "augmentation", "min_crop_area", "max_crop_area"):
+    with flag_errors(
+        options,
+        "augment_on",
+        "augmentation",
+        "min_crop_area",
+        "max_crop_area",
+        "min_local_crop_area",
+    ):
         view_config = data_config(
             options,
             num_views=METHODS[options.method].num_views,
@@ -218,8 +234,10 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
     device_transform = None
     if view_config.colors_on_device:
         device_transform = pipeline.make_device_transform(view_config, preprocess)
+    with chief_first(strategy):
+        trained = read_init_weights(options, workdir)
     with strategy.scope():
-        method = build_training(options, device_transform)
+        method = build_training(options, device_transform, trained)
     config = training_job.run_config(options, workdir)
     # Before anything is written, since they may be refused.
     measurements = build_measurements(
@@ -238,7 +256,7 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
         options,
         strategy,
         source.num_examples,
-        task={"method": options.method, "backbone": options.backbone},
+        task={"method": options.method, "backbone": _describe_backbone(options)},
         data=options.dataset,
         first_step=first_step,
     )
@@ -316,6 +334,44 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
     )
 
 
+def read_init_weights(options: PretrainOptions, workdir: pathlib.Path) -> keras.Model | None:
+    """Returns the network of `--init_weights`; None without it, and where a run goes on from its own.
+
+    Args:
+        options: resolved.
+        workdir: the run's directory.
+
+    Raises:
+        FlagError: if it cannot be loaded, or is another network.
+    """
+    if options.init_weights is None or latest_checkpoint(workdir / "checkpoints") is not None:
+        return None
+    with flag_errors(options, "init_weights"):
+        network = load_backbone(options.init_weights, name=options.backbone)
+    name = network.name.lower()
+    if name in backbones.available() and name != options.backbone:
+        raise FlagError(
+            f"--backbone={options.backbone}: --init_weights={options.init_weights} is {name}"
+        )
+    logging.info(
+        "The backbone begins with the weights of %s: --zero_init_residual and --kernel_fan, which are about "
+        "new ones, do not apply. Heads are new.",
+        options.init_weights,
+    )
+    if not options.warmup_epochs:
+        logging.warning(
+            "--init_weights without warm-up: the first steps, in which the heads are random, may undo the "
+            "weights. --warmup_epochs=1 or more keeps them"
+        )
+    return network
+
+
+def _describe_backbone(options: PretrainOptions) -> str:
+    if options.init_weights is None:
+        return options.backbone
+    return f"{options.backbone}, from {options.init_weights}"
+
+
 def finish(
     options: PretrainOptions, workdir: pathlib.Path, method: PretrainMethod, num_images: int
 ) -> dict[pathlib.Path, str]:
@@ -343,9 +399,14 @@ def finish(
     print()
     if options.probe == "scenes":
         keras.utils.set_random_seed(options.seed)  # the initialization of this very run
-        untrained = build_backbone(options)
+        compared = {"random initialization": build_backbone(options)}
+        if options.init_weights is not None:
+            with flag_errors(options, "init_weights"):
+                compared[f"initial weights, {options.init_weights}"] = load_backbone(
+                    options.init_weights, name=options.backbone
+                )
         rows = probe_on_scenes(
-            {"random initialization": untrained, "pre-trained": backbone},
+            compared | {"pre-trained": backbone},
             backbones.preprocess_input(options.backbone),
             options.data_dir,
         )

@@ -17,8 +17,8 @@ import tensorflow as tf
 from keras import ops
 
 from pixpro_keras.backbones.levels import level_network
+from pixpro_keras.cli.options.compare_options import CompareOptions
 from pixpro_keras.cli.options.evaluation_options import (
-    EvaluationOptions,
     check_one_machine,
     fill_batch,
     read_backbone,
@@ -32,6 +32,7 @@ from pixpro_keras.cli.options.training_options import (
 )
 from pixpro_keras.cli.shared import command, training_job
 from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.comparison import run_each
 from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.cli.shared.parsing import write_flags
 from pixpro_keras.cli.shared.result_files import TRAINING_FILES, write_results
@@ -64,7 +65,7 @@ _BATCH_SIZE = 4  # test windows, or images, that each replica takes together
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SegmentOptions(EvaluationOptions, TrainingJobOptions):
+class SegmentOptions(CompareOptions, TrainingJobOptions):
     """Options of the segmentation."""
 
     dataset: str = option(
@@ -117,11 +118,16 @@ class SegmentOptions(EvaluationOptions, TrainingJobOptions):
     weight_decay: float = with_default(TrainingJobOptions, "weight_decay", 1e-4)
     warmup_epochs: float = with_default(TrainingJobOptions, "warmup_epochs", 0.0)
     batch_size: int = with_default(TrainingJobOptions, "batch_size", 16)
-    output_stride: str = with_default(EvaluationOptions, "output_stride", "16")
+    output_stride: str = with_default(CompareOptions, "output_stride", "16")
 
 
 def run(options: SegmentOptions) -> RunResult:
-    """Trains and tests a segmenter."""
+    """Trains and tests a segmenter, on one backbone or on each of `--compare`."""
+    return run_each(options, run_one, "segment")
+
+
+def run_one(options: SegmentOptions) -> RunResult:
+    """Trains and tests a segmenter on one backbone."""
     with training_job.start(options) as job:
         return train_and_test(options, job)
 

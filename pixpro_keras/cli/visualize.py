@@ -25,7 +25,7 @@ import tensorflow as tf
 from pixpro_keras.backbones.levels import level_network
 from pixpro_keras.cli.options.backbone_options import build_backbone
 from pixpro_keras.cli.options.cluster_options import DeviceOptions
-from pixpro_keras.cli.options.evaluation_options import EvaluationOptions, read_backbone
+from pixpro_keras.cli.options.evaluation_options import RANDOM, EvaluationOptions, read_backbone
 from pixpro_keras.cli.options.labeled_options import image_errors
 from pixpro_keras.cli.options.method_options import ModelOptions
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
@@ -149,7 +149,7 @@ def draw_images(options: VisualizeOptions, workdir: pathlib.Path) -> VisualizeOp
             draw_propagation(options, workdir, folder, images, inputs)
     if "pca" in options.pictures:
         maps = {label: features}
-        if options.weights is not None:
+        if options.weights not in (None, RANDOM):
             untrained = level_network(build_backbone(options), options.level)
             maps = {"random weights": _predict(untrained, inputs)} | maps
         _save(draw_pca(images, maps), workdir / "pca.png")

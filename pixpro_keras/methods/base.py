@@ -66,6 +66,8 @@ class PretrainMethod(Task):
     uses_jigsaw = False
     uses_labels = False
     uses_coordinates = False
+    # Whether it uses local views where a batch holds some.
+    uses_local_views = False
 
     def __init__(
         self,

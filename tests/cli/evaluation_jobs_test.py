@@ -60,6 +60,20 @@ class EvaluationJobsTest(tf.test.TestCase):
         wrong = run_job("knn.py", *flags, "--backbone=resnet50")
         self.assertIn("error: --backbone=resnet50: --weights=", wrong.stderr)
 
+    def test_backbones_are_compared_in_one_table(self):
+        network = backbones.build("resnet10_v1_5")
+        export_backbone(network, "resnet10_v1_5", self.folder / "mine", ["keras"])
+        for job, flags in (("knn", ["--k=1"]), ("linear_probe", ["--epochs=1", "--batch_size=4"])):
+            compare = f"--compare=random,{self.folder / 'mine'}"
+            workdir = self.folder / job
+            result = run_job(f"{job}.py", *self.flags, compare, *flags, f"--workdir={workdir}")
+            self.assertEqual(result.returncode, 0, msg=result.stderr)
+            rows = json.loads((workdir / "compare.json").read_text())
+            names = [row["backbone"] for row in rows]
+            self.assertEqual(names, ["resnet10_v1_5, random", str(self.folder / "mine")])
+            self.assertIn((workdir / "compare.md").read_text(), result.stdout)
+            self.assertTrue((workdir / "random" / f"{job}.json").exists())
+
     def test_linear_probe_of_few_labels_repeats_them(self):
         flags = ("--batch_size=8", "--label_fraction=0.3", "--learning_rate_factors=0.01,0.1")
         result = run_job("linear_probe.py", *self.flags, *flags, "--epochs=2")

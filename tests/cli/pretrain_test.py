@@ -12,10 +12,13 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import pixpro_keras
+from pixpro_keras import backbones
 from pixpro_keras.cli.pretrain import PretrainOptions
 from pixpro_keras.cli.shared import parsing
 from pixpro_keras.training import open_workdir
+from pixpro_keras.weights import export_backbone
 from tests.helpers.jobs import TINY_RUN, StartedJob, run_job, run_jobs, write_photos
+from tests.helpers.random_weights import randomize
 
 # Flags, and what the error names.
 BAD_INPUT = (
@@ -340,6 +343,48 @@ class PretrainFunctionTest(tf.test.TestCase):
         self.assertNotIn(str(self.folder), card)
         with self.assertRaisesRegex(ValueError, "--epochs=1: 3 steps are done already, more than"):
             self.pretrain(**flags, **changed, steps_per_epoch=2)
+
+    @pytest.mark.slow
+    def test_a_run_begins_with_weights(self):
+        file, run = self.folder / "first" / "backbone.keras", self.folder / "run"
+        first = randomize(backbones.build("resnet10_v1_5"))
+        export_backbone(first, "resnet10_v1_5", file.parent)
+        flags = {
+            "optimizer": "sgd",
+            "base_learning_rate": 1e-30,
+            "end_learning_rate": 0,
+            "epochs": 1,
+        }
+        flags |= {"picture_every_steps": 0, "output_stride": 16, "precision": "mixed_bfloat16"}
+        with self.assertLogs("absl", "INFO") as logs:
+            result = self.pretrain(**flags, init_weights=file)
+        self.assertIn("--zero_init_residual and --kernel_fan", " ".join(logs.output))
+        for encoder in (result.method.encoder, result.method.target_encoder):
+            for one, two in zip(encoder.backbone.weights, first.weights, strict=True):
+                if "moving" not in two.name:
+                    self.assertAllClose(one, two, rtol=1e-6)
+        self.assertIn(f"--init_weights={file}\n", (run / "flags.cfg").read_text())
+        card = (run / "export" / "README.md").read_text()
+        self.assertIn("| Initial weights | backbone.keras |\n", card)
+        self.assertNotIn(str(self.folder), card)
+        # It goes on without the file, which is part of what it was trained with.
+        file.unlink()
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.assertEqual(self.pretrain(**flags, init_weights=file).steps, 2)
+        with self.assertRaisesRegex(ValueError, f"init_weights was {file}, is None"):
+            self.pretrain(**flags | {"epochs": 2})
+
+    def test_weights_of_another_network_are_refused(self):
+        file = self.folder / "first" / "backbone.keras"
+        export_backbone(backbones.build("resnet10_v1_5"), "resnet10_v1_5", file.parent)
+        for weights, error in (
+            (file, "--backbone=resnet18_v1_5: --init_weights=.*backbone.keras is resnet10_v1_5"),
+            ("imagenet", "--init_weights=imagenet: .* no ImageNet weights of resnet18_v1_5"),
+            ("nowhere", "--init_weights=nowhere: "),
+        ):
+            with self.assertRaisesRegex(ValueError, error):
+                self.pretrain(backbone="resnet18_v1_5", init_weights=weights)
+        self.assertFalse((self.folder / "run").exists())
 
     def test_a_failed_start_leaves_nothing(self):
         for options in ({"batch_size": 9}, {"eval_every_epochs": 1}):

@@ -16,7 +16,10 @@ from tests.helpers.tiny_networks import random_batch, tiny_backbone
 CASES = (
     ("pixpro", {"instance_weight": 0.5}),
     ("pixcontrast", {"instance_weight": 1.0, "instance_form": "contrastive"}),
-    ("pixcontrast", {"negatives": "batch", "variance_weight": 1.0, "covariance_weight": 0.1}),
+    (
+        "pixcontrast",
+        {"negatives": "other_images", "variance_weight": 1.0, "covariance_weight": 0.1},
+    ),
     ("simclr", {}),
     ("byol", {}),
     ("mocov2", {"queue_size": 16}),
