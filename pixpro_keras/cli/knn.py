@@ -6,6 +6,7 @@ Writes `knn.md` and `knn.json` to `--workdir`.
 """
 
 import dataclasses
+import pathlib
 
 import keras
 
@@ -42,14 +43,19 @@ class KnnOptions(LabeledOptions, CompareOptions, DeviceOptions):
 
 def run(options: KnnOptions) -> None:
     """Classifies the test images, by the features of one backbone or of each of `--compare`."""
-    run_each(options, classify, "knn")
+    run_each(options, run_one, "knn")
 
 
-def classify(options: KnnOptions) -> None:
-    """Classifies the test images by their neighbors and writes the results."""
+def run_one(options: KnnOptions) -> None:
+    """Classifies the test images by the features of one backbone."""
     keras.mixed_precision.set_global_policy(options.precision)
     keras.utils.set_random_seed(options.seed)
-    workdir = command.prepare_workdir(options.workdir)
+    with command.prepare_workdir(options, options.workdir) as workdir:
+        classify(options, workdir)
+
+
+def classify(options: KnnOptions, workdir: pathlib.Path) -> None:
+    """Classifies the test images by their neighbors and writes the results."""
     strategy = make_devices(options)
     check_one_machine(strategy, options.strategy, "k-NN")
     options = resolve_parts(options, options.data_dir)

@@ -44,9 +44,11 @@ from pixpro_keras.data.sampler import name_images
 from pixpro_keras.evaluation.compare import comparison_table
 from pixpro_keras.evaluation.scenes_probe import probe_on_scenes
 from pixpro_keras.methods import METHODS, PretrainMethod
+from pixpro_keras.training.callbacks import FeatureRank
 from pixpro_keras.training.checkpoints import latest_checkpoint
 from pixpro_keras.training.run import RunResult
 from pixpro_keras.training.workers import chief_alone, chief_first
+from pixpro_keras.types import VIEW1, Batch
 from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.visualize.plots import plot_metrics
 from pixpro_keras.visualize.run_pictures import RunPictures
@@ -263,37 +265,43 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
 
     broken = BrokenImages(source, view_config.max_broken_share)
 
-    def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
+    def batches(
+        context: tf.distribute.InputContext, start_step: int = first_step
+    ) -> tf.data.Dataset:
         return pipeline.make_dataset(
             source,
             view_config,
             global_batch_size=options.batch_size,
             replica_batch_size=job.replica_batch_size,
             preprocess=None if view_config.colors_on_device else preprocess,
-            start_step=first_step,
+            start_step=start_step,
             input_pipeline_id=context.input_pipeline_id,
             num_input_pipelines=context.num_input_pipelines,
             broken=broken,
             data_service=options.data_service,
         )
 
+    def one_batch(step: int) -> Batch:
+        batch = next(iter(batches(tf.distribute.InputContext(), step)))
+        return batch if device_transform is None else device_transform(batch)
+
     def chief_callbacks() -> list[keras.callbacks.Callback]:
         # At the start, so that curves of a run that is going on have them, too.
         bounds = json.dumps(dict(method.loss_bounds))
         write_atomically(workdir / "loss_bounds.json", bounds.encode())
+        rank = FeatureRank(lambda: one_batch(0)[VIEW1], options.steps_per_epoch or 1)
         if not (options.picture_every_steps and view_config.num_views == 2):
-            return []
-        batch = next(iter(batches(tf.distribute.InputContext())))
+            return [rank]
         pictures = RunPictures(
             workdir,
-            batch if device_transform is None else device_transform(batch),
+            one_batch(first_step),
             method.encoder,
             preprocess,
             every_steps=options.picture_every_steps,
             threshold=options.threshold,
             gamma=options.gamma,
         )
-        return [pictures]
+        return [rank, pictures]
 
     result = training_job.run_training(
         method,
@@ -422,7 +430,8 @@ def finish(
         ("flags.cfg", "repeats the run: --flagfile=" + str(workdir / "flags.cfg")),
         *((f"export/{path.name}", how) for path, how in exported.items()),
     ]:
-        print(f"  {path:28} {what}")
+        if (workdir / path).exists():  # pictures, for example, are not always asked for
+            print(f"  {path:28} {what}")
     return exported
 
 

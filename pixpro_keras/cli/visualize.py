@@ -34,6 +34,7 @@ from pixpro_keras.cli.shared import command, stored_run
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.parsing import write_flags
 from pixpro_keras.data import pipeline
+from pixpro_keras.data.broken_images import BrokenImages, read_error
 from pixpro_keras.data.decoding import decode
 from pixpro_keras.data.labels import select
 from pixpro_keras.data.sources import Source, open_source
@@ -85,12 +86,12 @@ def run(options: VisualizeOptions) -> None:
     if unknown or not options.pictures:
         raise FlagError(f"--pictures={','.join(options.pictures)}: take {', '.join(_PICTURES)}")
     keras.mixed_precision.set_global_policy(options.precision)
-    workdir = command.prepare_workdir(options.workdir)
-    if "curves" in options.pictures:
-        draw_curves(options, workdir)
-    if set(options.pictures) & set(_OF_IMAGES):
-        options = draw_images(options, workdir)
-    write_flags(options, workdir)
+    with command.prepare_workdir(options, options.workdir) as workdir:
+        if "curves" in options.pictures:
+            draw_curves(options, workdir)
+        if set(options.pictures) & set(_OF_IMAGES):
+            options = draw_images(options, workdir)
+        write_flags(options, workdir)
 
 
 def draw_curves(options: VisualizeOptions, workdir: pathlib.Path) -> None:
@@ -123,7 +124,7 @@ def draw_images(options: VisualizeOptions, workdir: pathlib.Path) -> VisualizeOp
     gallery_size = options.gallery_size if "retrieval" in options.pictures else 0
     with flag_errors(options, "dataset"):
         source = open_source(options.dataset, data_dir=options.data_dir)
-        source = _spread(source, max(options.num_images, gallery_size))
+        source = spread(source, max(options.num_images, gallery_size), options.max_broken_share)
     shown = _spread_indices(source.num_examples, options.num_images)
     folder = stored_run.run_folder(options.weights)
     evaluated, options = read_backbone(options)
@@ -243,11 +244,28 @@ def _save(figure: "Figure", path: pathlib.Path, title: str | None = None) -> Non
     print(path)
 
 
-def _spread(source: Source, count: int) -> Source:
-    """A few images from all over a source."""
-    if source.num_examples < 2:
+def spread(source: Source, count: int, max_broken_share: float) -> Source:
+    """Selects a few images from all over a source, without those that cannot be decoded.
+
+    Args:
+        source: images.
+        count: their largest number.
+        max_broken_share: share of these that may be broken.
+
+    Raises:
+        BrokenImagesError: if more of them cannot be decoded.
+        ValueError: if fewer than two are left.
+    """
+    chosen = select(source, _spread_indices(source.num_examples, count))
+    broken = BrokenImages(chosen, max_broken_share)
+    for index in range(chosen.num_examples):
+        if read_error(chosen, index):
+            broken.report(index, is_last=False)
+    broken.check()
+    readable = [index for index in range(chosen.num_examples) if index not in broken.names]
+    if len(readable) < 2:
         raise ValueError("two images or more are needed")
-    return select(source, _spread_indices(source.num_examples, count))
+    return select(chosen, readable)
 
 
 def _spread_indices(num_examples: int, count: int) -> np.ndarray:

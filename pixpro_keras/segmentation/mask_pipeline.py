@@ -9,6 +9,7 @@ from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.pipeline import first_readable
 from pixpro_keras.data.sampler import Sampler
 from pixpro_keras.data.transforms import recipes
+from pixpro_keras.data.transforms.resize import resize_bilinear
 from pixpro_keras.segmentation.mask_source import MaskSource
 from pixpro_keras.types import IGNORED, Tensor
 from pixpro_keras.utils import checks
@@ -87,7 +88,7 @@ def make_crop(image: Tensor, mask: Tensor, seed: Tensor, config: CropConfig) -> 
     scale = config.scales[0] + (config.scales[1] - config.scales[0]) * draws[0]
     shape = tf.cast(tf.shape(mask), tf.float32)
     scaled = tf.maximum(tf.cast(tf.round(scale * shape), tf.int32), 1)
-    image = tf.image.resize(image, scaled, "bilinear", antialias=True)
+    image = resize_bilinear(image, scaled)
     mask = tf.image.resize(mask[..., None], scaled, "nearest")[..., 0]
     missing = tf.maximum(size - scaled, 0)
     padding = [[0, missing[0]], [0, missing[1]]]

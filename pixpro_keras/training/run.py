@@ -209,6 +209,7 @@ def open_checkpoints(
     *,
     recipe: Mapping[str, object] | None = None,
     on_change: str = "stop",
+    read_only: bool = False,
 ) -> tuple[Checkpoints, int]:
     """Opens the run's checkpoints, continues from the newest one and notes devices and recipe.
 
@@ -221,6 +222,7 @@ def open_checkpoints(
         recipe: settings of the training steps (data, batch size, seed, ...), JSON values; noted in
             `history.json`.
         on_change: with another recipe than the newest steps', `stop` refuses and `continue` goes on.
+        read_only: whether nothing is noted, for a run that is only tried.
 
     Returns:
         The checkpoints, and the step from which the run goes on.
@@ -263,7 +265,7 @@ def open_checkpoints(
         share_state(strategy, task)
     first_step = task.steps_done()
     check_steps_per_execution(config.steps_per_execution, first_step=first_step)
-    if is_chief(strategy):
+    if is_chief(strategy) and not read_only:
         workdir.mkdir(parents=True, exist_ok=True)
         if recipe:
             write_history(workdir, periods)
@@ -288,7 +290,7 @@ def estimate_run(
     """Estimates time and memory of a run from a few steps, which change the task's weights.
 
     Args:
-        task: compiled, its optimizer built, at step 0.
+        task: compiled, its optimizer built, restored by `open_checkpoints`; its step becomes 0.
         make_batches: as of `run_training`.
         config: of the run; nothing is written to its directory.
         strategy: of the run; default: the present one.
@@ -296,7 +298,8 @@ def estimate_run(
             hold the tracing, do not count.
 
     Returns:
-        `parameters` (trained ones), `images_per_second`, `hours` of all steps, `memory_mib` at its peak.
+        `parameters` (trained ones), `images_per_second`, `hours` of the steps that are left, `memory_mib`
+        at its peak.
     """
     strategy = strategy or tf.distribute.get_strategy()
     seen: dict[str, float] = {}
@@ -305,6 +308,8 @@ def estimate_run(
         def on_train_batch_end(self, batch, logs=None):
             seen.update(logs or {})
 
+    steps_left = config.total_steps - task.steps_done()
+    task.step.assign(0)
     steps = num_steps * config.steps_per_execution
     train(
         task,
@@ -322,7 +327,7 @@ def estimate_run(
     return {
         "parameters": sum(math.prod(variable.shape) for variable in task.trainable_variables),
         "images_per_second": speed,
-        "hours": config.total_steps * config.batch_size / speed / 3600,
+        "hours": steps_left * config.batch_size / speed / 3600,
         "memory_mib": memory_mib(),
     }
 
@@ -408,10 +413,10 @@ def run_training(
     )
     if is_writer:
         callbacks += [
+            *make_chief_callbacks(),  # which may add to the logs
             Progress(
                 config.epochs, config.steps_per_epoch, config.batch_size, lambda: log.measured
             ),
-            *make_chief_callbacks(),
             log,
             SaveCheckpoints(
                 checkpoints, config.checkpoint_every_steps, config.on_save_error == "stop"

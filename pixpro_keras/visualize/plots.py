@@ -21,6 +21,7 @@ _CHARTS: dict[str, tuple[str, tuple[float, ...]]] = {
     "loss": ("loss", ()),
     "positive_cosine": ("cosine of positive pairs", (0, 1)),
     "feature_std": ("spread of features (0: collapsed)", (0, 1)),
+    "feature_rank": ("effective rank of features (RankMe)", (0,)),
     "positive_share": ("share of positive pairs", (0,)),
     "learning_rate": ("learning rate", (0,)),
     "target_momentum": ("momentum of the target", (1,)),

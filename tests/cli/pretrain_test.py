@@ -317,6 +317,12 @@ class PretrainFunctionTest(tf.test.TestCase):
         self.assertEqual(free.steps, 2)
         self.assertIn("is finished: all its 2 steps were done before", output.getvalue())
         self.assertNotIn("#", (run / "flags.cfg").read_text())
+        # A dry run says so, and leaves all as it is.
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            self.assertTrue(self.pretrain(**flags, epochs=1, dry_run=True).is_dry_run)
+        self.assertIn("The run is finished: nothing would be trained", output.getvalue())
+        with self.assertRaisesRegex(ValueError, "trained otherwise: .*seed was 0, is 1"):
+            self.pretrain(**flags, **changed, epochs=2, dry_run=True)
         self.assertEqual((run / "history.json").read_bytes(), history)
         # What nothing was trained with is nowhere.
         changed |= {"on_change": "continue", "epochs": 1}
@@ -394,12 +400,16 @@ class PretrainFunctionTest(tf.test.TestCase):
 
     def test_two_runs_in_one_directory(self):
         refused = self.assertRaisesRegex(ValueError, "--workdir=.*run: a run is going on there")
-        with open_workdir(self.folder / "run"), refused:
-            self.pretrain()
+        with open_workdir(self.folder / "run"):
+            for dry_run in (False, True):
+                with refused:
+                    self.pretrain(dry_run=dry_run)
 
     def test_images_and_directory_are_required(self):
         with self.assertRaisesRegex(ValueError, "--workdir: must be given"):
             pixpro_keras.pretrain(self.photos)
+        with self.assertRaisesRegex(ValueError, "--workdir and --dataset: must be given"):
+            pixpro_keras.pretrain()
         with self.assertRaisesRegex(ValueError, "--dataset: must be given"):
             pixpro_keras.pretrain(workdir=self.folder / "run")
         options, _ = parsing.parse(PretrainOptions, ["--flagfile=quickstart.cfg"])

@@ -6,6 +6,8 @@ import pytest
 import tensorflow as tf
 
 from pixpro_keras import backbones
+from pixpro_keras.cli import visualize
+from pixpro_keras.data.broken_images import BrokenImagesError
 from pixpro_keras.data.sources import open_source
 from pixpro_keras.evaluation.features import IMAGE, image_batches
 from pixpro_keras.methods import PixPro
@@ -31,6 +33,18 @@ class VisualizeTest(tf.test.TestCase):
         result = run_job("visualize.py", *flags, f"--workdir={out}")
         self.assertEqual(result.returncode, 0, msg=result.stderr)
         return out, result.stdout
+
+    def test_broken_images_are_passed_over(self):
+        photos = write_photos(self.folder / "photos", count=5)
+        (photos / "4.jpg").write_bytes(b"")
+        source = open_source(f"folder:{photos}")
+        with self.assertLogs("absl", "WARNING") as logs:
+            chosen = visualize.spread(source, 3, max_broken_share=0.01)
+        self.assertIn("4.jpg", logs.output[0])
+        names = [pathlib.Path(chosen.describe(index)).name for index in range(chosen.num_examples)]
+        self.assertEqual(names, ["0.jpg", "2.jpg"])
+        with self.assertRaisesRegex(BrokenImagesError, "4.jpg"):
+            visualize.spread(source, 3, max_broken_share=0.0)
 
     @pytest.mark.slow
     def test_pictures(self):

@@ -7,7 +7,8 @@ import os
 import pathlib
 import signal
 import sys
-import tempfile
+import threading
+import types
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
@@ -15,6 +16,7 @@ from absl import flags, logging
 
 from pixpro_keras.cli.options.option_fields import FlagError, Options, OptionsT
 from pixpro_keras.cli.shared import parsing
+from pixpro_keras.training.workdir import open_workdir
 from pixpro_keras.utils.errors import UserError
 from pixpro_keras.utils.notices import without_notices
 
@@ -43,6 +45,7 @@ def run(
     parsing.exit_after_help(argv, cls, description)
     faulthandler.enable()
     try:
+        signal.signal(signal.SIGINT, interrupt)
         only_check = _ONLY_CHECK in argv
         argv = [argument for argument in argv if argument != _ONLY_CHECK]
         options, rest = parsing.parse(cls, argv, with_absl=True)
@@ -64,6 +67,36 @@ def run(
         # What is left is Python's own end, in which an exception of a destructor would only be printed.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(code or 0)
+
+
+# Code from which Python's callbacks of references, and TensorFlow's functions in Python, are called.
+_SWALLOWING = ("weakref.py", "_weakrefset.py", "script_ops.py")
+_AGAIN_SECONDS = 0.05
+
+
+def interrupt(number: int, frame: types.FrameType | None) -> None:
+    """Raises KeyboardInterrupt, as a handler of SIGINT, but never where it would be lost.
+
+    Python only prints what is raised in a destructor or a weak reference's callback, and TensorFlow makes
+    another error of what is raised in a function that it calls, so that the job would go on. There the
+    signal is sent again a moment later.
+
+    Args:
+        number: number of the signal.
+        frame: what is executed.
+
+    Raises:
+        KeyboardInterrupt: unless it would be lost.
+    """
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == "__del__" or os.path.basename(code.co_filename) in _SWALLOWING:
+            again = threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 def set_up_log() -> None:
@@ -123,33 +156,41 @@ def flag_errors(options: Options, *names: str) -> Iterator[None]:
 
     Args:
         options: of the command.
-        *names: options that the argument came from.
+        *names: options that the argument came from. The error shows those that the user gave, or all
+            where all have their defaults.
     """
     try:
         yield
     except (ValueError, OSError, ImportError) as error:  # of imports: an extra that is missing
         if isinstance(error, UserError):
             raise
-        shown = (parsing.serialize(options, name) or [f"--{name}"] for name in names)
+        given = [name for name in names if options.is_given(name)] or names
+        shown = (parsing.serialize(options, name) or [f"--{name}"] for name in given)
         values = " ".join(part for parts in shown for part in parts)
         raise FlagError(f"{values}: {error}") from error
 
 
-def prepare_workdir(path: str) -> pathlib.Path:
-    """Creates `--workdir` of a job that does not train and makes sure that it can be written.
+@contextlib.contextmanager
+def prepare_workdir(options: Options, path: str) -> Iterator[pathlib.Path]:
+    """Creates `--workdir` of a job that does not train, and keeps others out while the block lasts.
+
+    A block that fails before it has written anything leaves nothing behind.
+
+    Args:
+        options: of the command.
+        path: the folder.
+
+    Yields:
+        The folder.
 
     Raises:
-        FlagError: if it cannot, or a training run is there.
+        FlagError: if it cannot be written, is in use, or a training run is there.
     """
-    workdir = pathlib.Path(path).expanduser()
-    refuse_run(workdir)
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=workdir):
-            pass
-    except OSError as error:
-        raise FlagError(f"--workdir={path}: {error}") from error
-    return workdir
+    refuse_run(pathlib.Path(path).expanduser())
+    with contextlib.ExitStack() as stack:
+        with flag_errors(options, "workdir"):
+            workdir = stack.enter_context(open_workdir(path))
+        yield workdir
 
 
 def refuse_run(workdir: pathlib.Path) -> None:

@@ -1,11 +1,18 @@
+import dataclasses
 import importlib
 import logging
 import pathlib
 import pkgutil
+import signal
+import time
+import weakref
 
-from absl.testing import parameterized
+import numpy as np
+import tensorflow as tf
+from absl.testing import absltest, parameterized
 
 from pixpro_keras import cli
+from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.shared import command
 
 COMMANDS = [module.name for module in pkgutil.iter_modules(cli.__path__) if not module.ispkg]
@@ -36,6 +43,106 @@ class LogTest(parameterized.TestCase):
         self.assertEqual(command.OwnLines().filter(record(level, path)), is_shown)
 
 
+class InterruptTest(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(
+            signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, command.interrupt)
+        )
+
+    def test_a_signal_in_a_destructor_comes_after_it(self):
+        done = []
+
+        class Held:
+            def __del__(self):
+                signal.raise_signal(signal.SIGINT)
+                done.append("destructor")
+
+        held = Held()
+        with self.assertRaises(KeyboardInterrupt):
+            del held
+            done.append("after it")
+            time.sleep(10)
+        self.assertEqual(done, ["destructor", "after it"])
+
+    def test_a_signal_in_a_callback_of_a_reference_comes_after_it(self):
+        done = []
+
+        def call():
+            signal.raise_signal(signal.SIGINT)
+            done.append("callback")
+
+        class Held:
+            pass
+
+        held = Held()
+        weakref.finalize(held, call)
+        with self.assertRaises(KeyboardInterrupt):
+            del held
+            done.append("after it")
+            time.sleep(10)
+        self.assertEqual(done, ["callback", "after it"])
+
+    def test_a_signal_in_a_function_that_tensorflow_calls_comes_after_it(self):
+        done = []
+
+        def call():
+            signal.raise_signal(signal.SIGINT)
+            return np.float32(len(done))
+
+        with self.assertRaises(KeyboardInterrupt):
+            done.append(tf.numpy_function(call, [], tf.float32).numpy())
+            time.sleep(10)
+        self.assertEqual(done, [0.0])
+
+    def test_elsewhere_it_comes_at_once(self):
+        with self.assertRaises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TwoOptions(Options):
+    """Two options."""
+
+    train: str = option("all", "Training images.")
+    workdir: str = option("runs/x", "Folder.")
+
+
+class FlagErrorsTest(absltest.TestCase):
+    def message(self, options):
+        with (
+            self.assertRaises(FlagError) as refused,
+            command.flag_errors(options, "train", "workdir"),
+        ):
+            raise ValueError("no")
+        return str(refused.exception)
+
+    def test_what_was_given_is_named(self):
+        self.assertEqual(self.message(TwoOptions.make(train="a")), "--train=a: no")
+        self.assertEqual(self.message(TwoOptions()), "--train=all --workdir=runs/x: no")
+
+
+class WorkdirTest(absltest.TestCase):
+    def test_a_job_that_fails_before_it_writes_leaves_nothing(self):
+        root = pathlib.Path(self.create_tempdir().full_path)
+        path = str(root / "runs" / "one")
+        with (
+            self.assertRaises(FlagError),
+            command.prepare_workdir(TwoOptions.make(workdir=path), path) as workdir,
+        ):
+            self.assertTrue(workdir.is_dir())
+            raise FlagError("--k=20: no")
+        self.assertEqual(list(root.iterdir()), [])
+
+    def test_what_cannot_be_a_folder_is_named(self):
+        path = self.create_tempfile().full_path
+        with (
+            self.assertRaisesRegex(FlagError, f"^--workdir={path}: .*File exists"),
+            command.prepare_workdir(TwoOptions.make(workdir=path), path),
+        ):
+            pass
+
+
 class UsageTest(parameterized.TestCase):
     @parameterized.parameters(*COMMANDS)
     def test_usage_keeps_its_line_breaks(self, name):
@@ -46,6 +153,4 @@ class UsageTest(parameterized.TestCase):
 
 
 if __name__ == "__main__":
-    from absl.testing import absltest
-
     absltest.main()
