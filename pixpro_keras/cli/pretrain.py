@@ -158,7 +158,7 @@ def pretrain(
         result = pixpro_keras.pretrain(
             "folder:photos",
             "runs/photos",
-            preset="pixpro_r18_small",
+            preset="pixpro_small",
             image_size=32,
             batch_size=4,
             epochs=1,
