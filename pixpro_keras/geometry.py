@@ -19,10 +19,10 @@ __all__ = [
 
 
 def cell_centers(coord: Tensor, size: tuple[int, int]) -> Tensor:
-    """Centres of the cells of a feature map, in source-image coordinates.
+    """Centers of the cells of a feature map, in source-image coordinates.
 
-    Cell k of an axis of n cells has its centre at `start + (end - start) * (k + 0.5) / n`. In a
-    mirrored view `end < start`, so the centres run from right to left.
+    Cell k of an axis of n cells has its center at `start + (end - start) * (k + 0.5) / n`. In a
+    mirrored view `end < start`, so the centers run from right to left.
 
     Args:
         coord: `(B, 4)`: `x1, y1, x2, y2` of each view.
@@ -72,7 +72,7 @@ def positive_pairs(
 ) -> Tensor:
     """Cells of two views that show the same place: `A(i, j)` of the paper.
 
-    `A(i, j) = 1` where the distance of the two cell centres in the source image, divided by the
+    `A(i, j) = 1` where the distance of the two cell centers in the source image, divided by the
     larger of the two cells' diagonals, is below the threshold.
 
     Args:
@@ -108,7 +108,11 @@ def positive_pairs(
 
 
 def lazy_positive_pairs(
-    coord1: Tensor, coord2: Tensor, size: tuple[int, int], threshold: float
+    coord1: Tensor,
+    coord2: Tensor,
+    size: tuple[int, int],
+    threshold: float,
+    size2: tuple[int, int] | None = None,
 ) -> Tensor | LazyRows:
     """`positive_pairs` in the form that takes least memory, as pixel losses accept it.
 
@@ -117,6 +121,7 @@ def lazy_positive_pairs(
         coord2: `(B, 4)`. Corners of the second views.
         size: `(h, w)` of both feature maps.
         threshold: largest distance, in cell diagonals.
+        size2: of the second views' maps, where theirs differ.
 
     Returns:
         The mask of `positive_pairs`; of a map with more than `ops.MAX_ROWS` cells its rows, which the
@@ -135,19 +140,26 @@ def lazy_positive_pairs(
         print(rows.function(rows.inputs[:, :10]).shape)  # (1, 10, 6400)
         ```
     """
-    centers2 = cell_centers(coord2, size)
-    radius = match_radius(coord1, coord2, size, threshold)
+    centers2 = cell_centers(coord2, size2 or size)
+    radius = match_radius(coord1, coord2, size, threshold, size2)
     return lazy_rows(lambda some: within(some, centers2, radius), cell_centers(coord1, size))
 
 
-def match_radius(coord1: Tensor, coord2: Tensor, size: tuple[int, int], threshold: float) -> Tensor:
-    """Distance of their centres below which two cells are a positive pair.
+def match_radius(
+    coord1: Tensor,
+    coord2: Tensor,
+    size: tuple[int, int],
+    threshold: float,
+    size2: tuple[int, int] | None = None,
+) -> Tensor:
+    """Distance of their centers below which two cells are a positive pair.
 
     Args:
         coord1: `(B, 4)`. Corners of the first views.
         coord2: `(B, 4)`. Corners of the second views.
         size: `(h, w)` of both feature maps.
         threshold: in diagonals of the larger cell.
+        size2: of the second views' maps, where theirs differ.
 
     Returns:
         `(B,)` float32, in source-image coordinates.
@@ -165,7 +177,8 @@ def match_radius(coord1: Tensor, coord2: Tensor, size: tuple[int, int], threshol
         ```
     """
     checks.positive("threshold", threshold)
-    return threshold * ops.maximum(cell_diagonals(coord1, size), cell_diagonals(coord2, size))
+    diagonals = cell_diagonals(coord1, size), cell_diagonals(coord2, size2 or size)
+    return threshold * ops.maximum(*diagonals)
 
 
 def within(points1: Tensor, points2: Tensor, radius: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ __all__ = [
     "blockwise",
     "cross_replica_concat",
     "cross_replica_mean",
+    "effective_rank",
     "feature_std",
     "global_covariance",
     "l2_normalize",
@@ -195,6 +196,42 @@ def feature_std(vectors: Tensor) -> Tensor:
     channels = vectors.shape[-1]
     unit = ops.reshape(l2_normalize(ops.stop_gradient(vectors)), (-1, channels))
     return ops.mean(ops.std(unit, axis=0)) * channels**0.5
+
+
+def effective_rank(vectors: Tensor, epsilon: float = 1e-7) -> Tensor:
+    """RankMe, the number of directions over which features spread.
+
+    `exp(-sum_k p_k log p_k)` with `p_k = s_k / sum(s) + epsilon`, where `s` are the singular values of the
+    `(N, C)` matrix of all vectors: 1 when all lie on a line through 0, at most `min(N, C)`. They come
+    from the eigenvalues of the smaller product of the matrix with itself, in float64. It has no gradient.
+
+    Args:
+        vectors: `(..., C)`, of a known number; neither centered nor scaled, as in the paper.
+        epsilon: added to the shares, for the logarithm.
+
+    Returns:
+        Scalar float32, at least about 1.
+
+    Reference:
+        Garrido et al., ICML 2023, arXiv:2210.02885, equation 1.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras.ops import effective_rank
+
+        print(float(effective_rank(keras.ops.ones((8, 4)))))  # 1.0: collapsed
+        print(float(effective_rank(keras.ops.eye(4))))  # 4.0
+        ```
+    """
+    channels = vectors.shape[-1]
+    matrix = tf.reshape(tf.cast(ops.stop_gradient(vectors), tf.float64), (-1, channels))
+    product = tf.matmul(matrix, matrix, transpose_a=True)
+    if matrix.shape[0] is not None and matrix.shape[0] < channels:
+        product = tf.matmul(matrix, matrix, transpose_b=True)
+    singular = tf.sqrt(tf.maximum(tf.linalg.eigvalsh(product), 0))
+    shares = tf.math.divide_no_nan(singular, tf.reduce_sum(singular)) + epsilon
+    return tf.cast(tf.exp(-tf.reduce_sum(shares * tf.math.log(shares))), tf.float32)
 
 
 def replica_index() -> Tensor:

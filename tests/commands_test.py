@@ -1,4 +1,4 @@
-"""What a wheel holds, run without the repository."""
+"""Commands and presets of a wheel, without the repository."""
 
 import os
 import pathlib

@@ -4,6 +4,7 @@ from absl.testing import parameterized
 
 from pixpro_keras.ops import (
     cross_replica_concat,
+    effective_rank,
     feature_std,
     global_covariance,
     replica_index,
@@ -93,6 +94,29 @@ class CrossReplicaConcatTest(tf.test.TestCase, parameterized.TestCase):
 
         with self.assertRaisesRegex(ValueError, "static shape"):
             step(tf.zeros((2, 3)))
+
+
+class EffectiveRankTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters((40, 6), (6, 40))
+    def test_equals_numpy(self, count, channels):
+        rng = np.random.default_rng(0)
+        vectors = rng.normal(0.5, 1, (count, channels)) * rng.uniform(0, 1, channels) ** 4
+        singular = np.linalg.svd(vectors, compute_uv=False)
+        shares = singular / singular.sum() + 1e-7
+        expected = np.exp(-np.sum(shares * np.log(shares)))
+        found = effective_rank(vectors.reshape(2, -1, channels).astype("float32"))
+        self.assertAllClose(found, expected, rtol=1e-5)
+
+    @parameterized.parameters(
+        (np.ones((50, 8)), 1), (np.zeros((50, 8)), 1), (np.eye(8), 8), (np.eye(8)[:3], 3)
+    )
+    def test_known_ranks(self, vectors, rank):
+        self.assertAllClose(effective_rank(vectors.astype("float32")), rank, rtol=1e-4)
+
+    def test_16_bits_are_enough(self):
+        vectors = np.random.default_rng(0).normal(0, 1, (64, 8))
+        exact = effective_rank(tf.constant(vectors, tf.float32))
+        self.assertAllClose(effective_rank(tf.constant(vectors, tf.bfloat16)), exact, rtol=1e-2)
 
 
 class GlobalCovarianceTest(tf.test.TestCase):

@@ -4,17 +4,21 @@ import difflib
 import functools
 import itertools
 import re
+import warnings
 from collections.abc import Callable
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.backbones import resnet
 from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.layers.conv import Conv2D
 from pixpro_keras.layers.initializers import he_normal_fan_out
+from pixpro_keras.layers.normalization import Normalization
+from pixpro_keras.utils.errors import first_line
 
-# keras.applications' first ResNets, which are initialised as the paper's.
+# keras.applications' first ResNets, which are initialized as the paper's.
 _RESNETS = ("resnet50", "resnet101", "resnet152")
 _RESNETS_V2 = ("resnet50v2", "resnet101v2", "resnet152v2")
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -90,7 +94,7 @@ def build(name: str, *, output_stride: int = 32, bn_momentum: float = 0.9) -> ke
     A network of keras.applications keeps its architecture, its weights in the same order and its outputs
     the same, but for the settings below. ResNets (`resnet50`, 101, 152 and the paper's family) start
     as in the paper: convolutions He-normal (fan out), the last batch-norm scale of each residual
-    block 0. Other networks keep their own initialisation.
+    block 0. Other networks keep their own initialization.
 
     Args:
         name: one of `available()`.
@@ -140,6 +144,8 @@ def build(name: str, *, output_stride: int = 32, bn_momentum: float = 0.9) -> ke
             kind = BatchNormalization
         elif kind is keras.layers.Conv2D:
             kind = Conv2D
+        elif kind is keras.layers.Normalization:
+            kind = Normalization
         if name in _RESNETS:
             config |= _initialization(layer)
         config |= dilated.get(layer.name, {})
@@ -151,7 +157,7 @@ def build(name: str, *, output_stride: int = 32, bn_momentum: float = 0.9) -> ke
 
 
 def _initialization(layer: keras.layers.Layer) -> dict:
-    """Settings in which the paper's initialisation differs from keras.applications'."""
+    """Settings in which the paper's initialization differs from keras.applications'."""
     if isinstance(layer, keras.layers.Conv2D):
         return {"kernel_initializer": he_normal_fan_out()}
     if re.fullmatch(r"conv\d_block\d+_3_bn", layer.name):
@@ -206,6 +212,9 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
             )
     for value, variable in zip(source.weights, target.weights, strict=True):
         variable.assign(keras.ops.convert_to_numpy(value))
+    for layer in target.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # Keras's computes with copies of its weights
 
 
 def _describe(weight: keras.Variable) -> str:
@@ -246,8 +255,71 @@ def plain_network(name: str) -> keras.Model:
         keras.config.set_dtype_policy(policy)
 
 
-def _keras_application(name: str) -> keras.Model:
-    return _applications()[name](include_top=False, weights=None, input_shape=(None, None, 3))
+def imagenet_network(name: str) -> keras.Model:
+    """A network of plain Keras layers in float32 with the ImageNet weights of keras.applications.
+
+    They are downloaded once, to the folder of models that Keras keeps.
+
+    Args:
+        name: one of `available()` that is of keras.applications.
+
+    Returns:
+        Functional model, `(B, H, W, 3) -> (B, h, w, C)`, the same layers as of `plain_network`.
+
+    Raises:
+        ValueError: if the name is unknown, keras.applications has no such network, or the weights are
+            not there and cannot be downloaded.
+
+    Example:
+        ```python
+        from pixpro_keras.backbones.registry import imagenet_network
+
+        try:
+            imagenet_network("resnet50_v1_5")  # "resnet50" is the one of keras.applications
+        except ValueError as error:
+            print(error)
+        ```
+    """
+    if not is_keras_application(name):
+        raise ValueError(
+            f"keras.applications has no ImageNet weights of {name}; a torch file of torchvision or timm "
+            "has, given by its path"
+        )
+    network = plain_network(name)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        with warnings.catch_warnings():
+            # That a MobileNet's weights are those for 224 px, which any size takes.
+            warnings.simplefilter("ignore")
+            trained = _keras_application(name, "imagenet")
+    except Exception as error:  # Keras's own, of urllib, of h5py
+        raise ValueError(
+            f"the ImageNet weights of {name} are neither in Keras's folder of models nor can they be "
+            f"downloaded ({first_line(error)})"
+        ) from error
+    finally:
+        keras.config.set_dtype_policy(policy)
+    copy_weights(trained, network)
+    _keep_scale(trained, network)
+    return network
+
+
+def _keep_scale(trained: keras.Model, network: keras.Model) -> None:
+    """Puts the factor by which EfficientNets with ImageNet weights scale normalized images into the variance.
+
+    The layer that does so, after the normalization, is in no network without these weights.
+    """
+    for layer, following in itertools.pairwise(trained.layers):
+        is_normalization = isinstance(layer, keras.layers.Normalization)
+        if is_normalization and isinstance(following, keras.layers.Rescaling):
+            (ours,) = (x for x in network.layers if isinstance(x, keras.layers.Normalization))
+            ours.adapt_variance.assign(ours.adapt_variance / np.square(following.scale))
+            ours.finalize_state()
+
+
+def _keras_application(name: str, weights: str | None = None) -> keras.Model:
+    return _applications()[name](include_top=False, weights=weights, input_shape=(None, None, 3))
 
 
 def preprocess_input(name: str) -> Callable:

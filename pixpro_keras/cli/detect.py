@@ -21,12 +21,13 @@ import tensorflow as tf
 from absl import logging
 
 from pixpro_keras import detection
+from pixpro_keras.cli.options.compare_options import CompareOptions
 from pixpro_keras.cli.options.evaluation_options import (
-    EvaluationOptions,
     read_backbone,
 )
 from pixpro_keras.cli.options.labeled_options import image_errors
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
+from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.options.training_options import (
     TrainingJobOptions,
     build_optimizer,
@@ -34,6 +35,7 @@ from pixpro_keras.cli.options.training_options import (
 )
 from pixpro_keras.cli.shared import training_job
 from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.comparison import run_each
 from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.cli.shared.result_files import TRAINING_FILES, write_results
 from pixpro_keras.data.labels import warn_of_shared
@@ -71,7 +73,7 @@ _PICTURE_SCORE = 0.5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DetectOptions(EvaluationOptions, TrainingJobOptions):
+class DetectOptions(CompareOptions, TrainingJobOptions):
     """Options of the detection."""
 
     model: str = option("faster_rcnn_c4", "The detector.", choices=detection.available())
@@ -81,10 +83,8 @@ class DetectOptions(EvaluationOptions, TrainingJobOptions):
         "like, or scenes.",
         is_required=True,
     )
-    train_split: str = option(
-        "2007_trainval,2012_trainval", "What is trained on; train2017 of COCO."
-    )
-    test_split: str = option("2007_test", "What is tested on; val2017 of COCO.")
+    train_split: str = option("2007_trainval,2012_trainval", "Training split; train2017 of COCO.")
+    test_split: str = option("2007_test", "Test split; val2017 of COCO.")
     clip_boxes: bool = option(
         False,
         "Cut off boxes that are far or mostly outside of their image, and leave out those without a part "
@@ -128,7 +128,7 @@ class DetectOptions(EvaluationOptions, TrainingJobOptions):
     warmup_fraction: float = with_default(TrainingJobOptions, "warmup_fraction", 0.001)
     batch_size: int = with_default(TrainingJobOptions, "batch_size", 16)
     # As detectron2 begins where it trains from scratch: C4's head is a stage of the backbone.
-    zero_init_residual: bool = with_default(EvaluationOptions, "zero_init_residual", False)
+    zero_init_residual: bool = with_default(CompareOptions, "zero_init_residual", False)
 
 
 _FILES = {
@@ -139,12 +139,18 @@ _FILES = {
 
 
 def run(options: DetectOptions) -> RunResult:
-    """Trains and tests a detector."""
+    """Trains and tests a detector, on one backbone or on each of `--compare`."""
+    return run_each(options, run_one, "detect")
+
+
+def run_one(options: DetectOptions) -> RunResult:
+    """Trains and tests a detector on one backbone."""
     if options.test_every_iterations % options.log_every_steps:
         raise FlagError(
             f"--test_every_iterations={options.test_every_iterations}: must be a multiple of "
             f"--log_every_steps={options.log_every_steps}"
         )
+    options = resolve_precision(options)
     with training_job.start(options) as job:
         return train_and_test(options, job)
 

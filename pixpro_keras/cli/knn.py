@@ -11,8 +11,8 @@ import pathlib
 import keras
 
 from pixpro_keras.cli.options.cluster_options import DeviceOptions, make_devices
+from pixpro_keras.cli.options.compare_options import CompareOptions
 from pixpro_keras.cli.options.evaluation_options import (
-    EvaluationOptions,
     check_one_machine,
     read_backbone,
 )
@@ -23,7 +23,9 @@ from pixpro_keras.cli.options.labeled_options import (
     resolve_parts,
 )
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
+from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.shared import command
+from pixpro_keras.cli.shared.comparison import run_each
 from pixpro_keras.cli.shared.parsing import write_flags
 from pixpro_keras.cli.shared.result_files import write_results
 from pixpro_keras.data.labels import select, stratified_subset
@@ -31,19 +33,23 @@ from pixpro_keras.evaluation.knn import top_k_accuracy, weighted_knn
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class KnnOptions(LabeledOptions, EvaluationOptions, DeviceOptions):
+class KnnOptions(LabeledOptions, CompareOptions, DeviceOptions):
     """Options of k-NN."""
 
-    k: int = option(20, "Neighbours that vote.", above=0)
-    temperature: float = option(
-        0.07, "A neighbour at cosine c votes exp(c / temperature).", above=0
-    )
+    k: int = option(20, "Neighbors that vote.", above=0)
+    temperature: float = option(0.07, "A neighbor at cosine c votes exp(c / temperature).", above=0)
     batch_size: int = option(64, "Images that go through the backbone together.", above=0)
     workdir: str = with_default(DeviceOptions, "workdir", "runs/knn")
 
 
 def run(options: KnnOptions) -> None:
-    """Classifies the test images by their neighbours and writes the results."""
+    """Classifies the test images, by the features of one backbone or of each of `--compare`."""
+    run_each(options, run_one, "knn")
+
+
+def run_one(options: KnnOptions) -> None:
+    """Classifies the test images by the features of one backbone."""
+    options = resolve_precision(options)
     keras.mixed_precision.set_global_policy(options.precision)
     keras.utils.set_random_seed(options.seed)
     with command.prepare_workdir(options, options.workdir) as workdir:
@@ -51,7 +57,7 @@ def run(options: KnnOptions) -> None:
 
 
 def classify(options: KnnOptions, workdir: pathlib.Path) -> None:
-    """Does what `run` promises, in a folder that is there."""
+    """Classifies the test images by their neighbors and writes the results."""
     strategy = make_devices(options)
     check_one_machine(strategy, options.strategy, "k-NN")
     options = resolve_parts(options, options.data_dir)

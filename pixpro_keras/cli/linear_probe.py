@@ -17,7 +17,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.cli.options.evaluation_options import EvaluationOptions, fill_batch, read_backbone
+from pixpro_keras.cli.options.compare_options import CompareOptions
+from pixpro_keras.cli.options.evaluation_options import fill_batch, read_backbone
 from pixpro_keras.cli.options.labeled_options import (
     LabeledOptions,
     frozen_features,
@@ -25,6 +26,7 @@ from pixpro_keras.cli.options.labeled_options import (
     resolve_parts,
 )
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
+from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.options.training_options import (
     TrainingJobOptions,
     build_optimizer,
@@ -33,6 +35,7 @@ from pixpro_keras.cli.options.training_options import (
 )
 from pixpro_keras.cli.shared import training_job
 from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.comparison import run_each
 from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.cli.shared.result_files import TRAINING_FILES, write_results
 from pixpro_keras.data import pipeline
@@ -49,7 +52,7 @@ from pixpro_keras.visualize.figures import save_figure
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LinearProbeOptions(LabeledOptions, EvaluationOptions, TrainingJobOptions):
+class LinearProbeOptions(LabeledOptions, CompareOptions, TrainingJobOptions):
     """Options of the linear probe."""
 
     learning_rate_factors: tuple[str, ...] = option(
@@ -80,7 +83,13 @@ class LinearProbeOptions(LabeledOptions, EvaluationOptions, TrainingJobOptions):
 
 
 def run(options: LinearProbeOptions) -> RunResult:
-    """Trains and tests the classifiers."""
+    """Trains and tests the classifiers, on one backbone or on each of `--compare`."""
+    return run_each(options, run_one, "linear_probe")
+
+
+def run_one(options: LinearProbeOptions) -> RunResult:
+    """Trains and tests the classifiers on one backbone."""
+    options = resolve_precision(options)
     with training_job.start(options) as job:
         return train_and_test(options, job)
 

@@ -1,4 +1,4 @@
-r"""Pre-trains a backbone on unlabelled images.
+r"""Pre-trains a backbone on unlabeled images.
 
 Run with a preset, a data set and anything else that differs:
 
@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 
 import keras
 import tensorflow as tf
+from absl import logging
 
 from pixpro_keras import backbones
 from pixpro_keras.cli.options.backbone_options import build_backbone, check_backbone
@@ -31,7 +32,7 @@ from pixpro_keras.cli.options.method_options import (
 )
 from pixpro_keras.cli.options.monitor_options import MonitorOptions, build_measurements
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
-from pixpro_keras.cli.options.run_options import CardOptions
+from pixpro_keras.cli.options.run_options import CardOptions, resolve_precision
 from pixpro_keras.cli.options.training_options import TrainingJobOptions, resolve_lengths
 from pixpro_keras.cli.options.view_options import data_config
 from pixpro_keras.cli.shared import model_card, parsing, training_job
@@ -43,12 +44,15 @@ from pixpro_keras.data.sampler import name_images
 from pixpro_keras.evaluation.compare import comparison_table
 from pixpro_keras.evaluation.scenes_probe import probe_on_scenes
 from pixpro_keras.methods import METHODS, PretrainMethod
+from pixpro_keras.training.callbacks import FeatureRank
+from pixpro_keras.training.checkpoints import latest_checkpoint
 from pixpro_keras.training.run import RunResult
 from pixpro_keras.training.workers import chief_alone, chief_first
+from pixpro_keras.types import VIEW1, Batch
 from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.visualize.plots import plot_metrics
 from pixpro_keras.visualize.run_pictures import RunPictures
-from pixpro_keras.weights import FPN_FILE, export_backbone, save_fpn
+from pixpro_keras.weights import FPN_FILE, export_backbone, load_backbone, save_fpn
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,6 +66,13 @@ class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, TrainingJobOpti
         is_required=True,
     )
     workdir: str = with_default(TrainingJobOptions, "workdir", None, is_required=True)
+    init_weights: str | None = option(
+        None,
+        "Weights with which --backbone and its moving average begin: the folder of a run or conversion, "
+        ".keras, .h5, .pth, .ckpt, detectron2 .pkl; or imagenet, those that keras.applications has for it. "
+        "Default: new ones.",
+        is_main=True,
+    )
     picture_every_steps: int = option(
         500, "Steps between pictures of views and similarity; 0: none.", minimum=0
     )
@@ -71,7 +82,7 @@ class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, TrainingJobOpti
     )
     augment_on: str = option(
         "host",
-        "Where colours and blur of the views are changed: by the processor beside the training, or by the "
+        "Place of the color and blur augmentation: the processor beside the training, or the "
         "accelerator in the training step, where it would wait for the processor.",
         choices=("host", "device"),
     )
@@ -84,8 +95,8 @@ class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, TrainingJobOpti
     )
     probe: str = option(
         "none",
-        "Compare the backbone with its random initialisation at the end: k-NN and linear probes of frozen "
-        "features on held-out scenes.",
+        "Compare the backbone with its random initialization, and with --init_weights, at the end: k-NN and "
+        "linear probes of frozen features on held-out scenes.",
         choices=("none", "scenes"),
     )
 
@@ -117,7 +128,7 @@ def pretrain(
     preset: str | None = None,
     **options,
 ) -> PretrainResult:
-    """Pre-trains a backbone on unlabelled images, as the command `pixpro-pretrain` does.
+    """Pre-trains a backbone on unlabeled images, as the command `pixpro-pretrain` does.
 
     Uses the devices of the machine, writes checkpoints, logs, pictures and the exported backbone to
     `workdir`, and continues a run that was cut off there, with the same weights as without the break.
@@ -147,7 +158,7 @@ def pretrain(
         result = pixpro_keras.pretrain(
             "folder:photos",
             "runs/photos",
-            preset="pixpro_r18_small",
+            preset="pixpro_small",
             image_size=32,
             batch_size=4,
             epochs=1,
@@ -178,6 +189,7 @@ def run(options: PretrainOptions) -> PretrainResult:
     Raises:
         FlagError: if an option cannot be used.
     """
+    options = resolve_precision(options)
     check_backbone(options)
     check_method(options)
     with training_job.start(options) as job:
@@ -195,7 +207,14 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
         FlagError: if an option cannot be used.
     """
     workdir, strategy = job.workdir, job.strategy
-    with flag_errors(options, "augment_on", "augmentation", "min_crop_area", "max_crop_area"):
+    with flag_errors(
+        options,
+        "augment_on",
+        "augmentation",
+        "min_crop_area",
+        "max_crop_area",
+        "min_local_crop_area",
+    ):
         view_config = data_config(
             options,
             num_views=METHODS[options.method].num_views,
@@ -218,8 +237,10 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
     device_transform = None
     if view_config.colors_on_device:
         device_transform = pipeline.make_device_transform(view_config, preprocess)
+    with chief_first(strategy):
+        trained = read_init_weights(options, workdir)
     with strategy.scope():
-        method = build_training(options, device_transform)
+        method = build_training(options, device_transform, trained)
     config = training_job.run_config(options, workdir)
     # Before anything is written, since they may be refused.
     measurements = build_measurements(
@@ -238,44 +259,50 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
         options,
         strategy,
         source.num_examples,
-        task={"method": options.method, "backbone": options.backbone},
+        task={"method": options.method, "backbone": _describe_backbone(options)},
         data=options.dataset,
         first_step=first_step,
     )
 
     broken = BrokenImages(source, view_config.max_broken_share)
 
-    def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
+    def batches(
+        context: tf.distribute.InputContext, start_step: int = first_step
+    ) -> tf.data.Dataset:
         return pipeline.make_dataset(
             source,
             view_config,
             global_batch_size=options.batch_size,
             replica_batch_size=job.replica_batch_size,
             preprocess=None if view_config.colors_on_device else preprocess,
-            start_step=first_step,
+            start_step=start_step,
             input_pipeline_id=context.input_pipeline_id,
             num_input_pipelines=context.num_input_pipelines,
             broken=broken,
             data_service=options.data_service,
         )
 
+    def one_batch(step: int) -> Batch:
+        batch = next(iter(batches(tf.distribute.InputContext(), step)))
+        return batch if device_transform is None else device_transform(batch)
+
     def chief_callbacks() -> list[keras.callbacks.Callback]:
         # At the start, so that curves of a run that is going on have them, too.
         bounds = json.dumps(dict(method.loss_bounds))
         write_atomically(workdir / "loss_bounds.json", bounds.encode())
+        rank = FeatureRank(lambda: one_batch(0)[VIEW1], options.steps_per_epoch or 1)
         if not (options.picture_every_steps and view_config.num_views == 2):
-            return []
-        batch = next(iter(batches(tf.distribute.InputContext())))
+            return [rank]
         pictures = RunPictures(
             workdir,
-            batch if device_transform is None else device_transform(batch),
+            one_batch(first_step),
             method.encoder,
             preprocess,
             every_steps=options.picture_every_steps,
             threshold=options.threshold,
             gamma=options.gamma,
         )
-        return [pictures]
+        return [rank, pictures]
 
     result = training_job.run_training(
         method,
@@ -316,10 +343,48 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
     )
 
 
+def read_init_weights(options: PretrainOptions, workdir: pathlib.Path) -> keras.Model | None:
+    """Returns the network of `--init_weights`; None without it, and where a run goes on from its own.
+
+    Args:
+        options: resolved.
+        workdir: the run's directory.
+
+    Raises:
+        FlagError: if it cannot be loaded, or is another network.
+    """
+    if options.init_weights is None or latest_checkpoint(workdir / "checkpoints") is not None:
+        return None
+    with flag_errors(options, "init_weights"):
+        network = load_backbone(options.init_weights, name=options.backbone)
+    name = network.name.lower()
+    if name in backbones.available() and name != options.backbone:
+        raise FlagError(
+            f"--backbone={options.backbone}: --init_weights={options.init_weights} is {name}"
+        )
+    logging.info(
+        "The backbone begins with the weights of %s: --zero_init_residual and --kernel_fan, which are about "
+        "new ones, do not apply. Heads are new.",
+        options.init_weights,
+    )
+    if not options.warmup_epochs:
+        logging.warning(
+            "--init_weights without warm-up: the first steps, in which the heads are random, may undo the "
+            "weights. --warmup_epochs=1 or more keeps them"
+        )
+    return network
+
+
+def _describe_backbone(options: PretrainOptions) -> str:
+    if options.init_weights is None:
+        return options.backbone
+    return f"{options.backbone}, from {options.init_weights}"
+
+
 def finish(
     options: PretrainOptions, workdir: pathlib.Path, method: PretrainMethod, num_images: int
 ) -> dict[pathlib.Path, str]:
-    """Exports the backbone, compares it with its random initialisation, lists all files.
+    """Exports the backbone, compares it with its random initialization, lists all files.
 
     Args:
         options: of the run, resolved.
@@ -342,10 +407,15 @@ def finish(
     plot_metrics(workdir / "metrics.jsonl", workdir / "curves.png", method.loss_bounds)
     print()
     if options.probe == "scenes":
-        keras.utils.set_random_seed(options.seed)  # the initialisation of this very run
-        untrained = build_backbone(options)
+        keras.utils.set_random_seed(options.seed)  # the initialization of this very run
+        compared = {"random initialization": build_backbone(options)}
+        if options.init_weights is not None:
+            with flag_errors(options, "init_weights"):
+                compared[f"initial weights, {options.init_weights}"] = load_backbone(
+                    options.init_weights, name=options.backbone
+                )
         rows = probe_on_scenes(
-            {"random initialisation": untrained, "pre-trained": backbone},
+            compared | {"pre-trained": backbone},
             backbones.preprocess_input(options.backbone),
             options.data_dir,
         )

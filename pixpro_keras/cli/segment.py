@@ -17,14 +17,15 @@ import tensorflow as tf
 from keras import ops
 
 from pixpro_keras.backbones.levels import level_network
+from pixpro_keras.cli.options.compare_options import CompareOptions
 from pixpro_keras.cli.options.evaluation_options import (
-    EvaluationOptions,
     check_one_machine,
     fill_batch,
     read_backbone,
 )
 from pixpro_keras.cli.options.labeled_options import image_errors, image_shape
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
+from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.options.training_options import (
     TrainingJobOptions,
     build_optimizer,
@@ -32,6 +33,7 @@ from pixpro_keras.cli.options.training_options import (
 )
 from pixpro_keras.cli.shared import command, training_job
 from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.comparison import run_each
 from pixpro_keras.cli.shared.header import describe_devices, header_text, print_header
 from pixpro_keras.cli.shared.parsing import write_flags
 from pixpro_keras.cli.shared.result_files import TRAINING_FILES, write_results
@@ -64,7 +66,7 @@ _BATCH_SIZE = 4  # test windows, or images, that each replica takes together
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SegmentOptions(EvaluationOptions, TrainingJobOptions):
+class SegmentOptions(CompareOptions, TrainingJobOptions):
     """Options of the segmentation."""
 
     dataset: str = option(
@@ -97,7 +99,7 @@ class SegmentOptions(EvaluationOptions, TrainingJobOptions):
     frozen: bool = option(False, "Train a linear classifier alone, on the frozen backbone.")
     solver: str = option(
         "sgd",
-        "How the classifier of --frozen is found: sgd on random crops, or multinomial logistic regression "
+        "Solver of the classifier of --frozen: sgd on random crops, or multinomial logistic regression "
         "of the cells of all whole training images, which are in memory together.",
         choices=("sgd", "lbfgs"),
     )
@@ -108,7 +110,7 @@ class SegmentOptions(EvaluationOptions, TrainingJobOptions):
     min_scale: float = option(0.5, "Smallest factor by which training images are scaled.", above=0)
     max_scale: float = option(2.0, "Largest factor by which training images are scaled.", above=0)
     color_jitter: bool = option(
-        True, "Whether brightness, contrast, saturation and hue of training crops change at random."
+        True, "Change brightness, contrast, saturation and hue of training crops at random."
     )
     workdir: str = with_default(TrainingJobOptions, "workdir", "runs/segment")
     optimizer: str = with_default(TrainingJobOptions, "optimizer", "sgd")
@@ -117,11 +119,17 @@ class SegmentOptions(EvaluationOptions, TrainingJobOptions):
     weight_decay: float = with_default(TrainingJobOptions, "weight_decay", 1e-4)
     warmup_epochs: float = with_default(TrainingJobOptions, "warmup_epochs", 0.0)
     batch_size: int = with_default(TrainingJobOptions, "batch_size", 16)
-    output_stride: str = with_default(EvaluationOptions, "output_stride", "16")
+    output_stride: str = with_default(CompareOptions, "output_stride", "16")
 
 
 def run(options: SegmentOptions) -> RunResult:
-    """Trains and tests a segmenter."""
+    """Trains and tests a segmenter, on one backbone or on each of `--compare`."""
+    return run_each(options, run_one, "segment")
+
+
+def run_one(options: SegmentOptions) -> RunResult:
+    """Trains and tests a segmenter on one backbone."""
+    options = resolve_precision(options)
     with training_job.start(options) as job:
         return train_and_test(options, job)
 

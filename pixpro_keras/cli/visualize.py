@@ -5,7 +5,7 @@
 
 Writes to `--workdir`: `correspondences.png`, the cells of two views that show the same place;
 `similarity.png`, what is similar to a few places of each image, and `similarity_ppm.png`, the same by the
-pixel propagation module of a run; `pca.png`, features as colours, beside those of random weights;
+pixel propagation module of a run; `pca.png`, features as colors, beside those of random weights;
 `retrieval.png`, the most similar places in other images; `click_map.html`, a page on which a click shows what
 is similar; `curves.png`, the scalars of `--runs`.
 
@@ -25,10 +25,11 @@ import tensorflow as tf
 from pixpro_keras.backbones.levels import level_network
 from pixpro_keras.cli.options.backbone_options import build_backbone
 from pixpro_keras.cli.options.cluster_options import DeviceOptions
-from pixpro_keras.cli.options.evaluation_options import EvaluationOptions, read_backbone
+from pixpro_keras.cli.options.evaluation_options import RANDOM, EvaluationOptions, read_backbone
 from pixpro_keras.cli.options.labeled_options import image_errors
 from pixpro_keras.cli.options.method_options import ModelOptions
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
+from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.options.view_options import data_config
 from pixpro_keras.cli.shared import command, stored_run
 from pixpro_keras.cli.shared.command import flag_errors
@@ -62,8 +63,8 @@ _NUM_VIEW_PAIRS = 4
 class VisualizeOptions(EvaluationOptions, ModelOptions, DeviceOptions):
     """Options of the pictures."""
 
-    pictures: tuple[str, ...] = option(_OF_IMAGES, f"Which pictures: {', '.join(_PICTURES)}.")
-    dataset: str | None = option(None, "Images to look at: any source of pretrain.py, unlabelled.")
+    pictures: tuple[str, ...] = option(_OF_IMAGES, f"Pictures to draw: {', '.join(_PICTURES)}.")
+    dataset: str | None = option(None, "Images to look at: any source of pretrain.py, unlabeled.")
     num_images: int = option(
         6, "Images that are drawn, spread over the data set.", minimum=2, maximum=100
     )
@@ -85,6 +86,7 @@ def run(options: VisualizeOptions) -> None:
     unknown = set(options.pictures) - set(_PICTURES)
     if unknown or not options.pictures:
         raise FlagError(f"--pictures={','.join(options.pictures)}: take {', '.join(_PICTURES)}")
+    options = resolve_precision(options)
     keras.mixed_precision.set_global_policy(options.precision)
     with command.prepare_workdir(options, options.workdir) as workdir:
         if "curves" in options.pictures:
@@ -150,7 +152,7 @@ def draw_images(options: VisualizeOptions, workdir: pathlib.Path) -> VisualizeOp
             draw_propagation(options, workdir, folder, images, inputs)
     if "pca" in options.pictures:
         maps = {label: features}
-        if options.weights is not None:
+        if options.weights not in (None, RANDOM):
             untrained = level_network(build_backbone(options), options.level)
             maps = {"random weights": _predict(untrained, inputs)} | maps
         _save(draw_pca(images, maps), workdir / "pca.png")
@@ -232,7 +234,7 @@ def draw_propagation(
 
 
 def _predict(network: keras.Model, inputs: np.ndarray) -> Any:
-    """What a network makes of images, in float32."""
+    """Outputs of a network for images, in float32."""
     outputs = network.predict(inputs, batch_size=8, verbose=0)
     return keras.tree.map_structure(lambda x: np.asarray(x, np.float32), outputs)
 

@@ -18,14 +18,18 @@ from pixpro_keras.types import (
     DRAWS2,
     JIGSAW,
     LABEL,
+    LOCAL_COORDS,
+    LOCAL_DRAWS,
+    LOCAL_VIEWS,
     VIEW1,
     VIEW2,
     Batch,
     Tensor,
 )
 from pixpro_keras.utils import checks
+from pixpro_keras.utils.datasets import without_autotuning
 
-_IMAGES = (VIEW1, VIEW2, JIGSAW)
+_IMAGES = (VIEW1, VIEW2, LOCAL_VIEWS, JIGSAW)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,10 +42,13 @@ class DataConfig:
         num_views: views of each image, 1 or 2.
         with_jigsaw: if True, the patches of a jigsaw puzzle come with them.
         crop_area: smallest and largest crop, as shares of the image's area.
+        num_local_views: small views beside them (multi-crop), 0 or more.
+        local_image_size: side of the square local views in pixels.
+        local_crop_area: smallest and largest crop of local views.
         color_strength: factor of the recipe's color changes; see `recipes.scale_colors`.
         seed: seed of order and augmentation, in `[0, 2**32)`.
         max_broken_share: share of a source's images that may be unreadable.
-        num_parallel_calls: threads that decode and augment; None lets tf.data decide.
+        num_parallel_calls: threads that decode and augment; None is the number of processors.
         use_xla: if True, XLA compiles color changes and blur for the host, which makes them several
             times faster and the start a few seconds slower.
         colors_on_device: if True, colors and blur are left to `make_device_transform`. The batches then
@@ -60,6 +67,9 @@ class DataConfig:
     num_views: int = 2
     with_jigsaw: bool = False
     crop_area: tuple[float, float] = (0.08, 1.0)
+    num_local_views: int = 0
+    local_image_size: int = 48
+    local_crop_area: tuple[float, float] = (0.05, 0.2)
     color_strength: float = 1.0
     seed: int = 0
     max_broken_share: float = 0.01
@@ -74,14 +84,18 @@ class DataConfig:
         return tuple(recipes.scale_colors(one, self.color_strength) for one in two_recipes)
 
     def __post_init__(self):
-        """Refuses what cannot work."""
+        """Checks the values."""
         checks.positive("image_size", self.image_size)
         checks.one_of("recipe", self.recipe, recipes.RECIPES)
         checks.in_range("num_views", self.num_views, 1, 2)
-        if not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
-            raise ValueError(
-                f"`crop_area` must be an interval in (0, 1]. Received: crop_area={self.crop_area}."
-            )
+        for name in ("crop_area", "local_crop_area"):
+            area = getattr(self, name)
+            if not 0 < area[0] <= area[1] <= 1:
+                raise ValueError(
+                    f"`{name}` must be an interval in (0, 1]. Received: {name}={area}."
+                )
+        checks.at_least("num_local_views", self.num_local_views, 0)
+        checks.positive("local_image_size", self.local_image_size)
         checks.at_least("color_strength", self.color_strength, 0)
         checks.in_range("seed", self.seed, 0, 2**32 - 1)
         checks.in_range("max_broken_share", self.max_broken_share, 0, 1)
@@ -94,7 +108,7 @@ class DataConfig:
 
 
 def check_decodable(source: Source, num_tries: int = 16) -> None:
-    """Tries to decode some images spread over a source, until one is decoded.
+    """Checks that a source has an image that can be decoded.
 
     Args:
         source: source of the images.
@@ -137,7 +151,8 @@ def make_views(image: Tensor, seed: Tensor, config: DataConfig) -> Batch:
     Returns:
         `view1`, and `view2` where there are two: `(S, S, 3)` float32 RGB in 0..255; `coord1`,
         `coord2`: `(4,)`; with a puzzle, `jigsaw`: `(9, P, P, 3)`; if the device does the rest,
-        `draws1`, `draws2`: `(13,)`.
+        `draws1`, `draws2`: `(13,)`. With local views, `local_views`: `(K, s, s, 3)`, `local_coords`:
+        `(K, 4)` and `local_draws`: `(K, 13)`.
 
     Example:
         ```python
@@ -152,7 +167,7 @@ def make_views(image: Tensor, seed: Tensor, config: DataConfig) -> Batch:
     views: Batch = {}
     shape = tf.shape(image)
     # All at once: drawing random numbers costs more by calls than by numbers.
-    seeds = tf.unstack(tf.random.split(seed, 7))
+    seeds = tf.unstack(tf.random.split(seed, 7 + 3 * config.num_local_views))
     keys = ((VIEW1, COORD1, DRAWS1), (VIEW2, COORD2, DRAWS2))
     first_box: crops.Box | None = None
     for number, recipe in enumerate(config.recipes[: config.num_views]):
@@ -167,16 +182,39 @@ def make_views(image: Tensor, seed: Tensor, config: DataConfig) -> Batch:
             crop_seed, shape[0], shape[1], config.crop_area, is_good=is_good
         )
         first_box = first_box or box
-        view, coord = crops.crop_and_resize(image, box, config.image_size, recipe.interpolation)
-        view, coord = crops.random_flip(view, coord, flip_seed, recipe.flip)
-        if config.colors_on_device:
-            views[keys[number][2]] = recipes.draw(color_seed)
-        else:
-            view = recipes.apply_photometric(view, color_seed, recipe, config.use_xla)
-        views |= zip(keys[number][:2], (view, coord), strict=True)
+        view = _finish_view(image, box, config.image_size, flip_seed, color_seed, recipe, config)
+        views |= zip(keys[number], view, strict=False)
+    local_views = []
+    for number in range(config.num_local_views):
+        crop_seed, flip_seed, color_seed = seeds[7 + 3 * number : 10 + 3 * number]
+        box = crops.random_resized_crop_box(crop_seed, shape[0], shape[1], config.local_crop_area)
+        recipe = config.recipes[number % 2]
+        local_views.append(
+            _finish_view(image, box, config.local_image_size, flip_seed, color_seed, recipe, config)
+        )
+    if local_views:
+        stacked = [tf.stack(x) for x in zip(*local_views, strict=True)]
+        views |= zip((LOCAL_VIEWS, LOCAL_COORDS, LOCAL_DRAWS), stacked, strict=False)
     if config.with_jigsaw:
         views[JIGSAW] = jigsaw.make_patches(image, seeds[6], config.image_size)
     return views
+
+
+def _finish_view(
+    image: Tensor,
+    box: crops.Box,
+    size: int,
+    flip_seed: Tensor,
+    color_seed: Tensor,
+    recipe: recipes.ViewRecipe,
+    config: DataConfig,
+) -> tuple[Tensor, ...]:
+    """Returns a crop as a view, its corners and, where the device changes its colors, its draws."""
+    view, coord = crops.crop_and_resize(image, box, size, recipe.interpolation)
+    view, coord = crops.random_flip(view, coord, flip_seed, recipe.flip)
+    if config.colors_on_device:
+        return view, coord, recipes.draw(color_seed)
+    return recipes.apply_photometric(view, color_seed, recipe, config.use_xla), coord
 
 
 def make_device_transform(
@@ -210,6 +248,17 @@ def make_device_transform(
         for view, draws, recipe in keys:
             if view in batch:
                 batch[view] = recipes.apply_to_batch(batch[view], batch.pop(draws), recipe)
+        if LOCAL_VIEWS in batch:
+            pairs = zip(
+                tf.unstack(batch[LOCAL_VIEWS], axis=1),
+                tf.unstack(batch.pop(LOCAL_DRAWS), axis=1),
+                strict=True,
+            )
+            local_views = [
+                recipes.apply_to_batch(*pair, config.recipes[number % 2])
+                for number, pair in enumerate(pairs)
+            ]
+            batch[LOCAL_VIEWS] = tf.stack(local_views, axis=1)
         if preprocess is not None:
             batch |= {key: preprocess(batch[key]) for key in _IMAGES if key in batch}
         return batch
@@ -301,7 +350,7 @@ def make_dataset(
         sample,
         start_step=start_step,
         transform=None if preprocess is None else preprocess_views,
-        num_parallel_calls=config.num_parallel_calls or tf.data.AUTOTUNE,
+        num_parallel_calls=config.num_parallel_calls,
     )
     if data_service is not None:
         data = service.through_service(data, data_service)
@@ -355,4 +404,4 @@ def first_readable(
     attempts = tf.data.Dataset.range(CANDIDATES + (report is not None))
     # In the calling thread, which has nothing else to do.
     attempts = attempts.map(attempt, synchronous=True).ignore_errors()
-    return attempts.take(1).get_single_element()
+    return without_autotuning(attempts.take(1)).get_single_element()

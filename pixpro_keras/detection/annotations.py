@@ -65,7 +65,7 @@ def read_size(sides: Mapping[str, Any]) -> tuple[int, int]:
     """Reads the height and width of an image.
 
     Args:
-        sides: what the annotation has as `height` and `width`.
+        sides: `height` and `width` of the annotation.
 
     Raises:
         ValueError: if one is no positive whole number.

@@ -13,6 +13,7 @@ from pixpro_keras.data.broken_images import OTHER_SIZE, BrokenImages
 from pixpro_keras.data.decoding import decode
 from pixpro_keras.data.pipeline import first_readable
 from pixpro_keras.data.sampler import CANDIDATES, Sampler, shuffled_index
+from pixpro_keras.data.transforms.resize import resize_bilinear
 from pixpro_keras.detection import instance_masks
 from pixpro_keras.detection.box_source import BoxSource
 from pixpro_keras.detection.canvases import Canvases, plan_canvases
@@ -344,7 +345,7 @@ def _augment(
     chosen = tf.cast(draws[0] * tf.cast(count, tf.float32), tf.int32)
     short_side = tf.constant(short_sides)[first + chosen]
     size, scales = scaled_size(tf.shape(image)[:2], short_side, config.max_side)
-    image = tf.image.resize(image, size, "bilinear", antialias=True)
+    image = resize_bilinear(image, size)
     boxes = boxes * tf.reverse(tf.tile(scales, [2]), [0])
     flips = draws[1] < 0.5
     image = tf.cond(flips, lambda: tf.reverse(image, [1]), lambda: image)

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.data.broken_images import BrokenImages
+from pixpro_keras.data.transforms.resize import resize_bilinear
 from pixpro_keras.detection import instance_masks
 from pixpro_keras.detection.box_pipeline import (
     decode_image,
@@ -17,6 +18,7 @@ from pixpro_keras.detection.box_pipeline import (
 from pixpro_keras.detection.box_source import BoxSource
 from pixpro_keras.detection.canvases import plan_canvases
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils.datasets import NUM_THREADS, without_autotuning
 
 Detect = Callable[[Tensor, Tensor], dict[str, Tensor]]
 
@@ -117,12 +119,12 @@ def detect_in_source(
         def load(index: Tensor, padded_size: tuple[int, int] = padded_size) -> tuple[Tensor, ...]:
             image = decode_image(source, index)
             size, scales = scaled_size(tf.shape(image)[:2], short_side, max_side)
-            scaled = tf.image.resize(image, size, "bilinear", antialias=True)
+            scaled = resize_bilinear(image, size)
             padded = tf.ensure_shape(pad_image(preprocess(scaled), padded_size), (*padded_size, 3))
             return index, image, padded, tf.cast(size, tf.float32), scales
 
-        data = tf.data.Dataset.from_tensor_slices(group.astype(np.int64))
-        data = data.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        data = without_autotuning(tf.data.Dataset.from_tensor_slices(group.astype(np.int64)))
+        data = data.map(load, num_parallel_calls=NUM_THREADS, deterministic=True)
         if broken is not None:
             data = data.ignore_errors()
         missing = set(group.tolist())

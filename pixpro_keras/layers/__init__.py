@@ -6,6 +6,7 @@ from pixpro_keras.layers.fpn import FPN
 from pixpro_keras.layers.heads import PointwiseMLP, PooledMLP
 from pixpro_keras.layers.initializers import he_normal_fan_out, torch_defaults
 from pixpro_keras.layers.masked_batch_norm import MaskedBatchNorm
+from pixpro_keras.layers.normalization import Normalization
 from pixpro_keras.layers.pixel_propagation import PixelPropagation, similarity
 from pixpro_keras.layers.queue import Queue
 from pixpro_keras.layers.roi_align import pyramid_roi_align, roi_align
@@ -16,6 +17,7 @@ __all__ = [
     "BatchNormalization",
     "Conv2D",
     "MaskedBatchNorm",
+    "Normalization",
     "PixelPropagation",
     "PointwiseMLP",
     "PooledMLP",

@@ -51,6 +51,7 @@ def pixel_contrast(
     positives: Tensor | LazyRows,
     temperature: float = 0.3,
     candidates: Tensor | None = None,
+    image_ids: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Pixel-level InfoNCE with several positives per pixel, one direction.
 
@@ -65,6 +66,9 @@ def pixel_contrast(
         temperature: tau, positive.
         candidates: `(K, C)`. Pixels over which k runs for every query, for instance those of the
             global batch; all pixels of `key` must be among them. Receives no gradient.
+        image_ids: `(B,)` and `(K,)` integers. Images of the queries and of the candidates: k then runs
+            over the positives and the candidates of other images, so that a pixel is not pushed away from
+            the rest of its own image. `key` need not be among the candidates.
 
     Returns:
         Scalar float32, at least 0. An image whose views do not overlap adds 0.
@@ -94,11 +98,13 @@ def pixel_contrast(
         # The finite stand-in for log(0) keeps the gradient of a row without positives at 0, not NaN.
         matched = ops.logsumexp(ops.where(positives > 0, logits, -1e9), axis=2)
         total = totals[0] if totals else ops.logsumexp(logits, axis=2)
+        if image_ids is not None:
+            total = ops.logaddexp(total, matched)
         has_positive = ops.max(positives, axis=2)
         losses = ops.where(has_positive > 0, total - matched, 0.0)
         return ops.stack([losses, has_positive], axis=2)
 
-    totals = [] if candidates is None else [_log_totals(query, candidates, temperature)]
+    totals = [] if candidates is None else [_log_totals(query, candidates, temperature, image_ids)]
     rows = blockwise(of_rows, [query, positives, *totals], [l2_normalize(key)])
     losses, counts = ops.unstack(rows, axis=2)
     return _mean_over_images(losses, counts)
@@ -152,17 +158,30 @@ def _positive_cosines(
     return ops.unstack(rows, axis=2)
 
 
-def _log_totals(query: Tensor, candidates: Tensor, temperature: float) -> Tensor:
-    """`log(sum_k exp(cos(x_i, c_k) / tau))` of each pixel, `(B, N)`."""
+def _log_totals(
+    query: Tensor,
+    candidates: Tensor,
+    temperature: float,
+    image_ids: tuple[Tensor, Tensor] | None,
+) -> Tensor:
+    """`log(sum_k exp(cos(x_i, c_k) / tau))` of each pixel, `(B, N)`; k as in `pixel_contrast`."""
+    batch, num_pixels, channels = query.shape
+    keys = l2_normalize(ops.stop_gradient(candidates))
+    ids = image_ids or (ops.zeros(batch), ops.ones(keys.shape[0]))
+    # Floats, because `blockwise` differentiates by all its arguments.
+    query_ids, key_ids = (ops.cast(x, "float32") for x in ids)
 
-    def of_rows(query: Tensor, candidates: Tensor) -> Tensor:
-        cosines = ops.einsum("bic,kc->bik", l2_normalize(query), ops.stop_gradient(candidates))
-        return ops.logsumexp(cosines / temperature, axis=2)
+    def of_rows(query: Tensor, query_ids: Tensor, keys: Tensor, key_ids: Tensor) -> Tensor:
+        logits = ops.einsum("bic,kc->bik", l2_normalize(query), keys) / temperature
+        if image_ids is not None:
+            logits = ops.where(query_ids[..., None] == key_ids, -1e9, logits)
+        return ops.logsumexp(logits, axis=2)
 
     # Blocks of pixels of all images: the candidates are many more than one image's.
-    pixels = ops.reshape(query, (1, -1, query.shape[2]))
-    totals = blockwise(of_rows, [pixels], [l2_normalize(candidates)])
-    return ops.reshape(totals, (-1, query.shape[1]))
+    pixels = ops.reshape(query, (1, -1, channels))
+    pixel_ids = ops.reshape(ops.repeat(query_ids, num_pixels), (1, -1))
+    totals = blockwise(of_rows, [pixels, pixel_ids], [keys, key_ids])
+    return ops.reshape(totals, (-1, num_pixels))
 
 
 def _mean_over_images(values: Tensor, counts: Tensor) -> Tensor:

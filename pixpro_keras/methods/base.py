@@ -66,6 +66,8 @@ class PretrainMethod(Task):
     uses_jigsaw = False
     uses_labels = False
     uses_coordinates = False
+    # Whether it uses local views where a batch holds some.
+    uses_local_views = False
 
     def __init__(
         self,
@@ -101,7 +103,7 @@ class PretrainMethod(Task):
         return {"target_momentum": 1.0 - one_minus_momentum}
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments, the backbone serialised."""
+        """Constructor arguments, the backbone serialized."""
         return super().get_config() | {
             "backbone": keras.saving.serialize_keras_object(self.encoder.backbone),
             "total_steps": self.total_steps,

@@ -7,12 +7,12 @@ from keras import ops
 
 from pixpro_keras.losses.pixel import pixel_contrast
 from pixpro_keras.methods.pixel_method import PixelMethod
-from pixpro_keras.ops import cross_replica_concat
+from pixpro_keras.ops import cross_replica_concat, replica_index
 from pixpro_keras.utils import checks
 
 __all__ = ["NEGATIVES", "PixContrast"]
 
-NEGATIVES = ("image", "batch")
+NEGATIVES = ("image", "batch", "other_images")
 
 
 @keras.saving.register_keras_serializable("pixpro_keras")
@@ -24,7 +24,8 @@ class PixContrast(PixelMethod):
         temperature: tau, positive; the paper's best is 0.3.
         use_propagation: whether the PPM stands before the loss; off in the paper's PixContrast.
         negatives: `"image"`: the pixels of the same image's other view, as in the paper. `"batch"`:
-            those of all images of the global batch, which is not in the paper.
+            those of all images of the global batch. `"other_images"`: the same without the image's own.
+            The last two are not in the paper.
         **kwargs: of `PixelMethod`.
 
     Reference:
@@ -55,15 +56,21 @@ class PixContrast(PixelMethod):
 
     def one_way(self, prediction, target, positives):
         """InfoNCE of the online pixels among the target's; see `PixelMethod`."""
-        candidates = None
-        if self.negatives == "batch":
-            keys = ops.stop_gradient(ops.reshape(target, (-1, target.shape[2])))
+        candidates = image_ids = None
+        if self.negatives != "image":
+            batch_size, num_pixels, channels = target.shape
+            keys = ops.stop_gradient(ops.reshape(target, (-1, channels)))
             candidates = cross_replica_concat(keys)
-        loss = pixel_contrast(prediction, target, positives, self.temperature, candidates)
+        if self.negatives == "other_images":
+            ids = replica_index() * batch_size + ops.arange(batch_size)
+            image_ids = ids, ops.arange(candidates.shape[0]) // num_pixels
+        loss = pixel_contrast(
+            prediction, target, positives, self.temperature, candidates, image_ids
+        )
         return loss / 2  # The paper takes the mean of both directions.
 
     def get_config(self) -> dict:
-        """Constructor arguments, the backbone serialised."""
+        """Constructor arguments, the backbone serialized."""
         return super().get_config() | {
             "temperature": self.temperature,
             "negatives": self.negatives,

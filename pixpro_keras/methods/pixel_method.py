@@ -1,10 +1,12 @@
 """Parts that pixel-level methods share."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import keras
 import tensorflow as tf
+from keras import ops
 
 from pixpro_keras import geometry
 from pixpro_keras.layers.fpn import FPN
@@ -16,7 +18,16 @@ from pixpro_keras.methods import base
 from pixpro_keras.methods.instance_branch import InstanceBranch
 from pixpro_keras.ops import LazyRows, feature_std, global_covariance, to_pixels
 from pixpro_keras.task import Bounds
-from pixpro_keras.types import COORD1, COORD2, VIEW1, VIEW2, Batch, Tensor
+from pixpro_keras.types import (
+    COORD1,
+    COORD2,
+    LOCAL_COORDS,
+    LOCAL_VIEWS,
+    VIEW1,
+    VIEW2,
+    Batch,
+    Tensor,
+)
 from pixpro_keras.utils import checks
 
 __all__ = ["PixelMethod"]
@@ -69,6 +80,7 @@ class PixelMethod(base.PretrainMethod):
     # Lowest and highest value of the pixel loss; None is unbounded.
     pixel_bounds: ClassVar[Bounds] = (None, None)
     uses_coordinates = True
+    uses_local_views = True
 
     def __init__(
         self,
@@ -163,36 +175,63 @@ class PixelMethod(base.PretrainMethod):
         projections over all pixels of the batch, averaged over channels and views and multiplied by
         `sqrt(C)`: 0 when all features are the same (collapse), at most 1.
         """
-        outputs_12, outputs_21 = (run() for run in self._directions(batch, training))
-        return {name: value + outputs_21[name] for name, value in outputs_12.items()}
+        outputs = [run() for run in self._directions(batch, training)]
+        return {name: sum(one[name] for one in outputs) for name in outputs[0]}
 
     def passes(self, batch: Batch) -> list[Callable[[], dict[str, Tensor]]]:
         """One online view at a time; see `Task.passes`."""
         return self._directions(batch, training=True)
 
     def _directions(self, batch: Batch, training: bool) -> list[Callable[[], dict[str, Tensor]]]:
-        """From view 1 to the target's view 2, and from view 2 to the target's view 1."""
+        """From view 1 to the target's view 2, from view 2 to view 1, from local views to both.
+
+        Both directions between the views count as one, and so does each local view.
+        """
         view1, view2 = batch[VIEW1], batch[VIEW2]
         coord1, coord2 = batch[COORD1], batch[COORD2]
-        target1, target2 = (self.target_encoder(view, training=training) for view in (view1, view2))
+        target1, target2 = (
+            (self.target_encoder(view, training=training), coord)
+            for view, coord in ((view1, coord1), (view2, coord2))
+        )
+        directions = [(view1, coord1, [target2]), (view2, coord2, [target1])]
+        if LOCAL_VIEWS in batch:
+            pairs = zip(
+                ops.unstack(batch[LOCAL_VIEWS], axis=1),
+                ops.unstack(batch[LOCAL_COORDS], axis=1),
+                strict=True,
+            )
+            directions += [(view, coord, [target1, target2]) for view, coord in pairs]
+        share = 1 / (len(directions) - 1)
         return [
-            lambda: self._direction(view1, target2, coord1, coord2, training),
-            lambda: self._direction(view2, target1, coord2, coord1, training),
+            functools.partial(self._direction, *direction, share, training)
+            for direction in directions
         ]
 
     def _direction(
-        self, view: Tensor, target: dict, coord: Tensor, target_coord: Tensor, training: bool
+        self,
+        view: Tensor,
+        coord: Tensor,
+        targets: list[tuple[dict, Tensor]],
+        share: float,
+        training: bool,
     ) -> dict[str, Tensor]:
-        """One direction's share of the outputs of `call`: its loss terms, and half of its metrics.
+        """One direction's share of the outputs of `call`: its loss terms and metrics.
 
         Args:
             view: `(B, H, W, 3)`, for the online side.
-            target: outputs of the target encoder for the other view.
             coord: `(B, 4)`. Corners of `view`.
-            target_coord: `(B, 4)`. Corners of the other view.
-            training: whether batch norm normalises with the statistics of the batch.
+            targets: for each view that is predicted, outputs of the target encoder and corners.
+            share: factor of all outputs; those of two targets with a share of 1 would be a whole loss.
+            training: whether batch norm normalizes with the statistics of the batch.
         """
         online = self.encoder(view, training=training)
+        outputs = [self._pair(online, coord, *target, training) for target in targets]
+        return {name: share * sum(one[name] for one in outputs) for name in outputs[0]}
+
+    def _pair(
+        self, online: dict, coord: Tensor, target: dict, target_coord: Tensor, training: bool
+    ) -> dict[str, Tensor]:
+        """Half of the loss terms and metrics between an online and a target view."""
         terms: dict[str, Tensor] = {}
         metrics: dict[str, Tensor] = {}
         if self.instance_branch is not None:
@@ -216,12 +255,16 @@ class PixelMethod(base.PretrainMethod):
     def pixel_level(
         self, online: Tensor, target: Tensor, coord: Tensor, target_coord: Tensor, training: bool
     ) -> dict[str, Tensor]:
-        """`loss` and metrics of an online and a target map `(B, h, w, C)`, one direction."""
+        """`loss` and metrics of an online and a target map, `(B, h, w, C)` each, one direction."""
         prediction = online
         if self.propagation is not None:
             prediction = self.propagation(online, training=training)
         positives = geometry.lazy_positive_pairs(
-            coord, target_coord, tuple(online.shape[1:3]), self.threshold
+            coord,
+            target_coord,
+            tuple(online.shape[1:3]),
+            self.threshold,
+            tuple(target.shape[1:3]),
         )
         pixels = to_pixels(prediction), to_pixels(target)
         metrics = positive_pair_metrics(*pixels, positives)
@@ -254,7 +297,7 @@ class PixelMethod(base.PretrainMethod):
         raise NotImplementedError(f"{type(self).__name__} must implement `one_way`.")
 
     def get_config(self) -> dict:
-        """Constructor arguments, the backbone serialised."""
+        """Constructor arguments, the backbone serialized."""
         return super().get_config() | {
             "threshold": self.threshold,
             "use_propagation": self.use_propagation,

@@ -152,7 +152,7 @@ class RunResult:
 
     @property
     def exit_code(self) -> int:
-        """Exit code of a process that ends so: 0; 130 after Ctrl-C; 143 after another signal."""
+        """Exit code of the process: 0; 130 after Ctrl-C; 143 after another signal."""
         return 0 if self.stop_signal is None else exit_code_of(self.stop_signal)
 
 
@@ -217,9 +217,9 @@ def open_checkpoints(
         task: compiled, its optimizer built, in the strategy's scope; its weights become those of the
             newest checkpoint, on all workers.
         config: of the run.
-        identity: what makes two runs' weights interchangeable (method, backbone, ...), JSON values.
+        identity: properties that make two runs' weights interchangeable (method, backbone, ...), JSON values.
         strategy: of the run; default: the present one.
-        recipe: what the steps are trained with (data, batch size, seed, ...), JSON values; noted in
+        recipe: settings of the training steps (data, batch size, seed, ...), JSON values; noted in
             `history.json`.
         on_change: with another recipe than the newest steps', `stop` refuses and `continue` goes on.
         read_only: whether nothing is noted, for a run that is only tried.
@@ -287,7 +287,7 @@ def estimate_run(
     strategy: tf.distribute.Strategy | None = None,
     num_steps: int = 6,
 ) -> dict[str, float]:
-    """Takes a few steps, which change the task's weights, and tells what those of the run will take.
+    """Estimates time and memory of a run from a few steps, which change the task's weights.
 
     Args:
         task: compiled, its optimizer built, restored by `open_checkpoints`; its step becomes 0.
@@ -413,10 +413,10 @@ def run_training(
     )
     if is_writer:
         callbacks += [
+            *make_chief_callbacks(),  # which may add to the logs
             Progress(
                 config.epochs, config.steps_per_epoch, config.batch_size, lambda: log.measured
             ),
-            *make_chief_callbacks(),
             log,
             SaveCheckpoints(
                 checkpoints, config.checkpoint_every_steps, config.on_save_error == "stop"

@@ -1,4 +1,4 @@
-"""What has to be set before TensorFlow is imported: a job imports this module before it."""
+"""Settings of TensorFlow that must precede its import; a job imports this module first."""
 
 import contextlib
 import ctypes
@@ -17,7 +17,7 @@ _M_ARENA_MAX = -8
 def _limit_arenas() -> None:
     """One heap for each processor, where glibc makes up to eight.
 
-    What a graph's optimisation leaves in a heap is of no use to the others: ResNet-50's step holds
+    What a graph's optimization leaves in a heap is of no use to the others: ResNet-50's step holds
     140 MiB less on two cores. Large tensors are not in these heaps.
     """
     if "MALLOC_ARENA_MAX" in os.environ:

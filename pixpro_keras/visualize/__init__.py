@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pixpro_keras.visualize.click_map import write_click_map
+    from pixpro_keras.visualize.comparison_chart import draw_comparison
     from pixpro_keras.visualize.confusion import draw_confusion_matrix
     from pixpro_keras.visualize.correspondences import draw_correspondences, to_display
     from pixpro_keras.visualize.dense_pca import draw_pca, pca_colors
@@ -21,6 +22,7 @@ __all__ = [
     "Panel",
     "RunPictures",
     "class_colors",
+    "draw_comparison",
     "draw_confusion_matrix",
     "draw_correspondences",
     "draw_detections",
@@ -45,6 +47,7 @@ __all__ = [
 # Module -> names of `__all__` from it.
 _NAMES = {
     "click_map": ("write_click_map",),
+    "comparison_chart": ("draw_comparison",),
     "confusion": ("draw_confusion_matrix",),
     "correspondences": ("draw_correspondences", "to_display"),
     "dense_pca": ("draw_pca", "pca_colors"),

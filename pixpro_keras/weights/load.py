@@ -15,6 +15,8 @@ from pixpro_keras.weights.torch import backbone_from_state_dict, find_state_dict
 
 # Attribute of a weights file with the name of its network; Keras ignores it.
 NAME_ATTRIBUTE = "pixpro_keras_backbone"
+# In the place of a path: keras.applications' own weights.
+IMAGENET = "imagenet"
 TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".bin", ".ckpt")
 _SERVING = "it is made for serving; export the same run with --format=keras and load that"
 
@@ -27,11 +29,12 @@ def load_backbone(
     Args:
         path_or_name: `backbone.keras` or `backbone.weights.h5` as exported here; a torch file
             (`.pth`, `.pt`, `.tar`, `.bin`, `.ckpt`) with a plain ResNet of the authors, torchvision, timm or
-            another method; a detectron2 `.pkl`; the folder of a run or of a conversion; or one of
-            `backbones.available()`, which gives a network with new weights.
+            another method; a detectron2 `.pkl`; the folder of a run or of a conversion; one of
+            `backbones.available()`, which gives a network with new weights; or `"imagenet"`: the
+            weights that keras.applications has for the network `name`, downloaded once.
         features: `"c5"`: the last map. `"c2-c5"`: a dict of four maps. `"pooled"`: `(B, C)`.
-        name: one of `backbones.available()`: the network of an `.h5` file that does not state it,
-            such as keras.applications' own.
+        name: one of `backbones.available()`: the network of `"imagenet"`, or of an `.h5` file that
+            does not state it, such as keras.applications' own.
 
     Returns:
         Functional model of `(B, H, W, 3)` images in the network's own input convention.
@@ -73,6 +76,10 @@ def _with_top(path: str | os.PathLike, found: str) -> str:
 def _load(path_or_name: str | os.PathLike, name: str | None = None) -> keras.Model:
     if str(path_or_name) in registry.available():
         return registry.plain_network(str(path_or_name))
+    if str(path_or_name) == IMAGENET:
+        if name is None:
+            raise ValueError("`name` must be the network whose ImageNet weights are meant")
+        return registry.imagenet_network(name)
     path = pathlib.Path(path_or_name).expanduser()
     if path.is_dir():
         for candidate in (path / "backbone.keras", path / "export" / "backbone.keras"):

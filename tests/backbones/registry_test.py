@@ -1,17 +1,23 @@
+import pathlib
+from unittest import mock
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from absl.testing import parameterized
+from keras.src.utils import file_utils
 
 from pixpro_keras import backbones
+from pixpro_keras.backbones.registry import imagenet_network
 from tests.helpers.random_weights import photo, randomize
 from tests.helpers.replicas import two_cpus
-from tests.helpers.tiny_networks import RESNET10
+from tests.helpers.tiny_networks import RESNET4, RESNET10
 
-# The project's, and the one of the tests.
+# The project's, and those of the tests.
 RESNETS = [f"resnet{depth}{kind}" for depth in (18, 34, 50, 101, 152) for kind in ("_v1_5", "_d")]
-RESNETS += ["resnext50_32x4d", "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2", RESNET10]
+RESNETS += ["resnext50_32x4d", "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2"]
+RESNETS += [RESNET4, RESNET10]
 
 
 def layers_of(model, kind):
@@ -74,6 +80,45 @@ class NamesTest(tf.test.TestCase, parameterized.TestCase):
     )
     def test_min_image_size(self, name, expected):
         self.assertEqual(backbones.min_image_size(name), expected)
+
+
+def downloaded(result):
+    """Result of Keras's download: a path, or an error."""
+    is_error = isinstance(result, Exception)
+    arguments = {"side_effect" if is_error else "return_value": result}
+    return mock.patch.object(file_utils, "get_file", **arguments)
+
+
+class ImagenetTest(tf.test.TestCase):
+    @pytest.mark.slow  # builds EfficientNet four times
+    def test_features_are_those_of_keras_applications(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        network = randomize(backbones.plain_network("efficientnetb0"))
+        (normalization,) = layers_of(network, keras.layers.Normalization)
+        normalization.set_weights([np.full(3, 0.45), np.array([0.23, 0.22, 0.21]), np.array(0)])
+        network.save(folder / "file.h5")
+        arguments = {"include_top": False, "input_shape": (None, None, 3)}
+        with downloaded(folder / "file.h5"):
+            stock = keras.applications.EfficientNetB0(weights="imagenet", **arguments)
+            ours = imagenet_network("efficientnetb0")
+        expected = stock(photo(64, 64), training=False)
+        self.assertAllClose(ours(photo(64, 64), training=False), expected, rtol=1e-3, atol=1e-3)
+        # Also through what trains, and a checkpoint that sets its variables.
+        trained = backbones.build("efficientnetb0")
+        backbones.copy_weights(ours, trained)
+        self.assertAllClose(trained(photo(64, 64), training=False), expected, rtol=1e-3, atol=1e-3)
+
+    def test_without_a_network_the_error_is_one_line(self):
+        error = Exception("URL fetch failure on SOMEWHERE:\nno route")
+        wanted = r"ImageNet weights of mobilenet are neither .* downloaded \(URL fetch failure.*\)$"
+        with downloaded(error), self.assertRaisesRegex(ValueError, wanted):
+            imagenet_network("mobilenet")
+
+    def test_other_networks_have_none(self):
+        with self.assertRaisesRegex(
+            ValueError, "no ImageNet weights of resnet50_v1_5; a torch file"
+        ):
+            imagenet_network("resnet50_v1_5")
 
 
 class BuildTest(tf.test.TestCase, parameterized.TestCase):
@@ -206,7 +251,7 @@ class CopyWeightsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters("resnet50", "resnet50v2")
     @pytest.mark.slow
     def test_a_dilated_network_finds_the_same_features_and_more(self, name):
-        """Where the stride is in a 1x1 convolution or in padded ones, every second cell is the same."""
+        """Every second cell is equal if the stride is in 1x1 or in padded convolutions."""
         backbone = randomize(backbones.build(name))
         dilated = backbones.build(name, output_stride=16)
         backbones.copy_weights(backbone, dilated)

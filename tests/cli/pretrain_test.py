@@ -12,10 +12,13 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import pixpro_keras
+from pixpro_keras import backbones
 from pixpro_keras.cli.pretrain import PretrainOptions
 from pixpro_keras.cli.shared import parsing
 from pixpro_keras.training import open_workdir
+from pixpro_keras.weights import export_backbone
 from tests.helpers.jobs import TINY_RUN, StartedJob, run_job, run_jobs, write_photos
+from tests.helpers.random_weights import randomize
 
 # Flags, and what the error names.
 BAD_INPUT = (
@@ -97,14 +100,14 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
         self.assertNotEmpty(list(run.glob("events.out.tfevents.*")))
         self.assertNotEmpty(list((run / "pictures").glob("*.png")))
         self.assertNotEmpty(list((run / "checkpoints").glob("ckpt-4*")))
-        self.assertEqual(self.backbone("run")(np.zeros((1, 64, 64, 3))).shape, (1, 2, 2, 512))
+        self.assertEqual(self.backbone("run")(np.zeros((1, 64, 64, 3))).shape, (1, 16, 16, 64))
         self.assertTrue((run / "curves.png").exists())
         card = (run / "export" / "README.md").read_text()
         for line in (
             "| Data | folder:photos, 8 images |",
             "| Steps | 4 of 4 images (2 epochs) |",
             "| step | 4 |",
-            "| Licence of the weights | unknown |",
+            "| License of the weights | unknown |",
             "--projector_dim=8",
         ):
             self.assertIn(line, card.splitlines())
@@ -255,7 +258,7 @@ class PretrainFunctionTest(tf.test.TestCase):
         tiny = {
             "dataset": self.photos,
             "workdir": self.folder / "run",
-            "backbone": "resnet10_v1_5",
+            "backbone": "resnet4_v1_5",
             "projector_hidden_dim": 16,
             "projector_dim": 8,
             "image_size": 32,
@@ -267,7 +270,7 @@ class PretrainFunctionTest(tf.test.TestCase):
 
     @pytest.mark.slow
     def test_one_call_does_what_the_command_does(self):
-        flags = {"preset": "pixpro_r18_small", "epochs": 2, "checkpoint_every_steps": 2}
+        flags = {"preset": "pixpro_small", "epochs": 2, "checkpoint_every_steps": 2}
         flags |= {"precision": "float32", "warmup_epochs": 0}
         policy = keras.mixed_precision.global_policy().name
         result = self.pretrain(**flags, picture_every_steps=3)
@@ -277,7 +280,7 @@ class PretrainFunctionTest(tf.test.TestCase):
         for name in ("flags.cfg", "metrics.jsonl", "curves.png", "export/README.md"):
             self.assertTrue((self.folder / "run" / name).exists(), msg=name)
         self.assertIn(self.folder / "run" / "export" / "backbone.keras", result.exported)
-        self.assertEqual(result.backbone(np.zeros((1, 64, 64, 3))).shape, (1, 2, 2, 512))
+        self.assertEqual(result.backbone(np.zeros((1, 64, 64, 3))).shape, (1, 16, 16, 64))
         text = (self.folder / "run" / "flags.cfg").read_text()
         self.assertIn("--batch_size=4\n", text)
         self.assertIn(f"--dataset=folder:{self.photos}\n", text)
@@ -346,6 +349,48 @@ class PretrainFunctionTest(tf.test.TestCase):
         self.assertNotIn(str(self.folder), card)
         with self.assertRaisesRegex(ValueError, "--epochs=1: 3 steps are done already, more than"):
             self.pretrain(**flags, **changed, steps_per_epoch=2)
+
+    @pytest.mark.slow
+    def test_a_run_begins_with_weights(self):
+        file, run = self.folder / "first" / "backbone.keras", self.folder / "run"
+        first = randomize(backbones.build("resnet10_v1_5"))
+        export_backbone(first, "resnet10_v1_5", file.parent)
+        flags = {
+            "optimizer": "sgd",
+            "base_learning_rate": 1e-30,
+            "end_learning_rate": 0,
+            "epochs": 1,
+        }
+        flags |= {"picture_every_steps": 0, "output_stride": 16, "precision": "mixed_bfloat16"}
+        with self.assertLogs("absl", "INFO") as logs:
+            result = self.pretrain(**flags, init_weights=file)
+        self.assertIn("--zero_init_residual and --kernel_fan", " ".join(logs.output))
+        for encoder in (result.method.encoder, result.method.target_encoder):
+            for one, two in zip(encoder.backbone.weights, first.weights, strict=True):
+                if "moving" not in two.name:
+                    self.assertAllClose(one, two, rtol=1e-6)
+        self.assertIn(f"--init_weights={file}\n", (run / "flags.cfg").read_text())
+        card = (run / "export" / "README.md").read_text()
+        self.assertIn("| Initial weights | backbone.keras |\n", card)
+        self.assertNotIn(str(self.folder), card)
+        # It goes on without the file, which is part of what it was trained with.
+        file.unlink()
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.assertEqual(self.pretrain(**flags, init_weights=file).steps, 2)
+        with self.assertRaisesRegex(ValueError, f"init_weights was {file}, is None"):
+            self.pretrain(**flags | {"epochs": 2})
+
+    def test_weights_of_another_network_are_refused(self):
+        file = self.folder / "first" / "backbone.keras"
+        export_backbone(backbones.build("resnet10_v1_5"), "resnet10_v1_5", file.parent)
+        for weights, error in (
+            (file, "--backbone=resnet18_v1_5: --init_weights=.*backbone.keras is resnet10_v1_5"),
+            ("imagenet", "--init_weights=imagenet: .* no ImageNet weights of resnet18_v1_5"),
+            ("nowhere", "--init_weights=nowhere: "),
+        ):
+            with self.assertRaisesRegex(ValueError, error):
+                self.pretrain(backbone="resnet18_v1_5", init_weights=weights)
+        self.assertFalse((self.folder / "run").exists())
 
     def test_a_failed_start_leaves_nothing(self):
         for options in ({"batch_size": 9}, {"eval_every_epochs": 1}):

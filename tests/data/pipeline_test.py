@@ -230,12 +230,30 @@ class ViewsTest(tf.test.TestCase):
 
     def views(self, number, **kwargs):
         config = pipeline.DataConfig(**({"image_size": 16, "use_xla": False} | kwargs))
-        return pipeline.make_views(self.image, tf.constant([number, 7]), config)
+        return pipeline.make_views(self.image, tf.stack([number, 7]), config)
 
     def test_one_view(self):
         one, two = self.views(0, num_views=1), self.views(0)
         self.assertEqual(set(one), {"view1", "coord1"})
         self.assertAllEqual(one["view1"], two["view1"])
+
+    def test_local_views_are_small_crops_of_a_small_size(self):
+        views = self.views(0, num_local_views=3, local_image_size=8, local_crop_area=(0.04, 0.05))
+        self.assertEqual(views["local_views"].shape, (3, 8, 8, 3))
+        corners = np.reshape(views["local_coords"], (3, 2, 2))
+        areas = np.prod(np.abs(corners[:, 1] - corners[:, 0]), axis=1)
+        self.assertAllClose(areas, [0.045] * 3, atol=0.015)
+
+    def test_local_views_leave_the_others_as_they_are(self):
+        self.assertAllEqual(self.views(0, num_local_views=2)["view2"], self.views(0)["view2"])
+
+    def test_colors_of_local_views_on_the_device_are_the_same(self):
+        options = {"num_local_views": 2, "local_image_size": 8}
+        late = {k: v[None] for k, v in self.views(3, colors_on_device=True, **options).items()}
+        config = pipeline.DataConfig(16, colors_on_device=True, **options)
+        found = pipeline.make_device_transform(config)(late)
+        expected = self.views(3, **options)["local_views"]
+        self.assertAllClose(found["local_views"][0], expected, atol=0.01)
 
     def test_jigsaw(self):
         views = self.views(0, image_size=112, with_jigsaw=True)
@@ -245,8 +263,10 @@ class ViewsTest(tf.test.TestCase):
     def test_slotcons_second_crop_overlaps_the_first(self):
         shares = {"slotcon": [], "byol": []}
         for recipe, found in shares.items():
-            for number in range(60):
-                views = self.views(number, recipe=recipe)
+            # 60 samples are drawn faster in a graph.
+            draw = tf.function(lambda number, name=recipe: self.views(number, recipe=name))
+            for number in tf.range(60):
+                views = draw(number)
                 sides = [
                     np.sort(np.reshape(views[c], (2, 2)), axis=0) for c in ("coord1", "coord2")
                 ]

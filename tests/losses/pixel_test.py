@@ -92,6 +92,17 @@ def contrast_loop(query, key, positives, temperature, candidates=None):
     return np.mean(losses)
 
 
+def other_images_loop(query, key, positives, others, temperature):
+    """The contrastive loss of one image by its definition; k runs over the positives and over others."""
+    per_pixel = []
+    for q, mask in zip(unit(query)[0], positives[0], strict=True):
+        if mask.any():
+            found = sum(np.exp(q @ unit(key)[0, j] / temperature) for j in np.flatnonzero(mask))
+            total = found + sum(np.exp(q @ c / temperature) for c in unit(others))
+            per_pixel.append(-np.log(found / total))
+    return np.mean(per_pixel) if per_pixel else 0.0
+
+
 class PixelContrastTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(0.1, 0.3, 1.0)
     def test_equals_a_loop(self, temperature):
@@ -108,6 +119,18 @@ class PixelContrastTest(tf.test.TestCase, parameterized.TestCase):
         expected = contrast_loop(query, key, positives, temperature, candidates)
         found = pixel.pixel_contrast(query, key, positives, temperature, candidates)
         self.assertAllClose(found, expected, atol=1e-5)
+
+    @parameterized.parameters(0.1, 0.3)
+    def test_with_candidates_of_other_images_equals_a_loop(self, temperature):
+        query, key, positives = random_case()
+        losses = []
+        for image in range(len(query)):
+            own = [x[image : image + 1] for x in (query, key, positives)]
+            others = np.delete(key, image, axis=0).reshape(-1, 5)
+            losses.append(other_images_loop(*own, others, temperature))
+        ids = np.arange(len(key)), np.repeat(np.arange(len(key)), key.shape[1])
+        found = pixel.pixel_contrast(query, key, positives, temperature, key.reshape(-1, 5), ids)
+        self.assertAllClose(found, np.mean(losses), atol=1e-5)
 
     def test_of_one_image_its_keys_as_candidates_change_nothing(self):
         query, key, positives = (x[:1] for x in random_case())

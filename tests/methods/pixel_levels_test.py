@@ -75,6 +75,44 @@ class PixelLevelsTest(tf.test.TestCase, parameterized.TestCase):
             build(**arguments)
 
 
+class LocalViewsTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.batch = random_batch(4, image_size=64)
+        small = random_batch(4, image_size=32, seed=1)
+        self.local = small["view1"], small["coord1"]
+        self.both = self.batch | {
+            "local_views": np.stack([self.local[0]] * 2, axis=1),
+            "local_coords": np.stack([self.local[1]] * 2, axis=1),
+        }
+
+    def expected(self, method, local, coord):
+        """The pixel loss of both directions, and of a local view against both targets."""
+        views = [(self.batch[f"view{n}"], self.batch[f"coord{n}"]) for n in (1, 2)]
+
+        def loss(online, target):
+            maps = method.encoder(online[0])["pixel"], method.target_encoder(target[0])["pixel"]
+            return method.pixel_level(*maps, online[1], target[1], training=False)["loss"]
+
+        both = loss(views[0], views[1]) + loss(views[1], views[0])
+        return both, sum(loss((local, coord), view) for view in views)
+
+    def test_each_counts_as_much_as_both_directions(self):
+        for cls in (PixPro, PixContrast):
+            method = build(cls)
+            both, local = self.expected(method, *self.local)
+            self.assertAllClose(method(self.both)["pixel"], (both + 2 * local) / 3, rtol=1e-5)
+
+    def test_the_instance_branch_sees_them(self):
+        method = build(instance_weight=1.0, pixel_weight=0.0, instance_form="contrastive")
+        self.assertNotAllClose(method(self.both)["instance"], method(self.batch)["instance"])
+
+    def test_passes_add_up_to_the_call(self):
+        method = build(PixContrast, negatives="other_images")
+        total = sum(one()["pixel"] for one in method.passes(self.both))
+        self.assertAllClose(total, method(self.both, training=True)["pixel"], rtol=1e-4)
+
+
 class NegativesTest(tf.test.TestCase):
     def test_those_of_the_batch_are_the_pixels_of_all_images(self):
         batch = random_batch(4, image_size=64)
@@ -87,6 +125,15 @@ class NegativesTest(tf.test.TestCase):
         self.assertGreater(
             method(batch)["pixel"], build(PixContrast, temperature=0.2)(batch)["pixel"]
         )
+
+    def test_those_of_other_images_leave_out_the_own(self):
+        rng = np.random.default_rng(0)
+        query, key = rng.normal(size=(2, 4, 4, 8)).astype("float32")
+        positives = np.eye(4, dtype="float32")[None].repeat(4, axis=0)
+        ids = np.arange(4), np.arange(4).repeat(4)
+        expected = pixel_contrast(query, key, positives, 0.2, key.reshape(-1, 8), ids) / 2
+        method = build(PixContrast, negatives="other_images", temperature=0.2)
+        self.assertAllClose(method.one_way(query, key, positives), expected)
 
     def test_others_are_refused(self):
         with self.assertRaisesRegex(ValueError, "negatives"):

@@ -16,7 +16,7 @@ def features(count=2, height=3, width=4, channels=5):
 
 
 def heat_of(panel):
-    """What the coloured layer of a panel shows."""
+    """Values of the colored layer of a panel."""
     return np.asarray(panel.images[1].get_array())
 
 
@@ -72,7 +72,7 @@ class DrawSimilarityTest(tf.test.TestCase, parameterized.TestCase):
     def test_default_queries_fit_any_map(self):
         for size in (1, 2, 7):
             figure = draw_similarity(views(1), features(1, size, size))
-            self.assertLen(figure.axes, 5)  # the view, three maps and the colour bar
+            self.assertLen(figure.axes, 5)  # the view, three maps and the color bar
 
     @parameterized.parameters(
         ({"gamma": 0.0}, "`gamma` must be positive. Received: gamma=0.0"),

@@ -50,6 +50,14 @@ class LoadBackboneTest(tf.test.TestCase, parameterized.TestCase):
         network = pixpro_keras.load_backbone("resnet10_v1_5", features="c2-c5")
         self.assertEqual(network.output["c5"].shape, (None, None, None, 512))
 
+    def test_imagenet_is_of_a_network(self):
+        with self.assertRaisesRegex(
+            ValueError, "`name` must be the network whose ImageNet weights"
+        ):
+            pixpro_keras.load_backbone("imagenet")
+        with self.assertRaisesRegex(ValueError, "no ImageNet weights of resnet10_v1_5"):
+            pixpro_keras.load_backbone("imagenet", name="resnet10_v1_5")
+
     @parameterized.parameters("a.keras", "a.h5", "a.weights.h5")
     def test_a_classifier_with_its_top_is_refused(self, file):
         backbone = backbones.build("resnet10_v1_5")

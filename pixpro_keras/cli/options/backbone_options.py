@@ -37,8 +37,8 @@ class BackboneOptions(Options):
     )
     zero_init_residual: bool = option(
         True,
-        "Whether a new ResNet's last batch-norm scale in each residual block is 0, as in the paper's "
-        "pre-training, or 1. A few hundred steps leave it near 0, and the blocks without effect.",
+        "Start the last batch-norm scale in each residual block of a new ResNet at 0, as the paper's "
+        "pre-training does, not at 1. A few hundred steps leave it near 0, and the blocks without effect.",
     )
     kernel_fan: str = option(
         "out",
@@ -61,14 +61,26 @@ def check_backbone(options: BackboneOptions) -> None:
         )
 
 
-def build_backbone(options: BackboneOptions) -> keras.Model:
-    """Returns the untrained backbone that the options describe."""
+def build_backbone(options: BackboneOptions, trained: keras.Model | None = None) -> keras.Model:
+    """Returns the backbone that the options describe.
+
+    Args:
+        options: of the backbone.
+        trained: the same network with the weights that it gets; without it, they are new, as
+            `--zero_init_residual` and `--kernel_fan` say.
+
+    Raises:
+        ValueError: if the weights are of another network.
+    """
     with flag_errors(options, "backbone", "output_stride"):
         backbone = backbones.build(
             options.backbone,
             output_stride=int(options.output_stride),
             bn_momentum=options.bn_momentum,
         )
+    if trained is not None:
+        backbones.copy_weights(trained, backbone)
+        return backbone
     if not options.zero_init_residual:
         undo_zero_init_residual(backbone)
     if options.kernel_fan == "in":

@@ -19,7 +19,10 @@ from pixpro_keras.cli.options.option_fields import FlagError, option
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.training.workers import is_multi_worker
 from pixpro_keras.types import Tensor
-from pixpro_keras.weights import load_backbone
+from pixpro_keras.weights.load import IMAGENET, load_backbone
+
+# In the place of a path: new weights, as without --weights.
+RANDOM = "random"
 
 EvaluationT = TypeVar("EvaluationT", bound="EvaluationOptions")
 
@@ -30,9 +33,9 @@ class EvaluationOptions(BackboneOptions):
 
     weights: str | None = option(
         None,
-        "Backbone to look at: the folder of a run or conversion, .keras, .h5, .pth, .ckpt, detectron2 .pkl; "
-        "--backbone says which network it is where the file does not. Default: --backbone with random "
-        "weights.",
+        "Backbone to evaluate: the folder of a run or conversion, .keras, .h5, .pth, .ckpt, detectron2 .pkl; "
+        "imagenet, the weights that keras.applications has for --backbone; or random. --backbone says which "
+        "network it is where the file does not. Default: random.",
         is_main=True,
     )
     label_fraction: float = option(
@@ -71,22 +74,30 @@ def read_backbone(options: EvaluationT) -> tuple[EvaluatedBackbone, EvaluationT]
     Raises:
         FlagError: if it cannot be loaded, or does not say which network it is.
     """
-    loaded: keras.Model | None = None
+    weights = None if options.weights == RANDOM else options.weights
+    loaded = None
     label: str = f"{options.backbone}, random"
-    if options.weights is not None:
-        given = options.backbone if options.is_given("backbone") else None
-        with flag_errors(options, "weights"):
-            loaded = load_backbone(options.weights, name=given)
-        label = options.weights
-        options = options.replace(backbone=_network_name(loaded, given, label))
+    if weights is not None:
+        loaded, options, label = _load(options, weights)
     check_backbone(options)
-    network = build_backbone(options)
-    if loaded is not None:
-        with flag_errors(options, "weights", "backbone"):
-            backbones.copy_weights(loaded, network)
-    logging.info("Backbone: %s, %s", options.backbone, options.weights or "with random weights")
+    with flag_errors(options, "weights", "backbone"):
+        network = build_backbone(options, loaded)
+    logging.info("Backbone: %s, %s", options.backbone, weights or "with random weights")
     preprocess = backbones.preprocess_input(options.backbone)
     return EvaluatedBackbone(network, preprocess, label), options
+
+
+def _load(options: EvaluationT, weights: str) -> tuple[keras.Model, EvaluationT, str]:
+    """The loaded network, options in which `backbone` is its name, and its name in a table."""
+    if weights == IMAGENET:
+        check_backbone(options)
+        with flag_errors(options, "weights"):
+            loaded = load_backbone(weights, name=options.backbone)
+        return loaded, options, f"{options.backbone}, imagenet"
+    given = options.backbone if options.is_given("backbone") else None
+    with flag_errors(options, "weights"):
+        loaded = load_backbone(weights, name=given)
+    return loaded, options.replace(backbone=_network_name(loaded, given, weights)), weights
 
 
 def _network_name(backbone: keras.Model, given: str | None, weights: str) -> str:
@@ -108,7 +119,7 @@ def check_one_machine(strategy: tf.distribute.Strategy, name: str, what: str) ->
     """Refuses several machines, for what would be done by each of them.
 
     Args:
-        strategy: where the job runs.
+        strategy: distribution strategy of the job.
         name: value of `--strategy`.
         what: the work, for the error.
 

@@ -1,4 +1,4 @@
-"""Options of jobs that learn from labelled images, and the images they name."""
+"""Options of jobs that learn from labeled images, and the images they name."""
 
 import contextlib
 import dataclasses
@@ -27,20 +27,18 @@ LabeledT = TypeVar("LabeledT", bound="LabeledOptions")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LabeledOptions(Options):
-    """Options of labelled images."""
+    """Options of labeled images."""
 
     dataset: str | None = option(
         None,
-        "Labelled images with a training and a test part: folder:PATH (PATH/train and PATH/val, a folder "
+        "Labeled images with a training and a test part: folder:PATH (PATH/train and PATH/val, a folder "
         "for each class in both), tfds:NAME[/config], scenes.",
         is_main=True,
     )
     train_dataset: str | None = option(
-        None, "Labelled images to learn from, instead of --dataset's; see --dataset of pretrain.py."
+        None, "Labeled images to train on, instead of --dataset's; see --dataset of pretrain.py."
     )
-    test_dataset: str | None = option(
-        None, "Labelled images to be right about, instead of --dataset's."
-    )
+    test_dataset: str | None = option(None, "Labeled images to test on, instead of --dataset's.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +85,7 @@ def open_parts(options: Options, train: str, test: str, data_dir: str | None) ->
         options: that name them.
         train: name of the option with the training images.
         test: name of the option with the test images.
-        data_dir: where TFDS keeps its data sets.
+        data_dir: directory of TFDS data sets.
 
     Raises:
         FlagError: if they cannot be opened, not all images have labels, or the classes differ.
@@ -144,7 +142,7 @@ def frozen_features(
 
     Args:
         backbone: measured in inference mode.
-        source: labelled images.
+        source: labeled images.
         image_size: side of the square images in pixels.
         preprocess: from RGB in 0..255 to the backbone's convention.
         batch_size: images that go through the backbone together.

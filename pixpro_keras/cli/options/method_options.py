@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import keras
 from absl import logging
 
 from pixpro_keras.cli.options.backbone_options import build_backbone
@@ -60,7 +61,7 @@ class MethodOptions(Options):
     )
     propagation: bool | None = option(
         None,
-        "Whether the pixel propagation module stands before the loss. Default: yes in pixpro, no in "
+        "Use the pixel propagation module before the loss. Default: yes in pixpro, no in "
         "pixcontrast.",
     )
     gamma: float = option(2.0, "Sharpness of the propagation module's similarity.", above=0)
@@ -82,8 +83,8 @@ class MethodOptions(Options):
     )
     negatives: str = option(
         "image",
-        "Negatives of pixcontrast: the pixels of the same image, as in the paper, or of all images of the "
-        "batch.",
+        "Negatives of pixcontrast: the pixels of the same image, as in the paper, of all images of the "
+        "batch, or of all others, which keeps the pixels of an image together.",
         choices=NEGATIVES,
     )
     variance_weight: float = option(
@@ -199,6 +200,10 @@ def check_method(options: ModelOptions) -> None:
             f"--augmentation={options.augmentation}: it moves pixels in a way that the coordinates do not "
             f"tell, which --method={options.method} compares by them"
         )
+    if options.local_views and not cls.uses_local_views:
+        raise FlagError(
+            f"--local_views={options.local_views}: --method={options.method} does not use local views"
+        )
     if options.fpn and (not issubclass(cls, PixelMethod) or options.image_size % 32):
         raise FlagError(
             f"--fpn needs a pixel-level method and an image size that is a multiple of 32: "
@@ -228,13 +233,18 @@ def build_method(
     options: ModelOptions,
     total_steps: int,
     device_transform: Callable[[Batch], Batch] | None = None,
+    trained: keras.Model | None = None,
 ) -> PretrainMethod:
-    """Returns the method that the options describe, with new weights.
+    """Returns the method that the options describe.
 
     Args:
         options: of the pre-training.
         total_steps: optimizer steps of the whole run.
         device_transform: part of the augmentation that is left to the training step.
+        trained: the same backbone with the weights with which it and its target begin; default: new ones.
+
+    Raises:
+        FlagError: if these weights are of another network.
     """
     cls: Any = METHODS[options.method]
     known = _arguments_of(cls)
@@ -244,8 +254,10 @@ def build_method(
     } | {"bn_momentum": options.bn_momentum}
     # A method takes what it has; an option left at None leaves the method's own default.
     arguments = {k: v for k, v in arguments.items() if k in known and v is not None}
+    with flag_errors(options, "backbone"):
+        backbone = build_backbone(options, trained)
     return cls(
-        build_backbone(options),
+        backbone,
         total_steps=total_steps,
         accumulate_steps=options.accumulate_steps,
         device_transform=device_transform,
@@ -254,16 +266,22 @@ def build_method(
 
 
 def build_training(
-    options: ModelOptions, device_transform: Callable[[Batch], Batch] | None = None
+    options: ModelOptions,
+    device_transform: Callable[[Batch], Batch] | None = None,
+    trained: keras.Model | None = None,
 ) -> PretrainMethod:
-    """Returns the compiled method with new weights, its optimizer built. In the strategy's scope.
+    """Returns the compiled method, its optimizer built. In the strategy's scope.
 
     Args:
         options: resolved.
         device_transform: part of the augmentation that is left to the training step.
+        trained: the same backbone with the weights with which it and its target begin; default: new ones.
+
+    Raises:
+        FlagError: if these weights are of another network.
     """
     steps_per_epoch = options.steps_per_epoch or 1
-    method = build_method(options, options.epochs * steps_per_epoch, device_transform)
+    method = build_method(options, options.epochs * steps_per_epoch, device_transform, trained)
     if options.remat:
         with flag_errors(options, "remat", "backbone"):
             method.encoder.recompute_backbone()

@@ -2,11 +2,17 @@
 
 import dataclasses
 import re
+from typing import TypeVar
 
 from pixpro_keras.cli.options.option_fields import Options, option
+from pixpro_keras.training.precision import best_precision
 from pixpro_keras.training.run import PRECISIONS
 from pixpro_keras.training.strategy import STRATEGIES
 from pixpro_keras.weights.card import UNKNOWN_LICENSE
+
+AUTO = "auto"
+
+RunT = TypeVar("RunT", bound="RunOptions")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -15,7 +21,7 @@ class RunOptions(Options):
 
     strategy: str = option(
         "auto",
-        "Which devices train together. auto takes the TPU named by TPU_NAME, else the machines of "
+        "Devices that train together. auto takes the TPU named by TPU_NAME, else the machines of "
         "--cluster if TF_CONFIG is set, else all GPUs of this machine where it has several, else one device.",
         choices=STRATEGIES,
         is_main=True,
@@ -23,19 +29,30 @@ class RunOptions(Options):
     precision: str = option(
         "float32",
         "Dtype policy; weights stay float32. mixed_float16 is for NVIDIA GPUs, mixed_bfloat16 for TPUs, "
-        "newer GPUs and CPUs with AVX512-BF16 or AMX.",
-        choices=PRECISIONS,
+        "GPUs of compute capability 8.0 or more and CPUs with AVX512-BF16 or AMX; auto takes mixed_bfloat16 "
+        "on these and float32 elsewhere.",
+        choices=(AUTO, *PRECISIONS),
         is_main=True,
     )
-    seed: int = option(0, "Seed of initialisation, sample order and augmentation.", is_main=True)
+    # Not an option: what `auto` found.
+    precision_reason: str = ""
+    seed: int = option(0, "Seed of initialization, sample order and augmentation.", is_main=True)
     workdir: str = option(
         "runs/pretrain",
         "Directory of the run: flags, checkpoints, logs, pictures, export.",
         is_main=True,
     )
     data_dir: str | None = option(
-        None, "Where TFDS keeps prepared data sets. Default: ~/tensorflow_datasets."
+        None, "Directory of prepared TFDS data sets. Default: ~/tensorflow_datasets."
     )
+
+
+def resolve_precision(options: RunT) -> RunT:
+    """Returns options whose precision is a dtype policy, that of this machine for `auto`."""
+    if options.precision != AUTO:
+        return options
+    policy, reason = best_precision(options.strategy)
+    return options.replace(precision=policy, precision_reason=reason)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +61,7 @@ class CardOptions(Options):
 
     license: str = option(
         UNKNOWN_LICENSE,
-        "Licence of the exported weights in their model card, as Hugging Face abbreviates it: apache-2.0, "
+        "License of the exported weights in their model card, as Hugging Face abbreviates it: apache-2.0, "
         "cc-by-nc-4.0, other, ... The images have a say in it.",
         check=lambda value: re.fullmatch(r"[a-z0-9][a-z0-9.-]*", value) is not None,
         must="be an abbreviation such as apache-2.0",

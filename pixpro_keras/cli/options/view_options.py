@@ -27,6 +27,19 @@ class ViewOptions(BackboneOptions, RunOptions):
         above=0,
         maximum=1,
     )
+    local_views: int = option(
+        0,
+        "Small views beside the two (multi-crop), which pixpro and pixcontrast compare with the "
+        "target's view of both. Four of half the side cost as much as one view.",
+        minimum=0,
+    )
+    local_image_size: int = option(48, "Side of local views in pixels.", above=0)
+    min_local_crop_area: float = option(
+        0.05,
+        "Smallest crop of a local view; the largest is --min_crop_area.",
+        above=0,
+        maximum=1,
+    )
     color_strength: float = option(
         1.0,
         "Factor of the recipe's color changes: jitter, grayscale and solarizing. Below 1 features keep more "
@@ -46,6 +59,9 @@ def data_config(options: ViewOptions, **others: Any) -> DataConfig:
         image_size=options.image_size,
         recipe=options.augmentation,
         crop_area=(options.min_crop_area, options.max_crop_area),
+        num_local_views=options.local_views,
+        local_image_size=options.local_image_size,
+        local_crop_area=(options.min_local_crop_area, options.min_crop_area),
         color_strength=options.color_strength,
         seed=options.seed,
         **others,

@@ -1,4 +1,4 @@
-"""Start, errors and end of a command."""
+"""Start, failure and end of a command."""
 
 import contextlib
 import faulthandler
@@ -191,16 +191,18 @@ def flag_errors(options: Options, *names: str) -> Iterator[None]:
 
     Args:
         options: of the command.
-        *names: options that the argument came from. The error shows those that the user gave, or all
-            where all have their defaults.
+        *names: options that the argument came from. The error shows those that the user gave and those it
+            speaks of, or all where there are none.
     """
     try:
         yield
     except (ValueError, OSError, ImportError) as error:  # of imports: an extra that is missing
         if isinstance(error, UserError):
             raise
-        given = [name for name in names if options.is_given(name)] or names
-        shown = (parsing.serialize(options, name) or [f"--{name}"] for name in given)
+        meant = [
+            name for name in names if options.is_given(name) or f"`{name}`" in str(error)
+        ] or names
+        shown = (parsing.serialize(options, name) or [f"--{name}"] for name in meant)
         values = " ".join(part for parts in shown for part in parts)
         raise FlagError(f"{values}: {error}") from error
 

@@ -21,7 +21,7 @@ Period = tuple[int, int, Mapping[str, Any]]
 
 # Where things lie on a machine is nothing for a card.
 _PLACES = re.compile(
-    r"--(workdir|data_dir|input|output|checkpoint|data_service|license|\w*dataset)=.*"
+    r"--(workdir|data_dir|init_weights|input|output|checkpoint|data_service|license|\w*dataset)=.*"
 )
 
 
@@ -37,9 +37,9 @@ def write(
 
     Args:
         options: of the run, resolved.
-        license_name: licence of the weights.
+        license_name: license of the weights.
         workdir: the run's directory, with its `flags.cfg`.
-        folder: where the export is.
+        folder: folder of the export.
         method: the trained model.
         num_images: number of images in `--dataset`, where it is known.
 
@@ -67,6 +67,7 @@ def write(
         facts={
             "Data": _by_period(periods, _data),
             "Method": options.method,
+            **_beginning(run),
             "Augmentation": f"{run.get('augmentation', 'not known')}, views of {options.image_size} px",
             "Steps": _steps(periods, step, options.steps_per_epoch),
             **_story(periods),
@@ -110,6 +111,12 @@ def _data(recipe: Mapping) -> str:
     return f"{data}, {count:,} images" if count else data
 
 
+def _beginning(run: Mapping[str, str]) -> dict[str, str]:
+    """The row about the weights with which the training began, where they were not new."""
+    path = run.get("init_weights")
+    return {} if path is None else {"Initial weights": pathlib.PurePath(path).name}
+
+
 def _steps(periods: Sequence[Period], step: int, steps_per_epoch: int | None) -> str:
     batches = _by_period(periods, lambda recipe: f"{recipe.get('batch_size', 'an unknown number')}")
     is_alike = len({_data(recipe) for _, _, recipe in periods}) == 1 and ";" not in batches
@@ -123,6 +130,8 @@ def _story(periods: Sequence[Period]) -> dict[str, str]:
         {k: _public_name(v) if k.endswith("dataset") and v else v for k, v in recipe.items()}
         for _, _, recipe in periods
     ]
+    for recipe in shown:
+        recipe.pop("init_weights", None)  # have a row
     if len(shown) == 1:
         return {}
     texts = run_recipe.changed_values(shown)

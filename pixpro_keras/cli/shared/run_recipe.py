@@ -7,6 +7,7 @@ from pixpro_keras.cli.options.option_fields import option_fields
 from pixpro_keras.cli.options.training_options import TrainingJobOptions
 from pixpro_keras.data.sources import split_specification
 from pixpro_keras.training.history import Period
+from pixpro_keras.weights.load import IMAGENET
 
 # Flags with which a run may go on as it likes. All others are part of its recipe.
 FREE_FLAGS = frozenset(
@@ -29,7 +30,7 @@ FREE_FLAGS = frozenset(
         *("eval_mask_size", "probe", "test_dataset", "test_split", "test_short_side", "bn_batches"),
         *("test_every_iterations", "window_stride", "whole_images"),
         # Part of the checkpoints' identity.
-        "weights",
+        *("weights", "compare"),
     ]
 )
 _NOT_ON_DISK = ("scenes", "tfds")
@@ -48,6 +49,8 @@ def recipe_of(options: TrainingJobOptions, num_images: int) -> dict:
             value = getattr(options, field.name)
             if field.name.endswith("dataset") and value is not None:
                 value = _absolute(value)
+            if field.name == "init_weights" and value not in (None, IMAGENET):
+                value = os.path.abspath(os.path.expanduser(value))
             recipe[field.name] = list(value) if isinstance(value, tuple) else value
     per_epoch = options.steps_per_epoch or 1
     return recipe | {

@@ -161,7 +161,7 @@ def open_checkpoints(
         config: of the run.
         strategy: devices of the run.
         task: compiled, its optimizer built; its weights become those of the newest checkpoint.
-        identity: what makes two runs' weights interchangeable.
+        identity: properties that make two runs' weights interchangeable.
         num_images: number of training images.
 
     Returns:

@@ -204,7 +204,7 @@ def find_image(folder: str | os.PathLike, stem: str) -> pathlib.Path:
 def number_classes(folders: Iterable[bytes]) -> dict[bytes, int]:
     """Numbers the folders that hold images, in byte order, as classes.
 
-    That is the usual layout of labelled images, one folder per class and nothing beside them. Where
+    That is the usual layout of labeled images, one folder per class and nothing beside them. Where
     folders lie in each other or images beside them, there are no classes, and the result is empty.
 
     Args:

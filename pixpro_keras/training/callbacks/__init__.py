@@ -2,6 +2,7 @@
 
 from pixpro_keras.training.callbacks.broken_images_check import BrokenImagesCheck
 from pixpro_keras.training.callbacks.collapse_warning import CollapseWarning
+from pixpro_keras.training.callbacks.feature_rank import FeatureRank
 from pixpro_keras.training.callbacks.nonfinite_steps import NonfiniteSteps, TrainingDivergedError
 from pixpro_keras.training.callbacks.progress import Progress
 from pixpro_keras.training.callbacks.run_log import RunLog
@@ -11,6 +12,7 @@ from pixpro_keras.training.callbacks.stop_on_signal import StopOnSignal
 __all__ = [
     "BrokenImagesCheck",
     "CollapseWarning",
+    "FeatureRank",
     "NonfiniteSteps",
     "Progress",
     "RunLog",

@@ -1,4 +1,4 @@
-"""Progress of a run on the screen."""
+"""Progress of a run on the terminal."""
 
 from collections.abc import Callable, Mapping
 
@@ -13,6 +13,7 @@ _PARTS = {
     "loss": "loss {:.3f}",
     "positive_share": "positive pairs {:.1%}",
     "feature_std": "feature std {:.3f}",
+    "feature_rank": "feature rank {:.1f}",
     "learning_rate": "lr {:.3g}",
     "images_per_second": "{:.1f} images/s",
     "input_wait_share": "waiting for input {:.0%}",

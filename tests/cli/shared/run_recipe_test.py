@@ -37,6 +37,10 @@ class RunRecipeTest(unittest.TestCase):
         self.assertLessEqual({"method", "optimizer", "base_learning_rate", "weight_decay"}, names)
         self.assertTrue(names.isdisjoint({"workdir", "strategy", "log_every_steps", "epochs"}))
 
+    def test_initial_weights_mean_the_same_in_every_folder(self):
+        self.assertEqual(recipe(init_weights="a.pth")["init_weights"], os.path.abspath("a.pth"))
+        self.assertEqual(recipe(init_weights="imagenet")["init_weights"], "imagenet")
+
     def test_lengths_count_in_steps(self):
         by_epoch = recipe(steps_per_epoch=10, warmup_epochs=2, decay_epochs=("3",))
         self.assertEqual((by_epoch["warmup_steps"], by_epoch["decay_steps"]), (20, [30]))

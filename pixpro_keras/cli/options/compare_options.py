@@ -1,0 +1,20 @@
+"""Options of jobs that can be done for several backbones."""
+
+import dataclasses
+
+from pixpro_keras.cli.options.evaluation_options import EvaluationOptions
+from pixpro_keras.cli.options.option_fields import option
+from pixpro_keras.cli.options.run_options import RunOptions
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompareOptions(EvaluationOptions, RunOptions):
+    """Options of the comparison of backbones."""
+
+    compare: tuple[str, ...] = option(
+        (),
+        "Do the job for several --weights, each in a folder of --workdir, and write one table and chart: "
+        "random,imagenet,runs/a,runs/b. Without --backbone, random and imagenet are of the first run's "
+        "network.",
+        is_main=True,
+    )

@@ -1,0 +1,146 @@
+"""One job for several backbones, their results side by side."""
+
+import json
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+import keras
+from absl import logging
+
+from pixpro_keras import backbones
+from pixpro_keras.cli.options.compare_options import CompareOptions
+from pixpro_keras.cli.options.evaluation_options import RANDOM
+from pixpro_keras.cli.options.option_fields import FlagError
+from pixpro_keras.cli.shared import command, parsing
+from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.result_files import shown
+from pixpro_keras.training.run import RunResult
+from pixpro_keras.utils.files import write_atomically
+from pixpro_keras.utils.markdown import markdown_table
+from pixpro_keras.visualize.comparison_chart import draw_comparison
+from pixpro_keras.visualize.figures import save_figure
+from pixpro_keras.weights.load import IMAGENET, load_backbone
+
+OptionsT = TypeVar("OptionsT", bound=CompareOptions)
+ResultT = TypeVar("ResultT", bound=RunResult | None)
+
+_BASELINES = (RANDOM, IMAGENET)
+_MOST_PANELS = 4  # of the chart; the table has all measures
+
+
+def run_each(options: OptionsT, run: Callable[[OptionsT], ResultT], name: str) -> ResultT:
+    """Runs a job, once or for each backbone of `--compare`.
+
+    Of several it writes `compare.md`, `compare.json` and `compare.png`.
+
+    Args:
+        options: of the job.
+        run: the job, which writes its results to `NAME.json` in its `--workdir`.
+        name: name of that file.
+
+    Returns:
+        The result of the last backbone, or of the one at which a signal ended it.
+
+    Raises:
+        FlagError: if the flags cannot be used.
+    """
+    if not options.compare:
+        return run(options)
+    _check(options)
+    baseline = _backbone_of_baselines(options)
+    folders = _folders(options.compare)
+    workdir = pathlib.Path(options.workdir).expanduser()
+    command.refuse_run(workdir)
+    rows = []
+    for weights, folder in zip(options.compare, folders, strict=True):
+        backbone = baseline if weights in _BASELINES else options.backbone
+        one = options.replace(
+            weights=weights, backbone=backbone, workdir=str(workdir / folder), compare=()
+        )
+        logging.info("Comparison, %s: in %s", weights, one.workdir)
+        result = run(one)
+        keras.backend.clear_session()
+        if result is not None and result.stop_signal is not None:
+            return result
+        if result is None or not result.is_dry_run:
+            rows.append(json.loads((workdir / folder / f"{name}.json").read_text()))
+    if rows:
+        _write(workdir, rows)
+        parsing.write_flags(options, workdir)
+    return result
+
+
+def _check(options: CompareOptions) -> None:
+    """Refuses what would fail only after the first backbones."""
+    flag = f"--compare={','.join(options.compare)}"
+    if options.weights is not None:
+        raise FlagError(f"{flag}: is in the place of --weights={options.weights}")
+    if options.strategy == "multi_worker":
+        raise FlagError(f"{flag}: runs on one machine, not with --strategy=multi_worker")
+    for weights in options.compare:
+        if options.compare.count(weights) > 1:
+            raise FlagError(f"{flag}: {weights} is there twice")
+        is_name = weights in (*_BASELINES, *backbones.available())
+        if not is_name and not pathlib.Path(weights).expanduser().exists():
+            raise FlagError(f"{flag}: {weights} does not exist")
+
+
+def _backbone_of_baselines(options: CompareOptions) -> str:
+    """Network of `random` and `imagenet`: `--backbone`, or else that of the first weights from a file."""
+    name = options.backbone
+    paths = [weights for weights in options.compare if weights not in _BASELINES]
+    if not options.is_given("backbone") and paths:
+        with flag_errors(options, "compare"):
+            own = load_backbone(paths[0]).name.lower()
+        if own not in backbones.available():
+            raise FlagError(
+                f"--compare={','.join(options.compare)}: the network in {paths[0]} is called {own!r}; "
+                "--backbone says which one it is"
+            )
+        name = own
+    with flag_errors(options, "backbone"):
+        has_imagenet = backbones.is_keras_application(name)
+    if IMAGENET in options.compare and not has_imagenet:
+        raise FlagError(
+            f"--compare={','.join(options.compare)}: keras.applications has no ImageNet weights of {name}; "
+            "the path of a torch file of torchvision or timm, in the place of imagenet, gives them"
+        )
+    return name
+
+
+def _folders(compare: Sequence[str]) -> list[str]:
+    """A folder for each backbone: the last part of its path, or all parts where that is not unique."""
+    names = [pathlib.PurePath(weights).name for weights in compare]
+    return [
+        name if names.count(name) == 1 else weights.strip("/").replace("/", "_")
+        for weights, name in zip(compare, names, strict=True)
+    ]
+
+
+def _write(workdir: pathlib.Path, rows: Sequence[Mapping]) -> None:
+    """Prints and writes the table, and draws the first measures."""
+    names = list(
+        dict.fromkeys(name for row in rows for name, value in row.items() if _is_cell(value))
+    )
+    table = markdown_table(names, [[shown(row.get(name)) for name in names] for row in rows]) + "\n"
+    measures = {
+        name: [row.get(name) for row in rows]
+        for name in names
+        if any(isinstance(row.get(name), float) for row in rows)
+    }
+    write_atomically(workdir / "compare.json", json.dumps(rows, indent=2).encode())
+    write_atomically(workdir / "compare.md", table.encode())
+    print(f"\n{table}\nIn {workdir}:")
+    files = {"compare.md": "the table", "compare.json": "the same, for programs"}
+    if measures:
+        drawn = dict(list(measures.items())[:_MOST_PANELS])
+        figure = draw_comparison([row["backbone"] for row in rows], drawn)
+        save_figure(figure, workdir / "compare.png")
+        files["compare.png"] = "the same, as a chart"
+    for file, use in files.items():
+        print(f"  {file:28} {use}")
+
+
+def _is_cell(value: object) -> bool:
+    return not isinstance(value, list | dict)

@@ -1,0 +1,36 @@
+"""A normalization of inputs whose statistics are its weights, and nothing beside them."""
+
+import keras
+
+from pixpro_keras.types import Tensor
+
+__all__ = ["Normalization"]
+
+
+@keras.saving.register_keras_serializable("pixpro_keras")
+class Normalization(keras.layers.Normalization):
+    """`(x - mean) / sqrt(variance)` per channel, as Keras's layer of this name.
+
+    Keras's computes with copies of its weights, made when a file is read. Those of a checkpoint, and of a
+    network that is copied, would not reach them. This layer computes with the weights. It has Keras's
+    name too, under which weights files keep it.
+
+    Args:
+        **kwargs: of `keras.layers.Normalization`.
+
+    Example:
+        ```python
+        import numpy as np
+        from pixpro_keras.layers import Normalization
+
+        layer = Normalization()
+        layer.build((None, 4, 4, 3))
+        layer.set_weights([np.ones(3), np.full(3, 4.0), np.array(0)])
+        assert float(layer(np.full((1, 4, 4, 3), 5.0))[0, 0, 0, 0]) == 2.0
+        ```
+    """
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """`(B, ..., C)` to the same shape."""
+        self.finalize_state()  # copies the weights, where mean and variance are not arguments
+        return super().call(inputs)

@@ -1,0 +1,69 @@
+"""Rank of the features while a run goes on: a signal without labels."""
+
+import math
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from pixpro_keras.ops import effective_rank
+from pixpro_keras.training.callbacks.steps import steps_done
+from pixpro_keras.types import Tensor
+
+_NUM_IMAGES = 64
+_MOST_VECTORS = 1024
+
+
+class FeatureRank(keras.callbacks.Callback):
+    """Adds `feature_rank` to the logs of every so many steps, and of the epoch that ends with them.
+
+    It is the effective rank (RankMe) of the backbone's last map over the cells of a few images, always the
+    same, in inference mode: at most the number of channels or of cells, whichever is less. Up to 64 images
+    and 1024 of their cells are looked at, so its value compares epochs, and runs with the same backbone
+    and size of views. It stands before the callbacks that show it.
+
+    Args:
+        get_images: function without arguments that returns images, `(B, H, W, 3)` in the backbone's input
+            convention; called once, when they are needed.
+        every_steps: steps between two looks, at least 1.
+
+    Example:
+        ```python
+        import keras
+        from pixpro_keras import backbones, methods
+        from pixpro_keras.training.callbacks import FeatureRank
+
+        backbone = backbones.build("resnet18_v1_5")
+        method = methods.PixPro(backbone, hidden_dim=16, out_dim=8, total_steps=10)
+        rank = FeatureRank(lambda: keras.random.normal((4, 64, 64, 3)), every_steps=5)
+        rank.set_model(method)
+        logs = {"step": 5}
+        rank.on_train_batch_end(4, logs)
+        print(logs["feature_rank"])  # of 16 cells
+        ```
+    """
+
+    def __init__(self, get_images: Callable[[], Tensor], every_steps: int):
+        super().__init__()
+        self._get_images = get_images
+        self._every_steps = every_steps
+        self._images: Tensor | None = None
+        self._newest: float | None = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Looks at the features when it is time."""
+        if logs is None or steps_done(logs, self.model) % self._every_steps:
+            return
+        if self._images is None:
+            self._images = tf.identity(self._get_images()[:_NUM_IMAGES])
+        features = self.model.encoder.backbone(self._images, training=False)
+        cells = tf.reshape(tf.cast(features, tf.float32), (-1, features.shape[-1]))
+        cells = cells[:: -(-cells.shape[0] // _MOST_VECTORS)]
+        is_finite = bool(tf.reduce_all(tf.math.is_finite(cells)))
+        self._newest = float(effective_rank(cells)) if is_finite else math.nan
+        logs["feature_rank"] = self._newest
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Gives the newest value to those who show the epoch."""
+        if logs is not None and self._newest is not None:
+            logs["feature_rank"] = self._newest

@@ -1,0 +1,57 @@
+"""Results of several backbones in one task, as bars."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pixpro_keras.visualize.figures import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_COLOR = "#1f5fa8"
+
+
+def draw_comparison(
+    labels: Sequence[str], measures: Mapping[str, Sequence[float | None]]
+) -> "Figure":
+    """Draws a panel of bars for each measure, a bar for each backbone.
+
+    Args:
+        labels: names of the backbones, from the top.
+        measures: name -> shares in [0, 1], one for each backbone; None where there is none.
+
+    Returns:
+        A figure with one panel for each measure.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+        ValueError: if there is no measure, or one has another number of values.
+
+    Example:
+        ```python
+        from pixpro_keras.visualize import draw_comparison
+
+        figure = draw_comparison(["random", "mine"], {"top-1": [0.1, 0.6], "top-5": [0.4, 0.9]})
+        ```
+    """
+    if not measures:
+        raise ValueError("`measures` must have at least one. Received none.")
+    for name, values in measures.items():
+        if len(values) != len(labels):
+            raise ValueError(
+                f"`measures` must have {len(labels)} values each. Received: {name!r} with {len(values)}."
+            )
+    figure = new_figure(2.2 + 2.4 * len(measures), 0.9 + 0.38 * len(labels))
+    axes = figure.subplots(1, len(measures), squeeze=False, sharey=True)[0]
+    for axis, (name, values) in zip(axes, measures.items(), strict=True):
+        widths = [100 * (value or 0.0) for value in values]
+        bars = axis.barh(range(len(labels)), widths, height=0.6, color=_COLOR)
+        texts = ["-" if value is None else f"{100 * value:.1f}" for value in values]
+        axis.bar_label(bars, texts, padding=3, fontsize=8)
+        axis.set_xlim(0, 1.2 * max(*widths, 1.0))
+        axis.set_title(f"{name}, %", fontsize=9)
+        axis.tick_params(axis="x", labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_yticks(range(len(labels)), labels, fontsize=9)
+    axes[0].invert_yaxis()  # of all panels
+    return figure
