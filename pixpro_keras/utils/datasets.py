@@ -4,7 +4,10 @@ import os
 
 import tensorflow as tf
 
-NUM_THREADS = os.cpu_count() or 1
+# Processors that this process may use.
+NUM_THREADS = (
+    len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+)
 
 
 def without_autotuning(data: tf.data.Dataset) -> tf.data.Dataset:
