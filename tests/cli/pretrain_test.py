@@ -262,7 +262,7 @@ class PretrainFunctionTest(tf.test.TestCase):
         tiny = {
             "dataset": self.photos,
             "workdir": self.folder / "run",
-            "backbone": "resnet4_v1_5",
+            "backbone": "resnet6_v1_5",
             "projector_hidden_dim": 16,
             "projector_dim": 8,
             "image_size": 32,
@@ -366,6 +366,7 @@ class PretrainFunctionTest(tf.test.TestCase):
             "epochs": 1,
         }
         flags |= {"picture_every_steps": 0, "output_stride": 16, "precision": "mixed_bfloat16"}
+        flags |= {"backbone": "resnet10_v1_5"}
         with self.assertLogs("absl", "INFO") as logs:
             result = self.pretrain(**flags, init_weights=file)
         self.assertIn("--zero_init_residual and --kernel_fan", " ".join(logs.output))
