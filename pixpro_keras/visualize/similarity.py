@@ -27,7 +27,8 @@ def map_to_show(outputs: Mapping[str, Any]) -> Tensor:
         outputs: outputs of `Encoder`.
 
     Returns:
-        `(B, h, w, C)`: the map projected for the pixel loss, with an FPN its P4, else the features.
+        `(B, h, w, C)`: the map projected for the pixel loss, else the features. Of several levels it is
+        P4 of an FPN, or the first of `pixel_levels`.
 
     Example:
         ```python
@@ -39,7 +40,9 @@ def map_to_show(outputs: Mapping[str, Any]) -> Tensor:
         ```
     """
     features = outputs.get("pixel", outputs["features"])
-    return features["p4"] if isinstance(features, Mapping) else features
+    if isinstance(features, Mapping):
+        return features["p4"] if "p4" in features else next(iter(features.values()))
+    return features
 
 
 def draw_similarity(
