@@ -45,6 +45,7 @@ ONLY_INSIDE_FUNCTIONS = {
     "keras_cv",
     "PIL",
     "huggingface_hub",
+    "pyarrow",
     "safetensors",
 }
 # Modules, and packages, that share a name because they share a subject.
@@ -220,6 +221,12 @@ class DependenciesTest(unittest.TestCase):
         ):
             used = {x for x in distributions if module_of(x) in imported}
             self.assertEqual(distributions - used - set(NOT_IMPORTED), set())
+
+    def test_extras_are_in_the_table_of_the_quickstart(self):
+        text = (ROOT / "docs" / "quickstart.md").read_text()
+        self.assertEqual(
+            set(re.findall(r"^\| `(\w+)` \| .*", text, re.MULTILINE)), set(self.extras)
+        )
 
     def test_exceptions_are_needed(self):
         everything = self.required.union(*self.extras.values())
