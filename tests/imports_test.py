@@ -73,7 +73,6 @@ MODULE = {
 # Declared and imported nowhere.
 NOT_IMPORTED = {
     "importlib_resources": "TFDS imports it and does not always require it",
-    "keras-cv": "required of this project; its use is an issue of its own",
     "tensorboard": "TensorFlow's summary writers live in it",
     "ipykernel": "the kernel in which the notebooks run",
     "mypy": "a command",
