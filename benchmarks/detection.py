@@ -24,7 +24,7 @@ from pixpro_keras.types import Tensor
 from pixpro_keras.utils.memory import memory_mib
 
 FLAGS = flags.FLAGS
-flags.DEFINE_multi_enum("model", detection.available(), detection.available(), "What is measured.")
+flags.DEFINE_multi_enum("model", detection.available(), detection.available(), "Models to measure.")
 flags.DEFINE_string("backbone", "resnet50_v1_5", "Name of the backbone.")
 flags.DEFINE_integer("height", 800, "Height of the images in pixels, a multiple of 32.", 32)
 flags.DEFINE_integer("width", 1088, "Width of the images in pixels, a multiple of 32.", 32)

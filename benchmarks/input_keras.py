@@ -8,7 +8,7 @@ import worker
 
 from pixpro_keras.data import pipeline, sources
 
-# As torchvision's users normalise; any backbone's own convention costs about the same.
+# As torchvision's users normalize; any backbone's own convention costs about the same.
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 

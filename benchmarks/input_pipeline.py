@@ -18,13 +18,13 @@ from pixpro_keras.data.transforms import recipes
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("dataset", "scenes", "As in experiments/pretrain.py.")
-flags.DEFINE_string("data_dir", None, "Where TFDS keeps its data sets. Default: TFDS's own place.")
+flags.DEFINE_string("data_dir", None, "Directory of TFDS data sets. Default: TFDS's own place.")
 flags.DEFINE_enum("recipe", "byol", list(recipes.RECIPES), "Augmentation.")
 flags.DEFINE_integer("image_size", 224, "Side of the views in pixels.", 1)
 flags.DEFINE_integer("batch_size", 16, "Images per batch.", 1)
 flags.DEFINE_integer("batches", 4, "Batches in a timed round.", 1)
 flags.DEFINE_integer("rounds", 5, "Timed rounds of each part, in turn; the fastest counts.", 1)
-flags.DEFINE_boolean("use_xla", True, "Whether XLA compiles colour and blur.")
+flags.DEFINE_boolean("use_xla", True, "Compile color and blur with XLA.")
 # Steps of the accelerator that is waited for, and its time for one, in those of the input.
 _STEPS, _SLACK = 50, 1.3
 
@@ -49,7 +49,7 @@ def make_stages(source: sources.Source) -> dict[str, tf.data.Dataset]:
         "read": encoded.batch(FLAGS.batch_size),
         "decode": decoded.batch(FLAGS.batch_size),
         "two crops, substitution, batch": whole("uncolored"),
-        "two times colour": whole("sharp"),
+        "two times color": whole("sharp"),
         "blur": whole(FLAGS.recipe),
     }
 

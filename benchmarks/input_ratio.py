@@ -21,7 +21,7 @@ flags.DEFINE_integer("batch_size", 16, "Images per batch.", 1)
 flags.DEFINE_list("peers", ["pillow", "tensor"], "torchvision's variants; see input_torch.py.")
 flags.DEFINE_integer("rounds", 9, "Rounds.", 1)
 flags.DEFINE_integer("batches", 6, "Batches of each side in a round.", 1)
-# Of the mean of normalised pixels, over all rounds; its standard error is about a tenth of this.
+# Of the mean of normalized pixels, over all rounds; its standard error is about a tenth of this.
 _PARITY = 0.15
 
 

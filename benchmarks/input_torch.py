@@ -51,7 +51,7 @@ def blur_as_the_release(image: Image.Image) -> Image.Image:
 
 
 def make_transform(variant: str, image_size: int, blur: float, solarize: float) -> Callable:
-    """The release's `BYOL` augmentation of one view, to a normalised `(3, S, S)` tensor."""
+    """The release's `BYOL` augmentation of one view, to a normalized `(3, S, S)` tensor."""
     v2 = import_transforms()
     is_tensor = variant == "tensor"
     one_blur = (

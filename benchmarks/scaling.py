@@ -1,4 +1,4 @@
-"""How a step's time and memory grow with batch, image, map, queue and FPN.
+"""Growth of a step's time and memory with batch, image, map, queue and FPN.
 
 python benchmarks/scaling.py --backbone=resnet18_v1_5
 
@@ -25,7 +25,7 @@ from pixpro_keras.utils.memory import memory_mib
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("backbone", "resnet18_v1_5", "Name of the backbone.")
-flags.DEFINE_list("axes", ["batch", "image", "map", "queue", "fpn"], "What grows.")
+flags.DEFINE_list("axes", ["batch", "image", "map", "queue", "fpn"], "Axes to grow.")
 flags.DEFINE_string("precision", "float32", "Dtype policy.")
 flags.DEFINE_integer("rounds", 3, "Timed steps; the median counts.", 1)
 flags.DEFINE_string("case", None, "Of one line: method,batch,image,output stride,queue,FPN.")

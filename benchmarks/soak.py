@@ -18,7 +18,7 @@ import numpy as np
 from absl import app, flags
 
 FLAGS = flags.FLAGS
-flags.DEFINE_float("minutes", 10.0, "How long.", 0.1)
+flags.DEFINE_float("minutes", 10.0, "Duration in minutes.", 0.1)
 flags.DEFINE_integer("rows", 10, "Rows of the table.", 2)
 flags.DEFINE_list(
     "flags",
@@ -38,7 +38,7 @@ _JOB = pathlib.Path(__file__).resolve().parents[1] / "experiments" / "pretrain.p
 
 
 def look(pid: int, workdir: pathlib.Path) -> dict[str, float]:
-    """What a process takes up now."""
+    """Memory, files and threads of a process now."""
     process = pathlib.Path("/proc") / str(pid)
     status = dict(
         line.split(":", 1) for line in (process / "status").read_text().splitlines() if ":" in line

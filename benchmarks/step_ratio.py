@@ -55,7 +55,7 @@ def round_of(workers: dict[str, Worker]) -> tuple[dict[str, float], float]:
 
 
 def has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 itself."""
+    """Returns True if the processor multiplies bfloat16 natively."""
     flags_of_cpu = pathlib.Path("/proc/cpuinfo").read_text()
     return "avx512_bf16" in flags_of_cpu or "amx_bf16" in flags_of_cpu
 

@@ -124,10 +124,10 @@ class PixPro(nn.Module):
 
 def consistency(prediction, target, coordinates, target_coordinates, size):
     """-2 x the mean cosine of the cells that show the same place."""
-    centres, diagonals = zip(
+    centers, diagonals = zip(
         *(cells(x, size) for x in (coordinates, target_coordinates)), strict=True
     )
-    distance = torch.cdist(centres[0], centres[1])
+    distance = torch.cdist(centers[0], centers[1])
     positive = (distance / torch.maximum(*diagonals)[:, None, None] < 0.7).float()
     first = functional.normalize(prediction.float(), dim=1)
     second = functional.normalize(target.flatten(2).float(), dim=1)
@@ -136,7 +136,7 @@ def consistency(prediction, target, coordinates, target_coordinates, size):
 
 
 def cells(coordinates, size):
-    """Centres `(B, N, 2)` and diagonals `(B,)` of a map's cells in the source image."""
+    """Centers `(B, N, 2)` and diagonals `(B,)` of a map's cells in the source image."""
     start, extent = coordinates[:, :2], coordinates[:, 2:] - coordinates[:, :2]
     height, width = size
     x = (torch.arange(width) + 0.5) / width

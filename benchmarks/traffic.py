@@ -1,4 +1,4 @@
-"""What the replicas of a step tell each other: number of all-reductions, and their bytes.
+"""Communication between the replicas of a step: number and bytes of all-reductions.
 
 python benchmarks/traffic.py --backbone=resnet50_v1_5 --method=pixpro --method=simclr
 
@@ -22,7 +22,7 @@ from pixpro_keras.optimizers import LARS
 from pixpro_keras.types import batch_signature
 
 FLAGS = flags.FLAGS
-flags.DEFINE_multi_enum("method", ["pixpro"], sorted(METHODS), "What is counted.")
+flags.DEFINE_multi_enum("method", ["pixpro"], sorted(METHODS), "Methods to count.")
 flags.DEFINE_string("backbone", "resnet50_v1_5", "Name of the backbone.")
 flags.DEFINE_integer("image_size", 224, "Side of the views in pixels.", 32)
 flags.DEFINE_integer("batch_size", 2, "Images of a replica.", 1)

@@ -51,6 +51,6 @@ class Worker:
 
 
 def machine_cpu_seconds() -> float:
-    """What all processes have used since the machine started."""
+    """CPU seconds of all processes since the machine started."""
     user, nice, system = pathlib.Path("/proc/stat").read_text().split()[1:4]
     return (int(user) + int(nice) + int(system)) / os.sysconf("SC_CLK_TCK")

@@ -1,4 +1,4 @@
-"""What the workers of `step_ratio.py` and `input_ratio.py` share: batches, and the coordinator's talk."""
+"""Code that the workers of `step_ratio.py` and `input_ratio.py` share: batches and messages."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Pre-trains a backbone on unlabelled images.
+"""Pre-trains a backbone on unlabeled images.
 
 `python experiments/pretrain.py --help` shows how it is called, and every flag.
 """

@@ -19,10 +19,10 @@ __all__ = [
 
 
 def cell_centers(coord: Tensor, size: tuple[int, int]) -> Tensor:
-    """Centres of the cells of a feature map, in source-image coordinates.
+    """Centers of the cells of a feature map, in source-image coordinates.
 
-    Cell k of an axis of n cells has its centre at `start + (end - start) * (k + 0.5) / n`. In a
-    mirrored view `end < start`, so the centres run from right to left.
+    Cell k of an axis of n cells has its center at `start + (end - start) * (k + 0.5) / n`. In a
+    mirrored view `end < start`, so the centers run from right to left.
 
     Args:
         coord: `(B, 4)`: `x1, y1, x2, y2` of each view.
@@ -72,7 +72,7 @@ def positive_pairs(
 ) -> Tensor:
     """Cells of two views that show the same place: `A(i, j)` of the paper.
 
-    `A(i, j) = 1` where the distance of the two cell centres in the source image, divided by the
+    `A(i, j) = 1` where the distance of the two cell centers in the source image, divided by the
     larger of the two cells' diagonals, is below the threshold.
 
     Args:
@@ -152,7 +152,7 @@ def match_radius(
     threshold: float,
     size2: tuple[int, int] | None = None,
 ) -> Tensor:
-    """Distance of their centres below which two cells are a positive pair.
+    """Distance of their centers below which two cells are a positive pair.
 
     Args:
         coord1: `(B, 4)`. Corners of the first views.

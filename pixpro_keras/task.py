@@ -73,7 +73,7 @@ class Task(keras.Model):
         device_transform: Callable[[Batch], Batch] | None = None,
         **kwargs,
     ):
-        # Coordinates must not be cast to the compute dtype: neighbouring cells would coincide.
+        # Coordinates must not be cast to the compute dtype: neighboring cells would coincide.
         super().__init__(autocast=False, **kwargs)
         self.accumulate_steps = checks.at_least("accumulate_steps", accumulate_steps, 1)
         self.device_transform = device_transform
@@ -97,7 +97,7 @@ class Task(keras.Model):
 
         Args:
             batch: see `pixpro_keras.types`.
-            training: whether batch norm normalises with the statistics of the batch.
+            training: whether batch norm normalizes with the statistics of the batch.
 
         Returns:
             Scalars by name.
@@ -136,7 +136,7 @@ class Task(keras.Model):
             data = self.device_transform(data)
         logs = {"learning_rate": ops.cast(self.optimizer.learning_rate, "float32")}
         logs |= self.before_step()
-        # What the forward pass changes: statistics, queues, centres.
+        # What the forward pass changes: statistics, queues, centers.
         state = [v.value for v in self.weights if not v.trainable and v is not self.step]
         before = [tf.identity(value) for value in state]
         gradients, outputs = self._gradients(data)

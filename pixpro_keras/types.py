@@ -9,11 +9,11 @@ A batch is a dict of tensors with static shapes:
 | `jigsaw` | `(B, 9, P, P, 3)` | float32 | patches in random order; only for methods that ask for them |
 | `local_views` | `(B, K, h, w, 3)` | float32 | small crops; only with `DataConfig.num_local_views` |
 | `local_coords` | `(B, K, 4)` | float32 | their corners |
-| `draws1`, `draws2` | `(B, 13)` | float32 | in [0, 1): of views whose colours the device is to change |
+| `draws1`, `draws2` | `(B, 13)` | float32 | in [0, 1): of views whose colors the device is to change |
 | `local_draws` | `(B, K, 13)` | float32 | the same of local views |
 | `label` | `(B,)` | int32 | class index, -1 where there is none; only supervised methods read it |
 
-Coordinates are normalised per axis: a crop at row `i`, column `j`, of size `h x w` from an image of
+Coordinates are normalized per axis: a crop at row `i`, column `j`, of size `h x w` from an image of
 size `H x W` has `x1 = j / (W - 1)`, `x2 = (j + w - 1) / (W - 1)`, the same for y with `i, h, H`.
 A mirrored view has `x1 > x2`: the order of the corners carries the flip, so they are never sorted.
 """

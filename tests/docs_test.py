@@ -75,7 +75,7 @@ class DocsTest(tf.test.TestCase):
         write_photos(self.folder / "photos")
         for split in ("train", "val"):
             for seed, name in enumerate(("one", "two")):
-                write_photos(self.folder / "labelled" / split / name, count=6, seed=seed)
+                write_photos(self.folder / "labeled" / split / name, count=6, seed=seed)
         counts = {"bash": 0, "python": 0}
         for page in PAGES:
             namespace = {}

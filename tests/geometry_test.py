@@ -37,7 +37,7 @@ def positive_pairs_loop(coord1, coord2, size, threshold):
 
 
 class CellCentersTest(tf.test.TestCase):
-    def test_row_major_centres(self):
+    def test_row_major_centers(self):
         centers = geometry.cell_centers(np.array([[0.0, 0.0, 1.0, 1.0]]), (2, 4))
         self.assertAllClose(centers[0, :4, 0], [0.125, 0.375, 0.625, 0.875])
         self.assertAllClose(centers[0, :, 1], [0.25] * 4 + [0.75] * 4)

@@ -18,7 +18,7 @@ from pixpro_keras.layers.initializers import he_normal_fan_out
 from pixpro_keras.layers.normalization import Normalization
 from pixpro_keras.utils.errors import first_line
 
-# keras.applications' first ResNets, which are initialised as the paper's.
+# keras.applications' first ResNets, which are initialized as the paper's.
 _RESNETS = ("resnet50", "resnet101", "resnet152")
 _RESNETS_V2 = ("resnet50v2", "resnet101v2", "resnet152v2")
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -109,7 +109,7 @@ def build(name: str, *, output_stride: int = 32, bn_momentum: float = 0.9) -> ke
     A network of keras.applications keeps its architecture, its weights in the same order and its outputs
     the same, but for the settings below. ResNets (`resnet50`, 101, 152 and the paper's family) start
     as in the paper: convolutions He-normal (fan out), the last batch-norm scale of each residual
-    block 0. Other networks keep their own initialisation.
+    block 0. Other networks keep their own initialization.
 
     Args:
         name: one of `available()`.
@@ -172,7 +172,7 @@ def build(name: str, *, output_stride: int = 32, bn_momentum: float = 0.9) -> ke
 
 
 def _initialization(layer: keras.layers.Layer) -> dict:
-    """Settings in which the paper's initialisation differs from keras.applications'."""
+    """Settings in which the paper's initialization differs from keras.applications'."""
     if isinstance(layer, keras.layers.Conv2D):
         return {"kernel_initializer": he_normal_fan_out()}
     if re.fullmatch(r"conv\d_block\d+_3_bn", layer.name):

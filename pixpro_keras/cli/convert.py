@@ -46,7 +46,7 @@ class ConvertOptions(ModelOptions, CardOptions, DeviceOptions):
     output: str = option(None, "New folder for the results.", is_required=True)
     layout: str = option(
         "auto",
-        "What the file holds: release, a checkpoint of the PixPro release; torchvision, a plain ResNet in "
+        "Content of the file: release, a checkpoint of the PixPro release; torchvision, a plain ResNet in "
         "torchvision's names below any usual prefix (module.encoder_q., backbone., ...).",
         choices=("auto", "release", "torchvision"),
     )

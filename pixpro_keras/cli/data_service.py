@@ -25,7 +25,7 @@ class ServiceOptions(Options):
     """Options of a data service."""
 
     role: str = option(
-        None, "What this process is.", choices=("dispatcher", "worker"), is_required=True
+        None, "Role of this process.", choices=("dispatcher", "worker"), is_required=True
     )
     port: int = option(0, "Port to listen on; 0: a free one.", minimum=0, maximum=65535)
     dispatcher: str | None = option(None, "HOST:PORT of the dispatcher, for workers.")
@@ -34,7 +34,7 @@ class ServiceOptions(Options):
     )
     journal: str | None = option(
         None,
-        "Directory in which the dispatcher notes its state, so that it can be started again. Default: none.",
+        "Directory in which the dispatcher stores its state, so that it can be restarted. Default: none.",
     )
     lost_after_seconds: int = option(
         20, "Seconds of silence after which a worker counts as lost.", minimum=1

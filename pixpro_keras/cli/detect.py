@@ -38,6 +38,7 @@ from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.comparison import run_each
 from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.cli.shared.result_files import TRAINING_FILES, write_results
+from pixpro_keras.data.labels import warn_of_shared
 from pixpro_keras.detection import box_pipeline, instance_masks
 from pixpro_keras.detection.box_source import (
     COCO,
@@ -47,6 +48,7 @@ from pixpro_keras.detection.box_source import (
     for_training,
     unscored_classes,
     with_classes,
+    without,
 )
 from pixpro_keras.detection.coco_ap import COCO_SCORES, coco_scores
 from pixpro_keras.detection.datasets import open_boxes
@@ -81,10 +83,8 @@ class DetectOptions(CompareOptions, TrainingJobOptions):
         "like, or scenes.",
         is_required=True,
     )
-    train_split: str = option(
-        "2007_trainval,2012_trainval", "What is trained on; train2017 of COCO."
-    )
-    test_split: str = option("2007_test", "What is tested on; val2017 of COCO.")
+    train_split: str = option("2007_trainval,2012_trainval", "Training split; train2017 of COCO.")
+    test_split: str = option("2007_test", "Test split; val2017 of COCO.")
     clip_boxes: bool = option(
         False,
         "Cut off boxes that are far or mostly outside of their image, and leave out those without a part "
@@ -184,6 +184,7 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
         first_step=first_step,
     )
     preprocess = backbone.preprocess
+    broken = box_pipeline.count_broken(train, options.max_broken_share)
 
     def batches(
         context: tf.distribute.InputContext, start: int = first_step, size: int = replica_batch_size
@@ -197,6 +198,7 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
             start_step=start,
             input_pipeline_id=context.input_pipeline_id,
             num_input_pipelines=context.num_input_pipelines,
+            broken=broken,
         )
 
     # Of several machines one measures batch norm, on one device: it takes the replicas' parts in turn.
@@ -213,7 +215,8 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
     def measure() -> dict[str, float]:
         norm = temporary_precise_bn(task, few_batches(), bn_strategy)
         with norm if options.bn_batches else contextlib.nullcontext():
-            return score(find_all(options, detect, preprocess, test)[0], test)
+            found, _, seen = find_all(options, detect, preprocess, test)
+            return score(found, seen)
 
     every = options.test_every_iterations
     measurements = [Monitor(measure, every)] if every else []
@@ -225,6 +228,7 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
             checkpoints,
             strategy,
             dry_run=options.dry_run,
+            broken=broken,
             measurements=measurements,
         )
     if result.is_complete:
@@ -233,7 +237,7 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
                 if options.bn_batches:
                     logging.info("Measuring batch norm on %d training batches", options.bn_batches)
                     apply_precise_bn(task, few_batches(), bn_strategy)
-                scores = finish(options, workdir, task, detect, preprocess, test)
+                scores, test = finish(options, workdir, task, detect, preprocess, test)
                 facts = {
                     "model": options.model,
                     "backbone": backbone.label,
@@ -263,7 +267,9 @@ def open_data(options: DetectOptions) -> tuple[BoxSource, BoxSource]:
         train = for_training(open_split(options.train_split), with_masks)
     with flag_errors(options, "dataset", "test_split"):
         test = with_classes(open_split(options.test_split), train.class_names)
-        return train, for_testing(test, with_masks)
+        test = for_testing(test, with_masks)
+    warn_of_shared(train, test)
+    return train, test
 
 
 def build_box_config(options: DetectOptions) -> box_pipeline.BoxConfig:
@@ -309,15 +315,19 @@ def finish(
     detect: Callable,
     preprocess: Callable[[Tensor], Tensor],
     test: BoxSource,
-) -> dict[str, float]:
-    """Tests the detector; writes detections, pictures and the SavedModel; returns the scores."""
-    found, pictures = find_all(options, detect, preprocess, test)
+) -> tuple[dict[str, float], BoxSource]:
+    """Tests the detector; writes detections, pictures and the SavedModel.
+
+    Returns:
+        The scores, and the images that could be decoded.
+    """
+    found, pictures, test = find_all(options, detect, preprocess, test)
     rows = to_coco_results(found, test.image_ids, test.class_ids)
     write_atomically(workdir / "detections.json", json.dumps(rows).encode())
     save_figure(draw(pictures, found, test), workdir / "detect.png")
     served = ServedDetector(task, preprocess, test.class_names, *_test_sides(options))
     save_detector(served, workdir / "export" / "detector")
-    return score(found, test)
+    return score(found, test), test
 
 
 def _test_sides(options: DetectOptions) -> tuple[int, int]:
@@ -329,20 +339,30 @@ def find_all(
     detect: Callable,
     preprocess: Callable[[Tensor], Tensor],
     test: BoxSource,
-) -> tuple[list[Detections], dict[int, np.ndarray]]:
-    """Returns the detections in each image, and a few of the images by their number."""
-    found = [Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int32))] * test.num_examples
+) -> tuple[list[Detections], dict[int, np.ndarray], BoxSource]:
+    """Finds the objects in all images that can be decoded.
+
+    Returns:
+        The detections in each of these images, a few of the images by their number, and these images.
+
+    Raises:
+        BrokenImagesError: if more than `--max_broken_share` of the images cannot be decoded.
+    """
+    found: dict[int, Detections] = {}
     pictures = {}
     every = -(-test.num_examples // _NUM_PICTURES)
+    broken = box_pipeline.count_broken(test, options.max_broken_share)
     with image_errors(test.name):
         detected = detect_in_source(
-            detect, test, preprocess, *_test_sides(options), options.num_canvases
+            detect, test, preprocess, *_test_sides(options), options.num_canvases, broken
         )
         for index, image, one in with_bar(detected, "detecting", test.num_examples):
             found[index] = one
             if index % every == 0:
                 pictures[index] = image
-    return found, pictures
+    order = sorted(found)
+    pictures = {order.index(index): image for index, image in pictures.items()}
+    return [found[index] for index in order], pictures, without(test, broken.names)
 
 
 def score(found: list[Detections], test: BoxSource) -> dict[str, float]:

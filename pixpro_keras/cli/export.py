@@ -32,15 +32,15 @@ class ExportOptions(CardOptions):
     input: str | None = option(None, "Folder of the run. Default: --workdir.")
     workdir: str = option("runs/pretrain", "Folder of the run, where --input is not given.")
     checkpoint: str | None = option(None, "Name of a checkpoint in the run. Default: the newest.")
-    output: str | None = option(None, "Where the files go. Default: export/ in the run's folder.")
+    output: str | None = option(None, "Folder of the files. Default: export/ in the run's folder.")
     format: tuple[str, ...] | None = option(
         None,
-        f"What to write, of {', '.join([*FORMATS, _TORCH])}. torch is a checkpoint that the authors' "
+        f"Formats to write, of {', '.join([*FORMATS, _TORCH])}. torch is a checkpoint that the authors' "
         "scripts read. Default: all that Keras reads.",
     )
     features: str = option(
         "c5",
-        "What saved_model, onnx and litert give: the last map, four maps, or one vector per image.",
+        "Outputs of saved_model, onnx and litert: the last map, four maps, or one vector per image.",
         choices=backbones.FEATURES,
     )
 

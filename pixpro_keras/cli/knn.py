@@ -6,6 +6,7 @@ Writes `knn.md` and `knn.json` to `--workdir`.
 """
 
 import dataclasses
+import pathlib
 
 import keras
 
@@ -35,25 +36,28 @@ from pixpro_keras.evaluation.knn import top_k_accuracy, weighted_knn
 class KnnOptions(LabeledOptions, CompareOptions, DeviceOptions):
     """Options of k-NN."""
 
-    k: int = option(20, "Neighbours that vote.", above=0)
-    temperature: float = option(
-        0.07, "A neighbour at cosine c votes exp(c / temperature).", above=0
-    )
+    k: int = option(20, "Neighbors that vote.", above=0)
+    temperature: float = option(0.07, "A neighbor at cosine c votes exp(c / temperature).", above=0)
     batch_size: int = option(64, "Images that go through the backbone together.", above=0)
     workdir: str = with_default(DeviceOptions, "workdir", "runs/knn")
 
 
 def run(options: KnnOptions) -> None:
     """Classifies the test images, by the features of one backbone or of each of `--compare`."""
-    run_each(options, classify, "knn")
+    run_each(options, run_one, "knn")
 
 
-def classify(options: KnnOptions) -> None:
-    """Classifies the test images by their neighbours and writes the results."""
+def run_one(options: KnnOptions) -> None:
+    """Classifies the test images by the features of one backbone."""
     options = resolve_precision(options)
     keras.mixed_precision.set_global_policy(options.precision)
     keras.utils.set_random_seed(options.seed)
-    workdir = command.prepare_workdir(options.workdir)
+    with command.prepare_workdir(options, options.workdir) as workdir:
+        classify(options, workdir)
+
+
+def classify(options: KnnOptions, workdir: pathlib.Path) -> None:
+    """Classifies the test images by their neighbors and writes the results."""
     strategy = make_devices(options)
     check_one_machine(strategy, options.strategy, "k-NN")
     options = resolve_parts(options, options.data_dir)

@@ -1,4 +1,4 @@
-r"""Pre-trains a backbone on unlabelled images.
+r"""Pre-trains a backbone on unlabeled images.
 
 Run with a preset, a data set and anything else that differs:
 
@@ -82,7 +82,7 @@ class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, TrainingJobOpti
     )
     augment_on: str = option(
         "host",
-        "Where colours and blur of the views are changed: by the processor beside the training, or by the "
+        "Place of the color and blur augmentation: the processor beside the training, or the "
         "accelerator in the training step, where it would wait for the processor.",
         choices=("host", "device"),
     )
@@ -95,7 +95,7 @@ class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, TrainingJobOpti
     )
     probe: str = option(
         "none",
-        "Compare the backbone with its random initialisation, and with --init_weights, at the end: k-NN and "
+        "Compare the backbone with its random initialization, and with --init_weights, at the end: k-NN and "
         "linear probes of frozen features on held-out scenes.",
         choices=("none", "scenes"),
     )
@@ -128,7 +128,7 @@ def pretrain(
     preset: str | None = None,
     **options,
 ) -> PretrainResult:
-    """Pre-trains a backbone on unlabelled images, as the command `pixpro-pretrain` does.
+    """Pre-trains a backbone on unlabeled images, as the command `pixpro-pretrain` does.
 
     Uses the devices of the machine, writes checkpoints, logs, pictures and the exported backbone to
     `workdir`, and continues a run that was cut off there, with the same weights as without the break.
@@ -158,7 +158,7 @@ def pretrain(
         result = pixpro_keras.pretrain(
             "folder:photos",
             "runs/photos",
-            preset="pixpro_r18_small",
+            preset="pixpro_small",
             image_size=32,
             batch_size=4,
             epochs=1,
@@ -384,7 +384,7 @@ def _describe_backbone(options: PretrainOptions) -> str:
 def finish(
     options: PretrainOptions, workdir: pathlib.Path, method: PretrainMethod, num_images: int
 ) -> dict[pathlib.Path, str]:
-    """Exports the backbone, compares it with its random initialisation, lists all files.
+    """Exports the backbone, compares it with its random initialization, lists all files.
 
     Args:
         options: of the run, resolved.
@@ -407,8 +407,8 @@ def finish(
     plot_metrics(workdir / "metrics.jsonl", workdir / "curves.png", method.loss_bounds)
     print()
     if options.probe == "scenes":
-        keras.utils.set_random_seed(options.seed)  # the initialisation of this very run
-        compared = {"random initialisation": build_backbone(options)}
+        keras.utils.set_random_seed(options.seed)  # the initialization of this very run
+        compared = {"random initialization": build_backbone(options)}
         if options.init_weights is not None:
             with flag_errors(options, "init_weights"):
                 compared[f"initial weights, {options.init_weights}"] = load_backbone(
@@ -431,7 +431,8 @@ def finish(
         ("flags.cfg", "repeats the run: --flagfile=" + str(workdir / "flags.cfg")),
         *((f"export/{path.name}", how) for path, how in exported.items()),
     ]:
-        print(f"  {path:28} {what}")
+        if (workdir / path).exists():  # pictures, for example, are not always asked for
+            print(f"  {path:28} {what}")
     return exported
 
 

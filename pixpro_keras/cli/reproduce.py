@@ -83,7 +83,7 @@ class ReproduceOptions(Options):
     )
     on_change: str = option(
         "stop",
-        "When a job has run with other flags: stop, and say so, or set its folder aside and run it again.",
+        "Action if a job has run with other flags: stop, or set its folder aside and run it again.",
         choices=("stop", "redo"),
     )
 

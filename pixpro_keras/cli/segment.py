@@ -35,11 +35,11 @@ from pixpro_keras.cli.options.training_options import (
 from pixpro_keras.cli.shared import command, training_job
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.comparison import run_each
-from pixpro_keras.cli.shared.header import print_header
+from pixpro_keras.cli.shared.header import describe_devices, header_text, print_header
 from pixpro_keras.cli.shared.parsing import write_flags
 from pixpro_keras.cli.shared.result_files import TRAINING_FILES, write_results
 from pixpro_keras.data.broken_images import BrokenImages
-from pixpro_keras.data.labels import select
+from pixpro_keras.data.labels import select, warn_of_shared
 from pixpro_keras.data.sampler import name_images
 from pixpro_keras.evaluation.confusion_matrix import evaluate_segmentation
 from pixpro_keras.evaluation.dense_linear_probe import fit_dense_linear_probe
@@ -108,7 +108,7 @@ class SegmentOptions(CompareOptions, TrainingJobOptions):
     frozen: bool = option(False, "Train a linear classifier alone, on the frozen backbone.")
     solver: str = option(
         "sgd",
-        "How the classifier of --frozen is found: sgd on random crops, or multinomial logistic regression "
+        "Solver of the classifier of --frozen: sgd on random crops, or multinomial logistic regression "
         "of the cells of all whole training images, which are in memory together.",
         choices=("sgd", "lbfgs"),
     )
@@ -119,7 +119,7 @@ class SegmentOptions(CompareOptions, TrainingJobOptions):
     min_scale: float = option(0.5, "Smallest factor by which training images are scaled.", above=0)
     max_scale: float = option(2.0, "Largest factor by which training images are scaled.", above=0)
     color_jitter: bool = option(
-        True, "Whether brightness, contrast, saturation and hue of training crops change at random."
+        True, "Change brightness, contrast, saturation and hue of training crops at random."
     )
     workdir: str = with_default(TrainingJobOptions, "workdir", "runs/segment")
     optimizer: str = with_default(TrainingJobOptions, "optimizer", "sgd")
@@ -170,10 +170,8 @@ def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> Run
             chosen = fill_batch(chosen, options.label_fraction, options.batch_size)
         train = select(train, chosen)
     if options.solver == "lbfgs":
-        if options.dry_run:
-            raise FlagError("--dry_run: --solver=lbfgs takes no steps")
         _fit_dense_linear_probe(options, workdir, strategy, train, test, num_train)
-        return RunResult(steps=0)
+        return RunResult(steps=0, is_dry_run=options.dry_run)
 
     num_classes = len(train.class_names)
     options = resolve_lengths(options, train.num_examples)
@@ -262,6 +260,17 @@ def _fit_dense_linear_probe(
         backbone, options = read_backbone(options)
     with flag_errors(options, "level"):
         network = level_network(backbone.network, options.level)
+    if options.dry_run:
+        command.refuse_run(pathlib.Path(options.workdir).expanduser())
+        rows = {
+            "task": "segmentation, dense linear probe that is fitted in one go, without steps",
+            "backbone": backbone.label,
+            "device": describe_devices(strategy),
+            "data": f"{options.dataset}, {num_train} images",
+            "workdir": options.workdir,
+        }
+        print(f"{header_text(rows)}\n{training_job.DRY_RUN}")
+        return
     write_flags(options, workdir)
     batches = image_batches(train, backbone.preprocess, whole_batch_size(options, strategy))
     with image_errors(train):
@@ -339,11 +348,13 @@ def open_splits(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:
         )
     with flag_errors(options, test_flag, "test_split"):
         test = open_masks(test_spec, options.test_split, data_dir=options.data_dir, values=values)
-        if train.describe(0) == test.describe(0):
+        is_list = test_spec.startswith("voc:") and options.test_split != options.train_split
+        if train.describe(0) == test.describe(0) and not is_list:
             raise ValueError("these are the training images")
         num_more = len(test.class_names) - len(train.class_names)
         if num_more > 0 or test.class_names != train.class_names[: len(test.class_names)]:
             raise ValueError(f"other classes than the training images': {test.class_names}")
+    warn_of_shared(train, test)
     return train, test
 
 

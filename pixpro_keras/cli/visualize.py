@@ -5,7 +5,7 @@
 
 Writes to `--workdir`: `correspondences.png`, the cells of two views that show the same place;
 `similarity.png`, what is similar to a few places of each image, and `similarity_ppm.png`, the same by the
-pixel propagation module of a run; `pca.png`, features as colours, beside those of random weights;
+pixel propagation module of a run; `pca.png`, features as colors, beside those of random weights;
 `retrieval.png`, the most similar places in other images; `click_map.html`, a page on which a click shows what
 is similar; `curves.png`, the scalars of `--runs`.
 
@@ -35,6 +35,7 @@ from pixpro_keras.cli.shared import command, stored_run
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.parsing import write_flags
 from pixpro_keras.data import pipeline
+from pixpro_keras.data.broken_images import BrokenImages, read_error
 from pixpro_keras.data.decoding import decode
 from pixpro_keras.data.labels import select
 from pixpro_keras.data.sources import Source, open_source
@@ -62,8 +63,8 @@ _NUM_VIEW_PAIRS = 4
 class VisualizeOptions(EvaluationOptions, ModelOptions, DeviceOptions):
     """Options of the pictures."""
 
-    pictures: tuple[str, ...] = option(_OF_IMAGES, f"Which pictures: {', '.join(_PICTURES)}.")
-    dataset: str | None = option(None, "Images to look at: any source of pretrain.py, unlabelled.")
+    pictures: tuple[str, ...] = option(_OF_IMAGES, f"Pictures to draw: {', '.join(_PICTURES)}.")
+    dataset: str | None = option(None, "Images to look at: any source of pretrain.py, unlabeled.")
     num_images: int = option(
         6, "Images that are drawn, spread over the data set.", minimum=2, maximum=100
     )
@@ -87,12 +88,12 @@ def run(options: VisualizeOptions) -> None:
         raise FlagError(f"--pictures={','.join(options.pictures)}: take {', '.join(_PICTURES)}")
     options = resolve_precision(options)
     keras.mixed_precision.set_global_policy(options.precision)
-    workdir = command.prepare_workdir(options.workdir)
-    if "curves" in options.pictures:
-        draw_curves(options, workdir)
-    if set(options.pictures) & set(_OF_IMAGES):
-        options = draw_images(options, workdir)
-    write_flags(options, workdir)
+    with command.prepare_workdir(options, options.workdir) as workdir:
+        if "curves" in options.pictures:
+            draw_curves(options, workdir)
+        if set(options.pictures) & set(_OF_IMAGES):
+            options = draw_images(options, workdir)
+        write_flags(options, workdir)
 
 
 def draw_curves(options: VisualizeOptions, workdir: pathlib.Path) -> None:
@@ -125,7 +126,7 @@ def draw_images(options: VisualizeOptions, workdir: pathlib.Path) -> VisualizeOp
     gallery_size = options.gallery_size if "retrieval" in options.pictures else 0
     with flag_errors(options, "dataset"):
         source = open_source(options.dataset, data_dir=options.data_dir)
-        source = _spread(source, max(options.num_images, gallery_size))
+        source = spread(source, max(options.num_images, gallery_size), options.max_broken_share)
     shown = _spread_indices(source.num_examples, options.num_images)
     folder = stored_run.run_folder(options.weights)
     evaluated, options = read_backbone(options)
@@ -233,7 +234,7 @@ def draw_propagation(
 
 
 def _predict(network: keras.Model, inputs: np.ndarray) -> Any:
-    """What a network makes of images, in float32."""
+    """Outputs of a network for images, in float32."""
     outputs = network.predict(inputs, batch_size=8, verbose=0)
     return keras.tree.map_structure(lambda x: np.asarray(x, np.float32), outputs)
 
@@ -245,11 +246,28 @@ def _save(figure: "Figure", path: pathlib.Path, title: str | None = None) -> Non
     print(path)
 
 
-def _spread(source: Source, count: int) -> Source:
-    """A few images from all over a source."""
-    if source.num_examples < 2:
+def spread(source: Source, count: int, max_broken_share: float) -> Source:
+    """Selects a few images from all over a source, without those that cannot be decoded.
+
+    Args:
+        source: images.
+        count: their largest number.
+        max_broken_share: share of these that may be broken.
+
+    Raises:
+        BrokenImagesError: if more of them cannot be decoded.
+        ValueError: if fewer than two are left.
+    """
+    chosen = select(source, _spread_indices(source.num_examples, count))
+    broken = BrokenImages(chosen, max_broken_share)
+    for index in range(chosen.num_examples):
+        if read_error(chosen, index):
+            broken.report(index, is_last=False)
+    broken.check()
+    readable = [index for index in range(chosen.num_examples) if index not in broken.names]
+    if len(readable) < 2:
         raise ValueError("two images or more are needed")
-    return select(source, _spread_indices(source.num_examples, count))
+    return select(chosen, readable)
 
 
 def _spread_indices(num_examples: int, count: int) -> np.ndarray:

@@ -14,7 +14,9 @@ from pixpro_keras.data.sampler import CANDIDATES
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils.errors import UserError
 
-NO_CLASS = "for which there is no class"  # Part of the error about a mask whose values are wrong.
+# Parts of the errors about images that can be decoded, but whose masks or annotations are wrong.
+NO_CLASS = "for which there is no class"
+OTHER_SIZE = "differ in size"
 BatchT = TypeVar("BatchT")
 
 
@@ -43,7 +45,7 @@ class BrokenImagesError(UserError, RuntimeError):
 
 
 class WrongValueError(UserError, ValueError):
-    """A mask has a value without a class."""
+    """A mask has a value without a class, or an image another size than in its annotation."""
 
 
 class BrokenImages:
@@ -85,7 +87,7 @@ class BrokenImages:
         with self._lock:
             self._is_hopeless |= bool(is_last)
             if index not in self.names:
-                if NO_CLASS in reason:
+                if NO_CLASS in reason or OTHER_SIZE in reason:
                     self._wrong_value = reason
                     return
                 self.names[index] = self._source.describe(index)
@@ -102,7 +104,7 @@ class BrokenImages:
 
         Raises:
             BrokenImagesError: once too many are missing.
-            WrongValueError: if one is not broken, but its mask has a value without a class.
+            WrongValueError: if one is not broken, but its mask or annotation is wrong.
         """
         expected = 0
         for batch in batches:
@@ -123,7 +125,7 @@ class BrokenImages:
 
         Raises:
             BrokenImagesError: if too many images are broken.
-            WrongValueError: if one is not broken, but its mask has a value without a class.
+            WrongValueError: if one is not broken, but its mask or annotation is wrong.
         """
         if self._wrong_value:
             raise WrongValueError(self._wrong_value)
@@ -136,6 +138,8 @@ class BrokenImages:
             why = f"more than the allowed share of {self._max_share:g}"
         elif self._is_hopeless:
             why = f"{CANDIDATES} of them in a row"
+        elif len(names) == self._source.num_examples:
+            why = "so that none is left"
         else:
             return
         raise BrokenImagesError(
@@ -169,8 +173,10 @@ def first_broken(source: AnySource) -> int | None:
 def first_reason(error: Exception) -> str:
     """Reason in TensorFlow's error, in a line, without the names of operations."""
     message = str(getattr(error, "message", error))
-    asserted = re.search(r"assertion failed: \[(.*)\]", message)
+    # In graphs, and outside of them.
+    asserted = re.search(r"assertion failed: \[(.*)\]|Summarized data: b(['\"])(.*)\2", message)
     if asserted:
-        return asserted[1]
-    lines = [re.sub(r"\{\{.*?\}\}", "", line).strip() for line in message.splitlines()]
+        return asserted[1] or asserted[3]
+    names = r"\{\{.*?\}\}| \[Op:\w+\].*"
+    lines = [re.sub(names, "", line).strip() for line in message.splitlines()]
     return next((line for line in lines if line), type(error).__name__)

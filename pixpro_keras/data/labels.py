@@ -6,11 +6,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
+from pixpro_keras.data.sampler import NamedExamples
 from pixpro_keras.data.sources.source import Source
+from pixpro_keras.utils.autotuning import NUM_THREADS, without_autotuning
 
 # A frozen dataclass with `num_examples`, `read` and `describe`: images with labels, or with masks.
 AnySource = TypeVar("AnySource")
+_MOST_COMPARED = 100_000
 
 
 def read_labels(source: Source) -> np.ndarray:
@@ -33,8 +37,8 @@ def read_labels(source: Source) -> np.ndarray:
         assert read_labels(Source("parity", 4, read, str)).tolist() == [0, 1, 0, 1]
         ```
     """
-    data = tf.data.Dataset.range(source.num_examples)
-    data = data.map(lambda index: source.read(index)["label"], num_parallel_calls=tf.data.AUTOTUNE)
+    data = without_autotuning(tf.data.Dataset.range(source.num_examples))
+    data = data.map(lambda index: source.read(index)["label"], num_parallel_calls=NUM_THREADS)
     return np.concatenate(list(data.batch(4096).as_numpy_iterator())).astype("int32")
 
 
@@ -120,6 +124,36 @@ def check_labels(source: Source, num_classes: int, num_tries: int = 16) -> None:
             raise ValueError(
                 f"{source.describe(index)} has the label {label}, but there are {num_classes} classes"
             )
+
+
+def warn_of_shared(train: NamedExamples, test: NamedExamples) -> None:
+    """Warns of test images that are training images, by their names, in sets up to 100,000 images.
+
+    Args:
+        train: training images.
+        test: test images.
+
+    Example:
+        ```python
+        from pixpro_keras.data import Source
+        from pixpro_keras.data.labels import warn_of_shared
+
+        train = Source("train", 4, lambda index: {}, "abcd".__getitem__)
+        test = Source("test", 3, lambda index: {}, "xyd".__getitem__)
+        warn_of_shared(train, test)  # logs: 1 of the 3 test images are training images, such as d
+        ```
+    """
+    if train.num_examples > _MOST_COMPARED:
+        return
+    names = set(map(train.describe, range(train.num_examples)))
+    shared = [name for name in map(test.describe, range(test.num_examples)) if name in names]
+    if shared:
+        logging.warning(
+            "%d of the %d test images are training images, such as %s",
+            len(shared),
+            test.num_examples,
+            shared[0],
+        )
 
 
 def select(source: AnySource, indices: Sequence[int] | np.ndarray) -> AnySource:

@@ -42,7 +42,7 @@ def grid_anchors(
     sizes: tuple[float, ...],
     aspect_ratios: tuple[float, ...] = ASPECT_RATIOS,
 ) -> np.ndarray:
-    """Anchors of all cells of a map, centred on multiples of the stride, as in detectron2.
+    """Anchors of all cells of a map, centered on multiples of the stride, as in detectron2.
 
     Args:
         height: rows of the map.

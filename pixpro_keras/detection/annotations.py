@@ -65,7 +65,7 @@ def read_size(sides: Mapping[str, Any]) -> tuple[int, int]:
     """Reads the height and width of an image.
 
     Args:
-        sides: what the annotation has as `height` and `width`.
+        sides: `height` and `width` of the annotation.
 
     Raises:
         ValueError: if one is no positive whole number.
@@ -95,7 +95,7 @@ def check_images(
         ValueError: if an image is missing or has another size, with its name.
     """
     for path in paths:
-        if not os.path.exists(path):
+        if not os.path.isfile(path):
             raise ValueError(f"the image {path} is missing")
     step = -(-len(paths) // _NUM_HEADERS) or 1
     for path, size, annotation in zip(
@@ -184,15 +184,15 @@ def source_of_files(
     """
     if not paths:
         raise ValueError(f"{specification} holds no image of this split")
-    all_paths = [str(path) for path in paths]
+    encoded = [os.fsencode(path) for path in paths]  # Names need not be of any encoding.
 
     def read(index: Tensor) -> Tensor:
-        return tf.io.read_file(tf.constant(all_paths)[index])
+        return tf.io.read_file(tf.constant(encoded)[index])
 
     return BoxSource(
         specification,
         read,
-        all_paths.__getitem__,
+        lambda index: str(paths[index]),
         np.array(sizes, np.int32),
         objects,
         tuple(class_names),

@@ -1,6 +1,7 @@
 """Input pipeline of detection: images with boxes, and masks if asked for, to batches."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -8,8 +9,11 @@ import tensorflow as tf
 from absl import logging
 
 from pixpro_keras.data import python_ops
+from pixpro_keras.data.broken_images import OTHER_SIZE, BrokenImages
 from pixpro_keras.data.decoding import decode
-from pixpro_keras.data.sampler import Sampler, shuffled_index
+from pixpro_keras.data.pipeline import first_readable
+from pixpro_keras.data.sampler import CANDIDATES, Sampler, shuffled_index
+from pixpro_keras.data.transforms.resize import resize_bilinear
 from pixpro_keras.detection import instance_masks
 from pixpro_keras.detection.box_source import BoxSource
 from pixpro_keras.detection.canvases import Canvases, plan_canvases
@@ -103,15 +107,30 @@ def decode_image(source: BoxSource, index: Tensor) -> Tensor:
     image = decode(source.read(index))
     annotated = tf.constant(source.sizes)[index]
     same = tf.reduce_all(tf.equal(tf.shape(image)[:2], annotated))
-    name = tf.cond(same, lambda: "", lambda: python_ops.describe(source.describe, index))
-    message = [
-        "The image and its annotation differ in size:",
-        name,
-        tf.shape(image)[:2],
-        annotated,
-    ]
-    with tf.control_dependencies([tf.debugging.Assert(same, message)]):
+
+    def complaint() -> Tensor:
+        name = python_ops.describe(source.describe, index)
+        found, expected = (
+            tf.strings.reduce_join(tf.strings.as_string(size), separator=" x ")
+            for size in (tf.shape(image)[:2], annotated)
+        )
+        parts = [name, f": image and annotation {OTHER_SIZE}, height and width of ", found]
+        return tf.strings.join([*parts, " and ", expected, " pixels"])
+
+    message = tf.cond(same, lambda: "", complaint)
+    with tf.control_dependencies([tf.debugging.Assert(same, [message])]):
         return tf.identity(image)
+
+
+def count_broken(source: BoxSource, max_share: float) -> BrokenImages:
+    """Makes the count of a source's images that cannot be decoded; another size than annotated is an error.
+
+    Args:
+        source: images with boxes.
+        max_share: share of the images that may be broken.
+    """
+    read = functools.partial(decode_image, source)
+    return BrokenImages(dataclasses.replace(source, read=read), max_share)
 
 
 def pad_image(image: Tensor, size: Tensor) -> Tensor:
@@ -143,6 +162,7 @@ def make_box_batches(
     start_step: int = 0,
     input_pipeline_id: int = 0,
     num_input_pipelines: int = 1,
+    broken: BrokenImages | None = None,
 ) -> tf.data.Dataset:
     """Makes endless batches from a step on, of the machines' slices of `Sampler`.
 
@@ -159,6 +179,8 @@ def make_box_batches(
         start_step: step of the first batch.
         input_pipeline_id: number of this machine, from 0.
         num_input_pipelines: number of machines.
+        broken: count of the images that cannot be decoded, in whose place others come, as `count_broken`
+            makes it; without it, one of them ends the data set.
 
     Returns:
         Data set of dicts of `IMAGE`, `SIZE`, `BOXES`, `CLASSES`, `SEED` and perhaps `MASKS`.
@@ -222,12 +244,20 @@ def make_box_batches(
 
     def sample(position: Tensor) -> dict[str, Tensor]:
         index, group = _grouped_index(sampler, canvases.groups, position)
+        if broken is None:
+            image = decode_image(source, index)
+        else:
+            image, index = first_readable(
+                lambda index: (decode_image(source, index), index),
+                lambda attempt: _grouped_index(sampler, canvases.groups, position, attempt)[0],
+                broken.report,
+            )
         # Of the step's own seed, where `sample_seed` has positions: all machines draw the same scale.
         step_seed = tf.stack([~tf.constant(sampler.seed, tf.int64), position // global_batch_size])
         drawn = tf.random.stateless_uniform((), step_seed, 0, len(short_sides), tf.int32)
         first, count, number = tf.unstack(scales[group, drawn])
         seed = sampler.sample_seed(position)
-        image, entry = _augment(source, load, config, index, seed, short_sides, first, count)
+        image, entry = _augment(image, load(index), config, seed, short_sides, first, count)
         entry[SEED] = tf.cast(seed % 2**31, tf.int32)
         entry[IMAGE] = pad_image(preprocess(image), tf.constant(canvases.sizes)[number])
         if len(canvases.sizes) == 1:  # TPUs need all shapes at once
@@ -247,9 +277,12 @@ def _scales(canvases: Canvases) -> Tensor:
 
 
 def _grouped_index(
-    sampler: Sampler, groups: Sequence[np.ndarray], position: Tensor
+    sampler: Sampler, groups: Sequence[np.ndarray], position: Tensor, attempt: Tensor | int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Index of the image at a position of steps that are of one group each, and its group."""
+    """Index of the image at a position of steps that are of one group each, and its group.
+
+    At attempts after 0 it is an image from elsewhere in the group's pass.
+    """
     batch_size = sampler.global_batch_size
     counts = np.array([len(group) for group in groups])
     steps = counts // batch_size  # in a pass
@@ -259,7 +292,9 @@ def _grouped_index(
     turn = shuffled_index(step % ends[-1], pass_number, ends[-1], sampler.seed)
     group = tf.reduce_sum(tf.cast(turn >= ends, tf.int32))
     within = (turn - tf.gather(ends - steps, group)) * batch_size + row
-    within = shuffled_index(within, pass_number, tf.gather(counts, group), sampler.seed)
+    count = tf.gather(counts, group)
+    within = (within + attempt * tf.maximum(count // CANDIDATES, 1)) % count
+    within = shuffled_index(within, pass_number, count, sampler.seed)
     first = tf.gather(np.cumsum([0, *counts])[:-1], group)
     return tf.gather(np.concatenate(groups), first + within), group
 
@@ -293,10 +328,9 @@ def _objects_loader(source: BoxSource, config: BoxConfig) -> Callable[[Tensor], 
 
 
 def _augment(
-    source: BoxSource,
-    load: Callable[[Tensor], list[Tensor]],
+    image: Tensor,
+    objects: list[Tensor],
     config: BoxConfig,
-    index: Tensor,
     seed: Tensor,
     short_sides: Sequence[int],
     first: Tensor,
@@ -306,13 +340,12 @@ def _augment(
 
     The scale is one of `count` of `short_sides`, from `first` on.
     """
-    image = decode_image(source, index)
-    boxes, classes, *crops = load(index)
+    boxes, classes, *crops = objects
     draws = tf.random.stateless_uniform((2,), tf.cast(seed, tf.int64))
     chosen = tf.cast(draws[0] * tf.cast(count, tf.float32), tf.int32)
     short_side = tf.constant(short_sides)[first + chosen]
     size, scales = scaled_size(tf.shape(image)[:2], short_side, config.max_side)
-    image = tf.image.resize(image, size, "bilinear", antialias=True)
+    image = resize_bilinear(image, size)
     boxes = boxes * tf.reverse(tf.tile(scales, [2]), [0])
     flips = draws[1] < 0.5
     image = tf.cond(flips, lambda: tf.reverse(image, [1]), lambda: image)

@@ -1,7 +1,7 @@
 """Images with boxes, and masks where there are any: the form of all data sets of detection."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -354,20 +354,7 @@ def for_training(source: BoxSource, with_masks: bool) -> BoxSource:
         reasons = f"; {notes}" if notes.counts else ""
         raise ValueError(f"{source.name} has no image with a box to learn from{reasons}")
     notes.log(f"{source.name}, to learn from")
-    indices = np.array(kept, np.int64)
-
-    def read(index: Tensor) -> Tensor:
-        return source.read(tf.constant(indices)[index])
-
-    return dataclasses.replace(
-        source,
-        read=read,
-        describe=lambda index: source.describe(kept[index]),
-        sizes=source.sizes[indices],
-        objects=objects,
-        image_ids=[source.image_ids[index] for index in kept],
-        notes=notes,
-    )
+    return dataclasses.replace(_pick(source, kept), objects=objects, notes=notes)
 
 
 def for_testing(source: BoxSource, with_masks: bool) -> BoxSource:
@@ -450,6 +437,51 @@ def with_classes(source: BoxSource, class_names: Sequence[str]) -> BoxSource:
         objects=objects,
         class_names=class_names,
         class_ids=[ids[name] for name in class_names],
+    )
+
+
+def without(source: BoxSource, indices: Collection[int]) -> BoxSource:
+    """Leaves out images, such as those that cannot be decoded, and notes their number.
+
+    Args:
+        source: images with boxes.
+        indices: numbers of the images.
+
+    Example:
+        ```python
+        import numpy as np
+        import tensorflow as tf
+        from pixpro_keras.detection.box_source import COCO, BoxSource, make_objects, without
+
+        objects = [make_objects("a", (40, 60), [[0, 0, 9, 9]], [0], [False])] * 2
+        sizes = np.array([[40, 60]] * 2, np.int32)
+        source = BoxSource("two", lambda i: b"", str, sizes, objects, ("cat",), [7, 8], [1], COCO)
+        assert without(source, [0]).image_ids == [8]
+        ```
+    """
+    if not indices:
+        return source
+    notes = source.notes.copy()
+    kind = "images that cannot be decoded, left out"
+    notes.add(kind, source.describe(min(indices)), len(indices))
+    kept = [index for index in range(source.num_examples) if index not in indices]
+    return dataclasses.replace(_pick(source, kept), notes=notes)
+
+
+def _pick(source: BoxSource, kept: Sequence[int]) -> BoxSource:
+    """The images of some numbers."""
+    indices = np.array(kept, np.int64)
+
+    def read(index: Tensor) -> Tensor:
+        return source.read(tf.constant(indices)[index])
+
+    return dataclasses.replace(
+        source,
+        read=read,
+        describe=lambda index: source.describe(kept[index]),
+        sizes=source.sizes[indices],
+        objects=[source.objects[index] for index in kept],
+        image_ids=[source.image_ids[index] for index in kept],
     )
 
 

@@ -66,7 +66,7 @@ def encode_boxes(boxes: Tensor, anchors: Tensor, weights: tuple[float, ...]) -> 
 
         w_x (x - x_a) / W_a,  w_y (y - y_a) / H_a,  w_w log(W / W_a),  w_h log(H / H_a)
 
-    with (x, y) the centre and W, H the sides.
+    with (x, y) the center and W, H the sides.
 
     Args:
         boxes: `(..., 4)`.
@@ -150,5 +150,5 @@ def clip_boxes(boxes: Tensor, sizes: Tensor) -> Tensor:
 
 
 def _centers_and_sides(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Centres and sides: `(..., 2)` each."""
+    """Centers and sides: `(..., 2)` each."""
     return 0.5 * (boxes[..., :2] + boxes[..., 2:]), boxes[..., 2:] - boxes[..., :2]

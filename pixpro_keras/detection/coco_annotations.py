@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import math
+import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
-from pixpro_keras.data.sources.folder import find_folder
+from pixpro_keras.data.sources.folder import IMAGE_EXTENSIONS, find_folder
 from pixpro_keras.detection.annotations import (
     check_images,
     check_units,
@@ -73,6 +75,7 @@ def open_coco_boxes(
         paths = [folder / image.file_name for image in images]
         sizes = [image.size for image in images]
         check_images(paths, sizes, [file] * len(paths))
+        _note_unlisted(folder, paths, notes)
         objects = _read_objects(images, content["annotations"], list(classes), clip_boxes, notes)
         ids = [image.id for image in images]
         names, class_ids = list(classes.values()), list(classes)
@@ -89,6 +92,15 @@ def _find_files(root: pathlib.Path, split: str) -> tuple[pathlib.Path, pathlib.P
     if of_roboflow.exists():
         return of_roboflow, root / split
     raise ValueError(f"there is no {file}, nor {of_roboflow}{conversion_hint(root, split)}")
+
+
+def _note_unlisted(folder: pathlib.Path, paths: Sequence[pathlib.Path], notes: Notes) -> None:
+    """Counts the images beside those of the list, which is read alone."""
+    listed = {os.path.basename(path) for path in paths if path.parent == folder}
+    for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
+        if name.lower().endswith(IMAGE_EXTENSIONS) and name not in listed and name[0] != ".":
+            kind = "images in the folder that the list does not have, left out"
+            notes.add(kind, str(folder / name), is_expected=True)
 
 
 def _read_categories(categories: list, notes: Notes) -> dict[int, str]:

@@ -153,7 +153,7 @@ class Detector(Task, abc.ABC):
 
         Args:
             batch: batch of `box_pipeline`.
-            training: whether batch norm normalises with the statistics of the batch.
+            training: whether batch norm normalizes with the statistics of the batch.
 
         Returns:
             The terms, `class_accuracy` of the proposals and `positive_rois` per image.

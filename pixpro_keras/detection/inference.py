@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pixpro_keras.data.broken_images import BrokenImages
+from pixpro_keras.data.transforms.resize import resize_bilinear
 from pixpro_keras.detection import instance_masks
 from pixpro_keras.detection.box_pipeline import (
     decode_image,
@@ -16,6 +18,7 @@ from pixpro_keras.detection.box_pipeline import (
 from pixpro_keras.detection.box_source import BoxSource
 from pixpro_keras.detection.canvases import plan_canvases
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils.autotuning import NUM_THREADS, without_autotuning
 
 Detect = Callable[[Tensor, Tensor], dict[str, Tensor]]
 
@@ -54,6 +57,7 @@ def detect_in_source(
     short_side: int,
     max_side: int,
     num_canvases: int = 6,
+    broken: BrokenImages | None = None,
 ) -> Iterator[tuple[int, np.ndarray, Detections]]:
     """Detects the objects of every image of a source, those of similar shape together.
 
@@ -65,6 +69,8 @@ def detect_in_source(
         max_side: largest length of the long side in pixels; it wins over `short_side`.
         num_canvases: largest number of sizes to which images are padded, for each of which `detect` is
             traced.
+        broken: count of the images that cannot be decoded, which are passed over, as
+            `box_pipeline.count_broken` makes it; without it, one of them is an error.
 
     Yields:
         Index of the image, the image `(H, W, 3)` uint8, and its detections.
@@ -113,16 +119,24 @@ def detect_in_source(
         def load(index: Tensor, padded_size: tuple[int, int] = padded_size) -> tuple[Tensor, ...]:
             image = decode_image(source, index)
             size, scales = scaled_size(tf.shape(image)[:2], short_side, max_side)
-            scaled = tf.image.resize(image, size, "bilinear", antialias=True)
+            scaled = resize_bilinear(image, size)
             padded = tf.ensure_shape(pad_image(preprocess(scaled), padded_size), (*padded_size, 3))
             return index, image, padded, tf.cast(size, tf.float32), scales
 
-        data = tf.data.Dataset.from_tensor_slices(group.astype(np.int64))
-        data = data.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
-        for index, image, padded, size, scales in data:
+        data = without_autotuning(tf.data.Dataset.from_tensor_slices(group.astype(np.int64)))
+        data = data.map(load, num_parallel_calls=NUM_THREADS, deterministic=True)
+        if broken is not None:
+            data = data.ignore_errors()
+        missing = set(group.tolist())
+        for index, image, padded, size, scales in data.prefetch(2):
+            missing.remove(int(index))
             outputs = detect(padded[None], size[None])
             arrays = {name: value[0].numpy() for name, value in outputs.items()}
             yield int(index), image.numpy(), _rescale(arrays, image.shape, scales.numpy())
+        for number in sorted(missing):
+            assert broken is not None
+            broken.report(number, is_last=False)
+            broken.check()
 
 
 def _rescale(

@@ -161,7 +161,7 @@ def paste(
 ) -> np.ndarray:
     """Mask of a whole image from a predicted mask of a box; the inverse of `crop`.
 
-    Pixels get the bilinear value at their centre; beyond the mask's border there are zeros.
+    Pixels get the bilinear value at their center; beyond the mask's border there are zeros.
 
     Args:
         probabilities: `(S, S)` in [0, 1].
@@ -173,10 +173,15 @@ def paste(
     Returns:
         `(height, width)` booleans.
     """
-    weights = []
+    # In columns, as RLE counts.
+    mask = np.full((height, width), threshold <= 0, order="F")
+    size = len(probabilities)
+    weights, spans = [], []
     for start, end, length in ((box[1], box[3], height), (box[0], box[2], width)):
-        size = len(probabilities)
         positions = (np.arange(length) + 0.5 - start) / max(end - start, 1e-6) * size - 0.5
-        distance = np.abs(positions[:, None] - np.arange(size))
+        reached = np.flatnonzero((positions > -1) & (positions < size))
+        spans.append(slice(reached[0], reached[-1] + 1) if len(reached) else slice(0, 0))
+        distance = np.abs(positions[spans[-1], None] - np.arange(size))
         weights.append(np.maximum(1 - distance, 0))
-    return weights[0] @ probabilities @ weights[1].T >= threshold
+    mask[spans[0], spans[1]] = weights[0] @ probabilities @ weights[1].T >= threshold
+    return mask

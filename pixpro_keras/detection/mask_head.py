@@ -92,7 +92,7 @@ class MaskHead(keras.layers.Layer):
         Args:
             inputs: `(B, P, S, S, C)`.
             is_valid: `(B, P)` of 0 and 1. Batch norm takes its statistics from boxes with 1 only.
-            training: whether batch norm normalises with the statistics of the batch.
+            training: whether batch norm normalizes with the statistics of the batch.
 
         Returns:
             `(B, P, 2S, 2S, K)` float32.

@@ -98,7 +98,7 @@ def rpn_losses(logits: Tensor, deltas: Tensor, anchors: Tensor, batch: Batch) ->
     """Loss terms of sampled anchors, all maps together.
 
     Binary cross-entropy, and the L1 distance of the positives' deltas, both summed and divided by
-    `256 * B`, however many anchors are valid. Anchors whose centre is in an image's padding do not count.
+    `256 * B`, however many anchors are valid. Anchors whose center is in an image's padding do not count.
 
     Args:
         logits: `(B, N)`.
@@ -217,9 +217,9 @@ def generate_proposals(
 
 
 def _are_centered_inside(anchors: Tensor, sizes: Tensor) -> Tensor:
-    """Tells which anchors `(N, 4)` have their centre in each image, `(B, N)` booleans.
+    """Tells which anchors `(N, 4)` have their center in each image, `(B, N)` booleans.
 
-    Centres and sizes `(B, 2)` are whole numbers of pixels, the centres but for rounding.
+    Centers and sizes `(B, 2)` are whole numbers of pixels, the centers but for rounding.
     """
     centers = 0.5 * (anchors[:, :2] + anchors[:, 2:])
     limits = sizes[:, None, ::-1] - 0.5

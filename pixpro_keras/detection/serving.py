@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from pixpro_keras.data.transforms.resize import resize_bilinear
 from pixpro_keras.detection.box_pipeline import pad_image, scaled_size
 from pixpro_keras.detection.canvases import fitting_canvas
 from pixpro_keras.detection.detector import Detector
@@ -69,7 +70,7 @@ class ServedDetector(tf.Module):
             `(D, S, S)`: probabilities in each box.
         """
         size, scales = scaled_size(tf.shape(image)[:2], self._sides[0], self._sides[1])
-        scaled = self._preprocess(tf.image.resize(image, size, "bilinear", antialias=True))
+        scaled = self._preprocess(resize_bilinear(image, size))
         area = tf.cast(size, tf.float32)[None]
 
         def padded_to(size: tuple[int, int]) -> dict[str, Tensor]:

@@ -32,17 +32,17 @@ def compare_backbones(
 
     All backbones are measured alike: batch-norm statistics are first measured anew on training
     images, since those of an untrained network say nothing about its activations; features are then
-    standardised per channel with the training features' statistics.
+    standardized per channel with the training features' statistics.
 
     Args:
         backbones: name -> `(B, H, W, 3) -> (B, h, w, C)`. Their batch-norm statistics change.
         train: batches as from `labeled_batches`, with masks.
         test: the same, of other images.
-        k: number of neighbours.
+        k: number of neighbors.
         num_batch_norm_batches: training batches for the batch-norm statistics.
 
     Returns:
-        Name -> `image_knn` and `image_linear` (top-1 of images by their neighbours and by logistic
+        Name -> `image_knn` and `image_linear` (top-1 of images by their neighbors and by logistic
         regression), `cell_linear` (top-1 of cells by logistic regression, averaged over the classes,
         so that the background does not count more than an object). The last row, `chance`, is the
         accuracy of always guessing the same class.
@@ -91,7 +91,7 @@ def feature_accuracies(train: Features, test: Features, k: int) -> dict[str, flo
     Args:
         train: features of the training images.
         test: features of the test images.
-        k: number of neighbours.
+        k: number of neighbors.
 
     Returns:
         `image_knn`, `image_linear` and `cell_linear`, as from `compare_backbones`.

@@ -61,9 +61,9 @@ def fit_dense_linear_probe(
     iterations: int = 100,
     strategy: tf.distribute.Strategy | None = None,
 ) -> DenseLinearClassifier:
-    """Fits a linear classifier to whole images, each cell labeled by the pixel at its centre.
+    """Fits a linear classifier to whole images, each cell labeled by the pixel at its center.
 
-    Channels are standardised over all cells; then follows multinomial logistic regression by
+    Channels are standardized over all cells; then follows multinomial logistic regression by
     L-BFGS. All cells are in memory.
 
     Args:
@@ -75,7 +75,7 @@ def fit_dense_linear_probe(
         strategy: strategy whose replicas on this machine share each batch; None is the current one.
 
     Returns:
-        The classifier, with the standardisation in its weights.
+        The classifier, with the standardization in its weights.
 
     Raises:
         ValueError: if there is only one class, or no batch.
@@ -115,7 +115,7 @@ def fit_dense_linear_probe(
     weights, offsets = model.coef_, model.intercept_
     if len(model.classes_) == 2:  # scikit-learn has one row of scores, of the second class
         weights, offsets = (np.stack([np.zeros_like(x[0]), x[0]]) for x in (weights, offsets))
-    # The standardisation goes into the classifier.
+    # The standardization goes into the classifier.
     kernel = np.zeros((cells.shape[1], num_classes))
     bias = np.full(num_classes, -1e9)
     kernel[:, model.classes_] = (weights / std).T
@@ -124,7 +124,7 @@ def fit_dense_linear_probe(
 
 
 def center_labels(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Class at the centre of each cell of a map laid on the mask.
+    """Class at the center of each cell of a map laid on the mask.
 
     Args:
         masks: `(B, H, W)` classes.

@@ -1,4 +1,4 @@
-"""Weighted k-nearest-neighbour classification."""
+"""Weighted k-nearest-neighbor classification."""
 
 import numpy as np
 import tensorflow as tf
@@ -23,7 +23,7 @@ def weighted_knn(
 ) -> Array:
     """Scores of each class from the k nearest training features.
 
-    A neighbour at cosine `c` votes `exp(c / temperature)` for its label. Queries and training
+    A neighbor at cosine `c` votes `exp(c / temperature)` for its label. Queries and training
     features go to the accelerator in blocks of one static shape, so that no matrix of all pairs
     exists. Among equally similar training features the first ones vote.
 
@@ -32,13 +32,13 @@ def weighted_knn(
         train_labels: `(M,)`, class indices in [0, num_classes).
         features: `(N, C)`.
         num_classes: number of classes.
-        k: number of neighbours, 1 to M.
+        k: number of neighbors, 1 to M.
         temperature: divisor of the cosines, positive.
-        block_size: rows of a block, of queries and of training features.
+        block_size: most rows of a block, of queries and of training features.
 
     Returns:
         `(N, num_classes)` float32; the largest is the prediction. Scores are relative to the
-        nearest neighbour's vote.
+        nearest neighbor's vote.
 
     Raises:
         ValueError: if an argument is out of its range, shapes differ, or a feature is not finite.
@@ -64,7 +64,7 @@ def weighted_knn(
     checks.at_least("block_size", block_size, 1)
     _check_data(train_features, train_labels, features, num_classes)
     scores = np.zeros((len(features), num_classes), np.float32)
-    query_size = min(block_size, len(features))
+    query_size = _even_size(len(features), block_size)
     for begin in range(0, len(features), query_size):
         queries = features[begin : begin + query_size]
         cosines, indices = _nearest(_pad_rows(queries, query_size), train_features, k, block_size)
@@ -100,7 +100,7 @@ def _check_data(
 
 def _nearest(queries: Array, train_features: Array, k: int, block_size: int) -> tuple[Array, Array]:
     """Cosines, largest first, and indices of the k nearest training features: `(n, k)` each."""
-    size = min(block_size, len(train_features))
+    size = _even_size(len(train_features), block_size)
     queries = l2_normalize(queries)
     best = ops.full((queries.shape[0], k), -np.inf, "float32")
     indices = ops.zeros((queries.shape[0], k), "int32")
@@ -130,6 +130,11 @@ def _merge(
     # Among equals the first stays first, and what was found before stands first.
     best, chosen = ops.top_k(ops.concatenate([best, nearest], axis=1), k)
     return best, ops.take_along_axis(all_indices, chosen, axis=1)
+
+
+def _even_size(count: int, most: int) -> int:
+    """Rows of a block so that as few blocks as `most` rows make are filled evenly."""
+    return -(-count // max(-(-count // most), 1))
 
 
 def _pad_rows(rows: Array, size: int) -> Array:

@@ -22,7 +22,7 @@ def fit_logistic_regression(
     """Fits multinomial logistic regression by L-BFGS.
 
     Args:
-        features: `(M, C)`, standardised per channel.
+        features: `(M, C)`, standardized per channel.
         labels: `(M,)`, of at least two classes.
         l2: weight of `|W|^2 / 2` beside the mean cross-entropy, positive.
         iterations: largest number of L-BFGS iterations.

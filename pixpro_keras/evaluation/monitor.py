@@ -61,14 +61,14 @@ def knn_accuracy(
     k: int = 20,
     strategy: tf.distribute.Strategy | None = None,
 ) -> float:
-    """Top-1 of test images by the neighbours of their pooled features, in [0, 1].
+    """Top-1 of test images by the neighbors of their pooled features, in [0, 1].
 
     Args:
         backbone: `(B, H, W, 3) -> (B, h, w, C)`; runs in inference mode.
-        train: batches of labeled images whose neighbours vote, as from `features.image_batches`.
+        train: batches of labeled images whose neighbors vote, as from `features.image_batches`.
         test: the same, of images that are classified.
         num_classes: number of classes; labels are in [0, num_classes).
-        k: number of neighbours; fewer where there are not as many training images.
+        k: number of neighbors; fewer where there are not as many training images.
         strategy: strategy whose replicas on this machine share each batch; None is the current one.
 
     Returns:

@@ -33,7 +33,7 @@ def apply_precise_bn(
         batches: images `(B, H, W, 3)`, already preprocessed, or dicts of tensors; at least one batch if
             the network has batch norm. Larger batches and more of them are both better; a thousand
             images are enough.
-        strategy: strategy of the model, whose replicas share each batch and normalise it by the statistics
+        strategy: strategy of the model, whose replicas share each batch and normalize it by the statistics
             of all of it, as in training. They must be of one machine, and divide the batches. Without it,
             a batch goes through one device.
 

@@ -20,10 +20,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
     Keras keeps several float32 tensors of the input's size for the backward pass, and in mixed
     precision makes each of them from a half as large one; this layer keeps its input. Over several
     replicas Keras reduces three tensors in the forward and two in the backward pass; this layer one
-    in each, for which every replica must have as many rows. Where neither serves (inference,
-    float64, other axes than the last), this is Keras's own. It has Keras's name too, under which
-    weights files keep it: those of either load into the other. Whole models for others hold Keras's:
-    see `backbones.plain_network`.
+    in each, for which every replica must have as many rows. In inference it is one operation where
+    Keras's is several. Where none serves (float64, other axes than the last), this is Keras's own. It
+    has Keras's name too, under which weights files keep it: those of either load into the other. Whole
+    models for others hold Keras's: see `backbones.plain_network`.
 
     Statistics are over all replicas wherever there are several: `synchronized` is no choice here.
 
@@ -42,7 +42,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     @property
     def synchronized(self) -> bool:
-        """Whether there are several replicas, over which statistics are taken."""
+        """True if statistics are taken over several replicas."""
         return tf.distribute.get_strategy().num_replicas_in_sync > 1
 
     @synchronized.setter
@@ -51,20 +51,34 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def call(self, inputs: Tensor, training: bool | None = None, mask=None) -> Tensor:
         """The input's shape, in the layer's compute dtype."""
-        if not (training and self.trainable and mask is None and self._is_usual(inputs)):
+        if mask is not None or not self._is_usual(inputs):
             return super().call(inputs, training=training, mask=mask)
         channels = inputs.shape[-1]
+        scale = tf.cast(self.gamma, tf.float32) if self.scale else tf.ones(channels)
+        offset = tf.cast(self.beta, tf.float32) if self.center else tf.zeros(channels)
+        if not (training and self.trainable):
+            return self._with_moving_statistics(inputs, scale, offset)
         normalize = _over_replicas if self.synchronized else _on_one_device
-        outputs, mean, variance = normalize(
-            inputs,
-            tf.cast(self.gamma, tf.float32) if self.scale else tf.ones(channels),
-            tf.cast(self.beta, tf.float32) if self.center else tf.zeros(channels),
-            self.epsilon,
-        )
+        outputs, mean, variance = normalize(inputs, scale, offset, self.epsilon)
         keep = self.momentum
         self.moving_mean.assign(self.moving_mean * keep + mean * (1 - keep))
         self.moving_variance.assign(self.moving_variance * keep + variance * (1 - keep))
         # No operation, such as `ensure_shape`, may come between this and a ReLU: TensorFlow fuses the two.
+        outputs.set_shape(inputs.shape)
+        return tf.cast(outputs, self.compute_dtype)
+
+    def _with_moving_statistics(self, inputs: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+        outputs, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=_as_maps(inputs),
+            scale=scale,
+            offset=offset,
+            mean=tf.cast(self.moving_mean, tf.float32),
+            variance=tf.cast(self.moving_variance, tf.float32),
+            epsilon=self.epsilon,
+            is_training=False,
+        )
+        if inputs.shape.rank != 4:
+            outputs = tf.reshape(outputs, tf.shape(inputs))
         outputs.set_shape(inputs.shape)
         return tf.cast(outputs, self.compute_dtype)
 
@@ -82,9 +96,7 @@ def _on_one_device(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Outputs, and mean and biased variance of the channels."""
     channels = inputs.shape[-1]
-    rows = inputs
-    if inputs.shape.rank != 4:
-        rows = tf.reshape(inputs, (-1, 1, 1, channels))
+    rows = _as_maps(inputs)
     outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=rows,
         scale=scale,
@@ -106,6 +118,13 @@ def _on_one_device(
     if inputs.shape.rank != 4:
         outputs = tf.reshape(outputs, tf.shape(inputs))
     return outputs, mean, variance
+
+
+def _as_maps(inputs: Tensor) -> Tensor:
+    """`(B, ..., C)` as `(B, h, w, C)`."""
+    if inputs.shape.rank == 4:
+        return inputs
+    return tf.reshape(inputs, (-1, 1, 1, inputs.shape[-1]))
 
 
 def _over_replicas(

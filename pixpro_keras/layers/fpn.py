@@ -18,7 +18,7 @@ class FPN(keras.layers.Layer):
     From the highest map down: `m5 = lateral(c5)`, `m4 = lateral(c4) + up(m5)`, ...; then
     `p = output(m)` at each level, and `p6` is every second cell of `p5`. Lateral convolutions are
     1x1, output convolutions 3x3, each with batch norm or a bias and without activation; up is
-    nearest-neighbour. It begins at whichever map it is built for, c2 or c3.
+    nearest-neighbor. It begins at whichever map it is built for, c2 or c3.
 
     Args:
         num_channels: width of all maps.

@@ -59,7 +59,7 @@ class MaskedBatchNorm(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Tensor, mask: Tensor, training: bool = False) -> Tensor:
-        """Normalises all rows.
+        """Normalizes all rows.
 
         Args:
             inputs: `(B, M, C)`.

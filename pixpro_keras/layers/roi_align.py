@@ -19,7 +19,7 @@ _LARGEST_PRODUCT = 1 << 25
 def roi_align(features: Tensor, boxes: Tensor, output_size: int, sampling_ratio: int = 0) -> Tensor:
     """Averages of bilinear samples in a grid of bins over each box, as detectron2's "aligned" form.
 
-    The centre of cell (0, 0) lies at (0.5, 0.5). A sample up to one cell outside the map takes the
+    The center of cell (0, 0) lies at (0.5, 0.5). A sample up to one cell outside the map takes the
     value at the border; beyond that it is 0. Shapes are static, whatever the number of samples: with
     the mean weight of every cell of an axis in each bin, boxes are products of matrices,
     `rows @ features @ columns`.

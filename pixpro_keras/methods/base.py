@@ -103,7 +103,7 @@ class PretrainMethod(Task):
         return {"target_momentum": 1.0 - one_minus_momentum}
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments, the backbone serialised."""
+        """Constructor arguments, the backbone serialized."""
         return super().get_config() | {
             "backbone": keras.saving.serialize_keras_object(self.encoder.backbone),
             "total_steps": self.total_steps,

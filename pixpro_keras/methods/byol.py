@@ -72,5 +72,5 @@ class BYOL(base.PretrainMethod):
         }
 
     def get_config(self) -> dict:
-        """Constructor arguments, the backbone serialised."""
+        """Constructor arguments, the backbone serialized."""
         return super().get_config() | {"hidden_dim": self.hidden_dim, "out_dim": self.out_dim}

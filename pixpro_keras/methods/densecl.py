@@ -75,7 +75,7 @@ class DenseCL(MoCo):
     def build_heads(
         hidden_dim: int, out_dim: int, num_layers: int
     ) -> dict[str, keras.layers.Layer]:
-        """The image's projector and the cells', initialised as the authors' code does."""
+        """The image's projector and the cells', initialized as the authors' code does."""
         image = PooledMLP(hidden_dim, out_dim, num_layers, initialization="he", name="projector")
         cells = PointwiseMLP(hidden_dim, out_dim, use_batch_norm=False, name="dense_projector")
         return {"instance": image, "dense": cells}
@@ -99,5 +99,5 @@ class DenseCL(MoCo):
         }
 
     def get_config(self) -> dict:
-        """Constructor arguments, the backbone serialised."""
+        """Constructor arguments, the backbone serialized."""
         return super().get_config() | {"dense_weight": self.dense_weight}

@@ -15,7 +15,7 @@ def make_target(online: keras.Model) -> keras.Model:
     """A copy of a model with the same weights, which no gradient reaches.
 
     The copy's variables are frozen, not its layers: `layer.trainable = False` would put batch norm
-    in inference mode, and the target normalises with batch statistics.
+    in inference mode, and the target normalizes with batch statistics.
 
     Example:
         ```python

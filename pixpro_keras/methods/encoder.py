@@ -108,7 +108,7 @@ class Encoder(keras.Model):
         return outputs
 
     def get_config(self) -> dict:
-        """Constructor arguments, serialised."""
+        """Constructor arguments, serialized."""
 
         def serialized(layers: dict[str, keras.layers.Layer]) -> dict:
             serialize = keras.saving.serialize_keras_object

@@ -97,5 +97,5 @@ class InfoMin(MoCo):
         }
 
     def get_config(self) -> dict:
-        """Constructor arguments, the backbone serialised."""
+        """Constructor arguments, the backbone serialized."""
         return super().get_config() | {"jigsaw_weight": self.jigsaw_weight}

@@ -87,7 +87,7 @@ class InstanceBranch(keras.layers.Layer):
         Args:
             z: `(B, h, w, C)`. Online projection of one view.
             t: `(B, h, w, C)`. Target projection of the other view; receives no gradient.
-            training: whether batch norm normalises with the statistics of the batch.
+            training: whether batch norm normalizes with the statistics of the batch.
 
         Returns:
             The loss. And `instance_cosine` (predictor) or `instance_top1` (contrastive): how well the

@@ -20,9 +20,9 @@ __all__ = ["MoCo"]
 class MoCo(base.PretrainMethod):
     """InfoNCE of view 1 against its view 2 by the momentum encoder, and the keys of earlier batches.
 
-    The authors shuffle the keys' images over the GPUs, so that query and key are not normalised with
+    The authors shuffle the keys' images over the GPUs, so that query and key are not normalized with
     the same images' statistics, by which the network could tell them apart. Here batch norm is
-    synchronised over the replicas instead: the statistics are of the whole batch for every image, so
+    synchronized over the replicas instead: the statistics are of the whole batch for every image, so
     that they tell nothing of which one is the positive. (On one device neither hides anything.)
 
     Args:
@@ -94,7 +94,7 @@ class MoCo(base.PretrainMethod):
         return {"instance": loss, "instance_top1": top1, "feature_std": feature_std(query)}
 
     def get_config(self) -> dict:
-        """Constructor arguments, the backbone serialised."""
+        """Constructor arguments, the backbone serialized."""
         return super().get_config() | {
             "temperature": self.temperature,
             "num_projector_layers": self.num_projector_layers,

@@ -70,7 +70,7 @@ class PixContrast(PixelMethod):
         return loss / 2  # The paper takes the mean of both directions.
 
     def get_config(self) -> dict:
-        """Constructor arguments, the backbone serialised."""
+        """Constructor arguments, the backbone serialized."""
         return super().get_config() | {
             "temperature": self.temperature,
             "negatives": self.negatives,

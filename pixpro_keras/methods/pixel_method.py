@@ -222,7 +222,7 @@ class PixelMethod(base.PretrainMethod):
             coord: `(B, 4)`. Corners of `view`.
             targets: for each view that is predicted, outputs of the target encoder and corners.
             share: factor of all outputs; those of two targets with a share of 1 would be a whole loss.
-            training: whether batch norm normalises with the statistics of the batch.
+            training: whether batch norm normalizes with the statistics of the batch.
         """
         online = self.encoder(view, training=training)
         outputs = [self._pair(online, coord, *target, training) for target in targets]
@@ -297,7 +297,7 @@ class PixelMethod(base.PretrainMethod):
         raise NotImplementedError(f"{type(self).__name__} must implement `one_way`.")
 
     def get_config(self) -> dict:
-        """Constructor arguments, the backbone serialised."""
+        """Constructor arguments, the backbone serialized."""
         return super().get_config() | {
             "threshold": self.threshold,
             "use_propagation": self.use_propagation,

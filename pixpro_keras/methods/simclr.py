@@ -79,7 +79,7 @@ class SimCLR(base.PretrainMethod):
         return {"instance": 2.0 * loss, "instance_top1": top1, "feature_std": feature_std(z1)}
 
     def get_config(self) -> dict:
-        """Constructor arguments, the backbone serialised."""
+        """Constructor arguments, the backbone serialized."""
         return super().get_config() | {
             "temperature": self.temperature,
             "hidden_dim": self.hidden_dim,

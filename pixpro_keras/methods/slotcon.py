@@ -166,7 +166,7 @@ class SlotCon(base.PretrainMethod):
         self.center.assign(kept * self.center + (1 - kept) * mean)
 
     def get_config(self) -> dict:
-        """Constructor arguments, the backbone serialised."""
+        """Constructor arguments, the backbone serialized."""
         return super().get_config() | {
             "num_slots": self.num_slots,
             "group_weight": self.group_weight,

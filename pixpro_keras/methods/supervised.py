@@ -60,5 +60,5 @@ class Supervised(base.PretrainMethod):
         }
 
     def get_config(self) -> dict:
-        """Constructor arguments, the backbone serialised."""
+        """Constructor arguments, the backbone serialized."""
         return super().get_config() | {"num_classes": self.num_classes}

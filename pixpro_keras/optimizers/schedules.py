@@ -21,7 +21,7 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
         peak: learning rate after the warm-up.
         total_steps: steps of the whole run, warm-up included; at least 1.
         warmup_steps: w, 0 to `total_steps`.
-        warmup_fraction: where the warm-up starts, as a share of `peak`; the official code's is 1/100.
+        warmup_fraction: learning rate of step 0 as a share of `peak`; 1/100 in the official code.
 
     Raises:
         ValueError: if an argument is out of its range.

@@ -101,7 +101,7 @@ class FCN(Task):
 
         Args:
             batch: entries `image` `(B, H, W, 3)` and `mask` `(B, H, W)`, 255 is ignored.
-            training: whether batch norm normalises with the statistics of the batch.
+            training: whether batch norm normalizes with the statistics of the batch.
 
         Returns:
             Scalars by name.
@@ -125,7 +125,7 @@ class FCN(Task):
         Args:
             images: `(B, H, W, 3)`, preprocessed.
             size: height and width of the scores.
-            training: whether batch norm normalises with the statistics of the batch.
+            training: whether batch norm normalizes with the statistics of the batch.
 
         Returns:
             `(B, height, width, num_classes)` float32.

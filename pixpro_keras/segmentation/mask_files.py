@@ -86,13 +86,19 @@ def open_folder_masks(specification: str, path: str, split: str, values: LabelVa
             f"there is no image of the split {split!r}: neither {root / split / 'images'} nor "
             f"{root / 'images'} is a folder"
         )
+    places = [folder / name for name in ("labels", "masks")]
+    place = next((one for one in places if one.is_dir()), None)
+    if place is None:
+        raise ValueError(
+            f"there is no folder {folder / 'labels'}: the masks are expected there, PNG files with the "
+            f"names of those in {folder / 'images'}"
+        )
     relative = [
         pathlib.Path(os.fsdecode(one)) for one in iterate_images(os.fsencode(folder / "images"))
     ]
     images = [folder / "images" / one for one in relative]
-    places = [folder / name for name in ("labels", "masks")]
-    place = next((one for one in places if one.is_dir()), places[0])
-    masks = [place / one.with_suffix(".png") for one in relative]
+    masks = [_find_mask(place / one.with_suffix(".png")) for one in relative]
+    _warn_of_unused(place, masks)
     lists = [parent / "classes.txt" for parent in (folder, root)]
     classes_file = next((file for file in lists if file.exists()), None)
     return _open_files(specification, split, images, masks, classes_file, values)
@@ -114,9 +120,12 @@ def open_voc_masks(specification: str, path: str, split: str, values: LabelValue
     listing = root / "ImageSets" / "Segmentation" / f"{split}.txt"
     if not listing.exists():
         raise ValueError(f"there is no {listing}")
-    stems = read_names(listing)
+    lines = read_names(listing)
+    stems = list(dict.fromkeys(lines))
+    if len(stems) < len(lines):
+        logging.warning("%s: %d repeated lines, read once", listing, len(lines) - len(stems))
     images = [find_image(root / "JPEGImages", stem) for stem in stems]
-    masks = [root / "SegmentationClass" / f"{stem}.png" for stem in stems]
+    masks = [_find_mask(root / "SegmentationClass" / f"{stem}.png") for stem in stems]
     file = root / "classes.txt"
     classes: pathlib.Path | Sequence[str] = ("background", *VOC_CLASSES)
     return _open_files(
@@ -149,6 +158,23 @@ def open_cityscapes_masks(
     ]
     table = class_table(np.array(CITYSCAPES_IDS))
     return _open_files(specification, split, images, masks, CITYSCAPES_CLASSES, table)
+
+
+def _find_mask(path: pathlib.Path) -> pathlib.Path:
+    """The path, or that of a file whose ending is in upper case."""
+    upper = path.with_name(path.name.removesuffix(".png") + ".PNG")
+    return upper if not path.exists() and upper.exists() else path
+
+
+def _warn_of_unused(folder: pathlib.Path, masks: Sequence[pathlib.Path]) -> None:
+    """Warns of files in the folder of the masks that belong to no image."""
+    used = set(masks)
+    found = (folder / os.fsdecode(one) for one in iterate_images(os.fsencode(folder)))
+    unused = [path for path in found if path not in used] if folder.is_dir() else []
+    if unused:
+        logging.warning(
+            "%s: %d files without an image passed over, such as %s", folder, len(unused), unused[0]
+        )
 
 
 def read_class_names(path: str | os.PathLike) -> tuple[str, ...]:
@@ -211,6 +237,8 @@ def _open_files(
         raise ValueError(f"there is no image of the split {split!r}")
     owners: dict[pathlib.Path, pathlib.Path] = {}
     for image, mask in zip(images, masks, strict=True):
+        if not os.path.lexists(image):  # A link that leads nowhere counts as a broken image.
+            raise ValueError(f"the image {image} is missing")
         if not os.path.exists(mask):
             raise ValueError(f"{image}: the mask {mask} is missing")
         if owners.setdefault(mask, image) != image:
@@ -250,7 +278,10 @@ def _open_files(
         lambda number: str(images[number]),
         looked_at.tolist(),
     )
-    image_paths, mask_paths = (tf.constant([str(x) for x in paths]) for paths in (images, masks))
+    # As bytes, since names need not be of any encoding.
+    image_paths, mask_paths = (
+        tf.constant([os.fsencode(path) for path in paths]) for paths in (images, masks)
+    )
     constant_table = tf.constant(table)
 
     def read(index: Tensor) -> tuple[Tensor, Tensor]:
@@ -333,17 +364,22 @@ def _check_headers(images: Sequence[pathlib.Path], masks: Sequence[pathlib.Path]
     """Checks the headers of all files, lest one ends a run in its middle; no pixel is decoded."""
     from PIL import Image
 
+    unreadable = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
     for image_path, mask_path in zip(images, masks, strict=True):
-        with Image.open(mask_path) as mask:
-            try:
-                with Image.open(image_path) as image:
-                    size = upright_size(image)
-            except OSError:  # It is counted with the broken images when it is met.
-                size = mask.size
-            if size != mask.size:
-                turned = ", turned upright as its EXIF data say," if size != image.size else ""
-                raise ValueError(
-                    f"{image_path}{turned} is of {size} pixels, its mask of {mask.size}: {mask_path}"
-                )
-            if mask.mode not in ("L", "P"):
-                raise ValueError(f"{mask_path} must have one channel of 8 bits, not {mask.mode}")
+        try:
+            with Image.open(mask_path) as mask:
+                mode, mask_size = mask.mode, mask.size
+        except unreadable as error:
+            raise ValueError(f"the mask {mask_path} cannot be read: {error}") from error
+        try:
+            with Image.open(image_path) as image:
+                stored, size = image.size, upright_size(image)
+        except unreadable:  # It is counted with the broken images when it is met.
+            stored = size = mask_size
+        if size != mask_size:
+            turned = ", turned upright as its EXIF data say," if size != stored else ""
+            raise ValueError(
+                f"{image_path}{turned} is of {size} pixels, its mask of {mask_size}: {mask_path}"
+            )
+        if mode not in ("L", "P"):
+            raise ValueError(f"{mask_path} must have one channel of 8 bits, not {mode}")

@@ -9,9 +9,11 @@ from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.pipeline import first_readable
 from pixpro_keras.data.sampler import Sampler
 from pixpro_keras.data.transforms import recipes
+from pixpro_keras.data.transforms.resize import resize_bilinear
 from pixpro_keras.segmentation.mask_source import MaskSource
 from pixpro_keras.types import IGNORED, Tensor
 from pixpro_keras.utils import checks
+from pixpro_keras.utils.autotuning import NUM_THREADS, without_autotuning
 
 IMAGE = "image"
 MASK = "mask"
@@ -87,7 +89,7 @@ def make_crop(image: Tensor, mask: Tensor, seed: Tensor, config: CropConfig) -> 
     scale = config.scales[0] + (config.scales[1] - config.scales[0]) * draws[0]
     shape = tf.cast(tf.shape(mask), tf.float32)
     scaled = tf.maximum(tf.cast(tf.round(scale * shape), tf.int32), 1)
-    image = tf.image.resize(image, scaled, "bilinear", antialias=True)
+    image = resize_bilinear(image, scaled)
     mask = tf.image.resize(mask[..., None], scaled, "nearest")[..., 0]
     missing = tf.maximum(size - scaled, 0)
     padding = [[0, missing[0]], [0, missing[1]]]
@@ -216,8 +218,8 @@ def image_batches(
         image, mask = source.read(index)
         return preprocess(image), mask
 
-    data = tf.data.Dataset.range(source.num_examples)
-    return data.map(read, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(2)
+    data = without_autotuning(tf.data.Dataset.range(source.num_examples))
+    return data.map(read, num_parallel_calls=NUM_THREADS).batch(batch_size).prefetch(2)
 
 
 def readable_batches(
@@ -257,8 +259,8 @@ def readable_batches(
         image, mask = source.read(index)
         return preprocess(image), mask, index
 
-    data = tf.data.Dataset.range(source.num_examples)
-    data = data.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    data = without_autotuning(tf.data.Dataset.range(source.num_examples))
+    data = data.map(read, num_parallel_calls=NUM_THREADS, deterministic=True)
     data = data.ignore_errors().batch(batch_size).prefetch(2)
     broken = BrokenImages(source, max_broken_share)
     for images, masks, _ in broken.watch(data, lambda batch: batch[2].numpy()):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from pixpro_keras.data.transforms.resize import resize_bilinear
 from pixpro_keras.types import IGNORED, Tensor
 
 
@@ -63,7 +64,7 @@ def resized(source: MaskSource, size: tuple[int, int]) -> MaskSource:
 
     def read(index: Tensor) -> tuple[Tensor, Tensor]:
         image, mask = source.read(index)
-        image = tf.image.resize(image, size, "bilinear", antialias=True)
+        image = resize_bilinear(image, size)
         mask = tf.image.resize(mask[..., None], size, "nearest")[..., 0]
         return tf.cast(tf.round(image), tf.uint8), mask
 

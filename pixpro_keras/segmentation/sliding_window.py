@@ -9,7 +9,7 @@ from pixpro_keras.types import Tensor
 
 
 def check_stride(stride: int, window: int) -> None:
-    """Refuses windows so far apart that pixels would be left out.
+    """Checks that the windows leave no gaps.
 
     Args:
         stride: pixels from one window to the next.

@@ -1,4 +1,4 @@
-"""Record of the devices of a run, and of what is no longer identical when it goes on elsewhere."""
+"""Record of a run's devices, and warnings when it continues on other ones."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""History of a run: which steps were trained with what, and whether it may go on."""
+"""History of a run: the recipe of each step, and the check before the run continues."""
 
 import dataclasses
 import json
@@ -27,7 +27,7 @@ class Period:
 
     Attributes:
         first_step: steps that were done before them.
-        recipe: what they are trained with (data, batch size, seed, ...), JSON values; empty where it
+        recipe: settings they are trained with (data, batch size, seed, ...), JSON values; empty where it
             is not recorded.
 
     Example:
@@ -100,7 +100,7 @@ def write_history(workdir: str | os.PathLike, periods: list[Period]) -> None:
 
 
 def find_differences(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
-    """Lists what differs between two recipes, of what both of them have.
+    """Lists the entries that two recipes share and that differ.
 
     Args:
         before: recipe of earlier steps.
@@ -134,7 +134,7 @@ def continue_history(
         periods: as they are recorded. What begins at or after `first_step` has left no steps.
         first_step: steps done.
         total_steps: steps of the whole run.
-        recipe: what the steps to come are trained with.
+        recipe: settings of the steps to come.
         on_change: with another recipe than the newest steps', `stop` refuses and `continue` goes on.
 
     Raises:

@@ -52,7 +52,7 @@ def train(
         task: compiled, its optimizer built, in the strategy's scope.
         batches: iterable of the batches from `task.step` on; a distributed data set if the
             strategy has replicas, a data set if an execution has several steps.
-        strategy: where the step runs.
+        strategy: distribution strategy that runs the step.
         epochs: last epoch of the run, counted from its very beginning.
         steps_per_epoch: steps in an epoch.
         batch_size: images in a step, all replicas together.
@@ -148,7 +148,7 @@ def train(
 
 
 def check_steps_per_execution(steps_per_execution: int, **multiples: int) -> None:
-    """Makes sure that whatever happens every so many steps happens between two executions.
+    """Checks that every periodic action happens between two executions.
 
     Args:
         steps_per_execution: steps in each call of TensorFlow, at least 1.

@@ -152,7 +152,7 @@ class RunResult:
 
     @property
     def exit_code(self) -> int:
-        """Exit code of a process that ends so: 0; 130 after Ctrl-C; 143 after another signal."""
+        """Exit code of the process: 0; 130 after Ctrl-C; 143 after another signal."""
         return 0 if self.stop_signal is None else exit_code_of(self.stop_signal)
 
 
@@ -209,6 +209,7 @@ def open_checkpoints(
     *,
     recipe: Mapping[str, object] | None = None,
     on_change: str = "stop",
+    read_only: bool = False,
 ) -> tuple[Checkpoints, int]:
     """Opens the run's checkpoints, continues from the newest one and notes devices and recipe.
 
@@ -216,11 +217,12 @@ def open_checkpoints(
         task: compiled, its optimizer built, in the strategy's scope; its weights become those of the
             newest checkpoint, on all workers.
         config: of the run.
-        identity: what makes two runs' weights interchangeable (method, backbone, ...), JSON values.
+        identity: properties that make two runs' weights interchangeable (method, backbone, ...), JSON values.
         strategy: of the run; default: the present one.
-        recipe: what the steps are trained with (data, batch size, seed, ...), JSON values; noted in
+        recipe: settings of the training steps (data, batch size, seed, ...), JSON values; noted in
             `history.json`.
         on_change: with another recipe than the newest steps', `stop` refuses and `continue` goes on.
+        read_only: whether nothing is noted, for a run that is only tried.
 
     Returns:
         The checkpoints, and the step from which the run goes on.
@@ -263,7 +265,7 @@ def open_checkpoints(
         share_state(strategy, task)
     first_step = task.steps_done()
     check_steps_per_execution(config.steps_per_execution, first_step=first_step)
-    if is_chief(strategy):
+    if is_chief(strategy) and not read_only:
         workdir.mkdir(parents=True, exist_ok=True)
         if recipe:
             write_history(workdir, periods)
@@ -285,10 +287,10 @@ def estimate_run(
     strategy: tf.distribute.Strategy | None = None,
     num_steps: int = 6,
 ) -> dict[str, float]:
-    """Takes a few steps, which change the task's weights, and tells what the whole run will take.
+    """Estimates time and memory of a run from a few steps, which change the task's weights.
 
     Args:
-        task: compiled, its optimizer built, at step 0.
+        task: compiled, its optimizer built, restored by `open_checkpoints`; its step becomes 0.
         make_batches: as of `run_training`.
         config: of the run; nothing is written to its directory.
         strategy: of the run; default: the present one.
@@ -296,7 +298,8 @@ def estimate_run(
             hold the tracing, do not count.
 
     Returns:
-        `parameters` (trained ones), `images_per_second`, `hours` of all steps, `memory_mib` at its peak.
+        `parameters` (trained ones), `images_per_second`, `hours` of the steps that are left, `memory_mib`
+        at its peak.
     """
     strategy = strategy or tf.distribute.get_strategy()
     seen: dict[str, float] = {}
@@ -305,6 +308,8 @@ def estimate_run(
         def on_train_batch_end(self, batch, logs=None):
             seen.update(logs or {})
 
+    steps_left = config.total_steps - task.steps_done()
+    task.step.assign(0)
     steps = num_steps * config.steps_per_execution
     train(
         task,
@@ -322,7 +327,7 @@ def estimate_run(
     return {
         "parameters": sum(math.prod(variable.shape) for variable in task.trainable_variables),
         "images_per_second": speed,
-        "hours": config.total_steps * config.batch_size / speed / 3600,
+        "hours": steps_left * config.batch_size / speed / 3600,
         "memory_mib": memory_mib(),
     }
 

@@ -1,4 +1,4 @@
-"""Warning of an input that keeps the training waiting, while it does."""
+"""Warning of an input that keeps the training waiting."""
 
 import contextlib
 import threading

@@ -33,7 +33,7 @@ class RunLock:
 
     The operating system's lock on `run.lock` (`flock`) decides, on network disks too where they pass
     it on. Because some do not, the file also holds host, process and a count that goes up every ten
-    seconds: what another host wrote there, or anybody where the disk knows no locks, is watched for
+    seconds: a lock of another host, or anybody where the disk knows no locks, is watched for
     25 seconds, and a count that stands still belongs to a dead process.
 
     Args:

@@ -228,7 +228,7 @@ def worker_errors(strategy: tf.distribute.Strategy) -> Iterator[None]:
 
 @contextlib.contextmanager
 def chief_first(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Block that the chief enters before the others: preparing files that all read.
+    """Context that the chief enters before the others, to prepare files that all read.
 
     Args:
         strategy: of the run.
@@ -255,7 +255,7 @@ def chief_first(strategy: tf.distribute.Strategy) -> Iterator[None]:
 
 @contextlib.contextmanager
 def chief_alone(strategy: tf.distribute.Strategy) -> Iterator[bool]:
-    """Block of the chief that the others wait for, since it would take their end for a failure.
+    """Context of the chief for which the others wait, since it would take their end for a failure.
 
     Args:
         strategy: of the run.

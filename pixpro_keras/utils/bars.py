@@ -1,4 +1,4 @@
-"""Bars for what takes long and would else be silent."""
+"""Progress bars for long, silent work."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,7 @@ ItemT = TypeVar("ItemT")
 
 
 def open_bar(**settings: Any) -> tqdm:
-    """Opens a bar; in a log file, where each of its states is a line, it moves every half minute.
+    """Opens a bar; in a log file, where each update is a line, it updates every 30 s.
 
     Args:
         **settings: arguments of `tqdm`.
@@ -29,7 +29,7 @@ def with_bar(
     """Passes items on and shows a bar of how many there were, once it has taken a second.
 
     Args:
-        items: what is worked on, one after the other.
+        items: items of work, one after the other.
         title: name of the work.
         total: number of units in all, where it is known.
         unit: unit of the numbers.

@@ -18,7 +18,7 @@ _CHUNK = 2**20
 
 
 class ManifestError(ValueError):
-    """A file is not what its manifest says, or there is no reading the manifest."""
+    """A file that differs from its manifest, or an unreadable manifest."""
 
 
 def write_manifest(manifest: str | os.PathLike, names: Iterable[str]) -> None:
@@ -51,7 +51,7 @@ def write_manifest(manifest: str | os.PathLike, names: Iterable[str]) -> None:
 
 @contextlib.contextmanager
 def listing(path: str | os.PathLike) -> Iterator[None]:
-    """Brings `SHA256SUMS` beside a file or folder up to date with what is written inside.
+    """Context that updates `SHA256SUMS` beside a file or folder after a write.
 
     In between it does not list the path, so that a crash leaves no checksum of an older content.
 

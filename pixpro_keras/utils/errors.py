@@ -1,4 +1,4 @@
-"""Errors that a user can mend, and therefore reads as one line instead of a traceback."""
+"""Errors that a user can fix, shown as one line instead of a traceback."""
 
 
 class UserError(Exception):

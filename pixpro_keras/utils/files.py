@@ -81,7 +81,7 @@ def append(path: str | os.PathLike, content: bytes) -> None:
 
 @contextlib.contextmanager
 def survive_disk(what: str) -> Iterator[None]:
-    """Turns an error of the disk into a warning, where what is written is worth less than the run.
+    """Turns an error of the disk into a warning, for files that are worth less than the run.
 
     Args:
         what: name of what is written, with which the warning begins.

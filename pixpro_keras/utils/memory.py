@@ -1,4 +1,4 @@
-"""Memory that a process has taken."""
+"""Memory of a process."""
 
 import resource
 import sys

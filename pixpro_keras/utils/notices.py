@@ -38,7 +38,7 @@ def without_notices() -> Iterator[None]:
 
     With `TF_CPP_MIN_LOG_LEVEL` 0 or 1, which asks for them, they stay.
     """
-    if os.environ.get(_LEVEL, "2") in ("0", "1"):
+    if os.environ.get(_LEVEL, "3") in ("0", "1"):
         yield
         return
     try:

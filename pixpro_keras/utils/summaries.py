@@ -53,7 +53,7 @@ class Charts:
             self.close()
 
     def flush(self) -> None:
-        """Puts on the disk what was written."""
+        """Flushes the file."""
         if self._writer is not None:
             try:
                 self._writer.flush()

@@ -21,7 +21,7 @@ def draw_confusion_matrix(matrix: np.ndarray, class_names: Sequence[str] | None 
         class_names: K names, shown where they fit.
 
     Returns:
-        A figure with one panel and a colour bar.
+        A figure with one panel and a color bar.
 
     Raises:
         ImportError: if matplotlib is not installed.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Easy to tell apart on photographs, also for the colour-blind; the numbers say the same.
+# Easy to tell apart on photographs, also for the color-blind; the numbers say the same.
 COLORS = ("#ff5a1f", "#3db7ff", "#ffe119", "#e04fff", "#19e68c", "#ffffff", "#b08cff", "#ff9ec4")
 _GAP = 0.12  # between the views, as a share of a view's width
 
@@ -52,7 +52,7 @@ def to_display(views: Tensor, preprocess: Callable[[Tensor], Tensor]) -> np.ndar
     offset = probes[0]
     matrix = (probes[3:] - offset) / 255.0  # rgb @ matrix + offset
     if not np.allclose(colors @ matrix + offset, probes, rtol=1e-3, atol=1e-3 * np.ptp(probes)):
-        raise ValueError("`preprocess` must be an affine function of the colours of a pixel.")
+        raise ValueError("`preprocess` must be an affine function of the colors of a pixel.")
     if np.linalg.matrix_rank(matrix) < 3:
         raise ValueError("`preprocess` must keep three channels apart.")
     rgb = (np.asarray(views, "float64") - offset) @ np.linalg.inv(matrix)
@@ -71,7 +71,7 @@ def draw_correspondences(
     """Draws the two views of each image side by side with the grid of the feature map.
 
     Cells without a positive partner in the other view are faded. A few of the others, spread over
-    the views, are joined to their nearest partner: same colour, same number, and a line.
+    the views, are joined to their nearest partner: same color, same number, and a line.
 
     Args:
         view1: `(B, H, W, 3)` uint8 RGB.
@@ -140,8 +140,8 @@ def _spread_pairs(
 
     Args:
         positive: `(N, N)` booleans.
-        centers1: `(N, 2)`. Centres of the cells of view 1 in the source image.
-        centers2: `(N, 2)`. Centres of the cells of view 2.
+        centers1: `(N, 2)`. Centers of the cells of view 1 in the source image.
+        centers2: `(N, 2)`. Centers of the cells of view 2.
         max_pairs: largest number of pairs.
 
     Returns:
@@ -168,7 +168,7 @@ def _draw_view(panel: "Axes", view: np.ndarray, left: float, has_partner: np.nda
     extent = (left, left + 1, 1, 0)
     panel.imshow(view, extent=extent)
     height, width = has_partner.shape
-    veil = np.full((height, width, 4), 0.6)  # Grey, to show on bright and on dark views.
+    veil = np.full((height, width, 4), 0.6)  # Gray, to show on bright and on dark views.
     veil[..., 3] = np.where(has_partner, 0.0, 0.75)
     panel.imshow(veil, extent=extent, interpolation="nearest")
     # A fine grid must not hide the view.

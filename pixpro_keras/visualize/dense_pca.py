@@ -1,4 +1,4 @@
-"""Dense features as colours: the first three principal components of all cells."""
+"""Dense features as colors: the first three principal components of all cells."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def pca_colors(features: np.ndarray) -> np.ndarray:
-    """Colours cells by the three directions in which the features of all images vary most.
+    """Colors cells by the three directions in which the features of all images vary most.
 
-    The same colour means similar features, in all images. The colours themselves mean nothing.
+    The same color means similar features, in all images. The colors themselves mean nothing.
 
     Args:
         features: `(B, h, w, C)`, C at least 3.
@@ -49,7 +49,7 @@ def pca_colors(features: np.ndarray) -> np.ndarray:
 
 
 def draw_pca(images: np.ndarray, features: Mapping[str, np.ndarray]) -> "Figure":
-    """Draws images in the upper row and their features' colours in a row for each network.
+    """Draws images in the upper row and their features' colors in a row for each network.
 
     Args:
         images: `(B, H, W, 3)` uint8 RGB.

@@ -1,4 +1,4 @@
-"""The course of a training run, as small charts."""
+"""Learning curves of training runs."""
 
 import itertools
 import json
@@ -33,7 +33,7 @@ _CHARTS: dict[str, tuple[str, tuple[float, ...]]] = {
 _NOT_SHOWN = {"step", "epoch", "updates", "bad_steps_in_row"}
 _COLUMNS = 3
 _BOUND_COLOR = "#c23b22"
-# Apart for the colour-blind, too; the first is that of a single run.
+# Apart for the color-blind, too; the first is that of a single run.
 _COLORS = ("#1f5fa8", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#7a4b00", "#555555")
 
 
@@ -112,7 +112,7 @@ def draw_metrics(
 ) -> "Figure":
     """Draws the metrics of runs, one chart per metric with a line for each run, over epochs.
 
-    Bounds of losses are red, or have the colour of the run where only one of several has them.
+    Bounds of losses are red, or have the color of the run where only one of several has them.
 
     Args:
         runs: name -> records as from `read_metrics`. With one run there is no legend.

@@ -1,4 +1,4 @@
-"""Pictures of a pre-training run, drawn while it goes on."""
+"""Pictures of a pre-training run, drawn during training."""
 
 import os
 import pathlib

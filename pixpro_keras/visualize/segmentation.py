@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def class_colors(num_classes: int) -> np.ndarray:
-    """Colours that are easy to tell apart.
+    """Colors that are easy to tell apart.
 
     Args:
-        num_classes: number of colours.
+        num_classes: number of colors.
 
     Returns:
         `(num_classes, 3)` RGB in [0, 1].
@@ -29,7 +29,7 @@ def class_colors(num_classes: int) -> np.ndarray:
         print(class_colors(3))
         ```
     """
-    # Steps of the golden ratio around the colour circle keep neighbours in number far in hue.
+    # Steps of the golden ratio around the color circle keep neighbors in number far in hue.
     hues = (0.618034 * np.arange(num_classes)) % 1
     levels = 0.65 + 0.3 * (np.arange(num_classes) % 3) / 2
     return np.array([colorsys.hsv_to_rgb(h, 0.75, v) for h, v in zip(hues, levels, strict=True)])

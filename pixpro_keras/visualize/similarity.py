@@ -27,7 +27,8 @@ def map_to_show(outputs: Mapping[str, Any]) -> Tensor:
         outputs: outputs of `Encoder`.
 
     Returns:
-        `(B, h, w, C)`: the map projected for the pixel loss, with an FPN its P4, else the features.
+        `(B, h, w, C)`: the map projected for the pixel loss, else the features. Of several levels it is
+        P4 of an FPN, or the first of `pixel_levels`.
 
     Example:
         ```python
@@ -39,7 +40,9 @@ def map_to_show(outputs: Mapping[str, Any]) -> Tensor:
         ```
     """
     features = outputs.get("pixel", outputs["features"])
-    return features["p4"] if isinstance(features, Mapping) else features
+    if isinstance(features, Mapping):
+        return features["p4"] if "p4" in features else next(iter(features.values()))
+    return features
 
 
 def draw_similarity(
@@ -117,7 +120,7 @@ def draw_similarity(
 
 
 def _draw_heat(panel: "Axes", view: np.ndarray, heat: np.ndarray):
-    """Lays a map `(h, w)` in [0, 1] over a grey view; returns its image, for a colour bar."""
+    """Lays a map `(h, w)` in [0, 1] over a gray view; returns its image, for a color bar."""
     extent = (0, view.shape[1], view.shape[0], 0)
     gray = view.astype("float32") @ (0.299, 0.587, 0.114)
     panel.imshow(gray, cmap="gray", vmin=0, vmax=255, extent=extent)
@@ -143,7 +146,7 @@ def _outline(panel: "Axes", number: int, cell: tuple[int, int], size: tuple[int,
     panel.add_patch(box)
     text = panel.text(x + width / 2, y + height / 2, str(number), transform=transform)
     text.set(ha="center", va="center_baseline", weight="bold", color=_QUERY_COLOR)
-    if is_small:  # beside it, towards the middle, where there is room
+    if is_small:  # beside it, toward the middle, where there is room
         is_left = 2 * cell[1] < size[1]
         text.set_x(x + width * 1.5 if is_left else x - width / 2)
         text.set_horizontalalignment("left" if is_left else "right")

@@ -66,7 +66,7 @@ def write_card(
         "Input": backbones.input_convention(name),
         "Output": "C5: the last feature map, stride 32",
         **facts,
-        "Licence of the weights": license_name,
+        "License of the weights": license_name,
     }
     loading = [
         f"- `{file}`: `{usage}`" for file, usage in usage_by_file(name).items() if file in present

@@ -13,11 +13,12 @@ from pixpro_keras.backbones import keras_cv_networks
 from pixpro_keras.backbones.registry import imagenet_network
 from tests.helpers.random_weights import photo, randomize
 from tests.helpers.replicas import two_cpus
-from tests.helpers.tiny_networks import RESNET10
+from tests.helpers.tiny_networks import RESNET6, RESNET10
 
-# The project's, and the one of the tests.
+# The project's, and those of the tests.
 RESNETS = [f"resnet{depth}{kind}" for depth in (18, 34, 50, 101, 152) for kind in ("_v1_5", "_d")]
-RESNETS += ["resnext50_32x4d", "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2", RESNET10]
+RESNETS += ["resnext50_32x4d", "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2"]
+RESNETS += [RESNET6, RESNET10]
 
 
 def layers_of(model, kind):
@@ -84,7 +85,7 @@ class NamesTest(tf.test.TestCase, parameterized.TestCase):
 
 
 def downloaded(result):
-    """What Keras's download gives: a path, or an error."""
+    """Result of Keras's download: a path, or an error."""
     is_error = isinstance(result, Exception)
     arguments = {"side_effect" if is_error else "return_value": result}
     return mock.patch.object(file_utils, "get_file", **arguments)
@@ -252,7 +253,7 @@ class CopyWeightsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters("resnet50", "resnet50v2")
     @pytest.mark.slow
     def test_a_dilated_network_finds_the_same_features_and_more(self, name):
-        """Where the stride is in a 1x1 convolution or in padded ones, every second cell is the same."""
+        """Every second cell is equal if the stride is in 1x1 or in padded convolutions."""
         backbone = randomize(backbones.build(name))
         dilated = backbones.build(name, output_stride=16)
         backbones.copy_weights(backbone, dilated)

@@ -15,7 +15,7 @@ from tests.helpers.tiny_networks import random_batch
 
 
 def two_blocks(batch_norm=BatchNormalization, dropout=0.0, synchronized=False):
-    """Two residual blocks, whose normalisations may be ours or Keras's."""
+    """Two residual blocks, whose normalizations may be ours or Keras's."""
     inputs = x = keras.Input((None, None, 3))
     for number in range(2):
         x = shortcut = keras.layers.Conv2D(4, 3, padding="same", name=f"enter{number}")(x)

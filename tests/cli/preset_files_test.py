@@ -124,7 +124,7 @@ class PresetFilesTest(unittest.TestCase):
 
     def test_small_presets_alone_choose_their_precision(self):
         automatic = {name for name, flags in self.values.items() if flags["precision"] == "auto"}
-        self.assertEqual(automatic, {"quickstart.cfg", "pixpro_r18_small.cfg"})
+        self.assertEqual(automatic, {"quickstart.cfg", "pixpro_small.cfg"})
 
     def test_every_preset_names_a_method_and_its_recipe(self):
         recipes = {

@@ -46,8 +46,12 @@ BAD_INPUT = (
     ("--eval_every_epochs=1 --eval_mask_dataset=folder:/nowhere", "--eval_mask_dataset"),
     ("--method=infomin --augmentation=infomin --augment_on=device", "--augment_on=device"),
     ("--method=byol --fpn", "--fpn"),
-    ("--fpn --remat", "--remat"),
+    ("--backbone=resnet18_v1_5 --fpn --remat", "--remat"),
     ("--fpn --image_size=48", "--image_size=48"),
+    (
+        "--method=pixcontrast --pixel_levels=c4,c5",
+        "--pixel_levels=c4,c5",
+    ),  # the backbone has one level
     ("--workdir=/dev/null/run", "--workdir=/dev/null/run"),
     ("--epochs=0", "--epochs=0"),
     ("--no_such_flag=1", "no_such_flag"),
@@ -100,14 +104,14 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
         self.assertNotEmpty(list(run.glob("events.out.tfevents.*")))
         self.assertNotEmpty(list((run / "pictures").glob("*.png")))
         self.assertNotEmpty(list((run / "checkpoints").glob("ckpt-4*")))
-        self.assertEqual(self.backbone("run")(np.zeros((1, 64, 64, 3))).shape, (1, 2, 2, 512))
+        self.assertEqual(self.backbone("run")(np.zeros((1, 64, 64, 3))).shape, (1, 16, 16, 64))
         self.assertTrue((run / "curves.png").exists())
         card = (run / "export" / "README.md").read_text()
         for line in (
             "| Data | folder:photos, 8 images |",
             "| Steps | 4 of 4 images (2 epochs) |",
             "| step | 4 |",
-            "| Licence of the weights | unknown |",
+            "| License of the weights | unknown |",
             "--projector_dim=8",
         ):
             self.assertIn(line, card.splitlines())
@@ -236,7 +240,7 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
         flags += ("--batch_size=4", f"--workdir={self.folder / 'run'}")
         result = run_job("pretrain.py", *flags, self.flags[-1])
         self.assertEqual(result.returncode, 1)
-        self.assertIn(f"error: {self.flags[-1]} ", result.stderr)
+        self.assertIn(f"error: {self.flags[-1]}: ", result.stderr)
 
     def test_a_checkpoint_of_another_model(self):
         flags = (*self.flags, "--epochs=1", "--projector_dim=4", "--zero_init_residual=false")
@@ -258,7 +262,7 @@ class PretrainFunctionTest(tf.test.TestCase):
         tiny = {
             "dataset": self.photos,
             "workdir": self.folder / "run",
-            "backbone": "resnet10_v1_5",
+            "backbone": "resnet6_v1_5",
             "projector_hidden_dim": 16,
             "projector_dim": 8,
             "image_size": 32,
@@ -270,7 +274,7 @@ class PretrainFunctionTest(tf.test.TestCase):
 
     @pytest.mark.slow
     def test_one_call_does_what_the_command_does(self):
-        flags = {"preset": "pixpro_r18_small", "epochs": 2, "checkpoint_every_steps": 2}
+        flags = {"preset": "pixpro_small", "epochs": 2, "checkpoint_every_steps": 2}
         flags |= {"precision": "float32", "warmup_epochs": 0}
         policy = keras.mixed_precision.global_policy().name
         result = self.pretrain(**flags, picture_every_steps=3)
@@ -280,7 +284,7 @@ class PretrainFunctionTest(tf.test.TestCase):
         for name in ("flags.cfg", "metrics.jsonl", "curves.png", "export/README.md"):
             self.assertTrue((self.folder / "run" / name).exists(), msg=name)
         self.assertIn(self.folder / "run" / "export" / "backbone.keras", result.exported)
-        self.assertEqual(result.backbone(np.zeros((1, 64, 64, 3))).shape, (1, 2, 2, 512))
+        self.assertEqual(result.backbone(np.zeros((1, 64, 64, 3))).shape, (1, 16, 16, 64))
         text = (self.folder / "run" / "flags.cfg").read_text()
         self.assertIn("--batch_size=4\n", text)
         self.assertIn(f"--dataset=folder:{self.photos}\n", text)
@@ -317,6 +321,12 @@ class PretrainFunctionTest(tf.test.TestCase):
         self.assertEqual(free.steps, 2)
         self.assertIn("is finished: all its 2 steps were done before", output.getvalue())
         self.assertNotIn("#", (run / "flags.cfg").read_text())
+        # A dry run says so, and leaves all as it is.
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            self.assertTrue(self.pretrain(**flags, epochs=1, dry_run=True).is_dry_run)
+        self.assertIn("The run is finished: nothing would be trained", output.getvalue())
+        with self.assertRaisesRegex(ValueError, "trained otherwise: .*seed was 0, is 1"):
+            self.pretrain(**flags, **changed, epochs=2, dry_run=True)
         self.assertEqual((run / "history.json").read_bytes(), history)
         # What nothing was trained with is nowhere.
         changed |= {"on_change": "continue", "epochs": 1}
@@ -356,6 +366,7 @@ class PretrainFunctionTest(tf.test.TestCase):
             "epochs": 1,
         }
         flags |= {"picture_every_steps": 0, "output_stride": 16, "precision": "mixed_bfloat16"}
+        flags |= {"backbone": "resnet10_v1_5"}
         with self.assertLogs("absl", "INFO") as logs:
             result = self.pretrain(**flags, init_weights=file)
         self.assertIn("--zero_init_residual and --kernel_fan", " ".join(logs.output))
@@ -394,12 +405,16 @@ class PretrainFunctionTest(tf.test.TestCase):
 
     def test_two_runs_in_one_directory(self):
         refused = self.assertRaisesRegex(ValueError, "--workdir=.*run: a run is going on there")
-        with open_workdir(self.folder / "run"), refused:
-            self.pretrain()
+        with open_workdir(self.folder / "run"):
+            for dry_run in (False, True):
+                with refused:
+                    self.pretrain(dry_run=dry_run)
 
     def test_images_and_directory_are_required(self):
         with self.assertRaisesRegex(ValueError, "--workdir: must be given"):
             pixpro_keras.pretrain(self.photos)
+        with self.assertRaisesRegex(ValueError, "--workdir and --dataset: must be given"):
+            pixpro_keras.pretrain()
         with self.assertRaisesRegex(ValueError, "--dataset: must be given"):
             pixpro_keras.pretrain(workdir=self.folder / "run")
         options, _ = parsing.parse(PretrainOptions, ["--flagfile=quickstart.cfg"])

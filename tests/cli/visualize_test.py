@@ -6,6 +6,8 @@ import pytest
 import tensorflow as tf
 
 from pixpro_keras import backbones
+from pixpro_keras.cli import visualize
+from pixpro_keras.data.broken_images import BrokenImagesError
 from pixpro_keras.data.sources import open_source
 from pixpro_keras.evaluation.features import IMAGE, image_batches
 from pixpro_keras.methods import PixPro
@@ -32,6 +34,18 @@ class VisualizeTest(tf.test.TestCase):
         self.assertEqual(result.returncode, 0, msg=result.stderr)
         return out, result.stdout
 
+    def test_broken_images_are_passed_over(self):
+        photos = write_photos(self.folder / "photos", count=5)
+        (photos / "4.jpg").write_bytes(b"")
+        source = open_source(f"folder:{photos}")
+        with self.assertLogs("absl", "WARNING") as logs:
+            chosen = visualize.spread(source, 3, max_broken_share=0.01)
+        self.assertIn("4.jpg", logs.output[0])
+        names = [pathlib.Path(chosen.describe(index)).name for index in range(chosen.num_examples)]
+        self.assertEqual(names, ["0.jpg", "2.jpg"])
+        with self.assertRaisesRegex(BrokenImagesError, "4.jpg"):
+            visualize.spread(source, 3, max_broken_share=0.0)
+
     @pytest.mark.slow
     def test_pictures(self):
         photos = write_photos(self.folder / "photos", count=5)
@@ -55,7 +69,7 @@ class VisualizeTest(tf.test.TestCase):
     def test_run_of_pixpro(self):
         photos, run = write_photos(self.folder / "photos"), self.folder / "run"
         of_views = ("--augmentation=simclr", "--min_crop_area=0.3", "--threshold=0.9", "--seed=5")
-        flags = (*TINY_RUN, "--gamma=3", "--epochs=1", *of_views)
+        flags = (*TINY_RUN, "--backbone=resnet10_v1_5", "--gamma=3", "--epochs=1", *of_views)
         dataset = f"--dataset=folder:{photos}"
         result = run_job("pretrain.py", *flags, dataset, f"--workdir={run}")
         self.assertEqual(result.returncode, 0, msg=result.stderr)

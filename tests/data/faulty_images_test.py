@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from pixpro_keras.data import pipeline, sources
-from pixpro_keras.data.broken_images import BrokenImages
+from pixpro_keras.data.broken_images import BrokenImages, BrokenImagesError, read_error
 from pixpro_keras.data.decoding import decode
 from tests.helpers.jobs import write_photos
 
@@ -89,6 +89,30 @@ class KindsTest(tf.test.TestCase):
                 self.assertEqual(views[name].shape, (16, 16, 3))
             for name in ("coord1", "coord2"):
                 self.assertAllInRange(views[name], 0, 1)
+
+
+class ReasonsTest(tf.test.TestCase):
+    def source(self, read, count=2):
+        return sources.Source("some", count, read, str)
+
+    def test_reasons_are_those_of_the_assertion_or_decoder_alone(self):
+        def wrong(index):
+            with tf.control_dependencies(
+                [tf.debugging.Assert(index < 0, ["a.png has the value 9"])]
+            ):
+                return tf.identity(index)
+
+        self.assertEqual(read_error(self.source(wrong), 0), "a.png has the value 9")
+        whole = tf.function(wrong, input_signature=[tf.TensorSpec((), tf.int64)])
+        self.assertEqual(read_error(self.source(whole), 0), "a.png has the value 9")
+        empty = read_error(self.source(lambda index: {"image": tf.constant(b"")}), 0)
+        self.assertEqual(empty, "Input is empty.")
+
+    def test_a_set_without_a_sound_image_is_refused(self):
+        broken = BrokenImages(self.source(lambda index: {"image": tf.constant(b"")}, 1), 0.01)
+        broken.report(0, is_last=False)
+        with self.assertRaisesRegex(BrokenImagesError, "so that none is left: 0"):
+            broken.check()
 
 
 class ChangingFolderTest(tf.test.TestCase):

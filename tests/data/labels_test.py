@@ -4,7 +4,13 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from pixpro_keras.data.labels import check_labels, read_labels, select, stratified_subset
+from pixpro_keras.data.labels import (
+    check_labels,
+    read_labels,
+    select,
+    stratified_subset,
+    warn_of_shared,
+)
 from pixpro_keras.data.sources import Source, open_source
 from tests.helpers.jobs import write_photos
 
@@ -46,6 +52,17 @@ class SourceTest(tf.test.TestCase):
         self.assertEqual(part.describe(1), source.describe(3))
         one, two = (s.read(tf.constant(i, tf.int64))["image"] for s, i in ((part, 0), (source, 8)))
         self.assertEqual(one, two)
+
+    def test_test_images_that_are_training_images_are_counted(self):
+        train, test = (
+            Source("s", len(names), lambda index: {}, names.__getitem__)
+            for names in ("abcd", "xdyb")
+        )
+        with self.assertLogs("absl", "WARNING") as logs:
+            warn_of_shared(train, test)
+        self.assertIn("2 of the 4 test images are training images, such as d", logs.output[0])
+        with self.assertNoLogs("absl", "WARNING"):
+            warn_of_shared(train, select(test, [0, 2]))
 
     def test_labels_are_checked(self):
         def source(label):

@@ -5,9 +5,11 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from pixpro_keras.data.broken_images import WrongValueError
 from pixpro_keras.detection import instance_masks
 from pixpro_keras.detection.box_pipeline import (
     BoxConfig,
+    count_broken,
     make_box_batches,
     scaled_size,
 )
@@ -176,8 +178,37 @@ class PipelineTest(tf.test.TestCase, parameterized.TestCase):
             replica_batch_size=4,
             preprocess=lambda image: image,
         )
-        with self.assertRaisesRegex(tf.errors.InvalidArgumentError, r"differ in size:\] \[[0-3]\]"):
+        with self.assertRaisesRegex(
+            tf.errors.InvalidArgumentError, r"[0-3]: .* differ in size, .* 40 x 60 and 41 x 60"
+        ):
             next(iter(data))
+        broken = count_broken(wrong, 0.5)
+        broken.report(2, is_last=False)
+        with self.assertRaisesRegex(WrongValueError, "^2: .* differ in size"):
+            broken.check()
+
+    def test_others_take_the_place_of_broken_images(self):
+        source = painted_source([(40, 60)] * 4)
+        whole = source.read
+
+        def read(index):
+            return tf.where(index == 1, tf.constant(b""), whole(index))
+
+        source = dataclasses.replace(source, read=read)
+        broken = count_broken(source, 0.25)
+        data = make_box_batches(
+            source,
+            CONFIG,
+            global_batch_size=4,
+            replica_batch_size=4,
+            preprocess=lambda image: image,
+            broken=broken,
+        )
+        for batch in data.take(2).as_numpy_iterator():
+            self.assertEqual(batch["boxes"].shape, (4, 3, 4))
+            self.assertAllEqual(batch["classes"][:, 0], [0] * 4)
+        broken.check()
+        self.assertEqual(broken.names, {1: "1"})
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pixpro_keras.detection.box_source import (
     make_objects,
     unscored_classes,
     with_classes,
+    without,
 )
 
 
@@ -65,6 +66,15 @@ class PartsTest(tf.test.TestCase, parameterized.TestCase):
         voc = dataclasses.replace(crowded, metric=VOC07)
         self.assertAllEqual(for_training(voc, with_masks=False).objects[0].classes, [0, 1])
         self.assertAllEqual(for_training(crowded, with_masks=False).objects[0].classes, [0])
+
+    def test_what_cannot_be_decoded_is_noted(self):
+        empty, one = (
+            make_objects("i", (40, 60), [[0, 0, 9, 9]] * n, [0] * n, [False] * n) for n in (0, 1)
+        )
+        left = without(source([empty, one, empty]), {0: "0", 2: "2"})
+        self.assertEqual((left.num_examples, left.image_ids, left.describe(0)), (1, [1], "1"))
+        self.assertEqual(int(left.read(tf.constant(0))), 1)
+        self.assertEqual(left.notes.counts, {"images that cannot be decoded, left out": 2})
 
     def test_a_test_without_objects_that_count_says_so(self):
         objects = make_objects("a", (40, 60), [[0, 0, 9, 9]], [0], [True])

@@ -140,6 +140,20 @@ class COCOTest(tf.test.TestCase, parameterized.TestCase):
         self.assertLen(logs.output, 1)
         self.assertIn("annotations of unknown images, left out: 1 (annotation 3)", logs.output[0])
 
+    def test_images_beside_the_list_are_counted(self):
+        self.open({})
+        folder = self.root / "train2017"
+        (folder / "another.jpg").write_bytes(b"")
+        source = self.open({})
+        kind = "images in the folder that the list does not have, left out"
+        self.assertEqual(source.notes.counts, {kind: 1})
+
+    def test_a_folder_is_no_image(self):
+        def change(content):
+            content["images"][0]["file_name"] = ""
+
+        self.refused("the image .*train2017 is missing", {}, change=change)
+
     def test_annotations_of_unknown_images_alone_are_refused(self):
         self.refused("annotation 0 is of image '7'.* has the id 7", {"image_id": "7"})
 

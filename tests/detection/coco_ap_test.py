@@ -102,7 +102,7 @@ def moved_objects(rng, source):
 
 
 def official_statistics(file, rows, kind):
-    """What pycocotools says of files, as detectron2 calls it: masks without boxes."""
+    """Statistics of pycocotools, called as detectron2 does: masks without boxes."""
     if kind == "segm":
         rows = [{name: row[name] for name in row if name != "bbox"} for row in rows]
     with contextlib.redirect_stdout(io.StringIO()):

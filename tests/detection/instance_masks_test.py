@@ -45,6 +45,10 @@ class MasksTest(tf.test.TestCase):
             common = (pasted & self.mask).sum() / (pasted | self.mask).sum()
             self.assertGreater(common, 0.97)
 
+    def test_paste_of_a_box_outside_the_image_is_empty(self):
+        box = np.array([20.0, 3.0, 30.0, 9.0])
+        self.assertFalse(instance_masks.paste(np.ones((5, 5)), box, 12, 12).any())
+
     def test_paste_equals_a_loop(self):
         rng = np.random.default_rng(0)
         mask, (x1, y1, x2, y2) = rng.random((5, 5)), (2.3, -1.5, 13.1, 9.0)

@@ -24,7 +24,7 @@ class RpnTest(tf.test.TestCase):
         for b, count in enumerate(num_valid):
             true[b, :count] = random_boxes(self.rng, count, 50)
         classes = np.where(np.arange(3) < np.array(num_valid)[:, None], 0, -1)
-        sizes = np.array([[48, 64], [33, 49]], "f")  # all centres are inside
+        sizes = np.array([[48, 64], [33, 49]], "f")  # all centers are inside
         batch = {"boxes": true, "classes": classes, "size": sizes}
         batch["seed"] = tf.constant([[0, 1], [0, 2]])
         found = rpn_losses(self.logits, self.deltas, self.anchors, batch)
@@ -71,7 +71,7 @@ class RpnTest(tf.test.TestCase):
             self.assertAllClose(boxes[b][is_valid[b]], [box for _, box in expected], atol=1e-4)
 
     def test_anchors_centered_in_the_padding_do_not_count(self):
-        # Of the last row, the image holds the anchors' upper halves, but not their centres.
+        # Of the last row, the image holds the anchors' upper halves, but not their centers.
         inside = np.arange(72) < 48
         box = np.array([[[40, 24, 60, 32]]], "f")
         batch = {"boxes": box, "classes": np.zeros((1, 1), int), "seed": tf.constant([[0, 1]])}

@@ -16,7 +16,7 @@ from pixpro_keras.evaluation.features import Features
 
 
 def colored_batches(count, seed):
-    """Noise; the colour of an image's right half tells its class, 1 to 3. The left half is 0."""
+    """Noise; the color of an image's right half tells its class, 1 to 3. The left half is 0."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % 3
     images = rng.normal(0, 0.3, (count, 8, 8, 3))
@@ -28,7 +28,7 @@ def colored_batches(count, seed):
 
 
 def pooled(blind):
-    """Means of 2x2 pixels, normalised; a blind one adds up the channels and cannot see colours."""
+    """Means of 2x2 pixels, normalized; a blind one adds up the channels and cannot see colors."""
     inputs = keras.Input((None, None, 3))
     x = keras.layers.AveragePooling2D(2)(inputs)
     if blind:
@@ -79,14 +79,14 @@ class CompareTest(tf.test.TestCase):
         labels = np.tile([0] * 9 + [1], 100).astype("int32")
 
         def cells():
-            # The classes overlap: among an object's neighbours, most are background.
+            # The classes overlap: among an object's neighbors, most are background.
             return rng.normal(labels[:, None] * [1.0, 0.0, 0.0], 0.7, (1000, 3))
 
         first, second = (Features(x, labels, x, labels) for x in (cells(), cells()))
         found = feature_accuracies(first, second, k=20)
         self.assertGreater(found["cell_linear"], 0.65)
 
-    def test_channel_that_is_constant_among_the_neighbours(self):
+    def test_channel_that_is_constant_among_the_neighbors(self):
         rng = np.random.default_rng(0)
         labels = (np.arange(40) % 2).astype("int32")
         seen = np.stack([2.0 * labels - 1 + rng.normal(0, 0.1, 40), np.zeros(40)], 1)

@@ -18,13 +18,13 @@ def problem(num_classes, seed=0, count=8, size=16):
 
 
 class DenseLinearProbeTest(tf.test.TestCase, parameterized.TestCase):
-    def test_centres(self):
+    def test_centers(self):
         masks = np.arange(60).reshape(1, 6, 10)
         self.assertAllEqual(center_labels(masks, (2, 2)), [[[12, 17], [42, 47]]])
         self.assertAllEqual(center_labels(masks, (6, 10)), masks)
 
     @parameterized.parameters(2, 3)
-    def test_logits_equal_scikit_learns_on_standardised_cells(self, num_classes):
+    def test_logits_equal_scikit_learns_on_standardized_cells(self, num_classes):
         from sklearn.linear_model import LogisticRegression
 
         keras.utils.set_random_seed(0)

@@ -95,7 +95,7 @@ def random_batches(sizes=(4, 3), side=8):
     ]
 
 
-class LabelledBatchesTest(tf.test.TestCase):
+class LabeledBatchesTest(tf.test.TestCase):
     def test_sizes_values_and_order(self):
         builder = Painted(data_dir=self.create_tempdir().full_path)
         builder.download_and_prepare()
@@ -133,7 +133,7 @@ class CellLabelsTest(tf.test.TestCase, parameterized.TestCase):
         masks[0, : shape[0] // 2] = 255
         self.assertAllEqual(features.cell_labels(masks, size), cell_labels_loop(masks, size))
 
-    def test_nothing_labelled(self):
+    def test_nothing_labeled(self):
         masks = np.full((1, 4, 4), 255)
         self.assertAllEqual(features.cell_labels(masks, (2, 2)), np.full((1, 2, 2), 255))
 

@@ -46,7 +46,7 @@ class LinearProbeTest(tf.test.TestCase, parameterized.TestCase):
         probe, batch = build(batch_statistics=True), random_batch()
         self.assertLen(probe.trainable_variables, 2)
         weights = {v.path: v.numpy() for v in probe.backbone.weights}
-        normalised = probe.backbone(batch["view1"], training=False).numpy()
+        normalized = probe.backbone(batch["view1"], training=False).numpy()
         convolved = probe.backbone.get_layer("conv0")(batch["view1"]).numpy()
         step = tf.function(probe.train_step)
         step({key: tf.constant(value) for key, value in batch.items()})
@@ -61,7 +61,7 @@ class LinearProbeTest(tf.test.TestCase, parameterized.TestCase):
         found = probe.pool(batch["view1"])
         expected = probe.backbone(batch["view1"], training=False).numpy()
         self.assertAllClose(found, expected.mean((1, 2)), rtol=1e-5)
-        self.assertNotAllClose(expected, normalised)
+        self.assertNotAllClose(expected, normalized)
 
     def test_a_factor_is_a_learning_rate(self):
         batch = {key: tf.constant(value) for key, value in random_batch().items()}

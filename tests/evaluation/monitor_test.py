@@ -24,7 +24,7 @@ class MonitorTest(tf.test.TestCase):
         images = (labels[:, None, None, None] + 0.1 * rng.normal(size=(12, 16, 16, 3))).astype("f")
         masks = np.tile(labels[:, None, None], (1, 16, 16))
         data = tf.data.Dataset.from_tensor_slices
-        self.labelled = data({"image": images, "label": labels}).batch(5)
+        self.labeled = data({"image": images, "label": labels}).batch(5)
         self.masks = data((images, masks)).batch(5)
 
     def run_training(self, measure=None):
@@ -53,7 +53,7 @@ class MonitorTest(tf.test.TestCase):
     def test_is_in_the_log_of_every_second_epoch_and_changes_nothing(self):
         def measure(backbone):
             return {
-                "knn_top1": knn_accuracy(backbone, self.labelled, self.labelled, 2),
+                "knn_top1": knn_accuracy(backbone, self.labeled, self.labeled, 2),
                 "cells_miou": dense_linear_miou(backbone, self.masks, self.masks, 2),
             }
 

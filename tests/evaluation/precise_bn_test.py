@@ -41,7 +41,7 @@ class ReestimateBatchNormTest(tf.test.TestCase):
         gamma, beta = (w.numpy() for w in (model.get_layer("a").gamma, model.get_layer("a").beta))
         kernel, bias = model.get_layer("conv").get_weights()
         second = []
-        for x in batches:  # In training mode each batch is normalised by its own statistics.
+        for x in batches:  # In training mode each batch is normalized by its own statistics.
             mean, variance = x.mean(axis=(0, 1, 2)), x.var(axis=(0, 1, 2))
             normal = gamma * (x - mean) / np.sqrt(variance + 1e-3) + beta
             second.append(normal @ kernel[0, 0] + bias)
@@ -153,7 +153,7 @@ class ReestimateBatchNormTest(tf.test.TestCase):
         for copy in model.get_layer("a").moving_mean.value.values:
             self.assertAllClose(copy, combine(batches)[0], rtol=1e-5)
 
-    def test_replicas_normalise_a_batch_by_all_of_it(self):
+    def test_replicas_normalize_a_batch_by_all_of_it(self):
         def network():
             layers = [keras.Input((None, None, 3)), BatchNormalization(), keras.layers.ReLU()]
             return keras.Sequential([*layers, keras.layers.Conv2D(4, 1), BatchNormalization()])

@@ -1,92 +1,67 @@
 """Jobs that a signal breaks off at a random moment, on one core, and the time until they have ended."""
 
-import json
 import os
-import subprocess
-import sys
-import tempfile
+import pathlib
+import random
+import signal
+import time
 
-from tests.helpers.jobs import ROOT
+from tests.helpers.jobs import ROOT, StartedJob
 
-# Imports TensorFlow once and runs each command in a fork, which ends as a process of its own does: with
-# the end of the interpreter.
-_SERVER = """
-import importlib, json, os, random, signal, sys, tempfile, time
-
-import keras, sklearn.linear_model, tensorflow, tensorflow_datasets
-
-from tests.helpers import tiny_networks
-
-tiny_networks.register_resnet10()
-SECONDS = 120
-
-def cpu_seconds(pid):
-    with open(f"/proc/{pid}/stat") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-for request in sys.stdin:
-    script, argv, number, seed = json.loads(request)
-    chance = random.Random(seed)
-    out = tempfile.TemporaryFile()
-    pid = os.fork()
-    if pid == 0:
-        os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        os.dup2(out.fileno(), 1)
-        os.dup2(out.fileno(), 2)
-        sys.argv = [script, *argv]
-        importlib.import_module(f"pixpro_keras.cli.{script}").main()
-    # Mostly while it trains or computes, else while it starts.
-    begin = time.monotonic()
-    moment = chance.uniform(0, 3)
-    in_work = chance.random() < 0.8
-    size, last, sent, code, before, used = 0, begin, None, None, 0, 0
-    while code is None and time.monotonic() - begin < SECONDS:
-        time.sleep(0.01)
-        if os.fstat(out.fileno()).st_size != size:
-            size, last = os.fstat(out.fileno()).st_size, time.monotonic()
-            before = cpu_seconds(pid)
-            if in_work and sent is None:
-                out.seek(0)
-                if b" images/s" in out.read():  # a bar
-                    begin, moment, in_work = last, moment / 2, False
-        if not in_work and sent is None and time.monotonic() - begin > moment:
-            os.kill(pid, number)
-            sent = time.monotonic()
-        done, status, usage = os.wait4(pid, os.WNOHANG)
-        if done:
-            code = os.waitstatus_to_exitcode(status)
-            used = usage.ru_utime + usage.ru_stime
-    if code is None:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-    out.seek(0)
-    print(json.dumps([code, used - before, out.read().decode(errors="replace")]), flush=True)
-"""
+_SECONDS = 120
+# A bar; in short jobs, which have none, the last line before it.
+_AT_WORK = {"knn": b"Backbone:"}
+_BAR = b" images/s"
 
 
-def break_off(script, flags, signals, seed=0):
-    """Breaks a command off, once with each signal.
+def break_off(script, flags, signals, seed=0, cwd=ROOT):
+    """Breaks a command off, once with each signal: in turn while it starts and while it works.
 
-    Returns:
-        For each signal: exit code, or None where it had not ended two minutes later; seconds of the
-        processor from its last line to its end, which others on a busy machine do not lengthen; all
-        that it wrote.
+    Yields:
+        For each signal: exit code, that of SIGKILL where it had not ended two minutes later; seconds of
+        the processor from its last line to its end, which others on a busy machine do not lengthen, and
+        in all; what it wrote.
     """
-    requests = [
-        json.dumps([script, [str(flag) for flag in flags], int(number), seed + index])
-        for index, number in enumerate(signals)
-    ]
-    with tempfile.TemporaryDirectory() as folder:
-        answers = subprocess.run(
-            [sys.executable, "-c", _SERVER],
-            input="\n".join(requests) + "\n",
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            check=True,
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
-        ).stdout
-    return [json.loads(line) for line in answers.splitlines()]
+    chance = random.Random(f"{script} {seed}")
+    for index, number in enumerate(signals):
+        job = StartedJob(script, *flags, cwd=cwd, is_whole=True)
+        mark = _AT_WORK.get(script, _BAR) if index % 2 else b""
+        yield _break_off(job, number, chance.uniform(0, 1.5), mark)
+
+
+def _break_off(job, number, moment, mark):
+    in_work = bool(mark)
+    start = begin = time.monotonic()
+    size, before, is_sent = 0, 0.0, False
+    while job.is_running():
+        time.sleep(0.01)
+        now = time.monotonic()
+        text = _written(job.pid)
+        if len(text) > size:
+            size, before = len(text), _cpu_seconds(job.pid)
+            if in_work and mark in text:
+                begin, in_work = now, False
+        if not (in_work or is_sent) and now - begin > moment:
+            job.send_signal(number)
+            is_sent = True
+        if now - start > _SECONDS:
+            job.send_signal(signal.SIGKILL)
+    used = _cpu_seconds(job.pid)
+    result = job.wait()
+    return result.returncode, used - before, used, result.stdout + result.stderr
+
+
+def _written(pid):
+    parts = []
+    for handle in (1, 2):
+        try:
+            parts.append(pathlib.Path(f"/proc/{pid}/fd/{handle}").read_bytes())
+        except OSError:  # it has ended meanwhile
+            return b""
+    return b"".join(parts)
+
+
+def _cpu_seconds(pid):
+    """Of a process that runs or has ended, and that nobody has waited for."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -54,7 +54,7 @@ class Fakes:
 
 
 def finish_by_hand(places, job, results):
-    """What a job leaves that ran without a record: its flags and its result."""
+    """Writes the flags and result of a job that ran without a record."""
     folder = places.folder(job)
     folder.mkdir(parents=True)
     lines = []

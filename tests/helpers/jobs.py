@@ -12,10 +12,10 @@ import tensorflow as tf
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# A run of a few seconds once TensorFlow is imported. Its backbone is known to the jobs of this module
-# only; commands in processes of their own take one of the project's.
+# A run of a few seconds once TensorFlow is imported. Its backbone is known to the jobs of this module and
+# to `tiny_pretrain.py` only.
 TINY_RUN = (
-    "--backbone=resnet10_v1_5",
+    "--backbone=resnet6_v1_5",
     "--projector_hidden_dim=16",
     "--projector_dim=8",
     "--image_size=32",
@@ -30,17 +30,19 @@ TINY_RUN = (
 # nothing of the others, and TensorFlow starts its threads when it is first used. A request is a job to
 # start, answered by its process's number, or the number of one to wait for.
 _FORKS = """
-import importlib, json, os, sys, tempfile, traceback
+import importlib, json, os, signal, sys, tempfile, traceback
 
 import keras, matplotlib.pyplot, sklearn.linear_model, tensorflow, tensorflow_datasets
 
+# As for the tests themselves; commands that tests start by themselves rewrite their graphs.
+tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 from pixpro_keras.cli import detect, knn, linear_probe, pretrain, segment, visualize
 from tests.helpers import tiny_networks
 
-tiny_networks.register_resnet10()
+tiny_networks.register_resnets()
 files = {}
 
-def start(script, argv, folder):
+def start(script, argv, folder, is_whole):
     out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
     pid = os.fork()
     if pid:
@@ -50,9 +52,13 @@ def start(script, argv, folder):
     os.dup2(out.fileno(), 1)
     os.dup2(err.fileno(), 2)
     code = 0
+    job = importlib.import_module(f"pixpro_keras.cli.{script}")
+    sys.argv = [script, *argv]
+    if is_whole:
+        os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        job.main()  # ends the process
     try:
-        job = importlib.import_module(f"pixpro_keras.cli.{script}")
-        sys.argv = [script, *argv]
         job.main()
     except SystemExit as error:
         code = error.code or 0
@@ -104,11 +110,19 @@ def _ask(request):
 
 
 class StartedJob:
-    """A job in a process of its own, as `subprocess.Popen`."""
+    """A job in a process of its own, as `subprocess.Popen`.
 
-    def __init__(self, script, *flags, cwd=ROOT):
+    Args:
+        script: name of the command.
+        *flags: its command line.
+        cwd: its directory.
+        is_whole: whether it ends as commands do, with the end of the interpreter, and on one core;
+            others end at once, which is quicker.
+    """
+
+    def __init__(self, script, *flags, cwd=ROOT, is_whole=False):
         self.args = [script.removesuffix(".py"), *map(str, flags)]
-        self.pid = _ask([self.args[0], self.args[1:], str(cwd)])
+        self.pid = _ask([self.args[0], self.args[1:], str(cwd), is_whole])
 
     def is_running(self):
         state = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]

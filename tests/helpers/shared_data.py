@@ -1,4 +1,4 @@
-"""Where tests find the real data and the reference numbers, which live beside the project."""
+"""Paths of the real data and reference numbers, which are stored beside the project."""
 
 import pathlib
 import unittest

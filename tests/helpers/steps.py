@@ -21,14 +21,14 @@ def build(method="pixpro", synchronized=False, optimizer=None, **kwargs):
 
 
 def variables(model):
-    """What a step goes on from: the weights, queues and counters, and the optimizer's state."""
+    """State from which a step continues: weights, queues, counters and the optimizer's state."""
     return model.weights + model.optimizer.variables
 
 
 def traced_step(model, strategy=None):
     strategy = strategy or tf.distribute.get_strategy()
 
-    @tf.function
+    @tf.function(autograph=False)  # nothing in it needs it
     def step(batch):
         return strategy.run(model.train_step, args=(batch,))
 

@@ -117,14 +117,28 @@ class BatchNormTest(tf.test.TestCase, parameterized.TestCase):
         for found, one in zip(ours.weights, whole.weights, strict=True):
             self.assertAllClose(found, one, atol=1e-6)
 
-    def test_frozen_or_in_inference_it_uses_and_keeps_its_statistics(self):
-        (stock, ours), x = make_pair(SHAPES["maps"])
+    @parameterized.named_parameters(*[(name, shape) for name, shape in SHAPES.items()])
+    def test_frozen_or_in_inference_it_uses_and_keeps_its_statistics(self, shape):
+        (stock, ours), x = make_pair(shape)
         before = [np.array(weight) for weight in ours.weights]
-        self.assertAllEqual(ours(x, training=False), stock(x, training=False))
+        self.assertAllClose(ours(x, training=False), stock(x, training=False), atol=1e-5)
         ours.trainable = stock.trainable = False
-        self.assertAllEqual(ours(x, training=True), stock(x, training=True))
+        self.assertAllClose(ours(x, training=True), stock(x, training=True), atol=1e-5)
         for weight, old in zip(ours.weights, before, strict=True):
             self.assertAllEqual(weight, old)
+
+    @parameterized.parameters("float32", "mixed_bfloat16")
+    def test_in_inference_gradients_are_those_of_keras(self, policy):
+        (_, ours), x = make_pair(SHAPES["maps"], policy)
+        (stock, _), _ = make_pair(SHAPES["maps"])
+        gradients = []
+        for layer in (ours, stock):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                loss = tf.reduce_sum(tf.cast(layer(x, training=False), "float32") ** 2)
+            gradients.append(tape.gradient(loss, [x, layer.gamma.value, layer.beta.value]))
+        for one, other in zip(*gradients, strict=True):
+            self.assertAllClose(one, other, rtol=1e-4 if policy == "float32" else 0.05, atol=0.05)
 
     def test_comes_back_from_its_config_inside_a_model(self):
         inputs = keras.Input((4, 4, 3))

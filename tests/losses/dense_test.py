@@ -108,7 +108,7 @@ class SlotAssignmentTest(tf.test.TestCase, parameterized.TestCase):
             loss = dense.slot_assignment_loss(student, teacher, center, mask=mask.astype(kind))
             self.assertAllClose(loss, expected, rtol=1e-5)
 
-    def test_center_takes_the_favourite_away(self):
+    def test_center_takes_the_favorite_away(self):
         teacher = np.zeros((1, 2, 3), "float32")
         teacher[..., 1] = 1.0  # all cells in one slot
         center = teacher.mean(axis=(0, 1))
@@ -169,7 +169,7 @@ def slot_case(batch=4, seed=0):
         (batch, CELLS, SLOTS),
         seed=seed,
     )
-    # Favour few slots, so that views share some.
+    # Favor few slots, so that views share some.
     scores_q[:, :, :4] += 2.0
     scores_k[:, :, :4] += 2.0
     scores_q[1, :, 0] += 20.0

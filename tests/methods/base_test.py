@@ -91,7 +91,7 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
             for name in {"loss", "learning_rate", "target_momentum", "updates"} & set(expected):
                 self.assertAllClose(logs[name], expected[name], rtol=3e-5, atol=1e-5, msg=name)
             for one, two in zip(variables(single), variables(mirrored), strict=True):
-                # One device normalises by the fused operation, which rounds otherwise.
+                # One device normalizes by the fused operation, which rounds otherwise.
                 self.assertAllClose(two, one, rtol=3e-4, atol=4e-5, msg=one.path)
         for variable in mirrored.weights:
             copies = [v.numpy() for v in strategy.experimental_local_results(variable.value)]

@@ -1,4 +1,4 @@
-"""What the collapse monitor says of methods that must collapse."""
+"""Reports of the collapse monitor on methods that must collapse."""
 
 from typing import ClassVar
 

@@ -37,7 +37,7 @@ class TargetTest(tf.test.TestCase):
         self.assertAllEqual(online(images)["pixel"], target(images)["pixel"])
         self.assertEmpty(target.trainable_variables)
         self.assertNotEmpty(online.trainable_variables)
-        # In training mode both normalise with the batch's statistics and move their own.
+        # In training mode both normalize with the batch's statistics and move their own.
         before = target.backbone.get_layer("bn0").moving_mean.numpy()
         outputs = target(images, training=True)["pixel"]
         self.assertAllClose(outputs, online(images, training=True)["pixel"], atol=1e-6)

@@ -70,7 +70,7 @@ class LossesTest(tf.test.TestCase, parameterized.TestCase):
             deviation = np.sqrt(1 / 3 / layer.kernel.shape[2])
             self.assertAllClose(np.std(layer.kernel), deviation, rtol=0.1)
 
-    def test_simclr_normalises_both_views_together(self):
+    def test_simclr_normalizes_both_views_together(self):
         method = build(SimCLR)
         method(self.batch, training=True)
         norm = method.encoder.backbone.get_layer("bn0")
@@ -200,7 +200,7 @@ class LossesTest(tf.test.TestCase, parameterized.TestCase):
         if name != "byol":
             self.assertEqual(float(logs["instance_top1"]), 1.0)
 
-    def test_supervised_learns_a_tiny_set_by_heart(self):
+    def test_supervised_overfits_a_tiny_set(self):
         method = build(Supervised, num_classes=3, hidden_dim=None, out_dim=None)
         batch = {key: tf.constant(value) for key, value in self.batch.items()}
         step = tf.function(method.train_step)

@@ -1,4 +1,4 @@
-"""What the traced step consists of: a wasteful step shows here, where no clock is needed."""
+"""Operations of the traced step: a wasteful step shows here without a clock."""
 
 import collections
 import functools

@@ -49,7 +49,7 @@ class LARSTest(tf.test.TestCase, parameterized.TestCase):
         for name, variable in variables.items():
             self.assertAllClose(variable, expected[name], rtol=2e-6, atol=2e-6, msg=name)
 
-    def test_serialises_with_its_schedule_and_state(self):
+    def test_serializes_with_its_schedule_and_state(self):
         weights, gradients = start()
         variables = [keras.Variable(w.astype("float32")) for w in weights.values()]
         optimizer = LARS(keras.optimizers.schedules.CosineDecay(0.3, 10), 0.8, 1e-3, 0.01)

@@ -26,7 +26,7 @@ class WarmupCosineTest(tf.test.TestCase, parameterized.TestCase):
     def test_only_warmup_stays_at_its_end(self):
         self.assertAllClose(WarmupCosine(1.0, 4, 4)(3), 0.01 + 0.99 * 3 / 4)
 
-    def test_serialises(self):
+    def test_serializes(self):
         schedule = WarmupCosine(2.0, 50, 5, 0.1, 0.0)
         copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
         self.assertEqual(copy.get_config(), schedule.get_config())

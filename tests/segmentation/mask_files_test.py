@@ -1,3 +1,4 @@
+import os
 import pathlib
 
 import numpy as np
@@ -169,6 +170,53 @@ class MaskFilesTest(tf.test.TestCase, parameterized.TestCase):
         errors = [read_error(source, index) for index in range(3)]
         self.assertEqual([bool(error) for error in errors], [True, True, False])
 
+    def test_files_without_an_image_are_told(self):
+        self.write_masks([0, 1], [1, 0])
+        (self.root / "images" / "1.png").unlink()
+        with self.assertLogs("absl", "WARNING") as logs:
+            source = open_masks(f"folder:{self.root}", "train")
+        self.assertEqual(source.num_examples, 1)
+        self.assertIn("1 files without an image passed over, such as", logs.output[0])
+        self.assertIn("labels/1.png", logs.output[0])
+
+    def test_the_folder_of_the_masks_is_named(self):
+        save_image(self.root / "images" / "a.png", self.image)
+        save_image(self.root / "masks" / "a.png", np.ones((6, 8)))
+        with self.assertRaisesRegex(ValueError, "no folder .*/labels: the masks are expected"):
+            open_masks(f"folder:{self.root}", "train")
+
+    def test_names_of_any_encoding_and_endings_in_upper_case(self):
+        self.write_pair("a.png", np.ones((6, 8)))
+        for folder, ending in (("images", b".png"), ("labels", b".PNG")):
+            file = self.root / folder / "a.png"
+            os.rename(file, os.path.join(os.fsencode(self.root / folder), b"\xe4" + ending))
+        ((found, _),) = read_masks(open_masks(f"folder:{self.root}", "train"))
+        self.assertAllEqual(found, self.image)
+
+    def write_voc(self, listing):
+        self.write_pair("a.png", np.ones((6, 8)))
+        (self.root / "images").rename(self.root / "JPEGImages")
+        (self.root / "labels").rename(self.root / "SegmentationClass")
+        file = self.root / "ImageSets" / "Segmentation" / "train.txt"
+        file.parent.mkdir(parents=True)
+        file.write_text(listing)
+
+    def test_repeated_lines_of_a_list_are_told(self):
+        self.write_voc("a\na\n")
+        with self.assertLogs("absl", "WARNING") as logs:
+            source = open_masks(f"voc:{self.root}", "train")
+        self.assertEqual(source.num_examples, 1)
+        self.assertIn("train.txt: 1 repeated lines, read once", logs.output[0])
+
+    def test_names_of_a_list_that_cannot_be_right(self):
+        self.write_voc("a.png\n")
+        with self.assertRaisesRegex(ValueError, "the name 'a.png' in a list .* without its ending"):
+            open_masks(f"voc:{self.root}", "train")
+        (self.root / "ImageSets" / "Segmentation" / "train.txt").write_text("a\n")
+        (self.root / "JPEGImages" / "a.png").unlink()
+        with self.assertRaisesRegex(ValueError, "the image .*a.jpg is missing"):
+            open_masks(f"voc:{self.root}", "train")
+
     def test_faults_that_are_read(self):
         source = open_masks(f"folder:{shared_path('faults', 'seg_nested')}", "train")
         self.assertEqual((source.num_examples, len(source.class_names)), (6, 3))
@@ -190,6 +238,9 @@ class MaskFilesTest(tf.test.TestCase, parameterized.TestCase):
             save_image(self.root / "labels" / "a.png", mask)
             with self.assertRaisesRegex(ValueError, message):
                 open_masks(f"folder:{self.root}", "train")
+        (self.root / "labels" / "a.png").write_bytes(b"")
+        with self.assertRaisesRegex(ValueError, r"the mask .*a\.png cannot be read"):
+            open_masks(f"folder:{self.root}", "train")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ class MakeCropTest(tf.test.TestCase):
             image, mask = self.crop(number)
             self.assertEqual((image.shape, mask.shape), ((24, 24, 3), (24, 24)))
             self.assertAllInSet(mask, [0, 1, 255])
-            # Inside, where no neighbour is of another class.
+            # Inside, where no neighbor is of another class.
             inner = tf.nn.max_pool2d(mask[None, ..., None].astype("f"), 3, 1, "SAME")[0, ..., 0]
             outer = -tf.nn.max_pool2d(-mask[None, ..., None].astype("f"), 3, 1, "SAME")[0, ..., 0]
             sure = (inner == outer).numpy() & (mask != 255)

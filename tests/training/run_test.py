@@ -156,6 +156,21 @@ class RunTest(tf.test.TestCase):
         self.assertGreater(found["memory_mib"], 0)
         self.assertFalse((self.workdir / "run").exists())
 
+    def test_an_estimate_of_a_run_that_goes_on_counts_the_steps_that_are_left(self):
+        self.start(recipe={"seed": 0})
+        before = {path: path.read_bytes() for path in self.workdir.rglob("*") if path.is_file()}
+        config = RunConfig(self.workdir, epochs=5, steps_per_epoch=3, batch_size=2)
+        task = compiled_square()
+        _, first_step = open_checkpoints(
+            task, config, {"model": "square"}, recipe={"seed": 0}, read_only=True
+        )
+        data = tf.data.Dataset.from_tensors({"x": [1.0, 2.0]}).repeat()
+        found = estimate_run(task, lambda context: data, config)
+        self.assertEqual(first_step, 6)
+        self.assertAllClose(found["hours"] * 3600, 9 * 2 / found["images_per_second"])
+        after = {path: path.read_bytes() for path in self.workdir.rglob("*") if path.is_file()}
+        self.assertEqual(after, before)
+
     def test_a_first_step_between_executions_is_refused(self):
         self.start([StopAt(4)])
         config = RunConfig(

@@ -94,7 +94,7 @@ class ClickMapTest(tf.test.TestCase):
         check(1, 2, 1)
         for before, after in zip(plain, pixels(), strict=True):
             self.assertGreater(np.abs(before - after).mean(), 10)
-        # What is alike is brighter: the colours of the other image follow the cosines.
+        # What is alike is brighter: the colors of the other image follow the cosines.
         heat = pixels()[0][..., :3] - 0.35 * plain[0][..., :3]
         cells = heat.reshape(HEIGHT, 20, WIDTH, 20, 3).mean((1, 3, 4)).ravel()
         cosines = np.maximum(self.cosines[(HEIGHT + 2) * WIDTH + 1][: HEIGHT * WIDTH], 0)

@@ -24,7 +24,7 @@ def draw(coord1, coord2, size=(4, 4), **options):
 
 
 def marked_cells(panel, size):
-    """Colour -> the cells outlined in it, as (row, column) in view 1 and in view 2."""
+    """Color -> the cells outlined in it, as (row, column) in view 1 and in view 2."""
     found = {}
     for box in panel.patches:
         if isinstance(box, Rectangle):
@@ -50,7 +50,7 @@ class ToDisplayTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(shown.dtype, np.uint8)
         self.assertAllEqual(shown, images)
 
-    def test_colours_out_of_range_are_clipped(self):
+    def test_colors_out_of_range_are_clipped(self):
         pixels = np.array([[[[-9.0, 300.0, 127.4]]]])
         self.assertAllEqual(to_display(pixels, lambda x: x), [[[[0, 255, 127]]]])
 
@@ -92,7 +92,7 @@ class DrawCorrespondencesTest(tf.test.TestCase, parameterized.TestCase):
         for (row1, column1), (row2, column2) in pairs.values():
             self.assertEqual((row1 - 2, column1 - 1), (row2, column2))
 
-    def test_numbers_and_lines_go_with_the_colours(self):
+    def test_numbers_and_lines_go_with_the_colors(self):
         (panel,) = draw([WHOLE], [MIRRORED], max_pairs=3).axes
         pairs = marked_cells(panel, (4, 4))
         lines = {to_hex(line.get_color()): line.get_xydata() for line in panel.lines}
@@ -115,7 +115,7 @@ class DrawCorrespondencesTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_title_counts_the_pairs(self):
         panels = draw([WHOLE, WHOLE, WHOLE], [WHOLE, WHOLE, [2.0, 2.0, 3.0, 3.0]]).axes
-        # Neighbours along an axis are 1 / sqrt(2) > 0.7 diagonals away.
+        # Neighbors along an axis are 1 / sqrt(2) > 0.7 diagonals away.
         self.assertEqual(panels[1].get_title(), "16 of 256 cell pairs are positive (6.2%)")
         self.assertEqual(panels[2].get_title(), "0 of 256 cell pairs are positive (0.0%)")
         self.assertEmpty(marked_cells(panels[2], (4, 4)))

@@ -21,7 +21,7 @@ def two_halves():
 
 
 class FiguresTest(tf.test.TestCase):
-    def test_array_has_the_drawn_colours(self):
+    def test_array_has_the_drawn_colors(self):
         array = figures.figure_to_array(two_halves())
         self.assertEqual((array.shape, array.dtype), ((100, 200, 3), np.uint8))
         self.assertAllEqual(array[50, 40], [255, 0, 0])

@@ -29,7 +29,7 @@ class CardTest(tf.test.TestCase):
         for line in (
             "# A title",
             "| Data | a\\|b |",
-            "| Licence of the weights | apache-2.0 |",
+            "| License of the weights | apache-2.0 |",
             "| loss | -0.666667 |",
             "| step | 8 |",
             "--epochs=3",

@@ -1,4 +1,4 @@
-"""What is exported opens in plain Keras and gives the trained backbone's features, bit for bit."""
+"""Exported files open in plain Keras and give the trained backbone's features, bit for bit."""
 
 import json
 import pathlib
@@ -53,7 +53,7 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         self.folder = pathlib.Path(self.create_tempdir().full_path)
 
     def check_in_plain_keras(self, modules):
-        """Exports randomised backbones and compares their features with those of the files."""
+        """Exports randomized backbones and compares their features with those of the files."""
         jobs, images, expected = {}, {}, {}
         for name, module in modules.items():
             backbone = randomize(backbones.build(name))
@@ -144,13 +144,13 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
 
     @pytest.mark.slow
     def test_only_what_is_asked_for(self):
-        backbone = backbones.build("mobilenetv2")
+        backbone = backbones.build("mobilenet")
         for name, file in (
             ("keras_applications", "backbone.weights.h5"),
             ("keras", "backbone.keras"),
             ("saved_model", "saved_model"),
         ):
-            (path,) = export_backbone(backbone, "mobilenetv2", self.folder / name, [name])
+            (path,) = export_backbone(backbone, "mobilenet", self.folder / name, [name])
             self.assertEqual(path, self.folder / name / file)
             self.assertEqual({p.name for p in path.parent.iterdir()}, {file, "SHA256SUMS"})
 
@@ -206,7 +206,7 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
 
 
 def _classes(config):
-    """All serialised objects in a model's configuration."""
+    """All serialized objects in a model's configuration."""
     if isinstance(config, dict):
         if "class_name" in config and "registered_name" in config:
             yield config

@@ -1,4 +1,4 @@
-"""What other programs make of a served backbone, for any batch and image size."""
+"""Served backbones in other programs, for any batch and image size."""
 
 import pathlib
 from unittest import mock

@@ -38,8 +38,8 @@ class BackboneOptions(Options):
     )
     zero_init_residual: bool = option(
         True,
-        "Whether a new ResNet's last batch-norm scale in each residual block is 0, as in the paper's "
-        "pre-training, or 1. A few hundred steps leave it near 0, and the blocks without effect.",
+        "Start the last batch-norm scale in each residual block of a new ResNet at 0, as the paper's "
+        "pre-training does, not at 1. A few hundred steps leave it near 0, and the blocks without effect.",
     )
     kernel_fan: str = option(
         "out",

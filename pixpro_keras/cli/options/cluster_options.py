@@ -18,7 +18,7 @@ class ClusterOptions(Options):
 
     cluster: str = option(
         "tf_config",
-        "Who tells --strategy=multi_worker the machines: TF_CONFIG; Slurm's job step; Kubernetes's pods, "
+        "Source of the machines of --strategy=multi_worker: TF_CONFIG; Slurm's job step; Kubernetes's pods, "
         "see --kubernetes_selector. docs/distributed.md has examples.",
         choices=CLUSTERS,
     )
@@ -28,7 +28,7 @@ class ClusterOptions(Options):
     num_workers: int | None = option(None, "Number of pods of --cluster=kubernetes.", above=0)
     worker_timeout_seconds: float = option(
         60.0,
-        "Seconds without a sign of life after which a worker counts as lost and the others end. One whose "
+        "Seconds without a heartbeat after which a worker counts as lost and the others end. One whose "
         "process dies is noticed at once.",
         above=0,
     )

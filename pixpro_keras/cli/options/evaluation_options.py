@@ -33,7 +33,7 @@ class EvaluationOptions(BackboneOptions):
 
     weights: str | None = option(
         None,
-        "Backbone to look at: the folder of a run or conversion, .keras, .h5, .pth, .ckpt, detectron2 .pkl; "
+        "Backbone to evaluate: the folder of a run or conversion, .keras, .h5, .pth, .ckpt, detectron2 .pkl; "
         "imagenet, the weights that keras.applications has for --backbone; or random. --backbone says which "
         "network it is where the file does not. Default: random.",
         is_main=True,
@@ -119,7 +119,7 @@ def check_one_machine(strategy: tf.distribute.Strategy, name: str, what: str) ->
     """Refuses several machines, for what would be done by each of them.
 
     Args:
-        strategy: where the job runs.
+        strategy: distribution strategy of the job.
         name: value of `--strategy`.
         what: the work, for the error.
 

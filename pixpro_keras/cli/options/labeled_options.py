@@ -1,8 +1,7 @@
-"""Options of jobs that learn from labelled images, and the images they name."""
+"""Options of jobs that learn from labeled images, and the images they name."""
 
 import contextlib
 import dataclasses
-import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -14,8 +13,9 @@ from absl import logging
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.data.broken_images import NO_CLASS, BrokenImages, first_broken, first_reason
-from pixpro_keras.data.labels import read_labels
+from pixpro_keras.data.labels import read_labels, warn_of_shared
 from pixpro_keras.data.sources import Source, open_source, prepare_tfds
+from pixpro_keras.data.sources.folder import find_folder
 from pixpro_keras.data.sources.specification import path_hint
 from pixpro_keras.evaluation.features import INDEX, Features, extract_features, image_batches
 from pixpro_keras.segmentation.mask_source import MaskSource
@@ -27,20 +27,18 @@ LabeledT = TypeVar("LabeledT", bound="LabeledOptions")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LabeledOptions(Options):
-    """Options of labelled images."""
+    """Options of labeled images."""
 
     dataset: str | None = option(
         None,
-        "Labelled images with a training and a test part: folder:PATH (PATH/train and PATH/val, a folder "
+        "Labeled images with a training and a test part: folder:PATH (PATH/train and PATH/val, a folder "
         "for each class in both), tfds:NAME[/config], scenes.",
         is_main=True,
     )
     train_dataset: str | None = option(
-        None, "Labelled images to learn from, instead of --dataset's; see --dataset of pretrain.py."
+        None, "Labeled images to train on, instead of --dataset's; see --dataset of pretrain.py."
     )
-    test_dataset: str | None = option(
-        None, "Labelled images to be right about, instead of --dataset's."
-    )
+    test_dataset: str | None = option(None, "Labeled images to test on, instead of --dataset's.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +85,7 @@ def open_parts(options: Options, train: str, test: str, data_dir: str | None) ->
         options: that name them.
         train: name of the option with the training images.
         test: name of the option with the test images.
-        data_dir: where TFDS keeps its data sets.
+        data_dir: directory of TFDS data sets.
 
     Raises:
         FlagError: if they cannot be opened, not all images have labels, or the classes differ.
@@ -97,6 +95,7 @@ def open_parts(options: Options, train: str, test: str, data_dir: str | None) ->
     matched = _match_classes(train_source, test_source)
     if matched is not test_source:
         test_source, test_labels = matched, read_labels(matched)
+    warn_of_shared(train_source, test_source)
     num_classes = int(max(train_labels.max(), test_labels.max())) + 1
     return LabeledParts(train_source, train_labels, test_source, test_labels, num_classes)
 
@@ -143,7 +142,7 @@ def frozen_features(
 
     Args:
         backbone: measured in inference mode.
-        source: labelled images.
+        source: labeled images.
         image_size: side of the square images in pixels.
         preprocess: from RGB in 0..255 to the backbone's convention.
         batch_size: images that go through the backbone together.
@@ -201,7 +200,7 @@ def _open_labeled(options: Options, name: str, data_dir: str | None) -> tuple[So
     spec = getattr(options, name)
     if spec is None:
         raise FlagError(f"--{name} must be given")
-    with flag_errors(options, name):
+    with flag_errors(options, _flag_of(options, name)):
         source = open_source(spec, data_dir=data_dir)
         labels = read_labels(source)
         missing = np.flatnonzero(labels < 0)
@@ -213,12 +212,25 @@ def _open_labeled(options: Options, name: str, data_dir: str | None) -> tuple[So
     return source, labels
 
 
+def _flag_of(options: Options, name: str) -> str:
+    """The flag from which an option with images has its value: its own, or that of both parts."""
+    if isinstance(options, LabeledOptions) and options.dataset and not options.is_given(name):
+        return "dataset"
+    return name
+
+
 def _parts(spec: str, data_dir: str | None) -> tuple[str, str]:
     """The training part and the test part of a data set."""
     kind, _, rest = spec.partition(":")
     if kind == "folder" and rest:
-        root = pathlib.Path(rest).expanduser()
+        root = find_folder(rest)
         test = "val" if (root / "val").is_dir() else "test"
+        missing = [name for name in ("train", test) if not (root / name).is_dir()]
+        if missing:
+            raise ValueError(
+                f"it must have the folders train and val, or train and test, each with a folder of images "
+                f"for each class; there is no {root / missing[0]}"
+            )
         return f"folder:{rest}/train", f"folder:{rest}/{test}"
     if spec == "scenes":
         return "scenes:train", "scenes:validation"

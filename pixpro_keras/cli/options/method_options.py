@@ -61,7 +61,7 @@ class MethodOptions(Options):
     )
     propagation: bool | None = option(
         None,
-        "Whether the pixel propagation module stands before the loss. Default: yes in pixpro, no in "
+        "Use the pixel propagation module before the loss. Default: yes in pixpro, no in "
         "pixcontrast.",
     )
     gamma: float = option(2.0, "Sharpness of the propagation module's similarity.", above=0)
@@ -256,13 +256,14 @@ def build_method(
     arguments = {k: v for k, v in arguments.items() if k in known and v is not None}
     with flag_errors(options, "backbone"):
         backbone = build_backbone(options, trained)
-    return cls(
-        backbone,
-        total_steps=total_steps,
-        accumulate_steps=options.accumulate_steps,
-        device_transform=device_transform,
-        **(METHOD_ARGUMENTS.get(options.method, {}) | arguments),
-    )
+    with flag_errors(options, "method", "backbone", "fpn", "pixel_levels"):
+        return cls(
+            backbone,
+            total_steps=total_steps,
+            accumulate_steps=options.accumulate_steps,
+            device_transform=device_transform,
+            **(METHOD_ARGUMENTS.get(options.method, {}) | arguments),
+        )
 
 
 def build_training(

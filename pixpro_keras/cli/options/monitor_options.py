@@ -27,16 +27,16 @@ class MonitorOptions(Options):
 
     eval_every_epochs: int = option(
         0,
-        "Epochs between looks at what the features are worth on labelled images, logged beside the loss: "
+        "Epochs between evaluations of the frozen features on labeled images, logged beside the loss: "
         "knn_top1 and cells_miou; 0: none.",
         minimum=0,
         is_main=True,
     )
     eval_train_dataset: str | None = option(
-        None, "knn_top1: labelled images whose neighbours vote; see --dataset.", is_main=True
+        None, "knn_top1: labeled images whose neighbors vote; see --dataset.", is_main=True
     )
     eval_test_dataset: str | None = option(
-        None, "knn_top1: labelled images that are classified.", is_main=True
+        None, "knn_top1: labeled images that are classified.", is_main=True
     )
     eval_mask_dataset: str | None = option(
         None,
@@ -66,7 +66,7 @@ def build_measurements(
         strategy: devices that share the work.
         steps_per_epoch: steps in an epoch.
         image_size: side of the images of k-NN, in pixels.
-        data_dir: where TFDS keeps its data sets.
+        data_dir: directory of TFDS data sets.
 
     Raises:
         FlagError: if there is nothing to measure on, or it cannot be opened.

@@ -132,11 +132,15 @@ class Options:
         """The options, if all that are required have values.
 
         Raises:
-            FlagError: naming the first that has none.
+            FlagError: naming those that have none.
         """
-        for field in option_fields(type(self)):
-            if field.metadata["is_required"] and getattr(self, field.name) is None:
-                raise FlagError(f"--{field.name}: must be given")
+        names = [
+            f"--{field.name}"
+            for field in option_fields(type(self))
+            if field.metadata["is_required"] and getattr(self, field.name) is None
+        ]
+        if names:
+            raise FlagError(f"{' and '.join(names)}: must be given")
         return self
 
 

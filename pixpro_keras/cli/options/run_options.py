@@ -21,7 +21,7 @@ class RunOptions(Options):
 
     strategy: str = option(
         "auto",
-        "Which devices train together. auto takes the TPU named by TPU_NAME, else the machines of "
+        "Devices that train together. auto takes the TPU named by TPU_NAME, else the machines of "
         "--cluster if TF_CONFIG is set, else all GPUs of this machine where it has several, else one device.",
         choices=STRATEGIES,
         is_main=True,
@@ -36,14 +36,14 @@ class RunOptions(Options):
     )
     # Not an option: what `auto` found.
     precision_reason: str = ""
-    seed: int = option(0, "Seed of initialisation, sample order and augmentation.", is_main=True)
+    seed: int = option(0, "Seed of initialization, sample order and augmentation.", is_main=True)
     workdir: str = option(
         "runs/pretrain",
         "Directory of the run: flags, checkpoints, logs, pictures, export.",
         is_main=True,
     )
     data_dir: str | None = option(
-        None, "Where TFDS keeps prepared data sets. Default: ~/tensorflow_datasets."
+        None, "Directory of prepared TFDS data sets. Default: ~/tensorflow_datasets."
     )
 
 
@@ -61,7 +61,7 @@ class CardOptions(Options):
 
     license: str = option(
         UNKNOWN_LICENSE,
-        "Licence of the exported weights in their model card, as Hugging Face abbreviates it: apache-2.0, "
+        "License of the exported weights in their model card, as Hugging Face abbreviates it: apache-2.0, "
         "cc-by-nc-4.0, other, ... The images have a say in it.",
         check=lambda value: re.fullmatch(r"[a-z0-9][a-z0-9.-]*", value) is not None,
         must="be an abbreviation such as apache-2.0",

@@ -52,7 +52,7 @@ class TrainingOptions(Options):
     )
     learning_rate_scaling: str = option(
         "linear",
-        "How the peak follows the batch: linear is base * batch/256; sqrt is base * 4 * "
+        "Scaling of the peak with the batch: linear is base * batch/256; sqrt is base * 4 * "
         "sqrt(batch/1024), which serves small batches; none is base, whatever the batch.",
         choices=("linear", "sqrt", "none"),
     )
@@ -72,7 +72,10 @@ class TrainingOptions(Options):
     )
     warmup_iterations: int | None = option(None, "The same in steps.", minimum=0)
     warmup_fraction: float = option(
-        0.01, "Where the warm-up starts, as a share of the peak.", minimum=0.0, maximum=1.0
+        0.01,
+        "Learning rate at the start of the warm-up, as a share of the peak.",
+        minimum=0.0,
+        maximum=1.0,
     )
     optimizer: str = option(
         "lars",
@@ -88,7 +91,7 @@ class TrainingOptions(Options):
         minimum=0.0,
     )
     decay_norms: bool = option(
-        True, "Whether the weight decay of sgd is for batch norm's scales and offsets too."
+        True, "Apply the weight decay of sgd to batch norm's scales and offsets too."
     )
     sgd_momentum: float = option(0.9, "Momentum of SGD, in [0, 1).", minimum=0.0, below=1)
     jit_compile: bool = option(False, "XLA for the step; on one GPU or TPU, not on CPUs.")
@@ -96,8 +99,8 @@ class TrainingOptions(Options):
     keep_checkpoints: int = option(3, "Number of checkpoints kept.", minimum=1)
     on_save_error: str = option(
         "continue",
-        "When a checkpoint cannot be written, as on a full disk: go on and try again when the next one is "
-        "due, or stop. The older ones stay.",
+        "Action if a checkpoint cannot be written, as on a full disk: continue and try again at the next "
+        "checkpoint, or stop. The older ones stay.",
         choices=SAVE_ERROR_ACTIONS,
     )
     max_bad_steps: int = option(
@@ -131,8 +134,8 @@ class TrainingJobOptions(TrainingOptions, DeviceOptions):
 
     on_change: str = option(
         "stop",
-        "When the run in --workdir was trained with other data, batch size, seed or other flags that matter "
-        "to the weights: stop, listing them, or continue. The model card and flags.cfg then tell which "
+        "Action if the run in --workdir was trained with other data, batch size, seed or other flags that "
+        "affect the weights: stop, listing them, or continue. The model card and flags.cfg then tell which "
         "steps were trained with what.",
         choices=ON_CHANGE_ACTIONS,
     )

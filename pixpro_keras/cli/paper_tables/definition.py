@@ -1,4 +1,4 @@
-"""What a table of the paper is made of: rows are pre-trainings, columns are transfers."""
+"""Definition of a table of the paper: rows are pre-trainings, columns are transfers."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ class Pretraining:
     Attributes:
         name: of its folder, and what `--rows` may call it.
         preset: name in `configs/pretrain` of the paper's recipe; None is no pre-training at all.
-        flags: what sets it apart from the others at the scales small and tiny; None where there is no
+        flags: flags that differ from the other rows at the scales small and tiny; None where there is no
             sense in it there.
-        note: what a reader of a small table must know about it.
+        note: caveat for readers of a small table.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Row:
     """A row of a table.
 
     Attributes:
-        label: what the paper calls it.
+        label: its name in the paper.
         pretraining: name in `PRETRAININGS`, and of the row.
         paper: transfer of the paper -> its numbers there, in percent, in the order of the transfer's.
         instead: transfer -> the pre-training that the paper takes for it instead, at its scale.
@@ -49,7 +49,7 @@ class Transfer:
 
     Attributes:
         name: of its folder, and what `--columns` calls it.
-        label: what it is.
+        label: name of the column.
         script: in `experiments`, without its ending. It writes `SCRIPT.json`.
         flags: of the job; `{data}` is `--data`.
         numbers: names of shares in the result.
@@ -70,7 +70,7 @@ class Table:
 
     Attributes:
         number: its number.
-        title: what it compares.
+        title: subject of the comparison.
         rows: in the paper's order.
         transfers: names of those that the paper has in it.
     """
@@ -83,7 +83,7 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """How large all jobs of a table are.
+    """Size of all jobs of a table.
 
     Attributes:
         name: value of `--scale`.
@@ -91,7 +91,7 @@ class Scale:
         pretrain: flags of each pre-training, before its own; None where each has the paper's preset.
         transfers: by name.
         scratch: flags of a transfer without pre-training.
-        labelled: data set that supervised pre-training learns from, where its preset does not say.
+        labeled: data set that supervised pre-training learns from, where its preset does not say.
         data_flags: of all jobs, where `--data` is given.
     """
 
@@ -100,10 +100,10 @@ class Scale:
     pretrain: tuple[str, ...] | None
     transfers: Mapping[str, Transfer]
     scratch: tuple[str, ...]
-    labelled: str = ""
+    labeled: str = ""
     data_flags: tuple[str, ...] = ()
 
     @property
     def is_paper(self) -> bool:
-        """Whether this is the paper's own scale."""
+        """True for the paper's own scale."""
         return self.pretrain is None

@@ -1,4 +1,4 @@
-"""What a job's folder says about it: whether it is finished, and with which flags it ran."""
+"""Records in the folders of jobs: flags, times and exit codes."""
 
 import dataclasses
 import json
@@ -25,9 +25,9 @@ class Record:
         commit: of the code that ran last.
         seconds: it ran, all attempts together.
         exit_code: of the last attempt; None while it runs, or if it was killed with its starter.
-        finished: when, in UTC; empty before.
-        pretrained: when its pre-training was finished.
-        submitted: what the cluster calls it.
+        finished: time of the end in UTC; empty before.
+        pretrained: time at which its pre-training finished, in UTC.
+        submitted: the cluster's name of the job.
     """
 
     flags: dict[str, str]
@@ -53,7 +53,7 @@ def read_record(folder: pathlib.Path) -> Record | None:
 
 
 def is_finished(job: Job, places: Places) -> bool:
-    """Whether a job's result is there."""
+    """Returns True if the result of a job exists."""
     folder = places.folder(job)
     record = read_record(folder)
     # Of jobs that ran elsewhere only the result is known.
@@ -78,7 +78,7 @@ def differences(job: Job, places: Places) -> list[str]:
 
 
 def pretrained(job: Job, places: Places) -> str:
-    """When a job's pre-training was finished; empty if that is not known."""
+    """Time at which a job's pre-training finished; empty if unknown."""
     record = read_record(places.folder(job.after)) if job.after is not None else None
     return record.finished if record is not None else ""
 

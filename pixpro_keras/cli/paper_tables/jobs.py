@@ -50,7 +50,7 @@ class Places:
     data: str | None = None
 
     def folder(self, job: Job) -> pathlib.Path:
-        """Where a job runs."""
+        """Folder of a job."""
         return self.workdir / job.name
 
     def command(self, job: Job, python: str = sys.executable) -> list[str]:
@@ -68,7 +68,7 @@ class Planner:
     """Makes the jobs of a scale.
 
     Args:
-        scale: how large they are.
+        scale: size of the jobs.
         overrides: `pretrain`, `all` or a transfer's name -> flags that come last.
         has_data: whether `--data` is given.
 
@@ -113,7 +113,7 @@ class Planner:
         if self.scale.pretrain is None:
             flags: tuple[str, ...] = (f"--flagfile=experiments/configs/pretrain/{one.preset}.cfg",)
         else:
-            own = (flag.replace("{labelled}", self.scale.labelled) for flag in one.flags or ())
+            own = (flag.replace("{labeled}", self.scale.labeled) for flag in one.flags or ())
             flags = (*self.scale.pretrain, *own)
         flags += self._last(PRETRAIN, seed)
         return Job(f"{name}/seed{seed}/{PRETRAIN}", PRETRAIN, flags)
@@ -135,7 +135,7 @@ def plan(
 
     Args:
         planner: makes them.
-        table: which one.
+        table: table of the paper.
         seeds: all rows with the first seed come first.
         rows: names of those that are wanted; empty is all.
         columns: names of the transfers that are wanted, or `pretrain` for the pre-trainings alone; empty

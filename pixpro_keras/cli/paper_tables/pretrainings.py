@@ -19,9 +19,9 @@ PRETRAININGS: dict[str, Pretraining] = {
                 "--optimizer=sgd",
                 "--base_learning_rate=0.1",
                 "--weight_decay=1e-4",
-                "--dataset={labelled}",
+                "--dataset={labeled}",
             ),
-            note="learns from labelled images alone, fewer than the others see",
+            note="learns from labeled images alone, fewer than the others see",
         ),
         Pretraining(
             "moco",

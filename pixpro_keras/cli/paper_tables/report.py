@@ -17,7 +17,7 @@ def write_report(workdir: pathlib.Path, found: Mapping[str, Any], command: str) 
     """Writes `tableN.md`, `tableN.json` and `tableN.png`.
 
     Args:
-        workdir: where to; the links are relative to it.
+        workdir: folder of the files; links are relative to it.
         found: of `results.gather`.
         command: that made it.
 

@@ -43,7 +43,7 @@ def gather(table: Table, planner: Planner, places: Places, seeds: Iterable[int])
     Results with other flags than the planner's are left out.
 
     Args:
-        table: which one.
+        table: table of the paper.
         planner: of its scale.
         places: folders.
         seeds: asked for; those with results are added.
@@ -148,7 +148,7 @@ def _paper(row: Row, transfer: Transfer) -> dict[str, float]:
 
 
 def _paper_label(table: Table, transfer: Transfer) -> str | None:
-    """What the paper calls a column; None if this table of it has none."""
+    """Name of a column in the paper; None if the paper's table lacks the column."""
     if transfer.stands_for not in table.transfers:
         return None
     return PAPER.transfers[transfer.stands_for].label

@@ -1,6 +1,6 @@
-"""How large the jobs of a table are: as the paper's, as two CPU cores allow, or only to see them run.
+"""Scales of a table's jobs: the paper's, one for two CPU cores, and one that only shows that they run.
 
-`{data}` stands for `--data`, `{labelled}` for the scale's images with labels.
+`{data}` stands for `--data`, `{labeled}` for the scale's images with labels.
 """
 
 from pixpro_keras.cli.paper_tables.definition import Scale, Transfer
@@ -146,7 +146,7 @@ SMALL = Scale(
     ),
     # As the pre-trainings begin.
     scratch=("--backbone=resnet18_v1_5", "--zero_init_residual=false"),
-    labelled="folder:{data}/caltech101/train",
+    labeled="folder:{data}/caltech101/train",
 )
 
 _SCENES = ("--dataset=scenes", "--keep_checkpoints=1")
@@ -227,7 +227,7 @@ TINY = Scale(
         ),
     ),
     scratch=("--backbone=resnet18_v1_5",),
-    labelled="scenes",
+    labeled="scenes",
     data_flags=("--data_dir={data}",),
 )
 

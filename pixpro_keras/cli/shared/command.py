@@ -1,4 +1,4 @@
-"""How a command starts, fails and ends."""
+"""Start, failure and end of a command."""
 
 import contextlib
 import faulthandler
@@ -7,14 +7,16 @@ import os
 import pathlib
 import signal
 import sys
-import tempfile
+import types
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from absl import flags, logging
+from tqdm import tqdm
 
 from pixpro_keras.cli.options.option_fields import FlagError, Options, OptionsT
 from pixpro_keras.cli.shared import parsing
+from pixpro_keras.training.workdir import open_workdir
 from pixpro_keras.utils.errors import UserError
 from pixpro_keras.utils.notices import without_notices
 
@@ -42,7 +44,9 @@ def run(
     argv = sys.argv[1:]
     parsing.exit_after_help(argv, cls, description)
     faulthandler.enable()
+    interrupt = Interrupt()
     try:
+        interrupt.install()
         only_check = _ONLY_CHECK in argv
         argv = [argument for argument in argv if argument != _ONLY_CHECK]
         options, rest = parsing.parse(cls, argv, with_absl=True)
@@ -55,15 +59,68 @@ def run(
         if not only_check:
             _look_for_devices()
         code = 0 if only_check else function(*arguments)
-    except UserError as error:
-        fail(error)
-    except KeyboardInterrupt:
+    except (Exception, KeyboardInterrupt) as error:
+        if not (interrupt.is_raised or isinstance(error, KeyboardInterrupt)):
+            if isinstance(error, UserError):
+                fail(error)
+            raise
         print("Interrupted.", file=sys.stderr)
         code = 128 + signal.SIGINT
     finally:
         # What is left is Python's own end, in which an exception of a destructor would only be printed.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        interrupt.remove()
     sys.exit(code or 0)
+
+
+# Code from which Python's callbacks of references, and TensorFlow's functions in Python, are called.
+_SWALLOWING = ("weakref.py", "_weakrefset.py", "script_ops.py")
+_SOON, _LATER = 0.05, 3.0  # seconds
+
+
+class Interrupt:
+    """Handler of SIGINT that raises KeyboardInterrupt, and sends the signal again where that is lost.
+
+    Python only prints what is raised in a destructor or a weak reference's callback, so that nothing is
+    raised there, but a moment later. TensorFlow's C++ part makes other errors of it, or goes on: hence
+    `is_raised`, and another signal some seconds later. A timer of the system sends it, since a thread
+    cannot be started safely in a handler.
+
+    Attributes:
+        is_raised: whether KeyboardInterrupt was raised, of which any error may have come.
+    """
+
+    def __init__(self):
+        self.is_raised = False
+
+    def install(self) -> None:
+        """Makes this the handler."""
+        signal.signal(signal.SIGINT, self)
+        signal.signal(signal.SIGALRM, self._send_again)
+
+    def remove(self) -> None:
+        """Gives SIGINT and the timer back to the system."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def __call__(self, number: int, frame: types.FrameType | None) -> None:
+        """Handles the signal.
+
+        Raises:
+            KeyboardInterrupt: unless it would only be printed.
+        """
+        is_lost = False
+        while frame is not None and not is_lost:
+            code = frame.f_code
+            is_lost = code.co_name == "__del__" or os.path.basename(code.co_filename) in _SWALLOWING
+            frame = frame.f_back
+        signal.setitimer(signal.ITIMER_REAL, _SOON if is_lost else _LATER)
+        if not is_lost:
+            self.is_raised = True
+            raise KeyboardInterrupt
+
+    def _send_again(self, *_) -> None:
+        if signal.getsignal(signal.SIGINT) != signal.SIG_DFL:  # else it would end a run that saves
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def set_up_log() -> None:
@@ -77,6 +134,17 @@ def set_up_log() -> None:
     handler.setFormatter(LogFormatter())
     if not any(isinstance(one, OwnLines) for one in handler.filters):
         handler.addFilter(OwnLines())
+        handler.emit = _between_bars(handler.emit)  # type: ignore[method-assign]
+
+
+def _between_bars(emit: Callable[[python_logging.LogRecord], None]) -> Callable:
+    """A handler's function that writes lines, but takes bars away meanwhile."""
+
+    def emit_between(record: python_logging.LogRecord) -> None:
+        with tqdm.external_write_mode(file=sys.stderr):
+            emit(record)
+
+    return emit_between
 
 
 class LogFormatter(python_logging.Formatter):
@@ -123,33 +191,43 @@ def flag_errors(options: Options, *names: str) -> Iterator[None]:
 
     Args:
         options: of the command.
-        *names: options that the argument came from.
+        *names: options that the argument came from. The error shows those that the user gave and those it
+            speaks of, or all where there are none.
     """
     try:
         yield
     except (ValueError, OSError, ImportError) as error:  # of imports: an extra that is missing
         if isinstance(error, UserError):
             raise
-        shown = (parsing.serialize(options, name) or [f"--{name}"] for name in names)
+        meant = [
+            name for name in names if options.is_given(name) or f"`{name}`" in str(error)
+        ] or names
+        shown = (parsing.serialize(options, name) or [f"--{name}"] for name in meant)
         values = " ".join(part for parts in shown for part in parts)
         raise FlagError(f"{values}: {error}") from error
 
 
-def prepare_workdir(path: str) -> pathlib.Path:
-    """Creates `--workdir` of a job that does not train and makes sure that it can be written.
+@contextlib.contextmanager
+def prepare_workdir(options: Options, path: str) -> Iterator[pathlib.Path]:
+    """Creates `--workdir` of a job that does not train, and keeps others out while the block lasts.
+
+    A block that fails before it has written anything leaves nothing behind.
+
+    Args:
+        options: of the command.
+        path: the folder.
+
+    Yields:
+        The folder.
 
     Raises:
-        FlagError: if it cannot, or a training run is there.
+        FlagError: if it cannot be written, is in use, or a training run is there.
     """
-    workdir = pathlib.Path(path).expanduser()
-    refuse_run(workdir)
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=workdir):
-            pass
-    except OSError as error:
-        raise FlagError(f"--workdir={path}: {error}") from error
-    return workdir
+    refuse_run(pathlib.Path(path).expanduser())
+    with contextlib.ExitStack() as stack:
+        with flag_errors(options, "workdir"):
+            workdir = stack.enter_context(open_workdir(path))
+        yield workdir
 
 
 def refuse_run(workdir: pathlib.Path) -> None:

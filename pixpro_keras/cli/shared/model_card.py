@@ -37,9 +37,9 @@ def write(
 
     Args:
         options: of the run, resolved.
-        license_name: licence of the weights.
+        license_name: license of the weights.
         workdir: the run's directory, with its `flags.cfg`.
-        folder: where the export is.
+        folder: folder of the export.
         method: the trained model.
         num_images: number of images in `--dataset`, where it is known.
 

@@ -145,7 +145,7 @@ def write_flags(
     When the run goes on with other flags than it began with, the log says which.
 
     Args:
-        options: what the job does, resolved.
+        options: resolved options of the job.
         workdir: folder of the file.
         but: names of options that are left out.
         comments: lines above the flags.

@@ -31,11 +31,12 @@ from pixpro_keras.training.history import (
 )
 from pixpro_keras.training.loop import check_steps_per_execution
 from pixpro_keras.training.strategy import replica_batch_size
-from pixpro_keras.training.workdir import open_workdir
+from pixpro_keras.training.workdir import RunLock, open_workdir
 from pixpro_keras.training.workers import is_chief
 from pixpro_keras.utils.markdown import markdown_table
 
 OptionsT = TypeVar("OptionsT", bound=TrainingJobOptions)
+DRY_RUN = "This was a dry run: nothing was written."
 
 
 def main(
@@ -95,11 +96,30 @@ def start(options: TrainingJobOptions) -> Iterator[StartedJob]:
         share = replica_batch_size(strategy, options.batch_size, options.accumulate_steps)
     with contextlib.ExitStack() as stack:
         place = options.workdir
-        if options.dry_run:
-            place = os.path.join(stack.enter_context(tempfile.TemporaryDirectory()), "run")
         with flag_errors(options, "workdir"):
+            if options.dry_run:
+                if is_chief(strategy):
+                    check_place(place)
+                place = os.path.join(stack.enter_context(tempfile.TemporaryDirectory()), "run")
             workdir = stack.enter_context(open_workdir(place, strategy))
         yield StartedJob(workdir, strategy, share)
+
+
+def check_place(path: str) -> None:
+    """Makes sure that a run could have its directory at a path, which is left as it is.
+
+    Raises:
+        WorkdirInUseError: if another run is going on there.
+        OSError: if it could not be written.
+    """
+    workdir = pathlib.Path(path).expanduser().absolute()
+    there = next(one for one in (workdir, *workdir.parents) if one.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise OSError(f"{there} is no folder that can be written")
+    if there == workdir:
+        lock = RunLock(workdir)
+        lock.acquire()
+        lock.release()
 
 
 def run_config(options: TrainingJobOptions, workdir: pathlib.Path) -> run.RunConfig:
@@ -141,7 +161,7 @@ def open_checkpoints(
         config: of the run.
         strategy: devices of the run.
         task: compiled, its optimizer built; its weights become those of the newest checkpoint.
-        identity: what makes two runs' weights interchangeable.
+        identity: properties that make two runs' weights interchangeable.
         num_images: number of training images.
 
     Returns:
@@ -153,11 +173,19 @@ def open_checkpoints(
         CheckpointError: if its checkpoints cannot be used.
     """
     workdir = pathlib.Path(config.workdir)
+    if options.dry_run:  # Where the run would go on is read, and nothing written.
+        config = dataclasses.replace(config, workdir=pathlib.Path(options.workdir).expanduser())
     recipe = run_recipe.recipe_of(options, num_images)
     with flag_errors(options, "steps_per_execution"):
         try:
             opened = run.open_checkpoints(
-                task, config, identity, strategy, recipe=recipe, on_change=options.on_change
+                task,
+                config,
+                identity,
+                strategy,
+                recipe=recipe,
+                on_change=options.on_change,
+                read_only=options.dry_run,
             )
         except FewerStepsError:
             with flag_errors(options, "epochs" if options.iterations is None else "iterations"):
@@ -165,7 +193,7 @@ def open_checkpoints(
         except (RunChangedError, OSError):
             with flag_errors(options, "workdir"):
                 raise
-    if is_chief(strategy):
+    if is_chief(strategy) and not options.dry_run:
         periods = read_history(workdir)
         # Else the run is finished, and its steps were trained with what is there.
         if not find_differences(periods[-1].recipe, recipe):
@@ -189,12 +217,19 @@ def run_training(
     Prints whether there was nothing left to train, or the run ends early. With `dry_run` it takes a few
     steps only, and prints what all of them will take.
     """
+    steps_left = config.total_steps - task.steps_done()
     if dry_run:
-        estimate = run.estimate_run(task, make_batches, config, strategy)
+        if steps_left:
+            estimate = run.estimate_run(task, make_batches, config, strategy)
+            text = _describe_estimate(estimate, steps_left)
+        else:
+            text = (
+                "The run is finished: nothing would be trained, its results would be written again."
+            )
         if is_chief(strategy):
-            print(_describe_estimate(estimate, config.total_steps))
+            print(f"{text}\n{DRY_RUN}")
         return run.RunResult(steps=0, is_dry_run=True)
-    if is_chief(strategy) and task.steps_done() == config.total_steps:
+    if is_chief(strategy) and not steps_left:
         print(
             f"The run in {config.workdir} is finished: all its {config.total_steps} steps were done "
             "before, nothing is trained. Its results are written again."
@@ -218,7 +253,7 @@ def _describe_estimate(estimate: Mapping[str, float], num_steps: int) -> str:
         "time": f"{minutes // 60} h {minutes % 60:02} min for {num_steps} steps, without tests",
         "memory": f"{estimate['memory_mib']:,.0f} MiB at its peak",
     }
-    return f"{header_text(rows)}\nThis was a dry run: nothing was written."
+    return header_text(rows)
 
 
 def _measured_table(measured: Sequence[Mapping[str, float | None]]) -> str:

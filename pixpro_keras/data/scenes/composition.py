@@ -174,7 +174,7 @@ def _trace(thing: Thing, dice: drawing.Dice, height: int, width: int) -> Layer:
 
 
 def _colors(dice: drawing.Dice, contrast: float) -> tuple[Array, Array]:
-    """A dark and a bright colour, `(3, 1, 1)` in [0, 1], whose luminances differ by `contrast`."""
+    """A dark and a bright color, `(3, 1, 1)` in [0, 1], whose luminances differ by `contrast`."""
     saturation = dice.uniform(0.0, 0.5)
     while True:
         dark, bright = dice.array(2, 3)
@@ -245,7 +245,7 @@ def _shade_below(
 def _paint_layer(
     canvas: Array, layer: Layer, light: tuple[float, float], mottle: Array, dice: drawing.Dice
 ) -> None:
-    """Paints one layer over the canvas: two colours, mottled, and lit like a cushion."""
+    """Paints one layer over the canvas: two colors, mottled, and lit like a cushion."""
     dark, bright = _colors(dice, 0.35)
     # The rim bends away from the viewer: lit on the light's side, dim on the other.
     slope_y, slope_x = np.gradient(layer.distance)

@@ -1,4 +1,4 @@
-"""What the embedded scenes are made of: ten kinds of object, clutter and grounds, in plain NumPy.
+"""Parts of the embedded scenes: ten kinds of object, clutter and grounds, in plain NumPy.
 
 Everything here computes with `+ - * /`, square root, floor, minimum, maximum and comparisons on
 float64, element by element. IEEE 754 rounds those the same everywhere; sines, powers, sums over
@@ -9,7 +9,7 @@ enough to change a pixel. That is why `wave` stands in for the sine, angles are 
 An object is a function `(u, v, pixel, dice) -> (distance, tone)`. `u`, `v` are the object's own
 coordinates, in which it fills about the unit disc; `pixel` is the side of a pixel in them.
 `distance` is negative inside, about the distance to the outline. `tone` in [0, 1] mixes the two
-colours the object is painted in: a class is an outline and a texture, never a colour. A ground is a
+colors the object is painted in: a class is an outline and a texture, never a color. A ground is a
 function `(x, y, pixel, dice) -> tone` of coordinates in short sides of the image.
 """
 
@@ -192,7 +192,7 @@ def starfish(u: Array, v: Array, pixel: float, dice: Dice) -> tuple[Array, Array
 
 
 def flower(u: Array, v: Array, pixel: float, dice: Dice) -> tuple[Array, Array]:
-    """Five to eight petals, dark towards their seams, around a disc."""
+    """Five to eight petals, dark toward their seams, around a disc."""
     radius, c, _ = turn(u, v, dice.integer(5, 8))
     bulge = np.sqrt((1 + c) / 2 + 1e-9)
     depth = dice.uniform(0.25, 0.4)
@@ -241,7 +241,7 @@ def gem(u: Array, v: Array, pixel: float, dice: Dice) -> tuple[Array, Array]:
 
 
 def cloth(u: Array, v: Array, pixel: float, dice: Dice) -> tuple[Array, Array]:
-    """Chequered, slanted cloth with wavy edges."""
+    """Checkered, slanted cloth with wavy edges."""
     slant, count = dice.uniform(-0.4, 0.4), dice.uniform(1.3, 2.3)
     y = v + dice.uniform(0.05, 0.1) * wave(u * dice.uniform(0.5, 0.9) + dice.uniform())
     x = u - slant * y

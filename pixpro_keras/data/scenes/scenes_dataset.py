@@ -45,7 +45,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES: ClassVar[dict[str, str]] = {
         "1.0.0": "First version.",
         "1.2.0": "Fewer: 2,400 and 600.",
-        "1.1.0": "Muted colours; grounds that often go with the main object.",
+        "1.1.0": "Muted colors; grounds that often go with the main object.",
     }
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -54,7 +54,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
         return self.dataset_info_from_configs(
             description=(
                 "Procedural scenes: one large object, smaller ones and clutter on a textured "
-                "ground. Shape and texture tell an object's class, colours are random; about half "
+                "ground. Shape and texture tell an object's class, colors are random; about half "
                 "of the grounds are the one typical of the main object. `label` is the class of "
                 "the object with the largest visible area; `segmentation_mask` holds class + 1 of "
                 "each pixel, 0 where there is no object; `instance_mask` holds the object's number "

@@ -173,7 +173,7 @@ def find_image(folder: str | os.PathLike, stem: str) -> pathlib.Path:
         The image; where there is none, the path with the first of `IMAGE_EXTENSIONS`.
 
     Raises:
-        ValueError: if there are several, with the names of two.
+        ValueError: if there are several, with the names of two; if the name has the image's ending.
 
     Example:
         ```python
@@ -192,13 +192,19 @@ def find_image(folder: str | os.PathLike, stem: str) -> pathlib.Path:
     present = [path for path in paths if path.exists()]
     if len(present) > 1 and not present[0].samefile(present[1]):
         raise ValueError(f"{present[0]} and {present[1]} have one name; one of them must go")
+    if (
+        not present
+        and stem.lower().endswith(IMAGE_EXTENSIONS)
+        and os.path.exists(os.path.join(folder, stem))
+    ):
+        raise ValueError(f"the name {stem!r} in a list of images must be without its ending")
     return present[0] if present else paths[0]
 
 
 def number_classes(folders: Iterable[bytes]) -> dict[bytes, int]:
     """Numbers the folders that hold images, in byte order, as classes.
 
-    That is the usual layout of labelled images, one folder per class and nothing beside them. Where
+    That is the usual layout of labeled images, one folder per class and nothing beside them. Where
     folders lie in each other or images beside them, there are no classes, and the result is empty.
 
     Args:

@@ -15,6 +15,7 @@ from pixpro_keras.data.transforms.recipes import (
     moves_pixels,
     scale_colors,
 )
+from pixpro_keras.data.transforms.resize import resize_bilinear
 
 __all__ = [
     "RECIPES",
@@ -28,5 +29,6 @@ __all__ = [
     "patch_size",
     "random_flip",
     "random_resized_crop_box",
+    "resize_bilinear",
     "scale_colors",
 ]

@@ -152,7 +152,7 @@ def crop_and_resize(
     top, left, box_height, box_width = box
     shape = tf.shape(image)
     crop = _resize(tf.slice(image, [top, left, 0], [box_height, box_width, 3]), size, interpolation)
-    # A side of one pixel has no extent to normalise by.
+    # A side of one pixel has no extent to normalize by.
     last_x = tf.cast(tf.maximum(shape[1] - 1, 1), tf.float32)
     last_y = tf.cast(tf.maximum(shape[0] - 1, 1), tf.float32)
     coord = tf.stack(

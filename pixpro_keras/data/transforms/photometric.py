@@ -21,7 +21,7 @@ def adjust_brightness(image: Tensor, factor: Tensor) -> Tensor:
 
 
 def adjust_contrast(image: Tensor, factor: Tensor, axis: int = -1) -> Tensor:
-    """Away from the mean of the grayscale image (factor > 1) or towards it, cut to 0..255."""
+    """Away from the mean of the grayscale image (factor > 1) or toward it, cut to 0..255."""
     # One axis at a time: a sum over everything is split among however many threads there are, and
     # its last bits with it.
     first, second = (2, 1) if axis == 0 else (-2, -3)
@@ -31,7 +31,7 @@ def adjust_contrast(image: Tensor, factor: Tensor, axis: int = -1) -> Tensor:
 
 
 def adjust_saturation(image: Tensor, factor: Tensor, axis: int = -1) -> Tensor:
-    """Away from the grayscale image (factor > 1) or towards it, cut to 0..255."""
+    """Away from the grayscale image (factor > 1) or toward it, cut to 0..255."""
     gray = to_grayscale(image, axis)
     return _clip(gray + factor * (image - gray))
 

@@ -107,7 +107,7 @@ def solarize_add(image: Tensor, amount: Tensor) -> Tensor:
 
 
 def adjust_sharpness(image: Tensor, factor: Tensor) -> Tensor:
-    """Away from a smoothed image (factor > 1) or towards it; the border stays as it is."""
+    """Away from a smoothed image (factor > 1) or toward it; the border stays as it is."""
     kernel = tf.constant([[1.0, 1.0, 1.0], [1.0, 5.0, 1.0], [1.0, 1.0, 1.0]]) / 13.0
     kernel = tf.tile(kernel[:, :, None, None], (1, 1, 3, 1))
     inside = tf.nn.depthwise_conv2d(image[None], kernel, [1, 1, 1, 1], "VALID")[0]
@@ -120,10 +120,10 @@ def affine(image: Tensor, rows: tuple[tuple, tuple]) -> Tensor:
 
     Args:
         image: `(H, W, 3)`.
-        rows: two rows of three numbers, in pixels; a pixel's centre is at half numbers.
+        rows: two rows of three numbers, in pixels; a pixel's center is at half numbers.
     """
     (a, b, c), (d, e, f) = rows
-    # The op has centres at whole numbers.
+    # The op has centers at whole numbers.
     matrix = [a, b, c + (a + b - 1) / 2, d, e, f + (d + e - 1) / 2, 0.0, 0.0]
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=(image - _FILL)[None],
@@ -137,7 +137,7 @@ def affine(image: Tensor, rows: tuple[tuple, tuple]) -> Tensor:
 
 
 def rotate(image: Tensor, degrees: Tensor) -> Tensor:
-    """Turns the image counter-clockwise about its centre."""
+    """Turns the image counter-clockwise about its center."""
     angle = degrees * (math.pi / 180)
     cos, sin = tf.cos(angle), tf.sin(angle)
     x, y = image.shape[1] / 2, image.shape[0] / 2

@@ -235,7 +235,7 @@ def apply_to_batch(images: Tensor, draws: Tensor, recipe: ViewRecipe) -> Tensor:
 
 
 def _probabilities(recipe: ViewRecipe) -> tuple[float, ...]:
-    """Of grayscale before the jitter, jitter, grayscale after it, blur and solarisation."""
+    """Of grayscale before the jitter, jitter, grayscale after it, blur and solarization."""
     first, later = (recipe.grayscale, 0.0)[:: 1 if recipe.is_grayscale_first else -1]
     if recipe.is_rand_augmented:
         later = 0.0  # after RandAugment

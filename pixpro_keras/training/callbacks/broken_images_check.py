@@ -30,5 +30,5 @@ class BrokenImagesCheck(keras.callbacks.Callback):
         self._broken = broken
 
     def on_train_batch_end(self, batch, logs=None):
-        """Looks at the count."""
+        """Checks the count of broken images."""
         self._broken.check()

@@ -28,7 +28,7 @@ class CollapseWarning(keras.callbacks.Callback):
         self._warned: set[str] = set()
 
     def on_train_batch_end(self, batch, logs=None):
-        """Looks at the newest values."""
+        """Checks the newest metrics."""
         logs = logs or {}
         if logs.get("feature_std", 1.0) < self._collapsed_std:
             self._warn_once(

@@ -16,7 +16,7 @@ BAD_BATCHES_FILE = "bad_batches.tsv"
 
 
 class TrainingDivergedError(UserError, RuntimeError):
-    """The loss is no longer a number."""
+    """Error of a run whose loss is no longer finite."""
 
 
 class NonfiniteSteps(keras.callbacks.Callback):
@@ -61,7 +61,7 @@ class NonfiniteSteps(keras.callbacks.Callback):
         self._num_skipped, self._num_in_row = 0, 0
 
     def on_train_batch_end(self, batch, logs=None):
-        """Looks at the newest values."""
+        """Checks the newest metrics."""
         step = steps_done(logs, self.model)
         num_new = self._count(logs or {})
         if self._num_in_row >= self._max_in_row:

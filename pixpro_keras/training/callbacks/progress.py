@@ -1,4 +1,4 @@
-"""Progress of a run on the screen."""
+"""Progress of a run on the terminal."""
 
 from collections.abc import Callable, Mapping
 

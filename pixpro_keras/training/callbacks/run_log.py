@@ -39,7 +39,7 @@ class RunLog(keras.callbacks.Callback):
             `evaluation.Monitor`. A step at which one of them gives values has a line.
 
     Attributes:
-        measured: what was measured at the newest step, by name; empty where nothing was due.
+        measured: values measured at the newest step, by name; empty if none was due.
         measured_names: names of all that was measured.
 
     Example:
@@ -91,7 +91,7 @@ class RunLog(keras.callbacks.Callback):
             write_atomically(self._file, "".join(kept).encode())
 
     def on_train_batch_end(self, batch, logs=None):
-        """Measures what is due; writes the newest values."""
+        """Runs the evaluations that are due; writes the newest metrics."""
         step = steps_done(logs, self.model)
         self.measured = {
             name: x for measure in self._measurements for name, x in measure(step).items()
@@ -118,7 +118,7 @@ class RunLog(keras.callbacks.Callback):
             self._charts.write(step, summarize)
 
     def on_train_end(self, logs=None):
-        """Writes what could not be written before; flushes the charts."""
+        """Writes lines that could not be written before; flushes the charts."""
         self._write_lines()
         self._charts.flush()
 

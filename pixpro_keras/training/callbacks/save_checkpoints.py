@@ -9,7 +9,7 @@ from pixpro_keras.utils.checks import at_least
 
 
 class SaveCheckpoints(keras.callbacks.Callback):
-    """Saves every so many steps and at the end, whatever ends the training in order.
+    """Saves at regular steps and at every orderly end of the training.
 
     Args:
         checkpoints: checkpoints of the model that is trained.
@@ -45,7 +45,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self._saved_step = -1
 
     def on_train_begin(self, logs=None):
-        """Notes the step at which the run stands."""
+        """Stores the current step."""
         self._saved_step = steps_done(logs, self.model)
 
     def on_train_batch_end(self, batch, logs=None):
@@ -55,7 +55,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
             self._save(step, self._is_error_fatal)
 
     def on_train_end(self, logs=None):
-        """Saves what came after the last checkpoint."""
+        """Saves the steps after the last checkpoint."""
         step = steps_done(logs, self.model)
         if step != self._saved_step:
             self._save(step, is_error_fatal=True)

@@ -9,7 +9,7 @@ def steps_done(logs: Mapping[str, float] | None, model: Task) -> int:
     """Steps since the run's beginning.
 
     Args:
-        logs: what a callback was given; `step` in it saves waiting for the accelerator. At the
+        logs: the callback's argument of that name; `step` in it saves waiting for the accelerator. At the
             beginning of `model.fit` it is empty.
         model: the model that is trained.
 

@@ -40,6 +40,26 @@ class OpenPartsTest(tf.test.TestCase):
         with self.assertRaisesRegex(FlagError, "first has cat, only the second has Cat"):
             open_parts(folder)
 
+    def test_test_images_that_are_training_images_are_told(self):
+        folder = write_photos(self.create_tempdir().full_path + "/one", count=2).parent
+        options = labeled_options.LabeledOptions(
+            train_dataset=f"folder:{folder}", test_dataset=f"folder:{folder}"
+        )
+        with self.assertLogs("absl", "WARNING") as logs:
+            labeled_options.open_parts(options, "train_dataset", "test_dataset", None)
+        self.assertIn("2 of the 2 test images are training images, such as", logs.output[-1])
+
+    def test_the_layout_and_the_flag_that_was_given_are_named(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        write_photos(folder / "val" / "cat", count=1)
+        options = labeled_options.LabeledOptions.make(dataset=f"folder:{folder}")
+        with self.assertRaisesRegex(FlagError, r"^--dataset=.*folders train and val.*no .*/train"):
+            labeled_options.resolve_parts(options, None)
+        (folder / "train").mkdir()
+        options = labeled_options.resolve_parts(options, None)
+        with self.assertRaisesRegex(FlagError, r"^--dataset=folder:\S+: \S+/train holds no image"):
+            labeled_options.open_parts(options, "train_dataset", "test_dataset", None)
+
 
 class BrokenTest(tf.test.TestCase):
     def setUp(self):

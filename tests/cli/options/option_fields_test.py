@@ -14,7 +14,7 @@ class Shape(Options):
     size: float = option(1.0, "Side in pixels.", above=0, is_main=True)
     share: float | None = option(None, "Share.", below=1)
     color: str = option("red", "Color.", choices=("red", "blue"))
-    is_filled: bool = option(True, "Whether it is filled.")
+    is_filled: bool = option(True, "Fill it.")
     corners: tuple[str, ...] = option((), "Names of the corners.")
     name: str = option(None, "Name.", is_required=True)
 
@@ -62,8 +62,8 @@ class OptionsTest(parameterized.TestCase):
         self.assertFalse(shape.is_given("color"))
 
     def test_an_unknown_name_gets_the_closest(self):
-        with self.assertRaisesRegex(TypeError, "there is no option `colour`. Did you mean `color`"):
-            Shape.make(colour="red", name="x")
+        with self.assertRaisesRegex(TypeError, "there is no option `colors`. Did you mean `color`"):
+            Shape.make(colors="red", name="x")
 
     def test_a_required_option(self):
         with self.assertRaisesWithLiteralMatch(FlagError, "--name: must be given"):

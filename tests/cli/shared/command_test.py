@@ -1,11 +1,23 @@
+import contextlib
+import dataclasses
 import importlib
+import io
 import logging
 import pathlib
 import pkgutil
+import signal
+import sys
+import time
+import weakref
+from unittest import mock
 
-from absl.testing import parameterized
+import numpy as np
+import tensorflow as tf
+from absl.testing import absltest, parameterized
+from tqdm import tqdm
 
 from pixpro_keras import cli
+from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.shared import command
 
 COMMANDS = [module.name for module in pkgutil.iter_modules(cli.__path__) if not module.ispkg]
@@ -35,6 +47,148 @@ class LogTest(parameterized.TestCase):
         path = root / package / "x.py"
         self.assertEqual(command.OwnLines().filter(record(level, path)), is_shown)
 
+    def test_a_line_does_not_stand_behind_a_bar(self):
+        with (
+            contextlib.redirect_stderr(io.StringIO()) as output,
+            tqdm(total=3, desc="reading", file=sys.stderr),
+        ):
+            emit = command._between_bars(lambda record: print(record.getMessage(), file=sys.stderr))
+            emit(record(logging.WARNING, __file__))
+        self.assertRegex(output.getvalue(), r"reading: .*\r *\rsaid this\n\rreading: ")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TwoOptions(Options):
+    """Two options."""
+
+    train: str = option("all", "Training images.")
+    workdir: str = option("runs/x", "Folder.")
+
+
+class InterruptTest(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        before = signal.getsignal(signal.SIGINT)
+        interrupt = command.Interrupt()
+        interrupt.install()
+        self.addCleanup(signal.signal, signal.SIGINT, before)
+        self.addCleanup(interrupt.remove)
+
+    def test_a_signal_in_a_destructor_comes_after_it(self):
+        done = []
+
+        class Held:
+            def __del__(self):
+                signal.raise_signal(signal.SIGINT)
+                done.append("destructor")
+
+        held = Held()
+        with self.assertRaises(KeyboardInterrupt):
+            del held
+            done.append("after it")
+            time.sleep(10)
+        self.assertEqual(done, ["destructor", "after it"])
+
+    def test_a_signal_in_a_callback_of_a_reference_comes_after_it(self):
+        done = []
+
+        def call():
+            signal.raise_signal(signal.SIGINT)
+            done.append("callback")
+
+        class Held:
+            pass
+
+        held = Held()
+        weakref.finalize(held, call)
+        with self.assertRaises(KeyboardInterrupt):
+            del held
+            done.append("after it")
+            time.sleep(10)
+        self.assertEqual(done, ["callback", "after it"])
+
+    def test_a_signal_in_a_function_that_tensorflow_calls_comes_after_it(self):
+        done = []
+
+        def call():
+            signal.raise_signal(signal.SIGINT)
+            return np.float32(len(done))
+
+        with self.assertRaises(KeyboardInterrupt):
+            done.append(tf.numpy_function(call, [], tf.float32).numpy())
+            time.sleep(10)
+        self.assertEqual(done, [0.0])
+
+    def test_elsewhere_it_comes_at_once_and_again_where_nothing_came_of_it(self):
+        begin = time.monotonic()
+        with self.assertRaises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        self.assertLess(time.monotonic() - begin, 1)
+        with self.assertRaises(KeyboardInterrupt):
+            time.sleep(10)
+        self.assertLess(time.monotonic() - begin, 6)
+
+    def run_command(self, function):
+        with (
+            mock.patch.object(sys, "argv", ["job"]),
+            contextlib.redirect_stderr(io.StringIO()) as output,
+            self.assertRaises(SystemExit) as ended,
+        ):
+            command.run(TwoOptions, function, "Does nothing.")
+        return ended.exception.code, output.getvalue()
+
+    def test_an_error_that_came_of_it_is_no_error(self):
+        def convert(options):
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt as error:
+                raise SystemError("a function returned a result with an exception set") from error
+
+        self.assertEqual(self.run_command(convert), (130, "Interrupted.\n"))
+
+    def test_other_errors_stay(self):
+        def fail(options):
+            raise FlagError("--train=b: no")
+
+        self.assertEqual(self.run_command(fail), (1, "error: --train=b: no\n"))
+        with self.assertRaises(SystemError), mock.patch.object(sys, "argv", ["job"]):
+            command.run(TwoOptions, mock.Mock(side_effect=SystemError), "Does nothing.")
+
+
+class FlagErrorsTest(absltest.TestCase):
+    def message(self, options):
+        with (
+            self.assertRaises(FlagError) as refused,
+            command.flag_errors(options, "train", "workdir"),
+        ):
+            raise ValueError("no")
+        return str(refused.exception)
+
+    def test_what_was_given_is_named(self):
+        self.assertEqual(self.message(TwoOptions.make(train="a")), "--train=a: no")
+        self.assertEqual(self.message(TwoOptions()), "--train=all --workdir=runs/x: no")
+
+
+class WorkdirTest(absltest.TestCase):
+    def test_a_job_that_fails_before_it_writes_leaves_nothing(self):
+        root = pathlib.Path(self.create_tempdir().full_path)
+        path = str(root / "runs" / "one")
+        with (
+            self.assertRaises(FlagError),
+            command.prepare_workdir(TwoOptions.make(workdir=path), path) as workdir,
+        ):
+            self.assertTrue(workdir.is_dir())
+            raise FlagError("--k=20: no")
+        self.assertEqual(list(root.iterdir()), [])
+
+    def test_what_cannot_be_a_folder_is_named(self):
+        path = self.create_tempfile().full_path
+        with (
+            self.assertRaisesRegex(FlagError, f"^--workdir={path}: .*File exists"),
+            command.prepare_workdir(TwoOptions.make(workdir=path), path),
+        ):
+            pass
+
 
 class UsageTest(parameterized.TestCase):
     @parameterized.parameters(*COMMANDS)
@@ -46,6 +200,4 @@ class UsageTest(parameterized.TestCase):
 
 
 if __name__ == "__main__":
-    from absl.testing import absltest
-
     absltest.main()

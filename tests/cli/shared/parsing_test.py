@@ -80,7 +80,7 @@ class ParsingTest(parameterized.TestCase):
         text = parsing.help_text(Square, "Draws squares.")
         self.assertTrue(text.startswith("Draws squares.\n\nOptions of a square.\n"))
         self.assertIn("--sides\n    Number of sides. (default: 4)", text)
-        self.assertIn("--[no]is_filled\n    Whether it is filled. (default: true)", text)
+        self.assertIn("--[no]is_filled\n    Fill it. (default: true)", text)
         self.assertIn("--color <red|blue>", text)
         self.assertIn("Name. (required)", text)
         self.assertEqual(text.count("--sides"), 1)

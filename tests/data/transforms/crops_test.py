@@ -146,12 +146,12 @@ class PaintedPixelTest(tf.test.TestCase):
             if not (top <= row < top + h and left <= column < left + w):
                 self.assertEqual(light.max(), 0)
                 continue
-            # Centre of gravity of the light, as a share of the view, against that of the pixel
-            # between the centres of the first and last pixel of the crop.
+            # Center of gravity of the light, as a share of the view, against that of the pixel
+            # between the centers of the first and last pixel of the crop.
             place = (np.arange(size) + 0.5) / size
             x, y = (light.sum(axis) @ place / light.sum() for axis in (0, 1))
             source_x, source_y = column / (width - 1), row / (height - 1)
-            # A pixel's extent: the coordinates join the centres of the outermost pixels, a
+            # A pixel's extent: the coordinates join the centers of the outermost pixels, a
             # view shows these pixels whole.
             self.assertAllClose(x1 + (x2 - x1) * x, source_x, atol=1.0 / (width - 1))
             self.assertAllClose(y1 + (y2 - y1) * y, source_y, atol=1.0 / (height - 1))

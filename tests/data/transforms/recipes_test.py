@@ -56,7 +56,7 @@ class RecipeTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_infomin_loses_color_after_rand_augment(self):
         recipe = dataclasses.replace(OFF, grayscale=1.0, is_rand_augmented=True)
-        for number in range(30):  # a fill colour from beyond the border would not be gray
+        for number in range(30):  # a fill color from beyond the border would not be gray
             changed = recipes.apply_photometric(photo(), (number, 0), recipe, use_xla=False)
             self.assertAllClose(np.ptp(changed, axis=-1), np.zeros((16, 16)), atol=1e-3)
 
