@@ -52,7 +52,7 @@ class EmbedOptions(EvaluationOptions, DeviceOptions):
     """Options of the features."""
 
     dataset: str = option(
-        None, "Images: any source of pretrain.py, labelled or not.", is_required=True
+        None, "Images: any source of pretrain.py, with or without labels.", is_required=True
     )
     output: str = option(
         None,
@@ -101,7 +101,7 @@ def run(options: EmbedOptions) -> None:
 
 
 def _recipe(options: EmbedOptions, backbone: EvaluatedBackbone, num_images: int) -> dict:
-    """What makes two runs' parts interchangeable."""
+    """Values that make two runs' parts interchangeable."""
     digest = hashlib.sha256()
     for weight in backbone.network.weights:
         digest.update(keras.ops.convert_to_numpy(weight).tobytes())
