@@ -109,7 +109,8 @@ def third_party(trees):
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.importorskip":
                 names.add(node.args[0].value)
-    own = {"pixpro_keras", "tests", *sys.stdlib_module_names}
+    benchmarks = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+    own = {"pixpro_keras", "tests", *benchmarks, *sys.stdlib_module_names}
     return {name.split(".")[0] for name in names} - own
 
 
