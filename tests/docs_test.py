@@ -38,6 +38,7 @@ _SHORT = {
         "--probe=none",
         "--dataset=folder:photos",
     ],
+    "embed": ["--image_size=32"],
     "knn": ["--image_size=32", "--k=3"],
     "linear_probe": ["--image_size=32", "--epochs=1", "--batch_size=4"],
 }

@@ -357,8 +357,8 @@ def read_init_weights(options: PretrainOptions, workdir: pathlib.Path) -> keras.
         return None
     with flag_errors(options, "init_weights"):
         network = load_backbone(options.init_weights, name=options.backbone)
-    name = network.name.lower()
-    if name in backbones.available() and name != options.backbone:
+    name = backbones.name_of(network)
+    if name not in (None, options.backbone):
         raise FlagError(
             f"--backbone={options.backbone}: --init_weights={options.init_weights} is {name}"
         )
