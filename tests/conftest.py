@@ -13,13 +13,13 @@ from absl import flags
 
 from tests.helpers import tiny_networks
 
-tiny_networks.register_resnet10()
+tiny_networks.register_resnets()
 flags.FLAGS(["pytest"])  # create_tempdir of absl's test case reads its flags
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
-# Rewriting the graphs takes longer than running them on a few pixels; jobs in processes of their own do it.
+# Rewriting the graphs takes longer than running them on a few pixels; commands that tests start do it.
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 gc.freeze()
 

@@ -57,7 +57,7 @@ class NotebooksTest(tf.test.TestCase):
             for index in range(4):
                 mask = rng.choice([0, 1, 2, 255], (40, 40 + index, 1)).astype("uint8")
                 tf.io.write_file(str(labels / f"{index}.png"), tf.io.encode_png(mask))
-        small = "from tests.helpers import tiny_networks; tiny_networks.register_resnet10()"
+        small = "from tests.helpers import tiny_networks; tiny_networks.register_resnets()"
         text = self.run_notebook("own_folder", folder, small, BACKBONE="resnet10_v1_5")
         self.assertIn("8 images, 2 steps in an epoch", text)
         self.assertTrue((folder / "runs" / "notebook" / "export" / "README.md").exists())

@@ -27,6 +27,7 @@ from pixpro_keras.cli.options.evaluation_options import (
 )
 from pixpro_keras.cli.options.labeled_options import image_errors
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
+from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.options.training_options import (
     TrainingJobOptions,
     build_optimizer,
@@ -149,6 +150,7 @@ def run_one(options: DetectOptions) -> RunResult:
             f"--test_every_iterations={options.test_every_iterations}: must be a multiple of "
             f"--log_every_steps={options.log_every_steps}"
         )
+    options = resolve_precision(options)
     with training_job.start(options) as job:
         return train_and_test(options, job)
 

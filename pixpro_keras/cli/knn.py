@@ -23,6 +23,7 @@ from pixpro_keras.cli.options.labeled_options import (
     resolve_parts,
 )
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
+from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.shared import command
 from pixpro_keras.cli.shared.comparison import run_each
 from pixpro_keras.cli.shared.parsing import write_flags
@@ -48,6 +49,7 @@ def run(options: KnnOptions) -> None:
 
 def run_one(options: KnnOptions) -> None:
     """Classifies the test images by the features of one backbone."""
+    options = resolve_precision(options)
     keras.mixed_precision.set_global_policy(options.precision)
     keras.utils.set_random_seed(options.seed)
     with command.prepare_workdir(options, options.workdir) as workdir:

@@ -26,6 +26,7 @@ from pixpro_keras.cli.options.labeled_options import (
     resolve_parts,
 )
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
+from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.options.training_options import (
     TrainingJobOptions,
     build_optimizer,
@@ -88,6 +89,7 @@ def run(options: LinearProbeOptions) -> RunResult:
 
 def run_one(options: LinearProbeOptions) -> RunResult:
     """Trains and tests the classifiers on one backbone."""
+    options = resolve_precision(options)
     with training_job.start(options) as job:
         return train_and_test(options, job)
 

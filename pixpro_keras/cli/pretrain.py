@@ -32,7 +32,7 @@ from pixpro_keras.cli.options.method_options import (
 )
 from pixpro_keras.cli.options.monitor_options import MonitorOptions, build_measurements
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
-from pixpro_keras.cli.options.run_options import CardOptions
+from pixpro_keras.cli.options.run_options import CardOptions, resolve_precision
 from pixpro_keras.cli.options.training_options import TrainingJobOptions, resolve_lengths
 from pixpro_keras.cli.options.view_options import data_config
 from pixpro_keras.cli.shared import model_card, parsing, training_job
@@ -158,7 +158,7 @@ def pretrain(
         result = pixpro_keras.pretrain(
             "folder:photos",
             "runs/photos",
-            preset="pixpro_r18_small",
+            preset="pixpro_small",
             image_size=32,
             batch_size=4,
             epochs=1,
@@ -189,6 +189,7 @@ def run(options: PretrainOptions) -> PretrainResult:
     Raises:
         FlagError: if an option cannot be used.
     """
+    options = resolve_precision(options)
     check_backbone(options)
     check_method(options)
     with training_job.start(options) as job:

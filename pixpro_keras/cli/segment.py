@@ -25,6 +25,7 @@ from pixpro_keras.cli.options.evaluation_options import (
 )
 from pixpro_keras.cli.options.labeled_options import image_errors, image_shape
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
+from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.options.training_options import (
     TrainingJobOptions,
     build_optimizer,
@@ -128,6 +129,7 @@ def run(options: SegmentOptions) -> RunResult:
 
 def run_one(options: SegmentOptions) -> RunResult:
     """Trains and tests a segmenter on one backbone."""
+    options = resolve_precision(options)
     with training_job.start(options) as job:
         return train_and_test(options, job)
 

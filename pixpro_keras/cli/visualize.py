@@ -29,6 +29,7 @@ from pixpro_keras.cli.options.evaluation_options import RANDOM, EvaluationOption
 from pixpro_keras.cli.options.labeled_options import image_errors
 from pixpro_keras.cli.options.method_options import ModelOptions
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
+from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.options.view_options import data_config
 from pixpro_keras.cli.shared import command, stored_run
 from pixpro_keras.cli.shared.command import flag_errors
@@ -85,6 +86,7 @@ def run(options: VisualizeOptions) -> None:
     unknown = set(options.pictures) - set(_PICTURES)
     if unknown or not options.pictures:
         raise FlagError(f"--pictures={','.join(options.pictures)}: take {', '.join(_PICTURES)}")
+    options = resolve_precision(options)
     keras.mixed_precision.set_global_policy(options.precision)
     with command.prepare_workdir(options, options.workdir) as workdir:
         if "curves" in options.pictures:

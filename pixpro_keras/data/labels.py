@@ -10,6 +10,7 @@ from absl import logging
 
 from pixpro_keras.data.sampler import NamedExamples
 from pixpro_keras.data.sources.source import Source
+from pixpro_keras.utils.datasets import NUM_THREADS, without_autotuning
 
 # A frozen dataclass with `num_examples`, `read` and `describe`: images with labels, or with masks.
 AnySource = TypeVar("AnySource")
@@ -36,8 +37,8 @@ def read_labels(source: Source) -> np.ndarray:
         assert read_labels(Source("parity", 4, read, str)).tolist() == [0, 1, 0, 1]
         ```
     """
-    data = tf.data.Dataset.range(source.num_examples)
-    data = data.map(lambda index: source.read(index)["label"], num_parallel_calls=tf.data.AUTOTUNE)
+    data = without_autotuning(tf.data.Dataset.range(source.num_examples))
+    data = data.map(lambda index: source.read(index)["label"], num_parallel_calls=NUM_THREADS)
     return np.concatenate(list(data.batch(4096).as_numpy_iterator())).astype("int32")
 
 

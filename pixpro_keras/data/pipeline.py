@@ -27,6 +27,7 @@ from pixpro_keras.types import (
     Tensor,
 )
 from pixpro_keras.utils import checks
+from pixpro_keras.utils.datasets import without_autotuning
 
 _IMAGES = (VIEW1, VIEW2, LOCAL_VIEWS, JIGSAW)
 
@@ -47,7 +48,7 @@ class DataConfig:
         color_strength: factor of the recipe's color changes; see `recipes.scale_colors`.
         seed: seed of order and augmentation, in `[0, 2**32)`.
         max_broken_share: share of a source's images that may be unreadable.
-        num_parallel_calls: threads that decode and augment; None lets tf.data decide.
+        num_parallel_calls: threads that decode and augment; None is the number of processors.
         use_xla: if True, XLA compiles color changes and blur for the host, which makes them several
             times faster and the start a few seconds slower.
         colors_on_device: if True, colors and blur are left to `make_device_transform`. The batches then
@@ -349,7 +350,7 @@ def make_dataset(
         sample,
         start_step=start_step,
         transform=None if preprocess is None else preprocess_views,
-        num_parallel_calls=config.num_parallel_calls or tf.data.AUTOTUNE,
+        num_parallel_calls=config.num_parallel_calls,
     )
     if data_service is not None:
         data = service.through_service(data, data_service)
@@ -403,4 +404,4 @@ def first_readable(
     attempts = tf.data.Dataset.range(CANDIDATES + (report is not None))
     # In the calling thread, which has nothing else to do.
     attempts = attempts.map(attempt, synchronous=True).ignore_errors()
-    return attempts.take(1).get_single_element()
+    return without_autotuning(attempts.take(1)).get_single_element()

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from pixpro_keras.types import Batch, Tensor
 from pixpro_keras.utils import checks
+from pixpro_keras.utils.datasets import NUM_THREADS, without_autotuning
 
 # An unreadable image gives its place to another one; after so many in a row the run stops.
 CANDIDATES = 8
@@ -138,7 +139,7 @@ class Sampler:
         *,
         start_step: int = 0,
         transform: Callable[[Batch], Batch] | None = None,
-        num_parallel_calls: int = tf.data.AUTOTUNE,
+        num_parallel_calls: int | None = None,
     ) -> tf.data.Dataset:
         """Makes the endless batches of this machine, from a step on.
 
@@ -146,20 +147,21 @@ class Sampler:
             make_sample: position to the entries of one sample, in a graph.
             start_step: step of the first batch.
             transform: last change of whole batches.
-            num_parallel_calls: number of threads; `tf.data.AUTOTUNE` lets tf.data decide.
+            num_parallel_calls: number of threads; None is the number of processors.
         """
         first = start_step * self.local_batch_size
         data = tf.data.Dataset.range(first, np.iinfo(np.int64).max)
         data = data.map(
             lambda place: make_sample(self.position(place)),
-            num_parallel_calls=num_parallel_calls,
+            num_parallel_calls=num_parallel_calls or NUM_THREADS,
             deterministic=True,
         )
         size = self.replica_batch_size or self.local_batch_size
         data = data.batch(size, drop_remainder=True)
         if transform is not None:
-            data = data.map(transform, num_parallel_calls=num_parallel_calls, deterministic=True)
-        return data
+            # Few at a time: whole batches fill the memory.
+            data = data.map(transform, num_parallel_calls=2, deterministic=True)
+        return without_autotuning(data)
 
 
 class NamedExamples(Protocol):

@@ -18,6 +18,7 @@ from pixpro_keras.detection.box_pipeline import (
 from pixpro_keras.detection.box_source import BoxSource
 from pixpro_keras.detection.canvases import plan_canvases
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils.datasets import NUM_THREADS, without_autotuning
 
 Detect = Callable[[Tensor, Tensor], dict[str, Tensor]]
 
@@ -122,8 +123,8 @@ def detect_in_source(
             padded = tf.ensure_shape(pad_image(preprocess(scaled), padded_size), (*padded_size, 3))
             return index, image, padded, tf.cast(size, tf.float32), scales
 
-        data = tf.data.Dataset.from_tensor_slices(group.astype(np.int64))
-        data = data.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        data = without_autotuning(tf.data.Dataset.from_tensor_slices(group.astype(np.int64)))
+        data = data.map(load, num_parallel_calls=NUM_THREADS, deterministic=True)
         if broken is not None:
             data = data.ignore_errors()
         missing = set(group.tolist())

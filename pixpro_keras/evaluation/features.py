@@ -13,6 +13,7 @@ from pixpro_keras.data.sources import Source
 from pixpro_keras.data.transforms.crops import crop_and_resize
 from pixpro_keras.evaluation.replicas import over_replicas
 from pixpro_keras.types import IGNORED, LABEL, Tensor
+from pixpro_keras.utils.datasets import NUM_THREADS, without_autotuning
 
 IMAGE = "image"
 MASK = "mask"
@@ -99,7 +100,7 @@ def labeled_batches(
 
     # The order of a split read without shuffling is fixed, and so are the cells drawn from it.
     dataset = builder.as_dataset(split=split, shuffle_files=False)
-    dataset = dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = without_autotuning(dataset).map(prepare, num_parallel_calls=NUM_THREADS)
     return dataset.batch(batch_size).prefetch(2)
 
 
@@ -150,8 +151,8 @@ def image_batches(
         image, _ = crop_and_resize(image, box, image_size)
         return {IMAGE: preprocess(image), LABEL: example["label"], INDEX: index}
 
-    data = tf.data.Dataset.range(source.num_examples)
-    data = data.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    data = without_autotuning(tf.data.Dataset.range(source.num_examples))
+    data = data.map(prepare, num_parallel_calls=NUM_THREADS, deterministic=True)
     if pass_over_broken:
         data = data.ignore_errors()
     return data.batch(batch_size).prefetch(2)

@@ -12,6 +12,7 @@ from pixpro_keras.losses.instance import cross_entropy, top1
 from pixpro_keras.task import Task
 from pixpro_keras.types import LABEL, VIEW1, Batch, Tensor
 from pixpro_keras.utils import checks
+from pixpro_keras.utils.datasets import without_autotuning
 
 FEATURES = "features"  # key of a batch whose images have gone through the backbone already
 
@@ -155,6 +156,7 @@ def feature_batches(
         return indices.batch(batch_size, drop_remainder=True)
 
     data = tf.data.Dataset.range(start_step // per_pass, np.iinfo(np.int64).max)
+    data = without_autotuning(data)
     data = data.flat_map(one_pass).skip(start_step % per_pass)
     return data.map(
         lambda indices: {

@@ -6,6 +6,7 @@ import tensorflow as tf
 from pixpro_keras.data.labels import check_fraction
 from pixpro_keras.segmentation.mask_source import MaskSource
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils.datasets import NUM_THREADS, without_autotuning
 
 
 def read_presence(source: MaskSource) -> np.ndarray:
@@ -38,8 +39,8 @@ def read_presence(source: MaskSource) -> np.ndarray:
         found = tf.math.bincount(tf.reshape(mask, (-1,)), minlength=256, maxlength=256)
         return found[:num_classes] > 0
 
-    data = tf.data.Dataset.range(source.num_examples)
-    data = data.map(present, num_parallel_calls=tf.data.AUTOTUNE)
+    data = without_autotuning(tf.data.Dataset.range(source.num_examples))
+    data = data.map(present, num_parallel_calls=NUM_THREADS)
     return np.concatenate(list(data.batch(1024).as_numpy_iterator()))
 
 

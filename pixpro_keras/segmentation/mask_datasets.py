@@ -15,6 +15,7 @@ from pixpro_keras.segmentation.mask_files import (
 )
 from pixpro_keras.segmentation.mask_source import LabelValues, MaskSource, class_table
 from pixpro_keras.types import IGNORED, Tensor
+from pixpro_keras.utils.datasets import NUM_THREADS, without_autotuning
 
 # Names of image and mask in TFDS data sets.
 _TFDS_FEATURES = (("image", "segmentation_mask"), ("image_left", "segmentation_label"))
@@ -96,8 +97,8 @@ def _open_tfds(specification: str, name: str, split: str, data_dir: str | None) 
         class_names = ("background", *features["label"].names)
         values = np.arange(len(class_names))
     else:
-        data = tf.data.Dataset.range(len(records))
-        data = data.map(lambda i: _highest_class(read(i, np.arange(256))[1]), tf.data.AUTOTUNE)
+        data = without_autotuning(tf.data.Dataset.range(len(records)))
+        data = data.map(lambda i: _highest_class(read(i, np.arange(256))[1]), NUM_THREADS)
         highest = max(data.as_numpy_iterator(), default=0)
         class_names = tuple(f"class {number}" for number in range(highest + 1))
         values = np.arange(len(class_names))

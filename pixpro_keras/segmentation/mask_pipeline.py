@@ -13,6 +13,7 @@ from pixpro_keras.data.transforms.resize import resize_bilinear
 from pixpro_keras.segmentation.mask_source import MaskSource
 from pixpro_keras.types import IGNORED, Tensor
 from pixpro_keras.utils import checks
+from pixpro_keras.utils.datasets import NUM_THREADS, without_autotuning
 
 IMAGE = "image"
 MASK = "mask"
@@ -217,8 +218,8 @@ def image_batches(
         image, mask = source.read(index)
         return preprocess(image), mask
 
-    data = tf.data.Dataset.range(source.num_examples)
-    return data.map(read, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(2)
+    data = without_autotuning(tf.data.Dataset.range(source.num_examples))
+    return data.map(read, num_parallel_calls=NUM_THREADS).batch(batch_size).prefetch(2)
 
 
 def readable_batches(
@@ -258,8 +259,8 @@ def readable_batches(
         image, mask = source.read(index)
         return preprocess(image), mask, index
 
-    data = tf.data.Dataset.range(source.num_examples)
-    data = data.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    data = without_autotuning(tf.data.Dataset.range(source.num_examples))
+    data = data.map(read, num_parallel_calls=NUM_THREADS, deterministic=True)
     data = data.ignore_errors().batch(batch_size).prefetch(2)
     broken = BrokenImages(source, max_broken_share)
     for images, masks, _ in broken.watch(data, lambda batch: batch[2].numpy()):

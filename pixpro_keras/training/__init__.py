@@ -13,6 +13,7 @@ from pixpro_keras.training.history import (
     read_history,
 )
 from pixpro_keras.training.loop import train
+from pixpro_keras.training.precision import best_precision
 from pixpro_keras.training.run import (
     RunConfig,
     RunResult,
@@ -36,6 +37,7 @@ __all__ = [
     "SaveError",
     "WorkdirInUseError",
     "WorkerLostError",
+    "best_precision",
     "chief_alone",
     "chief_first",
     "make_devices",

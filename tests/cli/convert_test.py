@@ -19,7 +19,7 @@ def release_file(path):
     torch = torch_networks.import_torch()
     model = torch_networks.official_pixpro()
     options = argparse.Namespace(
-        arch="resnet18",
+        arch="resnet10",
         epochs=4,
         warmup_epoch=1,
         base_learning_rate=0.8,
@@ -60,7 +60,7 @@ class ConvertTest(tf.test.TestCase, parameterized.TestCase):
         converted = self.folder / "converted"
         self.succeed("convert.py", f"--input={self.folder / 'ckpt.pth'}", f"--output={converted}")
         card = (converted / "README.md").read_text()
-        for fact in ("ckpt.pth", "SHA-256", "resnet18_v1_5", "| Epochs | 2 |", "RGB in 0..1"):
+        for fact in ("ckpt.pth", "SHA-256", "resnet10_v1_5", "| Epochs | 2 |", "RGB in 0..1"):
             self.assertIn(fact, card)
         flags = (converted / "flags.cfg").read_text().splitlines()
         for flag in (
@@ -162,7 +162,7 @@ class ConvertTest(tf.test.TestCase, parameterized.TestCase):
             ([f"--input={self.folder / 'half.pth'}"], "no complete torch file"),
             (
                 [f"--input={self.folder / 'ckpt.pth'}", "--backbone=resnet50_v1_5"],
-                "holds resnet18_v1_5, not resnet50_v1_5",
+                "holds resnet10_v1_5, not resnet50_v1_5",
             ),
             (
                 [f"--input={self.folder / 'ckpt.pth'}", f"--output={self.folder / 'full'}"],

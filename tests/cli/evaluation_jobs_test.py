@@ -9,6 +9,7 @@ import tensorflow as tf
 from pixpro_keras import backbones
 from pixpro_keras.weights import export_backbone
 from tests.helpers.jobs import run_job, run_jobs, write_photos
+from tests.helpers.tiny_networks import RESNET4
 
 # Flags beside the data, and what the error names.
 BAD_INPUT = (
@@ -32,7 +33,7 @@ class EvaluationJobsTest(tf.test.TestCase):
         self.flags = (
             f"--train_dataset=folder:{self.folder / 'train'}",
             f"--test_dataset=folder:{self.folder / 'val'}",
-            "--backbone=resnet10_v1_5",
+            "--backbone=resnet4_v1_5",
             "--image_size=32",
             f"--workdir={self.folder / 'run'}",
         )
@@ -41,18 +42,18 @@ class EvaluationJobsTest(tf.test.TestCase):
         same = f"--test_dataset=folder:{self.folder / 'train'}"
         result = run_job("knn.py", *self.flags, same, "--k=1")
         self.assertEqual(result.returncode, 0, msg=result.stderr)
-        self.assertIn("| resnet10_v1_5, random | 12 | 12 | 100.0% |", result.stdout)
+        self.assertIn("| resnet4_v1_5, random | 12 | 12 | 100.0% |", result.stdout)
         stored = json.loads((self.folder / "run" / "knn.json").read_text())
         self.assertEqual(stored["top-1"], 1.0)
 
     def test_flags_cfg_repeats_a_run_on_a_file(self):
         run = self.folder / "run"
-        network = backbones.build("mobilenetv3small")
-        (file,) = export_backbone(network, "mobilenetv3small", self.folder, ["keras"])
+        network = backbones.build(RESNET4)
+        (file,) = export_backbone(network, RESNET4, self.folder, ["keras"])
         flags = (f"--dataset=folder:{self.folder}", f"--weights={file}", "--image_size=32", "--k=3")
         first = run_job("knn.py", *flags, f"--workdir={run}")
         self.assertEqual(first.returncode, 0, msg=first.stderr)
-        self.assertIn("--backbone=mobilenetv3small\n", (run / "flags.cfg").read_text())
+        self.assertIn(f"--backbone={RESNET4}\n", (run / "flags.cfg").read_text())
         stored = (run / "knn.json").read_text()
         again = run_job("knn.py", f"--flagfile={run / 'flags.cfg'}")
         self.assertEqual(again.returncode, 0, msg=again.stderr)

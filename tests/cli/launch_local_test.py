@@ -21,9 +21,8 @@ class LaunchLocalTest(tf.test.TestCase):
             ROOT / "experiments" / "launch_local.py",
             "--workers=2",
             "--",
-            ROOT / "experiments" / "pretrain.py",
+            ROOT / "tests" / "helpers" / "tiny_pretrain.py",
             *TINY_RUN,
-            "--backbone=resnet18_v1_5",
             f"--dataset=folder:{photos}",
             "--epochs=100000",
             f"--workdir={folder / 'run'}",
@@ -33,7 +32,8 @@ class LaunchLocalTest(tf.test.TestCase):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "TF_ENABLE_ONEDNN_OPTS": "0"},
+            env=os.environ
+            | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "TF_ENABLE_ONEDNN_OPTS": "0"},
         )
         try:
             deadline = time.time() + 240

@@ -122,6 +122,10 @@ class PresetFilesTest(unittest.TestCase):
             weights, {"pixpro": (1, 0), "simclrstar": (0, 1), "pixpro_simclrstar": (1, 1)}
         )
 
+    def test_small_presets_alone_choose_their_precision(self):
+        automatic = {name for name, flags in self.values.items() if flags["precision"] == "auto"}
+        self.assertEqual(automatic, {"quickstart.cfg", "pixpro_small.cfg"})
+
     def test_every_preset_names_a_method_and_its_recipe(self):
         recipes = {
             "supervised": "supervised",

@@ -69,7 +69,7 @@ class VisualizeTest(tf.test.TestCase):
     def test_run_of_pixpro(self):
         photos, run = write_photos(self.folder / "photos"), self.folder / "run"
         of_views = ("--augmentation=simclr", "--min_crop_area=0.3", "--threshold=0.9", "--seed=5")
-        flags = (*TINY_RUN, "--gamma=3", "--epochs=1", *of_views)
+        flags = (*TINY_RUN, "--backbone=resnet10_v1_5", "--gamma=3", "--epochs=1", *of_views)
         dataset = f"--dataset=folder:{photos}"
         result = run_job("pretrain.py", *flags, dataset, f"--workdir={run}")
         self.assertEqual(result.returncode, 0, msg=result.stderr)

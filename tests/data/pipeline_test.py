@@ -230,7 +230,7 @@ class ViewsTest(tf.test.TestCase):
 
     def views(self, number, **kwargs):
         config = pipeline.DataConfig(**({"image_size": 16, "use_xla": False} | kwargs))
-        return pipeline.make_views(self.image, tf.constant([number, 7]), config)
+        return pipeline.make_views(self.image, tf.stack([number, 7]), config)
 
     def test_one_view(self):
         one, two = self.views(0, num_views=1), self.views(0)
@@ -263,8 +263,10 @@ class ViewsTest(tf.test.TestCase):
     def test_slotcons_second_crop_overlaps_the_first(self):
         shares = {"slotcon": [], "byol": []}
         for recipe, found in shares.items():
-            for number in range(60):
-                views = self.views(number, recipe=recipe)
+            # 60 samples are drawn faster in a graph.
+            draw = tf.function(lambda number, name=recipe: self.views(number, recipe=name))
+            for number in tf.range(60):
+                views = draw(number)
                 sides = [
                     np.sort(np.reshape(views[c], (2, 2)), axis=0) for c in ("coord1", "coord2")
                 ]

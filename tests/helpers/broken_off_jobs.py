@@ -9,24 +9,25 @@ import time
 from tests.helpers.jobs import ROOT, StartedJob
 
 _SECONDS = 120
+# A bar, or the last line before what a short job does.
+_AT_WORK = (b" images/s", b"Backbone:")
 
 
 def break_off(script, flags, signals, seed=0, cwd=ROOT):
-    """Breaks a command off, once with each signal.
+    """Breaks a command off, once with each signal: in turn while it starts and while it works.
 
     Yields:
         For each signal: exit code, that of SIGKILL where it had not ended two minutes later; seconds of
-        the processor from its last line to its end, which others on a busy machine do not lengthen; all
-        that it wrote.
+        the processor from its last line to its end, which others on a busy machine do not lengthen, and
+        in all; what it wrote.
     """
+    chance = random.Random(f"{script} {seed}")
     for index, number in enumerate(signals):
-        yield _break_off(StartedJob(script, *flags, cwd=cwd, is_whole=True), number, seed + index)
+        job = StartedJob(script, *flags, cwd=cwd, is_whole=True)
+        yield _break_off(job, number, chance.uniform(0, 1.5), in_work=index % 2 == 1)
 
 
-def _break_off(job, number, seed):
-    # Mostly while it trains or computes, else while it starts.
-    chance = random.Random(seed)
-    moment, in_work = chance.uniform(0, 3), chance.random() < 0.8
+def _break_off(job, number, moment, in_work):
     start = begin = time.monotonic()
     size, before, is_sent = 0, 0.0, False
     while job.is_running():
@@ -35,8 +36,8 @@ def _break_off(job, number, seed):
         text = _written(job.pid)
         if len(text) > size:
             size, before = len(text), _cpu_seconds(job.pid)
-            if in_work and b" images/s" in text:  # a bar
-                begin, moment, in_work = now, moment / 2, False
+            if in_work and any(mark in text for mark in _AT_WORK):
+                begin, in_work = now, False
         if not (in_work or is_sent) and now - begin > moment:
             job.send_signal(number)
             is_sent = True
@@ -44,7 +45,7 @@ def _break_off(job, number, seed):
             job.send_signal(signal.SIGKILL)
     used = _cpu_seconds(job.pid)
     result = job.wait()
-    return result.returncode, used - before, result.stdout + result.stderr
+    return result.returncode, used - before, used, result.stdout + result.stderr
 
 
 def _written(pid):

@@ -12,10 +12,10 @@ import tensorflow as tf
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# A run of a few seconds once TensorFlow is imported. Its backbone is known to the jobs of this module
-# only; commands in processes of their own take one of the project's.
+# A run of a few seconds once TensorFlow is imported. Its backbone is known to the jobs of this module and
+# to `tiny_pretrain.py` only.
 TINY_RUN = (
-    "--backbone=resnet10_v1_5",
+    "--backbone=resnet4_v1_5",
     "--projector_hidden_dim=16",
     "--projector_dim=8",
     "--image_size=32",
@@ -34,10 +34,12 @@ import importlib, json, os, signal, sys, tempfile, traceback
 
 import keras, matplotlib.pyplot, sklearn.linear_model, tensorflow, tensorflow_datasets
 
+# As for the tests themselves; commands that tests start by themselves rewrite their graphs.
+tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 from pixpro_keras.cli import detect, knn, linear_probe, pretrain, segment, visualize
 from tests.helpers import tiny_networks
 
-tiny_networks.register_resnet10()
+tiny_networks.register_resnets()
 files = {}
 
 def start(script, argv, folder, is_whole):

@@ -28,7 +28,7 @@ def variables(model):
 def traced_step(model, strategy=None):
     strategy = strategy or tf.distribute.get_strategy()
 
-    @tf.function
+    @tf.function(autograph=False)  # nothing in it needs it
     def step(batch):
         return strategy.run(model.train_step, args=(batch,))
 

@@ -12,7 +12,7 @@ def import_torch():
 
 
 def resnet(
-    blocks=(2, 2, 2, 2),
+    blocks=(1, 1, 1, 1),
     bottleneck=False,
     stride_in_1x1=False,
     bias=False,
@@ -20,7 +20,10 @@ def resnet(
     group_width=64,
     is_deep=False,
 ):
-    """A ResNet up to C5 under torchvision's names; with a deep stem (ResNet-D) under the release's."""
+    """A ResNet up to C5 under torchvision's names; with a deep stem (ResNet-D) under the release's.
+
+    Without arguments it is `tiny_networks.RESNET10`.
+    """
     torch = import_torch()
     nn = torch.nn
 

@@ -1,3 +1,4 @@
+import functools
 import pathlib
 
 import numpy as np
@@ -14,10 +15,17 @@ from tests.helpers.tiny_networks import random_batch
 from tests.helpers.tiny_runs import BATCH, EPOCHS, STEPS, Record, StopAt, batches, run
 
 
+@functools.cache
+def whole_run():
+    """A model after an unbroken run, which nobody changes."""
+    model = build()
+    run(model)
+    return model
+
+
 class TrainTest(tf.test.TestCase, parameterized.TestCase):
     def test_equals_steps_by_hand(self):
-        model, by_hand = build(), build()
-        run(model)
+        model, by_hand = whole_run(), build()
         step = tf.function(by_hand.train_step)
         for batch, _ in zip(batches(0), range(STEPS * EPOCHS), strict=False):
             step(batch)
@@ -39,9 +47,7 @@ class TrainTest(tf.test.TestCase, parameterized.TestCase):
     @pytest.mark.slow
     def test_resume_is_exact(self, stop):
         folder = self.create_tempdir().full_path
-        whole = build()
-        run(whole)
-        cut = build()
+        whole, cut = whole_run(), build()
         checkpoints = Checkpoints(folder, cut, {"model": "tiny"})
         run(cut, [StopAt(stop), SaveCheckpoints(checkpoints, 100)])
         self.assertAllEqual(cut.step, stop)

@@ -144,13 +144,13 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
 
     @pytest.mark.slow
     def test_only_what_is_asked_for(self):
-        backbone = backbones.build("mobilenetv2")
+        backbone = backbones.build("mobilenet")
         for name, file in (
             ("keras_applications", "backbone.weights.h5"),
             ("keras", "backbone.keras"),
             ("saved_model", "saved_model"),
         ):
-            (path,) = export_backbone(backbone, "mobilenetv2", self.folder / name, [name])
+            (path,) = export_backbone(backbone, "mobilenet", self.folder / name, [name])
             self.assertEqual(path, self.folder / name / file)
             self.assertEqual({p.name for p in path.parent.iterdir()}, {file, "SHA256SUMS"})
 

@@ -17,6 +17,7 @@ from pixpro_keras.weights import official
 from pixpro_keras.weights.torch import TorchFileError, read_torch_file
 from tests.helpers import torch_networks
 from tests.helpers.shared_data import shared_path
+from tests.helpers.tiny_networks import RESNET10
 
 PROGRESS = official.TrainingProgress(
     step=30,
@@ -30,7 +31,7 @@ PROGRESS = official.TrainingProgress(
 
 def build(cls=PixPro, hidden_dim=32, out_dim=16, **kwargs):
     method = cls(
-        backbones.build("resnet18_v1_5"),
+        backbones.build(RESNET10),
         total_steps=80,
         hidden_dim=hidden_dim,
         out_dim=out_dim,
@@ -85,7 +86,7 @@ class OfficialCheckpointTest(tf.test.TestCase, parameterized.TestCase):
         self.torch.save(content, self.path)
         checkpoint = official.parse_official_checkpoint(read_torch_file(self.path), self.path)
         network = official.describe_network(checkpoint)
-        self.assertEqual(network.pop("backbone"), "resnet18_v1_5")
+        self.assertEqual(network.pop("backbone"), RESNET10)
         method = build(**network | kwargs)
         official.load_official_checkpoint(method, checkpoint)
         return method, checkpoint

@@ -9,6 +9,7 @@ from absl.testing import parameterized
 
 from pixpro_keras.weights import load, torch
 from tests.helpers import torch_networks
+from tests.helpers.tiny_networks import RESNET10
 
 
 class _Attack:
@@ -69,7 +70,7 @@ class TorchFilesTest(tf.test.TestCase, parameterized.TestCase):
     def test_which_of_two_networks(self, online, other):
         state = torch_networks.resnet().state_dict()
         both = {f"{prefix}{k}": v for prefix in (other, online) for k, v in state.items()}
-        self.assertEqual(torch.find_backbone(both, "x"), (online, "resnet18_v1_5"))
+        self.assertEqual(torch.find_backbone(both, "x"), (online, RESNET10))
 
     def test_the_first_of_several_networks_is_not_taken_for_the_backbone(self):
         state = torch_networks.resnet().state_dict()
@@ -124,7 +125,7 @@ class TorchFilesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(network.name, name)
 
     def test_names_of_timms_deep_stem(self):
-        model = torch_networks.randomize(torch_networks.resnet(is_deep=True))
+        model = torch_networks.randomize(torch_networks.resnet((2, 2, 2, 2), is_deep=True))
         parts = {"0.0": "0", "0.1": "1", "1.0": "3", "1.1": "4", "2": "6"}
         state = {}
         for name, tensor in model.state_dict().items():
@@ -150,7 +151,7 @@ class TorchFilesTest(tf.test.TestCase, parameterized.TestCase):
         deep_stem = {k.replace("conv1.weight", "conv1.0.weight", 1): v for k, v in state.items()}
         deep_stem["layer1.0.conv1.weight"] = state["layer1.0.conv1.weight"]
         wide = dict(state) | {"layer1.0.conv1.weight": self.torch.zeros(128, 64, 3, 3)}
-        shallow = {k: v for k, v in state.items() if not k.startswith("layer4.1")}
+        shallow = torch_networks.resnet((2, 2, 2, 1)).state_dict()
         several = {f"a.{k}": v for k, v in state.items()} | {f"b.{k}": v for k, v in state.items()}
         for content, message in (
             (truncated, "no complete torch file"),
@@ -170,7 +171,7 @@ class TorchFilesTest(tf.test.TestCase, parameterized.TestCase):
     def test_wrong_depth(self):
         path = self.save(torch_networks.resnet().state_dict())
         state = torch.find_state_dict(torch.read_torch_file(path), path)
-        with self.assertRaisesRegex(ValueError, "holds resnet18_v1_5, not resnet50_v1_5"):
+        with self.assertRaisesRegex(ValueError, f"holds {RESNET10}, not resnet50_v1_5"):
             torch.backbone_from_state_dict(state, path, "resnet50_v1_5")
 
 

@@ -2,11 +2,17 @@
 
 import dataclasses
 import re
+from typing import TypeVar
 
 from pixpro_keras.cli.options.option_fields import Options, option
+from pixpro_keras.training.precision import best_precision
 from pixpro_keras.training.run import PRECISIONS
 from pixpro_keras.training.strategy import STRATEGIES
 from pixpro_keras.weights.card import UNKNOWN_LICENSE
+
+AUTO = "auto"
+
+RunT = TypeVar("RunT", bound="RunOptions")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,10 +29,13 @@ class RunOptions(Options):
     precision: str = option(
         "float32",
         "Dtype policy; weights stay float32. mixed_float16 is for NVIDIA GPUs, mixed_bfloat16 for TPUs, "
-        "newer GPUs and CPUs with AVX512-BF16 or AMX.",
-        choices=PRECISIONS,
+        "GPUs of compute capability 8.0 or more and CPUs with AVX512-BF16 or AMX; auto takes mixed_bfloat16 "
+        "on these and float32 elsewhere.",
+        choices=(AUTO, *PRECISIONS),
         is_main=True,
     )
+    # Not an option: what `auto` found.
+    precision_reason: str = ""
     seed: int = option(0, "Seed of initialization, sample order and augmentation.", is_main=True)
     workdir: str = option(
         "runs/pretrain",
@@ -36,6 +45,14 @@ class RunOptions(Options):
     data_dir: str | None = option(
         None, "Directory of prepared TFDS data sets. Default: ~/tensorflow_datasets."
     )
+
+
+def resolve_precision(options: RunT) -> RunT:
+    """Returns options whose precision is a dtype policy, that of this machine for `auto`."""
+    if options.precision != AUTO:
+        return options
+    policy, reason = best_precision(options.strategy)
+    return options.replace(precision=policy, precision_reason=reason)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

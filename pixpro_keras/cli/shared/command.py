@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from absl import flags, logging
+from tqdm import tqdm
 
 from pixpro_keras.cli.options.option_fields import FlagError, Options, OptionsT
 from pixpro_keras.cli.shared import parsing
@@ -110,6 +111,17 @@ def set_up_log() -> None:
     handler.setFormatter(LogFormatter())
     if not any(isinstance(one, OwnLines) for one in handler.filters):
         handler.addFilter(OwnLines())
+        handler.emit = _between_bars(handler.emit)  # type: ignore[method-assign]
+
+
+def _between_bars(emit: Callable[[python_logging.LogRecord], None]) -> Callable:
+    """A handler's function that writes lines, but takes bars away meanwhile."""
+
+    def emit_between(record: python_logging.LogRecord) -> None:
+        with tqdm.external_write_mode(file=sys.stderr):
+            emit(record)
+
+    return emit_between
 
 
 class LogFormatter(python_logging.Formatter):
@@ -156,16 +168,18 @@ def flag_errors(options: Options, *names: str) -> Iterator[None]:
 
     Args:
         options: of the command.
-        *names: options that the argument came from. The error shows those that the user gave, or all
-            where all have their defaults.
+        *names: options that the argument came from. The error shows those that the user gave and those it
+            speaks of, or all where there are none.
     """
     try:
         yield
     except (ValueError, OSError, ImportError) as error:  # of imports: an extra that is missing
         if isinstance(error, UserError):
             raise
-        given = [name for name in names if options.is_given(name)] or names
-        shown = (parsing.serialize(options, name) or [f"--{name}"] for name in given)
+        meant = [
+            name for name in names if options.is_given(name) or f"`{name}`" in str(error)
+        ] or names
+        shown = (parsing.serialize(options, name) or [f"--{name}"] for name in meant)
         values = " ".join(part for parts in shown for part in parts)
         raise FlagError(f"{values}: {error}") from error
 

@@ -47,14 +47,14 @@ def header_rows(
     first_step: int,
 ) -> dict[str, str]:
     """Returns the lines that all trainings have: name -> value."""
-    steps_per_epoch = options.steps_per_epoch or 1
+    steps_per_epoch, reason = options.steps_per_epoch or 1, options.precision_reason
     total = options.epochs * steps_per_epoch
     steps = f"{total}: {options.epochs} epochs of {steps_per_epoch} steps of {options.batch_size} images"
     if first_step:
         steps += f"; goes on from step {first_step}"
     return {
         "device": describe_devices(strategy),
-        "precision": options.precision,
+        "precision": options.precision + (f", for {reason}" if reason else ""),
         "data": f"{data}, {num_images} images",
         "steps": steps,
         "learning rate": f"{peak_learning_rate(options):.4g} at its peak",

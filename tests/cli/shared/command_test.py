@@ -1,15 +1,19 @@
+import contextlib
 import dataclasses
 import importlib
+import io
 import logging
 import pathlib
 import pkgutil
 import signal
+import sys
 import time
 import weakref
 
 import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
+from tqdm import tqdm
 
 from pixpro_keras import cli
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option
@@ -41,6 +45,15 @@ class LogTest(parameterized.TestCase):
         root = pathlib.Path(command.__file__).parents[3]
         path = root / package / "x.py"
         self.assertEqual(command.OwnLines().filter(record(level, path)), is_shown)
+
+    def test_a_line_does_not_stand_behind_a_bar(self):
+        with (
+            contextlib.redirect_stderr(io.StringIO()) as output,
+            tqdm(total=3, desc="reading", file=sys.stderr),
+        ):
+            emit = command._between_bars(lambda record: print(record.getMessage(), file=sys.stderr))
+            emit(record(logging.WARNING, __file__))
+        self.assertRegex(output.getvalue(), r"reading: .*\r *\rsaid this\n\rreading: ")
 
 
 class InterruptTest(absltest.TestCase):

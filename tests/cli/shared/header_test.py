@@ -6,15 +6,22 @@ from unittest import mock
 import tensorflow as tf
 from absl.testing import parameterized
 
+from pixpro_keras.cli.options import run_options
+from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.options.training_options import TrainingJobOptions
 from pixpro_keras.cli.shared import header
 
 
 class HeaderTest(tf.test.TestCase, parameterized.TestCase):
-    def text(self, **arguments):
+    def text(self, precision="float32", **arguments):
         options = TrainingJobOptions(
-            batch_size=64, epochs=30, steps_per_epoch=10, workdir="runs/photos"
+            batch_size=64,
+            epochs=30,
+            steps_per_epoch=10,
+            workdir="runs/photos",
+            precision=precision,
         )
+        options = resolve_precision(options)
         output = io.StringIO()
         with contextlib.redirect_stdout(output):
             header.print_header(
@@ -44,6 +51,13 @@ class HeaderTest(tf.test.TestCase, parameterized.TestCase):
         )
         self.assertRegex(self.text(), r"learning rate +0\.25 at its peak")
         self.assertIn("goes on from step 20", self.text(first_step=20))
+
+    def test_what_auto_chose(self):
+        with mock.patch.object(
+            run_options, "best_precision", return_value=("mixed_bfloat16", "a processor with AMX")
+        ):
+            text = self.text("auto")
+        self.assertRegex(text, r"precision +mixed_bfloat16, for a processor with AMX\n")
 
     @parameterized.parameters(
         (True, None, "an NVIDIA card, but .*pip install 'tensorflow.and-cuda.'"),

@@ -1,4 +1,3 @@
-import hashlib
 import os
 import pathlib
 import random
@@ -14,7 +13,10 @@ import tensorflow_datasets as tfds
 from absl.testing import parameterized
 
 from pixpro_keras.data.scenes import composition, drawing, scenes_dataset
+from tests.helpers.scenes import digest, fingerprint
 
+# Asked for before the first test runs: the set of the user's folder, which tests below and others read.
+WAS_BUILT = scenes_dataset.Scenes().is_prepared()
 REPO = pathlib.Path(__file__).resolve().parents[3]
 
 # Any change of the drawing must bump `Scenes.VERSION` and this fingerprint.
@@ -28,17 +30,6 @@ scenes_dataset.SPLIT_SIZES = {"train": 60, "validation": 10}
 built = scenes_dataset.builder(sys.argv[1])
 print(sum(1 for _ in built.as_dataset("train")), built.info.splits["validation"].num_examples)
 """
-
-
-def digest(split, index):
-    example = composition.draw_scene(split, index)
-    parts = (example["image"], example["segmentation_mask"], example["instance_mask"])
-    return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
-
-
-def fingerprint():
-    digests = [digest(split, index) for split in ("train", "validation") for index in range(20)]
-    return hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
 
 
 def run_python(code, *args, hash_seed="0"):
@@ -68,7 +59,7 @@ class DrawSceneTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters("0", "4242")
     @pytest.mark.slow
     def test_same_in_another_process(self, hash_seed):
-        code = "from tests.data.scenes import scenes_dataset_test as t; print(t.fingerprint())"
+        code = "from tests.helpers.scenes import fingerprint; print(fingerprint())"
         output, error = run_python(code, hash_seed=hash_seed).communicate(timeout=120)
         self.assertEqual(output.strip(), fingerprint(), msg=error[-2000:])
 
@@ -224,7 +215,9 @@ class BuilderTest(tf.test.TestCase):
     @pytest.mark.slow
     def test_full_build(self):
         start = time.monotonic()
-        built = scenes_dataset.builder(os.path.join(self.get_temp_dir(), "full"))
+        # Where it was not there before these tests, it is left for the others of them.
+        folder = os.path.join(self.get_temp_dir(), "full") if WAS_BUILT else None
+        built = scenes_dataset.builder(folder)
         print(f"built in {time.monotonic() - start:.0f} s")
         self.assertEqual(
             {name: split.num_examples for name, split in built.info.splits.items()},
