@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pixpro_keras.types import IGNORED
-from pixpro_keras.visualize.figures import new_figure
+from pixpro_keras.visualize.figures import SMALL, TITLE, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,10 +81,10 @@ def draw_segmentations(
             panel.imshow(part)
             panel.axis("off")
             if row == 0:
-                panel.set_title(title, fontsize=10)
+                panel.set_title(title, fontsize=TITLE)
     patches = [
         Patch(color=(red, green, blue), label=name)
         for (red, green, blue), name in zip(colors.tolist(), class_names, strict=False)
     ]
-    figure.legend(handles=patches, loc="outside lower center", ncols=8, fontsize=8)
+    figure.legend(handles=patches, loc="outside lower center", ncols=8, fontsize=SMALL)
     return figure
