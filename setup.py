@@ -33,7 +33,7 @@ COMMANDS = [
 
 VIZ = ["matplotlib>=3.8"]
 HUB = ["huggingface_hub>=0.34"]
-TORCH = ["torch>=2.4"]
+TORCH = ["safetensors>=0.4.3", "torch>=2.4"]
 ONNX = ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.17"]
 
 setup(

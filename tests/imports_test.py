@@ -45,6 +45,7 @@ ONLY_INSIDE_FUNCTIONS = {
     "keras_cv",
     "PIL",
     "huggingface_hub",
+    "safetensors",
 }
 # Modules, and packages, that share a name because they share a subject.
 SAME_NAMES = {

@@ -10,7 +10,7 @@ from absl import logging
 
 from pixpro_keras.data.sampler import NamedExamples
 from pixpro_keras.data.sources.source import Source
-from pixpro_keras.utils.datasets import NUM_THREADS, without_autotuning
+from pixpro_keras.utils.autotuning import NUM_THREADS, without_autotuning
 
 # A frozen dataclass with `num_examples`, `read` and `describe`: images with labels, or with masks.
 AnySource = TypeVar("AnySource")

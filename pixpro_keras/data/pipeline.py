@@ -27,7 +27,7 @@ from pixpro_keras.types import (
     Tensor,
 )
 from pixpro_keras.utils import checks
-from pixpro_keras.utils.datasets import without_autotuning
+from pixpro_keras.utils.autotuning import without_autotuning
 
 _IMAGES = (VIEW1, VIEW2, LOCAL_VIEWS, JIGSAW)
 

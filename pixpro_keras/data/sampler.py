@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from pixpro_keras.types import Batch, Tensor
 from pixpro_keras.utils import checks
-from pixpro_keras.utils.datasets import NUM_THREADS, without_autotuning
+from pixpro_keras.utils.autotuning import NUM_THREADS, without_autotuning
 
 # An unreadable image gives its place to another one; after so many in a row the run stops.
 CANDIDATES = 8

@@ -18,7 +18,7 @@ from pixpro_keras.detection.box_pipeline import (
 from pixpro_keras.detection.box_source import BoxSource
 from pixpro_keras.detection.canvases import plan_canvases
 from pixpro_keras.types import Tensor
-from pixpro_keras.utils.datasets import NUM_THREADS, without_autotuning
+from pixpro_keras.utils.autotuning import NUM_THREADS, without_autotuning
 
 Detect = Callable[[Tensor, Tensor], dict[str, Tensor]]
 

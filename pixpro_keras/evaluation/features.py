@@ -13,7 +13,7 @@ from pixpro_keras.data.sources import Source
 from pixpro_keras.data.transforms.crops import crop_and_resize
 from pixpro_keras.evaluation.replicas import over_replicas
 from pixpro_keras.types import IGNORED, LABEL, Tensor
-from pixpro_keras.utils.datasets import NUM_THREADS, without_autotuning
+from pixpro_keras.utils.autotuning import NUM_THREADS, without_autotuning
 
 IMAGE = "image"
 MASK = "mask"

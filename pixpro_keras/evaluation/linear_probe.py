@@ -12,7 +12,7 @@ from pixpro_keras.losses.instance import cross_entropy, top1
 from pixpro_keras.task import Task
 from pixpro_keras.types import LABEL, VIEW1, Batch, Tensor
 from pixpro_keras.utils import checks
-from pixpro_keras.utils.datasets import without_autotuning
+from pixpro_keras.utils.autotuning import without_autotuning
 
 FEATURES = "features"  # key of a batch whose images have gone through the backbone already
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 from pixpro_keras.data.labels import check_fraction
 from pixpro_keras.segmentation.mask_source import MaskSource
 from pixpro_keras.types import Tensor
-from pixpro_keras.utils.datasets import NUM_THREADS, without_autotuning
+from pixpro_keras.utils.autotuning import NUM_THREADS, without_autotuning
 
 
 def read_presence(source: MaskSource) -> np.ndarray:

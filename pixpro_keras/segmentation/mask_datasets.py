@@ -15,7 +15,7 @@ from pixpro_keras.segmentation.mask_files import (
 )
 from pixpro_keras.segmentation.mask_source import LabelValues, MaskSource, class_table
 from pixpro_keras.types import IGNORED, Tensor
-from pixpro_keras.utils.datasets import NUM_THREADS, without_autotuning
+from pixpro_keras.utils.autotuning import NUM_THREADS, without_autotuning
 
 # Names of image and mask in TFDS data sets.
 _TFDS_FEATURES = (("image", "segmentation_mask"), ("image_left", "segmentation_label"))

@@ -13,7 +13,7 @@ from pixpro_keras.data.transforms.resize import resize_bilinear
 from pixpro_keras.segmentation.mask_source import MaskSource
 from pixpro_keras.types import IGNORED, Tensor
 from pixpro_keras.utils import checks
-from pixpro_keras.utils.datasets import NUM_THREADS, without_autotuning
+from pixpro_keras.utils.autotuning import NUM_THREADS, without_autotuning
 
 IMAGE = "image"
 MASK = "mask"

@@ -17,7 +17,7 @@ from pixpro_keras.weights.torch import backbone_from_state_dict, find_state_dict
 NAME_ATTRIBUTE = "pixpro_keras_backbone"
 # In the place of a path: keras.applications' own weights.
 IMAGENET = "imagenet"
-TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".bin", ".ckpt")
+TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".bin", ".ckpt", ".safetensors")
 _SERVING = "it is made for serving; export the same run with --format=keras and load that"
 
 
@@ -28,10 +28,10 @@ def load_backbone(
 
     Args:
         path_or_name: `backbone.keras` or `backbone.weights.h5` as exported here; a torch file
-            (`.pth`, `.pt`, `.tar`, `.bin`, `.ckpt`) with a plain ResNet of the authors, torchvision, timm or
-            another method; a detectron2 `.pkl`; the folder of a run or of a conversion; one of
-            `backbones.available()`, which gives a network with new weights; or `"imagenet"`: the
-            weights that keras.applications has for the network `name`, downloaded once.
+            (`.pth`, `.pt`, `.tar`, `.bin`, `.ckpt`, `.safetensors`) with a plain ResNet of the
+            authors, torchvision, timm or another method; a detectron2 `.pkl`; the folder of a run or of a
+            conversion; one of `backbones.available()`, which gives a network with new weights; or
+            `"imagenet"`: the weights that keras.applications has for the network `name`, downloaded once.
         features: `"c5"`: the last map. `"c2-c5"`: a dict of four maps. `"pooled"`: `(B, C)`.
         name: one of `backbones.available()`: the network of `"imagenet"`, or of an `.h5` file that
             does not state it, such as keras.applications' own.

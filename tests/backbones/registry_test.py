@@ -12,12 +12,12 @@ from pixpro_keras import backbones
 from pixpro_keras.backbones.registry import imagenet_network
 from tests.helpers.random_weights import photo, randomize
 from tests.helpers.replicas import two_cpus
-from tests.helpers.tiny_networks import RESNET4, RESNET10
+from tests.helpers.tiny_networks import RESNET6, RESNET10
 
 # The project's, and those of the tests.
 RESNETS = [f"resnet{depth}{kind}" for depth in (18, 34, 50, 101, 152) for kind in ("_v1_5", "_d")]
 RESNETS += ["resnext50_32x4d", "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2"]
-RESNETS += [RESNET4, RESNET10]
+RESNETS += [RESNET6, RESNET10]
 
 
 def layers_of(model, kind):

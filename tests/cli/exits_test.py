@@ -15,7 +15,7 @@ from tests.helpers.jobs import write_photos
 # Rounds of each job; the environment may ask for more of them, at other moments.
 ROUNDS = int(os.environ.get("PIXPRO_EXIT_ROUNDS", "4"))
 SIGNALS = [signal.SIGINT, signal.SIGINT, signal.SIGINT, signal.SIGTERM]
-SMALL = ("--backbone=resnet10_v1_5", "--image_size=32", "--batch_size=4")
+SMALL = ("--backbone=resnet4_v1_5", "--image_size=32", "--batch_size=4")
 ENDLESS = ("--epochs=100000", "--log_every_steps=1")
 
 

@@ -46,8 +46,12 @@ BAD_INPUT = (
     ("--eval_every_epochs=1 --eval_mask_dataset=folder:/nowhere", "--eval_mask_dataset"),
     ("--method=infomin --augmentation=infomin --augment_on=device", "--augment_on=device"),
     ("--method=byol --fpn", "--fpn"),
-    ("--fpn --remat", "--remat"),
+    ("--backbone=resnet18_v1_5 --fpn --remat", "--remat"),
     ("--fpn --image_size=48", "--image_size=48"),
+    (
+        "--method=pixcontrast --pixel_levels=c4,c5",
+        "--pixel_levels=c4,c5",
+    ),  # the backbone has one level
     ("--workdir=/dev/null/run", "--workdir=/dev/null/run"),
     ("--epochs=0", "--epochs=0"),
     ("--no_such_flag=1", "no_such_flag"),
@@ -236,7 +240,7 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
         flags += ("--batch_size=4", f"--workdir={self.folder / 'run'}")
         result = run_job("pretrain.py", *flags, self.flags[-1])
         self.assertEqual(result.returncode, 1)
-        self.assertIn(f"error: {self.flags[-1]} ", result.stderr)
+        self.assertIn(f"error: {self.flags[-1]}: ", result.stderr)
 
     def test_a_checkpoint_of_another_model(self):
         flags = (*self.flags, "--epochs=1", "--projector_dim=4", "--zero_init_residual=false")
@@ -258,7 +262,7 @@ class PretrainFunctionTest(tf.test.TestCase):
         tiny = {
             "dataset": self.photos,
             "workdir": self.folder / "run",
-            "backbone": "resnet4_v1_5",
+            "backbone": "resnet6_v1_5",
             "projector_hidden_dim": 16,
             "projector_dim": 8,
             "image_size": 32,
@@ -362,6 +366,7 @@ class PretrainFunctionTest(tf.test.TestCase):
             "epochs": 1,
         }
         flags |= {"picture_every_steps": 0, "output_stride": 16, "precision": "mixed_bfloat16"}
+        flags |= {"backbone": "resnet10_v1_5"}
         with self.assertLogs("absl", "INFO") as logs:
             result = self.pretrain(**flags, init_weights=file)
         self.assertIn("--zero_init_residual and --kernel_fan", " ".join(logs.output))

@@ -1,4 +1,4 @@
-"""What the drawing of scenes must not change, in plain NumPy, so that other processes tell it at once."""
+"""Hashes of drawn scenes, from plain NumPy, which other processes import at once."""
 
 import hashlib
 

@@ -256,13 +256,14 @@ def build_method(
     arguments = {k: v for k, v in arguments.items() if k in known and v is not None}
     with flag_errors(options, "backbone"):
         backbone = build_backbone(options, trained)
-    return cls(
-        backbone,
-        total_steps=total_steps,
-        accumulate_steps=options.accumulate_steps,
-        device_transform=device_transform,
-        **(METHOD_ARGUMENTS.get(options.method, {}) | arguments),
-    )
+    with flag_errors(options, "method", "backbone", "fpn", "pixel_levels"):
+        return cls(
+            backbone,
+            total_steps=total_steps,
+            accumulate_steps=options.accumulate_steps,
+            device_transform=device_transform,
+            **(METHOD_ARGUMENTS.get(options.method, {}) | arguments),
+        )
 
 
 def build_training(

@@ -7,7 +7,6 @@ import os
 import pathlib
 import signal
 import sys
-import threading
 import types
 from collections.abc import Callable, Iterator
 from typing import NoReturn
@@ -45,8 +44,9 @@ def run(
     argv = sys.argv[1:]
     parsing.exit_after_help(argv, cls, description)
     faulthandler.enable()
+    interrupt = Interrupt()
     try:
-        signal.signal(signal.SIGINT, interrupt)
+        interrupt.install()
         only_check = _ONLY_CHECK in argv
         argv = [argument for argument in argv if argument != _ONLY_CHECK]
         options, rest = parsing.parse(cls, argv, with_absl=True)
@@ -59,45 +59,68 @@ def run(
         if not only_check:
             _look_for_devices()
         code = 0 if only_check else function(*arguments)
-    except UserError as error:
-        fail(error)
-    except KeyboardInterrupt:
+    except (Exception, KeyboardInterrupt) as error:
+        if not (interrupt.is_raised or isinstance(error, KeyboardInterrupt)):
+            if isinstance(error, UserError):
+                fail(error)
+            raise
         print("Interrupted.", file=sys.stderr)
         code = 128 + signal.SIGINT
     finally:
         # What is left is Python's own end, in which an exception of a destructor would only be printed.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        interrupt.remove()
     sys.exit(code or 0)
 
 
 # Code from which Python's callbacks of references, and TensorFlow's functions in Python, are called.
 _SWALLOWING = ("weakref.py", "_weakrefset.py", "script_ops.py")
-_AGAIN_SECONDS = 0.05
+_SOON, _LATER = 0.05, 3.0  # seconds
 
 
-def interrupt(number: int, frame: types.FrameType | None) -> None:
-    """Raises KeyboardInterrupt, as a handler of SIGINT, but never where it would be lost.
+class Interrupt:
+    """Handler of SIGINT that raises KeyboardInterrupt, and sends the signal again where that is lost.
 
-    Python only prints what is raised in a destructor or a weak reference's callback, and TensorFlow makes
-    another error of what is raised in a function that it calls, so that the job would go on. There the
-    signal is sent again a moment later.
+    Python only prints what is raised in a destructor or a weak reference's callback, so that nothing is
+    raised there, but a moment later. TensorFlow's C++ part makes other errors of it, or goes on: hence
+    `is_raised`, and another signal some seconds later. A timer of the system sends it, since a thread
+    cannot be started safely in a handler.
 
-    Args:
-        number: number of the signal.
-        frame: what is executed.
-
-    Raises:
-        KeyboardInterrupt: unless it would be lost.
+    Attributes:
+        is_raised: whether KeyboardInterrupt was raised, of which any error may have come.
     """
-    while frame is not None:
-        code = frame.f_code
-        if code.co_name == "__del__" or os.path.basename(code.co_filename) in _SWALLOWING:
-            again = threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), number))
-            again.daemon = True
-            again.start()
-            return
-        frame = frame.f_back
-    raise KeyboardInterrupt
+
+    def __init__(self):
+        self.is_raised = False
+
+    def install(self) -> None:
+        """Makes this the handler."""
+        signal.signal(signal.SIGINT, self)
+        signal.signal(signal.SIGALRM, self._send_again)
+
+    def remove(self) -> None:
+        """Gives SIGINT and the timer back to the system."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def __call__(self, number: int, frame: types.FrameType | None) -> None:
+        """Handles the signal.
+
+        Raises:
+            KeyboardInterrupt: unless it would only be printed.
+        """
+        is_lost = False
+        while frame is not None and not is_lost:
+            code = frame.f_code
+            is_lost = code.co_name == "__del__" or os.path.basename(code.co_filename) in _SWALLOWING
+            frame = frame.f_back
+        signal.setitimer(signal.ITIMER_REAL, _SOON if is_lost else _LATER)
+        if not is_lost:
+            self.is_raised = True
+            raise KeyboardInterrupt
+
+    def _send_again(self, *_) -> None:
+        if signal.getsignal(signal.SIGINT) != signal.SIG_DFL:  # else it would end a run that saves
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def set_up_log() -> None:

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 import weakref
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
@@ -56,12 +57,22 @@ class LogTest(parameterized.TestCase):
         self.assertRegex(output.getvalue(), r"reading: .*\r *\rsaid this\n\rreading: ")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TwoOptions(Options):
+    """Two options."""
+
+    train: str = option("all", "Training images.")
+    workdir: str = option("runs/x", "Folder.")
+
+
 class InterruptTest(absltest.TestCase):
     def setUp(self):
         super().setUp()
-        self.addCleanup(
-            signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, command.interrupt)
-        )
+        before = signal.getsignal(signal.SIGINT)
+        interrupt = command.Interrupt()
+        interrupt.install()
+        self.addCleanup(signal.signal, signal.SIGINT, before)
+        self.addCleanup(interrupt.remove)
 
     def test_a_signal_in_a_destructor_comes_after_it(self):
         done = []
@@ -108,17 +119,40 @@ class InterruptTest(absltest.TestCase):
             time.sleep(10)
         self.assertEqual(done, [0.0])
 
-    def test_elsewhere_it_comes_at_once(self):
+    def test_elsewhere_it_comes_at_once_and_again_where_nothing_came_of_it(self):
+        begin = time.monotonic()
         with self.assertRaises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+        self.assertLess(time.monotonic() - begin, 1)
+        with self.assertRaises(KeyboardInterrupt):
+            time.sleep(10)
+        self.assertLess(time.monotonic() - begin, 6)
 
+    def run_command(self, function):
+        with (
+            mock.patch.object(sys, "argv", ["job"]),
+            contextlib.redirect_stderr(io.StringIO()) as output,
+            self.assertRaises(SystemExit) as ended,
+        ):
+            command.run(TwoOptions, function, "Does nothing.")
+        return ended.exception.code, output.getvalue()
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TwoOptions(Options):
-    """Two options."""
+    def test_an_error_that_came_of_it_is_no_error(self):
+        def convert(options):
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt as error:
+                raise SystemError("a function returned a result with an exception set") from error
 
-    train: str = option("all", "Training images.")
-    workdir: str = option("runs/x", "Folder.")
+        self.assertEqual(self.run_command(convert), (130, "Interrupted.\n"))
+
+    def test_other_errors_stay(self):
+        def fail(options):
+            raise FlagError("--train=b: no")
+
+        self.assertEqual(self.run_command(fail), (1, "error: --train=b: no\n"))
+        with self.assertRaises(SystemError), mock.patch.object(sys, "argv", ["job"]):
+            command.run(TwoOptions, mock.Mock(side_effect=SystemError), "Does nothing.")
 
 
 class FlagErrorsTest(absltest.TestCase):

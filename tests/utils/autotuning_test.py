@@ -1,6 +1,6 @@
 import tensorflow as tf
 
-from pixpro_keras.utils.datasets import NUM_THREADS, without_autotuning
+from pixpro_keras.utils.autotuning import NUM_THREADS, without_autotuning
 
 
 class WithoutAutotuningTest(tf.test.TestCase):

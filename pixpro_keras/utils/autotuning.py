@@ -1,4 +1,4 @@
-"""Settings of data sets of `tf.data`."""
+"""Data sets of `tf.data` without autotuning, whose end nobody waits for."""
 
 import os
 
