@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _QUERY_COLOR = "#19e68c"
 # In a finer map, a number would hide its cell.
-_MAX_CELLS_AROUND_NUMBER = 12
+_MAX_CELLS_AROUND_NUMBER = 8
 
 
 def map_to_show(outputs: Mapping[str, Any]) -> Tensor:
