@@ -19,6 +19,7 @@ COMMANDS = [
     "convert",
     "data_service",
     "detect",
+    "embed",
     "export",
     "knn",
     "launch_local",
@@ -69,6 +70,8 @@ setup(
         "numpy>=1.26",
         # Masks of segmentation, which may be palette images.
         "pillow>=10.3",
+        # Features in tables; TFDS needs it as well.
+        "pyarrow>=18",
         # COCO's masks and average precision.
         "pycocotools>=2.0.8,<3",
         # Linear probes.
@@ -109,7 +112,6 @@ setup(
         "viz": VIZ,
     },
     classifiers=[
-        "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],

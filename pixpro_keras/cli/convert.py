@@ -51,7 +51,7 @@ class ConvertOptions(ModelOptions, CardOptions, DeviceOptions):
         choices=("auto", "release", "torchvision"),
     )
     format: tuple[str, ...] = option(
-        ("keras",), f"What to write of the backbone, of {', '.join(FORMATS)}."
+        ("keras",), f"Formats of the backbone's files, of {', '.join(FORMATS)}."
     )
 
 

@@ -12,7 +12,7 @@ import h5py
 import keras
 
 from pixpro_keras import backbones
-from pixpro_keras.backbones import resnet
+from pixpro_keras.backbones import keras_cv_networks, resnet
 from pixpro_keras.utils.checksums import listing
 from pixpro_keras.weights import serving
 from pixpro_keras.weights.detectron2 import detectron2_config, to_detectron2
@@ -52,6 +52,11 @@ def _detectron2_usage(name: str, path: pathlib.Path) -> str:
     return "detectron2 config: " + " ".join(f"{key} {value}" for key, value in settings.items())
 
 
+def _keras_usage(name: str, path: pathlib.Path) -> str:
+    before = "import keras_cv; " if name.startswith(keras_cv_networks.PREFIX) else ""
+    return f"{before}keras.saving.load_model({str(path)!r})"
+
+
 def _torchvision_usage(name: str, path: pathlib.Path) -> str:
     network = f"torchvision.models.{name.removesuffix('_v1_5')}()"
     before = f"network = {network}; network.fc = torch.nn.Identity(); "
@@ -82,7 +87,7 @@ _FORMATS = {
     "keras": _Format(
         "backbone.keras",
         lambda network, name, path: network.save(path),
-        lambda name, path: f"keras.saving.load_model({str(path)!r})",
+        _keras_usage,
     ),
     "detectron2": _Format("detectron2.pkl", _write_detectron2, _detectron2_usage),
     "torchvision": _Format(

@@ -275,7 +275,7 @@ class PretrainFunctionTest(tf.test.TestCase):
     @pytest.mark.slow
     def test_one_call_does_what_the_command_does(self):
         flags = {"preset": "pixpro_small", "epochs": 2, "checkpoint_every_steps": 2}
-        flags |= {"precision": "float32", "warmup_epochs": 0}
+        flags |= {"precision": "float32", "warmup_epochs": 0, "backbone": "resnet10_v1_5"}
         policy = keras.mixed_precision.global_policy().name
         result = self.pretrain(**flags, picture_every_steps=3)
         self.assertEqual((result.steps, result.stop_signal, result.exit_code), (4, None, 0))
@@ -284,7 +284,7 @@ class PretrainFunctionTest(tf.test.TestCase):
         for name in ("flags.cfg", "metrics.jsonl", "curves.png", "export/README.md"):
             self.assertTrue((self.folder / "run" / name).exists(), msg=name)
         self.assertIn(self.folder / "run" / "export" / "backbone.keras", result.exported)
-        self.assertEqual(result.backbone(np.zeros((1, 64, 64, 3))).shape, (1, 16, 16, 64))
+        self.assertEqual(result.backbone(np.zeros((1, 64, 64, 3))).shape, (1, 2, 2, 512))
         text = (self.folder / "run" / "flags.cfg").read_text()
         self.assertIn("--batch_size=4\n", text)
         self.assertIn(f"--dataset=folder:{self.photos}\n", text)
