@@ -1,3 +1,4 @@
+import importlib
 import os
 import pathlib
 import subprocess
@@ -19,7 +20,7 @@ SOURCE = os.environ.get("DETECTRON2")
 
 torch = pytest.importorskip("torch", reason="the stand-ins for torchvision are in torch")
 with mock.patch.object(sys, "path", [str(FOLDER), *sys.path]):
-    import detectron2_source
+    detectron2_source = importlib.import_module("detectron2_source")
 
 
 class DetectronParityTest(tf.test.TestCase):
