@@ -19,6 +19,7 @@ COMMANDS = [
     "convert",
     "data_service",
     "detect",
+    "embed",
     "export",
     "knn",
     "launch_local",
@@ -33,7 +34,7 @@ COMMANDS = [
 
 VIZ = ["matplotlib>=3.8"]
 HUB = ["huggingface_hub>=0.34"]
-TORCH = ["torch>=2.4"]
+TORCH = ["safetensors>=0.4.3", "torch>=2.4"]
 ONNX = ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.17"]
 
 setup(
@@ -69,6 +70,8 @@ setup(
         "numpy>=1.26",
         # Masks of segmentation, which may be palette images.
         "pillow>=10.3",
+        # Features in tables; TFDS needs it as well.
+        "pyarrow>=18",
         # COCO's masks and average precision.
         "pycocotools>=2.0.8,<3",
         # Linear probes.
@@ -109,7 +112,6 @@ setup(
         "viz": VIZ,
     },
     classifiers=[
-        "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],

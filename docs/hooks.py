@@ -1,4 +1,4 @@
-"""What mkdocs.yml asks of this folder: formulas without scripts, and the presets' table."""
+"""Hooks of mkdocs.yml: formulas without scripts, the presets' table, search without a network."""
 
 import html
 import pathlib
@@ -10,6 +10,9 @@ _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _FORMULA = re.compile(r'<(div|span) class="arithmatex">\\[\[(](.*?)\\[\])]</\1>', re.DOTALL)
 _INCLUDE = re.compile(r"^<!-- include (\S+) -->$", re.MULTILINE)
 _LINK = re.compile(r"\[([^\]]+)\]\((?!https?:)[^)]*\)")
+
+# Script of the theme's offline search, which would come from another server.
+_SHIM = "https://unpkg.com/iframe-worker/shim"
 
 
 def on_page_markdown(markdown, **kwargs):
@@ -31,3 +34,8 @@ def on_page_content(content, **kwargs):
         return latex2mathml.converter.convert(html.unescape(match[2]).strip(), display=display)
 
     return _FORMULA.sub(convert, content)
+
+
+def on_post_page(output, **kwargs):
+    """Takes the script of the offline search from this folder."""
+    return output.replace(_SHIM, "assets/file_worker.js")

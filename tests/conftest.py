@@ -1,4 +1,4 @@
-"""One process runs all tests: two logical CPUs, so that replicas can be tried without a GPU."""
+"""Two logical CPUs in a process that runs tests, so that replicas can be tried without a GPU."""
 
 import gc
 import os
@@ -8,20 +8,25 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import pytest
-import tensorflow as tf
-from absl import flags
 
-from tests.helpers import tiny_networks
 
-tiny_networks.register_resnets()
-flags.FLAGS(["pytest"])  # create_tempdir of absl's test case reads its flags
+def pytest_configure(config):
+    """Prepares the processes that run tests, not the one that hands them out: importing takes seconds."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return
+    import tensorflow as tf
+    from absl import flags
 
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
-)
-# Rewriting the graphs takes longer than running them on a few pixels; commands that tests start do it.
-tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-gc.freeze()
+    from tests.helpers import tiny_networks
+
+    tiny_networks.register_resnets()
+    flags.FLAGS(["pytest"])  # create_tempdir of absl's test case reads its flags
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+    )
+    # Rewriting the graphs takes longer than running them on a few pixels; commands that tests start do it.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,4 +1,4 @@
-"""Runs what the pages of `docs/` say, in the order of the site.
+"""Runs what the README and the pages of `docs/` say, in the order of the site.
 
 A comment in the line before a block says where it is treated otherwise:
 
@@ -16,12 +16,17 @@ import pathlib
 import re
 import shlex
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.helpers.jobs import ROOT, run_job, write_photos
 
-PAGES = re.findall(r"^  - .*: (\w+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+_README = "../README.md"
+PAGES = [
+    _README,
+    *re.findall(r"^  - .*: (\w+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE),
+]
 _BLOCK = re.compile(
     r"(?:^<!-- ([\w ]+): ([^\n]*) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -38,6 +43,7 @@ _SHORT = {
         "--probe=none",
         "--dataset=folder:photos",
     ],
+    "embed": ["--image_size=32"],
     "knn": ["--image_size=32", "--k=3"],
     "linear_probe": ["--image_size=32", "--epochs=1", "--batch_size=4"],
 }
@@ -63,6 +69,17 @@ def jobs(script):
             raise AssertionError(f"no job of this project: {line}")
 
 
+def write_masks(folder):
+    """Writes images and masks of 11 classes, in the layout of CamVid."""
+    rng = np.random.default_rng(0)
+    for name, depth in (("images", 3), ("labels", 1)):
+        (folder / name).mkdir(parents=True)
+        for number in range(4):
+            pixels = rng.integers(0, 256 if depth == 3 else 11, (48, 64, depth), np.uint8)
+            encode, ending = (tf.io.encode_jpeg, "jpg") if depth == 3 else (tf.io.encode_png, "png")
+            (folder / name / f"{number}.{ending}").write_bytes(encode(pixels).numpy())
+
+
 @pytest.mark.slow
 class DocsTest(tf.test.TestCase):
     def succeed(self, job, flags):
@@ -75,6 +92,7 @@ class DocsTest(tf.test.TestCase):
         for split in ("train", "val"):
             for seed, name in enumerate(("one", "two")):
                 write_photos(self.folder / "labeled" / split / name, count=6, seed=seed)
+            write_masks(self.folder / "camvid" / split)
         counts = {"bash": 0, "python": 0}
         for page in PAGES:
             namespace = {}
@@ -91,6 +109,19 @@ class DocsTest(tf.test.TestCase):
                         last = _SHORT.get(job, []) if kind == "" else ["--only_check_args"]
                         self.succeed(job, [*flags, *last])
         self.assertGreater(min(counts.values()), 2)
+
+    def test_commands_in_tables(self):
+        """Flags of the commands in the README's tables exist."""
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+        commands = re.findall(r"\| `(python [^`]*)`", (ROOT / "README.md").read_text())
+        self.assertGreater(len(commands), 5)
+        for command in commands:
+            for job, flags in jobs(command):
+                with self.subTest(command=command):
+                    self.succeed(job, [*flags, "--only_check_args"])
+
+    def test_the_readme_is_short(self):
+        self.assertLessEqual(len((ROOT / "README.md").read_text().splitlines()), 140)
 
     def run_python(self, content, shortened, namespace):
         for pair in filter(None, shortened.split(", ")):
@@ -117,7 +148,7 @@ class DocsTest(tf.test.TestCase):
 
     def test_every_page_is_on_the_site(self):
         pages = {path.name for path in (ROOT / "docs").glob("*.md")}
-        self.assertEqual(pages, set(PAGES))
+        self.assertEqual(pages, set(PAGES) - {_README})
         self.assertTrue(os.path.exists(ROOT / "docs" / "pictures" / "correspondences.png"))
 
 

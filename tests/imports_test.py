@@ -45,6 +45,8 @@ ONLY_INSIDE_FUNCTIONS = {
     "keras_cv",
     "PIL",
     "huggingface_hub",
+    "pyarrow",
+    "safetensors",
 }
 # Modules, and packages, that share a name because they share a subject.
 SAME_NAMES = {
@@ -71,7 +73,6 @@ MODULE = {
 # Declared and imported nowhere.
 NOT_IMPORTED = {
     "importlib_resources": "TFDS imports it and does not always require it",
-    "keras-cv": "required of this project; its use is an issue of its own",
     "tensorboard": "TensorFlow's summary writers live in it",
     "ipykernel": "the kernel in which the notebooks run",
     "mypy": "a command",
@@ -108,7 +109,8 @@ def third_party(trees):
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.importorskip":
                 names.add(node.args[0].value)
-    own = {"pixpro_keras", "tests", *sys.stdlib_module_names}
+    benchmarks = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+    own = {"pixpro_keras", "tests", *benchmarks, *sys.stdlib_module_names}
     return {name.split(".")[0] for name in names} - own
 
 
@@ -219,6 +221,12 @@ class DependenciesTest(unittest.TestCase):
         ):
             used = {x for x in distributions if module_of(x) in imported}
             self.assertEqual(distributions - used - set(NOT_IMPORTED), set())
+
+    def test_extras_are_in_the_table_of_the_quickstart(self):
+        text = (ROOT / "docs" / "quickstart.md").read_text()
+        self.assertEqual(
+            set(re.findall(r"^\| `(\w+)` \| .*", text, re.MULTILINE)), set(self.extras)
+        )
 
     def test_exceptions_are_needed(self):
         everything = self.required.union(*self.extras.values())

@@ -1,4 +1,4 @@
-"""Backbones by name: keras.applications, and the paper's stride-in-3x3 ResNets."""
+"""Backbones by name: keras.applications, KerasCV's presets, and the paper's stride-in-3x3 ResNets."""
 
 from pixpro_keras.backbones.levels import FEATURES, feature_network, level_network, pyramid_network
 from pixpro_keras.backbones.registry import (
@@ -9,6 +9,7 @@ from pixpro_keras.backbones.registry import (
     input_convention,
     is_keras_application,
     min_image_size,
+    name_of,
     plain_network,
     preprocess_input,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "is_keras_application",
     "level_network",
     "min_image_size",
+    "name_of",
     "plain_network",
     "preprocess_input",
     "pyramid_network",

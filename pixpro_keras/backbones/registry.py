@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.backbones import resnet
+from pixpro_keras.backbones import keras_cv_networks, resnet
 from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.layers.conv import Conv2D
 from pixpro_keras.layers.initializers import he_normal_fan_out
@@ -40,7 +40,7 @@ def _applications() -> dict[str, Callable[..., keras.Model]]:
 
 
 def available() -> tuple[str, ...]:
-    """Names that `build` accepts, sorted: keras.applications but for NASNet, and our ResNets.
+    """Names that `build` accepts, sorted: keras.applications but for NASNet, our ResNets, KerasCV's presets.
 
     Example:
         ```python
@@ -49,7 +49,22 @@ def available() -> tuple[str, ...]:
         assert "resnet50_v1_5" in backbones.available()
         ```
     """
-    return tuple(sorted([*_applications(), *resnet.ARCHITECTURES]))
+    own = (*_applications(), *resnet.ARCHITECTURES)
+    return tuple(sorted([*own, *keras_cv_networks.names()]))
+
+
+def name_of(network: keras.Model) -> str | None:
+    """Name by which a network from `build` or `plain_network`, or a copy of it, is known; None of others.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+
+        assert backbones.name_of(backbones.build("resnet18_v1_5")) == "resnet18_v1_5"
+        ```
+    """
+    name = keras_cv_networks.name_of(network) or network.name.lower()
+    return name if name in available() else None
 
 
 def is_keras_application(name: str) -> bool:
@@ -134,7 +149,7 @@ def build(name: str, *, output_stride: int = 32, bn_momentum: float = 0.9) -> ke
             batch_norm=BatchNormalization,
             convolution=Conv2D,
         )
-    base = _keras_application(name)
+    base = _keras_network(name)
     dilated = _dilated_settings(base) if output_stride == 16 else {}
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -152,7 +167,7 @@ def build(name: str, *, output_stride: int = 32, bn_momentum: float = 0.9) -> ke
         return kind.from_config(config)
 
     model = keras.models.clone_model(base, clone_function=clone)
-    model.name = name
+    model.name = base.name if name in keras_cv_networks.names() else name
     return model
 
 
@@ -250,7 +265,7 @@ def plain_network(name: str) -> keras.Model:
     try:
         if name in resnet.ARCHITECTURES:
             return resnet.build_resnet(name)
-        return _keras_application(name)
+        return _keras_network(name)
     finally:
         keras.config.set_dtype_policy(policy)
 
@@ -318,6 +333,13 @@ def _keep_scale(trained: keras.Model, network: keras.Model) -> None:
             ours.finalize_state()
 
 
+def _keras_network(name: str) -> keras.Model:
+    """A network of keras.applications or KerasCV, with new weights."""
+    if name in keras_cv_networks.names():
+        return keras_cv_networks.build_backbone(name)
+    return _keras_application(name)
+
+
 def _keras_application(name: str, weights: str | None = None) -> keras.Model:
     return _applications()[name](include_top=False, weights=weights, input_shape=(None, None, 3))
 
@@ -330,7 +352,8 @@ def preprocess_input(name: str) -> Callable:
 
     Returns:
         Function of `(..., H, W, 3)` RGB images in 0..255 that gives float32 of the same shape. For
-        the paper's ResNets: scaled to 0..1, then by ImageNet's mean and standard deviation.
+        the paper's ResNets: scaled to 0..1, then by ImageNet's mean and standard deviation. Networks
+        of KerasCV take images as they are.
 
     Raises:
         ValueError: if the name is unknown.
@@ -353,6 +376,8 @@ def preprocess_input(name: str) -> Callable:
             return (images - tf.constant(_IMAGENET_MEAN)) / tf.constant(_IMAGENET_STD)
 
         return standardize
+    if name in keras_cv_networks.names():
+        return lambda images: tf.cast(images, tf.float32)  # the network scales them itself
     module = getattr(keras.applications, _module_name(name))
 
     def preprocess(images):
@@ -381,6 +406,8 @@ def input_convention(name: str) -> str:
             f"RGB in 0..1, then (x - mean) / std with mean {_IMAGENET_MEAN} and std {_IMAGENET_STD}; "
             f"any height and width from {min_image_size(name)} px"
         )
+    if name in keras_cv_networks.names():
+        return f"RGB in 0..255; any height and width from {min_image_size(name)} px"
     return (
         f"RGB in 0..255, through `keras.applications.{_module_name(name)}.preprocess_input`; any "
         f"height and width from {min_image_size(name)} px"
@@ -407,7 +434,7 @@ def min_image_size(name: str) -> int:
         ```
     """
     _check_name(name)
-    if name in resnet.ARCHITECTURES:
+    if name not in _applications():
         return 32
     try:
         _applications()[name](include_top=False, weights=None, input_shape=(1, 1, 3))
@@ -423,7 +450,8 @@ def _check_name(name: str) -> None:
         near = difflib.get_close_matches(name.lower(), available(), n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else "."
         raise ValueError(
-            "`backbone` must be a keras.applications network in lower case (NASNet apart) or one of "
+            "`backbone` must be a keras.applications network in lower case (NASNet apart), a preset of "
+            "KerasCV such as keras_cv:yolo_v8_s_backbone, or one of "
             f"{', '.join(resnet.ARCHITECTURES)}; `pixpro_keras.backbones.available()` lists all. "
             f"Received: {name!r}{hint}"
         )

@@ -13,6 +13,8 @@ import os
 import pathlib
 import tempfile
 
+import keras
+
 from pixpro_keras.cli.options.cluster_options import DeviceOptions
 from pixpro_keras.cli.options.method_options import ModelOptions, build_training, identity
 from pixpro_keras.cli.options.option_fields import FlagError, option
@@ -21,7 +23,7 @@ from pixpro_keras.cli.shared import command
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.parsing import write_flags
 from pixpro_keras.training.checkpoints import Checkpoints
-from pixpro_keras.weights import export_backbone, official, write_card
+from pixpro_keras.weights import FORMATS, export_backbone, official, write_card
 from pixpro_keras.weights.torch import (
     TorchFileError,
     backbone_from_state_dict,
@@ -29,7 +31,7 @@ from pixpro_keras.weights.torch import (
     read_torch_file,
 )
 
-_OWN_FLAGS = ("input", "output", "layout")
+_OWN_FLAGS = ("input", "output", "layout", "format")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,9 @@ class ConvertOptions(ModelOptions, CardOptions, DeviceOptions):
     """Options of a conversion."""
 
     input: str = option(
-        None, "Torch file to convert (.pth, .pt, .tar, .bin, .ckpt).", is_required=True
+        None,
+        "Torch file to convert (.pth, .pt, .tar, .bin, .ckpt, .safetensors).",
+        is_required=True,
     )
     output: str = option(None, "New folder for the results.", is_required=True)
     layout: str = option(
@@ -45,6 +49,9 @@ class ConvertOptions(ModelOptions, CardOptions, DeviceOptions):
         "Content of the file: release, a checkpoint of the PixPro release; torchvision, a plain ResNet in "
         "torchvision's names below any usual prefix (module.encoder_q., backbone., ...).",
         choices=("auto", "release", "torchvision"),
+    )
+    format: tuple[str, ...] = option(
+        ("keras",), f"Formats of the backbone's files, of {', '.join(FORMATS)}."
     )
 
 
@@ -98,13 +105,19 @@ def convert_backbone(
     """Writes the backbone of a plain state dict; returns what the model card says of it."""
     expected = options.backbone if options.is_given("backbone") else None
     network, name, prefix = backbone_from_state_dict(state, source, expected)
-    export_backbone(network, name, results, ["keras"])
+    export(options, network, name, results)
     left = sorted({key.split(".")[0] for key in state if not key.startswith(prefix)})
     return {
         "Architecture": name,
         "Weights below": f"`{prefix}`" if prefix else "the top of the file",
         "Left out": ", ".join(left) or "nothing but classifiers and heads, where there are any",
     }
+
+
+def export(options: ConvertOptions, network: keras.Model, name: str, results: pathlib.Path) -> None:
+    """Writes a backbone in the formats that were asked for."""
+    with flag_errors(options, "format"):
+        export_backbone(network, name, results, options.format)
 
 
 def convert_official(
@@ -124,7 +137,7 @@ def convert_official(
     # Where the file does not say its steps, they count for nothing here and the position is 0.
     method = build_training(options)
     official.load_official_checkpoint(method, checkpoint)
-    export_backbone(method.encoder.backbone, name, results, ["keras"])
+    export(options, method.encoder.backbone, name, results)
     Checkpoints(results / "checkpoints", method, identity(options)).save()
     write_flags(options, results, but=_OWN_FLAGS)
     has_state = "with momenta" if checkpoint.momenta else "without the optimizer's momenta"

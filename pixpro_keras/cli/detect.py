@@ -401,7 +401,7 @@ def draw(pictures: dict[int, np.ndarray], found: list[Detections], test: BoxSour
         keep = one.scores >= _PICTURE_SCORE
         segmentations = one.segmentations and one.segmentations[: keep.sum()]
         shown.append((one.boxes[keep], one.classes[keep], one.scores[keep], whole(segmentations)))
-    return draw_detections(list(pictures.values()), truth, shown, test.class_names)
+    return draw_detections(list(pictures.values()), truth, shown, test.class_names, _PICTURE_SCORE)
 
 
 def main() -> None:

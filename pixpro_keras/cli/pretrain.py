@@ -14,9 +14,10 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -40,19 +41,26 @@ from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.data import pipeline, service, sources
 from pixpro_keras.data.broken_images import BrokenImages
+from pixpro_keras.data.labels import select
 from pixpro_keras.data.sampler import name_images
-from pixpro_keras.evaluation.compare import comparison_table
+from pixpro_keras.data.sources import Source
+from pixpro_keras.evaluation.compare import by_measure, comparison_table
+from pixpro_keras.evaluation.features import IMAGE, image_batches
 from pixpro_keras.evaluation.scenes_probe import probe_on_scenes
 from pixpro_keras.methods import METHODS, PretrainMethod
 from pixpro_keras.training.callbacks import FeatureRank
 from pixpro_keras.training.checkpoints import latest_checkpoint
 from pixpro_keras.training.run import RunResult
 from pixpro_keras.training.workers import chief_alone, chief_first
-from pixpro_keras.types import VIEW1, Batch
+from pixpro_keras.types import VIEW1, Batch, Tensor
 from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.visualize.plots import plot_metrics
 from pixpro_keras.visualize.run_pictures import RunPictures
 from pixpro_keras.weights import FPN_FILE, export_backbone, load_backbone, save_fpn
+
+# Whole images that a run draws, and their side in pixels: C5 has 12 x 12 cells.
+_NUM_PICTURED = 4
+_PICTURED_SIZE = 384
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -300,7 +308,7 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
             preprocess,
             every_steps=options.picture_every_steps,
             threshold=options.threshold,
-            gamma=options.gamma,
+            images=_whole_images(source, preprocess),
         )
         return [rank, pictures]
 
@@ -343,6 +351,16 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
     )
 
 
+def _whole_images(source: Source, preprocess: Callable[[Tensor], Tensor]) -> np.ndarray | None:
+    """Returns a few images from all over the source, as the backbone takes them; None if one is broken."""
+    chosen = select(source, source.spread_indices(_NUM_PICTURED))
+    try:
+        batches = image_batches(chosen, _PICTURED_SIZE, preprocess, _NUM_PICTURED)
+        return next(iter(batches))[IMAGE].numpy()
+    except tf.errors.InvalidArgumentError:
+        return None
+
+
 def read_init_weights(options: PretrainOptions, workdir: pathlib.Path) -> keras.Model | None:
     """Returns the network of `--init_weights`; None without it, and where a run goes on from its own.
 
@@ -357,8 +375,8 @@ def read_init_weights(options: PretrainOptions, workdir: pathlib.Path) -> keras.
         return None
     with flag_errors(options, "init_weights"):
         network = load_backbone(options.init_weights, name=options.backbone)
-    name = network.name.lower()
-    if name in backbones.available() and name != options.backbone:
+    name = backbones.name_of(network)
+    if name not in (None, options.backbone):
         raise FlagError(
             f"--backbone={options.backbone}: --init_weights={options.init_weights} is {name}"
         )
@@ -404,7 +422,7 @@ def finish(
         options, options.license, workdir, workdir / "export", method, num_images
     )
     exported[card] = "what the backbone is, for those it is given to"
-    plot_metrics(workdir / "metrics.jsonl", workdir / "curves.png", method.loss_bounds)
+    evaluations: dict[str, dict[str, float]] = {}
     print()
     if options.probe == "scenes":
         keras.utils.set_random_seed(options.seed)  # the initialization of this very run
@@ -420,8 +438,10 @@ def finish(
             options.data_dir,
         )
         write_atomically(workdir / "probe.json", json.dumps(rows, indent=2).encode())
+        evaluations = by_measure(rows)
         print("Held-out scenes, frozen features:\n")
         print(comparison_table(rows) + "\n")
+    plot_metrics(workdir / "metrics.jsonl", workdir / "curves.png", method.loss_bounds, evaluations)
     print(f"Run in {workdir}:")
     for path, what in [
         ("checkpoints/", "to continue from"),

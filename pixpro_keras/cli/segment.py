@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 from keras import ops
 
 from pixpro_keras.backbones.levels import level_network
@@ -46,6 +47,7 @@ from pixpro_keras.evaluation.replicas import over_replicas
 from pixpro_keras.segmentation.class_presence import read_presence, stratified_images
 from pixpro_keras.segmentation.fcn import FCN
 from pixpro_keras.segmentation.mask_datasets import open_masks
+from pixpro_keras.segmentation.mask_files import is_flat_folder
 from pixpro_keras.segmentation.mask_pipeline import (
     CropConfig,
     image_batches,
@@ -72,7 +74,8 @@ class SegmentOptions(CompareOptions, TrainingJobOptions):
     dataset: str = option(
         None,
         "Images and masks: folder:PATH (PATH/train/images, PATH/train/labels, the same for val; or "
-        "PATH/images and PATH/labels), voc:PATH, cityscapes:PATH, tfds:NAME[/config], scenes.",
+        "PATH/images and PATH/labels, of which --val_fraction is the test), voc:PATH, cityscapes:PATH, "
+        "tfds:NAME[/config], scenes.",
         is_required=True,
     )
     test_dataset: str | None = option(None, "Images and masks of the test. Default: --dataset.")
@@ -80,6 +83,12 @@ class SegmentOptions(CompareOptions, TrainingJobOptions):
     test_split: str = option(
         "",
         "Split that is segmented at the end. Default: val; validation of tfds: and scenes.",
+    )
+    val_fraction: float = option(
+        0.2,
+        "Share of the images that are the test, chosen by --seed, of a folder without splits.",
+        above=0,
+        below=1,
     )
     ignore_value: int = option(
         IGNORED,
@@ -287,6 +296,49 @@ def open_parts(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:
     Raises:
         FlagError: if they cannot be opened, or do not go together.
     """
+    shape = image_shape("resize", options.resize)
+    kind, _, path = options.dataset.partition(":")
+    is_flat = kind == "folder" and is_flat_folder(path, options.train_split, options.test_split)
+    if is_flat and not options.test_dataset:
+        train, test = split_folder(options)
+    else:
+        train, test = open_splits(options)
+    if shape is not None:
+        train, test = resized(train, shape), resized(test, shape)
+    return train, test
+
+
+def split_folder(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:
+    """Returns the training and the test images of a folder without splits."""
+    with flag_errors(options, "dataset", "val_fraction"):
+        whole = open_masks(options.dataset, options.train_split, values=label_values(options))
+        count = whole.num_examples
+        num_test = max(1, round(options.val_fraction * count))
+        if num_test == count:
+            raise ValueError(f"no image is left to train on, of {count}")
+    order = np.random.default_rng(options.seed).permutation(count)
+    logging.info(
+        "%s has no splits: %d of its %d images are the test (--val_fraction=%g, --seed=%d), the others are "
+        "trained on.",
+        options.dataset,
+        num_test,
+        count,
+        options.val_fraction,
+        options.seed,
+    )
+    return select(whole, np.sort(order[num_test:])), select(whole, np.sort(order[:num_test]))
+
+
+def open_splits(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:
+    """Returns the images of the training and the test split.
+
+    Raises:
+        FlagError: if they cannot be opened, or do not go together.
+    """
+    if options.is_given("val_fraction") and "val_fraction" not in options.from_files:
+        raise FlagError(
+            f"--val_fraction={options.val_fraction:g}: --dataset={options.dataset} has a test of its own"
+        )
     test_flag = "test_dataset" if options.test_dataset else "dataset"
     test_spec: str = options.test_dataset or options.dataset
     values = label_values(options)
@@ -303,9 +355,6 @@ def open_parts(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:
         if num_more > 0 or test.class_names != train.class_names[: len(test.class_names)]:
             raise ValueError(f"other classes than the training images': {test.class_names}")
     warn_of_shared(train, test)
-    shape = image_shape("resize", options.resize)
-    if shape is not None:
-        train, test = resized(train, shape), resized(test, shape)
     return train, test
 
 

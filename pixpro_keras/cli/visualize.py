@@ -42,11 +42,12 @@ from pixpro_keras.data.sources import Source, open_source
 from pixpro_keras.data.transforms import recipes
 from pixpro_keras.evaluation.features import IMAGE, image_batches
 from pixpro_keras.types import COORD1, COORD2, VIEW1, VIEW2
+from pixpro_keras.utils.metrics_file import METRICS_FILE, read_metrics
 from pixpro_keras.visualize.click_map import write_click_map
 from pixpro_keras.visualize.correspondences import draw_correspondences, to_display
 from pixpro_keras.visualize.dense_pca import draw_pca
 from pixpro_keras.visualize.figures import save_figure
-from pixpro_keras.visualize.plots import draw_metrics, read_metrics
+from pixpro_keras.visualize.plots import draw_metrics
 from pixpro_keras.visualize.retrieval import draw_retrieval
 from pixpro_keras.visualize.similarity import draw_similarity, map_to_show
 
@@ -108,7 +109,9 @@ def draw_curves(options: VisualizeOptions, workdir: pathlib.Path) -> None:
     with flag_errors(options, "runs"):
         for run in options.runs:
             folder = pathlib.Path(run).expanduser()
-            runs[run] = read_metrics(folder / "metrics.jsonl")
+            runs[run] = read_metrics(folder / METRICS_FILE)
+            if not runs[run]:
+                raise ValueError(f"{folder / METRICS_FILE} has no finished line")
             if (folder / "loss_bounds.json").exists():
                 bounds[run] = json.loads((folder / "loss_bounds.json").read_text())
     _save(draw_metrics(runs, bounds), workdir / "curves.png")

@@ -19,6 +19,7 @@ from pixpro_keras.detection.annotations import (
     source_of_files,
 )
 from pixpro_keras.detection.box_source import COCO, BoxSource, Notes, Objects, make_objects
+from pixpro_keras.detection.layouts import conversion_hint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +54,9 @@ def open_coco_boxes(
 
     Args:
         specification: name of the source.
-        path: path of a folder with `SPLIT/*.jpg` and `annotations/instances_SPLIT.json`.
+        path: path of a folder with `SPLIT/*.jpg` and `annotations/instances_SPLIT.json`; or as CVAT
+            exports, with `images/*.jpg` and the same file; or as Roboflow does, with `SPLIT/*.jpg` and
+            `SPLIT/_annotations.coco.json`.
         split: name of the split, such as `train2017`.
         data_dir: not used.
         clip_boxes: whether boxes that are far or mostly outside of their image are cut off.
@@ -63,22 +66,32 @@ def open_coco_boxes(
     """
     del data_dir
     root = find_folder(path)
-    file = root / "annotations" / f"instances_{split}.json"
-    if not file.exists():
-        raise ValueError(f"there is no {file}")
+    file, folder = _find_files(root, split)
     notes = Notes()
     with naming(file):
         content = json.loads(file.read_bytes())
         classes = _read_categories(content["categories"], notes)
         images = _read_images(content["images"], notes)
-        paths = [root / split / image.file_name for image in images]
+        paths = [folder / image.file_name for image in images]
         sizes = [image.size for image in images]
         check_images(paths, sizes, [file] * len(paths))
-        _note_unlisted(root / split, paths, notes)
+        _note_unlisted(folder, paths, notes)
         objects = _read_objects(images, content["annotations"], list(classes), clip_boxes, notes)
         ids = [image.id for image in images]
         names, class_ids = list(classes.values()), list(classes)
     return source_of_files(specification, paths, sizes, objects, names, ids, class_ids, COCO, notes)
+
+
+def _find_files(root: pathlib.Path, split: str) -> tuple[pathlib.Path, pathlib.Path]:
+    """The annotations of a split, and the folder of its images."""
+    file = root / "annotations" / f"instances_{split}.json"
+    if file.exists():
+        folders = [root / split, root / "images" / split, root / "images"]
+        return file, next((folder for folder in folders if folder.is_dir()), folders[0])
+    of_roboflow = root / split / "_annotations.coco.json"
+    if of_roboflow.exists():
+        return of_roboflow, root / split
+    raise ValueError(f"there is no {file}, nor {of_roboflow}{conversion_hint(root, split)}")
 
 
 def _note_unlisted(folder: pathlib.Path, paths: Sequence[pathlib.Path], notes: Notes) -> None:

@@ -29,9 +29,10 @@ def open_boxes(
 
     Args:
         specification: `voc:PATH` (a folder that holds `VOC2007`, `VOC2012` or both, and `classes.txt` if
-            its classes are not VOC's); `coco:PATH` (`PATH/SPLIT/*.jpg` and
-            `PATH/annotations/instances_SPLIT.json`); `tfds:NAME[/config]` (a TFDS set with `objects`,
-            such as voc or coco: boxes only); `scenes` (the embedded set).
+            its classes are not VOC's; or CVAT's export of this layout); `coco:PATH` (`PATH/SPLIT/*.jpg` and
+            `PATH/annotations/instances_SPLIT.json`, or the exports of CVAT and Roboflow);
+            `tfds:NAME[/config]` (a TFDS set with `objects`, such as voc or coco: boxes only); `scenes`
+            (the embedded set).
         split: `2007_trainval,2012_trainval` of VOC, `train2017` of COCO, `train` and the like of TFDS
             and the scenes.
         data_dir: folder in which TFDS keeps its data sets; None is TFDS's default.

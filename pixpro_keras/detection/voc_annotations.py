@@ -25,6 +25,7 @@ from pixpro_keras.detection.box_source import (
     Objects,
     make_objects,
 )
+from pixpro_keras.detection.layouts import conversion_hint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +52,10 @@ def open_voc_boxes(
     Args:
         specification: name of the source.
         path: path of a folder with `VOC2007`, `VOC2012` or both, and `classes.txt`, one class a line,
-            if its classes are not VOC's.
-        split: years and lists in `ImageSets/Main`, such as `2007_trainval,2012_trainval`.
+            if its classes are not VOC's; or as CVAT exports, with `ImageSets`, `Annotations` and
+            `JPEGImages`, and `labelmap.txt` in the place of `classes.txt`.
+        split: years and lists in `ImageSets/Main`, such as `2007_trainval,2012_trainval`; lists alone,
+            such as `default`, where there is no folder of a year.
         data_dir: not used.
         clip_boxes: whether boxes that are far or mostly outside of their image are cut off.
 
@@ -61,18 +64,22 @@ def open_voc_boxes(
     """
     del data_dir
     root = find_folder(path)
-    class_names = _read_classes(root / "classes.txt")
+    class_names = _read_classes(root)
+    has_years = not (root / "ImageSets").is_dir()
     notes = Notes()
     images: dict[pathlib.Path, str] = {}
     annotations = []
     years = set()
     for part in split.split(","):
-        year, _, name = part.partition("_")
+        year, _, name = part.partition("_") if has_years else ("", "", part)
         years.add(year)
-        folder = root / f"VOC{year}"
+        folder = root / f"VOC{year}" if has_years else root
         listing = folder / "ImageSets" / "Main" / f"{name}.txt"
         if not listing.exists():
-            raise ValueError(f"of the split {part!r}, such as 2007_trainval, there is no {listing}")
+            raise ValueError(
+                f"of the split {part!r}, such as 2007_trainval, there is no {listing}"
+                f"{conversion_hint(root, part)}"
+            )
         for stem in _read_list(listing, folder / "Annotations", notes):
             image = find_image(folder / "JPEGImages", stem)
             if image in images:
@@ -94,10 +101,17 @@ def open_voc_boxes(
     )
 
 
-def _read_classes(path: pathlib.Path) -> Sequence[str]:
-    if not path.exists():
+def _read_classes(root: pathlib.Path) -> Sequence[str]:
+    path = root / "classes.txt"
+    names = []
+    if path.exists():
+        names = read_names(path)
+    elif (path := root / "labelmap.txt").exists():
+        # label:color:parts:actions
+        labels = [line.partition(":")[0].strip() for line in read_names(path)]
+        names = [one for one in labels if one != "background" and not one.startswith("#")]
+    else:
         return VOC_CLASSES
-    names = read_names(path)
     repeated = [name for number, name in enumerate(names) if name in names[:number]]
     if not names or repeated:
         problem = f"the class {repeated[0]!r} is there twice" if repeated else "there is no class"

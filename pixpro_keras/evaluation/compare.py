@@ -155,3 +155,15 @@ def comparison_table(rows: Mapping[str, Mapping[str, float]]) -> str:
     """
     lines = [[name, *(f"{row[key]:.1%}" for key in _COLUMNS)] for name, row in rows.items()]
     return markdown_table(["backbone", *_COLUMNS.values()], lines)
+
+
+def by_measure(rows: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Arranges the rows of `compare_backbones` by measure.
+
+    Args:
+        rows: name -> accuracies in [0, 1].
+
+    Returns:
+        Name of a measure -> name of a row -> accuracy.
+    """
+    return {text: {name: row[key] for name, row in rows.items()} for key, text in _COLUMNS.items()}

@@ -76,7 +76,7 @@ def embed(
         network = weights
     else:
         network = load_backbone(pathlib.Path(weights).expanduser(), name=backbone)
-    name = backbone or network.name.lower()
+    name = backbone or backbones.name_of(network)
     if name not in backbones.available():
         raise ValueError(
             f"The network is called {network.name!r}; `backbone` must tell which one of "

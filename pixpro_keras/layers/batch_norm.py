@@ -20,10 +20,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
     Keras keeps several float32 tensors of the input's size for the backward pass, and in mixed
     precision makes each of them from a half as large one; this layer keeps its input. Over several
     replicas Keras reduces three tensors in the forward and two in the backward pass; this layer one
-    in each, for which every replica must have as many rows. In inference it is one operation where
-    Keras's is several. Where none serves (float64, other axes than the last), this is Keras's own. It
-    has Keras's name too, under which weights files keep it: those of either load into the other. Whole
-    models for others hold Keras's: see `backbones.plain_network`.
+    in each, for which every replica must have as many rows. In inference in 16 bits it is one operation
+    where Keras's is several. Where none serves (inference in float32, float64, other axes than the last),
+    this is Keras's own. It has Keras's name too, under which weights files keep it: those of either load
+    into the other. Whole models for others hold Keras's: see `backbones.plain_network`.
 
     Statistics are over all replicas wherever there are several: `synchronized` is no choice here.
 
@@ -51,12 +51,15 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def call(self, inputs: Tensor, training: bool | None = None, mask=None) -> Tensor:
         """The input's shape, in the layer's compute dtype."""
-        if mask is not None or not self._is_usual(inputs):
+        is_trained = training and self.trainable
+        # In float32 features are, to the last bit, those of exported networks, which have Keras's layer.
+        is_exact = not is_trained and inputs.dtype == tf.float32
+        if mask is not None or is_exact or not self._is_usual(inputs):
             return super().call(inputs, training=training, mask=mask)
         channels = inputs.shape[-1]
         scale = tf.cast(self.gamma, tf.float32) if self.scale else tf.ones(channels)
         offset = tf.cast(self.beta, tf.float32) if self.center else tf.zeros(channels)
-        if not (training and self.trainable):
+        if not is_trained:
             return self._with_moving_statistics(inputs, scale, offset)
         normalize = _over_replicas if self.synchronized else _on_one_device
         outputs, mean, variance = normalize(inputs, scale, offset, self.epsilon)

@@ -43,8 +43,32 @@ CITYSCAPES_CLASSES = (
 CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 
 
+def is_flat_folder(path: str, *splits: str) -> bool:
+    """Tells if a folder has images and masks, and none of the splits.
+
+    Args:
+        path: path of the folder.
+        *splits: names of the splits.
+
+    Example:
+        ```python
+        import pathlib
+        import tempfile
+
+        from pixpro_keras.segmentation.mask_files import is_flat_folder
+
+        folder = pathlib.Path(tempfile.mkdtemp())
+        (folder / "images").mkdir()
+        assert is_flat_folder(str(folder), "train", "val")
+        ```
+    """
+    root = pathlib.Path(path).expanduser()
+    has_split = any((root / split / "images").is_dir() for split in splits)
+    return (root / "images").is_dir() and not has_split
+
+
 def open_folder_masks(specification: str, path: str, split: str, values: LabelValues) -> MaskSource:
-    """Opens a folder with `images` and `labels`, in a folder of the split or beside each other.
+    """Opens a folder with `images` and `labels` (or `masks`), in a folder of the split or beside each other.
 
     Args:
         specification: name of the source.
@@ -62,7 +86,9 @@ def open_folder_masks(specification: str, path: str, split: str, values: LabelVa
             f"there is no image of the split {split!r}: neither {root / split / 'images'} nor "
             f"{root / 'images'} is a folder"
         )
-    if not (folder / "labels").is_dir():
+    places = [folder / name for name in ("labels", "masks")]
+    place = next((one for one in places if one.is_dir()), None)
+    if place is None:
         raise ValueError(
             f"there is no folder {folder / 'labels'}: the masks are expected there, PNG files with the "
             f"names of those in {folder / 'images'}"
@@ -71,8 +97,8 @@ def open_folder_masks(specification: str, path: str, split: str, values: LabelVa
         pathlib.Path(os.fsdecode(one)) for one in iterate_images(os.fsencode(folder / "images"))
     ]
     images = [folder / "images" / one for one in relative]
-    masks = [_find_mask(folder / "labels" / one.with_suffix(".png")) for one in relative]
-    _warn_of_unused(folder / "labels", masks)
+    masks = [_find_mask(place / one.with_suffix(".png")) for one in relative]
+    _warn_of_unused(place, masks)
     lists = [parent / "classes.txt" for parent in (folder, root)]
     classes_file = next((file for file in lists if file.exists()), None)
     return _open_files(specification, split, images, masks, classes_file, values)

@@ -23,7 +23,7 @@ from pixpro_keras.training.callbacks import (
     SaveCheckpoints,
     StopOnSignal,
 )
-from pixpro_keras.training.callbacks.run_log import Measurement, read_metrics
+from pixpro_keras.training.callbacks.run_log import Measurement
 from pixpro_keras.training.callbacks.stop_on_signal import exit_code_of
 from pixpro_keras.training.checkpoints import Checkpoints
 from pixpro_keras.training.devices import note_devices
@@ -38,6 +38,7 @@ from pixpro_keras.training.workers import (
 )
 from pixpro_keras.utils.checks import at_least, one_of
 from pixpro_keras.utils.memory import memory_mib
+from pixpro_keras.utils.metrics_file import METRICS_FILE, read_metrics
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 SAVE_ERROR_ACTIONS = ("continue", "stop")
@@ -444,7 +445,8 @@ def run_training(
         raise
     finally:
         stop.restore_handlers()
-    lines = read_metrics(workdir) if is_writer else []
+    metrics_file = pathlib.Path(workdir) / METRICS_FILE
+    lines = read_metrics(metrics_file) if is_writer and metrics_file.exists() else []
     return RunResult(
         steps=task.steps_done(),
         stop_signal=signal.Signals(received) if received else None,

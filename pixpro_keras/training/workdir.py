@@ -108,14 +108,14 @@ class RunLock:
         return False
 
     def _watch(self, holder: dict) -> None:
-        """Waits for another process's sign of life.
+        """Waits for another process's heartbeat.
 
         Raises:
             WorkdirInUseError: if there is one.
         """
         seconds = 2.5 * _BEAT_SECONDS
         logging.warning(
-            "%s names process %s on %s: waiting %g seconds for its sign of life.",
+            "%s names process %s on %s: waiting %g seconds for its heartbeat.",
             self._file,
             holder.get("process"),
             holder.get("host"),

@@ -49,7 +49,7 @@ def make_multi_worker(
 
     Args:
         resolver: addresses of the workers, as `cluster.make_resolver` returns them.
-        timeout_seconds: time without a sign of life after which a worker counts as lost.
+        timeout_seconds: time without a heartbeat after which a worker counts as lost.
         start_timeout_seconds: longest wait for all workers to come up.
 
     Raises:

@@ -4,6 +4,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pixpro_keras.utils.metrics_file import read_metrics
+    from pixpro_keras.visualize.before_after import draw_before_after
     from pixpro_keras.visualize.click_map import write_click_map
     from pixpro_keras.visualize.comparison_chart import draw_comparison
     from pixpro_keras.visualize.confusion import draw_confusion_matrix
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
     from pixpro_keras.visualize.dense_pca import draw_pca, pca_colors
     from pixpro_keras.visualize.detection import draw_detections
     from pixpro_keras.visualize.figures import figure_to_array, new_figure, save_figure
-    from pixpro_keras.visualize.plots import draw_metrics, plot_metrics, read_metrics
+    from pixpro_keras.visualize.plots import draw_metrics, plot_metrics
     from pixpro_keras.visualize.result_chart import Panel, draw_results
     from pixpro_keras.visualize.retrieval import draw_retrieval, nearest_cells
     from pixpro_keras.visualize.run_pictures import RunPictures
@@ -22,6 +24,7 @@ __all__ = [
     "Panel",
     "RunPictures",
     "class_colors",
+    "draw_before_after",
     "draw_comparison",
     "draw_confusion_matrix",
     "draw_correspondences",
@@ -46,6 +49,7 @@ __all__ = [
 
 # Module -> names of `__all__` from it.
 _NAMES = {
+    "before_after": ("draw_before_after",),
     "click_map": ("write_click_map",),
     "comparison_chart": ("draw_comparison",),
     "confusion": ("draw_confusion_matrix",),
@@ -53,7 +57,7 @@ _NAMES = {
     "dense_pca": ("draw_pca", "pca_colors"),
     "detection": ("draw_detections",),
     "figures": ("figure_to_array", "new_figure", "save_figure"),
-    "plots": ("draw_metrics", "plot_metrics", "read_metrics"),
+    "plots": ("draw_metrics", "plot_metrics"),
     "result_chart": ("Panel", "draw_results"),
     "retrieval": ("draw_retrieval", "nearest_cells"),
     "run_pictures": ("RunPictures",),
@@ -64,6 +68,8 @@ _NAMES = {
 
 def __getattr__(name: str) -> Any:
     # Not at import: plots of finished runs need no TensorFlow, and would wait for it.
+    if name == "read_metrics":
+        return importlib.import_module("pixpro_keras.utils.metrics_file").read_metrics
     for module, names in _NAMES.items():
         if name in names:
             return getattr(importlib.import_module(f"{__name__}.{module}"), name)

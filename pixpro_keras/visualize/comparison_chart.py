@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pixpro_keras.visualize.figures import new_figure
+from pixpro_keras.visualize.figures import COLORS, SMALL, TEXT, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_COLOR = "#1f5fa8"
+_COLOR = COLORS[0]
 
 
 def draw_comparison(
@@ -47,11 +47,11 @@ def draw_comparison(
         widths = [100 * (value or 0.0) for value in values]
         bars = axis.barh(range(len(labels)), widths, height=0.6, color=_COLOR)
         texts = ["-" if value is None else f"{100 * value:.1f}" for value in values]
-        axis.bar_label(bars, texts, padding=3, fontsize=8)
+        axis.bar_label(bars, texts, padding=3, fontsize=SMALL)
         axis.set_xlim(0, 1.2 * max(*widths, 1.0))
-        axis.set_title(f"{name}, %", fontsize=9)
+        axis.set_title(f"{name}, %", fontsize=TEXT)
         axis.tick_params(axis="x", labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].set_yticks(range(len(labels)), labels, fontsize=9)
+    axes[0].set_yticks(range(len(labels)), labels, fontsize=TEXT)
     axes[0].invert_yaxis()  # of all panels
     return figure

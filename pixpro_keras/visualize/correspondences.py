@@ -8,7 +8,7 @@ import numpy as np
 from pixpro_keras import geometry
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils import checks
-from pixpro_keras.visualize.figures import new_figure
+from pixpro_keras.visualize.figures import TEXT, TITLE, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Easy to tell apart on photographs, also for the color-blind; the numbers say the same.
 COLORS = ("#ff5a1f", "#3db7ff", "#ffe119", "#e04fff", "#19e68c", "#ffffff", "#b08cff", "#ff9ec4")
+_MAX_CELLS_AROUND_NUMBER = 8  # in a finer map, a number would hide its cell
 _GAP = 0.12  # between the views, as a share of a view's width
 
 
@@ -128,7 +129,7 @@ def draw_correspondences(
         panel.set(xlim=(-0.01, 2.01 + _GAP), ylim=(1.1, -0.01), aspect=height / width)
         panel.set_title(
             f"{positive.sum()} of {positive.size} cell pairs are positive ({positive.mean():.1%})",
-            fontsize=10,
+            fontsize=TITLE,
         )
     return figure
 
@@ -185,17 +186,23 @@ def _draw_pair(
     from matplotlib.patheffects import Normal, Stroke
 
     height, width = map_size
+    is_small = max(map_size) > _MAX_CELLS_AROUND_NUMBER
+    line = 1.2 if is_small else 2.2
     rims = []
     for number, cell in enumerate(cells):
         row, column = divmod(cell, width)
         x, y = number * (1 + _GAP) + column / width, row / height
-        box = Rectangle((x, y), 1 / width, 1 / height, fill=False, edgecolor=color, linewidth=2.2)
-        box.set_path_effects([Stroke(linewidth=4, foreground="black"), Normal()])
+        box = Rectangle((x, y), 1 / width, 1 / height, fill=False, edgecolor=color, linewidth=line)
+        box.set_path_effects([Stroke(linewidth=1.8 * line, foreground="black"), Normal()])
         panel.add_patch(box)
         # In the corner, so that the contents of the two cells can be compared.
         text = panel.text(x + 0.012, y + 0.012, name, color=color)
-        text.set(ha="left", va="top", weight="bold", fontsize=9)
+        text.set(ha="left", va="top", weight="bold", fontsize=TEXT)
+        if is_small:  # beside it, toward the middle, where there is room
+            is_left = 2 * column < width
+            text.set_x(x + 1.2 / width if is_left else x - 0.2 / width)
+            text.set_horizontalalignment("left" if is_left else "right")
         text.set_path_effects([Stroke(linewidth=2.5, foreground="black"), Normal()])
         rims.append((x + (1 - number) / width, y + 0.5 / height))
-    (line,) = panel.plot(*zip(*rims, strict=True), color=color, linewidth=1.2, alpha=0.9)
-    line.set_path_effects([Stroke(linewidth=2.4, foreground="black", alpha=0.6), Normal()])
+    (joint,) = panel.plot(*zip(*rims, strict=True), color=color, linewidth=1.2, alpha=0.9)
+    joint.set_path_effects([Stroke(linewidth=2.4, foreground="black", alpha=0.6), Normal()])

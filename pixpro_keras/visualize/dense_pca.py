@@ -1,14 +1,17 @@
 """Dense features as colors: the first three principal components of all cells."""
 
+import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pixpro_keras.visualize.figures import new_figure
+from pixpro_keras.visualize.figures import TEXT, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_LABEL_WIDTH = 28  # letters beside a panel
 
 
 def pca_colors(features: np.ndarray) -> np.ndarray:
@@ -79,5 +82,5 @@ def draw_pca(images: np.ndarray, features: Mapping[str, np.ndarray]) -> "Figure"
         for panel, picture in zip(panels[row], pictures, strict=True):
             panel.imshow(picture, interpolation="nearest")
             panel.set(xticks=[], yticks=[])
-        panels[row, 0].set_ylabel(name, fontsize=10)
+        panels[row, 0].set_ylabel(textwrap.fill(name, _LABEL_WIDTH), fontsize=TEXT)
     return figure

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pixpro_keras.visualize.figures import new_figure
+from pixpro_keras.visualize.figures import SMALL, TITLE, new_figure
 from pixpro_keras.visualize.segmentation import class_colors
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def draw_detections(
     ground_truth: Sequence[ObjectsToDraw],
     detections: Sequence[ObjectsToDraw],
     class_names: Sequence[str],
+    min_score: float = 0.0,
 ) -> "Figure":
     """Draws a row for each image: its true objects, and the detected ones with their scores.
 
@@ -30,6 +31,7 @@ def draw_detections(
             `(n, H, W)` or None.
         detections: the same with scores `(n,)`.
         class_names: names of the classes.
+        min_score: score below which detections were left out, for the title.
 
     Returns:
         A figure of two columns.
@@ -56,13 +58,12 @@ def draw_detections(
     figure = new_figure(12, 4 * len(images) + 1)
     panels = figure.subplots(len(images), 2, squeeze=False)
     colors = class_colors(len(class_names))
+    titles = ("true objects", f"detections with a score of {min_score:g} or more")
     for row, image in enumerate(images):
-        for panel, objects, title in zip(
-            panels[row], (ground_truth[row], detections[row]), ("truth", "found"), strict=True
-        ):
+        for panel, objects in zip(panels[row], (ground_truth[row], detections[row]), strict=True):
             _draw(panel, image, objects, class_names, colors)
-            if row == 0:
-                panel.set_title(title, fontsize=10)
+    for panel, title in zip(panels[0], titles, strict=True):
+        panel.set_title(title, fontsize=TITLE)
     return figure
 
 
@@ -91,4 +92,15 @@ def _draw(
         text = class_names[classes[index]]
         if scores is not None:
             text = f"{text} {scores[index]:.2f}"
-        panel.text(x1, y1, text, fontsize=6, color="white", backgroundcolor=(red, green, blue, 0.7))
+        # Inside the image, on an opaque box: dark text on bright colors, white on dark ones.
+        is_bright = 0.299 * red + 0.587 * green + 0.114 * blue > 0.55
+        panel.text(
+            max(x1, 0),
+            max(y1, 0),
+            text,
+            fontsize=SMALL,
+            va="bottom" if y1 > 0.06 * image.shape[0] else "top",
+            color="black" if is_bright else "white",
+            bbox={"facecolor": (red, green, blue), "edgecolor": "none", "pad": 1},
+            clip_on=True,
+        )

@@ -11,6 +11,11 @@ from pixpro_keras.utils.files import write_atomically
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# One style for all figures: sizes of text in points, and colors that the color-blind tell apart
+# (Okabe and Ito), the first of them for a single line.
+TITLE, TEXT, SMALL = 11, 9, 8
+COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#555555")
+
 
 def new_figure(width: float, height: float) -> "Figure":
     """Makes an empty figure that the Agg canvas renders.

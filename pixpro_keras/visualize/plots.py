@@ -1,13 +1,12 @@
 """Learning curves of training runs."""
 
 import itertools
-import json
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pixpro_keras.visualize.figures import new_figure, save_figure
+from pixpro_keras.utils.metrics_file import read_metrics
+from pixpro_keras.visualize.figures import COLORS, SMALL, TEXT, TITLE, new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,42 +14,47 @@ if TYPE_CHECKING:
 
 Bounds = tuple[float | None, float | None]
 
-# Metric -> (title, values that the axis must show), in the order in which they are looked at. With
-# fixed ends noise does not look like news.
-_CHARTS: dict[str, tuple[str, tuple[float, ...]]] = {
-    "loss": ("loss", ()),
-    "positive_cosine": ("cosine of positive pairs", (0, 1)),
-    "feature_std": ("spread of features (0: collapsed)", (0, 1)),
-    "feature_rank": ("effective rank of features (RankMe)", (0,)),
-    "positive_share": ("share of positive pairs", (0,)),
-    "learning_rate": ("learning rate", (0,)),
-    "target_momentum": ("momentum of the target", (1,)),
-    "images_per_second": ("images/s", (0,)),
-    "input_wait_share": ("share of time waiting for input", (0, 1)),
-    "bad_steps": ("steps skipped, not finite", (0,)),
-    "memory_mib": ("peak memory (MiB)", (0,)),
+# Metric -> title, in the order in which they are looked at.
+_CHARTS: dict[str, str] = {
+    "loss": "loss",
+    "positive_cosine": "cosine of positive pairs",
+    "instance_cosine": "cosine of two views of an image",
+    "feature_std": "spread of features (0: collapsed)",
+    "feature_rank": "effective rank of the features",
+    "knn_top1": "evaluation: k-NN top-1",
+    "cells_miou": "evaluation: mIoU of cells",
+    "positive_share": "share of positive pairs",
+    "learning_rate": "learning rate",
+    "target_momentum": "momentum of the target",
+    "images_per_second": "images/s",
+    "input_wait_share": "share of time waiting for input",
+    "bad_steps": "steps skipped, not finite",
+    "memory_mib": "peak memory (MiB)",
 }
+# Values that an axis shows, so that noise does not look like news.
+_ENDS = {"images_per_second": (0.0,), "input_wait_share": (0.0, 0.1)}
 _NOT_SHOWN = {"step", "epoch", "updates", "bad_steps_in_row"}
 _COLUMNS = 3
-_BOUND_COLOR = "#c23b22"
-# Apart for the color-blind, too; the first is that of a single run.
-_COLORS = ("#1f5fa8", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#7a4b00", "#555555")
+_MAX_MARKED = 20  # points of a line that are marked, as of an evaluation every few epochs
 
 
 def plot_metrics(
     metrics_path: str | os.PathLike,
     png_path: str | os.PathLike,
     loss_bounds: Mapping[str, Bounds] | None = None,
+    evaluations: Mapping[str, Mapping[str, float]] | None = None,
 ) -> None:
-    r"""Draws a run's `metrics.jsonl`, one chart per metric, over epochs.
+    r"""Draws a run's `metrics.jsonl`, one chart per metric, over steps.
 
     Args:
         metrics_path: path of lines `{"step": int, "epoch": float, name: value, ...}`. A last line that is
             not finished, as in a run that is going on, is left out.
         png_path: path of the picture.
         loss_bounds: name of each loss term -> its (lowest, highest) value, None for unbounded, as a
-            method states them. They are drawn as lines: a loss that reaches its lower bound while
-            the features lose their spread has collapsed.
+            method states them. They stand in the chart's title: a loss that reaches its lower bound
+            while the features lose their spread has collapsed.
+        evaluations: what was measured at the end -> value of each weights, in [0, 1], such as
+            `{"k-NN top-1": {"random": 0.14, "pre-trained": 0.23}}`; a chart of their own.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -71,55 +75,30 @@ def plot_metrics(
         plot_metrics(folder / "metrics.jsonl", folder / "metrics.png")
         ```
     """
-    runs = {"": read_metrics(metrics_path)}
-    save_figure(draw_metrics(runs, {"": loss_bounds or {}}), png_path)
-
-
-def read_metrics(path: str | os.PathLike) -> list[dict]:
-    r"""Reads the finished lines of a run's `metrics.jsonl`.
-
-    Args:
-        path: path of the file.
-
-    Returns:
-        A dict for each line.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it has no finished line.
-
-    Example:
-        ```python
-        import pathlib
-        import tempfile
-
-        from pixpro_keras.visualize import read_metrics
-
-        path = pathlib.Path(tempfile.mkdtemp()) / "metrics.jsonl"
-        path.write_text('{"step": 1, "epoch": 0.5, "loss": 0.3}\n')
-        print(read_metrics(path))
-        ```
-    """
-    lines = pathlib.Path(path).read_text().splitlines(keepends=True)
-    records = [json.loads(line) for line in lines if line.endswith("\n")]
+    records = read_metrics(metrics_path)
     if not records:
-        raise ValueError(f"`metrics_path` must have a finished line. Received: {path}.")
-    return records
+        raise ValueError(f"`metrics_path` must have a finished line. Received: {metrics_path}.")
+    figure = draw_metrics({"": records}, {"": loss_bounds or {}}, evaluations)
+    save_figure(figure, png_path)
 
 
 def draw_metrics(
-    runs: Mapping[str, Sequence[Mapping]], loss_bounds: Mapping[str, Mapping[str, Bounds]]
+    runs: Mapping[str, Sequence[Mapping]],
+    loss_bounds: Mapping[str, Mapping[str, Bounds]],
+    evaluations: Mapping[str, Mapping[str, float]] | None = None,
 ) -> "Figure":
-    """Draws the metrics of runs, one chart per metric with a line for each run, over epochs.
+    """Draws the metrics of runs, one chart per metric with a line for each run, over steps.
 
-    Bounds of losses are red, or have the color of the run where only one of several has them.
+    Axes are fitted to the data, and begin at step 0. Bounds of a loss stand in its title, those of
+    each run if they differ. A count that stays 0 has no chart.
 
     Args:
         runs: name -> records as from `read_metrics`. With one run there is no legend.
         loss_bounds: name of a run -> bounds as for `plot_metrics`; runs may be missing.
+        evaluations: as for `plot_metrics`.
 
     Returns:
-        A figure with a panel for each metric.
+        A figure with a panel for each metric, and one for the evaluations.
 
     Raises:
         ImportError: if matplotlib is not installed.
@@ -134,44 +113,92 @@ def draw_metrics(
     """
     bounds = {run: _bounds_by_metric(loss_bounds.get(run, {})) for run in runs}
     names = _metrics_to_show(runs, bounds)
-    colors = dict(zip(runs, itertools.cycle(_COLORS), strict=False))
-    rows = -(-len(names) // _COLUMNS)
-    figure = new_figure(4 * _COLUMNS, 2.4 * rows + 0.25 * (len(runs) > 1))
-    panels = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
+    colors = dict(zip(runs, itertools.cycle(COLORS), strict=False))
+    num_panels = len(names) + bool(evaluations)
+    columns = min(num_panels, _COLUMNS)
+    rows = -(-num_panels // columns)
+    figure = new_figure(4 * _COLUMNS, 2.6 * rows + 0.25 * (len(runs) > 1))
     lines = {}
-    for panel, name in zip(panels, names, strict=False):
+    for number, name in enumerate(names):
+        panel = figure.add_subplot(rows, columns, number + 1)
         for run, records in runs.items():
-            points = [(r["epoch"], r[name]) for r in records if r.get(name) is not None]
+            points = [(r["step"], r[name]) for r in records if r.get(name) is not None]
             if not points:
                 continue  # other methods log other metrics
             (lines[run],) = panel.plot(
                 [x for x, _ in points],
                 [y for _, y in points],
-                "-" if len(points) > 1 else "o",
+                "-" if len(points) > _MAX_MARKED else "o-",
                 color=colors[run],
-                linewidth=1.3,
+                linewidth=1.5,
+                markersize=3,
             )
-        title, ends = _CHARTS.get(name, (name, ()))
-        panel.set_title(title, fontsize=10)
-        for end in ends:
-            panel.axhline(end, linestyle="none")
+        panel.set_title(_CHARTS.get(name, name), fontsize=TITLE, loc="left")
+        ends = _describe_bounds({run: bounds[run][name] for run in runs if name in bounds[run]})
+        panel.set_title(ends, fontsize=SMALL, loc="right", color=COLORS[-1])
         panel.grid(alpha=0.3)
-        panel.tick_params(labelsize=8)
-        panel.set_xlabel("epoch", fontsize=8)
+        panel.tick_params(labelsize=SMALL)
+        panel.set_xlabel("step", fontsize=SMALL)
+        panel.set_xlim(left=0)
+        for end in _ENDS.get(name, ()):
+            panel.axhline(end, linestyle="none")
         panel.ticklabel_format(axis="y", useOffset=False)
-        for side, place in (("lower", 0), ("upper", 1)):
-            owners: dict[float | None, list[str]] = {}
-            for run in runs:
-                if name in bounds[run]:
-                    owners.setdefault(bounds[run][name][place], []).append(run)
-            for bound, owner in owners.items():
-                is_own = len(runs) > 1 and len(owner) == 1
-                _draw_bound(panel, bound, side, colors[owner[0]] if is_own else _BOUND_COLOR)
-    for panel in panels[len(names) :]:
-        panel.axis("off")
+    if evaluations:
+        _draw_evaluations(figure.add_subplot(rows, columns, num_panels), evaluations)
     if len(runs) > 1:
-        figure.legend(lines.values(), lines, loc="outside upper center", ncols=4, fontsize=9)
+        figure.legend(lines.values(), lines, loc="outside upper center", ncols=4, fontsize=TEXT)
     return figure
+
+
+def _draw_evaluations(panel: "Axes", evaluations: Mapping[str, Mapping[str, float]]) -> None:
+    """Draws a row for each measure, with a labeled point for each weights."""
+    colors: dict[str, str] = {}
+    for row, values in enumerate(evaluations.values()):
+        panel.plot([100 * v for v in values.values()], [row] * len(values), color="#cccccc")
+        for number, (weights, value) in enumerate(values.items()):
+            colors.setdefault(weights, COLORS[(len(colors) + 1) % len(COLORS)])
+            panel.plot(100 * value, row, "o", color=colors[weights])
+            below = number % 2 == 0
+            panel.annotate(
+                f"{100 * value:.1f}",
+                (100 * value, row),
+                xytext=(0, -6 if below else 6),
+                textcoords="offset points",
+                ha="center",
+                va="top" if below else "bottom",
+                fontsize=SMALL,
+                color=colors[weights],
+            )
+    for row, name in enumerate(evaluations):
+        panel.text(0.02, row - 0.3, name, fontsize=SMALL, transform=panel.get_yaxis_transform())
+    panel.set(yticks=[], ylim=(len(evaluations) - 0.5, -0.7))
+    panel.set_title("evaluation, %", fontsize=TITLE, loc="left")
+    panel.margins(x=0.1)
+    panel.tick_params(labelsize=SMALL)
+    for weights, color in colors.items():
+        panel.plot([], [], "o", color=color, label=weights)
+    panel.legend(
+        fontsize=SMALL, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2, frameon=False
+    )
+
+
+def _describe_bounds(bounds: Mapping[str, Bounds]) -> str:
+    """Text of a loss's bounds, of each run where they differ; empty without any."""
+    texts = {run: _describe(*ends) for run, ends in bounds.items()}
+    if len(set(texts.values())) <= 1:
+        return next(iter(texts.values()), "")
+    return "\n".join(f"{run}: {text}" for run, text in texts.items() if text)
+
+
+def _describe(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        known = [
+            f"{word} {end:g}"
+            for word, end in (("at least", low), ("at most", high))
+            if end is not None
+        ]
+        return known[0] if known else ""
+    return f"in [{low:g}, {high:g}]"
 
 
 def _bounds_by_metric(loss_bounds: Mapping[str, Bounds]) -> dict[str, Bounds]:
@@ -195,25 +222,9 @@ def _metrics_to_show(
     for run, records in runs.items():
         terms = set(bounds[run]) - {"loss"}
         logged = {name for record in records for name in record} - _NOT_SHOWN
+        if not any(record.get("bad_steps") for record in records):
+            logged.discard("bad_steps")
         present |= logged - terms if len(terms) == 1 else logged
         all_terms |= terms
     others = sorted(present - set(_CHARTS), key=lambda name: (name not in all_terms, name))
     return [name for name in _CHARTS if name in present] + others
-
-
-def _draw_bound(panel: "Axes", bound: float | None, side: str, color: str) -> None:
-    if bound is None:
-        return
-    panel.axhline(bound, color=color, linewidth=1, linestyle="--")
-    panel.margins(y=0.15)  # room for its label
-    panel.annotate(
-        f"{side} bound {bound:g}",
-        (1, bound),
-        xycoords=("axes fraction", "data"),
-        xytext=(-3, -2 if side == "lower" else 2),  # outside, where no curve is
-        textcoords="offset points",
-        ha="right",
-        va="top" if side == "lower" else "bottom",
-        fontsize=8,
-        color=color,
-    )

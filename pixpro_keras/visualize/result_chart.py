@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pixpro_keras.visualize.figures import new_figure
+from pixpro_keras.visualize.figures import COLORS, TEXT, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # Narrower axes would show noise as if it were news.
 _NARROWEST = 2.0
-_OURS, _PAPER = "#1f5fa8", "#b5651d"
+_OURS, _PAPER = COLORS[0], COLORS[5]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,7 @@ def draw_results(labels: Sequence[str], panels: Sequence[Panel]) -> "Figure":
             axis.text(0.5, 0.5, "not run", transform=axis.transAxes, ha="center", color=_OURS)
         else:
             _set_range(axis, [value for values in panel.ours for value in values])
-        axis.set_xlabel(f"ours: {panel.title}", color=_OURS, fontsize=9)
+        axis.set_xlabel(f"ours: {panel.title}", color=_OURS, fontsize=TEXT)
         axis.tick_params(axis="x", colors=_OURS, labelsize=8)
         axis.grid(axis="y", alpha=0.35)
         axis.set_ylim(len(labels) - 0.5, -0.5)
@@ -96,9 +96,9 @@ def draw_results(labels: Sequence[str], panels: Sequence[Panel]) -> "Figure":
                 [x for x, _ in points], [y for _, y in points], "D", color=_PAPER, markersize=5
             )
             _set_range(top, [x for x, _ in points])
-            top.set_xlabel(f"paper: {panel.paper_title}", color=_PAPER, fontsize=9)
+            top.set_xlabel(f"paper: {panel.paper_title}", color=_PAPER, fontsize=TEXT)
             top.tick_params(axis="x", colors=_PAPER, labelsize=8)
-    axes[0].set_yticks(range(len(labels)), labels, fontsize=9)
+    axes[0].set_yticks(range(len(labels)), labels, fontsize=TEXT)
     return figure
 
 

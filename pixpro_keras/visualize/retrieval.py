@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pixpro_keras.visualize.figures import new_figure
+from pixpro_keras.visualize.figures import TEXT, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,7 +120,7 @@ def _draw(
         path_effects=[Stroke(linewidth=3, foreground="black"), Normal()],
     )
     panel.add_patch(box)
-    panel.set_title(title, fontsize=9)
+    panel.set_title(title, fontsize=TEXT)
 
 
 def _zoom(panel: "Axes", images: np.ndarray, cell: Cell, size: tuple[int, int]) -> None:

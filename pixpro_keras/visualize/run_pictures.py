@@ -12,15 +12,16 @@ from pixpro_keras.training.callbacks.steps import steps_done
 from pixpro_keras.types import COORD1, COORD2, VIEW1, VIEW2, Batch, Tensor
 from pixpro_keras.utils.files import survive_disk
 from pixpro_keras.utils.summaries import Charts
+from pixpro_keras.visualize.before_after import draw_before_after
 from pixpro_keras.visualize.correspondences import draw_correspondences, to_display
 from pixpro_keras.visualize.figures import figure_to_array, save_figure
-from pixpro_keras.visualize.similarity import draw_similarity, map_to_show
+from pixpro_keras.visualize.similarity import map_to_show
 
 _NUM_IMAGES = 4
 
 
 class RunPictures(keras.callbacks.Callback):
-    """Draws the same few images every so often: matching cells, and what the PPM finds similar.
+    """Draws the same few images every so often: matching cells, and features before and now.
 
     Pictures go to `WORKDIR/pictures` as PNG and to TensorBoard.
 
@@ -32,7 +33,8 @@ class RunPictures(keras.callbacks.Callback):
         preprocess: the backbone's input convention, to undo it.
         every_steps: steps between two sets of pictures, at least 1.
         threshold: largest distance of a positive pair, in cell diagonals.
-        gamma: sharpness of the similarity.
+        images: `(B, H, W, 3)`, preprocessed whole images, larger than the views so that the maps are
+            finer; without them the first views are drawn.
 
     Example:
         ```python
@@ -46,7 +48,7 @@ class RunPictures(keras.callbacks.Callback):
         batch |= {f"coord{k}": np.tile([0.0, 0.0, 1.0, 1.0], (2, 1)) for k in (1, 2)}
         preprocess = backbones.preprocess_input("resnet18_v1_5")
         pictures = visualize.RunPictures(
-            "runs/mine", batch, method.encoder, preprocess, every_steps=5, threshold=0.7, gamma=2.0
+            "runs/mine", batch, method.encoder, preprocess, every_steps=5, threshold=0.7
         )
         pictures.set_model(method)
         pictures.on_train_begin()  # draws runs/mine/pictures/correspondences.png
@@ -61,7 +63,7 @@ class RunPictures(keras.callbacks.Callback):
         preprocess: Callable[[Tensor], Tensor],
         every_steps: int,
         threshold: float,
-        gamma: float,
+        images: np.ndarray | None = None,
     ):
         super().__init__()
         self._directory = pathlib.Path(workdir) / "pictures"
@@ -70,14 +72,16 @@ class RunPictures(keras.callbacks.Callback):
         self._encoder = encoder
         self._every_steps = every_steps
         self._threshold = threshold
-        self._gamma = gamma
+        self._inputs = self._batch[VIEW1] if images is None else np.array(images[:_NUM_IMAGES])
+        self._images = to_display(self._inputs, preprocess)
+        self._before: tuple[int, np.ndarray] | None = None
         self._drawn_step = -1
         self._charts = Charts(workdir, ".pictures")
 
     def on_train_begin(self, logs=None):
-        """Draws the matching cells, which do not change, and the untrained similarity."""
+        """Draws the matching cells, which do not change, and the features before training."""
         step = steps_done(logs, self.model)
-        size = tuple(self._features().shape[1:3])
+        size = tuple(self._features(self._batch[VIEW1]).shape[1:3])
         figure = draw_correspondences(
             *self._views,
             self._batch[COORD1],
@@ -86,27 +90,33 @@ class RunPictures(keras.callbacks.Callback):
             self._threshold,
         )
         self._show(figure, "correspondences", "correspondences.png", step)
-        self._draw_similarity(step)
+        self._draw_features(step)
 
     def on_train_batch_end(self, batch, logs=None):
         """Draws when it is time."""
         step = steps_done(logs, self.model)
         if step % self._every_steps == 0:
-            self._draw_similarity(step)
+            self._draw_features(step)
 
     def on_train_end(self, logs=None):
         """Draws the last state, unless its step was drawn."""
         step = steps_done(logs, self.model)
         if step != self._drawn_step:
-            self._draw_similarity(step)
+            self._draw_features(step)
         self._charts.flush()
 
-    def _features(self) -> np.ndarray:
-        features = map_to_show(self._encoder(self._batch[VIEW1], training=False))
+    def _features(self, inputs: np.ndarray) -> np.ndarray:
+        features = map_to_show(self._encoder(inputs, training=False))
         return keras.ops.convert_to_numpy(keras.ops.cast(features, "float32"))
 
-    def _draw_similarity(self, step: int) -> None:
-        figure = draw_similarity(self._views[0], self._features(), gamma=self._gamma)
+    def _draw_features(self, step: int) -> None:
+        features = self._features(self._inputs)
+        if self._before is None:
+            self._before = step, features
+        first, before = self._before
+        figure = draw_before_after(
+            self._images, {f"step {first}": before, f"step {step}": features}
+        )
         self._show(figure, "similarity", f"similarity_{step:07d}.png", step)
         self._drawn_step = step
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pixpro_keras.types import IGNORED
-from pixpro_keras.visualize.figures import new_figure
+from pixpro_keras.visualize.figures import COLORS, SMALL, TITLE, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 def class_colors(num_classes: int) -> np.ndarray:
-    """Colors that are easy to tell apart.
+    """Colors that are easy to tell apart, up to six of them for the color-blind too.
 
     Args:
         num_classes: number of colors.
@@ -29,6 +29,10 @@ def class_colors(num_classes: int) -> np.ndarray:
         print(class_colors(3))
         ```
     """
+    if num_classes < len(COLORS):  # the last one is gray
+        return np.array(
+            [[int(c[k : k + 2], 16) / 255 for k in (1, 3, 5)] for c in COLORS[:num_classes]]
+        )
     # Steps of the golden ratio around the color circle keep neighbors in number far in hue.
     hues = (0.618034 * np.arange(num_classes)) % 1
     levels = 0.65 + 0.3 * (np.arange(num_classes) % 3) / 2
@@ -81,10 +85,10 @@ def draw_segmentations(
             panel.imshow(part)
             panel.axis("off")
             if row == 0:
-                panel.set_title(title, fontsize=10)
+                panel.set_title(title, fontsize=TITLE)
     patches = [
         Patch(color=(red, green, blue), label=name)
         for (red, green, blue), name in zip(colors.tolist(), class_names, strict=False)
     ]
-    figure.legend(handles=patches, loc="outside lower center", ncols=8, fontsize=8)
+    figure.legend(handles=patches, loc="outside lower center", ncols=8, fontsize=SMALL)
     return figure

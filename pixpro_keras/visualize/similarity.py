@@ -9,7 +9,7 @@ from pixpro_keras.layers.pixel_propagation import similarity
 from pixpro_keras.ops import to_pixels
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils import checks
-from pixpro_keras.visualize.figures import new_figure
+from pixpro_keras.visualize.figures import TITLE, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _QUERY_COLOR = "#19e68c"
 # In a finer map, a number would hide its cell.
-_MAX_CELLS_AROUND_NUMBER = 12
+_MAX_CELLS_AROUND_NUMBER = 8
 
 
 def map_to_show(outputs: Mapping[str, Any]) -> Tensor:
@@ -27,7 +27,8 @@ def map_to_show(outputs: Mapping[str, Any]) -> Tensor:
         outputs: outputs of `Encoder`.
 
     Returns:
-        `(B, h, w, C)`: the map projected for the pixel loss, with an FPN its P4, else the features.
+        `(B, h, w, C)`: the map projected for the pixel loss, else the features. Of several levels it is
+        P4 of an FPN, or the first of `pixel_levels`.
 
     Example:
         ```python
@@ -39,7 +40,9 @@ def map_to_show(outputs: Mapping[str, Any]) -> Tensor:
         ```
     """
     features = outputs.get("pixel", outputs["features"])
-    return features["p4"] if isinstance(features, Mapping) else features
+    if isinstance(features, Mapping):
+        return features["p4"] if "p4" in features else next(iter(features.values()))
+    return features
 
 
 def draw_similarity(
@@ -102,31 +105,31 @@ def draw_similarity(
         panels[index, 0].imshow(views[index])
         for number, (row, column) in enumerate(pixels):
             heat = maps[index, row * width + column].reshape(height, width)
-            image = _draw_heat(panels[index, 1 + number], views[index], heat)
+            image = draw_heat(panels[index, 1 + number], views[index], heat)
             for panel in panels[index, [0, 1 + number]]:
-                _outline(panel, number + 1, (row, column), (height, width))
+                outline(panel, number + 1, (row, column), (height, width))
     for panel in panels.ravel():
         panel.set(xticks=[], yticks=[])
-    panels[0, 0].set_title("view and queries", fontsize=10)
+    panels[0, 0].set_title("view and queries", fontsize=TITLE)
     for number in range(len(pixels)):
-        panels[0, 1 + number].set_title(f"similar to query {number + 1}", fontsize=10)
+        panels[0, 1 + number].set_title(f"similar to query {number + 1}", fontsize=TITLE)
     exponent = "" if gamma == 1 else rf"^{{{gamma:g}}}"
     label = rf"$\max(\cos(x_i, x_j), 0){exponent}$"
     figure.colorbar(image, ax=panels, label=label, aspect=40, pad=0.02)
     return figure
 
 
-def _draw_heat(panel: "Axes", view: np.ndarray, heat: np.ndarray):
-    """Lays a map `(h, w)` in [0, 1] over a gray view; returns its image, for a color bar."""
+def draw_heat(panel: "Axes", view: np.ndarray, heat: np.ndarray, low: float = 0.0):
+    """Lays a map `(h, w)` with a scale from `low` to 1 over a gray view; returns its image."""
     extent = (0, view.shape[1], view.shape[0], 0)
     gray = view.astype("float32") @ (0.299, 0.587, 0.114)
     panel.imshow(gray, cmap="gray", vmin=0, vmax=255, extent=extent)
     return panel.imshow(
-        heat, cmap="inferno", vmin=0, vmax=1, alpha=0.65, extent=extent, interpolation="bilinear"
+        heat, cmap="inferno", vmin=low, vmax=1, alpha=0.65, extent=extent, interpolation="bilinear"
     )
 
 
-def _outline(panel: "Axes", number: int, cell: tuple[int, int], size: tuple[int, int]) -> None:
+def outline(panel: "Axes", number: int, cell: tuple[int, int], size: tuple[int, int]) -> None:
     """Marks a query's cell, on a panel whose view it covers."""
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import Normal, Stroke

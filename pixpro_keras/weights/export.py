@@ -12,10 +12,12 @@ import h5py
 import keras
 
 from pixpro_keras import backbones
+from pixpro_keras.backbones import keras_cv_networks, resnet
 from pixpro_keras.utils.checksums import listing
 from pixpro_keras.weights import serving
 from pixpro_keras.weights.detectron2 import detectron2_config, to_detectron2
 from pixpro_keras.weights.load import NAME_ATTRIBUTE
+from pixpro_keras.weights.torch import save_safetensors, save_torchvision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +52,30 @@ def _detectron2_usage(name: str, path: pathlib.Path) -> str:
     return "detectron2 config: " + " ".join(f"{key} {value}" for key, value in settings.items())
 
 
+def _keras_usage(name: str, path: pathlib.Path) -> str:
+    before = "import keras_cv; " if name.startswith(keras_cv_networks.PREFIX) else ""
+    return f"{before}keras.saving.load_model({str(path)!r})"
+
+
+def _torchvision_usage(name: str, path: pathlib.Path) -> str:
+    network = f"torchvision.models.{name.removesuffix('_v1_5')}()"
+    before = f"network = {network}; network.fc = torch.nn.Identity(); "
+    if name.endswith("_d"):
+        before = f"network = {_timm_network(name)}; "
+    return f"{before}network.load_state_dict(torch.load({str(path)!r}))"
+
+
+def _safetensors_usage(name: str, path: pathlib.Path) -> str:
+    load = f"safetensors.torch.load_file({str(path)!r})"
+    return f"network = {_timm_network(name)}; network.load_state_dict({load})"
+
+
+def _timm_network(name: str) -> str:
+    name = name.removesuffix("_v1_5")
+    name = f"{name.removesuffix('_d')}d" if name.endswith("_d") else name
+    return f"timm.create_model({name!r}, num_classes=0)"
+
+
 _FORMATS = {
     "keras_applications": _Format(
         "backbone.weights.h5",
@@ -61,9 +87,19 @@ _FORMATS = {
     "keras": _Format(
         "backbone.keras",
         lambda network, name, path: network.save(path),
-        lambda name, path: f"keras.saving.load_model({str(path)!r})",
+        _keras_usage,
     ),
     "detectron2": _Format("detectron2.pkl", _write_detectron2, _detectron2_usage),
+    "torchvision": _Format(
+        "torchvision.pth",
+        lambda network, name, path: save_torchvision(network, path),
+        _torchvision_usage,
+    ),
+    "safetensors": _Format(
+        "backbone.safetensors",
+        lambda network, name, path: save_safetensors(network, path),
+        _safetensors_usage,
+    ),
     "saved_model": _Format(
         "saved_model",
         lambda network, name, path: serving.save_saved_model(network, path),
@@ -146,6 +182,11 @@ def check_format(chosen: str, name: str, features: str = "c5") -> None:
         )
     if chosen == "detectron2":
         detectron2_config(name)
+    if chosen in ("torchvision", "safetensors") and name not in resnet.ARCHITECTURES:
+        raise ValueError(
+            f"{name} has no {chosen} weights: torchvision's ResNets are resnet18_v1_5 to "
+            "resnet152_v1_5, resnext and wide_resnet, and timm's resnet18_d to resnet152_d"
+        )
     if features != "c5" and not _FORMATS[chosen].has_features:
         raise ValueError(f"the format {chosen} holds the backbone up to c5. Received: {features}")
 

@@ -2,11 +2,13 @@
 
 import os
 import pathlib
+import zipfile
 
 import h5py
 import keras
 
 from pixpro_keras.backbones import registry
+from pixpro_keras.backbones.keras_cv_networks import import_keras_cv
 from pixpro_keras.backbones.levels import feature_network
 from pixpro_keras.utils.checksums import check_listed
 from pixpro_keras.utils.errors import first_line
@@ -17,7 +19,7 @@ from pixpro_keras.weights.torch import backbone_from_state_dict, find_state_dict
 NAME_ATTRIBUTE = "pixpro_keras_backbone"
 # In the place of a path: keras.applications' own weights.
 IMAGENET = "imagenet"
-TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".bin", ".ckpt")
+TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".bin", ".ckpt", ".safetensors")
 _SERVING = "it is made for serving; export the same run with --format=keras and load that"
 
 
@@ -28,10 +30,10 @@ def load_backbone(
 
     Args:
         path_or_name: `backbone.keras` or `backbone.weights.h5` as exported here; a torch file
-            (`.pth`, `.pt`, `.tar`, `.bin`, `.ckpt`) with a plain ResNet of the authors, torchvision, timm or
-            another method; a detectron2 `.pkl`; the folder of a run or of a conversion; one of
-            `backbones.available()`, which gives a network with new weights; or `"imagenet"`: the
-            weights that keras.applications has for the network `name`, downloaded once.
+            (`.pth`, `.pt`, `.tar`, `.bin`, `.ckpt`, `.safetensors`) with a plain ResNet of the
+            authors, torchvision, timm or another method; a detectron2 `.pkl`; the folder of a run or of a
+            conversion; one of `backbones.available()`, which gives a network with new weights; or
+            `"imagenet"`: the weights that keras.applications has for the network `name`, downloaded once.
         features: `"c5"`: the last map. `"c2-c5"`: a dict of four maps. `"pooled"`: `(B, C)`.
         name: one of `backbones.available()`: the network of `"imagenet"`, or of an `.h5` file that
             does not state it, such as keras.applications' own.
@@ -98,6 +100,7 @@ def _load(path_or_name: str | os.PathLike, name: str | None = None) -> keras.Mod
     check_listed(path)
     if path.suffix == ".keras":
         try:
+            _register_layers(path)
             return keras.saving.load_model(path, compile=False)
         except Exception as error:  # zipfile, json, h5py and Keras each raise their own
             raise ValueError(f"{path}: no complete Keras file ({first_line(error)})") from error
@@ -112,6 +115,13 @@ def _load(path_or_name: str | os.PathLike, name: str | None = None) -> keras.Mod
     if path.suffix in (".onnx", ".tflite"):
         raise ValueError(f"{path} is no Keras network; {_SERVING}")
     raise ValueError(f"{path}: files ending in {path.suffix!r} are not read")
+
+
+def _register_layers(path: pathlib.Path) -> None:
+    """Imports KerasCV, where a Keras file holds a network of it."""
+    with zipfile.ZipFile(path) as file:
+        if b"keras_cv" in file.read("config.json"):
+            import_keras_cv()
 
 
 def _load_weights_file(path: pathlib.Path, name: str | None) -> keras.Model:

@@ -13,11 +13,21 @@ from pixpro_keras.backbones import registry, resnet
 from pixpro_keras.utils.errors import first_line
 from pixpro_keras.weights import name_maps
 
+SAFETENSORS_SUFFIX = ".safetensors"
+_NO_SAFETENSORS = "safetensors files need safetensors: pip install 'pixpro-keras[torch]'"
 # The key of a checkpoint that holds the weights, where it is not the state dict itself. Of DINO's two
 # networks its authors evaluate the teacher.
 _STATE_KEYS = ("model", "state_dict", "model_state_dict", "teacher", "student")
 # What training tools put around a whole model.
 _WRAPPERS = ("module.", "model.", "_orig_mod.")
+# The parts of timm's deep stem -> their names in the release.
+_TIMM_STEM = {
+    "conv1.0": "conv1.0.0",
+    "conv1.1": "conv1.0.1",
+    "conv1.3": "conv1.1.0",
+    "conv1.4": "conv1.1.1",
+    "conv1.6": "conv1.2",
+}
 # Names of the online backbone in published checkpoints, in the order of preference.
 _ONLINE = (
     "encoder.",  # the official PixPro, SoCo
@@ -56,7 +66,7 @@ def import_torch(purpose: str) -> Any:
 
 
 def read_torch_file(path: str | os.PathLike) -> Any:
-    """Reads a file of `torch.save` without running code from it.
+    """Reads a file of `torch.save` without running code from it, or one of safetensors.
 
     Tensors, plain Python values and `argparse.Namespace` are admitted, nothing else.
 
@@ -81,6 +91,8 @@ def read_torch_file(path: str | os.PathLike) -> Any:
     torch = import_torch("reading")
     if not os.path.isfile(path):
         raise TorchFileError(f"{path}: no such file")
+    if os.fspath(path).endswith(SAFETENSORS_SUFFIX):
+        return _read_safetensors(path)
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -95,6 +107,17 @@ def read_torch_file(path: str | os.PathLike) -> Any:
                 "tensors, plain values and argparse.Namespace are read"
             ) from error
         raise TorchFileError(f"{path}: no complete torch file ({first_line(error)})") from error
+
+
+def _read_safetensors(path: str | os.PathLike) -> dict[str, Any]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise ImportError(_NO_SAFETENSORS) from error
+    try:
+        return load_file(path)
+    except Exception as error:  # its own class, which is none of Python's
+        raise TorchFileError(f"{path}: no complete safetensors file ({error})") from error
 
 
 def find_state_dict(content: Any, path: str | os.PathLike) -> dict[str, Any]:
@@ -223,10 +246,63 @@ def _name_numbered(state_dict: dict[str, Any]) -> dict[str, Any]:
 
 def _name_in_stem(name: str) -> str:
     """The release's name of a weight in timm's deep stem, whose parts are numbered through."""
-    parts = {"conv1.0": "conv1.0.0", "conv1.1": "conv1.0.1", "conv1.3": "conv1.1.0"}
-    parts |= {"conv1.4": "conv1.1.1", "conv1.6": "conv1.2"}
     part, _, weight = name.rpartition(".")
-    return f"{parts.get(part, part)}.{weight}"
+    return f"{_TIMM_STEM.get(part, part)}.{weight}"
+
+
+def torchvision_state_dict(network: keras.Model) -> dict[str, np.ndarray]:
+    """Weights of a ResNet as torchvision and timm name them, in torch's layout, without a classifier.
+
+    ResNet-D, which torchvision does not have, has timm's names.
+
+    Args:
+        network: one of the paper's ResNets.
+
+    Raises:
+        ValueError: if it is another network.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+        from pixpro_keras.weights.torch import torchvision_state_dict
+
+        state_dict = torchvision_state_dict(backbones.build("resnet18_v1_5"))
+        assert state_dict["layer2.0.downsample.0.weight"].shape == (128, 64, 1, 1)
+        ```
+    """
+    state_dict = name_maps.to_torch_state_dict(name_maps.torch_variables(network))
+    timm = {ours: theirs for theirs, ours in _TIMM_STEM.items()}
+    renamed = {}
+    for name, array in state_dict.items():
+        part, _, weight = name.rpartition(".")
+        renamed[f"{timm.get(part, part)}.{weight}"] = array
+    return renamed
+
+
+def save_torchvision(network: keras.Model, path: str | os.PathLike) -> None:
+    """Writes `torchvision_state_dict` of a network as a torch file.
+
+    Raises:
+        ImportError: if torch is not installed.
+        OSError: if it cannot be written.
+    """
+    torch = import_torch("writing")
+    arrays = torchvision_state_dict(network)
+    torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, path)
+
+
+def save_safetensors(network: keras.Model, path: str | os.PathLike) -> None:
+    """Writes `torchvision_state_dict` of a network as a safetensors file, without torch.
+
+    Raises:
+        ImportError: if safetensors is not installed.
+        OSError: if it cannot be written.
+    """
+    try:
+        from safetensors.numpy import save_file
+    except ImportError as error:
+        raise ImportError(_NO_SAFETENSORS) from error
+    save_file(torchvision_state_dict(network), path, {"format": "pt"})
 
 
 def _num_blocks(state_dict: Mapping[str, Any], prefix: str) -> int:

@@ -9,15 +9,16 @@ from absl.testing import parameterized
 from keras.src.utils import file_utils
 
 from pixpro_keras import backbones
+from pixpro_keras.backbones import keras_cv_networks
 from pixpro_keras.backbones.registry import imagenet_network
 from tests.helpers.random_weights import photo, randomize
 from tests.helpers.replicas import two_cpus
-from tests.helpers.tiny_networks import RESNET4, RESNET10
+from tests.helpers.tiny_networks import RESNET6, RESNET10
 
 # The project's, and those of the tests.
 RESNETS = [f"resnet{depth}{kind}" for depth in (18, 34, 50, 101, 152) for kind in ("_v1_5", "_d")]
 RESNETS += ["resnext50_32x4d", "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2"]
-RESNETS += [RESNET4, RESNET10]
+RESNETS += [RESNET6, RESNET10]
 
 
 def layers_of(model, kind):
@@ -28,14 +29,15 @@ class NamesTest(tf.test.TestCase, parameterized.TestCase):
     def test_available_is_keras_applications_and_the_papers_family(self):
         constructors = {name for name in dir(keras.applications) if name[0].isupper()}
         expected = {name.lower() for name in constructors} - {"nasnetmobile", "nasnetlarge"}
-        self.assertEqual(backbones.available(), tuple(sorted(expected | set(RESNETS))))
+        expected |= {*RESNETS, *keras_cv_networks.names()}
+        self.assertEqual(backbones.available(), tuple(sorted(expected)))
         self.assertContainsSubset(
             {"resnet50", "mobilenetv2", "mobilenetv3small", "efficientnetb0", "convnexttiny"},
             backbones.available(),
         )
 
     def test_constructor_names_exist(self):
-        for name in set(backbones.available()) - set(RESNETS):
+        for name in set(backbones.available()) - {*RESNETS, *keras_cv_networks.names()}:
             prefix, _, constructor = backbones.constructor_name(name).rpartition(".")
             self.assertEqual(prefix, "keras.applications")
             self.assertEqual(constructor.lower(), name)

@@ -110,11 +110,14 @@ class ConvertTest(tf.test.TestCase, parameterized.TestCase):
         state = {f"module.encoder_q.{k}": v for k, v in model.state_dict().items()}
         torch.save({"state_dict": state}, self.folder / "moco.pth.tar")
         output = self.folder / "moco"
-        self.succeed("convert.py", f"--input={self.folder / 'moco.pth.tar'}", f"--output={output}")
+        flags = (f"--input={self.folder / 'moco.pth.tar'}", "--format=keras,torchvision")
+        self.succeed("convert.py", *flags, f"--output={output}")
         self.assertEqual(
             sorted(path.name for path in output.iterdir()),
-            ["README.md", "SHA256SUMS", "backbone.keras"],
+            ["README.md", "SHA256SUMS", "backbone.keras", "torchvision.pth"],
         )
+        plain = torch.load(output / "torchvision.pth")
+        self.assertEqual(set(plain), set(model.state_dict()))
         self.assertIn("`module.encoder_q.`", (output / "README.md").read_text())
 
     def test_export_of_a_run_to_every_format(self):
@@ -133,7 +136,7 @@ class ConvertTest(tf.test.TestCase, parameterized.TestCase):
         result = self.succeed(
             "export.py",
             f"--input={run}",
-            "--format=keras,torch,detectron2,saved_model,onnx,litert",
+            "--format=keras,torch,torchvision,detectron2,saved_model,onnx,litert",
             "--features=c5",
         )
         self.assertIn("MODEL.RESNETS.STRIDE_IN_1X1 False", result.stdout)
@@ -144,6 +147,7 @@ class ConvertTest(tf.test.TestCase, parameterized.TestCase):
                 "SHA256SUMS",
                 "backbone.keras",
                 "release.pth",
+                "torchvision.pth",
                 "detectron2.pkl",
                 "saved_model",
                 "backbone.onnx",

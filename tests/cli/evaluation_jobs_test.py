@@ -9,7 +9,7 @@ import tensorflow as tf
 from pixpro_keras import backbones
 from pixpro_keras.weights import export_backbone
 from tests.helpers.jobs import run_job, run_jobs, write_photos
-from tests.helpers.tiny_networks import RESNET4
+from tests.helpers.tiny_networks import RESNET6
 
 # Flags beside the data, and what the error names.
 BAD_INPUT = (
@@ -33,7 +33,7 @@ class EvaluationJobsTest(tf.test.TestCase):
         self.flags = (
             f"--train_dataset=folder:{self.folder / 'train'}",
             f"--test_dataset=folder:{self.folder / 'val'}",
-            "--backbone=resnet4_v1_5",
+            "--backbone=resnet6_v1_5",
             "--image_size=32",
             f"--workdir={self.folder / 'run'}",
         )
@@ -42,18 +42,18 @@ class EvaluationJobsTest(tf.test.TestCase):
         same = f"--test_dataset=folder:{self.folder / 'train'}"
         result = run_job("knn.py", *self.flags, same, "--k=1")
         self.assertEqual(result.returncode, 0, msg=result.stderr)
-        self.assertIn("| resnet4_v1_5, random | 12 | 12 | 100.0% |", result.stdout)
+        self.assertIn("| resnet6_v1_5, random | 12 | 12 | 100.0% |", result.stdout)
         stored = json.loads((self.folder / "run" / "knn.json").read_text())
         self.assertEqual(stored["top-1"], 1.0)
 
     def test_flags_cfg_repeats_a_run_on_a_file(self):
         run = self.folder / "run"
-        network = backbones.build(RESNET4)
-        (file,) = export_backbone(network, RESNET4, self.folder, ["keras"])
+        network = backbones.build(RESNET6)
+        (file,) = export_backbone(network, RESNET6, self.folder, ["keras"])
         flags = (f"--dataset=folder:{self.folder}", f"--weights={file}", "--image_size=32", "--k=3")
         first = run_job("knn.py", *flags, f"--workdir={run}")
         self.assertEqual(first.returncode, 0, msg=first.stderr)
-        self.assertIn(f"--backbone={RESNET4}\n", (run / "flags.cfg").read_text())
+        self.assertIn(f"--backbone={RESNET6}\n", (run / "flags.cfg").read_text())
         stored = (run / "knn.json").read_text()
         again = run_job("knn.py", f"--flagfile={run / 'flags.cfg'}")
         self.assertEqual(again.returncode, 0, msg=again.stderr)
@@ -62,8 +62,8 @@ class EvaluationJobsTest(tf.test.TestCase):
         self.assertIn("error: --backbone=resnet50: --weights=", wrong.stderr)
 
     def test_backbones_are_compared_in_one_table(self):
-        network = backbones.build("resnet10_v1_5")
-        export_backbone(network, "resnet10_v1_5", self.folder / "mine", ["keras"])
+        network = backbones.build(RESNET6)
+        export_backbone(network, RESNET6, self.folder / "mine", ["keras"])
         for job, flags in (("knn", ["--k=1"]), ("linear_probe", ["--epochs=1", "--batch_size=4"])):
             compare = f"--compare=random,{self.folder / 'mine'}"
             workdir = self.folder / job
@@ -71,7 +71,7 @@ class EvaluationJobsTest(tf.test.TestCase):
             self.assertEqual(result.returncode, 0, msg=result.stderr)
             rows = json.loads((workdir / "compare.json").read_text())
             names = [row["backbone"] for row in rows]
-            self.assertEqual(names, ["resnet10_v1_5, random", str(self.folder / "mine")])
+            self.assertEqual(names, [f"{RESNET6}, random", str(self.folder / "mine")])
             self.assertIn((workdir / "compare.md").read_text(), result.stdout)
             self.assertTrue((workdir / "random" / f"{job}.json").exists())
 

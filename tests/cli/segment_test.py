@@ -54,6 +54,41 @@ class LabelValuesTest(parameterized.TestCase):
             segment.label_values(segment.SegmentOptions.make(dataset="folder:x", **options))
 
 
+class FlatFolderTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+        for number in range(10):
+            image = np.full((8, 8, 3), number, np.uint8)
+            save_image(self.folder / "images" / f"{number}.png", image)
+            save_image(self.folder / "masks" / f"{number}.png", image[..., 0] % 2)
+
+    def parts(self, **options):
+        options = segment.SegmentOptions.make(dataset=f"folder:{self.folder}", **options)
+        parts = segment.open_parts(segment.resolve_test_split(options))
+        return [[one.describe(index) for index in range(one.num_examples)] for one in parts]
+
+    def test_is_split_by_the_seed(self):
+        with self.assertLogs("absl", "INFO") as logs:
+            train, test = self.parts(val_fraction=0.3)
+        self.assertIn("has no splits: 3 of its 10 images are the test", logs.output[-1])
+        self.assertEqual((len(train), len(test), len({*train, *test})), (7, 3, 10))
+        self.assertEqual(self.parts(val_fraction=0.3), [train, test])
+        self.assertNotEqual(self.parts(val_fraction=0.3, seed=1)[1], test)
+
+    def test_no_image_left_is_refused(self):
+        with self.assertRaisesRegex(FlagError, "--val_fraction=0.99.*: no image is left"):
+            self.parts(val_fraction=0.99)
+
+    def test_folders_with_splits_have_no_fraction(self):
+        for split in ("train", "val"):
+            for part in ("images", "masks"):
+                save_image(self.folder / split / part / f"{split}.png", np.zeros((8, 8), np.uint8))
+        self.assertEqual([len(part) for part in self.parts()], [1, 1])
+        with self.assertRaisesRegex(FlagError, "--val_fraction=0.2: .* has a test of its own"):
+            self.parts(val_fraction=0.2)
+
+
 @pytest.mark.slow
 class SegmentTest(tf.test.TestCase):
     def setUp(self):

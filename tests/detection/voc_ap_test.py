@@ -18,6 +18,33 @@ def detections(boxes, scores, classes=None):
     return Detections(boxes, np.array(scores, "f"), np.array(classes or [0] * len(boxes), "int32"))
 
 
+def loop_ap(seen, there, threshold):
+    """`voc_eval` of detectron2, from objects in the place of its files."""
+    rows = [
+        (s, i, b) for i, one in enumerate(seen) for s, b in zip(one.scores, one.boxes, strict=True)
+    ]
+    is_taken = [np.zeros(len(one.boxes), bool) for one in there]
+    hits = []
+    for _, image, box in sorted(rows, key=lambda row: -row[0]):
+        overlaps = []
+        for other in there[image].boxes:
+            low, high = np.maximum(box[:2], other[:2]), np.minimum(box[2:], other[2:])
+            common = np.prod(np.maximum(high - low, 0))
+            areas = np.prod(box[2:] - box[:2]) + np.prod(other[2:] - other[:2])
+            overlaps.append(common / (areas - common))
+        best = int(np.argmax(overlaps))
+        if overlaps[best] <= threshold:
+            hits.append(False)
+        elif not there[image].is_ignored[best]:
+            hits.append(not is_taken[image][best])
+            is_taken[image][best] = True
+    found = np.cumsum(hits)
+    precision = found / np.arange(1, len(hits) + 1)
+    recall = found / sum(np.sum(~one.is_ignored) for one in there)
+    steps = np.diff(recall, prepend=0.0)
+    return sum(step * precision[n:].max() for n, step in enumerate(steps))
+
+
 class VocApTest(tf.test.TestCase):
     def test_area_by_hand(self):
         # Right, wrong, right of two objects: precision 1, 1/2, 2/3 at recall 1/2, 1/2, 1.
@@ -25,6 +52,19 @@ class VocApTest(tf.test.TestCase):
         self.assertAllClose(average_precision(recall, precision, False), 0.5 + 0.5 * 2 / 3)
         # Recalls 0 to 0.5 are six steps of precision 1, the other five of 2/3.
         self.assertAllClose(average_precision(recall, precision, True), (6 + 5 * 2 / 3) / 11)
+
+    def test_equals_a_loop(self):
+        rng = np.random.default_rng(0)
+        there, seen = [], []
+        for _ in range(20):
+            corner, sides = rng.integers(0, 60, (5, 2)), rng.integers(10, 40, (5, 2))
+            boxes = np.concatenate([corner, corner + sides], axis=1).astype("f")
+            there.append(truth(boxes.tolist(), difficult=(rng.random(5) < 0.2).tolist()))
+            moved = np.concatenate([boxes + rng.normal(0, noise, (5, 4)) for noise in (2, 5)])
+            seen.append(detections(moved, rng.random(10)))
+        for threshold in (0.5, 0.75):
+            found = class_average_precision(seen, there, 0, threshold, False)
+            self.assertAllClose(found, loop_ap(seen, there, threshold), rtol=1e-6)
 
     def test_scores_order_the_detections(self):
         there = [truth([[0, 0, 10, 10]]), truth([[20, 20, 40, 40]])]

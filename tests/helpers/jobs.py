@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # A run of a few seconds once TensorFlow is imported. Its backbone is known to the jobs of this module and
 # to `tiny_pretrain.py` only.
 TINY_RUN = (
-    "--backbone=resnet4_v1_5",
+    "--backbone=resnet6_v1_5",
     "--projector_hidden_dim=16",
     "--projector_dim=8",
     "--image_size=32",

@@ -7,18 +7,18 @@ from pixpro_keras.backbones import resnet
 from pixpro_keras.optimizers import LARS
 from pixpro_keras.types import COORD1, COORD2, JIGSAW, LABEL, VIEW1, VIEW2
 
-RESNET4, RESNET10 = "resnet4_v1_5", "resnet10_v1_5"
+RESNET6, RESNET10 = "resnet6_v1_5", "resnet10_v1_5"
 
 
 def register_resnets():
     """Makes two ResNets known in this process.
 
     `RESNET10`, of one basic block a stage, has all that is special in ResNet-18 and is traced in half
-    the time. `RESNET4` is its first stage, `(B, H, W, 3) -> (B, H / 4, W / 4, 64)`, for tests in which
-    any backbone will do.
+    the time. `RESNET6` is ResNet-18's first stage, `(B, H, W, 3) -> (B, H / 4, W / 4, 64)`, for tests in
+    which any backbone will do.
     """
-    for name, stages in ((RESNET4, 1), (RESNET10, 4)):
-        resnet.ARCHITECTURES[name] = resnet.Architecture((1,) * stages, is_basic=True)
+    for name, blocks in ((RESNET6, (2,)), (RESNET10, (1, 1, 1, 1))):
+        resnet.ARCHITECTURES[name] = resnet.Architecture(blocks, is_basic=True)
 
 
 def tiny_backbone(synchronized=False, channels=16):

@@ -7,6 +7,10 @@ import tensorflow as tf
 from pixpro_keras.visualize import plots
 
 
+def panels_by_title(figure):
+    return {panel.get_title("left"): panel for panel in figure.axes}
+
+
 class PlotMetricsTest(tf.test.TestCase):
     def setUp(self):
         super().setUp()
@@ -19,7 +23,7 @@ class PlotMetricsTest(tf.test.TestCase):
         figures = []
         with mock.patch.object(plots, "save_figure", lambda figure, path: figures.append(figure)):
             plots.plot_metrics(self.folder / "metrics.jsonl", self.folder / "p.png", loss_bounds)
-        return {panel.get_title(): panel for panel in figures[0].axes if panel.get_title()}
+        return panels_by_title(figures[0])
 
     def test_curves_hold_the_values(self):
         records = [
@@ -28,42 +32,57 @@ class PlotMetricsTest(tf.test.TestCase):
         ]
         panels = self.plot(records)
         self.assertEqual(list(panels), ["loss", "images/s"])
-        self.assertAllEqual(panels["loss"].lines[0].get_xydata(), [[0.5, -1.0], [1.0, -2.5]])
+        self.assertAllEqual(panels["loss"].lines[0].get_xydata(), [[10, -1.0], [20, -2.5]])
         self.assertAllEqual(panels["images/s"].lines[0].get_ydata(), [9.0, 8.0])
 
     def test_bounds_of_the_only_term(self):
         records = [{"step": k, "epoch": k, "loss": -1.0, "pixel": -1.0} for k in (1, 2)]
         panels = self.plot(records, {"pixel": (-4.0, 4.0)})
         self.assertEqual(list(panels), ["loss"])  # The term is the loss itself.
-        self.assertEqual([line.get_ydata()[0] for line in panels["loss"].lines[1:]], [-4.0, 4.0])
-        low, high = panels["loss"].get_ylim()
-        self.assertTrue(low <= -4 and high >= 4)
+        self.assertEqual(panels["loss"].get_title("right"), "in [-4, 4]")
+
+    def test_axes_are_fitted_and_begin_at_step_0(self):
+        records = [{"step": k, "epoch": k, "loss": -1.0 - k / 100, "pixel": -1.0} for k in (10, 20)]
+        panel = self.plot(records, {"pixel": (-4.0, 4.0)})["loss"]
+        self.assertEqual(panel.get_xlim()[0], 0)
+        low, high = panel.get_ylim()
+        self.assertTrue(-1.3 < low < high < -1)
+
+    def test_a_count_that_stays_zero_has_no_chart(self):
+        records = [{"step": k, "epoch": k, "loss": 1.0, "bad_steps": 0} for k in (1, 2)]
+        self.assertEqual(list(self.plot(records)), ["loss"])
+        records[1]["bad_steps"] = 1
+        self.assertEqual(list(self.plot(records)), ["loss", "steps skipped, not finite"])
+
+    def test_evaluations_have_a_chart(self):
+        records = [{"step": 1, "epoch": 1, "loss": 1.0}]
+        evaluations = {"k-NN": {"random": 0.1, "pre-trained": 0.2}, "linear": {"random": 0.3}}
+        panel = plots.draw_metrics({"": records}, {}, evaluations).axes[-1]
+        texts = [text.get_text() for text in panel.texts]
+        self.assertEqual(texts, ["10.0", "20.0", "30.0", "k-NN", "linear"])
 
     def test_bounds_of_several_terms(self):
         record = {"step": 1, "epoch": 1.0, "loss": 1.0, "pixel": -1.0, "instance": 2.0}
         panels = self.plot([record], {"pixel": (-4.0, 4.0), "instance": (0.0, None)})
-        bounds = {
-            title: [line.get_ydata()[0] for line in panel.lines[1:]]
-            for title, panel in panels.items()
-        }
-        self.assertEqual(bounds, {"loss": [-4.0], "instance": [0.0], "pixel": [-4.0, 4.0]})
+        bounds = {title: panel.get_title("right") for title, panel in panels.items()}
+        self.assertEqual(
+            bounds, {"loss": "at least -4", "instance": "at least 0", "pixel": "in [-4, 4]"}
+        )
 
     def test_bounds_of_several_runs(self):
         runs = {
-            "one": [{"epoch": k, "loss": -k, "pixel": -k} for k in (1, 2)],
-            "two": [{"epoch": k, "loss": k, "instance": k} for k in (1, 2)],
-            "three": [{"epoch": k, "loss": 3 * k} for k in (1, 2)],
+            "one": [{"step": k, "loss": -k, "pixel": -k} for k in (1, 2)],
+            "two": [{"step": k, "loss": k, "instance": k} for k in (1, 2)],
+            "three": [{"step": k, "loss": 3 * k} for k in (1, 2)],
         }
         bounds = {"one": {"pixel": (-4.0, 4.0)}, "two": {"instance": (-4.0, 9.0)}}
         figure = plots.draw_metrics(runs, bounds)
-        panels = {panel.get_title(): panel for panel in figure.axes if panel.get_title()}
+        panels = panels_by_title(figure)
         self.assertEqual(list(panels), ["loss"])  # the terms of each run are its loss itself
-        one, two, three, *lines = panels["loss"].lines
+        one, two, three = panels["loss"].lines
         self.assertAllEqual(two.get_xydata(), [[1, 1], [2, 2]])
         self.assertLen({one.get_color(), two.get_color(), three.get_color()}, 3)
-        drawn = {line.get_ydata()[0]: line.get_color() for line in lines}
-        self.assertEqual(drawn, {-4.0: drawn[-4.0], 4.0: one.get_color(), 9.0: two.get_color()})
-        self.assertNotIn(drawn[-4.0], [line.get_color() for line in (one, two, three)])
+        self.assertEqual(panels["loss"].get_title("right"), "one: in [-4, 4]\ntwo: in [-4, 9]")
         (legend,) = figure.legends
         self.assertEqual([text.get_text() for text in legend.get_texts()], list(runs))
 

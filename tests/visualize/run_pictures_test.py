@@ -29,7 +29,6 @@ class RunPicturesTest(tf.test.TestCase, parameterized.TestCase):
             lambda x: x,
             every_steps=2,
             threshold=0.7,
-            gamma=2.0,
         )
         pictures.on_train_begin({"step": 0.0})
         for step in (1.0, 2.0, 3.0):
@@ -62,7 +61,7 @@ class RunPicturesTest(tf.test.TestCase, parameterized.TestCase):
         def encoder(images, training):
             return {"features": tf.nn.avg_pool2d(images, 4, 4, "VALID")}
 
-        pictures = RunPictures(folder, views | coords, encoder, lambda x: x, 1, 0.7, 2.0)
+        pictures = RunPictures(folder, views | coords, encoder, lambda x: x, 1, 0.7)
         with self.assertLogs("absl", "WARNING") as logs:
             pictures.on_train_begin({"step": 0})
             pictures.on_train_batch_end(0, {"step": 1})

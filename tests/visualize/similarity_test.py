@@ -4,7 +4,7 @@ from absl.testing import parameterized
 from matplotlib.patches import Rectangle
 
 from pixpro_keras.visualize.figures import figure_to_array
-from pixpro_keras.visualize.similarity import draw_similarity
+from pixpro_keras.visualize.similarity import draw_similarity, map_to_show
 
 
 def views(count=2, height=30, width=40):
@@ -34,6 +34,11 @@ class DrawSimilarityTest(tf.test.TestCase, parameterized.TestCase):
                         lengths = np.linalg.norm(one) * np.linalg.norm(other)
                         expected = max(one @ other / lengths, 0) ** gamma
                         self.assertAllClose(heat[i, j], expected, atol=1e-4)
+
+    def test_the_first_of_several_levels_is_shown(self):
+        c4, c5 = tf.ones((1, 4, 4, 8)), tf.ones((1, 2, 2, 8))
+        shown = map_to_show({"features": c5, "pixel": {"c4": c4, "c5": c5}})
+        self.assertAllEqual(shown, c4)
 
     def test_query_is_outlined_and_numbered_on_view_and_map(self):
         panels = draw_similarity(views(1), features(1), [(0, 3), (2, 1)]).axes

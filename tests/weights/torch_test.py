@@ -7,8 +7,10 @@ import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
-from pixpro_keras.weights import load, torch
+from pixpro_keras import backbones
+from pixpro_keras.weights import export_backbone, load, torch
 from tests.helpers import torch_networks
+from tests.helpers.random_weights import randomize
 from tests.helpers.tiny_networks import RESNET10
 
 
@@ -137,6 +139,46 @@ class TorchFilesTest(tf.test.TestCase, parameterized.TestCase):
             state[name] = tensor
         self.assertIn("conv1.4.running_mean", state)
         self.check_features(self.save(state), model, size=(64, 96))
+
+    @parameterized.parameters(
+        ("resnet18_v1_5", (2, 2, 2, 2), False, {}),
+        ("resnext50_32x4d", (3, 4, 6, 3), True, {"groups": 32, "group_width": 4}),
+    )
+    @pytest.mark.slow
+    def test_exported_weights_load_strictly(self, name, blocks, bottleneck, settings):
+        backbone = randomize(backbones.build(name))
+        (path,) = export_backbone(backbone, name, self.folder / "out", ["torchvision"])
+        model = torch_networks.resnet(blocks, bottleneck, **settings)
+        model.load_state_dict(self.torch.load(path))  # all names and shapes, none left
+        images = np.random.default_rng(0).standard_normal((2, 65, 97, 3)).astype("float32")
+        expected = backbone(images, training=False)
+        found = torch_networks.features(model.eval(), images)
+        self.assertAllClose(found, expected, atol=3e-5 * np.abs(expected).max(), rtol=0)
+
+    def test_exported_deep_stems_have_timms_names(self):
+        network = backbones.plain_network("resnet18_d")
+        state = torch.torchvision_state_dict(network)
+        stem = [name for name in state if name.startswith("conv1.") and name.endswith("weight")]
+        self.assertEqual(stem, [f"conv1.{index}.weight" for index in (0, 1, 3, 4, 6)])
+        path = self.save({name: self.torch.tensor(array) for name, array in state.items()})
+        for one, two in zip(load.load_backbone(path).weights, network.weights, strict=True):
+            self.assertAllEqual(one, two)
+
+    def test_safetensors_there_and_back(self):
+        pytest.importorskip("safetensors", reason="needs pip install 'pixpro-keras[torch]'")
+        network = randomize(backbones.plain_network("resnet10_v1_5"))
+        (path,) = export_backbone(network, "resnet10_v1_5", self.folder / "a", ["safetensors"])
+        for one, two in zip(load.load_backbone(path).weights, network.weights, strict=True):
+            self.assertAllEqual(one, two)
+        half = self.folder / "half.safetensors"
+        half.write_bytes(path.read_bytes()[:1000])
+        with self.assertRaisesRegex(ValueError, "half.safetensors: no complete safetensors file"):
+            load.load_backbone(half)
+
+    def test_other_networks_are_not_exported(self):
+        backbone = backbones.build("mobilenetv3small")
+        with self.assertRaisesRegex(ValueError, "mobilenetv3small has no torchvision weights"):
+            export_backbone(backbone, "mobilenetv3small", self.folder, ["torchvision"])
 
     def test_half_precision_and_namespace(self):
         model = torch_networks.randomize(torch_networks.resnet()).half()

@@ -18,7 +18,8 @@ class BackboneOptions(Options):
         "resnet50",
         "Network: any keras.applications constructor in lower case (resnet50, mobilenetv2, ...), or the "
         "paper's stride-in-3x3 family: resnet18_v1_5, resnet18_d (34, 50, 101, 152), resnext50_32x4d, "
-        "resnext101_32x8d, wide_resnet50_2, wide_resnet101_2.",
+        "resnext101_32x8d, wide_resnet50_2, wide_resnet101_2; or KerasCV's presets: "
+        "keras_cv:yolo_v8_s_backbone, keras_cv:efficientnetv2_b0, ...",
         is_main=True,
     )
     output_stride: str = option(

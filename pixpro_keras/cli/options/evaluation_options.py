@@ -102,8 +102,8 @@ def _load(options: EvaluationT, weights: str) -> tuple[keras.Model, EvaluationT,
 
 def _network_name(backbone: keras.Model, given: str | None, weights: str) -> str:
     """Name by which `backbones` knows a loaded network: its own, or else `--backbone`."""
-    own = backbone.name.lower()
-    if own not in backbones.available():
+    own = backbones.name_of(backbone)
+    if own is None:
         if given is None:
             raise FlagError(
                 f"--weights={weights}: the network there is called {backbone.name!r}; "

@@ -9,7 +9,7 @@ from typing import Any
 from pixpro_keras.cli.paper_tables.jobs import Job, Places
 from pixpro_keras.cli.shared import parsing, presets
 from pixpro_keras.utils.files import write_atomically
-from pixpro_keras.visualize.plots import read_metrics
+from pixpro_keras.utils.metrics_file import METRICS_FILE, read_metrics
 
 RECORD = "job.json"
 LOG = "log.txt"
@@ -102,7 +102,7 @@ def set_aside(folder: pathlib.Path) -> pathlib.Path:
 def images_per_second(folder: pathlib.Path) -> float | None:
     """Median speed of a training; None without one."""
     try:
-        metrics = read_metrics(folder / "metrics.jsonl")
+        metrics = read_metrics(folder / METRICS_FILE)
     except (OSError, ValueError):
         return None
     speeds = (one.get("images_per_second") for one in metrics)

@@ -92,11 +92,12 @@ def _backbone_of_baselines(options: CompareOptions) -> str:
     paths = [weights for weights in options.compare if weights not in _BASELINES]
     if not options.is_given("backbone") and paths:
         with flag_errors(options, "compare"):
-            own = load_backbone(paths[0]).name.lower()
-        if own not in backbones.available():
+            network = load_backbone(paths[0])
+        own = backbones.name_of(network)
+        if own is None:
             raise FlagError(
-                f"--compare={','.join(options.compare)}: the network in {paths[0]} is called {own!r}; "
-                "--backbone says which one it is"
+                f"--compare={','.join(options.compare)}: the network in {paths[0]} is called "
+                f"{network.name!r}; --backbone says which one it is"
             )
         name = own
     with flag_errors(options, "backbone"):

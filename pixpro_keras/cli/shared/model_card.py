@@ -11,8 +11,8 @@ from pixpro_keras.cli.options.option_fields import option_fields
 from pixpro_keras.cli.shared import parsing, run_recipe
 from pixpro_keras.data.sources import split_specification
 from pixpro_keras.task import Task
-from pixpro_keras.training.callbacks.run_log import read_metrics
 from pixpro_keras.training.history import read_history
+from pixpro_keras.utils.metrics_file import METRICS_FILE, read_metrics
 from pixpro_keras.version import __version__
 from pixpro_keras.weights.card import write_card
 
@@ -162,7 +162,7 @@ def _read_json(file: pathlib.Path) -> dict:
 def _last_metrics(workdir: pathlib.Path, step: int) -> dict[str, Any]:
     """Newest line of a run's log, up to a step; empty where the log cannot be read."""
     try:
-        lines: list[dict[str, Any]] = read_metrics(workdir)
+        lines: list[dict[str, Any]] = read_metrics(workdir / METRICS_FILE)
     except (OSError, ValueError):
         return {}
     return max((x for x in lines if x["step"] <= step), key=lambda x: x["step"], default={})

@@ -11,12 +11,12 @@ from pixpro_keras.utils.bars import open_bar
 # Name in the logs -> text of an epoch's line.
 _PARTS = {
     "loss": "loss {:.3f}",
-    "positive_share": "positive pairs {:.1%}",
-    "feature_std": "feature std {:.3f}",
-    "feature_rank": "feature rank {:.1f}",
+    "positive_share": "positives {:.1%}",
+    "feature_std": "std {:.3f}",
+    "feature_rank": "rank {:.1f}",
     "learning_rate": "lr {:.3g}",
-    "images_per_second": "{:.1f} images/s",
-    "input_wait_share": "waiting for input {:.0%}",
+    "images_per_second": "{:.4g} images/s",
+    "input_wait_share": "input wait {:.0%}",
 }
 
 
@@ -59,17 +59,18 @@ class Progress(keras.callbacks.Callback):
             total=self._epochs * self._steps_per_epoch * self._batch_size,
             initial=steps_done(logs, self.model) * self._batch_size,
             unit=" images",
-            desc="compiling the step",
+            desc="compiling the step (about 15 s)",
             unit_scale=True,
         )
 
     def on_train_batch_end(self, batch, logs=None):
         """Moves the bar."""
-        if self._bar.desc:
-            self._bar.set_description_str("", refresh=False)
+        steps = steps_done(logs, self.model)
+        epoch = min(-(-steps // self._steps_per_epoch), self._epochs)
+        self._bar.set_description_str(f"epoch {epoch}/{self._epochs}", refresh=False)
         if logs and "loss" in logs:
             self._bar.set_postfix_str(f"loss {logs['loss']:.3f}", refresh=False)
-        self._bar.update(steps_done(logs, self.model) * self._batch_size - self._bar.n)
+        self._bar.update(steps * self._batch_size - self._bar.n)
 
     def on_epoch_end(self, epoch, logs=None):
         """Prints the epoch's line."""

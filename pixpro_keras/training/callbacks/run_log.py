@@ -14,9 +14,8 @@ from pixpro_keras.training.callbacks.steps import steps_done
 from pixpro_keras.utils.checks import at_least
 from pixpro_keras.utils.files import append, survive_disk, write_atomically
 from pixpro_keras.utils.memory import memory_mib
+from pixpro_keras.utils.metrics_file import METRICS_FILE
 from pixpro_keras.utils.summaries import Charts
-
-METRICS_FILE = "metrics.jsonl"
 
 # What is measured at a step, by name; nothing where it is not due.
 Measurement = Callable[[int], Mapping[str, float]]
@@ -131,25 +130,6 @@ class RunLog(keras.callbacks.Callback):
             except OSError:
                 self._charts.close()
                 raise
-
-
-def read_metrics(workdir: str | os.PathLike) -> list[dict[str, float | None]]:
-    """Lines of a run's `metrics.jsonl`, in the order of their steps; none where there is no file.
-
-    Args:
-        workdir: the run's directory.
-
-    Example:
-        ```python
-        import tempfile
-
-        from pixpro_keras.training.callbacks.run_log import read_metrics
-
-        assert read_metrics(tempfile.mkdtemp()) == []
-        ```
-    """
-    file = pathlib.Path(workdir) / METRICS_FILE
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def chart_name(name: str, loss_bounds: Mapping[str, Bounds]) -> str:

@@ -77,7 +77,6 @@ class FitTest(tf.test.TestCase):
                 lambda x: x,
                 4,
                 threshold=0.7,
-                gamma=2.0,
             ),
             RunLog(cls.folder, STEPS, 2, cls.model.loss_bounds, [monitor]),
             SaveCheckpoints(cls.checkpoints, 2),
@@ -104,7 +103,7 @@ class FitTest(tf.test.TestCase):
     def test_progress_has_a_line_for_each_epoch(self):
         lines = [line.strip() for line in self.output.splitlines() if line.strip()]
         self.assertLen(lines, EPOCHS)
-        self.assertRegex(lines[1], r"^epoch 2/2  loss -?\d.*  positive pairs .*  lr ")
+        self.assertRegex(lines[1], r"^epoch 2/2  loss -?\d.*  positives .*  lr ")
 
     def test_collapse_is_warned_of_once(self):
         self.assertLen(self.warnings, 1)

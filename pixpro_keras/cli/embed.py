@@ -1,0 +1,294 @@
+r"""Feature vectors or maps of images by a frozen backbone, in a file.
+
+python experiments/embed.py --weights=runs/mine --dataset=folder:PATH --image_size=224 --output=features.npz
+
+Writes `.npz` (arrays `features`, `names`, `labels`) or `.parquet` (the same columns). Parts of it are written
+as they are computed, so memory stays the same for any number of images, and the same command continues
+where it was cut off.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import zipfile
+from collections.abc import Iterator, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pixpro_keras import backbones
+from pixpro_keras.backbones.levels import level_network
+from pixpro_keras.cli.options.cluster_options import DeviceOptions, make_devices
+from pixpro_keras.cli.options.evaluation_options import (
+    EvaluatedBackbone,
+    EvaluationOptions,
+    check_one_machine,
+    read_backbone,
+)
+from pixpro_keras.cli.options.option_fields import option
+from pixpro_keras.cli.options.run_options import resolve_precision
+from pixpro_keras.cli.shared import command
+from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.data.broken_images import BrokenImages
+from pixpro_keras.data.labels import select
+from pixpro_keras.data.sources import Source, open_source
+from pixpro_keras.evaluation.features import IMAGE, INDEX, LABEL, image_batches
+from pixpro_keras.evaluation.replicas import over_replicas
+from pixpro_keras.types import Tensor
+from pixpro_keras.utils.bars import open_bar
+from pixpro_keras.utils.files import write_atomically
+
+_SUFFIXES = (".npz", ".parquet")
+_COLUMNS = ("features", "names", "labels")
+_RECIPE = "recipe.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EmbedOptions(EvaluationOptions, DeviceOptions):
+    """Options of the features."""
+
+    dataset: str = option(
+        None, "Images: any source of pretrain.py, with or without labels.", is_required=True
+    )
+    output: str = option(
+        None,
+        "File of the features: .npz or .parquet.",
+        is_required=True,
+        check=lambda value: pathlib.PurePath(value).suffix in _SUFFIXES,
+        must=f"end in {' or '.join(_SUFFIXES)}",
+    )
+    features: str = option(
+        "pooled",
+        "pooled: a vector for each image, the mean of its last map. map: the map of --level, (h, w, C).",
+        choices=("pooled", "map"),
+    )
+    level: str = option("c5", "Map of --features=map.", choices=("c2", "c3", "c4", "c5"))
+    batch_size: int = option(64, "Images that go through the backbone together.", above=0)
+    part_size: int = option(
+        4096, "Images of a part, which is in memory at once and is not computed twice.", above=0
+    )
+
+
+def run(options: EmbedOptions) -> None:
+    """Computes the parts that are missing, and joins all of them."""
+    options = resolve_precision(options)
+    keras.mixed_precision.set_global_policy(options.precision)
+    keras.utils.set_random_seed(options.seed)
+    strategy = make_devices(options)
+    check_one_machine(strategy, options.strategy, "embed.py")
+    with flag_errors(options, "dataset"):
+        source = open_source(options.dataset, data_dir=options.data_dir)
+    with strategy.scope():
+        backbone, options = read_backbone(options)
+    with flag_errors(options, "level", "features"):
+        if options.features == "pooled":
+            network = backbones.feature_network(backbone.network, "pooled")
+        else:
+            network = level_network(backbone.network, options.level)
+    output = pathlib.Path(options.output).expanduser()
+    parts = output.with_name(f"{output.name}.parts")
+    with flag_errors(options, "output"):
+        _open_parts(parts, _recipe(options, backbone, source.num_examples))
+        files = compute_parts(options, source, network, backbone, parts, strategy)
+        join_parts(files, output)
+        shutil.rmtree(parts)
+    shape = _shape(output)
+    print(f"{output}: {options.features} features of {shape[0]} images, {shape[1:]} each")
+
+
+def _recipe(options: EmbedOptions, backbone: EvaluatedBackbone, num_images: int) -> dict:
+    """Values that make two runs' parts interchangeable."""
+    digest = hashlib.sha256()
+    for weight in backbone.network.weights:
+        digest.update(keras.ops.convert_to_numpy(weight).tobytes())
+    names = (
+        "dataset",
+        "features",
+        "level",
+        "image_size",
+        "output_stride",
+        "part_size",
+        "precision",
+    )
+    recipe = {name: getattr(options, name) for name in names}
+    return recipe | {"weights": digest.hexdigest(), "images": num_images}
+
+
+def _open_parts(folder: pathlib.Path, recipe: dict) -> None:
+    """Makes the folder of the parts, or continues in it.
+
+    Raises:
+        ValueError: if the parts there are of other images or weights.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / _RECIPE
+    if file.exists():
+        before = json.loads(file.read_text())
+        changed = [name for name in recipe if before.get(name) != recipe[name]]
+        if changed:
+            raise ValueError(
+                f"{folder} holds parts with other {', '.join(changed)}; delete it, or take another --output"
+            )
+    write_atomically(file, json.dumps(recipe, indent=2).encode())
+
+
+def compute_parts(
+    options: EmbedOptions,
+    source: Source,
+    network: keras.Model,
+    backbone: EvaluatedBackbone,
+    folder: pathlib.Path,
+    strategy: tf.distribute.Strategy,
+) -> list[pathlib.Path]:
+    """Computes the parts that are not there yet.
+
+    Args:
+        options: resolved.
+        source: the images.
+        network: from images to features.
+        backbone: with the input convention.
+        folder: of the parts.
+        strategy: devices that share the work.
+
+    Returns:
+        Files of all parts, in order.
+
+    Raises:
+        BrokenImagesError: if too many images cannot be decoded.
+    """
+
+    def features(images: Tensor) -> Tensor:
+        return keras.ops.cast(network(images, training=False), "float32")
+
+    spread = over_replicas(features, options.batch_size, strategy)
+    files = []
+    with open_bar(desc="features", total=source.num_examples, unit=" images", delay=1) as bar:
+        for first in range(0, source.num_examples, options.part_size):
+            file = folder / f"{first:012}.npz"
+            files.append(file)
+            indices = np.arange(first, min(first + options.part_size, source.num_examples))
+            if not file.exists():
+                part = select(source, indices)
+                batches = image_batches(
+                    part,
+                    options.image_size,
+                    backbone.preprocess,
+                    options.batch_size,
+                    pass_over_broken=True,
+                )
+                broken = BrokenImages(part, options.max_broken_share)
+                watched = broken.watch(batches, lambda batch: batch[INDEX].numpy())
+                rows = [
+                    (spread(one[IMAGE]), one[INDEX].numpy(), one[LABEL].numpy()) for one in watched
+                ]
+                _write_part(file, part, rows)
+            bar.update(len(indices))
+    return files
+
+
+def _write_part(
+    file: pathlib.Path, source: Source, rows: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]
+) -> None:
+    if not rows:
+        return  # all of its images are broken
+    columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
+    names = np.array([source.describe(int(index)) for index in columns[1]])
+    partial = file.with_suffix(".partial")
+    with open(partial, "wb") as out:
+        np.savez(out, features=columns[0], names=names, labels=columns[2].astype(np.int32))
+    os.replace(partial, file)
+
+
+def join_parts(files: Sequence[pathlib.Path], output: pathlib.Path) -> None:
+    """Joins parts to one file, one part in memory at a time.
+
+    Args:
+        files: of the parts; those without an image are missing.
+        output: `.npz` or `.parquet`.
+
+    Raises:
+        ValueError: if no image could be read.
+    """
+    files = [file for file in files if file.exists()]
+    if not files:
+        raise ValueError("no image could be read")
+    partial = output.with_name(f".{output.name}.partial")
+    try:
+        if output.suffix == ".npz":
+            _join_npz(files, partial)
+        else:
+            _join_parquet(files, partial)
+        os.replace(partial, output)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _join_npz(files: Sequence[pathlib.Path], output: pathlib.Path) -> None:
+    with zipfile.ZipFile(output, "w", allowZip64=True) as archive:
+        for column in _COLUMNS:
+            shapes = [(part.shape, part.dtype) for part in _parts(files, column)]
+            count = sum(shape[0] for shape, _ in shapes)
+            kind = np.result_type(*(kind for _, kind in shapes))  # the longest name
+            header = {
+                "descr": np.lib.format.dtype_to_descr(kind),
+                "fortran_order": False,
+                "shape": (count, *shapes[0][0][1:]),
+            }
+            with archive.open(f"{column}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array_header_2_0(member, header)
+                for part in _parts(files, column):
+                    member.write(np.ascontiguousarray(part, kind).tobytes())
+
+
+def _join_parquet(files: Sequence[pathlib.Path], output: pathlib.Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    first = next(_parts(files, "features"))
+    size = int(np.prod(first.shape[1:]))
+    schema = pyarrow.schema(
+        [
+            ("features", pyarrow.list_(pyarrow.float32(), size)),
+            ("names", pyarrow.string()),
+            ("labels", pyarrow.int32()),
+        ],
+        metadata={"shape": json.dumps(first.shape[1:])},
+    )
+    with pyarrow.parquet.ParquetWriter(output, schema) as writer:
+        columns = (_parts(files, column) for column in _COLUMNS)
+        for features, names, labels in zip(*columns, strict=True):
+            flat = pyarrow.array(features.reshape(-1))
+            arrays = [
+                pyarrow.FixedSizeListArray.from_arrays(flat, size),
+                pyarrow.array(names.tolist(), pyarrow.string()),
+                pyarrow.array(labels, pyarrow.int32()),
+            ]
+            writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
+
+
+def _parts(files: Sequence[pathlib.Path], column: str) -> Iterator[np.ndarray]:
+    for file in files:
+        with np.load(file) as part:
+            yield part[column]
+
+
+def _shape(output: pathlib.Path) -> tuple[int, ...]:
+    """Shape of all features in a file, without reading them."""
+    if output.suffix == ".npz":
+        with zipfile.ZipFile(output) as archive, archive.open("features.npy") as member:
+            np.lib.format.read_magic(member)
+            return tuple(np.lib.format.read_array_header_2_0(member)[0])
+    import pyarrow.parquet
+
+    data = pyarrow.parquet.ParquetFile(output)
+    shape = json.loads((data.schema_arrow.metadata or {})[b"shape"])
+    return (data.metadata.num_rows, *shape)
+
+
+def main() -> None:
+    """Runs the command."""
+    command.run(EmbedOptions, run, __doc__ or "")

@@ -1,0 +1,97 @@
+import contextlib
+import io
+import pathlib
+from unittest import mock
+
+import numpy as np
+import pyarrow.parquet
+import tensorflow as tf
+
+import pixpro_keras
+from pixpro_keras import backbones
+from pixpro_keras.cli import embed
+from pixpro_keras.cli.options.option_fields import FlagError
+from pixpro_keras.weights import export_backbone
+from tests.helpers.jobs import write_photos
+from tests.helpers.random_weights import randomize
+
+
+class EmbedTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+        self.photos = write_photos(self.folder / "photos")
+        self.network = randomize(backbones.plain_network("resnet10_v1_5"))
+        export_backbone(self.network, "resnet10_v1_5", self.folder / "run")
+
+    def options(self, output, **options):
+        return embed.EmbedOptions.make(
+            weights=self.folder / "run",
+            dataset=f"folder:{self.photos}",
+            image_size=32,
+            batch_size=3,
+            part_size=4,
+            output=self.folder / output,
+            strategy="one_device",
+            **options,
+        )
+
+    def run_job(self, output, **options):
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            embed.run(self.options(output, **options))
+        return printed.getvalue()
+
+    def test_both_kinds_of_file_hold_the_same(self):
+        expected = pixpro_keras.embed(self.photos, self.network, image_size=32)
+        text = self.run_job("a.npz")
+        self.assertIn("pooled features of 8 images, (512,) each", text)
+        with np.load(self.folder / "a.npz") as found:
+            self.assertAllClose(found["features"], expected.vectors, rtol=1e-4, atol=1e-4)
+            self.assertEqual(found["names"].tolist(), expected.names)
+            self.assertAllEqual(found["labels"], expected.labels)
+        self.run_job("a.parquet")
+        table = pyarrow.parquet.read_table(self.folder / "a.parquet")
+        vectors = np.array(table["features"].to_pylist())
+        self.assertAllClose(vectors, expected.vectors, rtol=1e-4, atol=1e-4)
+        self.assertEqual(table["names"].to_pylist(), expected.names)
+        self.assertFalse(list(self.folder.glob("*.parts")))
+
+    def test_maps(self):
+        self.run_job("maps.npz", features="map", level="c4")
+        with np.load(self.folder / "maps.npz") as found:
+            self.assertEqual(found["features"].shape, (8, 2, 2, 256))
+
+    def test_goes_on_where_it_was_cut_off(self):
+        write = embed._write_part
+        with (
+            mock.patch.object(
+                embed, "_write_part", wraps=write, side_effect=[mock.DEFAULT, KeyboardInterrupt]
+            ),
+            self.assertRaises(KeyboardInterrupt),
+        ):
+            self.run_job("a.npz")
+        self.assertLen(list((self.folder / "a.npz.parts").glob("*.npz")), 1)
+        with self.assertRaisesRegex(FlagError, "holds parts with other image_size"):
+            embed.run(self.options("a.npz").replace(image_size=64))
+        with mock.patch.object(embed, "_write_part", wraps=write) as written:
+            self.run_job("a.npz")
+        self.assertEqual(written.call_count, 1)
+        with np.load(self.folder / "a.npz") as found:
+            self.assertLen(found["features"], 8)
+
+    def test_a_broken_image_is_left_out(self):
+        (self.photos / "2.jpg").write_bytes((self.photos / "2.jpg").read_bytes()[:300])
+        with self.assertLogs("absl", "WARNING") as logs:
+            self.run_job("a.npz")
+        self.assertIn("2.jpg", " ".join(logs.output))
+        with np.load(self.folder / "a.npz") as found:
+            names = [pathlib.Path(name).name for name in found["names"]]
+        self.assertEqual(names, [f"{number}.jpg" for number in (0, 1, 3, 4, 5, 6, 7)])
+
+    def test_other_endings_are_refused(self):
+        with self.assertRaisesRegex(FlagError, "--output=.*a.csv: must end in .npz or .parquet"):
+            self.options("a.csv")
+
+
+if __name__ == "__main__":
+    tf.test.main()
