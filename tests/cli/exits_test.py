@@ -11,11 +11,12 @@ from pixpro_keras.cli.make_tfrecords import write_shard
 from tests.helpers.broken_off_jobs import break_off
 from tests.helpers.examples import save_image, write_voc
 from tests.helpers.jobs import write_photos
+from tests.helpers.tiny_networks import RESNET6
 
 # Rounds of each job; the environment may ask for more of them, at other moments.
 ROUNDS = int(os.environ.get("PIXPRO_EXIT_ROUNDS", "4"))
 SIGNALS = [signal.SIGINT, signal.SIGINT, signal.SIGINT, signal.SIGTERM]
-SMALL = ("--backbone=resnet4_v1_5", "--image_size=32", "--batch_size=4")
+SMALL = (f"--backbone={RESNET6}", "--image_size=32", "--batch_size=4")
 ENDLESS = ("--epochs=100000", "--log_every_steps=1")
 
 
