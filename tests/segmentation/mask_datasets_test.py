@@ -33,7 +33,7 @@ class OpenMasksTest(tf.test.TestCase):
         for spec, split, message in (
             ("folder:/nowhere", "train", "/nowhere"),
             (f"folder:{self.root}", "val", "'val'"),
-            (f"folder:{self.root}", "train", "labels/a.png is missing"),
+            (f"folder:{self.root}", "train", "labels: the masks are expected there"),
             (f"voc:{self.root}", "train", "Segmentation/train.txt"),
             (f"coco:{self.root}", "train", "coco:"),
             ("scenes", "test", "no split 'test'"),

@@ -181,12 +181,12 @@ class MaskFilesTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_the_folder_of_the_masks_is_named(self):
         save_image(self.root / "images" / "a.png", self.image)
-        save_image(self.root / "masks" / "a.png", np.ones((6, 8)))
+        save_image(self.root / "annotations" / "a.png", np.ones((6, 8)))
         with self.assertRaisesRegex(ValueError, "no folder .*/labels: the masks are expected"):
             open_masks(f"folder:{self.root}", "train")
 
     def test_names_of_any_encoding_and_endings_in_upper_case(self):
-        self.write_pair("a.png", np.ones((6, 8)))
+        self.write_pair("a.png", np.eye(6, 8))
         for folder, ending in (("images", b".png"), ("labels", b".PNG")):
             file = self.root / folder / "a.png"
             os.rename(file, os.path.join(os.fsencode(self.root / folder), b"\xe4" + ending))
