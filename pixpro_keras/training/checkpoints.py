@@ -73,7 +73,7 @@ class Checkpoints:
         keep: int = 3,
     ):
         self._directory = pathlib.Path(directory)
-        self._identity = identity
+        self._identity = json.loads(json.dumps(identity))  # as it will be read: tuples are lists
         self._task = task
         self._keep = at_least("keep", keep, 1)
         # By position, not by attributes: those pass over layers in dicts without a word.

@@ -6,7 +6,7 @@ from typing import Protocol
 import keras
 
 from pixpro_keras.backbones import copy_weights, min_image_size, resnet
-from pixpro_keras.weights.load import load_backbone
+from pixpro_keras.weights.load import IMAGENET, load_backbone
 
 
 class Constructor(Protocol):
@@ -100,7 +100,7 @@ def _check_shape(name: str, input_shape: tuple | None) -> tuple:
 
 
 def _copy_backbone(weights: str | os.PathLike, network: keras.Model) -> None:
-    loaded = load_backbone(weights)
+    loaded = load_backbone(weights, name=network.name if weights == IMAGENET else None)
     try:
         copy_weights(loaded, network)
     except ValueError as error:

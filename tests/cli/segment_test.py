@@ -83,7 +83,7 @@ class FlatFolderTest(tf.test.TestCase):
     def test_folders_with_splits_have_no_fraction(self):
         for split in ("train", "val"):
             for part in ("images", "masks"):
-                save_image(self.folder / split / part / f"{split}.png", np.zeros((8, 8), np.uint8))
+                save_image(self.folder / split / part / f"{split}.png", np.eye(8, dtype=np.uint8))
         self.assertEqual([len(part) for part in self.parts()], [1, 1])
         with self.assertRaisesRegex(FlagError, "--val_fraction=0.2: .* has a test of its own"):
             self.parts(val_fraction=0.2)

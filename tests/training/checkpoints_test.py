@@ -46,6 +46,11 @@ class CheckpointsTest(tf.test.TestCase):
         with self.assertRaisesRegex(CheckpointError, "backbone was resnet50, is resnet18"):
             Checkpoints(folder, build(), {"backbone": "resnet18", "method": "pixpro"}).restore()
 
+    def test_a_tuple_is_the_list_that_is_read(self):
+        folder = self.create_tempdir().full_path
+        Checkpoints(folder, build(), {"levels": ("c4", "c5")}).save()
+        self.assertEqual(Checkpoints(folder, build(), {"levels": ("c4", "c5")}).restore(), 0)
+
     def test_another_shape_is_refused(self):
         folder = self.create_tempdir().full_path
         Checkpoints(folder, build(), {}).save()
