@@ -255,13 +255,13 @@ def _fit_dense_linear_probe(
 ) -> None:
     """Fits the dense linear probe in one go, and tests it."""
     check_one_machine(strategy, options.strategy, "--solver=lbfgs")
-    command.refuse_run(workdir)
+    # Of a dry run `workdir` is another folder.
+    command.refuse_run(pathlib.Path(options.workdir).expanduser())
     with strategy.scope():
         backbone, options = read_backbone(options)
     with flag_errors(options, "level"):
         network = level_network(backbone.network, options.level)
     if options.dry_run:
-        command.refuse_run(pathlib.Path(options.workdir).expanduser())
         rows = {
             "task": "segmentation, dense linear probe that is fitted in one go, without steps",
             "backbone": backbone.label,
