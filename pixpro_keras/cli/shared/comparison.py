@@ -14,9 +14,8 @@ from pixpro_keras.cli.options.evaluation_options import RANDOM
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.shared import command, parsing
 from pixpro_keras.cli.shared.command import flag_errors
-from pixpro_keras.cli.shared.result_files import shown
+from pixpro_keras.cli.shared.result_files import shown, write_table
 from pixpro_keras.training.run import RunResult
-from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.utils.markdown import markdown_table
 from pixpro_keras.visualize.comparison_chart import draw_comparison
 from pixpro_keras.visualize.figures import save_figure
@@ -130,17 +129,13 @@ def _write(workdir: pathlib.Path, rows: Sequence[Mapping]) -> None:
         for name in names
         if any(isinstance(row.get(name), float) for row in rows)
     }
-    write_atomically(workdir / "compare.json", json.dumps(rows, indent=2).encode())
-    write_atomically(workdir / "compare.md", table.encode())
-    print(f"\n{table}\nIn {workdir}:")
-    files = {"compare.md": "the table", "compare.json": "the same, for programs"}
+    files = {}
     if measures:
         drawn = dict(list(measures.items())[:_MOST_PANELS])
         figure = draw_comparison([row["backbone"] for row in rows], drawn)
         save_figure(figure, workdir / "compare.png")
         files["compare.png"] = "the same, as a chart"
-    for file, use in files.items():
-        print(f"  {file:28} {use}")
+    write_table(workdir, "compare", table, rows, files)
 
 
 def _is_cell(value: object) -> bool:

@@ -36,14 +36,27 @@ def write_results(
     parts += [
         f"{name.replace('_', ' ')}:\n\n{_table(rows)}" for name, rows in tables.items() if rows
     ]
-    text = "\n".join(parts)
-    stored = json.dumps(results | tables, indent=2)
-    write_atomically(workdir / f"{job}.json", stored.encode())
-    write_atomically(workdir / f"{job}.md", text.encode())
+    write_table(workdir, job, "\n".join(parts), results | tables, files)
+
+
+def write_table(
+    workdir: pathlib.Path, name: str, text: str, content: object, files: Mapping[str, str]
+) -> None:
+    """Prints a text and the files; writes the text as `NAME.md` and its content as `NAME.json`.
+
+    Args:
+        workdir: folder of the files.
+        name: name of both files.
+        text: Markdown.
+        content: the same as JSON values.
+        files: name of each other file that was written -> its use.
+    """
+    write_atomically(workdir / f"{name}.json", json.dumps(content, indent=2).encode())
+    write_atomically(workdir / f"{name}.md", text.encode())
     print(f"\n{text}\nIn {workdir}:")
-    written = {f"{job}.md": "the table", f"{job}.json": "the same, for programs", **files}
-    for name, use in written.items():
-        print(f"  {name:28} {use}")
+    written = {f"{name}.md": "the table", f"{name}.json": "the same, for programs", **files}
+    for file, use in written.items():
+        print(f"  {file:28} {use}")
 
 
 def _table(rows: Sequence[Mapping]) -> str:
