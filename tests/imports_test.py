@@ -46,8 +46,10 @@ ONLY_INSIDE_FUNCTIONS = {
     "keras_hub",
     "PIL",
     "huggingface_hub",
+    "mlflow",
     "pyarrow",
     "safetensors",
+    "wandb",
 }
 # Modules, and packages, that share a name because they share a subject.
 SAME_NAMES = {
@@ -62,12 +64,13 @@ SAME_NAMES = {
     "serving": {"detection.serving", "weights.serving"},
     "visualize": {"cli.visualize", "visualize"},
 }
-OF_USERS = {"hub", "keras-hub", "onnx", "torch", "viz"}  # extras
+OF_USERS = {"hub", "keras-hub", "mlflow", "onnx", "torch", "viz", "wandb"}  # extras
 # Distribution -> module, where they differ.
 MODULE = {
     "absl-py": "absl",
     "mkdocstrings-python": "mkdocstrings",
     "mkdocs-material": "material",
+    "mlflow-skinny": "mlflow",
     "pillow": "PIL",
     "pytest-xdist": "xdist",
     "scikit-learn": "sklearn",
@@ -77,6 +80,8 @@ NOT_IMPORTED = {
     "importlib_resources": "TFDS imports it and does not always require it",
     "tensorboard": "TensorFlow's summary writers live in it",
     "ipykernel": "the kernel in which the notebooks run",
+    "alembic": "mlflow's store in a file",
+    "sqlalchemy": "mlflow's store in a file",
     "mypy": "a command",
     "ruff": "a command",
     "pytest-xdist": "pytest's option --numprocesses",

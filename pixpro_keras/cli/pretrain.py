@@ -384,12 +384,12 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
         return [rank, pictures]
 
     result = training_job.run_training(
+        job,
+        options,
         method,
         batches,
         config,
         checkpoints,
-        strategy,
-        dry_run=options.dry_run,
         broken=broken,
         name_images=lambda step: name_images(
             source, options.seed, options.batch_size, step, broken.names

@@ -14,6 +14,7 @@ from pixpro_keras.optimizers import LARS, SGD, WarmupCosine, WarmupPoly, WarmupS
 from pixpro_keras.training.history import ON_CHANGE_ACTIONS
 from pixpro_keras.training.loop import check_steps_per_execution
 from pixpro_keras.training.run import SAVE_ERROR_ACTIONS
+from pixpro_keras.training.trackers import TRACKERS
 
 TrainingT = TypeVar("TrainingT", bound="TrainingOptions")
 
@@ -138,6 +139,14 @@ class TrainingJobOptions(TrainingOptions, DeviceOptions):
         "affect the weights: stop, listing them, or continue. The model card and flags.cfg then tell which "
         "steps were trained with what.",
         choices=ON_CHANGE_ACTIONS,
+    )
+    tracker: str | None = option(
+        None,
+        "Experiment tracker that gets scalars, pictures, flags and the model card too: wandb (Weights & "
+        "Biases) or mlflow, with the server, account and offline mode of its own environment variables; "
+        "mlflow without MLFLOW_TRACKING_URI writes to mlflow.db in --workdir.",
+        choices=TRACKERS,
+        is_main=True,
     )
 
 
