@@ -177,11 +177,12 @@ class Detector(Task, abc.ABC):
         features = self.box_features(maps, rois.boxes, training)
         class_logits, class_deltas = self.predictor(self.box_vectors(features))
         outputs |= roi_losses(class_logits, class_deltas, rois, batch)
-        if self.mask_head is not None:
+        mask_head = self.mask_head
+        if mask_head is not None:
             # Positives come first, and only they have masks.
             def loss_of_first(count: int) -> Tensor:
                 inputs = self.mask_features(maps, rois.boxes[:, :count], features[:, :count])
-                masks = self.mask_head(inputs, rois.is_positive[:, :count], training=training)
+                masks = mask_head(inputs, rois.is_positive[:, :count], training=training)
                 return mask_loss(masks, rois, batch)
 
             num_masks = int(rois.boxes.shape[1] * POSITIVE_FRACTION)
@@ -220,13 +221,14 @@ class Detector(Task, abc.ABC):
         num_rois = proposals.shape[1]
         logits, deltas = call_with_fewest(classify_first, _count_last(is_valid), num_rois)
         detections = postprocess_detections(logits, deltas, proposals, is_valid, sizes)
-        if self.mask_head is not None:
+        mask_head = self.mask_head
+        if mask_head is not None:
             boxes, classes = detections["boxes"], detections["classes"]
             is_found = detections["scores"] > SCORE_THRESHOLD
 
             def masks_of_first(count: int) -> Tensor:
                 inputs = self.mask_features(maps, boxes[:, :count])
-                masks = self.mask_head(inputs, is_found[:, :count], training=False)
+                masks = mask_head(inputs, is_found[:, :count], training=False)
                 masks = ops.sigmoid(select_class(masks, classes[:, :count]))
                 return _pad_second(masks, num_boxes)
 
