@@ -160,13 +160,12 @@ def detection_input(options: argparse.Namespace, with_masks: bool) -> Step:
     """Training images of a COCO set, one at a time; returns the mean pixel."""
     source = open_boxes(f"coco:{options.coco}", options.coco_split)
     config = box_pipeline.BoxConfig(data.SHORT_SIDES, data.MAX_SIDE, with_masks=with_masks)
-    mean, deviation = tf.constant(data.MEAN), tf.constant(data.STD)
     batches = box_pipeline.make_box_batches(
         source,
         config,
         global_batch_size=1,
         replica_batch_size=1,
-        preprocess=lambda image: (tf.cast(image, tf.float32) / 255 - mean) / deviation,
+        preprocess=backbones.preprocess_input("resnet50_v1_5"),
     )
     iterator = iter(batches)
 
