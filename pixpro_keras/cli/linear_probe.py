@@ -201,7 +201,7 @@ def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) ->
         return mine.unbatch().batch(replica_batch_size, drop_remainder=True)
 
     result = training_job.run_training(
-        probe, batches, config, checkpoints, strategy, dry_run=options.dry_run, broken=broken
+        job, options, probe, batches, config, checkpoints, broken=broken
     )
     if result.is_complete:
         with chief_alone(strategy) as is_chief:

@@ -337,6 +337,8 @@ def run_training(
     name_images: Callable[[int], Iterable[str]] | None = None,
     measurements: Sequence[Measurement] = (),
     make_chief_callbacks: Callable[[], Sequence[keras.callbacks.Callback]] = tuple,
+    sinks: Sequence[Callable[[int, Mapping[str, float]], None]] = (),
+    flags: str = "",
 ) -> RunResult:
     """Trains to the last step, or until a signal ends it; saves and logs on the way.
 
@@ -351,6 +353,8 @@ def run_training(
         name_images: step, counted from 0, to the names of its images.
         measurements: functions of the number of steps done to values by name, for the log.
         make_chief_callbacks: makes more callbacks, in the one process that writes.
+        sinks: functions that get the logged values too; see `RunLog`.
+        flags: text of the run's flags, shown beside the charts.
 
     Returns:
         The state in which the run ended, the same on all workers but for the metrics.
@@ -403,7 +407,13 @@ def run_training(
     if broken is not None:
         callbacks.append(BrokenImagesCheck(broken))
     log = RunLog(
-        workdir, config.steps_per_epoch, config.log_every_steps, task.loss_bounds, measurements
+        workdir,
+        config.steps_per_epoch,
+        config.log_every_steps,
+        task.loss_bounds,
+        measurements,
+        sinks,
+        flags,
     )
     if is_writer:
         callbacks += [

@@ -13,6 +13,7 @@ from pixpro_keras.cli.shared.parsing import serialize
 from pixpro_keras.optimizers import LARS, SGD, WarmupCosine, WarmupPoly, WarmupSteps
 from pixpro_keras.training.history import ON_CHANGE_ACTIONS
 from pixpro_keras.training.run import SAVE_ERROR_ACTIONS
+from pixpro_keras.training.trackers import TRACKERS
 
 TrainingT = TypeVar("TrainingT", bound="TrainingOptions")
 
@@ -137,6 +138,14 @@ class TrainingJobOptions(TrainingOptions, DeviceOptions):
         "affect the weights: stop, listing them, or continue. The model card and flags.cfg then tell which "
         "steps were trained with what.",
         choices=ON_CHANGE_ACTIONS,
+    )
+    tracker: str | None = option(
+        None,
+        "Experiment tracker that gets scalars, pictures, flags and the model card too: wandb (Weights & "
+        "Biases) or mlflow, with the server, account and offline mode of its own environment variables; "
+        "mlflow without MLFLOW_TRACKING_URI writes to mlflow.db in --workdir.",
+        choices=TRACKERS,
+        is_main=True,
     )
 
 
