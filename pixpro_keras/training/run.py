@@ -212,9 +212,9 @@ def open_checkpoints(
     Args:
         task: compiled, its optimizer built, in the strategy's scope; its weights become those of the
             newest checkpoint, on all workers.
-        config: of the run.
+        config: configuration of the run.
         identity: properties that make two runs' weights interchangeable (method, backbone, ...), JSON values.
-        strategy: of the run; default: the present one.
+        strategy: distribution strategy of the run; default: the present one.
         recipe: settings of the training steps (data, batch size, seed, ...), JSON values; noted in
             `history.json`.
         on_change: with another recipe than the newest steps', `stop` refuses and `continue` goes on.
@@ -286,8 +286,8 @@ def estimate_run(
     Args:
         task: compiled, its optimizer built, restored by `open_checkpoints`; its step becomes 0.
         make_batches: as of `run_training`.
-        config: of the run; nothing is written to its directory.
-        strategy: of the run; default: the present one.
+        config: configuration of the run; nothing is written to its directory.
+        strategy: distribution strategy of the run; default: the present one.
         num_steps: steps that are taken; of `steps_per_execution` each as many. The first ones, which
             hold the tracing, do not count.
 
@@ -345,9 +345,9 @@ def run_training(
     Args:
         task: compiled, its optimizer built, restored by `open_checkpoints`.
         make_batches: function of a machine's input context to its batches, from the task's step on.
-        config: of the run.
+        config: configuration of the run.
         checkpoints: as `open_checkpoints` returns them.
-        strategy: of the run; default: the present one.
+        strategy: distribution strategy of the run; default: the present one.
         broken: count of images that cannot be decoded, which ends the run once there are too many;
             without it, one such image does.
         name_images: step, counted from 0, to the names of its images.

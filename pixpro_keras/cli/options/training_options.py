@@ -153,7 +153,7 @@ def resolve_lengths(options: TrainingT, num_examples: int, data_flag: str = "dat
     """Returns options whose lengths are all given in epochs, and `steps_per_epoch` too.
 
     Args:
-        options: of the training.
+        options: options of the training.
         num_examples: number of training images.
         data_flag: flag that names them.
 

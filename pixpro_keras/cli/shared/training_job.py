@@ -155,7 +155,7 @@ def open_checkpoints(
 
     Args:
         options: resolved.
-        config: of the run.
+        config: configuration of the run.
         strategy: devices of the run.
         task: compiled, its optimizer built; its weights become those of the newest checkpoint.
         identity: properties that make two runs' weights interchangeable.
