@@ -121,7 +121,7 @@ class PretrainResult(RunResult):
         backbone: trained, with the weights of the last step.
         method: encoder, target encoder, heads and optimizer.
         workdir: folder of the run.
-        options: of the run, resolved; `flags.cfg` holds the same.
+        options: options of the run, resolved; `flags.cfg` holds the same.
         exported: exported file -> its use; empty where a signal ended the run, and on workers other
             than the chief.
     """
@@ -483,7 +483,7 @@ def finish(
     """Exports the backbone, compares it with its random initialization, lists all files.
 
     Args:
-        options: of the run, resolved.
+        options: options of the run, resolved.
         workdir: the run's directory.
         method: trained.
         num_images: number of images it was trained on.

@@ -21,7 +21,7 @@ class Encoder(keras.Model):
     Args:
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
         heads: layers on the backbone's map, by name.
-        fpn: of C3 to C5.
+        fpn: feature pyramid on C3 to C5.
         pyramid_heads: layers on each of the FPN's maps, by name; the levels share their weights.
         level_heads: layers by name and level, `"c3"` to `"c5"`, each with weights of its own.
 

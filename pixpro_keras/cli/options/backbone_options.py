@@ -82,7 +82,7 @@ def build_backbone(options: BackboneOptions, trained: keras.Model | None = None)
     """Returns the backbone that the options describe.
 
     Args:
-        options: of the backbone.
+        options: options of the backbone.
         trained: the same network with the weights that it gets; without it, they are new, as
             `--zero_init_residual` and `--kernel_fan` say.
 

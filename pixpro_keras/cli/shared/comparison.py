@@ -34,7 +34,7 @@ def run_each(options: OptionsT, run: Callable[[OptionsT], ResultT], name: str) -
     Of several it writes `compare.md`, `compare.json` and `compare.png`.
 
     Args:
-        options: of the job.
+        options: options of the job.
         run: the job, which writes its results to `NAME.json` in its `--workdir`.
         name: name of that file.
 

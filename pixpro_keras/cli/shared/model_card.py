@@ -38,7 +38,7 @@ def write(
     """Writes the card of an export.
 
     Args:
-        options: of the run, resolved.
+        options: options of the run, resolved.
         license_name: license of the weights.
         workdir: the run's directory, with its `flags.cfg`.
         folder: folder of the export.

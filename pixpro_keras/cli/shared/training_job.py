@@ -30,7 +30,6 @@ from pixpro_keras.training.history import (
     find_differences,
     read_history,
 )
-from pixpro_keras.training.loop import check_steps_per_execution
 from pixpro_keras.training.strategy import replica_batch_size
 from pixpro_keras.training.trackers import track_run
 from pixpro_keras.training.workdir import RunLock, open_workdir
@@ -90,12 +89,6 @@ def start(options: TrainingJobOptions) -> Iterator[StartedJob]:
     keras.mixed_precision.set_global_policy(options.precision)
     keras.utils.set_random_seed(options.seed)
     strategy = make_devices(options, deterministic=options.deterministic)
-    with flag_errors(options, "steps_per_execution"):
-        check_steps_per_execution(
-            options.steps_per_execution,
-            log_every_steps=options.log_every_steps,
-            checkpoint_every_steps=options.checkpoint_every_steps,
-        )
     with flag_errors(options, "batch_size"):
         share = replica_batch_size(strategy, options.batch_size, options.accumulate_steps)
     with contextlib.ExitStack() as stack:
@@ -162,7 +155,7 @@ def open_checkpoints(
 
     Args:
         options: resolved.
-        config: of the run.
+        config: configuration of the run.
         strategy: devices of the run.
         task: compiled, its optimizer built; its weights become those of the newest checkpoint.
         identity: properties that make two runs' weights interchangeable.
@@ -180,23 +173,22 @@ def open_checkpoints(
     if options.dry_run:  # Where the run would go on is read, and nothing written.
         config = dataclasses.replace(config, workdir=pathlib.Path(options.workdir).expanduser())
     recipe = run_recipe.recipe_of(options, num_images)
-    with flag_errors(options, "steps_per_execution"):
-        try:
-            opened = run.open_checkpoints(
-                task,
-                config,
-                identity,
-                strategy,
-                recipe=recipe,
-                on_change=options.on_change,
-                read_only=options.dry_run,
-            )
-        except FewerStepsError:
-            with flag_errors(options, "epochs" if options.iterations is None else "iterations"):
-                raise
-        except (RunChangedError, OSError):
-            with flag_errors(options, "workdir"):
-                raise
+    try:
+        opened = run.open_checkpoints(
+            task,
+            config,
+            identity,
+            strategy,
+            recipe=recipe,
+            on_change=options.on_change,
+            read_only=options.dry_run,
+        )
+    except FewerStepsError:
+        with flag_errors(options, "epochs" if options.iterations is None else "iterations"):
+            raise
+    except (RunChangedError, OSError):
+        with flag_errors(options, "workdir"):
+            raise
     if is_chief(strategy) and not options.dry_run:
         periods = read_history(workdir)
         # Else the run is finished, and its steps were trained with what is there.
