@@ -10,6 +10,8 @@ _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _FORMULA = re.compile(r'<(div|span) class="arithmatex">\\[\[(](.*?)\\[\])]</\1>', re.DOTALL)
 _INCLUDE = re.compile(r"^<!-- include (\S+) -->$", re.MULTILINE)
 _LINK = re.compile(r"\[([^\]]+)\]\((?!https?:)[^)]*\)")
+_SHORT_CODE = re.compile(r"<code>([^<\n]{1,36})</code>")
+
 # Script of a notebook's page that would fetch another for diagrams, of which there are none.
 _DIAGRAMS = re.compile(r'<script type="module">(?:(?!</script>).)*mermaid.*?</script>', re.DOTALL)
 
@@ -29,12 +31,13 @@ def on_page_markdown(markdown, **kwargs):
 
 
 def on_page_content(content, page, config, **kwargs):
-    """Turns formulas into MathML, which browsers draw by themselves; links a notebook to itself."""
+    """Turns formulas into MathML, which browsers draw by themselves; keeps flags whole."""
 
     def convert(match):
         display = "block" if match[1] == "div" else "inline"
         return latex2mathml.converter.convert(html.unescape(match[2]).strip(), display=display)
 
+    content = _SHORT_CODE.sub(r'<code class="short">\1</code>', content)
     path = page.file.src_uri
     if path.endswith(".ipynb"):
         content = _notebook_links(path, config.repo_url) + content
@@ -53,7 +56,6 @@ def _notebook_links(path, repository):
 def on_post_page(output, page, **kwargs):
     """Takes the script of the offline search from this folder, and none from elsewhere."""
     script = "../" * page.url.count("/") + "assets/file_worker.js"
-    output = output.replace(
-        ' data-md-component="source"', ""
-    )  # it would ask for the number of stars
+    # It would ask for the repository's number of stars.
+    output = output.replace(' data-md-component="source"', "")
     return _DIAGRAMS.sub("", output).replace(_SHIM, script)
