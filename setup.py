@@ -35,6 +35,11 @@ COMMANDS = [
 VIZ = ["matplotlib>=3.8"]
 HUB = ["huggingface_hub>=0.34"]
 TORCH = ["safetensors>=0.4.3", "torch>=2.4"]
+# 0.32 needs Python 3.11 and Keras 3.15, which the core does not.
+KERAS_HUB = ["keras-hub>=0.32; python_version >= '3.11'"]
+WANDB = ["wandb>=0.31"]
+# The client; its store in a file of one's own needs the other two.
+MLFLOW = ["alembic>=1.20", "mlflow-skinny>=3.17", "sqlalchemy>=2.1"]
 ONNX = ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.17"]
 
 setup(
@@ -113,7 +118,10 @@ setup(
             "rich>=13.7",
         ],
         "hub": HUB,
+        "keras-hub": KERAS_HUB,
         "torch": TORCH,
+        "wandb": WANDB,
+        "mlflow": MLFLOW,
         "onnx": ONNX,
         "viz": VIZ,
     },

@@ -4,12 +4,14 @@ A comment in the line before a block says where it is treated otherwise:
 
 - `not run: REASON`: not at all.
 - `only parsed: REASON`: the flags of its commands are parsed, in their job.
-- `shortened: A -> B, C -> D`: these parts of a Python block are replaced.
+- `shortened: A -> B, C -> D`: these parts of a Python block are replaced; ; stands for , in them.
+- `needs MODULE: A -> B`: the same, where the module is installed.
 
 All other commands train for one step on small images.
 """
 
 import contextlib
+import importlib.util
 import io
 import os
 import pathlib
@@ -101,12 +103,13 @@ class DocsTest(tf.test.TestCase):
             namespace = {}
             for kind, text, language, content in blocks(page):
                 with self.subTest(page=page, block=content):
+                    needs, kind = re.fullmatch(r"(?:needs (\w+))?(.*)", kind).groups()
                     self.assertIn(kind, ("", "not run", "only parsed", "shortened"))
-                    if kind == "not run":
+                    if kind == "not run" or (needs and not importlib.util.find_spec(needs)):
                         continue
                     counts[language] += 1
                     if language == "python":
-                        self.run_python(content, text if kind == "shortened" else "", namespace)
+                        self.run_python(content, text if needs or kind else "", namespace)
                         continue
                     for job, flags in jobs(content):
                         last = _SHORT.get(job, []) if kind == "" else ["--only_check_args"]
@@ -128,7 +131,9 @@ class DocsTest(tf.test.TestCase):
 
     def run_python(self, content, shortened, namespace):
         for pair in filter(None, shortened.split(", ")):
-            long, short = pair.split(" -> ")
+            if " -> " not in pair:
+                continue
+            long, short = pair.replace(";", ",").split(" -> ")
             self.assertIn(long, content)
             content = content.replace(long, short)
         before = os.getcwd()

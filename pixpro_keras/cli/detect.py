@@ -222,12 +222,12 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
     measurements = [Monitor(measure, every)] if every else []
     with image_errors(train.name):
         result = training_job.run_training(
+            job,
+            options,
             task,
             batches,
             config,
             checkpoints,
-            strategy,
-            dry_run=options.dry_run,
             broken=broken,
             measurements=measurements,
         )

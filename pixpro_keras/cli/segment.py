@@ -226,12 +226,12 @@ def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> Run
 
     with image_errors(train):
         result = training_job.run_training(
+            job,
+            options,
             task,
             crops,
             config,
             checkpoints,
-            strategy,
-            dry_run=options.dry_run,
             broken=broken,
             name_images=lambda step: name_images(
                 train, options.seed, options.batch_size, step, broken.names

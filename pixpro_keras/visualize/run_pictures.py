@@ -74,7 +74,7 @@ class RunPictures(keras.callbacks.Callback):
         self._batch = {name: np.array(value[:_NUM_IMAGES]) for name, value in batch.items()}
         self._views = [to_display(self._batch[view], preprocess) for view in (VIEW1, VIEW2)]
         self._encoder = encoder
-        self._every_steps = every_steps
+        self.every_steps = every_steps
         self._threshold = threshold
         self._inputs = self._batch[VIEW1] if images is None else np.array(images[:_NUM_IMAGES])
         self._images = to_display(self._inputs, preprocess)
@@ -99,7 +99,7 @@ class RunPictures(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Draws when it is time."""
         step = steps_done(logs, self.model)
-        if step % self._every_steps == 0:
+        if step % self.every_steps == 0:
             self._draw_features(step)
 
     def on_train_end(self, logs=None):

@@ -23,7 +23,7 @@ FREE_FLAGS = frozenset(
         *("decay_epochs", "decay_iterations"),
         # Files, logs and errors.
         *("checkpoint_every_steps", "keep_checkpoints", "on_save_error", "on_change", "license"),
-        "dry_run",
+        *("dry_run", "tracker"),
         *("max_bad_steps", "max_broken_share", "log_every_steps", "picture_every_steps"),
         # Measurements and tests.
         *("eval_every_epochs", "eval_train_dataset", "eval_test_dataset", "eval_mask_dataset"),
