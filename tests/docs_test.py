@@ -32,6 +32,7 @@ PAGES = [
 _BLOCK = re.compile(
     r"(?:^<!-- ([\w ]+): ([^\n]*) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL
 )
+_COMMANDS = {path.stem for path in (ROOT / "experiments").glob("*.py")} - {"launch_local"}
 _SHORT = {
     "pretrain": [
         "--backbone=resnet18_v1_5",
@@ -64,8 +65,10 @@ def jobs(script):
             if word == "pixpro_keras.quickstart":
                 yield "pretrain", ["--flagfile=quickstart.cfg", *words[place + 1 :]]
                 break
-            if word.startswith("experiments/") and not word.endswith("launch_local.py"):
-                yield pathlib.Path(word).stem, words[place + 1 :]
+            # `experiments/pretrain.py`, `pixpro-pretrain`, or `pretrain` for the launcher.
+            name = pathlib.Path(word).stem.removeprefix("pixpro-").replace("-", "_")
+            if name in _COMMANDS and not word.startswith("-"):
+                yield name, words[place + 1 :]
                 break
         else:
             raise AssertionError(f"no job of this project: {line}")
@@ -116,7 +119,7 @@ class DocsTest(tf.test.TestCase):
     def test_commands_in_tables(self):
         """Flags of the commands in the README's tables exist."""
         self.folder = pathlib.Path(self.create_tempdir().full_path)
-        commands = re.findall(r"\| `(python [^`]*)`", (ROOT / "README.md").read_text())
+        commands = re.findall(r"\| `(pixpro-[^`]*)`", (ROOT / "README.md").read_text())
         self.assertGreater(len(commands), 5)
         for command in commands:
             for job, flags in jobs(command):
@@ -154,7 +157,22 @@ class DocsTest(tf.test.TestCase):
     def test_every_page_is_on_the_site(self):
         pages = {path.name for path in (ROOT / "docs").glob("*.md")}
         self.assertEqual(pages, set(PAGES) - {_README})
-        self.assertTrue(os.path.exists(ROOT / "docs" / "pictures" / "correspondences.png"))
+
+    def test_pictures_are_there_and_small(self):
+        shown = {
+            (ROOT / "docs" / page).parent / path
+            for page in PAGES
+            for path in re.findall(r"!\[[^]]*\]\((\S+)\)", (ROOT / "docs" / page).read_text())
+        }
+        names = {path.name for path in (ROOT / "docs" / "pictures").iterdir()}
+        self.assertEqual({path.name for path in shown}, names)
+        for path in shown:
+            self.assertLess(path.stat().st_size, 300_000, msg=path)
+
+    def test_recordings_load_nothing(self):
+        for path in (ROOT / "docs" / "pictures").glob("*.svg"):
+            addresses = set(re.findall(r"https?://[^\"' )]+", path.read_text()))
+            self.assertEqual(addresses, {"http://www.w3.org/2000/svg"})  # a name, not an address
 
 
 if __name__ == "__main__":
