@@ -66,7 +66,7 @@ def main(argv: list[str]) -> None:
         parts.append(f"\n`{script} {' '.join(arguments)}`\n")
         print(parts[-1], flush=True)
         path = pathlib.Path(__file__).with_name(script)
-        command = [sys.executable, path, *arguments]
+        command = [sys.executable, str(path), *arguments]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             for line in process.stdout:
