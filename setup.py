@@ -35,6 +35,11 @@ COMMANDS = [
 VIZ = ["matplotlib>=3.8"]
 HUB = ["huggingface_hub>=0.34"]
 TORCH = ["safetensors>=0.4.3", "torch>=2.4"]
+# Needs Keras 3.15, which the core does not.
+KERAS_HUB = ["keras-hub>=0.32"]
+WANDB = ["wandb>=0.31"]
+# The client; its store in a file of one's own needs the other two.
+MLFLOW = ["alembic>=1.20", "mlflow-skinny>=3.17", "sqlalchemy>=2.1"]
 ONNX = ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.17"]
 
 setup(
@@ -58,7 +63,7 @@ setup(
             f"pixpro-{name.replace('_', '-')} = pixpro_keras.cli.{name}:main" for name in COMMANDS
         ]
     },
-    python_requires=">=3.10",
+    python_requires=">=3.11",  # Keras's own
     install_requires=[
         "absl-py>=2.1",
         # Name of the network in a weights file; the lowest that TensorFlow admits.
@@ -103,11 +108,20 @@ setup(
         ],
         "docs": [
             "latex2mathml>=3.77",
+            "mkdocs-jupyter>=0.26",
             "mkdocs-material>=9.6",
             "mkdocstrings-python>=1.16",
+            # Notebooks are run, and their outputs stored.
+            "nbclient>=0.10",
+            "nbformat>=5.10",
+            # Recordings of the terminal.
+            "rich>=13.7",
         ],
         "hub": HUB,
+        "keras-hub": KERAS_HUB,
         "torch": TORCH,
+        "wandb": WANDB,
+        "mlflow": MLFLOW,
         "onnx": ONNX,
         "viz": VIZ,
     },

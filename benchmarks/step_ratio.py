@@ -9,13 +9,11 @@ which other processes used more than a few percent of the machine is dropped. Ne
 """
 
 import os
-import pathlib
 import statistics
 import tempfile
-import time
 
 from absl import app, flags
-from turns import Worker, machine_cpu_seconds
+from turns import Worker, has_bfloat16, take_turns
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("backbone", "resnet50_v1_5", "resnet18_v1_5 or resnet50_v1_5.")
@@ -41,23 +39,6 @@ flags.DEFINE_integer(
 flags.DEFINE_float("disturbance", 0.05, "Most of the machine that others may use in a round.", 0, 1)
 # Relative, of the first loss; bfloat16 keeps 8 bits, through some twenty layers.
 _PARITY = {"float32": 1e-4, "bfloat16": 2e-2}
-
-
-def round_of(workers: dict[str, Worker]) -> tuple[dict[str, float], float]:
-    """Seconds of a step of each, and the share of the machine that others used meanwhile."""
-    before, started = machine_cpu_seconds(), time.perf_counter()
-    answers = {name: worker.ask(f"steps {FLAGS.steps}") for name, worker in workers.items()}
-    seconds = time.perf_counter() - started
-    own = sum(answer["cpu_seconds"] for answer in answers.values())
-    others = machine_cpu_seconds() - before - own
-    share = max(others, 0.0) / (seconds * (os.cpu_count() or 1))
-    return {name: answer["seconds"] / FLAGS.steps for name, answer in answers.items()}, share
-
-
-def has_bfloat16() -> bool:
-    """Returns True if the processor multiplies bfloat16 natively."""
-    flags_of_cpu = pathlib.Path("/proc/cpuinfo").read_text()
-    return "avx512_bf16" in flags_of_cpu or "amx_bf16" in flags_of_cpu
 
 
 def main(argv: list[str]) -> None:
@@ -87,17 +68,7 @@ def main(argv: list[str]) -> None:
             losses[name] = worker.ask(f"steps {FLAGS.warm_up}")["losses"]
         check_parity(losses, precision)
         peak = {name: worker.ask("gflops")["gflops"] for name, worker in workers.items()}
-        rounds: list[dict[str, float]] = []
-        dropped = 0
-        while len(rounds) < FLAGS.rounds:
-            seconds, disturbance = round_of(workers)
-            if disturbance > FLAGS.disturbance:
-                dropped += 1
-                print(f"dropped a round: others used {disturbance:.0%} of the machine", flush=True)
-                if dropped > 3 * FLAGS.rounds:
-                    raise SystemExit("The machine is too busy to measure on.")
-            else:
-                rounds.append(seconds)
+        rounds = take_turns(workers, FLAGS.steps, FLAGS.rounds, FLAGS.disturbance)
         memory = {name: worker.peak_mib() for name, worker in workers.items()}
     finally:
         for worker in workers.values():

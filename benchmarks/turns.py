@@ -6,6 +6,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import time
 
 _HERE = pathlib.Path(__file__).parent
 
@@ -54,3 +55,49 @@ def machine_cpu_seconds() -> float:
     """CPU seconds of all processes since the machine started."""
     user, nice, system = pathlib.Path("/proc/stat").read_text().split()[1:4]
     return (int(user) + int(nice) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def take_turns(
+    workers: dict[str, Worker], steps: int, num_rounds: int, disturbance: float
+) -> list[dict[str, float]]:
+    """Seconds of a step of each worker, round by round.
+
+    Args:
+        workers: warmed processes, by name.
+        steps: steps of each in a round.
+        num_rounds: rounds that count.
+        disturbance: most of the machine that other processes may use in a round that counts.
+
+    Raises:
+        SystemExit: if the machine is too busy.
+    """
+    rounds: list[dict[str, float]] = []
+    dropped = 0
+    while len(rounds) < num_rounds:
+        before, started = machine_cpu_seconds(), time.perf_counter()
+        answers = {name: worker.ask(f"steps {steps}") for name, worker in workers.items()}
+        seconds = time.perf_counter() - started
+        others = machine_cpu_seconds() - before
+        others -= sum(answer["cpu_seconds"] for answer in answers.values())
+        share = max(others, 0.0) / (seconds * (os.cpu_count() or 1))
+        if share <= disturbance:
+            rounds.append({name: answer["seconds"] / steps for name, answer in answers.items()})
+            continue
+        dropped += 1
+        print(f"dropped a round: others used {share:.0%} of the machine", flush=True)
+        if dropped > 3 * num_rounds:
+            raise SystemExit("The machine is too busy to measure on.")
+    return rounds
+
+
+def has_bfloat16() -> bool:
+    """Returns True if the processor multiplies bfloat16 natively."""
+    flags_of_cpu = pathlib.Path("/proc/cpuinfo").read_text()
+    return "avx512_bf16" in flags_of_cpu or "amx_bf16" in flags_of_cpu
+
+
+def processor() -> str:
+    """Name of the processor and number of its cores that may be used."""
+    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else 'unknown processor'}, {os.cpu_count()} cores"

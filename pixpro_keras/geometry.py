@@ -121,7 +121,7 @@ def lazy_positive_pairs(
         coord2: `(B, 4)`. Corners of the second views.
         size: `(h, w)` of both feature maps.
         threshold: largest distance, in cell diagonals.
-        size2: of the second views' maps, where theirs differ.
+        size2: `(h, w)` of the second views' maps, where theirs differ.
 
     Returns:
         The mask of `positive_pairs`; of a map with more than `ops.MAX_ROWS` cells its rows, which the
@@ -159,7 +159,7 @@ def match_radius(
         coord2: `(B, 4)`. Corners of the second views.
         size: `(h, w)` of both feature maps.
         threshold: in diagonals of the larger cell.
-        size2: of the second views' maps, where theirs differ.
+        size2: `(h, w)` of the second views' maps, where theirs differ.
 
     Returns:
         `(B,)` float32, in source-image coordinates.

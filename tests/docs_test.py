@@ -4,13 +4,15 @@ A comment in the line before a block says where it is treated otherwise:
 
 - `not run: REASON`: not at all.
 - `only parsed: REASON`: the flags of its commands are parsed, in their job.
-- `shortened: A -> B, C -> D`: these parts of a Python block are replaced.
+- `shortened: A -> B, C -> D`: these parts of a Python block are replaced; ; stands for , in them.
+- `needs MODULE: A -> B`: the same, where the module is installed.
 
 All other commands train for one step on small images. Pages that go on with the run of the README are one
 test, the others another.
 """
 
 import contextlib
+import importlib.util
 import io
 import os
 import pathlib
@@ -33,6 +35,7 @@ _RUN = "runs/mine"  # the README's, with which other pages go on
 _BLOCK = re.compile(
     r"(?:^<!-- ([\w ]+): ([^\n]*) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL
 )
+_COMMANDS = {path.stem for path in (ROOT / "experiments").glob("*.py")} - {"launch_local"}
 _SHORT = {
     "pretrain": [
         "--projector_hidden_dim=16",
@@ -78,8 +81,10 @@ def jobs(script):
             if word == "pixpro_keras.quickstart":
                 yield "pretrain", ["--flagfile=quickstart.cfg", *words[place + 1 :]]
                 break
-            if word.startswith("experiments/") and not word.endswith("launch_local.py"):
-                yield pathlib.Path(word).stem, words[place + 1 :]
+            # `experiments/pretrain.py`, `pixpro-pretrain`, or `pretrain` for the launcher.
+            name = pathlib.Path(word).stem.removeprefix("pixpro-").replace("-", "_")
+            if name in _COMMANDS and not word.startswith("-"):
+                yield name, words[place + 1 :]
                 break
         else:
             raise AssertionError(f"no job of this project: {line}")
@@ -116,12 +121,13 @@ class DocsTest(tf.test.TestCase, parameterized.TestCase):
             namespace = {}
             for kind, text, language, content in blocks(page):
                 with self.subTest(page=page, block=content):
+                    needs, kind = re.fullmatch(r"(?:needs (\w+))?(.*)", kind).groups()
                     self.assertIn(kind, ("", "not run", "only parsed", "shortened"))
-                    if kind == "not run":
+                    if kind == "not run" or (needs and not importlib.util.find_spec(needs)):
                         continue
                     self.assertIn(language, ("bash", "python"))
                     if language == "python":
-                        self.run_python(content, text if kind == "shortened" else "", namespace)
+                        self.run_python(content, text if needs or kind else "", namespace)
                         continue
                     for job, flags in jobs(content):
                         is_run = kind == ""
@@ -136,7 +142,7 @@ class DocsTest(tf.test.TestCase, parameterized.TestCase):
     def test_commands_in_tables(self):
         """Flags of the commands in the README's tables exist."""
         self.folder = pathlib.Path(self.create_tempdir().full_path)
-        commands = re.findall(r"\| `(python [^`]*)`", (ROOT / "README.md").read_text())
+        commands = re.findall(r"\| `(pixpro-[^`]*)`", (ROOT / "README.md").read_text())
         self.assertGreater(len(commands), 5)
         for command in commands:
             for job, flags in jobs(command):
@@ -148,7 +154,9 @@ class DocsTest(tf.test.TestCase, parameterized.TestCase):
 
     def run_python(self, content, shortened, namespace):
         for pair in filter(None, shortened.split(", ")):
-            long, short = pair.split(" -> ")
+            if " -> " not in pair:
+                continue
+            long, short = pair.replace(";", ",").split(" -> ")
             self.assertIn(long, content)
             content = content.replace(long, short)
         before = os.getcwd()
@@ -172,7 +180,22 @@ class DocsTest(tf.test.TestCase, parameterized.TestCase):
     def test_every_page_is_on_the_site(self):
         pages = {path.name for path in (ROOT / "docs").glob("*.md")}
         self.assertEqual(pages, set(PAGES) - {_README})
-        self.assertTrue(os.path.exists(ROOT / "docs" / "pictures" / "correspondences.png"))
+
+    def test_pictures_are_there_and_small(self):
+        shown = {
+            (ROOT / "docs" / page).parent / path
+            for page in PAGES
+            for path in re.findall(r"!\[[^]]*\]\((\S+)\)", (ROOT / "docs" / page).read_text())
+        }
+        names = {path.name for path in (ROOT / "docs" / "pictures").iterdir()}
+        self.assertEqual({path.name for path in shown}, names)
+        for path in shown:
+            self.assertLess(path.stat().st_size, 300_000, msg=path)
+
+    def test_recordings_load_nothing(self):
+        for path in (ROOT / "docs" / "pictures").glob("*.svg"):
+            addresses = set(re.findall(r"https?://[^\"' )]+", path.read_text()))
+            self.assertEqual(addresses, {"http://www.w3.org/2000/svg"})  # a name, not an address
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ _BLOCK = re.compile(r"^ *Example:\n+ *```python\n(.*?)^ *```", re.MULTILINE | re
 # Packages whose names need no example: commands, and helpers that are not for users.
 _WITHOUT = ("cli", "utils")
 # Modules of extras, which examples may use.
-_EXTRAS = ("torch", "onnx", "onnxruntime", "huggingface_hub")
+_EXTRAS = ("torch", "onnx", "onnxruntime", "huggingface_hub", "mlflow")
 
 
 def examples():

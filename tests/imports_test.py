@@ -43,10 +43,13 @@ ONLY_INSIDE_FUNCTIONS = {
     "matplotlib",
     "sklearn",
     "keras_cv",
+    "keras_hub",
     "PIL",
     "huggingface_hub",
+    "mlflow",
     "pyarrow",
     "safetensors",
+    "wandb",
 }
 # Modules, and packages, that share a name because they share a subject.
 SAME_NAMES = {
@@ -61,11 +64,13 @@ SAME_NAMES = {
     "serving": {"detection.serving", "weights.serving"},
     "visualize": {"cli.visualize", "visualize"},
 }
+OF_USERS = {"hub", "keras-hub", "mlflow", "onnx", "torch", "viz", "wandb"}  # extras
 # Distribution -> module, where they differ.
 MODULE = {
     "absl-py": "absl",
     "mkdocstrings-python": "mkdocstrings",
     "mkdocs-material": "material",
+    "mlflow-skinny": "mlflow",
     "pillow": "PIL",
     "pytest-xdist": "xdist",
     "scikit-learn": "sklearn",
@@ -75,9 +80,12 @@ NOT_IMPORTED = {
     "importlib_resources": "TFDS imports it and does not always require it",
     "tensorboard": "TensorFlow's summary writers live in it",
     "ipykernel": "the kernel in which the notebooks run",
+    "alembic": "mlflow's store in a file",
+    "sqlalchemy": "mlflow's store in a file",
     "mypy": "a command",
     "ruff": "a command",
     "pytest-xdist": "pytest's option --numprocesses",
+    "mkdocs-jupyter": "a plugin in mkdocs.yml",
     "mkdocs-material": "the theme in mkdocs.yml",
     "mkdocstrings-python": "a plugin in mkdocs.yml",
 }
@@ -202,7 +210,7 @@ class DependenciesTest(unittest.TestCase):
         cls.by_docs = third_party(parse(ROOT / "docs").values())
 
     def test_what_is_imported_is_declared(self):
-        of_users = self.required.union(*(self.extras[x] for x in ("hub", "onnx", "torch", "viz")))
+        of_users = self.required.union(*(self.extras[x] for x in OF_USERS))
         of_developers = of_users | self.extras["dev"]
         for imported, distributions in (
             (self.by_package, of_users),
@@ -214,7 +222,7 @@ class DependenciesTest(unittest.TestCase):
     def test_what_is_declared_is_imported(self):
         for distributions, imported in (
             (self.required, self.by_package),
-            (self.extras["hub"] | self.extras["torch"] | self.extras["viz"], self.by_package),
+            (set().union(*(self.extras[x] for x in OF_USERS - {"onnx"})), self.by_package),
             (self.extras["onnx"], self.by_package | self.by_tests),
             (self.extras["dev"], self.by_package | self.by_tests),
             (self.extras["docs"], self.by_docs),
@@ -225,7 +233,7 @@ class DependenciesTest(unittest.TestCase):
     def test_extras_are_in_the_table_of_the_quickstart(self):
         text = (ROOT / "docs" / "quickstart.md").read_text()
         self.assertEqual(
-            set(re.findall(r"^\| `(\w+)` \| .*", text, re.MULTILINE)), set(self.extras)
+            set(re.findall(r"^\| `([a-z][\w-]*)` \| .*", text, re.MULTILINE)), set(self.extras)
         )
 
     def test_exceptions_are_needed(self):

@@ -1,26 +1,37 @@
-"""Backbones by name: keras.applications, KerasCV's presets, and the paper's stride-in-3x3 ResNets."""
+"""Backbones by name: keras.applications, KerasCV's presets, the paper's ResNets, Keras files."""
 
-from pixpro_keras.backbones.levels import FEATURES, feature_network, level_network, pyramid_network
+from pixpro_keras.backbones.levels import (
+    FEATURES,
+    feature_network,
+    level_network,
+    pyramid_network,
+    require_feature_map,
+)
 from pixpro_keras.backbones.registry import (
     available,
     build,
+    check_same_weights,
     constructor_name,
     copy_weights,
+    fixed_image_size,
     input_convention,
     is_keras_application,
     min_image_size,
     name_of,
     plain_network,
     preprocess_input,
+    public_name,
 )
 
 __all__ = [
     "FEATURES",
     "available",
     "build",
+    "check_same_weights",
     "constructor_name",
     "copy_weights",
     "feature_network",
+    "fixed_image_size",
     "input_convention",
     "is_keras_application",
     "level_network",
@@ -28,5 +39,7 @@ __all__ = [
     "name_of",
     "plain_network",
     "preprocess_input",
+    "public_name",
     "pyramid_network",
+    "require_feature_map",
 ]

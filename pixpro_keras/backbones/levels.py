@@ -1,11 +1,73 @@
 """Feature maps of a backbone: C5, C2 to C5, or one vector per image."""
 
+import math
 import re
 
 import keras
 
 FEATURES = ("c5", "c2-c5", "pooled")
 _PROBE_SIZE = 256  # pixels; a multiple of every stride
+_LEVELS = ("c2", "c3", "c4", "c5")
+# Before the level, in the name of a layer that marks it.
+_MARK = "level_"
+
+
+def require_feature_map(network: object) -> None:
+    """Refuses what is no backbone, `(B, H, W, 3) -> (B, h, w, C)`, a functional model.
+
+    Args:
+        network: anything.
+
+    Raises:
+        ValueError: naming the model, its fault and the way out.
+
+    Example:
+        ```python
+        import keras
+
+        from pixpro_keras import backbones
+
+        try:
+            backbones.require_feature_map(keras.applications.MobileNetV2(weights=None))
+        except ValueError as error:
+            print(error)  # mobilenetv2_1.00_224 is no backbone: its output has the shape (None, 1000), ...
+        ```
+    """
+    fault = _fault(network)
+    if fault is None:
+        return
+    name = getattr(network, "name", None) or repr(network)
+    raise ValueError(
+        f"{name} is no backbone: {fault}. `backbone` must be a functional Keras model from images to its "
+        "last feature map, (B, H, W, 3) -> (B, h, w, C): include_top=False and pooling=None in "
+        "keras.applications, or keras.Model(network.input, LAST_MAP)"
+    )
+
+
+def _fault(network: object) -> str | None:
+    """The reason for which a model is no backbone; None if it is one."""
+    if not isinstance(network, keras.Model):
+        return f"it is a {type(network).__name__}, not a keras.Model"
+    try:
+        inputs, output = network.input, network.output
+    except (AttributeError, ValueError):  # of subclassed models, and of those that are not built
+        return (
+            f"it is a {type(network).__name__} that is not functional: its layers are called in Python "
+            "code, or it is not built, and so its maps cannot be reached"
+        )
+    if not isinstance(inputs, keras.KerasTensor):
+        return f"it has {len(keras.tree.flatten(inputs))} inputs"
+    if len(inputs.shape) != 4 or inputs.shape[-1] not in (None, 3):
+        return f"its input has the shape {tuple(inputs.shape)}"
+    if not isinstance(output, keras.KerasTensor):
+        names = f" ({', '.join(map(str, output))})" if isinstance(output, dict) else ""
+        return f"it has {len(keras.tree.flatten(output))} outputs{names}"
+    shape = tuple(output.shape)
+    if len(shape) == 2:
+        return f"its output has the shape {shape}, of a classifier with its top or of a pooled map"
+    if len(shape) != 4 or shape[-1] is None:
+        return f"its output has the shape {shape}"
+    return None
 
 
 def feature_network(backbone: keras.Model, features: str = "c5") -> keras.Model:
@@ -18,7 +80,8 @@ def feature_network(backbone: keras.Model, features: str = "c5") -> keras.Model:
             so). `"pooled"`: the mean of the last map, `(B, C)`.
 
     Raises:
-        ValueError: if `features` is unknown, or the network has no map of one of the strides.
+        ValueError: if `features` is unknown, the model is no backbone (see `require_feature_map`), or
+            it has no map of one of the strides.
 
     Example:
         ```python
@@ -31,6 +94,7 @@ def feature_network(backbone: keras.Model, features: str = "c5") -> keras.Model:
     """
     if features not in FEATURES:
         raise ValueError(f"`features` must be one of {', '.join(FEATURES)}. Received: {features!r}")
+    require_feature_map(backbone)
     if features == "c5":
         return backbone
     if features == "pooled":
@@ -80,6 +144,7 @@ def level_network(backbone: keras.Model, level: str) -> keras.Model:
         print(network.output_shape)  # (None, None, None, 128)
         ```
     """
+    require_feature_map(backbone)
     if level == "c5":
         return backbone
     levels = pyramid_network(backbone, lowest=2)
@@ -96,27 +161,90 @@ def _pyramid(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
     # uses the same names for stages that end with their stride.
     if len(stages) == 4 and backbone.layers[-1].name.startswith("conv5_block"):
         return {f"c{stage}": output for stage, output in stages.items()}
-    maps = _last_map_by_stride(backbone)
-    missing = [str(stride) for stride in (4, 8, 16, 32) if stride not in maps]
+    maps = named_levels(backbone)
+    if not maps.keys() >= set(_LEVELS[:-1]):
+        maps = _last_map_by_stride(backbone) | maps
+    maps["c5"] = backbone.output
+    missing = [str(2 ** int(level[1:])) for level in _LEVELS if level not in maps]
     if missing:
         raise ValueError(
             f"`features` must be c5 or pooled for {backbone.name}, which has no map of stride "
             f"{', '.join(missing)}. Received: 'c2-c5'"
         )
-    return {f"c{level}": maps[2**level] for level in (2, 3, 4)} | {"c5": backbone.output}
+    return {level: maps[level] for level in _LEVELS}
 
 
-def _last_map_by_stride(backbone: keras.Model) -> dict[int, keras.KerasTensor]:
-    """Stride -> the deepest map of that stride."""
+def named_levels(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
+    """Maps of the levels that a network itself names.
+
+    Backbones of KerasHub and KerasCV do so for their detectors, and copies of them by `mark_level`.
+
+    Args:
+        backbone: functional model.
+
+    Returns:
+        Level, such as `"c3"` of stride 8, to its map; empty where the network names none.
+
+    Example:
+        ```python
+        from pixpro_keras.backbones import levels, plain_network
+
+        named = levels.named_levels(plain_network("keras_cv:yolo_v8_xs_backbone"))
+        assert set(named) >= {"c3", "c4", "c5"}
+        ```
+    """
+    outputs = getattr(backbone, "pyramid_outputs", None) or {  # of KerasHub
+        name: backbone.get_layer(layer).output  # of KerasCV
+        for name, layer in (getattr(backbone, "pyramid_level_inputs", None) or {}).items()
+    }
+    # By their strides: KerasHub's MiT counts from P1, of stride 4.
+    sides = _sides(backbone, list(outputs.values()))
+    named = {
+        f"c{round(math.log2(whole / side))}": output
+        for output, (whole, side) in zip(outputs.values(), sides, strict=True)
+        if side is not None
+    }
+    return named | {
+        layer.name.removeprefix(_MARK): layer.output
+        for layer in backbone.layers
+        if re.fullmatch(rf"{_MARK}c\d", layer.name)
+    }
+
+
+def _sides(backbone: keras.Model, outputs: list[keras.KerasTensor]) -> list[tuple[int, int | None]]:
+    """Sides of an image and of each of its maps; None in the place of the second of what is no map."""
+    if not outputs:
+        return []
+    side = backbone.input.shape[1] or _PROBE_SIZE
+    network = keras.Model(backbone.input, outputs)
+    specs = network.compute_output_spec(keras.KerasTensor((1, side, side, 3)))
+    return [(side, spec.shape[1] if len(spec.shape) == 4 else None) for spec in specs]
+
+
+def mark_level(level: str) -> keras.layers.Layer:
+    """A layer that changes nothing, and by which copies of a network know one of its levels.
+
+    Args:
+        level: of the map that the layer is called on, such as `"c3"`.
+
+    Example:
+        ```python
+        from pixpro_keras.backbones import levels
+
+        print(levels.mark_level("c3").name)  # level_c3
+        ```
+    """
+    return keras.layers.Identity(name=f"{_MARK}{level}")
+
+
+def _last_map_by_stride(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
+    """Level -> the deepest map of its stride."""
     outputs = [
         layer.output for layer in backbone.layers if isinstance(layer.output, keras.KerasTensor)
     ]
-    everything = keras.Model(backbone.input, outputs)
-    specs = everything.compute_output_spec(keras.KerasTensor((1, _PROBE_SIZE, _PROBE_SIZE, 3)))
     maps = {}
-    for output, spec in zip(outputs, specs, strict=True):
-        height = spec.shape[1] if len(spec.shape) == 4 else None
+    for output, (whole, side) in zip(outputs, _sides(backbone, outputs), strict=True):
         # A map of one row is a squeeze-and-excitation's; padded maps divide into no stride.
-        if height and height > 1 and _PROBE_SIZE % height == 0:
-            maps[_PROBE_SIZE // height] = output
-    return maps
+        if side and side > 1 and whole % side == 0:
+            maps[whole // side] = output
+    return {f"c{level}": maps[2**level] for level in (2, 3, 4, 5) if 2**level in maps}

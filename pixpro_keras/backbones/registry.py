@@ -3,6 +3,7 @@
 import difflib
 import functools
 import itertools
+import pathlib
 import re
 import warnings
 from collections.abc import Callable
@@ -11,11 +12,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.backbones import keras_cv_networks, resnet
+from pixpro_keras.backbones import keras_cv_networks, network_files, resnet
+from pixpro_keras.backbones.levels import mark_level, named_levels
 from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.layers.conv import Conv2D
 from pixpro_keras.layers.initializers import he_normal_fan_out
 from pixpro_keras.layers.normalization import Normalization
+from pixpro_keras.types import Tensor
 from pixpro_keras.utils.errors import first_line
 
 # keras.applications' first ResNets, which are initialized as the paper's.
@@ -112,7 +115,7 @@ def build(name: str, *, output_stride: int = 32, bn_momentum: float = 0.9) -> ke
     block 0. Other networks keep their own initialization.
 
     Args:
-        name: one of `available()`.
+        name: one of `available()`, or the path of a Keras file (`.keras`) with any functional network.
         output_stride: pixels per cell of the map: 32, or 16 for ResNets (V2 too), whose last stage
             then keeps its resolution and dilates its 3x3 convolutions by 2, with the same weights
             and names.
@@ -151,6 +154,7 @@ def build(name: str, *, output_stride: int = 32, bn_momentum: float = 0.9) -> ke
         )
     base = _keras_network(name)
     dilated = _dilated_settings(base) if output_stride == 16 else {}
+    marked = {x._keras_history.operation.name: level for level, x in named_levels(base).items()}
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         config, kind = layer.get_config(), type(layer)
@@ -161,13 +165,26 @@ def build(name: str, *, output_stride: int = 32, bn_momentum: float = 0.9) -> ke
             kind = Conv2D
         elif kind is keras.layers.Normalization:
             kind = Normalization
+        if network_files.is_file(name) and "dtype" in config:
+            config["dtype"] = keras.config.dtype_policy()  # not the one it was saved with
         if name in _RESNETS:
             config |= _initialization(layer)
         config |= dilated.get(layer.name, {})
         return kind.from_config(config)
 
-    model = keras.models.clone_model(base, clone_function=clone)
-    model.name = base.name if name in keras_cv_networks.names() else name
+    def call(layer: keras.layers.Layer, *args, **kwargs):
+        outputs = layer(*args, **kwargs)
+        # The copy is a plain model, which has lost what its class knows.
+        return mark_level(marked[layer.name])(outputs) if layer.name in marked else outputs
+
+    try:
+        model = keras.models.clone_model(base, clone_function=clone, call_function=call)
+    except (TypeError, ValueError):
+        if not network_files.is_file(name):
+            raise
+        # Some layers, as of KerasHub's MiT, cannot be made from their config, but their network can.
+        return network_files.with_new_weights(base, keras.config.dtype_policy().name)
+    model.name = name if name in _applications() else base.name
     return model
 
 
@@ -218,18 +235,47 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
         backbones.copy_weights(backbone, dilated)
         ```
     """
-    pairs = itertools.zip_longest(map(_describe, source.weights), map(_describe, target.weights))
-    for theirs, ours in pairs:
-        if theirs != ours:
-            raise ValueError(
-                f"the weights of {source.name!r} are not those of {target.name}: "
-                f"{theirs or 'no weight'} in the place of {ours or 'no weight'}"
-            )
+    check_same_weights(source, target)
     for value, variable in zip(source.weights, target.weights, strict=True):
         variable.assign(keras.ops.convert_to_numpy(value))
     for layer in target.layers:
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()  # Keras's computes with copies of its weights
+
+
+def check_same_weights(source: keras.Model, target: keras.Model) -> None:
+    """Refuses two networks that do not have the same weights, by name and shape.
+
+    Args:
+        source: a network.
+        target: another one.
+
+    Raises:
+        ValueError: naming the first weight that does not fit.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+
+        network = backbones.build("resnet18_v1_5")
+        backbones.check_same_weights(network, backbones.plain_network("resnet18_v1_5"))
+        ```
+    """
+    pairs = itertools.zip_longest(map(_describe, source.weights), map(_describe, target.weights))
+    for theirs, ours in pairs:
+        if _without_inner_numbers(theirs) != _without_inner_numbers(ours):
+            raise ValueError(
+                f"the weights of {source.name!r} are not those of {target.name}: "
+                f"{theirs or 'no weight'} in the place of {ours or 'no weight'}"
+            )
+
+
+def _without_inner_numbers(description: str | None) -> str | None:
+    """The description without numbers in its layer's name, of which a copy of some layers has more.
+
+    KerasHub's MobileNet adds one to the names of a block's layers whenever the block is copied.
+    """
+    return description and re.sub(r"(_\d+)+(?=[_/])", "", description)
 
 
 def _describe(weight: keras.Variable) -> str:
@@ -246,7 +292,7 @@ def plain_network(name: str) -> keras.Model:
     """A network of plain Keras layers in float32, of output stride 32, with new weights.
 
     Args:
-        name: one of `available()`.
+        name: one of `available()`, or the path of a Keras file; its network keeps its class.
 
     Raises:
         ValueError: if the name is unknown.
@@ -265,7 +311,12 @@ def plain_network(name: str) -> keras.Model:
     try:
         if name in resnet.ARCHITECTURES:
             return resnet.build_resnet(name)
-        return _keras_network(name)
+        network = _keras_network(name)
+        return (
+            network_files.with_new_weights(network, "float32")
+            if network_files.is_file(name)
+            else network
+        )
     finally:
         keras.config.set_dtype_policy(policy)
 
@@ -334,7 +385,9 @@ def _keep_scale(trained: keras.Model, network: keras.Model) -> None:
 
 
 def _keras_network(name: str) -> keras.Model:
-    """A network of keras.applications or KerasCV, with new weights."""
+    """A network of keras.applications or KerasCV with new weights, or of a file with its own."""
+    if network_files.is_file(name):
+        return network_files.backbone_in(name)
     if name in keras_cv_networks.names():
         return keras_cv_networks.build_backbone(name)
     return _keras_application(name)
@@ -348,12 +401,14 @@ def preprocess_input(name: str) -> Callable:
     """The network's own input convention.
 
     Args:
-        name: one of `available()`.
+        name: one of `available()`, or the path of a Keras file.
 
     Returns:
         Function of `(..., H, W, 3)` RGB images in 0..255 that gives float32 of the same shape. For
         the paper's ResNets: scaled to 0..1, then by ImageNet's mean and standard deviation. Networks
-        of KerasCV take images as they are.
+        of KerasCV take images as they are. For a network of a Keras file: as its name says, if it is
+        in `available()`; as they are, if it begins with layers that scale them; else as for the
+        paper's ResNets, which is the convention of KerasHub's presets for images.
 
     Raises:
         ValueError: if the name is unknown.
@@ -369,13 +424,9 @@ def preprocess_input(name: str) -> Callable:
         ```
     """
     _check_name(name)
+    name = _convention_of(name)
     if name in resnet.ARCHITECTURES:
-
-        def standardize(images):
-            images = tf.cast(images, tf.float32) / 255.0
-            return (images - tf.constant(_IMAGENET_MEAN)) / tf.constant(_IMAGENET_STD)
-
-        return standardize
+        return _standardize
     if name in keras_cv_networks.names():
         return lambda images: tf.cast(images, tf.float32)  # the network scales them itself
     module = getattr(keras.applications, _module_name(name))
@@ -385,6 +436,18 @@ def preprocess_input(name: str) -> Callable:
         return tf.cast(module.preprocess_input(images, data_format="channels_last"), tf.float32)
 
     return preprocess
+
+
+def _standardize(images: Tensor) -> Tensor:
+    """ImageNet's mean and standard deviation, of `(..., H, W, 3)` in 0..255."""
+    images = tf.cast(images, tf.float32) / 255.0
+    shape = tf.shape(images)
+    # Whole rows at once: over the three channels alone TensorFlow broadcasts five times as slowly.
+    rows = tf.reshape(images, tf.concat([shape[:-2], [-1]], axis=0))
+    mean, deviation = (
+        tf.tile(tf.constant(x), shape[-2:-1]) for x in (_IMAGENET_MEAN, _IMAGENET_STD)
+    )
+    return tf.ensure_shape(tf.reshape((rows - mean) / deviation, shape), images.shape)
 
 
 def input_convention(name: str) -> str:
@@ -401,17 +464,41 @@ def input_convention(name: str) -> str:
         ```
     """
     _check_name(name)
+    side = fixed_image_size(name)
+    size = f"any height and width from {min_image_size(name)} px"
+    if side is not None:
+        size = f"{side} x {side} px"
+    name = _convention_of(name)
     if name in resnet.ARCHITECTURES:
         return (
             f"RGB in 0..1, then (x - mean) / std with mean {_IMAGENET_MEAN} and std {_IMAGENET_STD}; "
-            f"any height and width from {min_image_size(name)} px"
+            f"{size}"
         )
     if name in keras_cv_networks.names():
-        return f"RGB in 0..255; any height and width from {min_image_size(name)} px"
+        return f"RGB in 0..255; {size}"
     return (
-        f"RGB in 0..255, through `keras.applications.{_module_name(name)}.preprocess_input`; any "
-        f"height and width from {min_image_size(name)} px"
+        f"RGB in 0..255, through `keras.applications.{_module_name(name)}.preprocess_input`; {size}"
     )
+
+
+def _convention_of(name: str) -> str:
+    """Name of `available()` that has the same input convention."""
+    if not network_files.is_file(name):
+        return name
+    network = network_files.backbone_in(name)
+    known = name_of(network) or _application_of(network)
+    if known is not None:
+        return known
+    # The first of each family: KerasCV's take 0..255, the paper's ResNets standardized images.
+    scaled = network_files.scales_images(network)
+    return keras_cv_networks.names()[0] if scaled else next(iter(resnet.ARCHITECTURES))
+
+
+def _application_of(network: keras.Model) -> str | None:
+    """Name here of a network that keras.applications has named; None of others."""
+    name = re.sub(r"_\d\.\d+_\w+$", "", network.name)  # mobilenetv2_1.00_224
+    name = re.sub(r"[-_]", "", name).lower()
+    return name if name in _applications() else None
 
 
 def _module_name(name: str) -> str:
@@ -445,13 +532,48 @@ def min_image_size(name: str) -> int:
     return 32
 
 
+def fixed_image_size(name: str) -> int | None:
+    """Side in pixels of the only images that a network takes; None if it takes any from `min_image_size`.
+
+    Raises:
+        ValueError: if the name is unknown, or the network of a Keras file takes images that are not square.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+
+        assert backbones.fixed_image_size("resnet18_v1_5") is None
+        ```
+    """
+    _check_name(name)
+    is_file = network_files.is_file(name)
+    return network_files.fixed_size(network_files.backbone_in(name)) if is_file else None
+
+
+def public_name(name: str) -> str:
+    """Name of a network without the folders of its file.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+
+        assert backbones.public_name("resnet50") == "resnet50"
+        assert backbones.public_name("/data/mine.keras") == "mine.keras"
+        ```
+    """
+    return pathlib.PurePath(name).name if network_files.is_file(name) else name
+
+
 def _check_name(name: str) -> None:
+    if network_files.is_file(name):
+        network_files.backbone_in(name)
+        return
     if name not in available():
         near = difflib.get_close_matches(name.lower(), available(), n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else "."
         raise ValueError(
             "`backbone` must be a keras.applications network in lower case (NASNet apart), a preset of "
-            "KerasCV such as keras_cv:yolo_v8_s_backbone, or one of "
+            "KerasCV such as keras_cv:yolo_v8_s_backbone, the path of a .keras file, or one of "
             f"{', '.join(resnet.ARCHITECTURES)}; `pixpro_keras.backbones.available()` lists all. "
             f"Received: {name!r}{hint}"
         )

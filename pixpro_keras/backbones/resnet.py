@@ -66,7 +66,7 @@ def resnet_name(architecture: Architecture) -> str:
     """Name of a ResNet.
 
     Args:
-        architecture: of the network.
+        architecture: architecture of the network.
 
     Raises:
         ValueError: if there is none.

@@ -136,6 +136,9 @@ def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) ->
         "factors": factors,
     }
     config = training_job.run_config(options, workdir)
+    if not (options.augment or options.is_given("steps_per_execution")):
+        # A step on features takes less time than coming back to Python after it.
+        config = dataclasses.replace(config, steps_per_execution=config.log_every_steps)
     checkpoints, first_step = training_job.open_checkpoints(
         options, config, strategy, probe, identity, train.num_examples
     )
@@ -198,7 +201,7 @@ def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) ->
         return mine.unbatch().batch(replica_batch_size, drop_remainder=True)
 
     result = training_job.run_training(
-        probe, batches, config, checkpoints, strategy, dry_run=options.dry_run, broken=broken
+        job, options, probe, batches, config, checkpoints, broken=broken
     )
     if result.is_complete:
         with chief_alone(strategy) as is_chief:

@@ -14,6 +14,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 
 import keras
@@ -22,7 +23,8 @@ import tensorflow as tf
 from absl import logging
 
 from pixpro_keras import backbones
-from pixpro_keras.cli.options.backbone_options import build_backbone, check_backbone
+from pixpro_keras.backbones import network_files
+from pixpro_keras.cli.options.backbone_options import build_backbone, check_backbone, log_input
 from pixpro_keras.cli.options.evaluation_options import EvaluationOptions
 from pixpro_keras.cli.options.method_options import (
     ModelOptions,
@@ -61,6 +63,8 @@ from pixpro_keras.weights import FPN_FILE, export_backbone, load_backbone, save_
 # Whole images that a run draws, and their side in pixels: C5 has 12 x 12 cells.
 _NUM_PICTURED = 4
 _PICTURED_SIZE = 384
+# Of the model that `pretrain` is given, as it was before the training.
+INITIAL_FILE = "initial_backbone.keras"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,7 +82,7 @@ class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, TrainingJobOpti
         None,
         "Weights with which --backbone and its moving average begin: the folder of a run or conversion, "
         ".keras, .h5, .pth, .ckpt, detectron2 .pkl; or imagenet, those that keras.applications has for it. "
-        "Default: new ones.",
+        "Default: new ones, or those in --backbone=FILE.keras.",
         is_main=True,
     )
     picture_every_steps: int = option(
@@ -117,7 +121,7 @@ class PretrainResult(RunResult):
         backbone: trained, with the weights of the last step.
         method: encoder, target encoder, heads and optimizer.
         workdir: folder of the run.
-        options: of the run, resolved; `flags.cfg` holds the same.
+        options: options of the run, resolved; `flags.cfg` holds the same.
         exported: exported file -> its use; empty where a signal ended the run, and on workers other
             than the chief.
     """
@@ -148,7 +152,9 @@ def pretrain(
         preset: name of a preset of the package (`pixpro_r50_100ep`) or path of a flag file, whose values
             the other arguments override.
         **options: any flag of the command by its name: `method="pixpro"`, `backbone="resnet18_v1_5"`,
-            `image_size=96`, `batch_size=64`, `epochs=30`, ...
+            `image_size=96`, `batch_size=64`, `epochs=30`, ... `backbone` may also be a functional Keras
+            model from images to a map, such as a backbone of KerasHub. The training begins with its
+            weights, and it has the trained ones afterwards.
 
     Returns:
         The trained backbone, the files and the last metrics.
@@ -184,8 +190,51 @@ def pretrain(
     if preset is not None:
         name = preset if preset.endswith(".cfg") else f"{preset}.cfg"
         base, _ = parsing.parse(PretrainOptions, [f"--flagfile={name}"])
-    with _global_policy():
-        return run(PretrainOptions.make(base, **options))
+    network = options.get("backbone")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_global_policy())
+        if isinstance(network, keras.Model):
+            made = PretrainOptions.make(base, **options | {"backbone": INITIAL_FILE})
+            made = made.replace(backbone=stack.enter_context(_initial_file(made, network)))
+        else:
+            made = PretrainOptions.make(base, **options)
+        result = run(made)
+    if isinstance(network, keras.Model) and not result.is_dry_run:
+        backbones.copy_weights(result.backbone, network)
+    return result
+
+
+@contextlib.contextmanager
+def _initial_file(options: PretrainOptions, network: keras.Model) -> Iterator[str]:
+    """Saves a network where a run finds it, as of `--backbone`; a run that goes on has the file already.
+
+    Yields:
+        Path of the file: in `--workdir`, or elsewhere while the block lasts, for a dry run.
+
+    Raises:
+        ValueError: if the model is no backbone.
+        FlagError: if the file cannot be written, or the run that goes on has another network.
+    """
+    backbones.require_feature_map(network)
+    workdir = pathlib.Path(options.workdir).expanduser()
+    with contextlib.ExitStack() as stack:
+        file = workdir / INITIAL_FILE
+        if options.dry_run and not file.exists():
+            file = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory())) / INITIAL_FILE
+        if latest_checkpoint(workdir / "checkpoints") is not None and file.exists():
+            try:
+                backbones.check_same_weights(network, load_backbone(file))
+            except ValueError as error:
+                raise FlagError(
+                    f"--workdir={options.workdir}: the run there has another backbone: {error}"
+                ) from error
+        else:
+            with flag_errors(options, "workdir"):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+                    network.save(pathlib.Path(folder) / INITIAL_FILE)
+                    os.replace(pathlib.Path(folder) / INITIAL_FILE, file)
+        yield str(file)
 
 
 def run(options: PretrainOptions) -> PretrainResult:
@@ -199,9 +248,26 @@ def run(options: PretrainOptions) -> PretrainResult:
     """
     options = resolve_precision(options)
     check_backbone(options)
+    _check_fixed_size(options)
     check_method(options)
     with training_job.start(options) as job:
         return train(options, job)
+
+
+def _check_fixed_size(options: PretrainOptions) -> None:
+    """Refuses what shows images of another size to a network that takes one size only."""
+    if backbones.fixed_image_size(options.backbone) is None:
+        return
+    flags = {
+        f"--local_views={options.local_views}": options.local_views > 0,
+        f"--probe={options.probe}": options.probe != "none",
+    }
+    for flag, is_given in flags.items():
+        if is_given:
+            raise FlagError(
+                f"{flag}: shows images of another size, and {options.backbone} takes "
+                f"{options.image_size} px only"
+            )
 
 
 def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainResult:
@@ -241,6 +307,7 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
     options = resolve_classes(options, source)
     options = resolve_lengths(options, source.num_examples)
 
+    log_input(options)
     preprocess = backbones.preprocess_input(options.backbone)
     device_transform = None
     if view_config.colors_on_device:
@@ -308,17 +375,21 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
             preprocess,
             every_steps=options.picture_every_steps,
             threshold=options.threshold,
-            images=_whole_images(source, preprocess),
+            images=_whole_images(
+                source,
+                preprocess,
+                backbones.fixed_image_size(options.backbone) or _PICTURED_SIZE,
+            ),
         )
         return [rank, pictures]
 
     result = training_job.run_training(
+        job,
+        options,
         method,
         batches,
         config,
         checkpoints,
-        strategy,
-        dry_run=options.dry_run,
         broken=broken,
         name_images=lambda step: name_images(
             source, options.seed, options.batch_size, step, broken.names
@@ -351,18 +422,22 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
     )
 
 
-def _whole_images(source: Source, preprocess: Callable[[Tensor], Tensor]) -> np.ndarray | None:
+def _whole_images(
+    source: Source, preprocess: Callable[[Tensor], Tensor], size: int
+) -> np.ndarray | None:
     """Returns a few images from all over the source, as the backbone takes them; None if one is broken."""
     chosen = select(source, source.spread_indices(_NUM_PICTURED))
     try:
-        batches = image_batches(chosen, _PICTURED_SIZE, preprocess, _NUM_PICTURED)
+        batches = image_batches(chosen, size, preprocess, _NUM_PICTURED)
         return next(iter(batches))[IMAGE].numpy()
     except tf.errors.InvalidArgumentError:
         return None
 
 
 def read_init_weights(options: PretrainOptions, workdir: pathlib.Path) -> keras.Model | None:
-    """Returns the network of `--init_weights`; None without it, and where a run goes on from its own.
+    """Returns the network of `--init_weights`, or of `--backbone=FILE.keras`.
+
+    None where the weights are new, and where a run goes on from its own.
 
     Args:
         options: resolved.
@@ -371,23 +446,26 @@ def read_init_weights(options: PretrainOptions, workdir: pathlib.Path) -> keras.
     Raises:
         FlagError: if it cannot be loaded, or is another network.
     """
-    if options.init_weights is None or latest_checkpoint(workdir / "checkpoints") is not None:
+    weights = options.init_weights
+    if weights is None and network_files.is_file(options.backbone):
+        weights = options.backbone
+    if weights is None or latest_checkpoint(workdir / "checkpoints") is not None:
         return None
-    with flag_errors(options, "init_weights"):
-        network = load_backbone(options.init_weights, name=options.backbone)
+    with flag_errors(options, "init_weights", "backbone"):
+        network = load_backbone(weights, name=options.backbone)
     name = backbones.name_of(network)
-    if name not in (None, options.backbone):
+    if name not in (None, options.backbone) and not network_files.is_file(options.backbone):
         raise FlagError(
             f"--backbone={options.backbone}: --init_weights={options.init_weights} is {name}"
         )
     logging.info(
         "The backbone begins with the weights of %s: --zero_init_residual and --kernel_fan, which are about "
         "new ones, do not apply. Heads are new.",
-        options.init_weights,
+        weights,
     )
     if not options.warmup_epochs:
         logging.warning(
-            "--init_weights without warm-up: the first steps, in which the heads are random, may undo the "
+            "Initial weights without warm-up: the first steps, in which the heads are random, may undo the "
             "weights. --warmup_epochs=1 or more keeps them"
         )
     return network
@@ -405,7 +483,7 @@ def finish(
     """Exports the backbone, compares it with its random initialization, lists all files.
 
     Args:
-        options: of the run, resolved.
+        options: options of the run, resolved.
         workdir: the run's directory.
         method: trained.
         num_images: number of images it was trained on.

@@ -19,6 +19,7 @@ from pixpro_keras.detection.roi_heads import (
     sample_rois,
 )
 from pixpro_keras.detection.rpn import RPN, generate_proposals, rpn_losses
+from pixpro_keras.detection.static_sizes import call_with_fewest
 from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.task import Task
 from pixpro_keras.types import Batch, Tensor
@@ -176,12 +177,20 @@ class Detector(Task, abc.ABC):
         features = self.box_features(maps, rois.boxes, training)
         class_logits, class_deltas = self.predictor(self.box_vectors(features))
         outputs |= roi_losses(class_logits, class_deltas, rois, batch)
-        if self.mask_head is not None:
+        mask_head = self.mask_head
+        if mask_head is not None:
             # Positives come first, and only they have masks.
+            def loss_of_first(count: int) -> Tensor:
+                inputs = self.mask_features(maps, rois.boxes[:, :count], features[:, :count])
+                masks = mask_head(inputs, rois.is_positive[:, :count], training=training)
+                return mask_loss(masks, rois, batch)
+
             num_masks = int(rois.boxes.shape[1] * POSITIVE_FRACTION)
-            inputs = self.mask_features(maps, rois.boxes[:, :num_masks], features[:, :num_masks])
-            masks = self.mask_head(inputs, rois.is_positive[:, :num_masks], training=training)
-            outputs["mask"] = mask_loss(masks, rois, batch)
+            if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+                outputs["mask"] = loss_of_first(num_masks)
+            else:
+                num_positives = ops.max(ops.sum(rois.is_positive, axis=1))
+                outputs["mask"] = call_with_fewest(loss_of_first, num_positives, num_masks)
         return outputs
 
     @tf.autograph.experimental.do_not_convert
@@ -203,12 +212,38 @@ class Detector(Task, abc.ABC):
         proposals, is_valid = generate_proposals(
             logits, deltas, self.anchors(maps), sizes, *num_proposals
         )
-        features = self.box_features(maps, proposals, training=False)
-        logits, deltas = self.predictor(self.box_vectors(features))
+
+        def classify_first(count: int) -> tuple[Tensor, Tensor]:
+            features = self.box_features(maps, proposals[:, :count], training=False)
+            logits, deltas = self.predictor(self.box_vectors(features))
+            return _pad_second(logits, num_rois), _pad_second(deltas, num_rois)
+
+        num_rois = proposals.shape[1]
+        logits, deltas = call_with_fewest(classify_first, _count_last(is_valid), num_rois)
         detections = postprocess_detections(logits, deltas, proposals, is_valid, sizes)
-        if self.mask_head is not None:
-            inputs = self.mask_features(maps, detections["boxes"])
-            is_valid = ops.cast(detections["scores"] > SCORE_THRESHOLD, "float32")
-            masks = self.mask_head(inputs, is_valid, training=False)
-            detections["masks"] = ops.sigmoid(select_class(masks, detections["classes"]))
+        mask_head = self.mask_head
+        if mask_head is not None:
+            boxes, classes = detections["boxes"], detections["classes"]
+            is_found = detections["scores"] > SCORE_THRESHOLD
+
+            def masks_of_first(count: int) -> Tensor:
+                inputs = self.mask_features(maps, boxes[:, :count])
+                masks = mask_head(inputs, is_found[:, :count], training=False)
+                masks = ops.sigmoid(select_class(masks, classes[:, :count]))
+                return _pad_second(masks, num_boxes)
+
+            num_boxes = boxes.shape[1]
+            detections["masks"] = call_with_fewest(masks_of_first, _count_last(is_found), num_boxes)
         return detections
+
+
+def _count_last(is_used: Tensor) -> Tensor:
+    """Smallest number of columns that hold all used entries of `(B, N)` booleans."""
+    positions = ops.arange(1, is_used.shape[1] + 1)
+    return ops.max(ops.where(is_used, positions, 0))
+
+
+def _pad_second(values: Tensor, size: int) -> Tensor:
+    """`(B, n, ...)` followed by zeros, `(B, size, ...)`."""
+    missing = size - values.shape[1]
+    return ops.pad(values, [(0, missing if axis == 1 else 0) for axis in range(len(values.shape))])

@@ -11,7 +11,7 @@ from pixpro_keras import backbones
 from pixpro_keras.data.sources import open_source
 from pixpro_keras.evaluation.features import extract_features, image_batches
 from pixpro_keras.utils.checks import positive
-from pixpro_keras.weights import load_backbone
+from pixpro_keras.weights.load import keras_file, load_backbone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,11 +77,16 @@ def embed(
     else:
         network = load_backbone(pathlib.Path(weights).expanduser(), name=backbone)
     name = backbone or backbones.name_of(network)
-    if name not in backbones.available():
+    if name is None and not isinstance(weights, keras.Model):
+        name = keras_file(weights)
+    if name is None:
         raise ValueError(
             f"The network is called {network.name!r}; `backbone` must tell which one of "
             f"`pixpro_keras.backbones.available()` it is. Received: backbone={backbone!r}."
         )
+    if backbones.fixed_image_size(name) not in (None, image_size):
+        side = backbones.fixed_image_size(name)
+        raise ValueError(f"`image_size` must be {side} for {name}. Received: {image_size}.")
     batches = image_batches(source, image_size, backbones.preprocess_input(name), batch_size)
     features = extract_features(network, batches)
     names = [source.describe(index) for index in range(source.num_examples)]

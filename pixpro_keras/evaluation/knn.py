@@ -9,6 +9,7 @@ from pixpro_keras.types import Tensor
 from pixpro_keras.utils import checks
 
 Array = np.ndarray
+_GROUP = 16  # values of which the largest stands for all
 
 
 def weighted_knn(
@@ -101,6 +102,7 @@ def _check_data(
 def _nearest(queries: Array, train_features: Array, k: int, block_size: int) -> tuple[Array, Array]:
     """Cosines, largest first, and indices of the k nearest training features: `(n, k)` each."""
     size = _even_size(len(train_features), block_size)
+    size = min(-(-size // _GROUP) * _GROUP, block_size)
     queries = l2_normalize(queries)
     best = ops.full((queries.shape[0], k), -np.inf, "float32")
     indices = ops.zeros((queries.shape[0], k), "int32")
@@ -124,12 +126,30 @@ def _merge(
     """The k nearest so far and those of a block, whose first `count` rows are features."""
     k, size = best.shape[1], block.shape[0]
     cosines = ops.matmul(queries, ops.transpose(l2_normalize(block)))
-    cosines = ops.where(ops.arange(size) < count, cosines, -np.inf)
-    nearest, rows = ops.top_k(cosines, min(k, size))
+    is_feature = tf.range(size) < count
+    cosines = tf.cond(count < size, lambda: tf.where(is_feature, cosines, -np.inf), lambda: cosines)
+    nearest, rows = _top_k(cosines, min(k, size))
     all_indices = ops.concatenate([indices, begin + ops.cast(rows, "int32")], axis=1)
     # Among equals the first stays first, and what was found before stands first.
     best, chosen = ops.top_k(ops.concatenate([best, nearest], axis=1), k)
     return best, ops.take_along_axis(all_indices, chosen, axis=1)
+
+
+def _top_k(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """`tf.math.top_k` of `(n, m)`, in a quarter of its time: of equal values, too, the first ones.
+
+    The k largest are in the k groups with the largest maxima.
+    """
+    size = values.shape[1]
+    if size % _GROUP or size // _GROUP <= k:
+        return tf.math.top_k(values, k)
+    groups = tf.reshape(values, (-1, size // _GROUP, _GROUP))
+    chosen = tf.math.top_k(tf.reduce_max(groups, axis=-1), k).indices
+    chosen = tf.sort(chosen, axis=1)  # so that the first of equal values stay first
+    candidates = tf.reshape(tf.gather(groups, chosen, batch_dims=1), (-1, k * _GROUP))
+    largest, places = tf.math.top_k(candidates, k)
+    rows = tf.gather(chosen, places // _GROUP, batch_dims=1) * _GROUP + places % _GROUP
+    return largest, rows
 
 
 def _even_size(count: int, most: int) -> int:

@@ -13,7 +13,7 @@ def num_local_replicas(strategy: tf.distribute.Strategy) -> int:
     """Number of a strategy's replicas on this machine.
 
     Args:
-        strategy: of the run.
+        strategy: distribution strategy of the run.
 
     Example:
         ```python
@@ -32,7 +32,7 @@ def split_over_replicas(strategy: tf.distribute.Strategy, batch: Any) -> Any:
     """Gives each replica of this machine its rows of a batch.
 
     Args:
-        strategy: of the run.
+        strategy: distribution strategy of the run.
         batch: tensor or nested structure of tensors, whose first axis the number of replicas divides.
 
     Returns:

@@ -41,8 +41,8 @@ class PointwiseMLP(keras.layers.Layer):
         num_layers: number of convolutions, at least 1.
         use_batch_norm: whether batch norm stands before each activation.
         activation: between the layers, `"relu"` or `"gelu"`.
-        kernel_stddev: of truncated normal kernels with biases of 0; by default kernels and biases are
-            drawn as PyTorch does.
+        kernel_stddev: standard deviation of truncated normal kernels with biases of 0; by default kernels
+            and biases are drawn as PyTorch does.
         bn_momentum: share of the old moving statistics kept in each step (torch's 0.1 is 0.9 here).
 
     Raises:

@@ -20,7 +20,7 @@ class Queue(keras.layers.Layer):
     Args:
         size: number of keys, at least 1; 65536 in MoCo.
         dim: channels of a key, at least 1.
-        seed: of the first keys; two queues of a method should differ in it.
+        seed: seed of the first keys; two queues of a method should differ in it.
 
     Raises:
         ValueError: if `size` or `dim` is less than 1.

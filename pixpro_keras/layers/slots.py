@@ -25,7 +25,7 @@ class SlotHead(keras.layers.Layer):
         hidden_dim: hidden channels of the projector, which has three layers and GELU.
         out_dim: channels of cells, prototypes and slots.
         num_slots: prototypes, K.
-        temperature: of the assignment, positive.
+        temperature: divisor of the assignment's scores, positive.
         bn_momentum: share of the old moving statistics kept in each step.
 
     Raises:

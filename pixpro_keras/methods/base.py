@@ -24,7 +24,7 @@ class PretrainMethod(Task):
     Args:
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
         heads: layers on the backbone's map, by name.
-        fpn: of C3 to C5, where the method has one.
+        fpn: feature pyramid on C3 to C5, where the method has one.
         pyramid_heads: layers on each of the FPN's maps, by name.
         level_heads: layers on the backbone's own maps, by name and level.
         total_steps: optimizer steps of the whole run, for the target's momentum; at least 1.

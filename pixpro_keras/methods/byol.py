@@ -15,7 +15,9 @@ __all__ = ["BYOL"]
 
 @keras.saving.register_keras_serializable("pixpro_keras")
 class BYOL(base.PretrainMethod):
-    """`L = 4 - 2 cos(p(z1), z'2) - 2 cos(p(z2), z'1)`, mean over images, in [0, 8].
+    """Prediction of the target's vector of the other view, without negatives.
+
+    `L = 4 - 2 cos(p(z1), z'2) - 2 cos(p(z2), z'1)`, mean over images, in [0, 8].
 
     The target moves before its forward pass, as in all methods here; in the authors' code it moves
     after the update, which is one update later.

@@ -28,7 +28,7 @@ class DenseCL(MoCo):
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
         dense_weight: share of the dense loss, in [0, 1]; 0.5 in the paper.
         temperature: tau of both losses, positive.
-        num_projector_layers: of the image's projector.
+        num_projector_layers: layers of the image's projector.
         hidden_dim: hidden channels of both projectors.
         out_dim: output channels of both.
         queue_size: keys in each queue, a multiple of the global batch.

@@ -2,7 +2,7 @@
 
 import keras
 
-from pixpro_keras.backbones.levels import pyramid_network
+from pixpro_keras.backbones.levels import pyramid_network, require_feature_map
 from pixpro_keras.backbones.remat import Remat
 from pixpro_keras.layers.fpn import FPN
 from pixpro_keras.types import Tensor
@@ -21,9 +21,12 @@ class Encoder(keras.Model):
     Args:
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
         heads: layers on the backbone's map, by name.
-        fpn: of C3 to C5.
+        fpn: feature pyramid on C3 to C5.
         pyramid_heads: layers on each of the FPN's maps, by name; the levels share their weights.
         level_heads: layers by name and level, `"c3"` to `"c5"`, each with weights of its own.
+
+    Raises:
+        ValueError: if the model is no backbone; see `backbones.require_feature_map`.
 
     Example:
         ```python
@@ -45,6 +48,7 @@ class Encoder(keras.Model):
         level_heads: dict[str, dict[str, keras.layers.Layer]] | None = None,
         **kwargs,
     ):
+        require_feature_map(backbone)
         super().__init__(**kwargs)
         self.backbone = backbone
         self.heads = heads

@@ -28,7 +28,7 @@ class InfoMin(MoCo):
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
         jigsaw_weight: beta, in [0, 1]; 0.5 in the authors' code.
         temperature: tau, positive; 0.15 in the authors' code.
-        num_projector_layers: of both projectors.
+        num_projector_layers: layers of both projectors.
         hidden_dim: hidden channels of both.
         out_dim: output channels of both, and of the puzzle's query.
         **kwargs: of `MoCo`.

@@ -25,7 +25,7 @@ class InstanceBranch(keras.layers.Layer):
 
     Args:
         form: `"predictor"` or `"contrastive"`.
-        temperature: of the contrastive form, positive.
+        temperature: tau of the contrastive form, positive.
         hidden_dim: the predictor's hidden channels.
         out_dim: channels of the projected maps.
         bn_momentum: share of the old moving statistics kept in each step.

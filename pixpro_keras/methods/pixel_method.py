@@ -34,7 +34,9 @@ __all__ = ["PixelMethod"]
 
 
 class PixelMethod(base.PretrainMethod):
-    """Networks of pixel-level methods: online encoder, optional PPM, moving-average target.
+    """Networks of pixel-level methods: online encoder and moving-average target.
+
+    Between them may stand the pixel propagation module (PPM), which smooths the online pixels.
 
     A subclass adds `one_way`, the loss between what the online side predicts and what the target
     sees.
@@ -47,17 +49,17 @@ class PixelMethod(base.PretrainMethod):
         num_transform_layers: the PPM's transform layers, 0 to 3.
         hidden_dim: the projector's hidden channels.
         out_dim: the projector's output channels.
-        pixel_weight: weight of the pixel loss; 0 leaves its heads away.
+        pixel_weight: weight of the pixel loss; 0 leaves its heads out.
         use_fpn: whether an FPN stands above the backbone. The pixel loss is then the mean over
             P3 to P6, whose levels share projector and PPM; the instance branch stays on C5.
         pixel_levels: the backbone's maps that have the pixel loss, of `"c3"`, `"c4"` and `"c5"`, each
             with a projector of its own; the loss is their mean. Without an FPN.
         variance_weight: weight of the projected pixels' missing spread over the global batch, as in
-            VICReg; 0, as in the paper, leaves it away.
+            VICReg; 0, as in the paper, leaves it out.
         covariance_weight: weight of the squared covariances of their channels, as in VICReg.
-        instance_weight: weight (alpha) of the instance branch; 0 leaves it away.
+        instance_weight: weight (alpha) of the instance branch; 0 leaves it out.
         instance_form: `"predictor"` (the official code's) or `"contrastive"` (the paper's SimCLR*).
-        instance_temperature: of the contrastive form.
+        instance_temperature: tau of the contrastive form, positive.
         bn_momentum: share of the old moving statistics that batch norm keeps in each step.
         **kwargs: of `PretrainMethod`.
 

@@ -35,10 +35,10 @@ class SlotCon(base.PretrainMethod):
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
         num_slots: prototypes; 256 for COCO and 2048 for ImageNet in the authors' code.
         group_weight: share of the grouping loss, in [0, 1].
-        student_temperature: of the online scores, positive.
-        teacher_temperature: of the target's scores and of the assignment, positive.
-        temperature: of the contrast, positive.
-        center_momentum: of the moving average of the target's scores, in [0, 1].
+        student_temperature: divisor of the online scores, positive.
+        teacher_temperature: divisor of the target's scores and of the assignment's, positive.
+        temperature: divisor of the cosines between slots, positive.
+        center_momentum: momentum of the moving average of the target's scores, in [0, 1].
         hidden_dim: hidden channels of projector and predictor.
         out_dim: channels of slots.
         bn_momentum: share of the old moving statistics that batch norm keeps in each step.

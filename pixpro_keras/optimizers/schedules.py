@@ -62,7 +62,9 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable("pixpro_keras")
 class WarmupCosine(Warmup):
-    """After the warm-up, with K = `total_steps`: half a cosine from `peak` to `end`.
+    """Linear warm-up (`Warmup`), then half a cosine from `peak` to `end`.
+
+    With K = `total_steps` and w = `warmup_steps`, the rate of step t is then
 
         end + (peak - end) * (1 + cos(pi * (t - w) / (K - w))) / 2
 
@@ -106,7 +108,7 @@ class WarmupCosine(Warmup):
 
 @keras.saving.register_keras_serializable("pixpro_keras")
 class WarmupSteps(Warmup):
-    """After the warm-up: `peak`, multiplied by `factor` at each boundary.
+    """Linear warm-up (`Warmup`), then `peak`, multiplied by `factor` at each boundary.
 
     Args:
         peak: learning rate after the warm-up.
@@ -158,7 +160,7 @@ class WarmupSteps(Warmup):
 
 @keras.saving.register_keras_serializable("pixpro_keras")
 class WarmupPoly(Warmup):
-    """After the warm-up, with K = `total_steps`: `peak * (1 - (t - w) / (K - w)) ** power`.
+    """Linear warm-up (`Warmup`), then `peak * (1 - (t - w) / (K - w)) ** power` in step t of K.
 
     Args:
         peak: learning rate after the warm-up.

@@ -22,10 +22,12 @@ from pixpro_keras.training.run import (
     run_training,
 )
 from pixpro_keras.training.strategy import make_strategy, replica_batch_size
+from pixpro_keras.training.trackers import TRACKERS, Tracker, track_run
 from pixpro_keras.training.workdir import WorkdirInUseError, open_workdir
 from pixpro_keras.training.workers import WorkerLostError, chief_alone, chief_first
 
 __all__ = [
+    "TRACKERS",
     "CheckpointError",
     "Checkpoints",
     "DamagedCheckpointError",
@@ -35,6 +37,7 @@ __all__ = [
     "RunConfig",
     "RunResult",
     "SaveError",
+    "Tracker",
     "WorkdirInUseError",
     "WorkerLostError",
     "best_precision",
@@ -47,5 +50,6 @@ __all__ = [
     "read_history",
     "replica_batch_size",
     "run_training",
+    "track_run",
     "train",
 ]

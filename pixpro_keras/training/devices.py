@@ -26,7 +26,7 @@ def note_devices(
 
     Args:
         workdir: the run's directory.
-        strategy: of the run.
+        strategy: distribution strategy of the run.
         is_resumed: whether it goes on from a checkpoint.
         precision: name of the dtype policy.
         batch_size: images in a step, all replicas together.

@@ -44,9 +44,10 @@ def train(
     do so; all of them then end together, at the end of the window, since a worker that left alone
     would leave the others waiting for it.
 
-    With `steps_per_execution` TensorFlow takes so many steps by itself, and callbacks are called
-    after the last of them. Weights and means are those of single steps. The waiting for input is
-    inside and not known, so that `input_wait_share` is missing.
+    With `steps_per_execution` TensorFlow takes up to so many steps by itself, and callbacks are called
+    after the last of them: at the end of an epoch and of a window, and at multiples of each
+    callback's `every_steps`, if it has that attribute. Weights and means are those of single steps.
+    The waiting for input is inside and not known, so that `input_wait_share` is missing.
 
     Args:
         task: compiled, its optimizer built, in the strategy's scope.
@@ -59,12 +60,11 @@ def train(
         callbacks: Keras callbacks.
         log_every_steps: steps in a window; the step's results are fetched once in each.
         jit_compile: whether XLA compiles the step; on one device only.
-        steps_per_execution: steps in each call of TensorFlow.
+        steps_per_execution: most steps in each call of TensorFlow, at least 1.
         stall_seconds: a longer wait for a batch is warned of while it lasts, in single steps.
 
     Raises:
-        ValueError: if `steps_per_execution` does not divide an epoch, a window or the step from which
-            the run continues.
+        ValueError: if `steps_per_execution` is less than 1.
 
     Example:
         ```python
@@ -100,12 +100,9 @@ def train(
         ```
     """
     first, last = task.steps_done(), epochs * steps_per_epoch
-    check_steps_per_execution(
-        steps_per_execution,
-        steps_per_epoch=steps_per_epoch,
-        log_every_steps=log_every_steps,
-        first_step=first,
-    )
+    at_least("steps_per_execution", steps_per_execution, 1)
+    periods = [log_every_steps, steps_per_epoch]
+    periods += [one.every_steps for one in callbacks if getattr(one, "every_steps", 0)]
     callback_list = keras.callbacks.CallbackList(
         list(callbacks), model=task, epochs=epochs, steps=steps_per_epoch
     )
@@ -116,15 +113,17 @@ def train(
     callback_list.on_train_begin({"step": first})
     done, window, epoch_means = first, _Window(batch_size), _Window(batch_size)
     bad = {"bad_steps": 0, "bad_steps_in_row": 0}
-    for step in range(first, last, steps_per_execution):
+    while done < last:
+        step = done
         epoch, step_in_epoch = divmod(step, steps_per_epoch)
         if step_in_epoch == 0 or step == first:
             callback_list.on_epoch_begin(epoch)
             epoch_means = _Window(batch_size)
         callback_list.on_train_batch_begin(step_in_epoch)
-        outputs, waited = execute(iterator, step)
+        num_steps = min(steps_per_execution, *(period - step % period for period in periods))
+        outputs, waited = execute(iterator, step, num_steps)
         window.add(outputs, waited)
-        done = step + steps_per_execution
+        done = step + num_steps
         is_epoch_end = done % steps_per_epoch == 0
         # Fetching waits for the accelerator, so it is done once in a window.
         is_window_end = done % log_every_steps == 0 or is_epoch_end or step == first
@@ -147,40 +146,14 @@ def train(
     callback_list.on_train_end({"step": done})
 
 
-def check_steps_per_execution(steps_per_execution: int, **multiples: int) -> None:
-    """Checks that every periodic action happens between two executions.
-
-    Args:
-        steps_per_execution: steps in each call of TensorFlow, at least 1.
-        **multiples: numbers of steps, by the name that the error gives them; 0 is never.
-
-    Raises:
-        ValueError: naming what is no multiple.
-
-    Example:
-        ```python
-        from pixpro_keras.training.loop import check_steps_per_execution
-
-        check_steps_per_execution(5, steps_per_epoch=100, log_every_steps=10)
-        ```
-    """
-    at_least("steps_per_execution", steps_per_execution, 1)
-    wrong = [f"{name}={steps}" for name, steps in multiples.items() if steps % steps_per_execution]
-    if wrong:
-        raise ValueError(
-            f"`steps_per_execution` must divide {', '.join(wrong)}. "
-            f"Received: steps_per_execution={steps_per_execution}."
-        )
-
-
 def _make_execution(
     task: Task,
     strategy: tf.distribute.Strategy,
     jit_compile: bool,
-    num_steps: int,
+    steps_per_execution: int,
     stall_seconds: float,
-) -> Callable[[Iterator, int], tuple[dict, float | None]]:
-    """Function of the iterator and the number of steps done that takes the next step or steps.
+) -> Callable[[Iterator, int, int], tuple[dict, float | None]]:
+    """Function of the iterator, the steps done and the number of steps to take.
 
     It returns their outputs, and the seconds waited for input where they are known.
     """
@@ -190,13 +163,14 @@ def _make_execution(
             name: strategy.experimental_local_results(value)[0] for name, value in results.items()
         }
 
-    if num_steps == 1:
+    if steps_per_execution == 1:
 
         @tf.function(jit_compile=jit_compile)
         def train_step(batch):
             return strategy.run(task.train_step, args=(batch,))
 
-        def execute(iterator, step):
+        def execute(iterator, step, num_steps):
+            del num_steps  # one
             asked = time.perf_counter()
             with warn_of_stall(step + 1, stall_seconds):
                 batch = next(iterator)
@@ -210,7 +184,7 @@ def _make_execution(
     names: list[str] = []
 
     @tf.function
-    def train_steps(iterator):
+    def train_steps(iterator, num_steps):
         results = tf.TensorArray(tf.float32, size=num_steps)
         for index in tf.range(num_steps):
             outputs = local(strategy.run(step, args=(next(iterator),)))
@@ -219,9 +193,9 @@ def _make_execution(
             results = results.write(index, row)
         return results.stack()
 
-    def execute_several(iterator, step):
+    def execute_several(iterator, step, num_steps):
         del step  # the waiting is inside
-        table = train_steps(iterator)
+        table = train_steps(iterator, tf.constant(num_steps))
         return {name: table[:, column] for column, name in enumerate(names)}, None
 
     return execute_several

@@ -28,7 +28,7 @@ from pixpro_keras.training.callbacks.stop_on_signal import exit_code_of
 from pixpro_keras.training.checkpoints import Checkpoints
 from pixpro_keras.training.devices import note_devices
 from pixpro_keras.training.history import continue_history, read_history, write_history
-from pixpro_keras.training.loop import check_steps_per_execution, train
+from pixpro_keras.training.loop import train
 from pixpro_keras.training.workers import (
     WorkerLostError,
     gather,
@@ -50,6 +50,7 @@ _COUNTS = (
     "keep_checkpoints",
     "max_nonfinite_steps",
     "log_every_steps",
+    "steps_per_execution",
     "accumulate_steps",
 )
 
@@ -69,7 +70,7 @@ class RunConfig:
             the next one is due, `stop` ends the run. The older ones stay.
         max_nonfinite_steps: skipped steps in a row that end the run.
         log_every_steps: steps between two lines of `metrics.jsonl`.
-        steps_per_execution: steps in each call of TensorFlow; divides the steps above.
+        steps_per_execution: most steps in each call of TensorFlow; see `train`.
         jit_compile: whether XLA compiles the step; on one device only.
         precision: name of the dtype policy of the model, noted in `devices.json`.
         accumulate_steps: parts into which each replica's batch is cut; noted in `devices.json`.
@@ -105,12 +106,6 @@ class RunConfig:
             at_least(name, getattr(self, name), 1)
         one_of("on_save_error", self.on_save_error, SAVE_ERROR_ACTIONS)
         one_of("precision", self.precision, PRECISIONS)
-        check_steps_per_execution(
-            self.steps_per_execution,
-            steps_per_epoch=self.steps_per_epoch,
-            log_every_steps=self.log_every_steps,
-            checkpoint_every_steps=self.checkpoint_every_steps,
-        )
 
     @property
     def total_steps(self) -> int:
@@ -217,9 +212,9 @@ def open_checkpoints(
     Args:
         task: compiled, its optimizer built, in the strategy's scope; its weights become those of the
             newest checkpoint, on all workers.
-        config: of the run.
+        config: configuration of the run.
         identity: properties that make two runs' weights interchangeable (method, backbone, ...), JSON values.
-        strategy: of the run; default: the present one.
+        strategy: distribution strategy of the run; default: the present one.
         recipe: settings of the training steps (data, batch size, seed, ...), JSON values; noted in
             `history.json`.
         on_change: with another recipe than the newest steps', `stop` refuses and `continue` goes on.
@@ -234,7 +229,6 @@ def open_checkpoints(
         FewerStepsError: if more steps are done than the whole run has.
         WorkerLostError: if another worker is gone.
         OSError: if the directory cannot be read or written.
-        ValueError: if `steps_per_execution` does not divide the first step.
 
     Example:
         ```python
@@ -265,7 +259,6 @@ def open_checkpoints(
             )
         share_state(strategy, task)
     first_step = task.steps_done()
-    check_steps_per_execution(config.steps_per_execution, first_step=first_step)
     if is_chief(strategy) and not read_only:
         workdir.mkdir(parents=True, exist_ok=True)
         if recipe:
@@ -293,8 +286,8 @@ def estimate_run(
     Args:
         task: compiled, its optimizer built, restored by `open_checkpoints`; its step becomes 0.
         make_batches: as of `run_training`.
-        config: of the run; nothing is written to its directory.
-        strategy: of the run; default: the present one.
+        config: configuration of the run; nothing is written to its directory.
+        strategy: distribution strategy of the run; default: the present one.
         num_steps: steps that are taken; of `steps_per_execution` each as many. The first ones, which
             hold the tracing, do not count.
 
@@ -344,20 +337,24 @@ def run_training(
     name_images: Callable[[int], Iterable[str]] | None = None,
     measurements: Sequence[Measurement] = (),
     make_chief_callbacks: Callable[[], Sequence[keras.callbacks.Callback]] = tuple,
+    sinks: Sequence[Callable[[int, Mapping[str, float]], None]] = (),
+    flags: str = "",
 ) -> RunResult:
     """Trains to the last step, or until a signal ends it; saves and logs on the way.
 
     Args:
         task: compiled, its optimizer built, restored by `open_checkpoints`.
         make_batches: function of a machine's input context to its batches, from the task's step on.
-        config: of the run.
+        config: configuration of the run.
         checkpoints: as `open_checkpoints` returns them.
-        strategy: of the run; default: the present one.
+        strategy: distribution strategy of the run; default: the present one.
         broken: count of images that cannot be decoded, which ends the run once there are too many;
             without it, one such image does.
         name_images: step, counted from 0, to the names of its images.
         measurements: functions of the number of steps done to values by name, for the log.
         make_chief_callbacks: makes more callbacks, in the one process that writes.
+        sinks: functions that get the logged values too; see `RunLog`.
+        flags: text of the run's flags, shown beside the charts.
 
     Returns:
         The state in which the run ended, the same on all workers but for the metrics.
@@ -410,7 +407,13 @@ def run_training(
     if broken is not None:
         callbacks.append(BrokenImagesCheck(broken))
     log = RunLog(
-        workdir, config.steps_per_epoch, config.log_every_steps, task.loss_bounds, measurements
+        workdir,
+        config.steps_per_epoch,
+        config.log_every_steps,
+        task.loss_bounds,
+        measurements,
+        sinks,
+        flags,
     )
     if is_writer:
         callbacks += [

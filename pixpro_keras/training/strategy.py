@@ -88,7 +88,7 @@ def replica_batch_size(
     """Returns the images that each replica takes per step.
 
     Args:
-        strategy: of the run.
+        strategy: distribution strategy of the run.
         batch_size: images in a step, all replicas together.
         accumulate_steps: parts into which each replica's batch is cut.
 

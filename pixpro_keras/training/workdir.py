@@ -163,7 +163,7 @@ def open_workdir(
 
     Args:
         path: the directory; created when missing, with its parents.
-        strategy: of the run, whose chief alone takes the lock; default: the present one.
+        strategy: strategy of the run, whose chief alone takes the lock; default: the present one.
 
     Yields:
         The directory.

@@ -23,7 +23,7 @@ def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
     """True where several processes train together.
 
     Args:
-        strategy: of the run.
+        strategy: distribution strategy of the run.
 
     Example:
         ```python
@@ -86,7 +86,7 @@ def gather(strategy: tf.distribute.Strategy, value: float) -> np.ndarray:
     """Gathers a number of each worker on all of them; every worker must call it at the same place.
 
     Args:
-        strategy: of the run.
+        strategy: distribution strategy of the run.
         value: number of this worker.
 
     Returns:
@@ -129,7 +129,7 @@ def share_state(strategy: tf.distribute.Strategy, task: Task) -> None:
     So only the chief needs the checkpoint, and no two workers can continue from different steps.
 
     Args:
-        strategy: of the run.
+        strategy: distribution strategy of the run.
         task: compiled, its optimizer built.
 
     Example:
@@ -172,7 +172,7 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """True where this process writes the checkpoints and logs of the run.
 
     Args:
-        strategy: of the run.
+        strategy: distribution strategy of the run.
 
     Example:
         ```python
@@ -195,7 +195,7 @@ def worker_errors(strategy: tf.distribute.Strategy) -> Iterator[None]:
     """Turns the failed exchange with a worker that is gone into `WorkerLostError`.
 
     Args:
-        strategy: of the run.
+        strategy: distribution strategy of the run.
 
     Raises:
         WorkerLostError: on leaving, if another worker is gone.
@@ -231,7 +231,7 @@ def chief_first(strategy: tf.distribute.Strategy) -> Iterator[None]:
     """Context that the chief enters before the others, to prepare files that all read.
 
     Args:
-        strategy: of the run.
+        strategy: distribution strategy of the run.
 
     Raises:
         WorkerLostError: if another worker is gone.
@@ -258,7 +258,7 @@ def chief_alone(strategy: tf.distribute.Strategy) -> Iterator[bool]:
     """Context of the chief for which the others wait, since it would take their end for a failure.
 
     Args:
-        strategy: of the run.
+        strategy: distribution strategy of the run.
 
     Yields:
         Whether this is the chief.

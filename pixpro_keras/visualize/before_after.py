@@ -20,6 +20,7 @@ def draw_before_after(
     images: np.ndarray,
     features: Mapping[str, np.ndarray],
     places: Sequence[tuple[float, float]] = ((0.5, 0.5), (0.25, 0.25)),
+    note: str = "",
 ) -> "Figure":
     """Draws similarity to chosen places and features as colors, a column for each state of a network.
 
@@ -31,6 +32,7 @@ def draw_before_after(
         images: `(B, H, W, 3)` uint8 RGB.
         features: name of a state, as `step 0` -> its maps `(B, h, w, C)`, all of one shape.
         places: row and column of each query, as shares of height and width in [0, 1).
+        note: line below the pictures.
 
     Returns:
         A figure with a row for each image.
@@ -86,6 +88,8 @@ def draw_before_after(
             )
         panels[0, column].set_title(f"features, {name}\nsame color: alike", fontsize=SMALL)
         column += 1
+    if note:
+        figure.supxlabel(note, fontsize=SMALL)
     return figure
 
 

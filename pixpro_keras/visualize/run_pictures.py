@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pixpro_keras.evaluation.precise_bn import apply_precise_bn
 from pixpro_keras.training.callbacks.steps import steps_done
 from pixpro_keras.types import COORD1, COORD2, VIEW1, VIEW2, Batch, Tensor
 from pixpro_keras.utils.files import survive_disk
@@ -18,12 +19,15 @@ from pixpro_keras.visualize.figures import figure_to_array, save_figure
 from pixpro_keras.visualize.similarity import map_to_show
 
 _NUM_IMAGES = 4
+_NOTE = "Step 0: batch norm with the statistics of these images, since those of the network are untrained."
 
 
 class RunPictures(keras.callbacks.Callback):
     """Draws the same few images every so often: matching cells, and features before and now.
 
-    Pictures go to `WORKDIR/pictures` as PNG and to TensorBoard.
+    Pictures go to `WORKDIR/pictures` as PNG and to TensorBoard. Before the first step the moving
+    statistics of batch norm have nothing to do with the activations, and all cells would look alike:
+    step 0 is drawn by a copy of the encoder with the statistics of the drawn images.
 
     Args:
         workdir: the run's directory.
@@ -70,7 +74,7 @@ class RunPictures(keras.callbacks.Callback):
         self._batch = {name: np.array(value[:_NUM_IMAGES]) for name, value in batch.items()}
         self._views = [to_display(self._batch[view], preprocess) for view in (VIEW1, VIEW2)]
         self._encoder = encoder
-        self._every_steps = every_steps
+        self.every_steps = every_steps
         self._threshold = threshold
         self._inputs = self._batch[VIEW1] if images is None else np.array(images[:_NUM_IMAGES])
         self._images = to_display(self._inputs, preprocess)
@@ -81,7 +85,7 @@ class RunPictures(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         """Draws the matching cells, which do not change, and the features before training."""
         step = steps_done(logs, self.model)
-        size = tuple(self._features(self._batch[VIEW1]).shape[1:3])
+        size = tuple(self._features(self._encoder, self._batch[VIEW1]).shape[1:3])
         figure = draw_correspondences(
             *self._views,
             self._batch[COORD1],
@@ -95,7 +99,7 @@ class RunPictures(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Draws when it is time."""
         step = steps_done(logs, self.model)
-        if step % self._every_steps == 0:
+        if step % self.every_steps == 0:
             self._draw_features(step)
 
     def on_train_end(self, logs=None):
@@ -105,20 +109,27 @@ class RunPictures(keras.callbacks.Callback):
             self._draw_features(step)
         self._charts.flush()
 
-    def _features(self, inputs: np.ndarray) -> np.ndarray:
-        features = map_to_show(self._encoder(inputs, training=False))
+    def _features(self, encoder: keras.Model, inputs: np.ndarray) -> np.ndarray:
+        features = map_to_show(encoder(inputs, training=False))
         return keras.ops.convert_to_numpy(keras.ops.cast(features, "float32"))
 
     def _draw_features(self, step: int) -> None:
-        features = self._features(self._inputs)
+        encoder = self._encoder if step else self._with_statistics_of_images()
+        features = self._features(encoder, self._inputs)
         if self._before is None:
             self._before = step, features
         first, before = self._before
-        figure = draw_before_after(
-            self._images, {f"step {first}": before, f"step {step}": features}
-        )
+        states = {f"step {first}": before, f"step {step}": features}
+        figure = draw_before_after(self._images, states, note="" if first else _NOTE)
         self._show(figure, "similarity", f"similarity_{step:07d}.png", step)
         self._drawn_step = step
+
+    def _with_statistics_of_images(self) -> keras.Model:
+        # A copy: statistics of a model on several replicas are not to be written from outside of them.
+        copy = type(self._encoder).from_config(self._encoder.get_config())
+        copy.set_weights(self._encoder.get_weights())
+        apply_precise_bn(copy, [self._inputs])
+        return copy
 
     def _show(self, figure, tag: str, file_name: str, step: int) -> None:
         with survive_disk("A picture"):

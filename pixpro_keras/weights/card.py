@@ -62,7 +62,7 @@ def write_card(
     sums = read_manifest(directory / SUMS_FILE)
     present = {file.partition("/")[0] for file in sums}
     rows = {
-        "Backbone": f"`{name}`",
+        "Backbone": f"`{backbones.public_name(name)}`",
         "Input": backbones.input_convention(name),
         "Output": "C5: the last feature map, stride 32",
         **facts,

@@ -12,7 +12,7 @@ import h5py
 import keras
 
 from pixpro_keras import backbones
-from pixpro_keras.backbones import keras_cv_networks, resnet
+from pixpro_keras.backbones import keras_cv_networks, network_files, resnet
 from pixpro_keras.utils.checksums import listing
 from pixpro_keras.weights import serving
 from pixpro_keras.weights.detectron2 import detectron2_config, to_detectron2
@@ -53,7 +53,10 @@ def _detectron2_usage(name: str, path: pathlib.Path) -> str:
 
 
 def _keras_usage(name: str, path: pathlib.Path) -> str:
-    before = "import keras_cv; " if name.startswith(keras_cv_networks.PREFIX) else ""
+    package = "keras_cv" if name.startswith(keras_cv_networks.PREFIX) else None
+    if network_files.is_file(name):
+        package = network_files.package_of(name)
+    before = f"import {package}; " if package else ""
     return f"{before}keras.saving.load_model({str(path)!r})"
 
 
@@ -205,7 +208,7 @@ def export_backbone(
 
     Args:
         backbone: trained network from `backbones.build(name)`.
-        name: its name.
+        name: its name, or the path of the Keras file it was built from.
         directory: folder of the files; created when missing. Their checksums go to `SHA256SUMS`
             beside them, which `load_backbone` compares.
         formats: some of `FORMATS`; default: those that Keras reads.

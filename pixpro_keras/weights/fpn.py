@@ -91,7 +91,7 @@ def find_fpn(path: str | os.PathLike) -> pathlib.Path | None:
     """Finds the file of an FPN's weights beside an exported backbone.
 
     Args:
-        path: of the backbone, as for `load_backbone`: a file or the folder of a run.
+        path: path of the backbone, as for `load_backbone`: a file or the folder of a run.
 
     Returns:
         The file, or None where FPN pre-training left none.

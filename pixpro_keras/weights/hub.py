@@ -12,7 +12,7 @@ def files_to_upload(folder: str | os.PathLike) -> list[str]:
     """The model card, the checksums and the files they list, relative to the folder.
 
     Args:
-        folder: of an export.
+        folder: folder of an export.
 
     Raises:
         ValueError: if the folder is no export, or a file does not match its checksum.

@@ -2,14 +2,12 @@
 
 import os
 import pathlib
-import zipfile
 
 import h5py
 import keras
 
-from pixpro_keras.backbones import registry
-from pixpro_keras.backbones.keras_cv_networks import import_keras_cv
-from pixpro_keras.backbones.levels import feature_network
+from pixpro_keras.backbones import network_files, registry
+from pixpro_keras.backbones.levels import feature_network, require_feature_map
 from pixpro_keras.utils.checksums import check_listed
 from pixpro_keras.utils.errors import first_line
 from pixpro_keras.weights.detectron2 import from_detectron2
@@ -35,7 +33,7 @@ def load_backbone(
             conversion; one of `backbones.available()`, which gives a network with new weights; or
             `"imagenet"`: the weights that keras.applications has for the network `name`, downloaded once.
         features: `"c5"`: the last map. `"c2-c5"`: a dict of four maps. `"pooled"`: `(B, C)`.
-        name: one of `backbones.available()`: the network of `"imagenet"`, or of an `.h5` file that
+        name: name as for `backbones.build`: the network of `"imagenet"`, or of an `.h5` file that
             does not state it, such as keras.applications' own.
 
     Returns:
@@ -59,20 +57,11 @@ def load_backbone(
         ```
     """
     network = _load(path_or_name, name)
-    outputs = getattr(network, "output", None)
-    shape = tuple(getattr(outputs, "shape", None) or ())
-    if len(shape) != 4:
-        shown = f"an output of shape {shape}" if shape else "no single output"
-        raise ValueError(_with_top(path_or_name, shown))
+    try:
+        require_feature_map(network)
+    except ValueError as error:
+        raise ValueError(f"{path_or_name}: {error}") from error
     return feature_network(network, features)
-
-
-def _with_top(path: str | os.PathLike, found: str) -> str:
-    return (
-        f"{path}: a backbone ends with a map, (B, h, w, C), but this network has {found}: it is a "
-        "classifier with its top, or pooled. Save it without: include_top=False in keras.applications, "
-        "or keras.Model(network.input, LAST_MAP)"
-    )
 
 
 def _load(path_or_name: str | os.PathLike, name: str | None = None) -> keras.Model:
@@ -83,10 +72,10 @@ def _load(path_or_name: str | os.PathLike, name: str | None = None) -> keras.Mod
             raise ValueError("`name` must be the network whose ImageNet weights are meant")
         return registry.imagenet_network(name)
     path = pathlib.Path(path_or_name).expanduser()
+    file = keras_file(path)
+    if file is not None:
+        return network_files.read_file(file)
     if path.is_dir():
-        for candidate in (path / "backbone.keras", path / "export" / "backbone.keras"):
-            if candidate.exists():
-                return _load(candidate)
         if (path / "saved_model.pb").exists():
             raise ValueError(f"{path} is a SavedModel; {_SERVING}")
         raise ValueError(
@@ -98,12 +87,6 @@ def _load(path_or_name: str | os.PathLike, name: str | None = None) -> keras.Mod
             f"pixpro_keras.backbones.available(). Received: {str(path_or_name)!r}"
         )
     check_listed(path)
-    if path.suffix == ".keras":
-        try:
-            _register_layers(path)
-            return keras.saving.load_model(path, compile=False)
-        except Exception as error:  # zipfile, json, h5py and Keras each raise their own
-            raise ValueError(f"{path}: no complete Keras file ({first_line(error)})") from error
     if path.suffix == ".h5":
         return _load_weights_file(path, name)
     if path.suffix == ".pkl":
@@ -117,11 +100,29 @@ def _load(path_or_name: str | os.PathLike, name: str | None = None) -> keras.Mod
     raise ValueError(f"{path}: files ending in {path.suffix!r} are not read")
 
 
-def _register_layers(path: pathlib.Path) -> None:
-    """Imports KerasCV, where a Keras file holds a network of it."""
-    with zipfile.ZipFile(path) as file:
-        if b"keras_cv" in file.read("config.json"):
-            import_keras_cv()
+def keras_file(path: str | os.PathLike) -> str | None:
+    """The Keras file that `load_backbone` reads at a path, which is a name of its network; None of others.
+
+    Args:
+        path: a file, or the folder of a run or of a conversion.
+
+    Example:
+        ```python
+        import tempfile
+
+        import pixpro_keras
+        from pixpro_keras.weights.load import keras_file
+
+        folder = tempfile.mkdtemp()
+        backbone = pixpro_keras.backbones.build("resnet18_v1_5")
+        pixpro_keras.export_backbone(backbone, "resnet18_v1_5", folder)
+        assert keras_file(folder) == f"{folder}/backbone.keras"
+        ```
+    """
+    path = pathlib.Path(path).expanduser()
+    candidates = (path, path / "backbone.keras", path / "export" / "backbone.keras")
+    found = (x for x in candidates if x.suffix == network_files.SUFFIX and x.is_file())
+    return next(map(str, found), None)
 
 
 def _load_weights_file(path: pathlib.Path, name: str | None) -> keras.Model:
@@ -139,7 +140,10 @@ def _load_weights_file(path: pathlib.Path, name: str | None) -> keras.Model:
     network = registry.plain_network(name)
     num_matrices = sum(len(weight.shape) == 2 for weight in network.weights)
     if len(matrices) > num_matrices:
-        raise ValueError(_with_top(path, f"the matrix {matrices[-1]} more than {name}"))
+        raise ValueError(
+            f"{path}: holds the matrix {matrices[-1]} more than {name}: it is of a classifier with its top. "
+            "Save the network without: include_top=False in keras.applications"
+        )
     try:
         network.load_weights(path)
     except Exception as error:  # Keras raises whatever it stumbles over

@@ -2,6 +2,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from pixpro_keras.evaluation import knn
 from pixpro_keras.evaluation.knn import top_k_accuracy, weighted_knn
 
 
@@ -52,6 +53,12 @@ class WeightedKnnTest(tf.test.TestCase, parameterized.TestCase):
         labels = np.array([0, 3, 1, 2, 0])
         scores = weighted_knn(train, labels, train[1:2], num_classes=4, k=2, block_size=block_size)
         self.assertAllClose(scores, [[0, 1, 0, 1]])
+
+    def test_largest_of_groups_are_the_largest_of_all(self):
+        # Few different values, so that most are tied.
+        values = np.random.default_rng(0).integers(0, 30, (50, 640)).astype("float32")
+        for found, expected in zip(knn._top_k(values, 20), tf.math.top_k(values, 20), strict=True):
+            self.assertAllEqual(found, expected)
 
     def test_low_temperature_does_not_overflow(self):
         train, labels, test = random_problem()

@@ -1,6 +1,7 @@
 import functools
 import pathlib
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,7 +13,16 @@ from pixpro_keras.training.loop import train
 from tests.helpers.replicas import two_cpus
 from tests.helpers.steps import build
 from tests.helpers.tiny_networks import random_batch
-from tests.helpers.tiny_runs import BATCH, EPOCHS, STEPS, Record, StopAt, batches, run
+from tests.helpers.tiny_runs import (
+    BATCH,
+    EPOCHS,
+    STEPS,
+    Record,
+    StopAt,
+    batches,
+    compiled_square,
+    run,
+)
 
 
 @functools.cache
@@ -116,14 +126,29 @@ class TrainTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllClose(one, two, rtol=1e-6, atol=1e-7, msg=one.path)
 
     @parameterized.parameters(
-        ({"log_every_steps": 3}, "must divide log_every_steps=3"),
-        ({"epochs": 1, "first": 3}, "must divide first_step=3"),
+        # log_every_steps, every_steps of a callback, step after each execution
+        (8, None, [4, 8, 12, 16]),
+        (3, None, [3, 6, 8, 9, 12, 15, 16]),
+        (8, 5, [4, 5, 8, 10, 14, 15, 16]),
     )
-    def test_executions_must_fit(self, arguments, message):
-        model = build()
-        model.step.assign(arguments.pop("first", 0))
-        with self.assertRaisesRegex(ValueError, message):
-            run(model, steps_per_execution=2, **arguments)
+    def test_executions_end_where_something_is_due(self, log_every_steps, every_steps, expected):
+        seen = []
+        callback = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs: seen.append(logs["step"])
+        )
+        callback.every_steps = every_steps
+        train(
+            compiled_square(),
+            tf.data.Dataset.from_tensors({"x": [1.0]}).repeat(),
+            strategy=tf.distribute.get_strategy(),
+            epochs=2,
+            steps_per_epoch=8,
+            batch_size=1,
+            callbacks=[callback],
+            log_every_steps=log_every_steps,
+            steps_per_execution=4,
+        )
+        self.assertEqual(seen, expected)
 
     def _halves(self, first):
         for batch in batches(first):

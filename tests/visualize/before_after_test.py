@@ -30,6 +30,10 @@ class BeforeAfterTest(tf.test.TestCase):
         *_, first, second = draw_before_after(self.images, same, [(0.5, 0.5)]).axes[:5]
         self.assertAllClose(first.images[0].get_array(), second.images[0].get_array(), atol=1e-5)
 
+    def test_a_note_stands_below(self):
+        figure = draw_before_after(self.images, self.maps, note="Step 0 is another's.")
+        self.assertEqual(figure.get_supxlabel(), "Step 0 is another's.")
+
     def test_places_outside(self):
         with self.assertRaisesRegex(ValueError, "`places` must be shares"):
             draw_before_after(self.images, self.maps, [(1.0, 0.5)])

@@ -1,5 +1,7 @@
 import pathlib
+from unittest import mock
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,6 +10,8 @@ from absl.testing import parameterized
 from pixpro_keras.layers.fpn import FPN
 from pixpro_keras.layers.heads import PointwiseMLP
 from pixpro_keras.methods import Encoder
+from pixpro_keras.visualize import run_pictures
+from pixpro_keras.visualize.figures import new_figure
 from pixpro_keras.visualize.run_pictures import RunPictures
 from tests.helpers.tiny_networks import random_batch, tiny_backbone, tiny_pyramid_backbone
 
@@ -51,6 +55,22 @@ class RunPicturesTest(tf.test.TestCase, parameterized.TestCase):
             tags, {(0, "correspondences"), (0, "similarity"), (2, "similarity"), (3, "similarity")}
         )
 
+    def test_step_0_has_the_batch_norm_of_its_images(self):
+        inputs = keras.Input((None, None, 3))
+        # Without batch norm all cells are alike.
+        x = keras.layers.Conv2D(8, 4, strides=4)(inputs) + 100.0
+        encoder = Encoder(keras.Model(inputs, keras.layers.BatchNormalization()(x)), {})
+        weights = [array.copy() for array in encoder.get_weights()]
+        folder = self.create_tempdir().full_path
+        pictures = RunPictures(folder, random_batch(4, image_size=16), encoder, lambda x: x, 1, 0.7)
+        with mock.patch.object(run_pictures, "draw_before_after") as draw:
+            draw.return_value = new_figure(1, 1)
+            pictures.on_train_begin({"step": 0.0})
+        (features,) = draw.call_args[0][1].values()
+        self.assertAllClose(features.mean(axis=(0, 1, 2)), np.zeros(8), atol=1e-3)
+        self.assertIn("untrained", draw.call_args[1]["note"])
+        self.assertAllEqual(encoder.get_weights()[-1], weights[-1])
+
     def test_pictures_in_a_folder_that_cannot_be(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         (folder / "pictures").write_text("a file")
@@ -58,9 +78,7 @@ class RunPicturesTest(tf.test.TestCase, parameterized.TestCase):
         views = {f"view{i}": rng.random((2, 16, 16, 3)).astype("float32") for i in (1, 2)}
         coords = {f"coord{i}": np.array([[0, 0, 1, 1]] * 2, "float32") for i in (1, 2)}
 
-        def encoder(images, training):
-            return {"features": tf.nn.avg_pool2d(images, 4, 4, "VALID")}
-
+        encoder = Encoder(tiny_backbone(), {})
         pictures = RunPictures(folder, views | coords, encoder, lambda x: x, 1, 0.7)
         with self.assertLogs("absl", "WARNING") as logs:
             pictures.on_train_begin({"step": 0})

@@ -3,8 +3,10 @@
 import dataclasses
 
 import keras
+from absl import logging
 
 from pixpro_keras import backbones
+from pixpro_keras.backbones import network_files
 from pixpro_keras.backbones.resnet import undo_zero_init_residual, use_fan_in
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.shared.command import flag_errors
@@ -19,7 +21,9 @@ class BackboneOptions(Options):
         "Network: any keras.applications constructor in lower case (resnet50, mobilenetv2, ...), or the "
         "paper's stride-in-3x3 family: resnet18_v1_5, resnet18_d (34, 50, 101, 152), resnext50_32x4d, "
         "resnext101_32x8d, wide_resnet50_2, wide_resnet101_2; or KerasCV's presets: "
-        "keras_cv:yolo_v8_s_backbone, keras_cv:efficientnetv2_b0, ...",
+        "keras_cv:yolo_v8_s_backbone, keras_cv:efficientnetv2_b0, ...; or FILE.keras, any functional Keras "
+        "network from images to a map, as KerasHub's backbones: its architecture, and a pre-training begins "
+        "with its weights.",
         is_main=True,
     )
     output_stride: str = option(
@@ -56,17 +60,29 @@ def check_backbone(options: BackboneOptions) -> None:
     """
     with flag_errors(options, "backbone"):
         smallest = backbones.min_image_size(options.backbone)
+        side = backbones.fixed_image_size(options.backbone)
+    if side not in (None, options.image_size):
+        raise FlagError(
+            f"--image_size={options.image_size}: {options.backbone} takes images of {side} px only"
+        )
     if options.image_size < smallest:
         raise FlagError(
             f"--image_size={options.image_size}: {options.backbone} takes {smallest} px or more"
         )
 
 
+def log_input(options: BackboneOptions) -> None:
+    """Says which pixels a network of a file gets, since its convention is concluded from its layers."""
+    if network_files.is_file(options.backbone):
+        convention = backbones.input_convention(options.backbone)
+        logging.info("Images go into %s as %s.", options.backbone, convention)
+
+
 def build_backbone(options: BackboneOptions, trained: keras.Model | None = None) -> keras.Model:
     """Returns the backbone that the options describe.
 
     Args:
-        options: of the backbone.
+        options: options of the backbone.
         trained: the same network with the weights that it gets; without it, they are new, as
             `--zero_init_residual` and `--kernel_fan` say.
 

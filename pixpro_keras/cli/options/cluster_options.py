@@ -46,7 +46,7 @@ def make_devices(options: DeviceOptions, deterministic: bool = False) -> tf.dist
     """Returns the strategy that the options name, its workers joined.
 
     Args:
-        options: of the command.
+        options: options of the command.
         deterministic: whether a run repeats to the last bit.
 
     Raises:

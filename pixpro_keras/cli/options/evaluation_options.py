@@ -14,12 +14,13 @@ from pixpro_keras.cli.options.backbone_options import (
     BackboneOptions,
     build_backbone,
     check_backbone,
+    log_input,
 )
 from pixpro_keras.cli.options.option_fields import FlagError, option
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.training.workers import is_multi_worker
 from pixpro_keras.types import Tensor
-from pixpro_keras.weights.load import IMAGENET, load_backbone
+from pixpro_keras.weights.load import IMAGENET, keras_file, load_backbone
 
 # In the place of a path: new weights, as without --weights.
 RANDOM = "random"
@@ -83,6 +84,7 @@ def read_backbone(options: EvaluationT) -> tuple[EvaluatedBackbone, EvaluationT]
     with flag_errors(options, "weights", "backbone"):
         network = build_backbone(options, loaded)
     logging.info("Backbone: %s, %s", options.backbone, weights or "with random weights")
+    log_input(options)
     preprocess = backbones.preprocess_input(options.backbone)
     return EvaluatedBackbone(network, preprocess, label), options
 
@@ -104,6 +106,7 @@ def _network_name(backbone: keras.Model, given: str | None, weights: str) -> str
     """Name by which `backbones` knows a loaded network: its own, or else `--backbone`."""
     own = backbones.name_of(backbone)
     if own is None:
+        given = given or keras_file(weights)
         if given is None:
             raise FlagError(
                 f"--weights={weights}: the network there is called {backbone.name!r}; "

@@ -215,7 +215,7 @@ def resolve_classes(options: ModelT, source: Source) -> ModelT:
     """Returns options with `num_classes`, where the method learns from labels.
 
     Args:
-        options: of the pre-training.
+        options: options of the pre-training.
         source: the images.
 
     Raises:
@@ -238,7 +238,7 @@ def build_method(
     """Returns the method that the options describe.
 
     Args:
-        options: of the pre-training.
+        options: options of the pre-training.
         total_steps: optimizer steps of the whole run.
         device_transform: part of the augmentation that is left to the training step.
         trained: the same backbone with the weights with which it and its target begin; default: new ones.

@@ -12,8 +12,8 @@ from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.parsing import serialize
 from pixpro_keras.optimizers import LARS, SGD, WarmupCosine, WarmupPoly, WarmupSteps
 from pixpro_keras.training.history import ON_CHANGE_ACTIONS
-from pixpro_keras.training.loop import check_steps_per_execution
 from pixpro_keras.training.run import SAVE_ERROR_ACTIONS
+from pixpro_keras.training.trackers import TRACKERS
 
 TrainingT = TypeVar("TrainingT", bound="TrainingOptions")
 
@@ -122,8 +122,8 @@ class TrainingOptions(Options):
     )
     steps_per_execution: int = option(
         1,
-        "Steps that TensorFlow takes by itself before it comes back to Python, for TPUs and small steps; "
-        "must divide --steps_per_epoch, --log_every_steps and --checkpoint_every_steps.",
+        "Most steps that TensorFlow takes by itself before Python is back, for TPUs and small steps. "
+        "It always does where a line is logged or a checkpoint is due.",
         minimum=1,
     )
 
@@ -139,13 +139,21 @@ class TrainingJobOptions(TrainingOptions, DeviceOptions):
         "steps were trained with what.",
         choices=ON_CHANGE_ACTIONS,
     )
+    tracker: str | None = option(
+        None,
+        "Experiment tracker that gets scalars, pictures, flags and the model card too: wandb (Weights & "
+        "Biases) or mlflow, with the server, account and offline mode of its own environment variables; "
+        "mlflow without MLFLOW_TRACKING_URI writes to mlflow.db in --workdir.",
+        choices=TRACKERS,
+        is_main=True,
+    )
 
 
 def resolve_lengths(options: TrainingT, num_examples: int, data_flag: str = "dataset") -> TrainingT:
     """Returns options whose lengths are all given in epochs, and `steps_per_epoch` too.
 
     Args:
-        options: of the training.
+        options: options of the training.
         num_examples: number of training images.
         data_flag: flag that names them.
 
@@ -190,10 +198,7 @@ def resolve_lengths(options: TrainingT, num_examples: int, data_flag: str = "dat
         )
     if "epochs" in values:
         values["epochs"] = int(values["epochs"])
-    options = options.replace(**values)
-    with flag_errors(options, "steps_per_execution"):
-        check_steps_per_execution(options.steps_per_execution, steps_per_epoch=steps_per_epoch)
-    return options
+    return options.replace(**values)
 
 
 def peak_learning_rate(options: TrainingOptions) -> float:

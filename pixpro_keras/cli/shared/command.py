@@ -190,7 +190,7 @@ def flag_errors(options: Options, *names: str) -> Iterator[None]:
     """Turns an error of the library about an argument into one about the flags it came from.
 
     Args:
-        options: of the command.
+        options: options of the command.
         *names: options that the argument came from. The error shows those that the user gave and those it
             speaks of, or all where there are none.
     """
@@ -214,7 +214,7 @@ def prepare_workdir(options: Options, path: str) -> Iterator[pathlib.Path]:
     A block that fails before it has written anything leaves nothing behind.
 
     Args:
-        options: of the command.
+        options: options of the command.
         path: the folder.
 
     Yields:

@@ -19,7 +19,7 @@ from pixpro_keras.training.run import RunResult
 from pixpro_keras.utils.markdown import markdown_table
 from pixpro_keras.visualize.comparison_chart import draw_comparison
 from pixpro_keras.visualize.figures import save_figure
-from pixpro_keras.weights.load import IMAGENET, load_backbone
+from pixpro_keras.weights.load import IMAGENET, keras_file, load_backbone
 
 OptionsT = TypeVar("OptionsT", bound=CompareOptions)
 ResultT = TypeVar("ResultT", bound=RunResult | None)
@@ -34,7 +34,7 @@ def run_each(options: OptionsT, run: Callable[[OptionsT], ResultT], name: str) -
     Of several it writes `compare.md`, `compare.json` and `compare.png`.
 
     Args:
-        options: of the job.
+        options: options of the job.
         run: the job, which writes its results to `NAME.json` in its `--workdir`.
         name: name of that file.
 
@@ -92,7 +92,7 @@ def _backbone_of_baselines(options: CompareOptions) -> str:
     if not options.is_given("backbone") and paths:
         with flag_errors(options, "compare"):
             network = load_backbone(paths[0])
-        own = backbones.name_of(network)
+        own = backbones.name_of(network) or keras_file(paths[0])
         if own is None:
             raise FlagError(
                 f"--compare={','.join(options.compare)}: the network in {paths[0]} is called "

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pixpro_keras.backbones import public_name
 from pixpro_keras.cli.options.method_options import ModelOptions
 from pixpro_keras.cli.options.option_fields import option_fields
 from pixpro_keras.cli.shared import parsing, run_recipe
@@ -22,6 +23,7 @@ Period = tuple[int, int, Mapping[str, Any]]
 # Where things lie on a machine is nothing for a card.
 _PLACES = re.compile(
     r"--(workdir|data_dir|init_weights|input|output|checkpoint|data_service|license|\w*dataset)=.*"
+    r"|--backbone=.*\.keras"
 )
 
 
@@ -36,7 +38,7 @@ def write(
     """Writes the card of an export.
 
     Args:
-        options: of the run, resolved.
+        options: options of the run, resolved.
         license_name: license of the weights.
         workdir: the run's directory, with its `flags.cfg`.
         folder: folder of the export.
@@ -63,7 +65,7 @@ def write(
     return write_card(
         folder,
         options.backbone,
-        title=f"{options.backbone}, pre-trained with {options.method}",
+        title=f"{public_name(options.backbone)}, pre-trained with {options.method}",
         facts={
             "Data": _by_period(periods, _data),
             "Method": options.method,

@@ -23,7 +23,7 @@ FREE_FLAGS = frozenset(
         *("decay_epochs", "decay_iterations"),
         # Files, logs and errors.
         *("checkpoint_every_steps", "keep_checkpoints", "on_save_error", "on_change", "license"),
-        "dry_run",
+        *("dry_run", "tracker"),
         *("max_bad_steps", "max_broken_share", "log_every_steps", "picture_every_steps"),
         # Measurements and tests.
         *("eval_every_epochs", "eval_train_dataset", "eval_test_dataset", "eval_mask_dataset"),
@@ -40,7 +40,7 @@ def recipe_of(options: TrainingJobOptions, num_images: int) -> dict:
     """Returns what a run is trained with: flags by name, lengths in steps, number of images.
 
     Args:
-        options: of the command, resolved.
+        options: options of the command, resolved.
         num_images: number of training images.
     """
     recipe: dict = {}
@@ -75,7 +75,7 @@ def trained_periods(periods: Sequence[Period], step: int) -> list[tuple[int, int
     """Returns first step, last step and recipe of the periods that a checkpoint has gone through.
 
     Args:
-        periods: of the run.
+        periods: periods of the run.
         step: steps of the checkpoint.
     """
     starts = [period.first_step for period in periods] + [step]
@@ -106,7 +106,7 @@ def describe_periods(periods: Sequence[Period]) -> list[str]:
     """Returns lines for `flags.cfg` that tell which steps were trained with what.
 
     Args:
-        periods: of the run.
+        periods: periods of the run.
 
     Returns:
         A line for each period; none where there is only one.

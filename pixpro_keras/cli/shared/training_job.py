@@ -15,6 +15,7 @@ import tensorflow as tf
 from absl import logging
 
 from pixpro_keras.cli.options.cluster_options import make_devices
+from pixpro_keras.cli.options.option_fields import option_fields
 from pixpro_keras.cli.options.training_options import TrainingJobOptions
 from pixpro_keras.cli.shared import command, parsing, run_recipe
 from pixpro_keras.cli.shared.command import flag_errors
@@ -29,8 +30,8 @@ from pixpro_keras.training.history import (
     find_differences,
     read_history,
 )
-from pixpro_keras.training.loop import check_steps_per_execution
 from pixpro_keras.training.strategy import replica_batch_size
+from pixpro_keras.training.trackers import track_run
 from pixpro_keras.training.workdir import RunLock, open_workdir
 from pixpro_keras.training.workers import is_chief
 from pixpro_keras.utils.markdown import markdown_table
@@ -66,11 +67,13 @@ class StartedJob:
         workdir: the run's directory, which is this job's alone.
         strategy: devices of the run.
         replica_batch_size: images that each replica takes per step.
+        closing: what ends with the job.
     """
 
     workdir: pathlib.Path
     strategy: tf.distribute.Strategy
     replica_batch_size: int
+    closing: contextlib.ExitStack
 
 
 @contextlib.contextmanager
@@ -86,12 +89,6 @@ def start(options: TrainingJobOptions) -> Iterator[StartedJob]:
     keras.mixed_precision.set_global_policy(options.precision)
     keras.utils.set_random_seed(options.seed)
     strategy = make_devices(options, deterministic=options.deterministic)
-    with flag_errors(options, "steps_per_execution"):
-        check_steps_per_execution(
-            options.steps_per_execution,
-            log_every_steps=options.log_every_steps,
-            checkpoint_every_steps=options.checkpoint_every_steps,
-        )
     with flag_errors(options, "batch_size"):
         share = replica_batch_size(strategy, options.batch_size, options.accumulate_steps)
     with contextlib.ExitStack() as stack:
@@ -102,7 +99,7 @@ def start(options: TrainingJobOptions) -> Iterator[StartedJob]:
                     check_place(place)
                 place = os.path.join(stack.enter_context(tempfile.TemporaryDirectory()), "run")
             workdir = stack.enter_context(open_workdir(place, strategy))
-        yield StartedJob(workdir, strategy, share)
+        yield StartedJob(workdir, strategy, share, stack)
 
 
 def check_place(path: str) -> None:
@@ -158,7 +155,7 @@ def open_checkpoints(
 
     Args:
         options: resolved.
-        config: of the run.
+        config: configuration of the run.
         strategy: devices of the run.
         task: compiled, its optimizer built; its weights become those of the newest checkpoint.
         identity: properties that make two runs' weights interchangeable.
@@ -176,23 +173,22 @@ def open_checkpoints(
     if options.dry_run:  # Where the run would go on is read, and nothing written.
         config = dataclasses.replace(config, workdir=pathlib.Path(options.workdir).expanduser())
     recipe = run_recipe.recipe_of(options, num_images)
-    with flag_errors(options, "steps_per_execution"):
-        try:
-            opened = run.open_checkpoints(
-                task,
-                config,
-                identity,
-                strategy,
-                recipe=recipe,
-                on_change=options.on_change,
-                read_only=options.dry_run,
-            )
-        except FewerStepsError:
-            with flag_errors(options, "epochs" if options.iterations is None else "iterations"):
-                raise
-        except (RunChangedError, OSError):
-            with flag_errors(options, "workdir"):
-                raise
+    try:
+        opened = run.open_checkpoints(
+            task,
+            config,
+            identity,
+            strategy,
+            recipe=recipe,
+            on_change=options.on_change,
+            read_only=options.dry_run,
+        )
+    except FewerStepsError:
+        with flag_errors(options, "epochs" if options.iterations is None else "iterations"):
+            raise
+    except (RunChangedError, OSError):
+        with flag_errors(options, "workdir"):
+            raise
     if is_chief(strategy) and not options.dry_run:
         periods = read_history(workdir)
         # Else the run is finished, and its steps were trained with what is there.
@@ -203,22 +199,34 @@ def open_checkpoints(
 
 
 def run_training(
+    job: StartedJob,
+    options: TrainingJobOptions,
     task: Task,
     make_batches: Callable[[tf.distribute.InputContext], tf.data.Dataset],
     config: run.RunConfig,
     checkpoints: Checkpoints,
-    strategy: tf.distribute.Strategy,
-    *,
-    dry_run: bool = False,
     **arguments,
 ) -> run.RunResult:
     """Trains as `training.run.run_training` does, whose arguments it takes.
 
-    Prints whether there was nothing left to train, or the run ends early. With `dry_run` it takes a few
-    steps only, and prints what all of them will take.
+    Prints whether there was nothing left to train, or the run ends early. A `--dry_run` takes a few
+    steps only, and prints what all of them will take. Of `--tracker` a run is open until the job ends.
+
+    Args:
+        job: devices and directory.
+        options: resolved.
+        task: as there.
+        make_batches: as there.
+        config: of the run.
+        checkpoints: as there.
+        **arguments: others of that function.
+
+    Raises:
+        FlagError: if the tracker does not start.
     """
+    strategy = job.strategy
     steps_left = config.total_steps - task.steps_done()
-    if dry_run:
+    if options.dry_run:
         if steps_left:
             estimate = run.estimate_run(task, make_batches, config, strategy)
             text = _describe_estimate(estimate, steps_left)
@@ -234,6 +242,14 @@ def run_training(
             f"The run in {config.workdir} is finished: all its {config.total_steps} steps were done "
             "before, nothing is trained. Its results are written again."
         )
+    if is_chief(strategy):
+        arguments["flags"] = "\n".join(parsing.read_flags(job.workdir / parsing.FLAGS_FILE))
+        if options.tracker is not None:
+            with flag_errors(options, "tracker"):
+                tracker = job.closing.enter_context(
+                    track_run(options.tracker, job.workdir, _settings(options))
+                )
+            arguments["sinks"] = [tracker.log]
     result = run.run_training(task, make_batches, config, checkpoints, strategy, **arguments)
     if result.measured:
         print(f"\nMeasured on the way:\n\n{_measured_table(result.measured)}\n")
@@ -243,6 +259,16 @@ def run_training(
             f"{config.workdir}. The same command continues."
         )
     return result
+
+
+def _settings(options: TrainingJobOptions) -> dict[str, object]:
+    """Options that have a value, as a tracker shows them."""
+    values = {field.name: getattr(options, field.name) for field in option_fields(type(options))}
+    return {
+        name: ",".join(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if value not in (None, ())
+    }
 
 
 def _describe_estimate(estimate: Mapping[str, float], num_steps: int) -> str:

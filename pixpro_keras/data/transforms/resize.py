@@ -27,6 +27,9 @@ def resize_bilinear(image: Tensor, size: Tensor) -> Tensor:
         assert resize_bilinear(tf.zeros((4, 6, 3)), (8, 12)).shape == (8, 12, 3)
         ```
     """
+    image = tf.cast(
+        image, tf.float32
+    )  # of which enlarging takes half the time that it takes of bytes
     return tf.cond(
         tf.reduce_all(tf.shape(image)[:2] <= size),
         lambda: tf.image.resize(image, size, "bilinear"),

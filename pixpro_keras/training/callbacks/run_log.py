@@ -4,7 +4,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -17,6 +17,7 @@ from pixpro_keras.utils.memory import memory_mib
 from pixpro_keras.utils.metrics_file import METRICS_FILE
 from pixpro_keras.utils.summaries import Charts
 
+_SPEED = ("images_per_second", "input_wait_share", "memory_mib")
 # What is measured at a step, by name; nothing where it is not due.
 Measurement = Callable[[int], Mapping[str, float]]
 
@@ -36,6 +37,9 @@ class RunLog(keras.callbacks.Callback):
         loss_bounds: `(lowest, highest)` of each loss term, for the charts' names.
         measurements: functions of the number of steps done to values by name, such as
             `evaluation.Monitor`. A step at which one of them gives values has a line.
+        sinks: functions of the number of steps done and of the values, by their names in the charts,
+            that get them too, such as `Tracker.log`.
+        flags: text of the run's flags, for the charts.
 
     Attributes:
         measured: values measured at the newest step, by name; empty if none was due.
@@ -64,6 +68,8 @@ class RunLog(keras.callbacks.Callback):
         log_every_steps: int,
         loss_bounds: Mapping[str, Bounds],
         measurements: Sequence[Measurement] = (),
+        sinks: Sequence[Callable[[int, Mapping[str, float]], None]] = (),
+        flags: str = "",
     ):
         super().__init__()
         self._file = pathlib.Path(workdir) / METRICS_FILE
@@ -71,16 +77,22 @@ class RunLog(keras.callbacks.Callback):
         self._log_every_steps = at_least("log_every_steps", log_every_steps, 1)
         self._loss_bounds = loss_bounds
         self._measurements = measurements
+        self._sinks = sinks
+        self._flags = flags
         self._charts = Charts(workdir, ".scalars")
         self._unwritten = ""
         self.measured: dict[str, float] = {}
         self.measured_names: set[str] = set()
 
     def on_train_begin(self, logs=None):
-        """Drops the lines of steps that will be taken again."""
+        """Drops the lines of steps that will be taken again; shows the flags beside the charts."""
+        step = steps_done(logs, self.model)
+        if self._flags:
+            # Markdown's form of text that keeps its lines.
+            text = "\n".join(f"    {line}" for line in self._flags.splitlines())
+            self._charts.write(step, lambda: tf.summary.text("flags", text))
         if not self._file.exists():
             return
-        step = steps_done(logs, self.model)
         kept = [
             line
             for line in self._file.read_text().splitlines(keepends=True)
@@ -109,12 +121,17 @@ class RunLog(keras.callbacks.Callback):
         self._unwritten += json.dumps(line) + "\n"
         self._write_lines()
 
+        names = {name: chart_name(name, self.measured_names) for name in values}
+
         def summarize():
             for name, value in values.items():
-                tf.summary.scalar(chart_name(name, self._loss_bounds), value)
+                description = describe_bounds(name, self._loss_bounds)
+                tf.summary.scalar(names[name], value, description=description)
 
         if not self._unwritten:  # else the disk takes no charts either
             self._charts.write(step, summarize)
+        for sink in self._sinks:
+            sink(step, {names[name]: float(value) for name, value in values.items()})
 
     def on_train_end(self, logs=None):
         """Writes lines that could not be written before; flushes the charts."""
@@ -132,8 +149,29 @@ class RunLog(keras.callbacks.Callback):
                 raise
 
 
-def chart_name(name: str, loss_bounds: Mapping[str, Bounds]) -> str:
-    """Name of a metric in TensorBoard: losses with their bounds, since negative ones are normal.
+def chart_name(name: str, measured: Collection[str] = ()) -> str:
+    """Name of a metric in TensorBoard and at trackers, which group charts by what stands before the slash.
+
+    Args:
+        name: name in the logs.
+        measured: names of those that an evaluation on the way has given.
+
+    Example:
+        ```python
+        from pixpro_keras.training.callbacks.run_log import chart_name
+
+        assert chart_name("loss") == "train/loss"
+        assert chart_name("images_per_second") == "speed/images_per_second"
+        assert chart_name("knn_top1", measured={"knn_top1"}) == "eval/knn_top1"
+        ```
+    """
+    if name in measured:
+        return f"eval/{name}"
+    return f"{'speed' if name in _SPEED else 'train'}/{name}"
+
+
+def describe_bounds(name: str, loss_bounds: Mapping[str, Bounds]) -> str | None:
+    """Description of a chart of a loss: its bounds, since negative losses are normal; None of others.
 
     Args:
         name: name in the logs.
@@ -141,9 +179,9 @@ def chart_name(name: str, loss_bounds: Mapping[str, Bounds]) -> str:
 
     Example:
         ```python
-        from pixpro_keras.training.callbacks.run_log import chart_name
+        from pixpro_keras.training.callbacks.run_log import describe_bounds
 
-        assert chart_name("pixel", {"pixel": (-4.0, None)}) == "loss/pixel in [-4, inf]"
+        assert describe_bounds("pixel", {"pixel": (-4.0, None)}) == "in [-4, inf]"
         ```
     """
     if name == "loss" and len(loss_bounds) == 1:
@@ -151,6 +189,7 @@ def chart_name(name: str, loss_bounds: Mapping[str, Bounds]) -> str:
     elif name in loss_bounds:
         bounds = loss_bounds[name]
     else:
-        return name
-    low, high = ("inf" if bound is None else f"{bound:g}" for bound in bounds)
-    return f"loss/{name} in [{low}, {high}]"
+        return None
+    low, high = bounds
+    low_text = "-inf" if low is None else f"{low:g}"
+    return f"in [{low_text}, {'inf' if high is None else f'{high:g}'}]"

@@ -40,7 +40,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
     def __init__(self, checkpoints: Checkpoints, every_steps: int, is_error_fatal: bool = True):
         super().__init__()
         self._checkpoints = checkpoints
-        self._every_steps = at_least("every_steps", every_steps, 1)
+        self.every_steps = at_least("every_steps", every_steps, 1)
         self._is_error_fatal = is_error_fatal
         self._saved_step = -1
 
@@ -51,7 +51,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Saves when it is time."""
         step = steps_done(logs, self.model)
-        if step % self._every_steps == 0:
+        if step % self.every_steps == 0:
             self._save(step, self._is_error_fatal)
 
     def on_train_end(self, logs=None):

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from pixpro_keras.training.callbacks import RunLog
-from pixpro_keras.training.callbacks.run_log import chart_name
+from pixpro_keras.training.callbacks.run_log import chart_name, describe_bounds
 from tests.helpers.full_disk import largest_file
 from tests.helpers.steps import build
 from tests.helpers.tiny_runs import STEPS, StopAt, run
@@ -28,11 +28,41 @@ class RunLogTest(tf.test.TestCase):
         expected |= {"learning_rate", "target_momentum", "images_per_second", "input_wait_share"}
         self.assertContainsSubset(expected | {"memory_mib"}, lines[0])
 
-    def test_charts_name_the_bounds(self):
+    def test_charts_are_in_groups_and_describe_the_bounds(self):
         bounds = {"pixel": (-4.0, 4.0), "instance": (0.0, None)}
-        self.assertEqual(chart_name("pixel", bounds), "loss/pixel in [-4, 4]")
-        self.assertEqual(chart_name("instance", bounds), "loss/instance in [0, inf]")
-        self.assertEqual(chart_name("learning_rate", bounds), "learning_rate")
+        self.assertEqual(describe_bounds("pixel", bounds), "in [-4, 4]")
+        self.assertEqual(describe_bounds("instance", bounds), "in [0, inf]")
+        self.assertIsNone(describe_bounds("loss", bounds))
+        self.assertEqual(describe_bounds("loss", {"pixel": (None, 0.0)}), "in [-inf, 0]")
+        self.assertEqual(chart_name("learning_rate"), "train/learning_rate")
+        folder, sunk = pathlib.Path(self.create_tempdir().full_path), []
+        log = RunLog(
+            folder,
+            4,
+            1,
+            bounds,
+            [lambda step: {"knn_top1": 0.5}],
+            sinks=[lambda step, values: sunk.append((step, values))],
+            flags="--seed=0\n--epochs=1",
+        )
+        log.on_train_begin({"step": 0})
+        log.on_train_batch_end(0, {"step": 1, "pixel": -1.0, "images_per_second": 2.0})
+        log.on_train_end({"step": 1})
+        names = {"train/pixel", "speed/images_per_second", "speed/memory_mib", "eval/knn_top1"}
+        self.assertEqual([(step, set(values)) for step, values in sunk], [(1, names)])
+        charts = {}
+        for events in folder.glob("events.out.tfevents.*"):
+            for record in tf.data.TFRecordDataset(str(events)).as_numpy_iterator():
+                event = tf.compat.v1.Event.FromString(record)
+                charts |= {value.tag: value for value in event.summary.value}
+        self.assertEqual(set(charts), {*names, "flags"})
+        metadata = charts["train/pixel"].metadata
+        self.assertEqual(metadata.summary_description, "in [-4, 4]")
+        self.assertEqual(charts["flags"].tensor.string_val[0], b"    --seed=0\n    --epochs=1")
+        line = json.loads((folder / "metrics.jsonl").read_text())
+        self.assertEqual(
+            set(line), {"step", "epoch", "pixel", "images_per_second", "memory_mib", "knn_top1"}
+        )
 
     def test_lines_wait_until_they_can_be_written(self):
         folder = pathlib.Path(self.create_tempdir().full_path)

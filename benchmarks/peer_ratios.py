@@ -1,0 +1,102 @@
+"""Our time and memory beside PyTorch's and torchvision's, task by task, as one table of ratios.
+
+python benchmarks/peer_ratios.py --coco=FOLDER_OF_A_COCO_SET
+
+Both sides do equal work in warmed processes of their own and take turns, the idle one stopped. A round in
+which other processes used more than a few percent of the machine is dropped. Needs torch and torchvision
+with its compiled operators. `step_ratio.py` and `input_ratio.py` compare the pre-training's step and its
+input, with equal weights.
+"""
+
+import os
+import pathlib
+import statistics
+
+from absl import app, flags
+from turns import Worker, has_bfloat16, processor, take_turns
+
+# Task: name in the table; precisions; steps in a round; largest relative difference of what both return
+# after the warm-up, if that is comparable.
+TASKS = {
+    "knn": ("k-NN, 20k x 512, 5k queries", ("float32",), 1, 1e-3),
+    "linear_probe": ("linear probe, epoch of 78 steps, 1 head", ("float32",), 3, 0.1),
+    "linear_probe_6": ("the same, 6 heads", ("float32",), 3, 0.1),
+    "fcn_training": ("FCN, ResNet-50, training step", ("float32", "bfloat16"), 1, 0.2),
+    "fcn_inference": ("FCN, inference", ("float32", "bfloat16"), 1, 0.0),
+    "mask_rcnn_fpn_training": ("Mask R-CNN FPN, training step", ("float32", "bfloat16"), 1, None),
+    "mask_rcnn_fpn_inference": ("Mask R-CNN FPN, inference", ("float32", "bfloat16"), 1, None),
+    "faster_rcnn_c4_training": ("Faster R-CNN C4, training step", ("float32", "bfloat16"), 1, None),
+    "faster_rcnn_c4_inference": ("Faster R-CNN C4, inference", ("float32", "bfloat16"), 1, None),
+    "paste": ("pasting and encoding 20 masks of 1080 x 1920", ("float32",), 3, 0.02),
+    "detection_input": ("detection input, an image", ("float32",), 20, None),
+    "detection_input_masks": ("detection input with masks, an image", ("float32",), 20, None),
+}
+
+FLAGS = flags.FLAGS
+flags.DEFINE_multi_enum("task", list(TASKS), list(TASKS), "Tasks to measure.")
+flags.DEFINE_string("coco", None, "Folder of a COCO set with masks, for the detection input.")
+flags.DEFINE_string("coco_split", "train2017", "Its split.")
+flags.DEFINE_integer("height", 480, "Height of a detector's image in pixels, a multiple of 32.", 32)
+flags.DEFINE_integer("width", 640, "Width of a detector's image in pixels, a multiple of 32.", 32)
+flags.DEFINE_integer("crop_size", 256, "Side of an FCN's crops in pixels.", 32)
+flags.DEFINE_integer("rounds", 5, "Rounds that count.", 1)
+flags.DEFINE_integer("warm_up", 2, "Steps before anything counts.", 1)
+flags.DEFINE_float("disturbance", 0.05, "Most of the machine that others may use in a round.", 0, 1)
+flags.DEFINE_string("output", None, "File to which the table is written too.")
+
+
+def measure(task: str, precision: str) -> str:
+    """Measures both sides of a task and returns the table's row."""
+    name, _, steps, tolerance = TASKS[task]
+    arguments = [f"--case={task}", f"--precision={precision}", f"--coco_split={FLAGS.coco_split}"]
+    arguments += [f"--{one}={FLAGS[one].value}" for one in ("height", "width", "crop_size")]
+    arguments += [f"--coco={FLAGS.coco}"] if FLAGS.coco else []
+    workers: dict[str, Worker] = {}
+    try:
+        returned = {}
+        for side, script in (("ours", "tasks_keras.py"), ("theirs", "tasks_torch.py")):
+            workers[side] = Worker(script, arguments)
+            returned[side] = workers[side].ask(f"steps {FLAGS.warm_up}")["losses"][-1]
+        ours, theirs = returned["ours"], returned["theirs"]
+        if tolerance is not None and abs(ours - theirs) > tolerance * abs(theirs):
+            raise SystemExit(f"{task}: both sides return different values: {returned}")
+        rounds = take_turns(workers, steps, FLAGS.rounds, FLAGS.disturbance)
+        memory = {side: worker.peak_mib() for side, worker in workers.items()}
+    finally:
+        for worker in workers.values():
+            worker.close()
+    seconds = statistics.median(one["ours"] for one in rounds)
+    ratios = sorted(one["theirs"] / one["ours"] for one in rounds)
+    return (
+        f"| {name} | {precision} | {1e3 * seconds:.4g} | {statistics.median(ratios):.2f} "
+        f"| {ratios[0]:.2f}, {ratios[-1]:.2f} | {memory['ours'] / memory['theirs']:.2f} "
+        f"| {ours:.4g}, {theirs:.4g} |"
+    )
+
+
+def main(argv: list[str]) -> None:
+    """Measures and prints a Markdown table."""
+    del argv
+    lines = [
+        f"{processor()}; detectors at {FLAGS.height} x {FLAGS.width} px, FCN on 4 crops of "
+        f"{FLAGS.crop_size} px; median of {FLAGS.rounds} rounds\n",
+        "| | precision | ours: ms | their time / ours | lowest, highest | our memory / theirs "
+        "| returned: ours, theirs |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    print("\n".join(lines), flush=True)
+    for task in FLAGS.task:
+        if task.startswith("detection_input") and not FLAGS.coco:
+            print(f"{task} is left out: it needs --coco", flush=True)
+            continue
+        for precision in TASKS[task][1]:
+            if precision == "bfloat16" and not has_bfloat16():
+                continue
+            lines.append(measure(task, precision))
+            print(lines[-1], flush=True)
+            if FLAGS.output:
+                pathlib.Path(FLAGS.output).write_text(os.linesep.join(lines) + os.linesep)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,204 @@
+"""Backbones from Keras files: any functional model from images to a map, of KerasHub and of one's own."""
+
+import functools
+import os
+import pathlib
+import zipfile
+
+import keras
+
+from pixpro_keras.backbones.keras_cv_networks import import_keras_cv
+from pixpro_keras.backbones.levels import require_feature_map
+from pixpro_keras.utils.checksums import check_listed
+from pixpro_keras.utils.errors import first_line
+
+SUFFIX = ".keras"
+
+
+def is_file(name: str) -> bool:
+    """True if the name of a backbone is the path of a Keras file.
+
+    Example:
+        ```python
+        from pixpro_keras.backbones import network_files
+
+        assert network_files.is_file("backbones/mine.keras")
+        ```
+    """
+    return name.endswith(SUFFIX)
+
+
+def read_file(path: str | os.PathLike) -> keras.Model:
+    """The model in a Keras file, with its weights.
+
+    Args:
+        path: of a file that ends with `.keras`.
+
+    Raises:
+        ValueError: if it is not there, or cannot be read; naming it.
+        ImportError: if a package whose layers it holds is not installed.
+
+    Example:
+        ```python
+        import tempfile
+
+        import pixpro_keras
+        from pixpro_keras.backbones import network_files
+
+        path = f"{tempfile.mkdtemp()}/mine.keras"
+        pixpro_keras.backbones.build("resnet18_v1_5").save(path)
+        print(network_files.read_file(path).output_shape)  # (None, None, None, 512)
+        ```
+    """
+    path = pathlib.Path(path).expanduser()
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    check_listed(path)
+    try:
+        package = package_of(path)
+        if package == "keras_cv":
+            import_keras_cv()
+        elif package == "keras_hub":
+            _import_keras_hub()
+        return keras.saving.load_model(path, compile=False)
+    except ImportError:
+        raise
+    except Exception as error:  # zipfile, json, h5py and Keras each raise their own
+        raise ValueError(f"{path}: no complete Keras file ({first_line(error)})") from error
+
+
+def package_of(path: str | os.PathLike) -> str | None:
+    """Package whose layers are in a Keras file, `keras_cv` or `keras_hub`; None of plain Keras.
+
+    Keras reads such a file only once the package has registered its layers.
+
+    Raises:
+        OSError: if the file cannot be read.
+
+    Example:
+        ```python
+        import tempfile
+
+        import pixpro_keras
+        from pixpro_keras.backbones import network_files
+
+        path = f"{tempfile.mkdtemp()}/mine.keras"
+        pixpro_keras.backbones.build("resnet18_v1_5").save(path)
+        assert network_files.package_of(path) is None
+        ```
+    """
+    with zipfile.ZipFile(pathlib.Path(path).expanduser()) as file:
+        config = file.read("config.json")
+    for package in ("keras_cv", "keras_hub"):
+        if package.encode() in config:
+            return package
+    return None
+
+
+def _import_keras_hub() -> None:
+    try:
+        import keras_hub  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "backbones of KerasHub need keras-hub: pip install 'pixpro-keras[keras-hub]'"
+        ) from error
+
+
+def backbone_in(path: str) -> keras.Model:
+    """The backbone in a Keras file, with its weights; the same object for the same file.
+
+    Raises:
+        ValueError: if the file cannot be read, or its model is no backbone.
+        ImportError: if a package whose layers it holds is not installed.
+
+    Example:
+        ```python
+        import tempfile
+
+        import pixpro_keras
+        from pixpro_keras.backbones import network_files
+
+        path = f"{tempfile.mkdtemp()}/mine.keras"
+        pixpro_keras.backbones.build("resnet18_v1_5").save(path)
+        assert network_files.backbone_in(path) is network_files.backbone_in(path)
+        ```
+    """
+    file = pathlib.Path(path).expanduser()
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from error
+    return _read_backbone(str(file), status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=1)  # of each change of the file
+def _read_backbone(path: str, changed: int, size: int) -> keras.Model:
+    network = read_file(path)
+    try:
+        require_feature_map(network)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return network
+
+
+def with_new_weights(network: keras.Model, policy: str) -> keras.Model:
+    """The same network, of the same class, with new weights.
+
+    Args:
+        network: functional model.
+        policy: name of the dtype policy, for classes that have one for all their layers.
+
+    Example:
+        ```python
+        import pixpro_keras
+        from pixpro_keras.backbones import network_files
+
+        network = pixpro_keras.backbones.plain_network("resnet18_v1_5")
+        network = network_files.with_new_weights(network, "float32")
+        print(network.output_shape)  # (None, None, None, 512)
+        ```
+    """
+    config = network.get_config()
+    if "dtype" in config:
+        config["dtype"] = policy
+    return type(network).from_config(config)
+
+
+def scales_images(network: keras.Model) -> bool:
+    """True if a network begins with layers that scale its images, and so takes RGB in 0..255.
+
+    Example:
+        ```python
+        import pixpro_keras
+        from pixpro_keras.backbones import network_files
+
+        assert network_files.scales_images(pixpro_keras.backbones.build("efficientnetb0"))
+        ```
+    """
+    first = (keras.layers.InputLayer, keras.layers.Rescaling, keras.layers.Normalization)
+    for layer in network.layers:
+        if not isinstance(layer, first):
+            return False
+        if not isinstance(layer, keras.layers.InputLayer):
+            return True
+    return False
+
+
+def fixed_size(network: keras.Model) -> int | None:
+    """Side in pixels of the only images that a network takes; None if it takes any size.
+
+    Raises:
+        ValueError: if these images are not square.
+
+    Example:
+        ```python
+        import pixpro_keras
+        from pixpro_keras.backbones import network_files
+
+        assert network_files.fixed_size(pixpro_keras.backbones.build("resnet18_v1_5")) is None
+        ```
+    """
+    height, width = network.input.shape[1:3]
+    if height != width:
+        raise ValueError(f"{network.name} takes images of {height} x {width}: they must be square")
+    return height

@@ -1,0 +1,184 @@
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl.testing import parameterized
+
+import pixpro_keras
+from pixpro_keras import backbones
+from pixpro_keras.methods import PixPro
+from pixpro_keras.weights import export_backbone
+from tests.helpers.keras_hub_networks import FAMILIES, make_backbone
+from tests.helpers.random_weights import randomize
+from tests.helpers.tiny_networks import tiny_pyramid_backbone
+
+IMAGES = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype("float32")
+
+
+def train_a_step(backbone):
+    """One step of PixPro with random views of 64 px."""
+    method = PixPro(backbone, hidden_dim=16, out_dim=8, total_steps=2)
+    method.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+    method.optimizer.build(method.trainable_variables)
+    corners = np.tile([0.0, 0.0, 1.0, 1.0], (2, 1)).astype("float32")
+    views = np.random.default_rng(0).normal(size=(2, 2, 64, 64, 3)).astype("float32")
+    batch = {"view1": views[0], "view2": views[1], "coord1": corners, "coord2": corners}
+    return method.train_step({name: tf.constant(value) for name, value in batch.items()})
+
+
+class NetworkFilesTest(tf.test.TestCase, parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+
+    def saved(self, network, name="network.keras"):
+        network.save(self.folder / name)
+        return str(self.folder / name)
+
+    @parameterized.parameters(*FAMILIES)
+    @pytest.mark.slow
+    def test_a_network_of_keras_hub_is_built_trained_and_exported(self, family):
+        original = randomize(make_backbone(family))
+        path = self.saved(original)
+        trained = backbones.build(path)
+        backbones.copy_weights(original, trained)
+        features = original(IMAGES, training=False)
+        self.assertAllEqual(trained(IMAGES, training=False), features)
+        # Its levels are those of the class.
+        named = getattr(original, "pyramid_outputs", {})
+        if named:
+            levels = backbones.feature_network(trained, "c2-c5")(IMAGES, training=False)
+            expected = keras.Model(original.input, named)(IMAGES, training=False)
+            by_shape = {x.shape: x for x in expected.values()}
+            for name in ("c2", "c3", "c4"):
+                self.assertAllEqual(levels[name], by_shape[levels[name].shape], msg=name)
+        logs = train_a_step(trained)
+        self.assertTrue(np.isfinite(float(logs["loss"])))
+        self.assertEqual(float(logs["bad_steps"]), 0)
+        self.assertNotAllClose(trained(IMAGES, training=False), features)
+        # What is exported is KerasHub's own class again.
+        export_backbone(trained, path, self.folder / "export")
+        loaded = pixpro_keras.load_backbone(self.folder / "export")
+        self.assertIs(type(loaded), type(original))
+        self.assertAllEqual(loaded(IMAGES, training=False), trained(IMAGES, training=False))
+
+    @pytest.mark.slow
+    def test_an_instance_is_trained_in_place(self):
+        for family in ("resnet", "mit"):
+            backbone = make_backbone(family)
+            before = backbone(IMAGES, training=False)
+            self.assertTrue(np.isfinite(float(train_a_step(backbone)["loss"])))
+            self.assertNotAllClose(backbone(IMAGES, training=False), before)
+
+    def exported(self, family, **kwargs):
+        """A backbone that went through training's copy and the export, and its features."""
+        path = self.saved(make_backbone(family, **kwargs))
+        trained = randomize(backbones.build(path))
+        export_backbone(trained, path, self.folder / "export")
+        levels = backbones.feature_network(trained, "c2-c5")(IMAGES, training=False)
+        return pixpro_keras.load_backbone(self.folder / "export"), levels
+
+    @pytest.mark.slow
+    def test_retinanet_takes_it(self):
+        backbone, levels = self.exported("resnet")
+        from keras_hub import models
+
+        pyramid = models.RetinaNetBackbone(
+            image_encoder=backbone, min_level=3, max_level=5, use_p5=False
+        )
+        detector = models.RetinaNetObjectDetector(pyramid, num_classes=3)
+        boxes = detector(IMAGES, training=False)
+        self.assertEqual({x.shape[0] for x in keras.tree.flatten(boxes)}, {1})
+        maps = {"P3": levels["c3"], "P4": levels["c4"], "P5": levels["c5"]}
+        expected = detector.backbone.feature_pyramid(maps, training=False)
+        for name, pyramid_map in detector.backbone(IMAGES, training=False).items():
+            self.assertAllClose(pyramid_map, expected[name], rtol=1e-5, msg=name)
+
+    @pytest.mark.slow
+    def test_deeplab_takes_it(self):
+        backbone, levels = self.exported("resnet")
+        from keras_hub import models
+
+        network = models.DeepLabV3Backbone(
+            image_encoder=backbone,
+            low_level_feature_key="P2",
+            spatial_pyramid_pooling_key="P5",
+            upsampling_size=8,
+            dilation_rates=[6, 12, 18],
+        )
+        segmenter = models.DeepLabV3ImageSegmenter(network, num_classes=3)
+        self.assertEqual(segmenter(IMAGES, training=False).shape, (1, 64, 64, 3))
+        inner = segmenter.backbone.image_encoder
+        self.assertAllEqual(inner(IMAGES, training=False), levels["c5"])
+
+    @pytest.mark.slow
+    def test_segformer_takes_it(self):
+        backbone, levels = self.exported("mit")
+        from keras_hub import models
+
+        segmenter = models.SegFormerImageSegmenter(
+            models.SegFormerBackbone(image_encoder=backbone, projection_filters=8), num_classes=3
+        )
+        self.assertEqual(segmenter(IMAGES, training=False).shape, (1, 64, 64, 3))
+        inner = segmenter.backbone.feature_extractor(IMAGES, training=False)
+        for name, level in (("P1", "c2"), ("P2", "c3"), ("P3", "c4"), ("P4", "c5")):
+            self.assertAllEqual(inner[name], levels[level])
+
+    def test_a_plain_network_of_layers(self):
+        path = self.saved(tiny_pyramid_backbone())
+        for network in (backbones.build(path, bn_momentum=0.5), backbones.plain_network(path)):
+            self.assertEqual(network.output_shape, (None, None, None, 8))
+        self.assertEqual(backbones.build(path, bn_momentum=0.5).get_layer("bn0").momentum, 0.5)
+        with self.assertRaisesRegex(ValueError, "`output_stride` must be 32"):
+            backbones.build(path, output_stride=16)
+
+    def test_layers_get_the_policy_of_the_run(self):
+        path = self.saved(tiny_pyramid_backbone())
+        policy = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        try:
+            self.assertEqual(backbones.build(path).compute_dtype, "bfloat16")
+            self.assertEqual(backbones.build(path).layers[1].compute_dtype, "bfloat16")
+        finally:
+            keras.config.set_dtype_policy(policy)
+        self.assertEqual(backbones.plain_network(path).layers[1].compute_dtype, "float32")
+
+    def test_input_convention(self):
+        images = np.full((1, 4, 4, 3), 255.0)
+        plain = self.saved(tiny_pyramid_backbone())
+        expected = backbones.preprocess_input("resnet18_v1_5")(images)
+        self.assertAllEqual(backbones.preprocess_input(plain)(images), expected)
+        inputs = keras.Input((64, 64, 3))
+        scaled = keras.layers.Rescaling(1 / 255)(inputs)
+        scaling = keras.Model(inputs, keras.layers.Conv2D(8, 3)(scaled))
+        scaling = self.saved(scaling, "scaling.keras")
+        self.assertAllEqual(backbones.preprocess_input(scaling)(images), images)
+        self.assertEqual(backbones.input_convention(scaling), "RGB in 0..255; 64 x 64 px")
+        known = self.saved(backbones.plain_network("mobilenetv2"), "known.keras")
+        known = backbones.preprocess_input(known)(images)
+        self.assertAllEqual(known, np.ones_like(images))
+
+    def test_errors(self):
+        half = self.folder / "half.keras"
+        half.write_bytes(b"PK")
+        classifier = keras.Model(
+            (inputs := keras.Input((None, None, 3))),
+            keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(inputs)),
+            name="classifier",
+        )
+        for path, message in (
+            ("/nowhere/a.keras", "/nowhere/a.keras: No such file"),
+            (str(half), "half.keras: no complete Keras file"),
+            (
+                self.saved(classifier),
+                "network.keras: classifier is no backbone: its output has the shape",
+            ),
+        ):
+            with self.assertRaisesRegex(ValueError, message):
+                backbones.build(path)
+
+
+if __name__ == "__main__":
+    tf.test.main()
