@@ -35,8 +35,8 @@ COMMANDS = [
 VIZ = ["matplotlib>=3.8"]
 HUB = ["huggingface_hub>=0.34"]
 TORCH = ["safetensors>=0.4.3", "torch>=2.4"]
-# 0.32 needs Python 3.11 and Keras 3.15, which the core does not.
-KERAS_HUB = ["keras-hub>=0.32; python_version >= '3.11'"]
+# Needs Keras 3.15, which the core does not.
+KERAS_HUB = ["keras-hub>=0.32"]
 WANDB = ["wandb>=0.31"]
 # The client; its store in a file of one's own needs the other two.
 MLFLOW = ["alembic>=1.20", "mlflow-skinny>=3.17", "sqlalchemy>=2.1"]
@@ -63,7 +63,7 @@ setup(
             f"pixpro-{name.replace('_', '-')} = pixpro_keras.cli.{name}:main" for name in COMMANDS
         ]
     },
-    python_requires=">=3.10",
+    python_requires=">=3.11",  # Keras's own
     install_requires=[
         "absl-py>=2.1",
         # Name of the network in a weights file; the lowest that TensorFlow admits.

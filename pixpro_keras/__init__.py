@@ -127,15 +127,17 @@ _NAMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    # Not at import: the package's parts that need no TensorFlow, workers that draw scenes among
-    # them, would wait for it.
-    for module, names in _NAMES.items():
-        if name in names:
-            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
-    if name in __all__:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # else every name would be one of the package
+
+    def __getattr__(name: str) -> Any:
+        # Not at import: the package's parts that need no TensorFlow, workers that draw scenes among
+        # them, would wait for it.
+        for module, names in _NAMES.items():
+            if name in names:
+                return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+        if name in __all__:
+            return importlib.import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -58,6 +58,9 @@ class InstalledTest(tf.test.TestCase):
             self.assertIn(f"{name} = pixpro_keras.cli.{script}:main\n", commands + "\n")
             self.assertTrue((self.packages / "pixpro_keras" / "cli" / f"{script}.py").exists())
 
+    def test_it_is_typed(self):
+        self.assertTrue((self.packages / "pixpro_keras" / "py.typed").exists())
+
     def test_scripts_only_call_their_command(self):
         for path in (ROOT / "experiments").glob("*.py"):
             code = path.read_text().split('"""')[-1]

@@ -28,6 +28,7 @@ from pixpro_keras.cli.options.evaluation_options import (
 from pixpro_keras.cli.options.labeled_options import image_errors
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
 from pixpro_keras.cli.options.run_options import resolve_precision
+from pixpro_keras.cli.options.split_options import SplitOptions, random_split, refuse_fraction
 from pixpro_keras.cli.options.training_options import (
     TrainingJobOptions,
     build_optimizer,
@@ -40,18 +41,20 @@ from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.cli.shared.result_files import TRAINING_FILES, write_results
 from pixpro_keras.data.labels import warn_of_shared
 from pixpro_keras.detection import box_pipeline, instance_masks
+from pixpro_keras.detection.annotations import WHOLE
 from pixpro_keras.detection.box_source import (
     COCO,
     VOC07,
     BoxSource,
     for_testing,
     for_training,
+    pick,
     unscored_classes,
     with_classes,
     without,
 )
 from pixpro_keras.detection.coco_ap import COCO_SCORES, coco_scores
-from pixpro_keras.detection.datasets import open_boxes
+from pixpro_keras.detection.datasets import is_flat, open_boxes
 from pixpro_keras.detection.detector import DetectorConfig
 from pixpro_keras.detection.fpn_detector import FPNDetector
 from pixpro_keras.detection.inference import Detections, detect_in_source, to_coco_results
@@ -73,14 +76,15 @@ _PICTURE_SCORE = 0.5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DetectOptions(CompareOptions, TrainingJobOptions):
+class DetectOptions(SplitOptions, CompareOptions, TrainingJobOptions):
     """Options of the detection."""
 
     model: str = option("faster_rcnn_c4", "The detector.", choices=detection.available())
     dataset: str = option(
         None,
         "Images and boxes: voc:PATH (which holds VOC2007, VOC2012), coco:PATH, tfds:voc/2007 and the "
-        "like, or scenes.",
+        "like, or scenes. Of a folder with one COCO file, or with VOC's XML files and no ImageSets, "
+        "--val_fraction is the test.",
         is_required=True,
     )
     train_split: str = option("2007_trainval,2012_trainval", "Training split; train2017 of COCO.")
@@ -263,6 +267,14 @@ def open_data(options: DetectOptions) -> tuple[BoxSource, BoxSource]:
             options.dataset, split, data_dir=options.data_dir, clip_boxes=options.clip_boxes
         )
 
+    named = {"train_split", "test_split"} & options.given - options.from_files
+    if not named and is_flat(options.dataset, options.train_split, options.test_split):
+        with flag_errors(options, "dataset", "val_fraction", "model"):
+            whole = open_split(WHOLE)
+            parts = random_split(options, options.seed, whole.num_examples, options.dataset)
+            train, test = (pick(whole, part.tolist()) for part in parts)
+            return for_training(train, with_masks), for_testing(test, with_masks)
+    refuse_fraction(options, f"--dataset={options.dataset}")
     with flag_errors(options, "dataset", "train_split", "model"):
         train = for_training(open_split(options.train_split), with_masks)
     with flag_errors(options, "dataset", "test_split"):

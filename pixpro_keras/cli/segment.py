@@ -14,7 +14,6 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 from keras import ops
 
 from pixpro_keras.backbones.levels import level_network
@@ -27,6 +26,7 @@ from pixpro_keras.cli.options.evaluation_options import (
 from pixpro_keras.cli.options.labeled_options import image_errors, image_shape
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
 from pixpro_keras.cli.options.run_options import resolve_precision
+from pixpro_keras.cli.options.split_options import SplitOptions, random_split, refuse_fraction
 from pixpro_keras.cli.options.training_options import (
     TrainingJobOptions,
     build_optimizer,
@@ -68,7 +68,7 @@ _BATCH_SIZE = 4  # test windows, or images, that each replica takes together
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SegmentOptions(CompareOptions, TrainingJobOptions):
+class SegmentOptions(SplitOptions, CompareOptions, TrainingJobOptions):
     """Options of the segmentation."""
 
     dataset: str = option(
@@ -83,12 +83,6 @@ class SegmentOptions(CompareOptions, TrainingJobOptions):
     test_split: str = option(
         "",
         "Split that is segmented at the end. Default: val; validation of tfds: and scenes.",
-    )
-    val_fraction: float = option(
-        0.2,
-        "Share of the images that are the test, chosen by --seed, of a folder without splits.",
-        above=0,
-        below=1,
     )
     ignore_value: int = option(
         IGNORED,
@@ -312,21 +306,8 @@ def split_folder(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:
     """Returns the training and the test images of a folder without splits."""
     with flag_errors(options, "dataset", "val_fraction"):
         whole = open_masks(options.dataset, options.train_split, values=label_values(options))
-        count = whole.num_examples
-        num_test = max(1, round(options.val_fraction * count))
-        if num_test == count:
-            raise ValueError(f"no image is left to train on, of {count}")
-    order = np.random.default_rng(options.seed).permutation(count)
-    logging.info(
-        "%s has no splits: %d of its %d images are the test (--val_fraction=%g, --seed=%d), the others are "
-        "trained on.",
-        options.dataset,
-        num_test,
-        count,
-        options.val_fraction,
-        options.seed,
-    )
-    return select(whole, np.sort(order[num_test:])), select(whole, np.sort(order[:num_test]))
+        train, test = random_split(options, options.seed, whole.num_examples, options.dataset)
+    return select(whole, train), select(whole, test)
 
 
 def open_splits(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:
@@ -335,10 +316,7 @@ def open_splits(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:
     Raises:
         FlagError: if they cannot be opened, or do not go together.
     """
-    if options.is_given("val_fraction") and "val_fraction" not in options.from_files:
-        raise FlagError(
-            f"--val_fraction={options.val_fraction:g}: --dataset={options.dataset} has a test of its own"
-        )
+    refuse_fraction(options, f"--dataset={options.dataset}")
     test_flag = "test_dataset" if options.test_dataset else "dataset"
     test_spec: str = options.test_dataset or options.dataset
     values = label_values(options)

@@ -18,6 +18,9 @@ from pixpro_keras.types import Tensor
 _NUM_HEADERS = 256
 _LARGEST_SIDE = 1 << 20
 
+# In the place of a split: all images of a folder that has none.
+WHOLE = ""
+
 
 @contextlib.contextmanager
 def naming(name: str | pathlib.Path) -> Iterator[None]:

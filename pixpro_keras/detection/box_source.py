@@ -354,7 +354,7 @@ def for_training(source: BoxSource, with_masks: bool) -> BoxSource:
         reasons = f"; {notes}" if notes.counts else ""
         raise ValueError(f"{source.name} has no image with a box to learn from{reasons}")
     notes.log(f"{source.name}, to learn from")
-    return dataclasses.replace(_pick(source, kept), objects=objects, notes=notes)
+    return dataclasses.replace(pick(source, kept), objects=objects, notes=notes)
 
 
 def for_testing(source: BoxSource, with_masks: bool) -> BoxSource:
@@ -465,11 +465,27 @@ def without(source: BoxSource, indices: Collection[int]) -> BoxSource:
     kind = "images that cannot be decoded, left out"
     notes.add(kind, source.describe(min(indices)), len(indices))
     kept = [index for index in range(source.num_examples) if index not in indices]
-    return dataclasses.replace(_pick(source, kept), notes=notes)
+    return dataclasses.replace(pick(source, kept), notes=notes)
 
 
-def _pick(source: BoxSource, kept: Sequence[int]) -> BoxSource:
-    """The images of some numbers."""
+def pick(source: BoxSource, kept: Sequence[int]) -> BoxSource:
+    """The images of some numbers.
+
+    Args:
+        source: images with boxes.
+        kept: numbers of the images.
+
+    Example:
+        ```python
+        import numpy as np
+        from pixpro_keras.detection.box_source import COCO, BoxSource, make_objects, pick
+
+        objects = [make_objects("a", (40, 60), [[0, 0, 9, 9]], [0], [False])] * 2
+        sizes = np.array([[40, 60]] * 2, np.int32)
+        source = BoxSource("two", lambda i: b"", str, sizes, objects, ("cat",), [7, 8], [1], COCO)
+        assert pick(source, [1]).image_ids == [8]
+        ```
+    """
     indices = np.array(kept, np.int64)
 
     def read(index: Tensor) -> Tensor:

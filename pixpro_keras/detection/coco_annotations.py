@@ -10,6 +10,7 @@ from typing import Any
 
 from pixpro_keras.data.sources.folder import IMAGE_EXTENSIONS, find_folder
 from pixpro_keras.detection.annotations import (
+    WHOLE,
     check_images,
     check_units,
     is_number,
@@ -57,7 +58,8 @@ def open_coco_boxes(
         path: path of a folder with `SPLIT/*.jpg` and `annotations/instances_SPLIT.json`; or as CVAT
             exports, with `images/*.jpg` and the same file; or as Roboflow does, with `SPLIT/*.jpg` and
             `SPLIT/_annotations.coco.json`.
-        split: name of the split, such as `train2017`.
+        split: name of the split, such as `train2017`; `WHOLE`: all images of a folder with one such
+            file, in it or in `annotations/`; see `is_flat_coco`.
         data_dir: not used.
         clip_boxes: whether boxes that are far or mostly outside of their image are cut off.
 
@@ -66,12 +68,13 @@ def open_coco_boxes(
     """
     del data_dir
     root = find_folder(path)
-    file, folder = _find_files(root, split)
+    file, folders = _find_files(root, split)
     notes = Notes()
     with naming(file):
         content = json.loads(file.read_bytes())
         classes = _read_categories(content["categories"], notes)
         images = _read_images(content["images"], notes)
+        folder = _holding(folders, images)
         paths = [folder / image.file_name for image in images]
         sizes = [image.size for image in images]
         check_images(paths, sizes, [file] * len(paths))
@@ -82,16 +85,74 @@ def open_coco_boxes(
     return source_of_files(specification, paths, sizes, objects, names, ids, class_ids, COCO, notes)
 
 
-def _find_files(root: pathlib.Path, split: str) -> tuple[pathlib.Path, pathlib.Path]:
-    """The annotations of a split, and the folder of its images."""
-    file = root / "annotations" / f"instances_{split}.json"
+def is_flat_coco(path: str, *splits: str) -> bool:
+    """Tells if a folder has one file with COCO's annotations and none of the splits.
+
+    Args:
+        path: path of the folder.
+        *splits: names of the splits.
+
+    Example:
+        ```python
+        import pathlib
+        import tempfile
+
+        from pixpro_keras.detection.coco_annotations import is_flat_coco
+
+        folder = pathlib.Path(tempfile.mkdtemp())
+        (folder / "boxes.json").write_text('{"images": [], "annotations": [], "categories": []}')
+        assert is_flat_coco(str(folder), "train2017", "val2017")
+        ```
+    """
+    root = pathlib.Path(path).expanduser()
+    files = [file for split in splits for file in _files_of_split(root, split)]
+    files += root.glob("*/_annotations.coco.json")
+    return not any(file.exists() for file in files) and _only_file(root) is not None
+
+
+def _files_of_split(root: pathlib.Path, split: str) -> tuple[pathlib.Path, pathlib.Path]:
+    """COCO's own place of the annotations of a split, and Roboflow's."""
+    return root / "annotations" / f"instances_{split}.json", root / split / "_annotations.coco.json"
+
+
+def _only_file(root: pathlib.Path) -> pathlib.Path | None:
+    """The only JSON file of a folder, or of its `annotations`, if it is one of COCO."""
+    for folder in (root, root / "annotations"):
+        files = [file for file in folder.glob("*.json") if not file.name.startswith(".")]
+        if len(files) == 1:
+            try:
+                content = json.loads(files[0].read_bytes())
+            except (OSError, ValueError):
+                return None
+            keys = {"images", "annotations", "categories"}
+            return files[0] if isinstance(content, dict) and keys <= content.keys() else None
+        if files:
+            return None
+    return None
+
+
+def _find_files(root: pathlib.Path, split: str) -> tuple[pathlib.Path, list[pathlib.Path]]:
+    """The annotations of a split, and the folders in which its images may be."""
+    if split == WHOLE:
+        only = _only_file(root)
+        if only is None:
+            raise ValueError(f"{root} and {root / 'annotations'} do not have one file of COCO")
+        name = only.stem.removeprefix("instances_")
+        folders = [root / "images", root / "images" / name, root / name, root]
+        return only, [folder for folder in folders if folder.is_dir()]
+    file, of_roboflow = _files_of_split(root, split)
     if file.exists():
         folders = [root / split, root / "images" / split, root / "images"]
-        return file, next((folder for folder in folders if folder.is_dir()), folders[0])
-    of_roboflow = root / split / "_annotations.coco.json"
+        return file, [folder for folder in folders if folder.is_dir()][:1] or folders[:1]
     if of_roboflow.exists():
-        return of_roboflow, root / split
+        return of_roboflow, [root / split]
     raise ValueError(f"there is no {file}, nor {of_roboflow}{conversion_hint(root, split)}")
+
+
+def _holding(folders: Sequence[pathlib.Path], images: Sequence[_Image]) -> pathlib.Path:
+    """The first folder with the first image; the first one if none has it."""
+    holding = (x for x in folders if images and (x / images[0].file_name).exists())
+    return next(holding, folders[0])
 
 
 def _note_unlisted(folder: pathlib.Path, paths: Sequence[pathlib.Path], notes: Notes) -> None:

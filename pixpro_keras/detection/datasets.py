@@ -14,8 +14,8 @@ from pixpro_keras.detection.box_source import (
     Notes,
     make_objects,
 )
-from pixpro_keras.detection.coco_annotations import open_coco_boxes
-from pixpro_keras.detection.voc_annotations import open_voc_boxes
+from pixpro_keras.detection.coco_annotations import is_flat_coco, open_coco_boxes
+from pixpro_keras.detection.voc_annotations import is_flat_voc, open_voc_boxes
 from pixpro_keras.types import Tensor
 
 
@@ -34,7 +34,7 @@ def open_boxes(
             `tfds:NAME[/config]` (a TFDS set with `objects`, such as voc or coco: boxes only); `scenes`
             (the embedded set).
         split: `2007_trainval,2012_trainval` of VOC, `train2017` of COCO, `train` and the like of TFDS
-            and the scenes.
+            and the scenes; `WHOLE` of a folder without splits.
         data_dir: folder in which TFDS keeps its data sets; None is TFDS's default.
         clip_boxes: whether boxes that are far or mostly outside of their image are cut off, instead of
             being an error.
@@ -68,6 +68,26 @@ def open_boxes(
         ```
     """
     return _OPENERS.open(specification, split, data_dir, clip_boxes)
+
+
+def is_flat(specification: str, *splits: str) -> bool:
+    """Tells if a data set is a folder without splits, which `open_boxes` opens as `WHOLE`.
+
+    Args:
+        specification: as for `open_boxes`.
+        *splits: names of splits that would make it none.
+
+    Example:
+        ```python
+        from pixpro_keras.detection.datasets import is_flat
+
+        assert not is_flat("scenes", "train", "validation")
+        ```
+    """
+    kind, _, path = specification.partition(":")
+    if kind == "coco":
+        return is_flat_coco(path, *splits)
+    return kind == "voc" and is_flat_voc(path)
 
 
 def _open_tfds(

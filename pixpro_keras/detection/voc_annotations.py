@@ -10,6 +10,7 @@ from pixpro_keras.data.sources.folder import find_folder, find_image
 from pixpro_keras.data.text_lists import read_names
 from pixpro_keras.data.voc_classes import VOC_CLASSES
 from pixpro_keras.detection.annotations import (
+    WHOLE,
     check_images,
     check_units,
     naming,
@@ -55,7 +56,8 @@ def open_voc_boxes(
             if its classes are not VOC's; or as CVAT exports, with `ImageSets`, `Annotations` and
             `JPEGImages`, and `labelmap.txt` in the place of `classes.txt`.
         split: years and lists in `ImageSets/Main`, such as `2007_trainval,2012_trainval`; lists alone,
-            such as `default`, where there is no folder of a year.
+            such as `default`, where there is no folder of a year; `WHOLE`: all annotations of a folder
+            without lists; see `is_flat_voc`.
         data_dir: not used.
         clip_boxes: whether boxes that are far or mostly outside of their image are cut off.
 
@@ -70,7 +72,11 @@ def open_voc_boxes(
     images: dict[pathlib.Path, str] = {}
     annotations = []
     years = set()
-    for part in split.split(","):
+    if split == WHOLE:
+        files, folder = _flat_files(root), _flat_images(root)
+        annotations = [_read_annotation(file, class_names) for file in files]
+        images = {find_image(folder, file.stem): file.stem for file in files}
+    for part in split.split(",") if split != WHOLE else ():
         year, _, name = part.partition("_") if has_years else ("", "", part)
         years.add(year)
         folder = root / f"VOC{year}" if has_years else root
@@ -99,6 +105,44 @@ def open_voc_boxes(
     return source_of_files(
         specification, paths, sizes, objects, class_names, stems, class_ids, metric, notes
     )
+
+
+def is_flat_voc(path: str) -> bool:
+    """Tells if a folder has VOC's annotations without lists of splits.
+
+    They are XML files in `Annotations`, with the images in `JPEGImages` or `images`, or XML files and images
+    side by side.
+
+    Args:
+        path: path of the folder.
+
+    Example:
+        ```python
+        import pathlib
+        import tempfile
+
+        from pixpro_keras.detection.voc_annotations import is_flat_voc
+
+        folder = pathlib.Path(tempfile.mkdtemp())
+        (folder / "a.xml").write_text("<annotation/>")
+        assert is_flat_voc(str(folder))
+        ```
+    """
+    root = pathlib.Path(path).expanduser()
+    has_lists = (root / "ImageSets").is_dir() or any(root.glob("VOC*"))
+    return not has_lists and bool(_flat_files(root))
+
+
+def _flat_files(root: pathlib.Path) -> list[pathlib.Path]:
+    """XML files of a folder without lists, but for CVAT's own."""
+    folder = root / "Annotations" if (root / "Annotations").is_dir() else root
+    files = sorted(folder.glob("*.xml"))
+    return [file for file in files if file.name[0] != "." and file.name != "annotations.xml"]
+
+
+def _flat_images(root: pathlib.Path) -> pathlib.Path:
+    folders = (root / "JPEGImages", root / "images")
+    return next((folder for folder in folders if folder.is_dir()), root)
 
 
 def _read_classes(root: pathlib.Path) -> Sequence[str]:

@@ -64,6 +64,31 @@ class OpenDataTest(tf.test.TestCase):
         self.assertEqual(score([], test), {})
         self.assertIsNone(unscored(options, test)["AP"])
 
+    def test_a_share_of_a_folder_without_splits_is_the_test(self):
+        root = pathlib.Path(self.create_tempdir().full_path)
+        write_voc(root, [[("cat", 0, 2, 3, 11, 22)]] * 10)
+        flat = root / "VOC2007"
+        (flat / "ImageSets" / "Main" / "trainval.txt").unlink()
+        (flat / "ImageSets" / "Main").rmdir()
+        (flat / "ImageSets").rmdir()
+        options = DetectOptions.make(dataset=f"voc:{flat}", val_fraction=0.3, seed=1)
+        with self.assertLogs("absl", "INFO") as logs:
+            train, test = open_data(options)
+        self.assertIn("3 of its 10 images are the test (--val_fraction=0.3", " ".join(logs.output))
+        self.assertEqual((train.num_examples, test.num_examples), (7, 3))
+        self.assertLen({*train.image_ids, *test.image_ids}, 10)
+        self.assertEqual(open_data(options)[1].image_ids, test.image_ids)
+        self.assertNotEqual(open_data(options.replace(seed=2))[1].image_ids, test.image_ids)
+        # Splits that are named must be there, and a data set that has them has a test.
+        with self.assertRaisesRegex(FlagError, "--train_split=default: of the split"):
+            open_data(DetectOptions.make(dataset=f"voc:{flat}", train_split="default"))
+        cat = {"image_id": 7, "category_id": 3, "bbox": [1, 2, 10, 20], "area": 200}
+        for split in ("train2017", "val2017"):
+            write_coco(root / "coco", [cat], split=split)
+        splits = {"train_split": "train2017", "test_split": "val2017"}
+        with self.assertRaisesRegex(FlagError, "--val_fraction=0.3: .* has a test of its own"):
+            open_data(DetectOptions.make(dataset=f"coco:{root}/coco", val_fraction=0.3, **splits))
+
 
 @pytest.mark.slow
 class DetectTest(tf.test.TestCase):

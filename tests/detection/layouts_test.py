@@ -5,8 +5,9 @@ import shutil
 import tensorflow as tf
 from absl.testing import parameterized
 
-from pixpro_keras.detection.datasets import open_boxes
-from tests.helpers.examples import write_coco, write_image
+from pixpro_keras.detection.annotations import WHOLE
+from pixpro_keras.detection.datasets import is_flat, open_boxes
+from tests.helpers.examples import write_coco, write_image, write_voc
 from tests.helpers.shared_data import shared_path
 
 _BOX = {"image_id": 7, "category_id": 3, "bbox": [1, 2, 10, 20], "iscrowd": 0, "area": 200.0}
@@ -74,6 +75,54 @@ class LayoutsTest(tf.test.TestCase, parameterized.TestCase):
         for kind in ("coco", "voc"):
             with self.assertRaisesRegex(ValueError, f"there is no .*{message}"):
                 open_boxes(f"{kind}:{self.root}", "train")
+
+    @parameterized.parameters(
+        ("boxes.json", "."),
+        ("boxes.json", "images"),
+        ("annotations/instances_default.json", "images"),
+        ("annotations/instances_all.json", "all"),
+        ("_annotations.coco.json", "."),
+    )
+    def test_coco_without_splits(self, file, folder):
+        write_coco(self.root / "coco", [_BOX], split="x")
+        (self.root / file).parent.mkdir(exist_ok=True)
+        (self.root / "coco" / "annotations" / "instances_x.json").rename(self.root / file)
+        for image in (self.root / "coco" / "x").iterdir():
+            (self.root / folder).mkdir(exist_ok=True)
+            image.rename(self.root / folder / image.name)
+        shutil.rmtree(self.root / "coco")
+        self.assertTrue(is_flat(f"coco:{self.root}", "train2017", "val2017"))
+        self.check_coco(WHOLE)
+
+    @parameterized.parameters(
+        ("Annotations", "JPEGImages"), ("Annotations", "images"), (".", "."), (".", "images")
+    )
+    def test_voc_without_splits(self, annotations, images):
+        write_voc(self.root, [[("cat", 0, 2, 3, 11, 22)], [("dog", 0, 5, 6, 21, 32)]])
+        for old, new in (("Annotations", annotations), ("JPEGImages", images)):
+            (self.root / new).mkdir(exist_ok=True)
+            for file in (self.root / "VOC2007" / old).iterdir():
+                file.rename(self.root / new / file.name)
+        self.assertFalse(is_flat(f"voc:{self.root}"))
+        shutil.rmtree(self.root / "VOC2007")
+        self.assertTrue(is_flat(f"voc:{self.root}"))
+        source = open_boxes(f"voc:{self.root}", WHOLE)
+        self.assertEqual([len(one.boxes) for one in source.objects], [1, 1])
+        self.assertEqual(source.image_ids, ["2007_000000", "2007_000001"])
+        self.assertAllEqual(source.objects[0].boxes, [[1, 2, 11, 22]])
+
+    def test_what_has_splits_or_is_another_layout_is_not_flat(self):
+        write_coco(self.root, [_BOX], split="val2017")
+        self.assertFalse(is_flat(f"coco:{self.root}", "train2017", "val2017"))
+        self.assertTrue(is_flat(f"coco:{self.root}", "train", "val"))
+        (self.root / "annotations" / "captions_val2017.json").write_text("{}")
+        self.assertFalse(is_flat(f"coco:{self.root}", "train", "val"))
+        labelme = self.root / "labelme"
+        labelme.mkdir()
+        (labelme / "a.json").write_text(json.dumps({"shapes": [], "imagePath": "a.jpg"}))
+        (labelme / "annotations.xml").write_text("<annotations/>")
+        for kind in ("coco", "voc"):
+            self.assertFalse(is_flat(f"{kind}:{labelme}", "train", "val"))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -11,9 +12,11 @@ import tensorflow as tf
 from absl import logging
 
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option
+from pixpro_keras.cli.options.run_options import RunOptions
+from pixpro_keras.cli.options.split_options import SplitOptions, log_split, refuse_fraction
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.data.broken_images import NO_CLASS, BrokenImages, first_broken, first_reason
-from pixpro_keras.data.labels import read_labels, warn_of_shared
+from pixpro_keras.data.labels import read_labels, select, stratified_subset, warn_of_shared
 from pixpro_keras.data.sources import Source, open_source, prepare_tfds
 from pixpro_keras.data.sources.folder import find_folder
 from pixpro_keras.data.sources.specification import path_hint
@@ -22,17 +25,21 @@ from pixpro_keras.segmentation.mask_source import MaskSource
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils.bars import with_bar
 
+# Names of folders, in lower case, that are no classes.
+_SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
+
 LabeledT = TypeVar("LabeledT", bound="LabeledOptions")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LabeledOptions(Options):
+class LabeledOptions(SplitOptions):
     """Options of labeled images."""
 
     dataset: str | None = option(
         None,
         "Labeled images with a training and a test part: folder:PATH (PATH/train and PATH/val, a folder "
-        "for each class in both), tfds:NAME[/config], scenes.",
+        "for each class in both; or a folder for each class in PATH, of which --val_fraction is the test), "
+        "tfds:NAME[/config], scenes.",
         is_main=True,
     )
     train_dataset: str | None = option(
@@ -75,7 +82,16 @@ def resolve_parts(options: LabeledT, data_dir: str | None) -> LabeledT:
     for name in ("train_dataset", "test_dataset"):
         if getattr(options, name) is None:
             raise FlagError(f"--dataset or --{name} must be given")
+    if not _is_whole(options):
+        refuse_fraction(options, f"--dataset={options.dataset or options.test_dataset}")
     return options
+
+
+def _is_whole(options: Options) -> bool:
+    """True if both parts of `--dataset` are the data set itself, which has no splits."""
+    if not isinstance(options, LabeledOptions) or options.dataset is None:
+        return False
+    return options.train_dataset == options.test_dataset == options.dataset
 
 
 def open_parts(options: Options, train: str, test: str, data_dir: str | None) -> LabeledParts:
@@ -91,6 +107,8 @@ def open_parts(options: Options, train: str, test: str, data_dir: str | None) ->
         FlagError: if they cannot be opened, not all images have labels, or the classes differ.
     """
     train_source, train_labels = _open_labeled(options, train, data_dir)
+    if isinstance(options, LabeledOptions) and _is_whole(options):
+        return _split(options, train_source, train_labels)
     test_source, test_labels = _open_labeled(options, test, data_dir)
     matched = _match_classes(train_source, test_source)
     if matched is not test_source:
@@ -98,6 +116,23 @@ def open_parts(options: Options, train: str, test: str, data_dir: str | None) ->
     warn_of_shared(train_source, test_source)
     num_classes = int(max(train_labels.max(), test_labels.max())) + 1
     return LabeledParts(train_source, train_labels, test_source, test_labels, num_classes)
+
+
+def _split(options: LabeledOptions, source: Source, labels: np.ndarray) -> LabeledParts:
+    """Parts of a data set without splits, with the same share of each class in the test."""
+    seed = options.seed if isinstance(options, RunOptions) else 0
+    chosen = stratified_subset(labels, options.val_fraction, seed, num_left=1)
+    log_split(options, seed, len(chosen), len(labels), source.name)
+    kept = np.setdiff1d(np.arange(len(labels)), chosen)
+    if not len(chosen):
+        raise FlagError(f"{source.name}: no class has a second image, for the test")
+    return LabeledParts(
+        select(source, kept),
+        labels[kept],
+        select(source, chosen),
+        labels[chosen],
+        int(labels.max()) + 1,
+    )
 
 
 def _match_classes(train: Source, test: Source) -> Source:
@@ -225,11 +260,13 @@ def _parts(spec: str, data_dir: str | None) -> tuple[str, str]:
     if kind == "folder" and rest:
         root = find_folder(rest)
         test = "val" if (root / "val").is_dir() else "test"
+        if not any((root / name).is_dir() for name in ("train", test)) and _has_classes(root):
+            return spec, spec
         missing = [name for name in ("train", test) if not (root / name).is_dir()]
         if missing:
             raise ValueError(
                 f"it must have the folders train and val, or train and test, each with a folder of images "
-                f"for each class; there is no {root / missing[0]}"
+                f"for each class, or these folders of classes themselves; there is no {root / missing[0]}"
             )
         return f"folder:{rest}/train", f"folder:{rest}/{test}"
     if spec == "scenes":
@@ -242,3 +279,10 @@ def _parts(spec: str, data_dir: str | None) -> tuple[str, str]:
         "must be folder:PATH, tfds:NAME[/config] or scenes; other sources go to --train_dataset and "
         f"--test_dataset{path_hint(spec, ['folder'])}"
     )
+
+
+def _has_classes(root: pathlib.Path) -> bool:
+    """True if a folder has folders of classes, as far as their names tell; splits are none."""
+    names = [path.name.lower() for path in root.iterdir() if path.is_dir()]
+    names = [name for name in names if name[0] not in "._"]
+    return len(names) > 1 and not set(names) & _SPLITS

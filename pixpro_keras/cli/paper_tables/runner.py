@@ -120,7 +120,7 @@ class Runner:
             with open(folder / LOG, "a") as log:
                 log.write(f"error: ended without {job.result}\n")
         if record.exit_code == 0:
-            record.finished = datetime.datetime.now(datetime.timezone.utc).isoformat()
+            record.finished = datetime.datetime.now(datetime.UTC).isoformat()
         record.write(folder)
         return record.exit_code, seconds
 

@@ -61,6 +61,53 @@ class OpenPartsTest(tf.test.TestCase):
             labeled_options.open_parts(options, "train_dataset", "test_dataset", None)
 
 
+class WithoutSplitsTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+
+    def parts(self, **options):
+        options = labeled_options.LabeledOptions.make(dataset=f"folder:{self.folder}", **options)
+        options = labeled_options.resolve_parts(options, None)
+        return labeled_options.open_parts(options, "train_dataset", "test_dataset", None)
+
+    def test_a_share_of_each_class_is_the_test(self):
+        for seed, (name, count) in enumerate((("cat", 8), ("dog", 4), ("eel", 1))):
+            write_photos(self.folder / name, count=count, seed=seed)
+        with self.assertLogs("absl", "INFO") as logs:
+            parts = self.parts(val_fraction=0.25)
+        self.assertIn("has no splits: 3 of its 13 images are the test", " ".join(logs.output))
+        self.assertIn("--val_fraction=0.25, --seed=0", " ".join(logs.output))
+        self.assertEqual(np.bincount(parts.test_labels).tolist(), [2, 1])
+        self.assertEqual(np.bincount(parts.train_labels).tolist(), [6, 3, 1])
+        self.assertEqual(parts.num_classes, 3)
+        names = [
+            {source.describe(index) for index in range(source.num_examples)}
+            for source in (parts.train, parts.test)
+        ]
+        self.assertLen(names[0] | names[1], 13)
+        self.assertAllEqual(self.parts(val_fraction=0.25).test_labels, parts.test_labels)
+
+    def test_what_is_no_folder_of_classes(self):
+        write_photos(self.folder / "cat", count=2)
+        for other, message in (
+            ("Valid", "folders train and val"),
+            (".hidden", "there is no .*train"),
+        ):
+            write_photos(self.folder / other, count=2)
+            with self.assertRaisesRegex(FlagError, message):
+                self.parts()
+            for file in (self.folder / other).iterdir():
+                file.unlink()
+            (self.folder / other).rmdir()
+
+    def test_a_data_set_with_a_test_of_its_own(self):
+        for part in ("train", "val"):
+            write_photos(self.folder / part / "cat", count=1)
+        with self.assertRaisesRegex(FlagError, "--val_fraction=0.5: .* has a test of its own"):
+            self.parts(val_fraction=0.5)
+
+
 class BrokenTest(tf.test.TestCase):
     def setUp(self):
         super().setUp()

@@ -1,0 +1,65 @@
+"""Options of data sets that have no split of their own."""
+
+import dataclasses
+
+import numpy as np
+from absl import logging
+
+from pixpro_keras.cli.options.option_fields import FlagError, Options, option
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SplitOptions(Options):
+    """Options of data without splits."""
+
+    val_fraction: float = option(
+        0.2,
+        "Share of the images that are the test, chosen by --seed, of a data set without splits.",
+        above=0,
+        below=1,
+    )
+
+
+def random_split(
+    options: SplitOptions, seed: int, count: int, data: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the indices of the training and of the test images of a data set without splits.
+
+    Args:
+        options: with the share.
+        seed: of the drawing.
+        count: number of images.
+        data: name of the data set, for the log.
+
+    Raises:
+        ValueError: if no image is left to train on.
+    """
+    num_test = max(1, round(options.val_fraction * count))
+    if num_test >= count:
+        raise ValueError(f"no image is left to train on, of {count}")
+    order = np.random.default_rng(seed).permutation(count)
+    log_split(options, seed, num_test, count, data)
+    return np.sort(order[num_test:]), np.sort(order[:num_test])
+
+
+def log_split(options: SplitOptions, seed: int, num_test: int, count: int, data: str) -> None:
+    """Says how a data set without splits was split; see `random_split`."""
+    logging.info(
+        "%s has no splits: %d of its %d images are the test (--val_fraction=%g, --seed=%d), the others are "
+        "trained on.",
+        data,
+        num_test,
+        count,
+        options.val_fraction,
+        seed,
+    )
+
+
+def refuse_fraction(options: SplitOptions, data: str) -> None:
+    """Refuses a share that was given for a data set with a test of its own; presets may have one.
+
+    Raises:
+        FlagError: naming both flags.
+    """
+    if options.is_given("val_fraction") and "val_fraction" not in options.from_files:
+        raise FlagError(f"--val_fraction={options.val_fraction:g}: {data} has a test of its own")
