@@ -108,8 +108,14 @@ setup(
         ],
         "docs": [
             "latex2mathml>=3.77",
+            "mkdocs-jupyter>=0.26",
             "mkdocs-material>=9.6",
             "mkdocstrings-python>=1.16",
+            # Notebooks are run, and their outputs stored.
+            "nbclient>=0.10",
+            "nbformat>=5.10",
+            # Recordings of the terminal.
+            "rich>=13.7",
         ],
         "hub": HUB,
         "keras-hub": KERAS_HUB,

@@ -139,10 +139,11 @@ def cells(coordinates, size):
     """Centers `(B, N, 2)` and diagonals `(B,)` of a map's cells in the source image."""
     start, extent = coordinates[:, :2], coordinates[:, 2:] - coordinates[:, :2]
     height, width = size
-    x = (torch.arange(width) + 0.5) / width
-    y = (torch.arange(height) + 0.5) / height
+    device = coordinates.device
+    x = (torch.arange(width, device=device) + 0.5) / width
+    y = (torch.arange(height, device=device) + 0.5) / height
     grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).flatten(0, 1)
-    cell = extent / torch.tensor([width, height])
+    cell = extent / torch.tensor([width, height], device=device)
     return start[:, None] + extent[:, None] * grid, cell.norm(dim=1)
 
 
@@ -211,6 +212,7 @@ def main() -> None:
     torch.manual_seed(0)
     is_best = options.variant == "best"
     layout = torch.channels_last if is_best else torch.contiguous_format
+    device = worker.torch_device()
     model = PixPro(options.backbone, options.hidden_dim)
     with np.load(options.weights) as arrays:
         model.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
@@ -218,19 +220,20 @@ def main() -> None:
     for parameter in model.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.to(memory_format=layout)
+    model.to(device)
     images, corners = worker.make_batch(options.batch_size, options.image_size)
     views = [
-        torch.from_numpy(view.transpose(0, 3, 1, 2).copy()).to(memory_format=layout)
+        torch.from_numpy(view.transpose(0, 3, 1, 2).copy()).to(device, memory_format=layout)
         for view in images
     ]
-    coordinates = [torch.from_numpy(one) for one in corners]
+    coordinates = [torch.from_numpy(one).to(device) for one in corners]
     updates = (MultiTensor if is_best else Published)(model)
     uses_bf16 = options.precision == "bfloat16"
 
     def step(number: int) -> float:
         progress = math.cos(math.pi * number / worker.TOTAL_STEPS)
         updates.average(1 - (1 - 0.99) * (progress + 1) / 2)
-        autocast = torch.autocast("cpu", torch.bfloat16) if uses_bf16 else contextlib.nullcontext()
+        autocast = torch.autocast(device, torch.bfloat16) if uses_bf16 else contextlib.nullcontext()
         for parameter in updates.parameters:
             parameter.grad = None
         with autocast:
@@ -244,11 +247,12 @@ def main() -> None:
 
 def torch_gflops() -> float:
     """Forward convolution in GFLOP/s."""
-    images = torch.randn(*worker.CONV_SHAPE).permute(0, 3, 1, 2)
-    kernel = torch.randn(worker.CONV_CHANNELS, worker.CONV_CHANNELS, 3, 3)
+    device = worker.torch_device()
+    images = torch.randn(*worker.CONV_SHAPE, device=device).permute(0, 3, 1, 2)
+    kernel = torch.randn(worker.CONV_CHANNELS, worker.CONV_CHANNELS, 3, 3, device=device)
     kernel = kernel.to(memory_format=torch.channels_last)
     with torch.no_grad():
-        return worker.gflops(lambda: functional.conv2d(images, kernel, padding=1))
+        return worker.gflops(lambda: functional.conv2d(images, kernel, padding=1).cpu())
 
 
 if __name__ == "__main__":

@@ -34,21 +34,21 @@ def import_torchvision() -> Any:
 def precision_of(options: argparse.Namespace) -> Callable[[], Any]:
     """Makes the context of a forward pass."""
     if options.precision == "bfloat16":
-        return lambda: torch.autocast("cpu", torch.bfloat16)
+        return lambda: torch.autocast(worker.torch_device(), torch.bfloat16)
     return contextlib.nullcontext
 
 
 def knn(options: argparse.Namespace) -> Step:
     """Predicts the classes of all queries; returns the mean class."""
     del options
-    features, labels, queries = (torch.from_numpy(array) for array in data.features())
+    features, labels, queries = (tensor(array) for array in data.features())
 
     @torch.inference_mode()
     def step(number: int) -> float:
         del number
         cosines = functional.normalize(queries) @ functional.normalize(features).T
         nearest, rows = cosines.topk(data.K)
-        votes = torch.zeros(len(queries), data.NUM_CLASSES)
+        votes = torch.zeros(len(queries), data.NUM_CLASSES, device=queries.device)
         votes.scatter_add_(1, labels[rows], ((nearest - nearest[:, :1]) / data.T).exp())
         return float(votes.argmax(dim=1).float().mean())
 
@@ -58,19 +58,22 @@ def knn(options: argparse.Namespace) -> Step:
 def linear_probe(options: argparse.Namespace, heads: int) -> Step:
     """An epoch of the probe."""
     del options
-    features, labels, _ = (torch.from_numpy(array) for array in data.features())
-    kernels = torch.randn(heads, features.shape[1], data.NUM_CLASSES).mul_(0.01).requires_grad_()
-    biases = torch.zeros(heads, 1, data.NUM_CLASSES, requires_grad=True)
+    features, labels, _ = (tensor(array) for array in data.features())
+    device = features.device
+    kernels = 0.01 * torch.randn(heads, features.shape[1], data.NUM_CLASSES, device=device)
+    kernels.requires_grad_()
+    biases = torch.zeros(heads, 1, data.NUM_CLASSES, device=device, requires_grad=True)
     optimizer = torch.optim.SGD([kernels, biases], data.LEARNING_RATE, momentum=0.9)
 
     def step(number: int) -> float:
         del number
-        order = torch.randperm(len(labels))
+        order = torch.randperm(len(labels), device=device)
         losses = []
         for begin in range(0, len(labels) - data.PROBE_BATCH + 1, data.PROBE_BATCH):
             rows = order[begin : begin + data.PROBE_BATCH]
             logits = features[rows] @ kernels + biases
-            loss = sum(functional.cross_entropy(one, labels[rows]) for one in logits)
+            per_head = [functional.cross_entropy(one, labels[rows]) for one in logits]
+            loss = torch.stack(per_head).sum()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -96,9 +99,17 @@ def trained(model: nn.Module, forward: Callable[[], torch.Tensor]) -> Step:
     return step
 
 
-def channels_last(model: nn.Module) -> nn.Module:
-    """The model with kernels of four axes in that layout."""
-    return model.to(memory_format=torch.channels_last)
+def placed(model: nn.Module) -> nn.Module:
+    """The model on the device, with kernels of four axes in the layout of channels last."""
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
+    return model.to(worker.torch_device())
+
+
+def tensor(array: np.ndarray) -> torch.Tensor:
+    """An array on the device."""
+    return torch.from_numpy(array).to(worker.torch_device())
 
 
 def fcn(options: argparse.Namespace, is_training: bool) -> Step:
@@ -110,11 +121,11 @@ def fcn(options: argparse.Namespace, is_training: bool) -> Step:
     for channels in (2048, 256):
         convolution = nn.Conv2d(channels, 256, 3, padding=6, dilation=6, bias=False)
         head += [convolution, nn.BatchNorm2d(256), nn.ReLU(inplace=True)]
-    model = channels_last(nn.Sequential(body, *head, nn.Conv2d(256, data.FCN_CLASSES, 1)))
+    model = placed(nn.Sequential(body, *head, nn.Conv2d(256, data.FCN_CLASSES, 1)))
     arrays, classes = data.segmentation(options)
-    images = torch.from_numpy(arrays.transpose(0, 3, 1, 2).copy())
+    images = tensor(arrays.transpose(0, 3, 1, 2).copy())
     images = images.to(memory_format=torch.channels_last)
-    masks = torch.from_numpy(classes).long()
+    masks = tensor(classes).long()
     context = precision_of(options)
 
     def scores() -> torch.Tensor:
@@ -130,7 +141,7 @@ def fcn(options: argparse.Namespace, is_training: bool) -> Step:
     @torch.inference_mode()
     def step(number: int) -> float:
         del number
-        return float(len(scores().argmax(dim=1)))
+        return float(len(scores().argmax(dim=1).cpu()))
 
     return step
 
@@ -186,20 +197,24 @@ def detector(
     options: argparse.Namespace, build: Callable[[], nn.Module], is_training: bool
 ) -> Step:
     """A training step, or detections with their masks on the whole image."""
-    model = channels_last(build())
+    model = placed(build())
     arrays, boxes, classes = data.detection(options)
     size = arrays.shape[1:3]
     transform: Any = model.transform
     transform.min_size, transform.max_size = (min(size),), max(size)  # as it is
-    images = [torch.from_numpy(arrays[0].transpose(2, 0, 1).copy())]
+    images = [tensor(arrays[0].transpose(2, 0, 1).copy())]
     context = precision_of(options)
     if is_training:
         masks = torch.zeros(len(boxes), *size, dtype=torch.uint8)
         for mask, (left, top, right, bottom) in zip(masks, boxes.astype(int), strict=True):
             mask[top:bottom, left:right] = 1
         targets = [
-            {"boxes": torch.from_numpy(boxes), "labels": torch.from_numpy(classes + 1)}
-            | ({"masks": masks} if hasattr(model.roi_heads, "mask_head") else {})
+            {"boxes": tensor(boxes), "labels": tensor(classes + 1)}
+            | (
+                {"masks": masks.to(images[0].device)}
+                if hasattr(model.roi_heads, "mask_head")
+                else {}
+            )
         ]
 
         def forward() -> torch.Tensor:
@@ -213,7 +228,7 @@ def detector(
     def step(number: int) -> float:
         del number
         with context():
-            return float(len(model(images)[0]["boxes"]))
+            return float(len(model(images)[0]["boxes"].cpu()))
 
     return step
 

@@ -1,4 +1,4 @@
-"""Code that the workers of `step_ratio.py` and `input_ratio.py` share: batches and messages."""
+"""Code that all workers share: batches, devices and messages."""
 
 import argparse
 import json
@@ -41,6 +41,13 @@ def make_batch(batch_size: int, image_size: int) -> tuple[list[np.ndarray], list
     starts = rng.uniform(0, 0.4, (2, batch_size, 2))
     ends = rng.uniform(0.6, 1, (2, batch_size, 2))
     return views, list(np.concatenate([starts, ends], axis=2).astype("float32"))
+
+
+def torch_device() -> str:
+    """PyTorch's name of the device that is measured: a GPU, where there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def gflops(convolve: Callable[[], object]) -> float:

@@ -7,7 +7,8 @@ A comment in the line before a block says where it is treated otherwise:
 - `shortened: A -> B, C -> D`: these parts of a Python block are replaced; ; stands for , in them.
 - `needs MODULE: A -> B`: the same, where the module is installed.
 
-All other commands train for one step on small images.
+All other commands train for one step on small images. Pages that go on with the run of the README are one
+test, the others another.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ import shlex
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl.testing import parameterized
 
 from tests.helpers.jobs import ROOT, run_job, write_photos
 
@@ -29,12 +31,13 @@ PAGES = [
     _README,
     *re.findall(r"^  - .*: (\w+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE),
 ]
+_RUN = "runs/mine"  # the README's, with which other pages go on
 _BLOCK = re.compile(
     r"(?:^<!-- ([\w ]+): ([^\n]*) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL
 )
+_COMMANDS = {path.stem for path in (ROOT / "experiments").glob("*.py")} - {"launch_local"}
 _SHORT = {
     "pretrain": [
-        "--backbone=resnet18_v1_5",
         "--projector_hidden_dim=16",
         "--projector_dim=8",
         "--image_size=32",
@@ -56,6 +59,20 @@ def blocks(page):
     return _BLOCK.findall((ROOT / "docs" / page).read_text())
 
 
+def is_of_the_run(page):
+    """Whether a page makes the README's run or goes on with it."""
+    return any(kind != "not run" and _RUN in content for kind, _, _, content in blocks(page))
+
+
+def short_flags(job, flags):
+    """Flags that make a job short, after its own."""
+    last = _SHORT.get(job, [])
+    # The smallest backbone with several levels; its run is one of ResNet-18 on the pages.
+    if job == "pretrain" and any("quickstart.cfg" in flag for flag in flags):
+        last = [*last, "--backbone=resnet10_v1_5"]
+    return last
+
+
 def jobs(script):
     """Name and flags of each job that a bash block starts."""
     for line in script.replace("\\\n", " ").splitlines():
@@ -64,8 +81,10 @@ def jobs(script):
             if word == "pixpro_keras.quickstart":
                 yield "pretrain", ["--flagfile=quickstart.cfg", *words[place + 1 :]]
                 break
-            if word.startswith("experiments/") and not word.endswith("launch_local.py"):
-                yield pathlib.Path(word).stem, words[place + 1 :]
+            # `experiments/pretrain.py`, `pixpro-pretrain`, or `pretrain` for the launcher.
+            name = pathlib.Path(word).stem.removeprefix("pixpro-").replace("-", "_")
+            if name in _COMMANDS and not word.startswith("-"):
+                yield name, words[place + 1 :]
                 break
         else:
             raise AssertionError(f"no job of this project: {line}")
@@ -83,20 +102,22 @@ def write_masks(folder):
 
 
 @pytest.mark.slow
-class DocsTest(tf.test.TestCase):
+class DocsTest(tf.test.TestCase, parameterized.TestCase):
     def succeed(self, job, flags):
         result = run_job(job, *flags, cwd=self.folder)
         self.assertEqual(result.returncode, 0, msg=f"{job} {flags}\n{result.stderr}")
 
-    def test_every_block(self):
+    @parameterized.parameters(True, False)
+    def test_every_block(self, of_the_run):
         self.folder = pathlib.Path(self.create_tempdir().full_path)
         write_photos(self.folder / "photos")
         for split in ("train", "val"):
             for seed, name in enumerate(("one", "two")):
                 write_photos(self.folder / "labeled" / split / name, count=6, seed=seed)
             write_masks(self.folder / "camvid" / split)
-        counts = {"bash": 0, "python": 0}
         for page in PAGES:
+            if is_of_the_run(page) != of_the_run:
+                continue
             namespace = {}
             for kind, text, language, content in blocks(page):
                 with self.subTest(page=page, block=content):
@@ -104,19 +125,24 @@ class DocsTest(tf.test.TestCase):
                     self.assertIn(kind, ("", "not run", "only parsed", "shortened"))
                     if kind == "not run" or (needs and not importlib.util.find_spec(needs)):
                         continue
-                    counts[language] += 1
+                    self.assertIn(language, ("bash", "python"))
                     if language == "python":
                         self.run_python(content, text if needs or kind else "", namespace)
                         continue
                     for job, flags in jobs(content):
-                        last = _SHORT.get(job, []) if kind == "" else ["--only_check_args"]
+                        is_run = kind == ""
+                        last = short_flags(job, flags) if is_run else ["--only_check_args"]
                         self.succeed(job, [*flags, *last])
-        self.assertGreater(min(counts.values()), 2)
+
+    def test_blocks_are_found(self):
+        run = [one[2] for page in PAGES for one in blocks(page) if one[0] != "not run"]
+        for language in ("bash", "python"):
+            self.assertGreater(run.count(language), 2)
 
     def test_commands_in_tables(self):
         """Flags of the commands in the README's tables exist."""
         self.folder = pathlib.Path(self.create_tempdir().full_path)
-        commands = re.findall(r"\| `(python [^`]*)`", (ROOT / "README.md").read_text())
+        commands = re.findall(r"\| `(pixpro-[^`]*)`", (ROOT / "README.md").read_text())
         self.assertGreater(len(commands), 5)
         for command in commands:
             for job, flags in jobs(command):
@@ -154,7 +180,22 @@ class DocsTest(tf.test.TestCase):
     def test_every_page_is_on_the_site(self):
         pages = {path.name for path in (ROOT / "docs").glob("*.md")}
         self.assertEqual(pages, set(PAGES) - {_README})
-        self.assertTrue(os.path.exists(ROOT / "docs" / "pictures" / "correspondences.png"))
+
+    def test_pictures_are_there_and_small(self):
+        shown = {
+            (ROOT / "docs" / page).parent / path
+            for page in PAGES
+            for path in re.findall(r"!\[[^]]*\]\((\S+)\)", (ROOT / "docs" / page).read_text())
+        }
+        names = {path.name for path in (ROOT / "docs" / "pictures").iterdir()}
+        self.assertEqual({path.name for path in shown}, names)
+        for path in shown:
+            self.assertLess(path.stat().st_size, 300_000, msg=path)
+
+    def test_recordings_load_nothing(self):
+        for path in (ROOT / "docs" / "pictures").glob("*.svg"):
+            addresses = set(re.findall(r"https?://[^\"' )]+", path.read_text()))
+            self.assertEqual(addresses, {"http://www.w3.org/2000/svg"})  # a name, not an address
 
 
 if __name__ == "__main__":

@@ -85,6 +85,7 @@ NOT_IMPORTED = {
     "mypy": "a command",
     "ruff": "a command",
     "pytest-xdist": "pytest's option --numprocesses",
+    "mkdocs-jupyter": "a plugin in mkdocs.yml",
     "mkdocs-material": "the theme in mkdocs.yml",
     "mkdocstrings-python": "a plugin in mkdocs.yml",
 }

@@ -27,11 +27,22 @@ SMALL = {
 
 
 class NotebooksTest(tf.test.TestCase):
-    def test_outputs_are_not_committed(self):
+    def test_outputs_and_pictures_are_stored(self):
         for path in FOLDER.glob("*.ipynb"):
-            for cell in nbformat.read(path, 4).cells:
-                self.assertFalse(cell.get("outputs"), msg=path.name)
-                self.assertIsNone(cell.get("execution_count"), msg=path.name)
+            with self.subTest(notebook=path.name):
+                self.assertLess(path.stat().st_size, 300_000)
+                cells = [x for x in nbformat.read(path, 4).cells if x.cell_type == "code"]
+                counts = [cell.execution_count for cell in cells]
+                self.assertEqual(counts, [*range(1, len(cells) + 1)])
+                outputs = [output for cell in cells for output in cell.outputs]
+                self.assertNotIn("error", [output.output_type for output in outputs])
+                pictures = [x for x in outputs if "image/jpeg" in x.get("data", {})]
+                self.assertGreater(len(pictures), 1)
+
+    def test_the_first_code_cell_installs_the_package(self):
+        for path in FOLDER.glob("*.ipynb"):
+            first = next(x for x in nbformat.read(path, 4).cells if x.cell_type == "code")
+            self.assertIn("%pip install --quiet pixpro-keras", first.source)
 
     def run_notebook(self, name, folder, first="", **settings):
         """Runs a notebook in a new kernel, perhaps after some code; returns what it prints."""
@@ -61,7 +72,8 @@ class NotebooksTest(tf.test.TestCase):
         text = self.run_notebook("own_folder", folder, small, BACKBONE="resnet10_v1_5")
         self.assertIn("8 images, 2 steps in an epoch", text)
         self.assertTrue((folder / "runs" / "notebook" / "export" / "README.md").exists())
-        text = self.run_notebook("keras_model", folder)
+        own = {"WEIGHTS": "runs/notebook", "DATA": "camvid"}
+        text = self.run_notebook("keras_model", folder, **own)
         self.assertIn("'c4': (None, None, None, 256)", text)
         self.assertIn("val_loss", text)
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 import tensorflow as tf
 
-from tests.helpers.jobs import ROOT
+from tests.helpers.jobs import ROOT, run_job
 
 # Flags, and what the error says.
 BAD_INPUT = (
@@ -32,15 +32,10 @@ class ReproduceTest(tf.test.TestCase):
         self.workdir = pathlib.Path(self.create_tempdir().full_path) / "results"
 
     def run_script(self, flags):
-        command = [sys.executable, "experiments/reproduce.py", "--table=3"]
-        return subprocess.run(
-            [*command, f"--workdir={self.workdir}", *shlex.split(flags)],
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
-            check=False,
-        )
+        return run_job("reproduce", *self.command_line(flags))
+
+    def command_line(self, flags):
+        return ["--table=3", f"--workdir={self.workdir}", *shlex.split(flags)]
 
     def test_bad_input_is_one_line_naming_the_flag(self):
         for flags, expected in BAD_INPUT:
@@ -104,7 +99,15 @@ class ReproduceTest(tf.test.TestCase):
     def test_a_tiny_table_by_one_command(self):
         # Of one view and one network, this pre-training is the quickest.
         flags = "--table=1 --scale=tiny --rows=supervised --columns=cells"
-        result = self.run_script(flags)
+        # The script itself, in a process that is started as a user does.
+        result = subprocess.run(
+            [sys.executable, "experiments/reproduce.py", *self.command_line(flags)],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+            check=False,
+        )
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
         found = json.loads((self.workdir / "table1.json").read_text())
         rows = {row["name"]: row["cells"]["cells"]["mIoU"] for row in found["rows"]}
