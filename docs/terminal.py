@@ -5,13 +5,11 @@
 Of lines that are drawn again and again, as a progress bar, the last state is kept.
 """
 
-import fcntl
 import io
 import os
 import pathlib
 import pty
 import shlex
-import struct
 import subprocess
 import sys
 import termios
@@ -45,8 +43,7 @@ _FORMAT = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="ht
 def record(command: list[str]) -> str:
     """Runs a command in a terminal; returns all that it writes there."""
     ours, theirs = pty.openpty()
-    # Rows, columns, and no size in pixels; `termios.tcsetwinsize` is of Python 3.11.
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, _COLUMNS, 0, 0))
+    termios.tcsetwinsize(theirs, (40, _COLUMNS))
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
         parts = []

@@ -217,24 +217,33 @@ def _initial_file(options: PretrainOptions, network: keras.Model) -> Iterator[st
     """
     backbones.require_feature_map(network)
     workdir = pathlib.Path(options.workdir).expanduser()
-    with contextlib.ExitStack() as stack:
-        file = workdir / INITIAL_FILE
-        if options.dry_run and not file.exists():
-            file = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory())) / INITIAL_FILE
-        if latest_checkpoint(workdir / "checkpoints") is not None and file.exists():
-            try:
-                backbones.check_same_weights(network, load_backbone(file))
-            except ValueError as error:
-                raise FlagError(
-                    f"--workdir={options.workdir}: the run there has another backbone: {error}"
-                ) from error
-        else:
-            with flag_errors(options, "workdir"):
-                file.parent.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-                    network.save(pathlib.Path(folder) / INITIAL_FILE)
-                    os.replace(pathlib.Path(folder) / INITIAL_FILE, file)
+    file = workdir / INITIAL_FILE
+    if file.exists() and latest_checkpoint(workdir / "checkpoints") is not None:
+        try:
+            backbones.check_same_weights(network, load_backbone(file))
+        except ValueError as error:
+            raise FlagError(
+                f"--workdir={options.workdir}: the run there has another backbone: {error}"
+            ) from error
         yield str(file)
+        return
+    with tempfile.TemporaryDirectory() as elsewhere:
+        if options.dry_run:
+            file = pathlib.Path(elsewhere) / "run" / INITIAL_FILE
+        with flag_errors(options, "workdir"):
+            training_job.check_place(options.workdir)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+                network.save(pathlib.Path(folder) / INITIAL_FILE)
+                os.replace(pathlib.Path(folder) / INITIAL_FILE, file)
+        try:
+            yield str(file)
+        except BaseException:
+            if not (file.parent / parsing.FLAGS_FILE).exists():
+                file.unlink()  # of a run that did not start
+                if not any(file.parent.iterdir()):
+                    file.parent.rmdir()
+            raise
 
 
 def run(options: PretrainOptions) -> PretrainResult:

@@ -41,6 +41,7 @@ from pixpro_keras.data.labels import select
 from pixpro_keras.data.sources import Source, open_source
 from pixpro_keras.data.transforms import recipes
 from pixpro_keras.evaluation.features import IMAGE, image_batches
+from pixpro_keras.evaluation.precise_bn import apply_precise_bn
 from pixpro_keras.types import COORD1, COORD2, VIEW1, VIEW2
 from pixpro_keras.utils.metrics_file import METRICS_FILE, read_metrics
 from pixpro_keras.visualize.click_map import write_click_map
@@ -145,6 +146,8 @@ def draw_images(options: VisualizeOptions, workdir: pathlib.Path) -> VisualizeOp
     gallery_images = to_display(gallery, preprocess)
     with flag_errors(options, "level"):
         network = level_network(evaluated.network, options.level)
+    if options.weights in (None, RANDOM):
+        apply_precise_bn(network, [gallery[shown]])  # untrained statistics hide all differences
     gallery_features = _predict(network, gallery)
     inputs, images, features = gallery[shown], gallery_images[shown], gallery_features[shown]
     cells = _cells(options, features.shape[1:3])
@@ -157,6 +160,7 @@ def draw_images(options: VisualizeOptions, workdir: pathlib.Path) -> VisualizeOp
         maps = {label: features}
         if options.weights not in (None, RANDOM):
             untrained = level_network(build_backbone(options), options.level)
+            apply_precise_bn(untrained, [inputs])
             maps = {"random weights": _predict(untrained, inputs)} | maps
         _save(draw_pca(images, maps), workdir / "pca.png")
     if "retrieval" in options.pictures:

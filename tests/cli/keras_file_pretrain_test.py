@@ -10,6 +10,7 @@ from absl.testing import parameterized
 
 import pixpro_keras
 from pixpro_keras.cli import pretrain
+from pixpro_keras.training import open_workdir
 from tests.helpers.jobs import write_photos
 from tests.helpers.keras_hub_networks import make_backbone
 from tests.helpers.random_weights import randomize
@@ -67,6 +68,22 @@ class KerasFilePretrainTest(tf.test.TestCase, parameterized.TestCase):
         # Other commands know it by its file.
         embeddings = pixpro_keras.embed(self.photos, self.folder / "run", image_size=64)
         self.assertEqual(embeddings.vectors.shape, (8, 32))
+
+    def test_a_failed_start_leaves_nothing(self):
+        backbone = tiny_backbone()
+        for options, message in (
+            ({"batch_size": 9}, "--batch_size=9: .* has only 8 images"),
+            ({"batch_size": 9, "dry_run": True}, "--batch_size=9: .* has only 8 images"),
+        ):
+            with self.assertRaisesRegex(ValueError, message):
+                self.pretrain(backbone=backbone, **options)
+            self.assertFalse((self.folder / "run").exists())
+        with (
+            open_workdir(self.folder / "run"),
+            self.assertRaisesRegex(ValueError, "--workdir=.*run: a run is going on there"),
+        ):
+            self.pretrain(backbone=backbone)
+        self.assertFalse((self.folder / "run" / pretrain.INITIAL_FILE).exists())
 
     @pytest.mark.slow
     def test_a_file_is_trained_from_its_weights(self):

@@ -49,7 +49,8 @@ def header_rows(
     """Returns the lines that all trainings have: name -> value."""
     steps_per_epoch, reason = options.steps_per_epoch or 1, options.precision_reason
     total = options.epochs * steps_per_epoch
-    steps = f"{total}: {options.epochs} epochs of {steps_per_epoch} steps of {options.batch_size} images"
+    epochs = "1 epoch" if options.epochs == 1 else f"{options.epochs} epochs"
+    steps = f"{total}: {epochs} of {steps_per_epoch} steps of {options.batch_size} images"
     if first_step:
         steps += f"; goes on from step {first_step}"
     return {

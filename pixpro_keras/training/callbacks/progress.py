@@ -16,7 +16,7 @@ _PARTS = {
     "feature_rank": "rank {:.1f}",
     "learning_rate": "lr {:.3g}",
     "images_per_second": "{:.4g} images/s",
-    "input_wait_share": "input wait {:.0%}",
+    "input_wait_share": "wait {:.0%}",
 }
 
 
