@@ -61,7 +61,7 @@ def blocks(page):
 
 
 def is_of_the_run(page):
-    """Whether a page makes the README's run or goes on with it."""
+    """Tells if a page makes the README's run or goes on with it."""
     return any(
         kind not in ("not run", "only parsed") and _RUN in content
         for kind, _, _, content in blocks(page)

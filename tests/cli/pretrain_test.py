@@ -391,7 +391,7 @@ class PretrainFunctionTest(tf.test.TestCase):
         export_backbone(backbones.build("resnet10_v1_5"), "resnet10_v1_5", file.parent)
         for weights, error in (
             (file, "--backbone=resnet18_v1_5: --init_weights=.*backbone.keras is resnet10_v1_5"),
-            ("imagenet", "--init_weights=imagenet: .* no ImageNet weights of resnet18_v1_5"),
+            ("imagenet", "--init_weights=imagenet --backbone=resnet18_v1_5: .* no ImageNet weights of resnet18_v1_5"),
             ("nowhere", "--init_weights=nowhere: "),
         ):
             with self.assertRaisesRegex(ValueError, error):
