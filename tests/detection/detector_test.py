@@ -145,13 +145,11 @@ class DetectorTest(tf.test.TestCase, parameterized.TestCase):
     @pytest.mark.slow
     @narrow
     def test_overfits_two_images(self):
-        def resnet(synchronized):
-            return backbones.build("resnet10_v1_5")
-
         source = shapes_source()
-        task = build(FPNDetector, backbone=resnet, rate=0.01)
+        task = build(FPNDetector, backbone=lambda _: tiny_pyramid_backbone(channels=32))
         step = traced_step(task)
-        losses = [scalars(step(batch))["loss"] for batch in batches(source, 2, (96,)).take(60)]
+        # Both are found after 60 of them, whatever the order in which processors add.
+        losses = [scalars(step(batch))["loss"] for batch in batches(source, 2, (96,)).take(90)]
         self.assertLess(np.mean(losses[-5:]), 0.4 * losses[0])
         apply_precise_bn(task, batches(source, 2, (96,)).take(8))
         found = [None, None]

@@ -1,9 +1,11 @@
 """Exported files open in plain Keras and give the trained backbone's features, bit for bit."""
 
+import functools
 import json
 import pathlib
 import subprocess
 import sys
+import tempfile
 import zipfile
 from unittest import mock
 
@@ -45,6 +47,36 @@ _OTHERS = {
     "mobilenetv3small": "mobilenet_v3",
     "xception": "xception",
 }
+_USUAL = {"resnet50": "resnet50", "mobilenetv2": "mobilenet_v2", "resnet18_v1_5": None}
+
+
+@functools.cache
+def features_in_plain_keras():
+    """Exports randomized backbones and computes their features in one process of plain Keras.
+
+    Returns:
+        Features of each exported file, by `name|file`; those of each backbone itself, by name.
+    """
+    jobs, images, expected = {}, {}, {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = pathlib.Path(temporary)
+        for name, module in (_USUAL | _OTHERS).items():
+            backbone = randomize(backbones.build(name))
+            size = backbones.min_image_size(name)
+            images[name] = photo(size + 1, size + 30)
+            preprocessed = backbones.preprocess_input(name)(images[name])
+            if module is None:
+                images[name] = preprocessed.numpy()
+            expected[name] = backbone(preprocessed, training=False).numpy()
+            for path, how_to_load in export_backbone(backbone, name, folder / name).items():
+                jobs[f"{name}|{path.name}"] = how_to_load, module
+        paths = [folder / file for file in ("jobs.json", "images.npz", "features.npz")]
+        paths[0].write_text(json.dumps(jobs))
+        np.savez(paths[1], **images)
+        subprocess.run([sys.executable, "-c", _PLAIN_KERAS, *paths], check=True, cwd=folder)
+        with np.load(paths[2]) as features:
+            assert set(features.files) == set(jobs)
+            return dict(features), expected
 
 
 class ExportTest(tf.test.TestCase, parameterized.TestCase):
@@ -53,37 +85,19 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         self.folder = pathlib.Path(self.create_tempdir().full_path)
 
     def check_in_plain_keras(self, modules):
-        """Exports randomized backbones and compares their features with those of the files."""
-        jobs, images, expected = {}, {}, {}
-        for name, module in modules.items():
-            backbone = randomize(backbones.build(name))
-            size = backbones.min_image_size(name)
-            images[name] = photo(size + 1, size + 30)
-            preprocessed = backbones.preprocess_input(name)(images[name])
-            if module is None:
-                images[name] = preprocessed.numpy()
-            expected[name] = backbone(preprocessed, training=False).numpy()
-            for path, how_to_load in export_backbone(backbone, name, self.folder / name).items():
-                jobs[f"{name}|{path.name}"] = how_to_load, module
-        paths = [self.folder / file for file in ("jobs.json", "images.npz", "features.npz")]
-        paths[0].write_text(json.dumps(jobs))
-        np.savez(paths[1], **images)
-        subprocess.run([sys.executable, "-c", _PLAIN_KERAS, *paths], check=True, cwd=self.folder)
-        features = np.load(paths[2])
-        self.assertLen(features.files, len(jobs))
-        for key in features.files:
+        """Compares features of randomized backbones with those of the exported files."""
+        features, expected = features_in_plain_keras()
+        files = {key for key in features if key.partition("|")[0] in modules}
+        for key in files:
             of_backbone = expected[key.partition("|")[0]]
             self.assertGreater(of_backbone.std(), 1e-2, key)
             np.testing.assert_array_equal(features[key], of_backbone, err_msg=key)
-        return set(jobs)
+        return files
 
     @pytest.mark.slow
     def test_features_in_plain_keras(self):
-        files = self.check_in_plain_keras(
-            {"resnet50": "resnet50", "mobilenetv2": "mobilenet_v2", "resnet18_v1_5": None}
-        )
         self.assertEqual(
-            files,
+            self.check_in_plain_keras(_USUAL),
             {
                 "resnet50|backbone.weights.h5",
                 "resnet50|backbone.keras",
