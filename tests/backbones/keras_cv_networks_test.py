@@ -37,6 +37,8 @@ class KerasCVNetworksTest(tf.test.TestCase, parameterized.TestCase):
 
     @pytest.mark.slow
     def test_sizes_of_all_presets(self):
+        # Else Keras gives the weights below their values in the next test.
+        self.addCleanup(keras.utils.clear_session)
         for name in set(keras_cv_networks.names()) - set(SMALL):
             # Weights without values, of which the largest networks have a gigabyte.
             with keras.StatelessScope(initialize_variables=False):
