@@ -392,7 +392,7 @@ class PretrainFunctionTest(tf.test.TestCase):
         for weights, error in (
             (file, "--backbone=resnet18_v1_5: --init_weights=.*backbone.keras is resnet10_v1_5"),
             ("imagenet", "--backbone=resnet18_v1_5: .* no ImageNet weights of resnet18_v1_5"),
-            ("nowhere", "--init_weights=nowhere: "),
+            ("nowhere", "--init_weights=nowhere --backbone=resnet18_v1_5: "),
         ):
             with self.assertRaisesRegex(ValueError, error):
                 self.pretrain(backbone="resnet18_v1_5", init_weights=weights)
