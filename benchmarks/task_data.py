@@ -1,11 +1,29 @@
-"""Inputs of both sides of `peer_ratios.py`: the same arrays in every process."""
+"""Cases of `peer_ratios.py` and their inputs: the same on both sides, in every process."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 Array = np.ndarray
+Step = Callable[[int], float]
+
+# Case: name of the function of both workers that makes its step, and arguments of that function.
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "knn": ("knn", {}),
+    "linear_probe": ("linear_probe", {"heads": 1}),
+    "linear_probe_6": ("linear_probe", {"heads": 6}),
+    "fcn_training": ("fcn", {"is_training": True}),
+    "fcn_inference": ("fcn", {"is_training": False}),
+    "mask_rcnn_fpn_training": ("detector", {"name": "mask_rcnn_fpn", "is_training": True}),
+    "mask_rcnn_fpn_inference": ("detector", {"name": "mask_rcnn_fpn", "is_training": False}),
+    "faster_rcnn_c4_training": ("detector", {"name": "faster_rcnn_c4", "is_training": True}),
+    "faster_rcnn_c4_inference": ("detector", {"name": "faster_rcnn_c4", "is_training": False}),
+    "paste": ("paste", {}),
+    "detection_input": ("detection_input", {"with_masks": False}),
+    "detection_input_masks": ("detection_input", {"with_masks": True}),
+}
 
 NUM_CLASSES, K, T = 100, 20, 0.07
 PROBE_BATCH, LEARNING_RATE = 256, 0.1
@@ -16,10 +34,10 @@ SHORT_SIDES, MAX_SIDE = (640, 672, 704, 736, 768, 800), 1333
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def parse(cases: Iterable[str]) -> argparse.Namespace:
+def parse() -> argparse.Namespace:
     """Reads the arguments of a worker."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--case", choices=sorted(cases), required=True)
+    parser.add_argument("--case", choices=sorted(CASES), required=True)
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--coco", help="folder of a COCO set with masks")
     parser.add_argument("--coco_split", default="train2017")
@@ -27,6 +45,17 @@ def parse(cases: Iterable[str]) -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--crop_size", type=int, default=256)
     return parser.parse_args()
+
+
+def make_step(options: argparse.Namespace, *functions: Callable[..., Step]) -> Step:
+    """Step of a worker's case.
+
+    Args:
+        options: of `parse`.
+        *functions: those of the worker, under the names in `CASES`.
+    """
+    name, arguments = CASES[options.case]
+    return {one.__name__: one for one in functions}[name](options, **arguments)
 
 
 def features() -> tuple[Array, Array, Array]:

@@ -1,10 +1,8 @@
 """Our side of the tasks of `peer_ratios.py`, one a process: a worker."""
 
 import argparse
-import functools
 import queue
 import threading
-from collections.abc import Callable
 
 import pixpro_keras  # noqa: F401  # isort: skip
 import keras
@@ -23,10 +21,8 @@ from pixpro_keras.task import Task
 from pixpro_keras.training import train
 from pixpro_keras.types import Tensor
 
-Step = Callable[[int], float]
 
-
-def knn(options: argparse.Namespace) -> Step:
+def knn(options: argparse.Namespace) -> data.Step:
     """Predicts the classes of all queries; returns the mean class."""
     del options
     features, labels, queries = data.features()
@@ -41,7 +37,7 @@ def knn(options: argparse.Namespace) -> Step:
     return step
 
 
-def linear_probe(options: argparse.Namespace, heads: int) -> Step:
+def linear_probe(options: argparse.Namespace, heads: int) -> data.Step:
     """An epoch of the probe, as `linear_probe.py` trains it."""
     del options
     features, labels, _ = data.features()
@@ -81,7 +77,7 @@ def linear_probe(options: argparse.Namespace, heads: int) -> Step:
     return step
 
 
-def trained(task: Task, batch: dict[str, np.ndarray]) -> Step:
+def trained(task: Task, batch: dict[str, np.ndarray]) -> data.Step:
     """A training step of a task; returns its loss."""
     task.compile(SGD(data.LEARNING_RATE / 100, 0.9, l2_decay=0.0), jit_compile=False)
     task.optimizer.build(task.trainable_variables)
@@ -90,7 +86,7 @@ def trained(task: Task, batch: dict[str, np.ndarray]) -> Step:
     return lambda number: float(train_step()["loss"])
 
 
-def fcn(options: argparse.Namespace, is_training: bool) -> Step:
+def fcn(options: argparse.Namespace, is_training: bool) -> data.Step:
     """A training step, or the classes of all pixels."""
     task = FCN(backbones.build("resnet50_v1_5", output_stride=16), data.FCN_CLASSES)
     images, masks = data.segmentation(options)
@@ -106,7 +102,7 @@ def fcn(options: argparse.Namespace, is_training: bool) -> Step:
     return lambda number: float(predict(constant).numpy().shape[0])
 
 
-def detector(options: argparse.Namespace, name: str, is_training: bool) -> Step:
+def detector(options: argparse.Namespace, name: str, is_training: bool) -> data.Step:
     """A training step, or detections with their masks on the whole image."""
     config = detection.DetectorConfig(data.DETECTION_CLASSES, with_masks=name.startswith("mask"))
     task = detection.build(name, backbones.build("resnet50_v1_5"), config)
@@ -139,7 +135,7 @@ def detector(options: argparse.Namespace, name: str, is_training: bool) -> Step:
     return step
 
 
-def paste(options: argparse.Namespace) -> Step:
+def paste(options: argparse.Namespace) -> data.Step:
     """Masks of a Full HD image as RLE; returns the mean share of pixels inside."""
     del options
     masks, boxes, (height, width) = data.predicted_masks()
@@ -156,7 +152,7 @@ def paste(options: argparse.Namespace) -> Step:
     return step
 
 
-def detection_input(options: argparse.Namespace, with_masks: bool) -> Step:
+def detection_input(options: argparse.Namespace, with_masks: bool) -> data.Step:
     """Training images of a COCO set, one at a time; returns the mean pixel."""
     source = open_boxes(f"coco:{options.coco}", options.coco_split)
     config = box_pipeline.BoxConfig(data.SHORT_SIDES, data.MAX_SIDE, with_masks=with_masks)
@@ -178,31 +174,14 @@ def detection_input(options: argparse.Namespace, with_masks: bool) -> Step:
     return step
 
 
-CASES: dict[str, Callable[[argparse.Namespace], Step]] = {
-    "knn": knn,
-    "linear_probe": functools.partial(linear_probe, heads=1),
-    "linear_probe_6": functools.partial(linear_probe, heads=6),
-    "fcn_training": functools.partial(fcn, is_training=True),
-    "fcn_inference": functools.partial(fcn, is_training=False),
-    "mask_rcnn_fpn_training": functools.partial(detector, name="mask_rcnn_fpn", is_training=True),
-    "mask_rcnn_fpn_inference": functools.partial(detector, name="mask_rcnn_fpn", is_training=False),
-    "faster_rcnn_c4_training": functools.partial(detector, name="faster_rcnn_c4", is_training=True),
-    "faster_rcnn_c4_inference": functools.partial(
-        detector, name="faster_rcnn_c4", is_training=False
-    ),
-    "paste": paste,
-    "detection_input": functools.partial(detection_input, with_masks=False),
-    "detection_input_masks": functools.partial(detection_input, with_masks=True),
-}
-
-
 def main() -> None:
     """Answers the coordinator."""
-    options = data.parse(CASES)
+    options = data.parse()
     policy = "mixed_bfloat16" if options.precision == "bfloat16" else "float32"
     keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(0)
-    worker.serve(CASES[options.case](options))
+    functions = knn, linear_probe, fcn, detector, paste, detection_input
+    worker.serve(data.make_step(options, *functions))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Networks have our heads' sizes and batch norm where ours have it. Channels are l
 
 import argparse
 import contextlib
-import functools
 import json
 import pathlib
 from collections.abc import Callable
@@ -19,8 +18,6 @@ import worker
 from PIL import Image
 from torch import nn
 from torch.nn import functional
-
-Step = Callable[[int], float]
 
 
 def import_torchvision() -> Any:
@@ -38,7 +35,7 @@ def precision_of(options: argparse.Namespace) -> Callable[[], Any]:
     return contextlib.nullcontext
 
 
-def knn(options: argparse.Namespace) -> Step:
+def knn(options: argparse.Namespace) -> data.Step:
     """Predicts the classes of all queries; returns the mean class."""
     del options
     features, labels, queries = (tensor(array) for array in data.features())
@@ -55,7 +52,7 @@ def knn(options: argparse.Namespace) -> Step:
     return step
 
 
-def linear_probe(options: argparse.Namespace, heads: int) -> Step:
+def linear_probe(options: argparse.Namespace, heads: int) -> data.Step:
     """An epoch of the probe."""
     del options
     features, labels, _ = (tensor(array) for array in data.features())
@@ -83,7 +80,7 @@ def linear_probe(options: argparse.Namespace, heads: int) -> Step:
     return step
 
 
-def trained(model: nn.Module, forward: Callable[[], torch.Tensor]) -> Step:
+def trained(model: nn.Module, forward: Callable[[], torch.Tensor]) -> data.Step:
     """A training step; returns its loss."""
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), data.LEARNING_RATE / 100, momentum=0.9)
@@ -112,7 +109,7 @@ def tensor(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(array).to(worker.torch_device())
 
 
-def fcn(options: argparse.Namespace, is_training: bool) -> Step:
+def fcn(options: argparse.Namespace, is_training: bool) -> data.Step:
     """A training step, or the classes of all pixels."""
     models = import_torchvision().models
     backbone = models.resnet50(weights=None, replace_stride_with_dilation=[False, False, True])
@@ -193,11 +190,12 @@ def faster_rcnn_c4() -> nn.Module:
     )
 
 
-def detector(
-    options: argparse.Namespace, build: Callable[[], nn.Module], is_training: bool
-) -> Step:
+_DETECTORS = {"mask_rcnn_fpn": mask_rcnn_fpn, "faster_rcnn_c4": faster_rcnn_c4}
+
+
+def detector(options: argparse.Namespace, name: str, is_training: bool) -> data.Step:
     """A training step, or detections with their masks on the whole image."""
-    model = placed(build())
+    model = placed(_DETECTORS[name]())
     arrays, boxes, classes = data.detection(options)
     size = arrays.shape[1:3]
     transform: Any = model.transform
@@ -233,7 +231,7 @@ def detector(
     return step
 
 
-def paste(options: argparse.Namespace) -> Step:
+def paste(options: argparse.Namespace) -> data.Step:
     """Masks of a Full HD image as RLE; returns the mean share of pixels inside."""
     del options
     import_torchvision()
@@ -254,7 +252,7 @@ def paste(options: argparse.Namespace) -> Step:
     return step
 
 
-def detection_input(options: argparse.Namespace, with_masks: bool) -> Step:
+def detection_input(options: argparse.Namespace, with_masks: bool) -> data.Step:
     """Training images of a COCO set, one at a time; returns the mean pixel."""
     import_torchvision()
     from pycocotools import mask as coco
@@ -306,29 +304,12 @@ def detection_input(options: argparse.Namespace, with_masks: bool) -> Step:
     return step
 
 
-CASES: dict[str, Callable[[argparse.Namespace], Step]] = {
-    "knn": knn,
-    "linear_probe": functools.partial(linear_probe, heads=1),
-    "linear_probe_6": functools.partial(linear_probe, heads=6),
-    "fcn_training": functools.partial(fcn, is_training=True),
-    "fcn_inference": functools.partial(fcn, is_training=False),
-    "mask_rcnn_fpn_training": functools.partial(detector, build=mask_rcnn_fpn, is_training=True),
-    "mask_rcnn_fpn_inference": functools.partial(detector, build=mask_rcnn_fpn, is_training=False),
-    "faster_rcnn_c4_training": functools.partial(detector, build=faster_rcnn_c4, is_training=True),
-    "faster_rcnn_c4_inference": functools.partial(
-        detector, build=faster_rcnn_c4, is_training=False
-    ),
-    "paste": paste,
-    "detection_input": functools.partial(detection_input, with_masks=False),
-    "detection_input_masks": functools.partial(detection_input, with_masks=True),
-}
-
-
 def main() -> None:
     """Answers the coordinator."""
-    options = data.parse(CASES)
+    options = data.parse()
     torch.manual_seed(0)
-    worker.serve(CASES[options.case](options))
+    functions = knn, linear_probe, fcn, detector, paste, detection_input
+    worker.serve(data.make_step(options, *functions))
 
 
 if __name__ == "__main__":
