@@ -107,7 +107,10 @@ def is_flat_coco(path: str, *splits: str) -> bool:
     root = pathlib.Path(path).expanduser()
     files = [file for split in splits for file in _files_of_split(root, split)]
     files += root.glob("*/_annotations.coco.json")
-    return not any(file.exists() for file in files) and _only_file(root) is not None
+    if any(file.exists() for file in files):
+        return False
+    only = _only_file(root)
+    return only is not None and _is_coco(only)
 
 
 def _files_of_split(root: pathlib.Path, split: str) -> tuple[pathlib.Path, pathlib.Path]:
@@ -116,19 +119,20 @@ def _files_of_split(root: pathlib.Path, split: str) -> tuple[pathlib.Path, pathl
 
 
 def _only_file(root: pathlib.Path) -> pathlib.Path | None:
-    """The only JSON file of a folder, or of its `annotations`, if it is one of COCO."""
+    """The only JSON file of a folder, or of its `annotations`."""
     for folder in (root, root / "annotations"):
         files = [file for file in folder.glob("*.json") if not file.name.startswith(".")]
-        if len(files) == 1:
-            try:
-                content = json.loads(files[0].read_bytes())
-            except (OSError, ValueError):
-                return None
-            keys = {"images", "annotations", "categories"}
-            return files[0] if isinstance(content, dict) and keys <= content.keys() else None
         if files:
-            return None
+            return files[0] if len(files) == 1 else None
     return None
+
+
+def _is_coco(file: pathlib.Path) -> bool:
+    try:
+        content = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and {"images", "annotations", "categories"} <= content.keys()
 
 
 def _find_files(root: pathlib.Path, split: str) -> tuple[pathlib.Path, list[pathlib.Path]]:
