@@ -226,6 +226,8 @@ def official_variables(method: PixProLike) -> dict[str, keras.Variable]:
     propagation, branch = method.propagation, method.instance_branch
     if "pixel" not in method.encoder.heads or propagation is None:
         raise ValueError("the release has no PixPro without pixel loss or propagation module")
+    if not method.has_target:
+        raise ValueError("the release has no PixPro without a target encoder")
     if propagation.num_transform_layers > 2:
         raise ValueError("the release's propagation module has at most 2 transform layers")
     if branch is not None and branch.predictor is None:
