@@ -30,6 +30,7 @@ class PixProLike(Protocol):
 
     Attributes:
         encoder: online encoder, with `backbone` and `heads` by name.
+        has_target: whether it has a `target_encoder`.
         target_encoder: its moving average.
         propagation: pixel propagation module; None without one.
         instance_branch: layer with the `predictor`; None without one.
@@ -38,6 +39,7 @@ class PixProLike(Protocol):
     """
 
     encoder: Any
+    has_target: bool
     target_encoder: Any
     propagation: Any
     instance_branch: Any
