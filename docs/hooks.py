@@ -50,7 +50,9 @@ def _keep_flags_whole(match):
     if len(code) <= _LONGEST:
         return f'<code class="short">{code}</code>'
     words = [
-        f'<span class="short">{word}</span>' if len(word) <= _LONGEST else word
+        f'<span class="short">{word}</span>'
+        if len(word) <= _LONGEST
+        else re.sub("([/_])", r"\1<wbr>", word)
         for word in code.split(" ")
     ]
     return f"<code>{' '.join(words)}</code>"
