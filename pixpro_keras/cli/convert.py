@@ -46,8 +46,8 @@ class ConvertOptions(ModelOptions, CardOptions, DeviceOptions):
     output: str = option(None, "New folder for the results.", is_required=True)
     layout: str = option(
         "auto",
-        "Content of the file: release, a checkpoint of the PixPro release; torchvision, a plain ResNet in "
-        "torchvision's names below any usual prefix (module.encoder_q., backbone., ...).",
+        "Content of the file: release, a checkpoint of the PixPro release; torchvision, a plain ResNet "
+        "with torchvision's variable names, after any usual prefix (module.encoder_q., backbone., ...).",
         choices=("auto", "release", "torchvision"),
     )
     format: tuple[str, ...] = option(

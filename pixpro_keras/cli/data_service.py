@@ -30,14 +30,15 @@ class ServiceOptions(Options):
     port: int = option(0, "Port to listen on; 0: a free one.", minimum=0, maximum=65535)
     dispatcher: str | None = option(None, "HOST:PORT of the dispatcher, for workers.")
     host: str | None = option(
-        None, "Name by which trainers reach this worker. Default: localhost, for trying it."
+        None,
+        "Host name under which trainers reach this worker. Default: localhost, for tests on one machine.",
     )
     journal: str | None = option(
         None,
         "Directory in which the dispatcher stores its state, so that it can be restarted. Default: none.",
     )
     lost_after_seconds: int = option(
-        20, "Seconds of silence after which a worker counts as lost.", minimum=1
+        20, "Seconds without a heartbeat after which a worker counts as lost.", minimum=1
     )
 
 

@@ -63,13 +63,15 @@ class EmbedOptions(EvaluationOptions, DeviceOptions):
     )
     features: str = option(
         "pooled",
-        "pooled: a vector for each image, the mean of its last map. map: the map of --level, (h, w, C).",
+        "pooled: one vector per image, the mean of its last map. map: the map of --level, (h, w, C).",
         choices=("pooled", "map"),
     )
     level: str = option("c5", "Map of --features=map.", choices=("c2", "c3", "c4", "c5"))
-    batch_size: int = option(64, "Images that go through the backbone together.", above=0)
+    batch_size: int = option(64, "Images per forward pass of the backbone.", above=0)
     part_size: int = option(
-        4096, "Images of a part, which is in memory at once and is not computed twice.", above=0
+        4096,
+        "Images per part of the file. One part is held in memory; finished parts are not computed again.",
+        above=0,
     )
 
 

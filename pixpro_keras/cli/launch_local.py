@@ -34,7 +34,7 @@ class LaunchOptions(Options):
     workers: int = option(2, "Number of processes.", minimum=1)
     grace_seconds: float = option(
         20.0,
-        "Time that the others get to end once a worker has failed; they are killed after it.",
+        "Seconds that the other workers have to exit after one has failed; then they are killed.",
         minimum=0.0,
     )
 

@@ -56,20 +56,22 @@ class LinearProbeOptions(LabeledOptions, CompareOptions, TrainingJobOptions):
     """Options of the linear probe."""
 
     learning_rate_factors: tuple[str, ...] = option(
-        ("1",), "Classifiers trained side by side, each with the learning rate times its factor."
+        ("1",), "Factors of the learning rate; one classifier is trained with each of them."
     )
     augment: bool = option(
-        False, "Random crops and flips in every epoch, instead of each image's features once."
+        False,
+        "Train on random crops and flips, new in every epoch, instead of features computed once per "
+        "image.",
     )
     batch_statistics: bool = option(
         False,
         "Run the backbone in training mode while the classifiers are trained, as the release does: batch "
-        "norm takes each batch's statistics, and is tested with moving ones learned anew on the crops. "
-        "Needs --augment. Default: it stays frozen, as in MoCo.",
+        "norm uses the statistics of each batch, and the test uses moving statistics of the crops. Needs "
+        "--augment. Default: inference mode, as in MoCo.",
     )
     holdout_fraction: float = option(
         0.1,
-        "Share of the training images on which the best of several classifiers is chosen.",
+        "Fraction of the training images held out to choose the best of several classifiers.",
         minimum=0.0,
         maximum=0.5,
     )

@@ -74,15 +74,15 @@ class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, TrainingJobOpti
     dataset: str = option(
         None,
         "Images: scenes (drawn by the package), folder:PATH, tfds:NAME[/config][:split], tfrecord:GLOB; "
-        "several with + between: folder:PATH+folder:PATH.",
+        "several are joined by +: folder:PATH+folder:PATH.",
         is_required=True,
     )
     workdir: str = with_default(TrainingJobOptions, "workdir", None, is_required=True)
     init_weights: str | None = option(
         None,
-        "Weights with which --backbone and its moving average begin: the folder of a run or conversion, "
-        ".keras, .h5, .pth, .ckpt, detectron2 .pkl; or imagenet, those that keras.applications has for it. "
-        "Default: new ones, or those in --backbone=FILE.keras.",
+        "Initial weights of --backbone and its moving average: the folder of a run or conversion; a "
+        ".keras, .h5, .pth, .ckpt or detectron2 .pkl file; or imagenet, those of keras.applications. "
+        "Default: new weights, or those in --backbone=FILE.keras.",
         is_main=True,
     )
     picture_every_steps: int = option(
@@ -94,21 +94,21 @@ class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, TrainingJobOpti
     )
     augment_on: str = option(
         "host",
-        "Place of the color and blur augmentation: the processor beside the training, or the "
-        "accelerator in the training step, where it would wait for the processor.",
+        "Place of the color and blur augmentation: host, the CPU; or device, the accelerator as part of "
+        "the training step, for when it would otherwise wait for the CPU.",
         choices=("host", "device"),
     )
     data_service: str | None = option(
         None,
-        "HOST:PORT of a dispatcher of data_service.py, whose workers read, decode and augment the images of "
-        "folder:PATH. Gives up reproducibility: which images a step sees depends on how fast the workers "
-        "are, a resumed run sees others than an uninterrupted one, and when a worker dies, the images that "
-        "it had under way are left out of the pass. Broken images are passed over without a word.",
+        "HOST:PORT of a dispatcher of data_service.py, whose workers read, decode and augment the images "
+        "of folder:PATH. The run is then not reproducible: the images of a step depend on the speed of "
+        "the workers, a resumed run sees other images than an uninterrupted one, and the images of a lost"
+        " worker are missing from that epoch. Broken images are skipped without a message.",
     )
     probe: str = option(
         "none",
-        "Compare the backbone with its random initialization, and with --init_weights, at the end: k-NN and "
-        "linear probes of frozen features on held-out scenes.",
+        "Comparison, at the end, of the backbone with its random initialization and with --init_weights: "
+        "k-NN and linear probes of frozen features on held-out scenes.",
         choices=("none", "scenes"),
     )
 

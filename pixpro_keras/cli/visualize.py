@@ -66,20 +66,24 @@ class VisualizeOptions(EvaluationOptions, ModelOptions, DeviceOptions):
     """Options of the pictures."""
 
     pictures: tuple[str, ...] = option(_OF_IMAGES, f"Pictures to draw: {', '.join(_PICTURES)}.")
-    dataset: str | None = option(None, "Images to look at: any source of pretrain.py, unlabeled.")
+    dataset: str | None = option(
+        None, "Images to draw, from any source of pretrain.py; labels are not used."
+    )
     num_images: int = option(
-        6, "Images that are drawn, spread over the data set.", minimum=2, maximum=100
+        6, "Number of images to draw, spread over the data set.", minimum=2, maximum=100
     )
     gallery_size: int = option(
-        60, "Images in which retrieval searches, spread over the data set.", minimum=2
+        60, "Number of images that retrieval searches, spread over the data set.", minimum=2
     )
-    level: str = option("c5", "Map whose cells are compared.", choices=("c2", "c3", "c4", "c5"))
+    level: str = option(
+        "c5", "Feature map whose cells are compared.", choices=("c2", "c3", "c4", "c5")
+    )
     places: tuple[str, ...] = option(
         ("0.5:0.5", "0.2:0.25", "0.8:0.75"),
-        "Places that are asked for, `x:y` as shares of the image from its upper left corner; retrieval takes "
-        "one for each image, in turn.",
+        "Query cells, `x:y` as fractions of the image from its upper left corner; in retrieval each image"
+        " uses one of them, in turn.",
     )
-    runs: tuple[str, ...] = option((), "Folders of pre-trainings, for curves.")
+    runs: tuple[str, ...] = option((), "Folders of the pre-trainings to plot as curves.")
     workdir: str = with_default(DeviceOptions, "workdir", "runs/pictures")
 
 
