@@ -5,7 +5,8 @@ One dispatcher, and workers on as many machines as the training wants images fro
     python experiments/data_service.py --role=dispatcher --port=5050
     python experiments/data_service.py --role=worker --dispatcher=HOST:5050
 
-Workers may come and go while the training runs. They read the images by the same paths as the trainer.
+Workers may join and leave during the training. They read the images under the same paths as the
+trainer.
 """
 
 import dataclasses

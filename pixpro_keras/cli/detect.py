@@ -4,9 +4,9 @@ python experiments/detect.py --flagfile=experiments/configs/transfer/bccd_c4.cfg
     --dataset=voc:PATH --weights=runs/mine --workdir=runs/detect
 
 Writes to `--workdir`: `detect.md` and `detect.json` (AP), `detections.json` (COCO's format),
-`detect.png`, and the SavedModel `export/detector`: an image in, boxes out. With `--test_every_iterations`
-the AP while training goes to `metrics.jsonl`, beside the losses. The same command continues a run that
-was cut off.
+`detect.png`, and the SavedModel `export/detector`: an image in, boxes out. With
+`--test_every_iterations` the AP during the training goes to `metrics.jsonl`, with the losses. The
+same command continues a run that was cut off.
 """
 
 import contextlib

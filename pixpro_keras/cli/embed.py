@@ -2,9 +2,9 @@ r"""Feature vectors or maps of images by a frozen backbone, in a file.
 
 python experiments/embed.py --weights=runs/mine --dataset=folder:PATH --image_size=224 --output=features.npz
 
-Writes `.npz` (arrays `features`, `names`, `labels`) or `.parquet` (the same columns). Parts of it are written
-as they are computed, so memory stays the same for any number of images, and the same command continues
-where it was cut off.
+Writes `.npz` (arrays `features`, `names`, `labels`) or `.parquet` (the same columns). It is written
+in parts, so that memory does not grow with the number of images, and the same command continues an
+interrupted job.
 """
 
 import dataclasses

@@ -2,9 +2,9 @@
 
     python experiments/launch_local.py --workers=2 -- experiments/pretrain.py --batch_size=64 ...
 
-What follows `--` is a script, here or in this folder, with its flags. Each worker gets a `TF_CONFIG`
-with free local ports, and its output has its number in front. The first worker that fails ends all,
-and its exit code becomes the launcher's; Ctrl-C and SIGTERM reach every worker once.
+What follows `--` is a script, here or in this folder, with its flags. Each worker gets a
+`TF_CONFIG` with free local ports, and its number before its output. If a worker fails, the others
+are stopped, and its exit code becomes the launcher's; Ctrl-C and SIGTERM reach every worker once.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Packs a folder of images into TFRecord files, their bytes unchanged or shrunk.
+"""Packs a folder of images into TFRecord files, with image files unchanged or shrunk.
 
 python experiments/make_tfrecords.py --input=photos --output=records/photos --num_shards=16 [--short_side=512]
 python experiments/pretrain.py --dataset='tfrecord:records/photos-*.tfrecord' --workdir=runs/photos

@@ -6,7 +6,7 @@ Run with a preset, a data set and anything else that differs:
     python experiments/pretrain.py --dataset=folder:photos --backbone=resnet18_v1_5 \
         --image_size=96 --batch_size=64 --epochs=30 --workdir=runs/photos
 
-The same command continues a run that was cut off. `--help` lists the flags.
+The same command continues an interrupted run. `--help` lists the flags.
 """
 
 import contextlib
@@ -122,7 +122,7 @@ class PretrainResult(RunResult):
         method: encoder, target encoder, heads and optimizer.
         workdir: folder of the run.
         options: options of the run, resolved; `flags.cfg` holds the same.
-        exported: exported file -> its use; empty where a signal ended the run, and on workers other
+        exported: exported file -> its use; empty if a signal ended the run, and on workers other
             than the chief.
     """
 
@@ -143,7 +143,7 @@ def pretrain(
     """Pre-trains a backbone on unlabeled images, as the command `pixpro-pretrain` does.
 
     Uses the devices of the machine, writes checkpoints, logs, pictures and the exported backbone to
-    `workdir`, and continues a run that was cut off there, with the same weights as without the break.
+    `workdir`, and continues an interrupted run there, with the same weights as without the break.
 
     Args:
         dataset: images: `folder:PATH`, `tfds:NAME`, `tfrecord:GLOB`, `scenes`, or several with `+`
@@ -153,14 +153,14 @@ def pretrain(
             the other arguments override.
         **options: any flag of the command by its name: `method="pixpro"`, `backbone="resnet18_v1_5"`,
             `image_size=96`, `batch_size=64`, `epochs=30`, ... `backbone` may also be a functional Keras
-            model from images to a map, such as a backbone of KerasHub. The training begins with its
-            weights, and it has the trained ones afterwards.
+            model from images to a map, such as a backbone of KerasHub. The training starts from its
+            weights and updates them in place.
 
     Returns:
         The trained backbone, the files and the last metrics.
 
     Raises:
-        TypeError: if there is no option of a name.
+        TypeError: if an option is unknown.
         ValueError: if the value of an option cannot be used.
         RuntimeError: if the training ends early: not finite, broken images, a full disk, lost workers.
 

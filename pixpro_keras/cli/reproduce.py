@@ -7,9 +7,9 @@ r"""The paper's tables by one command: all pre-trainings and transfers of a tabl
         --submit='sbatch --parsable --gpus=8 --dependency=afterok:{after} --wrap {command}'
 
 The first two run the jobs that are not finished, one after the other, and write after each of them
-`table3.md`, `table3.json` and `table3.png` to `--workdir`. The same command goes on after a break; a job
-that failed is tried again. The third prints the commands, the fourth submits them; both write what there
-is of the table.
+`table3.md`, `table3.json` and `table3.png` to `--workdir`. The same command continues after an
+interruption and runs failed jobs again. The third prints the commands, the fourth submits them;
+both write the table as far as there are results.
 """
 
 import dataclasses

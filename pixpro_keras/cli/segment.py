@@ -5,7 +5,7 @@ python experiments/segment.py --flagfile=experiments/configs/transfer/camvid_fcn
 
 `--frozen` trains a linear classifier alone, on the frozen features; with `--solver=lbfgs` it has no
 learning rate and is fitted in one go. Writes `segment.md`, `segment.json` and `segment.png` to
-`--workdir`. The same command continues a run that was cut off.
+`--workdir`. The same command continues an interrupted run.
 """
 
 import dataclasses
@@ -373,7 +373,7 @@ class Segmenter:
     Attributes:
         label: its backbone's name in a table.
         logits: `(B, H, W, 3)` images and a size to scores of that size.
-        preprocess: from RGB in 0..255 to the backbone's convention.
+        preprocess: function from RGB in 0..255 to the backbone's convention.
     """
 
     label: str

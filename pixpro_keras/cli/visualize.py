@@ -1,4 +1,4 @@
-"""Pictures of what a backbone has learned, and the curves of several runs in one.
+"""Pictures of a backbone's features, and the training curves of several runs.
 
     python experiments/visualize.py --weights=runs/mine --dataset=folder:PATH --image_size=224
     python experiments/visualize.py --pictures=curves --runs=runs/one,runs/other

@@ -20,9 +20,10 @@ _rare = tf.function(experimental_attributes={"_noinline": True}, autograph=False
 def decode(encoded: Tensor) -> Tensor:
     """Decodes JPEG, PNG, BMP, WebP or the first frame of a GIF, upright.
 
-    An image whose EXIF data tell how it is turned is turned back; a BMP file with a palette gets its
-    colors. JPEG files are decoded with the accurate inverse transform and smooth chroma, to the pixels
-    that Pillow has. All of it is done by TensorFlow's operations, so that other processes can run the graph.
+    Images are rotated according to their EXIF orientation, and palettes of BMP files are applied.
+    JPEG files are decoded with the accurate inverse DCT and smooth chroma upsampling, to the same
+    pixels as in Pillow. Only TensorFlow operations are used, so that other processes can run the
+    graph.
 
     Args:
         encoded: scalar string.

@@ -24,7 +24,7 @@ _SERVING = "it is made for serving; export the same run with --format=keras and 
 def load_backbone(
     path_or_name: str | os.PathLike, features: str = "c5", name: str | None = None
 ) -> keras.Model:
-    """A float32 backbone from a file, a run or a name.
+    """Loads a float32 backbone from a file, a run or a name.
 
     Args:
         path_or_name: `backbone.keras` or `backbone.weights.h5` as exported here; a torch file

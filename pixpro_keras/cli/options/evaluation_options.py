@@ -62,7 +62,7 @@ class EvaluatedBackbone:
 
     Attributes:
         network: the backbone, `(B, H, W, 3) -> (B, h, w, C)`.
-        preprocess: from RGB in 0..255 to its input convention.
+        preprocess: function from RGB in 0..255 to its input convention.
         label: its name in a table.
     """
 

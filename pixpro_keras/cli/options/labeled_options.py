@@ -180,7 +180,7 @@ def frozen_features(
         backbone: measured in inference mode.
         source: labeled images.
         image_size: side of the square images in pixels.
-        preprocess: from RGB in 0..255 to the backbone's convention.
+        preprocess: function from RGB in 0..255 to the backbone's convention.
         batch_size: images that go through the backbone together.
         strategy: devices that share the work.
         max_broken_share: share of the images that may be passed over.

@@ -62,7 +62,7 @@ def build_measurements(
     Args:
         options: the data sets.
         backbone: measured in inference mode.
-        preprocess: from RGB in 0..255 to the backbone's convention.
+        preprocess: function from RGB in 0..255 to the backbone's convention.
         strategy: devices that share the work.
         steps_per_epoch: steps in an epoch.
         image_size: side of the images of k-NN, in pixels.
