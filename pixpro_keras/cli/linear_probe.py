@@ -104,7 +104,7 @@ def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) ->
     if len(factors) > 1 and (options.weight_decay or options.optimizer != "sgd"):
         raise FlagError(
             f"--learning_rate_factors={','.join(options.learning_rate_factors)}: several need "
-            "--optimizer=sgd and --weight_decay=0, where a weighted loss is another learning rate"
+            "--optimizer=sgd and --weight_decay=0, which make a weighted loss equal to another learning rate"
         )
     if options.batch_statistics and not options.augment:
         raise FlagError("--batch_statistics: needs --augment, for statistics of new crops")
@@ -234,7 +234,7 @@ def hold_out(options: LinearProbeOptions, chosen: np.ndarray, labels: np.ndarray
     if not len(places):
         raise FlagError(
             f"--learning_rate_factors={','.join(options.learning_rate_factors)}: no training image can "
-            "be held out to choose by, each class has only one"
+            "be held out to choose the best one: each class has only one image"
         )
     return chosen[places]
 

@@ -468,14 +468,14 @@ def read_init_weights(options: PretrainOptions, workdir: pathlib.Path) -> keras.
             f"--backbone={options.backbone}: --init_weights={options.init_weights} is {name}"
         )
     logging.info(
-        "The backbone begins with the weights of %s: --zero_init_residual and --kernel_fan, which are about "
-        "new ones, do not apply. Heads are new.",
+        "The backbone starts from the weights of %s, so that --zero_init_residual and --kernel_fan have no "
+        "effect. Heads are new.",
         weights,
     )
     if not options.warmup_epochs:
         logging.warning(
-            "Initial weights without warm-up: the first steps, in which the heads are random, may undo the "
-            "weights. --warmup_epochs=1 or more keeps them"
+            "Initial weights without warm-up: the first steps, in which the heads are random, may destroy "
+            "the weights. --warmup_epochs=1 or more prevents this"
         )
     return network
 
@@ -508,7 +508,7 @@ def finish(
     card = model_card.write(
         options, options.license, workdir, workdir / "export", method, num_images
     )
-    exported[card] = "what the backbone is, for those it is given to"
+    exported[card] = "model card: data, recipe, input convention, checksums"
     evaluations: dict[str, dict[str, float]] = {}
     print()
     if options.probe == "scenes":
@@ -531,11 +531,11 @@ def finish(
     plot_metrics(workdir / "metrics.jsonl", workdir / "curves.png", method.loss_bounds, evaluations)
     print(f"Run in {workdir}:")
     for path, what in [
-        ("checkpoints/", "to continue from"),
-        ("metrics.jsonl", "all scalars; the charts: tensorboard --logdir " + str(workdir)),
+        ("checkpoints/", "the last steps, from which the same command continues"),
+        ("metrics.jsonl", f"all scalars; tensorboard --logdir {workdir} shows them"),
         ("curves.png", "the scalars as charts"),
-        ("pictures/", "views and similarity maps"),
-        ("flags.cfg", "repeats the run: --flagfile=" + str(workdir / "flags.cfg")),
+        ("pictures/", "matching cells of views; similarity before and after training"),
+        ("flags.cfg", f"repeats the run: --flagfile={workdir}/flags.cfg"),
         # Its path is long, and stands in the line's beginning.
         *(
             (f"export/{path.name}", how.replace(repr(str(path)), "FILE"))

@@ -351,7 +351,7 @@ def label_values(options: SegmentOptions) -> LabelValues:
         )
     classes = {int(value): int(number) for value, _, number in pairs}
     if len(classes) < len(pairs):
-        raise FlagError(f"--label_map={','.join(options.label_map)}: a value is there twice")
+        raise FlagError(f"--label_map={','.join(options.label_map)}: a value is listed twice")
     ignored: int | None = options.ignore_value
     if options.ignore_value < 0 or (
         options.ignore_value in classes and not options.is_given("ignore_value")

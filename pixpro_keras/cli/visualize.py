@@ -293,7 +293,7 @@ def _cells(options: VisualizeOptions, size: tuple[int, int]) -> list[tuple[int, 
         for place in options.places:
             x, y = (float(share) for share in place.split(":"))
             if not (0 <= x <= 1 and 0 <= y <= 1):
-                raise ValueError(f"{place} is outside: shares are from 0 to 1")
+                raise ValueError(f"{place} is outside of the image: fractions must be in 0..1")
             row, column = (min(int(s * n), n - 1) for s, n in zip((y, x), size, strict=True))
             cells.append((row, column))
         if not cells:

@@ -272,8 +272,8 @@ def warn_of_small_ranges(
     if ranges and max(high for _, high in ranges.values()) < _SMALL_RANGE:
         index, (low, high) = max(ranges.items(), key=lambda item: item[1][1])
         logging.warning(
-            "%s: its values of 16 bits are %d to %d of 65535, which are read as %d to %d of 255, "
-            "so that it is dark; %d of %d images looked at are like that. Scale them to the whole range",
+            "%s: its 16-bit values are %d to %d of 65535 and become %d to %d of 255, so that the image is "
+            "nearly black; so are %d of %d checked images. Scale them to the full range",
             describe(index),
             low,
             high,

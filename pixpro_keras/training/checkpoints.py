@@ -108,8 +108,8 @@ class Checkpoints:
             logging.info("Continuing from %s (step %d).", path, step)
             return step
         raise CheckpointError(
-            f"none of the {len(steps)} checkpoints in {self._directory} is whole; another directory "
-            f"starts anew. {'; '.join(reasons)}"
+            f"none of the {len(steps)} checkpoints in {self._directory} is intact; use another "
+            f"directory to start anew. {'; '.join(reasons)}"
         )
 
     def save(self) -> str:

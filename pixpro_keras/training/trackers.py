@@ -142,7 +142,7 @@ class Tracker(abc.ABC):
         except Exception as error:  # each client has its own
             if not self._has_failed:
                 logging.warning(
-                    "%s gets no more, or not all; metrics.jsonl has everything: %s",
+                    "%s is no longer updated, or incomplete; metrics.jsonl has everything: %s",
                     type(self).__name__.lstrip("_"),
                     first_line(error),
                 )

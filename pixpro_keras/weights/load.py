@@ -134,8 +134,8 @@ def _load_weights_file(path: pathlib.Path, name: str | None) -> keras.Model:
         raise ValueError(f"{path}: no complete weights file ({first_line(error)})") from error
     if name is None:
         raise ValueError(
-            f"{path} does not say which network it belongs to; `name` of "
-            "pixpro_keras.load_backbone, or --backbone of a job, says it"
+            f"{path} does not name its network; give it by `name` of "
+            "pixpro_keras.load_backbone, or by --backbone of a command"
         )
     network = registry.plain_network(name)
     num_matrices = sum(len(weight.shape) == 2 for weight in network.weights)

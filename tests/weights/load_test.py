@@ -89,7 +89,7 @@ class LoadBackboneTest(tf.test.TestCase, parameterized.TestCase):
         for path, message in (
             (self.folder, "no backbone.keras there.*experiments/export.py"),
             (half, "half.keras: no complete Keras file"),
-            (weights, "does not say which network it belongs to"),
+            (weights, "does not name its network"),
             (broken, "broken.weights.h5: no complete weights file"),
             (text, "'.txt' are not read"),
             (onnx, "made for serving"),

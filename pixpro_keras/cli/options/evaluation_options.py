@@ -112,7 +112,7 @@ def _network_name(backbone: keras.Model, given: str | None, weights: str) -> str
         if given is None:
             raise FlagError(
                 f"--weights={weights}: the network there is called {backbone.name!r}; "
-                "--backbone says which one it is"
+                "give its name by --backbone"
             )
         return given
     if given not in (None, own):

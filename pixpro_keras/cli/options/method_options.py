@@ -209,8 +209,8 @@ def check_method(options: ModelOptions) -> None:
             logging.warning("%s. The flag file's value is not used.", message)
     if cls.uses_coordinates and recipes.moves_pixels(options.augmentation):
         raise FlagError(
-            f"--augmentation={options.augmentation}: it moves pixels in a way that the coordinates do not "
-            f"tell, which --method={options.method} compares by them"
+            f"--augmentation={options.augmentation}: it moves pixels without changing the coordinates, "
+            f"by which --method={options.method} finds the positive pairs"
         )
     if options.local_views and not cls.uses_local_views:
         raise FlagError(

@@ -69,7 +69,7 @@ class NonfiniteSteps(keras.callbacks.Callback):
             raise TrainingDivergedError(
                 f"the loss or a gradient was not finite in the last {self._num_in_row} steps up to "
                 f"step {step}: lower the learning rate, or train in float32, or look at the images"
-                f"{self._write(first, step)}. No checkpoint holds anything of them."
+                f"{self._write(first, step)}. They did not change the checkpoints."
             )
         if num_new > 0:
             logging.warning(
