@@ -43,6 +43,7 @@ from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.data import pipeline, service, sources
 from pixpro_keras.data.broken_images import BrokenImages
+from pixpro_keras.data.image_cache import plan_image_cache
 from pixpro_keras.data.labels import select
 from pixpro_keras.data.sampler import name_images
 from pixpro_keras.data.sources import Source
@@ -91,6 +92,13 @@ class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, TrainingJobOpti
     max_broken_share: float = with_default(EvaluationOptions, "max_broken_share", 0.01)
     input_threads: int | None = option(
         None, "Threads that decode and augment. Default: automatic.", above=0
+    )
+    image_cache_share: float = option(
+        0.1,
+        "Share of the memory, of each process, in which a small set's decoded images are kept, so that each "
+        "is decoded once, if all of them fit; 0: never. The batches are the same.",
+        minimum=0,
+        maximum=1,
     )
     augment_on: str = option(
         "host",
@@ -349,6 +357,9 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
     )
 
     broken = BrokenImages(source, view_config.max_broken_share)
+    cache = None
+    if not options.data_service:
+        cache = plan_image_cache(source, options.image_cache_share)
 
     def batches(
         context: tf.distribute.InputContext, start_step: int = first_step
@@ -364,6 +375,7 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
             num_input_pipelines=context.num_input_pipelines,
             broken=broken,
             data_service=options.data_service,
+            cache=cache,
         )
 
     def one_batch(step: int) -> Batch:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pixpro_keras.data.broken_images import BrokenImages, BrokenImagesError
     from pixpro_keras.data.decoding import decode
+    from pixpro_keras.data.image_cache import ImageCache, plan_image_cache
     from pixpro_keras.data.labels import check_labels, read_labels, select, stratified_subset
     from pixpro_keras.data.pipeline import (
         DataConfig,
@@ -21,6 +22,7 @@ __all__ = [
     "BrokenImages",
     "BrokenImagesError",
     "DataConfig",
+    "ImageCache",
     "Sampler",
     "Source",
     "check_decodable",
@@ -31,6 +33,7 @@ __all__ = [
     "make_views",
     "name_images",
     "open_source",
+    "plan_image_cache",
     "read_labels",
     "select",
     "stratified_subset",
@@ -39,6 +42,7 @@ __all__ = [
 _MODULES = {
     "broken_images": ("BrokenImages", "BrokenImagesError"),
     "decoding": ("decode",),
+    "image_cache": ("ImageCache", "plan_image_cache"),
     "labels": ("check_labels", "read_labels", "select", "stratified_subset"),
     "pipeline": (
         "DataConfig",

@@ -8,6 +8,7 @@ import tensorflow as tf
 from pixpro_keras.data import python_ops, service
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.decoding import decode
+from pixpro_keras.data.image_cache import ImageCache
 from pixpro_keras.data.sampler import CANDIDATES, Sampler
 from pixpro_keras.data.sources.source import Source
 from pixpro_keras.data.transforms import crops, jigsaw, recipes
@@ -278,6 +279,7 @@ def make_dataset(
     num_input_pipelines: int = 1,
     broken: BrokenImages | None = None,
     data_service: str | None = None,
+    cache: ImageCache | None = None,
 ) -> tf.data.Dataset:
     """Makes an endless data set of batches from a step on, in the order of `Sampler`.
 
@@ -294,6 +296,8 @@ def make_dataset(
         data_service: `HOST:PORT` of a tf.data service that makes the batches. The choice and order
             of the images then depend on the speed of its workers, and broken images are skipped
             without a report.
+        cache: cache of the source's decoded images, from `plan_image_cache`, which several data sets
+            may share; not used for batches of a service.
 
     Returns:
         A data set of batches as in `pixpro_keras.types`.
@@ -332,9 +336,14 @@ def make_dataset(
         service.check_address(data_service)
         service.check_source(source)
 
-    def read(index: Tensor) -> tuple[Tensor, Tensor]:
+    def read_once(index: Tensor) -> tuple[Tensor, Tensor]:
         example = source.read(index)
         return decode(example["image"]), example["label"]
+
+    def read(index: Tensor) -> tuple[Tensor, Tensor]:
+        if cache is None or data_service is not None:
+            return read_once(index)
+        return cache.read(index, read_once)
 
     def sample(position: Tensor) -> Batch:
         image, label = first_readable(

@@ -1,5 +1,7 @@
-"""Memory of a process."""
+"""Memory of a process, and of the machine."""
 
+import os
+import pathlib
 import resource
 import sys
 
@@ -20,3 +22,24 @@ def memory_mib() -> float:
         return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+# Limits of a container, of both versions of Linux's control groups.
+_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def machine_mib() -> float:
+    """Memory of the machine in MiB, or that of the container, where it is less.
+
+    Example:
+        ```python
+        from pixpro_keras.utils.memory import machine_mib, memory_mib
+
+        assert machine_mib() > memory_mib()
+        ```
+    """
+    sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in map(pathlib.Path, _LIMITS):
+        if path.exists() and (text := path.read_text().strip()).isdecimal():
+            sizes.append(int(text))
+    return min(sizes) / 2**20

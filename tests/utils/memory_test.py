@@ -1,6 +1,6 @@
 import unittest
 
-from pixpro_keras.utils.memory import memory_mib
+from pixpro_keras.utils.memory import machine_mib, memory_mib
 
 
 class MemoryTest(unittest.TestCase):
@@ -8,6 +8,9 @@ class MemoryTest(unittest.TestCase):
         block = bytearray(300 * 2**20)
         block[::4096] = b"x" * len(block[::4096])
         self.assertGreater(memory_mib(), 300)
+
+    def test_the_machine_has_more_than_this_process_took(self):
+        self.assertGreater(machine_mib(), memory_mib())
 
 
 if __name__ == "__main__":

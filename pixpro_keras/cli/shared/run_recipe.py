@@ -16,7 +16,7 @@ FREE_FLAGS = frozenset(
         *("workdir", "data_dir", "strategy", "precision", "accumulate_steps", "deterministic"),
         *("cluster", "kubernetes_selector", "num_workers"),
         *("worker_timeout_seconds", "start_timeout_seconds", "jit_compile", "remat", "augment_on"),
-        *("input_threads", "data_service", "steps_per_execution"),
+        *("input_threads", "data_service", "image_cache_share", "steps_per_execution"),
         # Lengths: more are allowed, and fewer than are done are refused. What they give in steps is
         # part of the recipe.
         *("epochs", "iterations", "steps_per_epoch", "warmup_epochs", "warmup_iterations"),
