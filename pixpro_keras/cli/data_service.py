@@ -1,9 +1,9 @@
-"""Decodes and augments images on other machines, for `pretrain.py --data_service=ADDRESS`.
+"""Decodes and augments images on other machines, for `pixpro-pretrain --data_service=ADDRESS`.
 
 One dispatcher, and workers on as many machines as the training wants images from:
 
-    python experiments/data_service.py --role=dispatcher --port=5050
-    python experiments/data_service.py --role=worker --dispatcher=HOST:5050
+    pixpro-data-service --role=dispatcher --port=5050
+    pixpro-data-service --role=worker --dispatcher=HOST:5050
 
 Workers may join and leave during the training. They read the images under the same paths as the
 trainer.

@@ -1,6 +1,6 @@
 r"""Object detection and instance segmentation on a pre-trained backbone, fine-tuned.
 
-python experiments/detect.py --flagfile=experiments/configs/transfer/bccd_c4.cfg \
+pixpro-detect --flagfile=bccd_c4.cfg \
     --dataset=voc:PATH --weights=runs/mine --workdir=runs/detect
 
 Writes to `--workdir`: `detect.md` and `detect.json` (AP), `detections.json` (COCO's format),

@@ -1,6 +1,6 @@
 r"""Feature vectors or maps of images by a frozen backbone, in a file.
 
-python experiments/embed.py --weights=runs/mine --dataset=folder:PATH --image_size=224 --output=features.npz
+pixpro-embed --weights=runs/mine --dataset=folder:PATH --image_size=224 --output=features.npz
 
 Writes `.npz` (arrays `features`, `names`, `labels`) or `.parquet` (the same columns). It is written
 in parts, so that memory does not grow with the number of images, and the same command continues an
@@ -52,7 +52,7 @@ class EmbedOptions(EvaluationOptions, DeviceOptions):
     """Options of the features."""
 
     dataset: str = option(
-        None, "Images: any source of pretrain.py, with or without labels.", is_required=True
+        None, "Images: any source of pixpro-pretrain, with or without labels.", is_required=True
     )
     output: str = option(
         None,

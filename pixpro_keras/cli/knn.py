@@ -1,6 +1,6 @@
 """Weighted k-NN on the pooled features of a frozen backbone.
 
-python experiments/knn.py --weights=runs/mine --dataset=folder:PATH --image_size=128
+pixpro-knn --weights=runs/mine --dataset=folder:PATH --image_size=128
 
 Writes `knn.md` and `knn.json` to `--workdir`.
 """

@@ -1,6 +1,6 @@
 r"""Linear classification of frozen features, trained by SGD.
 
-python experiments/linear_probe.py --weights=runs/mine --dataset=folder:PATH --image_size=128 \
+pixpro-linear-probe --weights=runs/mine --dataset=folder:PATH --image_size=128 \
     --learning_rate_factors=0.01,0.1,1
 
 Each image goes through the backbone once, or, with `--augment`, anew in every epoch as a random crop.

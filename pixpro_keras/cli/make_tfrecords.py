@@ -1,7 +1,7 @@
 """Packs a folder of images into TFRecord files, with image files unchanged or shrunk.
 
-python experiments/make_tfrecords.py --input=photos --output=records/photos --num_shards=16 [--short_side=512]
-python experiments/pretrain.py --dataset='tfrecord:records/photos-*.tfrecord' --workdir=runs/photos
+pixpro-make-tfrecords --input=photos --output=records/photos --num_shards=16 [--short_side=512]
+pixpro-pretrain --dataset='tfrecord:records/photos-*.tfrecord' --workdir=runs/photos
 """
 
 import concurrent.futures

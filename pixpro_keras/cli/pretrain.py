@@ -2,8 +2,8 @@ r"""Pre-trains a backbone on unlabeled images.
 
 Run with a preset, a data set and anything else that differs:
 
-    python experiments/pretrain.py --flagfile=experiments/configs/pretrain/quickstart.cfg
-    python experiments/pretrain.py --dataset=folder:photos --backbone=resnet18_v1_5 \
+    pixpro-pretrain --flagfile=quickstart.cfg
+    pixpro-pretrain --dataset=folder:photos --backbone=resnet18_v1_5 \
         --image_size=96 --batch_size=64 --epochs=30 --workdir=runs/photos
 
 The same command continues an interrupted run. `--help` lists the flags.
@@ -95,8 +95,8 @@ class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, TrainingJobOpti
     )
     image_cache_share: float = option(
         0.1,
-        "Share of the memory, of each process, in which a small set's decoded images are kept, so that each "
-        "is decoded once, if all of them fit; 0: never. The batches are the same.",
+        "Fraction of the memory, per process, for decoded images: if all images of the data set fit, each"
+        " is decoded only once; 0: never. The batches are the same.",
         minimum=0,
         maximum=1,
     )
@@ -108,7 +108,7 @@ class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, TrainingJobOpti
     )
     data_service: str | None = option(
         None,
-        "HOST:PORT of a dispatcher of data_service.py, whose workers read, decode and augment the images "
+        "HOST:PORT of a dispatcher of pixpro-data-service, whose workers read, decode and augment the images "
         "of folder:PATH. The run is then not reproducible: the images of a step depend on the speed of "
         "the workers, a resumed run sees other images than an uninterrupted one, and the images of a lost"
         " worker are missing from that epoch. Broken images are skipped without a message.",

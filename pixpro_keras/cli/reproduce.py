@@ -1,9 +1,9 @@
 r"""The paper's tables by one command: all pre-trainings and transfers of a table, and their numbers.
 
-    python experiments/reproduce.py --table=3 --scale=tiny
-    python experiments/reproduce.py --table=3 --scale=small --data=PATH --seeds=0,1,2
-    python experiments/reproduce.py --table=3 --scale=paper --data=PATH
-    python experiments/reproduce.py --table=3 --scale=paper --data=PATH \
+    pixpro-reproduce --table=3 --scale=tiny
+    pixpro-reproduce --table=3 --scale=small --data=PATH --seeds=0,1,2
+    pixpro-reproduce --table=3 --scale=paper --data=PATH
+    pixpro-reproduce --table=3 --scale=paper --data=PATH \
         --submit='sbatch --parsable --gpus=8 --dependency=afterok:{after} --wrap {command}'
 
 The first two run the jobs that are not finished, one after the other, and write after each of them

@@ -1,6 +1,6 @@
 r"""Semantic segmentation on a pre-trained backbone: fine-tuned FCN, or a dense linear probe.
 
-python experiments/segment.py --flagfile=experiments/configs/transfer/camvid_fcn.cfg \
+pixpro-segment --flagfile=camvid_fcn.cfg \
     --dataset=folder:PATH --weights=runs/mine --workdir=runs/segment
 
 `--frozen` trains a linear classifier alone, on the frozen features; with `--solver=lbfgs` it has no

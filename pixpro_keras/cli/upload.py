@@ -1,7 +1,7 @@
 """Uploads an exported backbone with its model card to the Hugging Face Hub.
 
-python experiments/upload.py --input=runs/mine --repo=OWNER/NAME --dry_run
-python experiments/upload.py --input=runs/mine --repo=OWNER/NAME --private
+pixpro-upload --input=runs/mine --repo=OWNER/NAME --dry_run
+pixpro-upload --input=runs/mine --repo=OWNER/NAME --private
 
 Needs `pip install 'pixpro-keras[hub]'` and a token: `hf auth login`, or the environment variable HF_TOKEN.
 """

@@ -1,7 +1,7 @@
 """Pictures of a backbone's features, and the training curves of several runs.
 
-    python experiments/visualize.py --weights=runs/mine --dataset=folder:PATH --image_size=224
-    python experiments/visualize.py --pictures=curves --runs=runs/one,runs/other
+    pixpro-visualize --weights=runs/mine --dataset=folder:PATH --image_size=224
+    pixpro-visualize --pictures=curves --runs=runs/one,runs/other
 
 Writes to `--workdir`: `correspondences.png`, the cells of two views that show the same place;
 `similarity.png`, what is similar to a few places of each image, and `similarity_ppm.png`, the same by the
@@ -67,7 +67,7 @@ class VisualizeOptions(EvaluationOptions, ModelOptions, DeviceOptions):
 
     pictures: tuple[str, ...] = option(_OF_IMAGES, f"Pictures to draw: {', '.join(_PICTURES)}.")
     dataset: str | None = option(
-        None, "Images to draw, from any source of pretrain.py; labels are not used."
+        None, "Images to draw, from any source of pixpro-pretrain; labels are not used."
     )
     num_images: int = option(
         6, "Number of images to draw, spread over the data set.", minimum=2, maximum=100

@@ -79,7 +79,7 @@ def _load(path_or_name: str | os.PathLike, name: str | None = None) -> keras.Mod
         if (path / "saved_model.pb").exists():
             raise ValueError(f"{path} is a SavedModel; {_SERVING}")
         raise ValueError(
-            f"{path}: no backbone.keras there or in its export/; run experiments/export.py first"
+            f"{path}: no backbone.keras there or in its export/; run pixpro-export first"
         )
     if not path.exists():
         raise ValueError(

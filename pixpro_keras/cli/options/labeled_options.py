@@ -44,7 +44,7 @@ class LabeledOptions(SplitOptions):
     )
     train_dataset: str | None = option(
         None,
-        "Labeled training images, instead of those of --dataset; see --dataset of pretrain.py.",
+        "Labeled training images, instead of those of --dataset; see --dataset of pixpro-pretrain.",
     )
     test_dataset: str | None = option(None, "Labeled test images, instead of those of --dataset.")
 

@@ -39,7 +39,7 @@ class MonitorOptions(Options):
     eval_mask_dataset: str | None = option(
         None,
         "Images and masks for cells_miou, the mIoU of a linear classifier on the cells of C5; see "
-        "--dataset of segment.py.",
+        "--dataset of pixpro-segment.",
     )
     eval_mask_size: tuple[str, ...] = option(
         ("240", "320"),
