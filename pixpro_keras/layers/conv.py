@@ -17,18 +17,18 @@ _LEAST_FILTERS = 128
 
 @keras.saving.register_keras_serializable("pixpro_keras")
 class Conv2D(keras.layers.Conv2D):
-    """Keras's convolution with the same weights and results, trained faster on processors.
+    """Keras's convolution with the same weights and results, trained faster on CPUs.
 
-    A 1x1 convolution is a product of pixels with a matrix, and the gradient of a 3x3 kernel nine of
-    them. In training they are computed so where it is faster: oneDNN's gradient of a 1x1 kernel takes
-    two to five times as long as the product under TensorFlow's threads. In 16 bits that is also so with
-    a stride, and up to five times for 3x3 kernels over small maps (`benchmarks/README.md`). Elsewhere
-    (inference, other kernels and strides, groups, maps of unknown size, GPUs and TPUs) this is Keras's
-    own. It has Keras's name too, under which weights files keep it. Whole models for others hold
-    Keras's: see `backbones.plain_network`.
+    A 1x1 convolution is a matrix product, and the gradient of a 3x3 kernel is nine of them. In
+    training they are computed this way where it is faster: oneDNN's gradient of a 1x1 kernel takes
+    two to five times as long as the product under TensorFlow's threads. In 16 bits that is also so
+    with a stride, and up to five times for 3x3 kernels over small maps (`benchmarks/README.md`).
+    Elsewhere (inference, other kernels and strides, groups, maps of unknown size, GPUs and TPUs)
+    this is Keras's implementation. It also has Keras's name, under which weights files store it.
+    Exported models contain Keras's layer: see `backbones.plain_network`.
 
     Args:
-        **kwargs: of `keras.layers.Conv2D`.
+        **kwargs: arguments of `keras.layers.Conv2D`.
 
     Example:
         ```python

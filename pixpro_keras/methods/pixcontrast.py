@@ -22,12 +22,12 @@ class PixContrast(PixelMethod):
     Args:
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
         temperature: tau, positive; the paper's best is 0.3.
-        use_propagation: whether the pixel propagation module stands before the loss; not so in the paper's
-            PixContrast.
+        use_propagation: whether to use the pixel propagation module; the paper's PixContrast does
+            not.
         negatives: `"image"`: the pixels of the same image's other view, as in the paper. `"batch"`:
             those of all images of the global batch. `"other_images"`: the same without the image's own.
             The last two are not in the paper.
-        **kwargs: of `PixelMethod`.
+        **kwargs: arguments of `PixelMethod`.
 
     Reference:
         Xie et al., CVPR 2021, arXiv:2011.10043, section 3.1.
