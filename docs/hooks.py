@@ -10,7 +10,8 @@ _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _FORMULA = re.compile(r'<(div|span) class="arithmatex">\\[\[(](.*?)\\[\])]</\1>', re.DOTALL)
 _INCLUDE = re.compile(r"^<!-- include (\S+) -->$", re.MULTILINE)
 _LINK = re.compile(r"\[([^\]]+)\]\((?!https?:)[^)]*\)")
-_SHORT_CODE = re.compile(r"<code>([^<\n]{1,36})</code>")
+_CODE = re.compile(r"<code>([^<\n]+)</code>")
+_LONGEST = 36  # characters of code that stay on one line
 
 # Script of a notebook's page that would fetch another for diagrams, of which there are none.
 _DIAGRAMS = re.compile(r'<script type="module">(?:(?!</script>).)*mermaid.*?</script>', re.DOTALL)
@@ -37,11 +38,24 @@ def on_page_content(content, page, config, **kwargs):
         display = "block" if match[1] == "div" else "inline"
         return latex2mathml.converter.convert(html.unescape(match[2]).strip(), display=display)
 
-    content = _SHORT_CODE.sub(r'<code class="short">\1</code>', content)
+    content = _CODE.sub(_keep_flags_whole, content)
     path = page.file.src_uri
     if path.endswith(".ipynb"):
         content = _notebook_links(path, config.repo_url) + content
     return _FORMULA.sub(convert, content)
+
+
+def _keep_flags_whole(match):
+    code = match[1]
+    if len(code) <= _LONGEST:
+        return f'<code class="short">{code}</code>'
+    words = [
+        f'<span class="short">{word}</span>'
+        if len(word) <= _LONGEST
+        else re.sub("([/_])", r"\1<wbr>", word)
+        for word in code.split(" ")
+    ]
+    return f"<code>{' '.join(words)}</code>"
 
 
 def _notebook_links(path, repository):

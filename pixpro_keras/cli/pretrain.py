@@ -548,7 +548,11 @@ def finish(
         ("curves.png", "the scalars as charts"),
         ("pictures/", "views and similarity maps"),
         ("flags.cfg", "repeats the run: --flagfile=" + str(workdir / "flags.cfg")),
-        *((f"export/{path.name}", how) for path, how in exported.items()),
+        # Its path is long, and stands in the line's beginning.
+        *(
+            (f"export/{path.name}", how.replace(repr(str(path)), "FILE"))
+            for path, how in exported.items()
+        ),
     ]:
         if (workdir / path).exists():  # pictures, for example, are not always asked for
             print(f"  {path:28} {what}")

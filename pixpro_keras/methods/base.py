@@ -30,6 +30,7 @@ class PretrainMethod(Task):
         total_steps: optimizer steps of the whole run, for the target's momentum; at least 1.
         base_momentum: the target's momentum in the first step, in [0, 1]; it rises to 1, or stays
             where a class sets `is_momentum_rising` to False.
+        has_target: whether there is a target encoder; default: as the class says.
         bn_momentum: share of the old moving statistics that batch norm keeps in each step, in [0, 1].
         **kwargs: of `Task`.
 
@@ -80,9 +81,12 @@ class PretrainMethod(Task):
         total_steps: int,
         base_momentum: float = 0.99,
         bn_momentum: float = 0.9,
+        has_target: bool | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if has_target is not None:
+            self.has_target = has_target
         self.total_steps = checks.at_least("total_steps", total_steps, 1)
         self.base_momentum = checks.in_range("base_momentum", base_momentum, 0, 1)
         self.bn_momentum = checks.in_range("bn_momentum", bn_momentum, 0, 1)

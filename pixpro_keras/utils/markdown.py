@@ -1,10 +1,15 @@
 """Tables in Markdown."""
 
+import re
 from collections.abc import Iterable, Sequence
+
+_NUMBER = re.compile(r"-?[\d.,]+(e-?\d+)?%?$|-$")  # or "-", which stands for no number
 
 
 def markdown_table(header: Sequence[object], rows: Iterable[Iterable[object]]) -> str:
-    """Formats rows as a Markdown table.
+    """Formats rows as a Markdown table whose columns are aligned in a terminal too.
+
+    Columns of numbers are aligned on the right, all others on the left.
 
     Args:
         header: names of the columns.
@@ -21,9 +26,18 @@ def markdown_table(header: Sequence[object], rows: Iterable[Iterable[object]]) -
         print(markdown_table(["backbone", "top-1"], [["random", "10.0%"], ["mine", "61.3%"]]))
         ```
     """
-    lines: list[Iterable[object]] = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+    lines = [[_cell(value) for value in line] for line in (header, *rows)]
+    columns = [_aligned(*column) for column in zip(*lines, strict=True)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in zip(*columns, strict=True))
 
 
 def _cell(value: object) -> str:
     return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _aligned(head: str, *cells: str) -> list[str]:
+    """Pads a column; adds the rule below its head."""
+    width = max(3, *map(len, (head, *cells)))
+    if cells and all(_NUMBER.match(cell) for cell in cells):
+        return [head.rjust(width), f"{'-' * (width - 1)}:", *(cell.rjust(width) for cell in cells)]
+    return [head.ljust(width), "-" * width, *(cell.ljust(width) for cell in cells)]

@@ -30,6 +30,7 @@ class PixProLike(Protocol):
 
     Attributes:
         encoder: online encoder, with `backbone` and `heads` by name.
+        has_target: whether it has a `target_encoder`.
         target_encoder: its moving average.
         propagation: pixel propagation module; None without one.
         instance_branch: layer with the `predictor`; None without one.
@@ -38,6 +39,7 @@ class PixProLike(Protocol):
     """
 
     encoder: Any
+    has_target: bool
     target_encoder: Any
     propagation: Any
     instance_branch: Any
@@ -226,6 +228,8 @@ def official_variables(method: PixProLike) -> dict[str, keras.Variable]:
     propagation, branch = method.propagation, method.instance_branch
     if "pixel" not in method.encoder.heads or propagation is None:
         raise ValueError("the release has no PixPro without pixel loss or propagation module")
+    if not method.has_target:
+        raise ValueError("the release has no PixPro without a target encoder")
     if propagation.num_transform_layers > 2:
         raise ValueError("the release's propagation module has at most 2 transform layers")
     if branch is not None and branch.predictor is None:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from pixpro_keras import backbones
 from pixpro_keras.weights import export_backbone
 from tests.helpers.jobs import run_job, run_jobs, write_photos
+from tests.helpers.tables import unpadded
 from tests.helpers.tiny_networks import RESNET6
 
 # Flags beside the data, and what the error names.
@@ -42,7 +43,7 @@ class EvaluationJobsTest(tf.test.TestCase):
         same = f"--test_dataset=folder:{self.folder / 'train'}"
         result = run_job("knn.py", *self.flags, same, "--k=1")
         self.assertEqual(result.returncode, 0, msg=result.stderr)
-        self.assertIn("| resnet6_v1_5, random | 12 | 12 | 100.0% |", result.stdout)
+        self.assertIn("| resnet6_v1_5, random | 12 | 12 | 100.0% |", unpadded(result.stdout))
         stored = json.loads((self.folder / "run" / "knn.json").read_text())
         self.assertEqual(stored["top-1"], 1.0)
 

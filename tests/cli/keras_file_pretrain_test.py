@@ -14,6 +14,7 @@ from pixpro_keras.training import open_workdir
 from tests.helpers.jobs import write_photos
 from tests.helpers.keras_hub_networks import make_backbone
 from tests.helpers.random_weights import randomize
+from tests.helpers.tables import unpadded
 from tests.helpers.tiny_networks import tiny_backbone
 
 IMAGES = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype("float32")
@@ -61,7 +62,7 @@ class KerasFilePretrainTest(tf.test.TestCase, parameterized.TestCase):
             ValueError, "--workdir=.*run: the run there has another backbone"
         ):
             self.pretrain(backbone=make_backbone("densenet"), epochs=2)
-        card = (self.folder / "run" / "export" / "README.md").read_text()
+        card = unpadded((self.folder / "run" / "export" / "README.md").read_text())
         self.assertIn("| Backbone | `initial_backbone.keras` |", card)
         self.assertIn("import keras_hub; keras.saving.load_model('backbone.keras')", card)
         self.assertNotIn(str(self.folder), card)

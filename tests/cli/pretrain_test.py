@@ -19,6 +19,7 @@ from pixpro_keras.training import open_workdir
 from pixpro_keras.weights import export_backbone
 from tests.helpers.jobs import TINY_RUN, StartedJob, run_job, run_jobs, write_photos
 from tests.helpers.random_weights import randomize
+from tests.helpers.tables import unpadded
 
 # Flags, and what the error names.
 BAD_INPUT = (
@@ -106,7 +107,7 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
         self.assertNotEmpty(list((run / "checkpoints").glob("ckpt-4*")))
         self.assertEqual(self.backbone("run")(np.zeros((1, 64, 64, 3))).shape, (1, 16, 16, 64))
         self.assertTrue((run / "curves.png").exists())
-        card = (run / "export" / "README.md").read_text()
+        card = unpadded((run / "export" / "README.md").read_text())
         for line in (
             "| Data | folder:photos, 8 images |",
             "| Steps | 4 of 4 images (2 epochs) |",
@@ -125,7 +126,7 @@ class PretrainTest(tf.test.TestCase, parameterized.TestCase):
             "export.py", f"--workdir={run}", f"--output={self.folder / 'out'}", "--license=cc0-1.0"
         )
         self.assertEqual(exported.returncode, 0, msg=exported.stderr)
-        again = (self.folder / "out" / "README.md").read_text()
+        again = unpadded((self.folder / "out" / "README.md").read_text())
         self.assertIn("license: cc0-1.0\n", again)
         self.assertIn("| step | 4 |", again)
         self.assertFalse(elsewhere.exists())
@@ -333,7 +334,7 @@ class PretrainFunctionTest(tf.test.TestCase):
         changed |= {"on_change": "continue", "epochs": 1}
         finished = self.pretrain(**flags, **changed, steps_per_epoch=2)
         self.assertEqual(finished.steps, 2)
-        card = (run / "export" / "README.md").read_text()
+        card = unpadded((run / "export" / "README.md").read_text())
         self.assertIn("| Data | folder:photos, 8 images |", card)
         self.assertIn("--seed=0\n", card)
         self.assertIn("--seed=0\n", (run / "flags.cfg").read_text())
@@ -346,7 +347,7 @@ class PretrainFunctionTest(tf.test.TestCase):
         self.assertRegex(text, "# Steps from 2 on: the flags below: .*seed=1")
         self.assertIn("--seed=1\n", text)
         self.assertNotIn("on_change", text)
-        card = (run / "export" / "README.md").read_text()
+        card = unpadded((run / "export" / "README.md").read_text())
         data = "folder:photos, 8 images (steps 0 to 2); folder:others, 12 images (steps 2 to 3)"
         self.assertIn(f"| Data | {data} |", card)
         self.assertIn("| Steps | 3 of 4 images |", card)
@@ -376,7 +377,7 @@ class PretrainFunctionTest(tf.test.TestCase):
                 if "moving" not in two.name:
                     self.assertAllClose(one, two, rtol=1e-6)
         self.assertIn(f"--init_weights={file}\n", (run / "flags.cfg").read_text())
-        card = (run / "export" / "README.md").read_text()
+        card = unpadded((run / "export" / "README.md").read_text())
         self.assertIn("| Initial weights | backbone.keras |\n", card)
         self.assertNotIn(str(self.folder), card)
         # It goes on without the file, which is part of what it was trained with.

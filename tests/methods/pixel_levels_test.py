@@ -113,6 +113,61 @@ class LocalViewsTest(tf.test.TestCase):
         self.assertAllClose(total, method(self.both, training=True)["pixel"], rtol=1e-4)
 
 
+class OnlineTargetTest(tf.test.TestCase, parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.batch = random_batch(4, image_size=64)
+
+    def build(self, **kwargs):
+        arguments = {"instance_weight": 1.0, "instance_form": "contrastive"}
+        return build(PixContrast, use_target=False, **arguments | kwargs)
+
+    def views_of(self, method):
+        """Maps and coordinates of both views, which batch norm sees as one batch."""
+        views = np.concatenate([self.batch["view1"], self.batch["view2"]])
+        online = method.encoder(views, training=True)
+        halves = [{name: x[side] for name, x in online.items()} for side in (np.s_[:4], np.s_[4:])]
+        return [(half, self.batch[f"coord{n}"]) for n, half in enumerate(halves, 1)]
+
+    def test_the_other_view_is_seen_by_the_online_encoder(self):
+        method = self.build(negatives="batch")
+        expected = 0.0
+        view1, view2 = self.views_of(method)
+        for (maps, coord), (other_maps, other_coord) in ((view1, view2), (view2, view1)):
+            pixels = maps["pixel"], other_maps["pixel"]
+            expected += method.pixel_level(*pixels, coord, other_coord, training=True)["loss"]
+        self.assertAllClose(method(self.batch, training=True)["pixel"], expected, rtol=1e-5)
+
+    def test_there_is_no_second_encoder(self):
+        method = self.build()
+        self.assertFalse(hasattr(method, "target_encoder"))
+        self.assertLen(method.weights, len(method.encoder.weights) + 1)  # And the step.
+        self.assertEqual(method.before_step(), {})
+
+    @pytest.mark.slow
+    def test_gradients_of_the_passes_add_up_and_each_side_is_compared_with(self):
+        local = random_batch(4, image_size=32, seed=1)
+        batch = self.batch | {
+            "local_views": local["view1"][:, None],
+            "local_coords": local["coord1"][:, None],
+        }
+        method = self.build(negatives="other_images")
+        with tf.GradientTape() as tape:
+            outputs = method(batch, training=True)
+            loss = outputs["pixel"] + outputs["instance"]
+        variables = [v.value for v in method.trainable_variables]
+        expected = tape.gradient(loss, variables)
+        gradients, outputs = method._gradients(batch)
+        self.assertAllClose(outputs["loss"], loss, rtol=1e-4)
+        for gradient, other, variable in zip(gradients, expected, variables, strict=True):
+            self.assertAllClose(gradient, other, rtol=1e-2, atol=1e-4, msg=variable.name)
+
+    def test_a_config_keeps_it(self):
+        method = self.build()
+        again = type(method).from_config(method.get_config())
+        self.assertFalse(again.has_target)
+
+
 class NegativesTest(tf.test.TestCase):
     def test_those_of_the_batch_are_the_pixels_of_all_images(self):
         batch = random_batch(4, image_size=64)

@@ -194,6 +194,7 @@ class OfficialCheckpointTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(
         ({"num_transform_layers": 3}, "at most 2 transform layers"),
         ({"use_propagation": False}, "without pixel loss or propagation"),
+        ({"use_target": False}, "without a target encoder"),
     )
     @pytest.mark.slow
     def test_networks_without_an_official_counterpart(self, arguments, message):

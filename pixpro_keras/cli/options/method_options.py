@@ -29,6 +29,7 @@ _ARGUMENTS = {
     "propagation": "use_propagation",
     "transform_layers": "num_transform_layers",
     "fpn": "use_fpn",
+    "target_encoder": "use_target",
     "projector_hidden_dim": "hidden_dim",
     "projector_dim": "out_dim",
 }
@@ -86,6 +87,11 @@ class MethodOptions(Options):
         "Negatives of pixcontrast: the pixels of the same image, as in the paper, of all images of the "
         "batch, or of all others, which keeps the pixels of an image together.",
         choices=NEGATIVES,
+    )
+    target_encoder: bool = option(
+        True,
+        "Compare with a moving-average target, as in the paper. False: with what the online encoder makes of "
+        "the other view, as in simclr; faster, and for contrastive losses, since others may collapse.",
     )
     variance_weight: float = option(
         0.0, "Weight of the missing spread of the projected pixels (VICReg).", minimum=0.0
@@ -169,6 +175,8 @@ def identity(options: ModelOptions) -> dict:
         parts["num_slots"] = options.num_slots
     if options.pixel_levels != MethodOptions.pixel_levels:
         parts["pixel_levels"] = options.pixel_levels
+    if not options.target_encoder:
+        parts["target_encoder"] = False
     return {name: getattr(options, name) for name in _IDENTITY} | parts
 
 

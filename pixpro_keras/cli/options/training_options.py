@@ -5,9 +5,10 @@ import math
 from typing import Any, TypeVar
 
 import keras
+from absl import logging
 
 from pixpro_keras.cli.options.cluster_options import DeviceOptions
-from pixpro_keras.cli.options.option_fields import FlagError, Options, option
+from pixpro_keras.cli.options.option_fields import FlagError, Options, option, option_fields
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.parsing import serialize
 from pixpro_keras.optimizers import LARS, SGD, WarmupCosine, WarmupPoly, WarmupSteps
@@ -152,6 +153,8 @@ class TrainingJobOptions(TrainingOptions, DeviceOptions):
 def resolve_lengths(options: TrainingT, num_examples: int, data_flag: str = "dataset") -> TrainingT:
     """Returns options whose lengths are all given in epochs, and `steps_per_epoch` too.
 
+    A length on the command line goes before one of a flag file that is given in the other unit.
+
     Args:
         options: options of the training.
         num_examples: number of training images.
@@ -165,6 +168,7 @@ def resolve_lengths(options: TrainingT, num_examples: int, data_flag: str = "dat
         raise FlagError(
             f"--batch_size={options.batch_size}: --{data_flag}={data} has only {num_examples} images"
         )
+    options = _prefer_command_line(options)
     steps_per_epoch = options.steps_per_epoch or num_examples // options.batch_size
     total = options.iterations
     if total is not None:
@@ -199,6 +203,25 @@ def resolve_lengths(options: TrainingT, num_examples: int, data_flag: str = "dat
     if "epochs" in values:
         values["epochs"] = int(values["epochs"])
     return options.replace(**values)
+
+
+def _prefer_command_line(options: TrainingT) -> TrainingT:
+    """Options without the lengths of flag files that the command line gives in the other unit."""
+    direct = options.given - options.from_files
+    dropped = {
+        theirs
+        for pair in _LENGTHS.items()
+        for ours, theirs in (pair, pair[::-1])
+        if ours in direct and theirs in options.from_files
+    }
+    for name in sorted(dropped):
+        logging.info("%s of the flag file gives way to the command line", *serialize(options, name))
+    fields = {
+        field.name: field.default for field in option_fields(type(options)) if field.name in dropped
+    }
+    return options.replace(
+        **fields, given=options.given - dropped, from_files=options.from_files - dropped
+    )
 
 
 def peak_learning_rate(options: TrainingOptions) -> float:

@@ -3,7 +3,11 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.cli.options.option_fields import FlagError
-from pixpro_keras.cli.options.training_options import TrainingOptions, build_optimizer
+from pixpro_keras.cli.options.training_options import (
+    TrainingOptions,
+    build_optimizer,
+    resolve_lengths,
+)
 
 
 class BuildOptimizerTest(tf.test.TestCase):
@@ -33,6 +37,28 @@ class BuildOptimizerTest(tf.test.TestCase):
             FlagError, "base_learning_rate=4.0: a peak of 16 suits lars and sgd"
         ):
             build_optimizer(TrainingOptions(optimizer="adamw", base_learning_rate=4.0))
+
+
+class LengthsTest(tf.test.TestCase):
+    def resolve(self, files, direct):
+        options = TrainingOptions.make(TrainingOptions(batch_size=10), **files)
+        options = options.replace(from_files=frozenset(files))
+        return resolve_lengths(TrainingOptions.make(options, **direct), num_examples=100)
+
+    def test_steps_of_the_command_line_go_before_epochs_of_a_file(self):
+        options = self.resolve({"epochs": 7}, {"iterations": 30, "steps_per_epoch": 10})
+        self.assertEqual(options.epochs, 3)
+
+    def test_epochs_of_the_command_line_go_before_steps_of_a_file(self):
+        files = {"iterations": 30, "warmup_iterations": 5, "decay_iterations": ("20",)}
+        options = self.resolve(files, {"epochs": 7, "decay_epochs": ("5",)})
+        self.assertEqual((options.epochs, options.steps_per_epoch), (7, 10))
+        self.assertEqual((options.iterations, options.warmup_epochs), (None, 0.5))
+        self.assertEqual((options.decay_epochs, options.decay_iterations), (("5",), ()))
+
+    def test_both_on_the_command_line_must_agree(self):
+        with self.assertRaisesRegex(FlagError, "--epochs=7 --iterations=30: these differ"):
+            self.resolve({}, {"epochs": 7, "iterations": 30, "steps_per_epoch": 10})
 
 
 if __name__ == "__main__":

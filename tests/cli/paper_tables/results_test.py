@@ -10,6 +10,7 @@ from pixpro_keras.cli.paper_tables.report import write_report
 from pixpro_keras.cli.paper_tables.results import gather, summarize
 from tests.helpers.fake_jobs import finish_by_hand
 from tests.helpers.jobs import ROOT
+from tests.helpers.tables import unpadded
 
 
 class ResultsTest(tf.test.TestCase):
@@ -51,7 +52,7 @@ class ResultsTest(tf.test.TestCase):
         self.assertEqual(states["pixcontrast_tau01/seed0/bccd"], "other flags")
 
         file = write_report(self.places.workdir, found, "python x.py")
-        text = file.read_text()
+        text = unpadded(file.read_text())
         (line,) = (x for x in text.splitlines() if x.startswith("| PixPro |") and "40.8" in x)
         self.assertIn("| 58.8 | 30.0 (10.0 to 60.0) | 40.8 | not run |", line)
         self.assertIn("[flags.cfg](pixpro/seed7/bccd/flags.cfg)", text)
