@@ -10,6 +10,7 @@ import numpy as np
 import task_data as data
 import tensorflow as tf
 import worker
+from detector_weights import torchvision_arrays
 
 from pixpro_keras import backbones, detection
 from pixpro_keras.detection import box_pipeline, instance_masks
@@ -106,6 +107,8 @@ def detector(options: argparse.Namespace, name: str, is_training: bool) -> data.
     """A training step, or detections with their masks on the whole image."""
     config = detection.DetectorConfig(data.DETECTION_CLASSES, with_masks=name.startswith("mask"))
     task = detection.build(name, backbones.build("resnet50_v1_5"), config)
+    if options.weights:
+        np.savez(options.weights, **torchvision_arrays(task))
     images, boxes, classes = data.detection(options)
     size = np.array([images.shape[1:3]], "float32")
     if is_training:
