@@ -86,9 +86,9 @@ class MethodOptions(Options):
     )
     negatives: str = option(
         "image",
-        "Negatives of pixcontrast. image: pixels of the same image, as in the paper. batch: pixels of all"
-        " images of the batch. other_images: pixels of all other images, so that pixels of one image are "
-        "not pushed apart.",
+        "Negatives of pixcontrast. image: pixels of the same image, as in the paper. batch: pixels of all "
+        "images of the batch. other_images: pixels of all other images, so that pixels of one image are "
+        "not pushed apart. queue: pixels of earlier batches, of which --queue_size are kept.",
         choices=NEGATIVES,
     )
     target_encoder: bool = option(
@@ -120,7 +120,9 @@ class MethodOptions(Options):
         above=0,
     )
     queue_size: int | None = option(
-        None, "Number of keys in the queue of moco, infomin and densecl. Default: 65536.", above=0
+        None,
+        "Number of keys in the queue of moco, infomin, densecl, pixcontrast. Default: 65536.",
+        above=0,
     )
     dense_weight: float = option(
         0.5,
@@ -187,6 +189,8 @@ def identity(options: ModelOptions) -> dict:
         parts["num_slots"] = options.num_slots
     if options.pixel_levels != MethodOptions.pixel_levels:
         parts["pixel_levels"] = options.pixel_levels
+    if options.negatives == "queue":
+        parts["queue_size"] = options.queue_size
     if not options.target_encoder:
         parts["target_encoder"] = False
     return {name: getattr(options, name) for name in _IDENTITY} | parts
