@@ -274,9 +274,9 @@ def _settings(options: TrainingJobOptions) -> dict[str, object]:
 def _describe_estimate(estimate: Mapping[str, float], num_steps: int) -> str:
     minutes = math.ceil(60 * estimate["hours"])
     rows = {
-        "parameters": f"{estimate['parameters']:,} that are trained",
-        "speed": f"{estimate['images_per_second']:.1f} images/s, by a few steps",
-        "time": f"{minutes // 60} h {minutes % 60:02} min for {num_steps} steps, without tests",
+        "parameters": f"{estimate['parameters']:,} trainable",
+        "speed": f"{estimate['images_per_second']:.1f} images/s, measured over a few steps",
+        "time": f"{minutes // 60} h {minutes % 60:02} min for {num_steps} steps, without evaluations",
         "memory": f"{estimate['memory_mib']:,.0f} MiB at its peak",
     }
     return header_text(rows)
