@@ -14,9 +14,8 @@ from pixpro_keras.cli.options.evaluation_options import RANDOM
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.shared import command, parsing
 from pixpro_keras.cli.shared.command import flag_errors
-from pixpro_keras.cli.shared.result_files import shown, write_table
+from pixpro_keras.cli.shared.result_files import results_table, write_table
 from pixpro_keras.training.run import RunResult
-from pixpro_keras.utils.markdown import markdown_table
 from pixpro_keras.visualize.comparison_chart import draw_comparison
 from pixpro_keras.visualize.figures import save_figure
 from pixpro_keras.weights.load import IMAGENET, keras_file, load_backbone
@@ -118,12 +117,10 @@ def _folders(compare: Sequence[str]) -> list[str]:
     ]
 
 
-def _write(workdir: pathlib.Path, rows: Sequence[Mapping]) -> None:
+def _write(workdir: pathlib.Path, all_rows: Sequence[Mapping]) -> None:
     """Prints and writes the table, and draws the first measures."""
-    names = list(
-        dict.fromkeys(name for row in rows for name, value in row.items() if _is_cell(value))
-    )
-    table = markdown_table(names, [[shown(row.get(name)) for name in names] for row in rows]) + "\n"
+    rows = [{name: value for name, value in row.items() if _is_cell(value)} for row in all_rows]
+    names = list(dict.fromkeys(name for row in rows for name in row))
     measures = {
         name: [row.get(name) for row in rows]
         for name in names
@@ -135,7 +132,7 @@ def _write(workdir: pathlib.Path, rows: Sequence[Mapping]) -> None:
         figure = draw_comparison([row["backbone"] for row in rows], drawn)
         save_figure(figure, workdir / "compare.png")
         files["compare.png"] = "the same, as a chart"
-    write_table(workdir, "compare", table, rows, files)
+    write_table(workdir, "compare", results_table(rows), all_rows, files)
 
 
 def _is_cell(value: object) -> bool:
