@@ -3,6 +3,7 @@
 import argparse
 import queue
 import threading
+from typing import Any
 
 import pixpro_keras  # noqa: F401  # isort: skip
 import keras
@@ -108,7 +109,8 @@ def detector(options: argparse.Namespace, name: str, is_training: bool) -> data.
     config = detection.DetectorConfig(data.DETECTION_CLASSES, with_masks=name.startswith("mask"))
     task = detection.build(name, backbones.build("resnet50_v1_5"), config)
     if options.weights:
-        np.savez(options.weights, **torchvision_arrays(task))
+        arrays: Any = torchvision_arrays(task)
+        np.savez(options.weights, **arrays)
     images, boxes, classes = data.detection(options)
     size = np.array([images.shape[1:3]], "float32")
     if is_training:
