@@ -119,7 +119,8 @@ class LinearProbe(Task):
     def logits(self, features: Tensor) -> Tensor:
         """`(B, C)` to `(number of classifiers, B, num_classes)` float32."""
         kernels, biases = ops.cast(self.kernels, "float32"), ops.cast(self.biases, "float32")
-        return ops.einsum("bc,hck->hbk", features, kernels) + ops.expand_dims(biases, 1)
+        # No einsum, which would move the axes of the kernels on the way.
+        return ops.matmul(features, kernels) + ops.expand_dims(biases, 1)
 
 
 def feature_batches(
@@ -153,8 +154,8 @@ def feature_batches(
     def one_pass(number: Tensor) -> tf.data.Dataset:
         key = tf.stack([tf.constant(seed, tf.int64), number])
         order = tf.random.experimental.stateless_shuffle(tf.range(len(labels)), key)
-        indices = tf.data.Dataset.from_tensor_slices(order[: per_pass * batch_size])
-        return indices.batch(batch_size, drop_remainder=True)
+        order = tf.reshape(order[: per_pass * batch_size], (per_pass, batch_size))
+        return tf.data.Dataset.from_tensor_slices(order)
 
     data = tf.data.Dataset.range(start_step // per_pass, np.iinfo(np.int64).max)
     data = without_autotuning(data)
