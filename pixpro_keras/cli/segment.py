@@ -454,7 +454,7 @@ def finish(
         }
         | {class_name: iou if np.isfinite(iou) else None for class_name, iou in per_class},
         ({} if options.solver == "lbfgs" else TRAINING_FILES)
-        | {"segment.png": "test images, their masks and what was predicted"},
+        | {"segment.png": "test images, their masks and the predictions"},
     )
 
 
