@@ -18,19 +18,15 @@ def pytest_configure(config):
     import tensorflow as tf
     from absl import flags
 
-    from tests.helpers import tiny_networks
+    from tests.helpers import quick_graphs, tiny_networks
 
     tiny_networks.register_resnets()
     flags.FLAGS(["pytest"])  # create_tempdir of absl's test case reads its flags
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
     )
-    # Rewriting the graphs takes longer than running them on a few pixels; commands that tests start do it.
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    quick_graphs.make_graphs_quickly()  # not so in commands that tests start by themselves
     gc.freeze()
-    # Tracing makes millions of objects that live on: looking through them all the time takes a
-    # twelfth of it.
-    gc.set_threshold(20_000, 20, 10)
 
 
 _files = itertools.count(1)

@@ -4,6 +4,7 @@ import ast
 import collections
 import pathlib
 import re
+import subprocess
 import sys
 import types
 import unittest
@@ -186,6 +187,11 @@ class ImportsTest(unittest.TestCase):
             for module, node in imported_modules(tree):
                 if module.split(".")[0] in ONLY_INSIDE_FUNCTIONS:
                     self.assertNotIn(node, top_level, f"{file} imports {module} at its top")
+
+    def test_commands_that_compute_nothing_do_not_wait_for_tensorflow(self):
+        names = ", ".join(f"pixpro_keras.cli.{x}" for x in ("launch_local", "reproduce", "upload"))
+        code = f"import sys, {names}; sys.exit('tensorflow' in sys.modules)"
+        self.assertEqual(subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode, 0)
 
 
 class ModuleNamesTest(unittest.TestCase):

@@ -13,7 +13,6 @@ import re
 from pixpro_keras.cli.options.option_fields import Options, option
 from pixpro_keras.cli.shared import command
 from pixpro_keras.cli.shared.command import flag_errors
-from pixpro_keras.weights import hub
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +37,9 @@ class UploadOptions(Options):
 
 def run(options: UploadOptions) -> None:
     """Uploads an export, or says what would be uploaded."""
+    # Here, so that help does not wait for TensorFlow.
+    from pixpro_keras.weights import hub
+
     flag = "input" if options.input else "workdir"
     folder = pathlib.Path(options.input or options.workdir).expanduser()
     if (folder / "export").is_dir():

@@ -34,11 +34,11 @@ import importlib, json, os, signal, sys, tempfile, traceback
 
 import keras, matplotlib.pyplot, sklearn.linear_model, tensorflow, tensorflow_datasets
 
-# As for the tests themselves; commands that tests start by themselves rewrite their graphs.
-tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 from pixpro_keras.cli import detect, knn, linear_probe, pretrain, segment, visualize
-from tests.helpers import tiny_networks
+from tests.helpers import quick_graphs, tiny_networks
 
+# As for the tests themselves; commands that tests start by themselves are as users have them.
+quick_graphs.make_graphs_quickly()
 tiny_networks.register_resnets()
 files = {}
 

@@ -15,6 +15,7 @@ from pixpro_keras.training import workers
 from pixpro_keras.training.callbacks import SaveCheckpoints
 from pixpro_keras.training.checkpoints import Checkpoints
 from pixpro_keras.training.loop import train
+from tests.helpers.quick_graphs import make_graphs_quickly
 from tests.helpers.steps import build
 from tests.helpers.tiny_runs import Record, StopAt
 
@@ -55,6 +56,7 @@ def train_on_photos(model, strategy, photos, callbacks=(), steps_per_execution=1
 
 
 def main(photos, folder):
+    make_graphs_quickly()
     strategy = strategies.make_strategy("multi_worker")
     is_chief = workers.is_chief(strategy)
     rank = int(strategy.cluster_resolver.task_id)

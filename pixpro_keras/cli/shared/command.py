@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from pixpro_keras.cli.options.option_fields import FlagError, Options, OptionsT
 from pixpro_keras.cli.shared import parsing
-from pixpro_keras.training.workdir import open_workdir
 from pixpro_keras.utils.errors import UserError
 from pixpro_keras.utils.notices import without_notices
 
@@ -223,6 +222,9 @@ def prepare_workdir(options: Options, path: str) -> Iterator[pathlib.Path]:
     Raises:
         FlagError: if it cannot be written, is in use, or a training run is there.
     """
+    # Here, so that commands that compute nothing do not wait for TensorFlow.
+    from pixpro_keras.training.workdir import open_workdir
+
     refuse_run(pathlib.Path(path).expanduser())
     with contextlib.ExitStack() as stack:
         with flag_errors(options, "workdir"):
