@@ -28,6 +28,9 @@ def pytest_configure(config):
     # Rewriting the graphs takes longer than running them on a few pixels; commands that tests start do it.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     gc.freeze()
+    # Tracing makes millions of objects that live on: looking through them all the time takes a
+    # twelfth of it.
+    gc.set_threshold(20_000, 20, 10)
 
 
 _files = itertools.count(1)

@@ -95,11 +95,10 @@ def pyramid_roi_align(
     levels: Tensor,
     output_size: int,
 ) -> Tensor:
-    """`roi_align` of boxes that each have a map of their own, with as many samples as a bin has cells.
+    """`roi_align` for boxes on different maps, with as many samples as a bin has cells.
 
-    Adds one cell of each bin after the other, until all have all their cells, in groups of boxes of
-    similar size. Products with whole maps would take longer: boxes are small in the maps that they are
-    pooled from.
+    Adds up the cells of each bin one at a time, in groups of boxes of similar size. Products with whole
+    maps, as in `roi_align`, would take longer, since boxes are small compared with their maps.
 
     Args:
         features: maps `(B, H, W, C)` of any sizes.

@@ -30,7 +30,7 @@ class FCN(Task):
         num_classes: number of classes of pixels.
         is_frozen: whether it is the dense linear probe.
         level: map that is classified, `c2` to `c5`.
-        bn_momentum: share of the old moving statistics that batch norm keeps in each step.
+        bn_momentum: fraction of batch norm's moving statistics that is kept in each step.
         **kwargs: arguments of `Task`.
 
     Reference:

@@ -74,12 +74,12 @@ def _check(options: CompareOptions) -> None:
     """Refuses what would fail only after the first backbones."""
     flag = f"--compare={','.join(options.compare)}"
     if options.weights is not None:
-        raise FlagError(f"{flag}: is in the place of --weights={options.weights}")
+        raise FlagError(f"{flag}: replaces --weights={options.weights}; give one of them")
     if options.strategy == "multi_worker":
         raise FlagError(f"{flag}: runs on one machine, not with --strategy=multi_worker")
     for weights in options.compare:
         if options.compare.count(weights) > 1:
-            raise FlagError(f"{flag}: {weights} is there twice")
+            raise FlagError(f"{flag}: {weights} is listed twice")
         is_name = weights in (*_BASELINES, *backbones.available())
         if not is_name and not pathlib.Path(weights).expanduser().exists():
             raise FlagError(f"{flag}: {weights} does not exist")
@@ -96,7 +96,7 @@ def _backbone_of_baselines(options: CompareOptions) -> str:
         if own is None:
             raise FlagError(
                 f"--compare={','.join(options.compare)}: the network in {paths[0]} is called "
-                f"{network.name!r}; --backbone says which one it is"
+                f"{network.name!r}; give its name by --backbone"
             )
         name = own
     with flag_errors(options, "backbone"):
@@ -104,7 +104,7 @@ def _backbone_of_baselines(options: CompareOptions) -> str:
     if IMAGENET in options.compare and not has_imagenet:
         raise FlagError(
             f"--compare={','.join(options.compare)}: keras.applications has no ImageNet weights of {name}; "
-            "the path of a torch file of torchvision or timm, in the place of imagenet, gives them"
+            "give the path of a torch file of torchvision or timm instead of imagenet"
         )
     return name
 

@@ -10,7 +10,7 @@ from pixpro_keras.utils.markdown import markdown_table
 
 # What every training leaves in its directory.
 TRAINING_FILES = {
-    "checkpoints/": "to continue from",
+    "checkpoints/": "the last steps, from which the same command continues",
     "metrics.jsonl": "all scalars, also for TensorBoard: tensorboard --logdir DIRECTORY",
     "flags.cfg": "repeats the run",
 }
