@@ -43,6 +43,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--coco_split", default="train2017")
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--width", type=int, default=640)
+    parser.add_argument("--weights", help=".npz of a detector; ours writes it, theirs reads it")
     parser.add_argument("--crop_size", type=int, default=256)
     return parser.parse_args()
 

@@ -3,6 +3,7 @@
 import argparse
 import queue
 import threading
+from typing import Any
 
 import pixpro_keras  # noqa: F401  # isort: skip
 import keras
@@ -10,6 +11,7 @@ import numpy as np
 import task_data as data
 import tensorflow as tf
 import worker
+from detector_weights import torchvision_arrays
 
 from pixpro_keras import backbones, detection
 from pixpro_keras.detection import box_pipeline, instance_masks
@@ -106,6 +108,9 @@ def detector(options: argparse.Namespace, name: str, is_training: bool) -> data.
     """A training step, or detections with their masks on the whole image."""
     config = detection.DetectorConfig(data.DETECTION_CLASSES, with_masks=name.startswith("mask"))
     task = detection.build(name, backbones.build("resnet50_v1_5"), config)
+    if options.weights:
+        arrays: Any = torchvision_arrays(task)
+        np.savez(options.weights, **arrays)
     images, boxes, classes = data.detection(options)
     size = np.array([images.shape[1:3]], "float32")
     if is_training:

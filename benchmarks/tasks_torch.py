@@ -1,7 +1,7 @@
 """PyTorch's and torchvision's side of the tasks of `peer_ratios.py`, one a process: a worker.
 
-Networks have our heads' sizes and batch norm where ours have it. Channels are last and, with
-`--precision=bfloat16`, products in autocast.
+Networks have our heads' sizes and batch norm where ours have it; detectors have our weights too. Channels
+are last and, with `--precision=bfloat16`, products in autocast.
 """
 
 import argparse
@@ -157,6 +157,10 @@ def mask_rcnn_fpn() -> nn.Module:
         num_classes=data.DETECTION_CLASSES + 1,
         box_head=head,
         mask_head=mask_rcnn.MaskRCNNHeads(256, [256] * 4, 1, norm_layer=norm),
+        # As many samples as bins have cells, as in detectron2.
+        box_roi_pool=torchvision.ops.MultiScaleRoIAlign(["0", "1", "2", "3"], 7, 0),
+        mask_roi_pool=torchvision.ops.MultiScaleRoIAlign(["0", "1", "2", "3"], 14, 0),
+        rpn_post_nms_top_n_train=1000,
         min_size=1,
         max_size=10_000,
     )
@@ -195,7 +199,14 @@ _DETECTORS = {"mask_rcnn_fpn": mask_rcnn_fpn, "faster_rcnn_c4": faster_rcnn_c4}
 
 def detector(options: argparse.Namespace, name: str, is_training: bool) -> data.Step:
     """A training step, or detections with their masks on the whole image."""
-    model = placed(_DETECTORS[name]())
+    model = _DETECTORS[name]()
+    if options.weights:
+        with np.load(options.weights) as arrays:
+            weights = {key: torch.from_numpy(array) for key, array in arrays.items()}
+        missing = model.load_state_dict(weights, strict=False)
+        assert not missing.unexpected_keys, missing
+        assert all(key.endswith("num_batches_tracked") for key in missing.missing_keys), missing
+    model = placed(model)
     arrays, boxes, classes = data.detection(options)
     size = arrays.shape[1:3]
     transform: Any = model.transform

@@ -33,7 +33,7 @@ class Task(keras.Model):
         device_transform: function of a batch to the batch that is trained on, for augmentation that
             the input leaves to the accelerator; part of the traced step. A config cannot hold a
             function: `get_config` leaves it out, and whoever rebuilds the task passes it again.
-        **kwargs: of `keras.Model`.
+        **kwargs: arguments of `keras.Model`.
 
     Raises:
         ValueError: if `accumulate_steps` is less than 1.

@@ -13,13 +13,13 @@ _MARK = "level_"
 
 
 def require_feature_map(network: object) -> None:
-    """Refuses what is no backbone, `(B, H, W, 3) -> (B, h, w, C)`, a functional model.
+    """Checks that a model is a backbone: functional, `(B, H, W, 3) -> (B, h, w, C)`.
 
     Args:
         network: anything.
 
     Raises:
-        ValueError: naming the model, its fault and the way out.
+        ValueError: if it is not; names the model, the problem and a solution.
 
     Example:
         ```python
@@ -71,7 +71,7 @@ def _fault(network: object) -> str | None:
 
 
 def feature_network(backbone: keras.Model, features: str = "c5") -> keras.Model:
-    """The backbone with other outputs; the weights are shared, not copied.
+    """Makes a model of the backbone with other outputs; the weights are shared, not copied.
 
     Args:
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
@@ -104,7 +104,7 @@ def feature_network(backbone: keras.Model, features: str = "c5") -> keras.Model:
 
 
 def pyramid_network(backbone: keras.Model, lowest: int = 3) -> keras.Model:
-    """The backbone with a dict of its maps from `c{lowest}` to `c5`; see `feature_network`.
+    """Makes a model of the backbone with the maps `c{lowest}` to `c5`; see `feature_network`.
 
     Args:
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
@@ -127,7 +127,7 @@ def pyramid_network(backbone: keras.Model, lowest: int = 3) -> keras.Model:
 
 
 def level_network(backbone: keras.Model, level: str) -> keras.Model:
-    """The backbone up to one of its maps; see `feature_network`.
+    """Makes a model of the backbone up to one of its maps; see `feature_network`.
 
     Args:
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.

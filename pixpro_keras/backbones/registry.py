@@ -43,7 +43,7 @@ def _applications() -> dict[str, Callable[..., keras.Model]]:
 
 
 def available() -> tuple[str, ...]:
-    """Names that `build` accepts, sorted: keras.applications but for NASNet, our ResNets, KerasCV's presets.
+    """Names that `build` accepts, sorted: keras.applications except NASNet, our ResNets, KerasCV's presets.
 
     Example:
         ```python
@@ -57,7 +57,7 @@ def available() -> tuple[str, ...]:
 
 
 def name_of(network: keras.Model) -> str | None:
-    """Name by which a network from `build` or `plain_network`, or a copy of it, is known; None of others.
+    """Name of a network from `build` or `plain_network`, or of a copy of it; None for others.
 
     Example:
         ```python
@@ -107,19 +107,19 @@ def constructor_name(name: str) -> str:
 
 
 def build(name: str, *, output_stride: int = 32, bn_momentum: float = 0.9) -> keras.Model:
-    """A backbone up to its last feature map (C5), with new weights.
+    """Builds a backbone up to its last feature map (C5), with new weights.
 
-    A network of keras.applications keeps its architecture, its weights in the same order and its outputs
-    the same, but for the settings below. ResNets (`resnet50`, 101, 152 and the paper's family) start
-    as in the paper: convolutions He-normal (fan out), the last batch-norm scale of each residual
-    block 0. Other networks keep their own initialization.
+    A network of keras.applications keeps its architecture, the order of its weights and its
+    outputs, except for the settings below. ResNets (`resnet50`, 101, 152 and the paper's family)
+    are initialized as in the paper: convolutions He-normal (fan out), the last batch-norm scale of
+    each residual block 0. Other networks keep their own initialization.
 
     Args:
         name: one of `available()`, or the path of a Keras file (`.keras`) with any functional network.
         output_stride: pixels per cell of the map: 32, or 16 for ResNets (V2 too), whose last stage
             then keeps its resolution and dilates its 3x3 convolutions by 2, with the same weights
             and names.
-        bn_momentum: share of the old moving statistics that batch norm keeps in each step.
+        bn_momentum: fraction of batch norm's moving statistics that is kept in each step.
 
     Returns:
         Functional model `(B, H, W, 3) -> (B, h, w, C)` under the global dtype policy.
@@ -244,7 +244,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
 
 
 def check_same_weights(source: keras.Model, target: keras.Model) -> None:
-    """Refuses two networks that do not have the same weights, by name and shape.
+    """Checks that two networks have the same weights, by name and shape.
 
     Args:
         source: a network.
@@ -289,7 +289,7 @@ def _describe(weight: keras.Variable) -> str:
 
 
 def plain_network(name: str) -> keras.Model:
-    """A network of plain Keras layers in float32, of output stride 32, with new weights.
+    """Builds a network of plain Keras layers in float32, of output stride 32, with new weights.
 
     Args:
         name: one of `available()`, or the path of a Keras file; its network keeps its class.
@@ -398,17 +398,17 @@ def _keras_application(name: str, weights: str | None = None) -> keras.Model:
 
 
 def preprocess_input(name: str) -> Callable:
-    """The network's own input convention.
+    """Returns the input preprocessing of a network.
 
     Args:
         name: one of `available()`, or the path of a Keras file.
 
     Returns:
         Function of `(..., H, W, 3)` RGB images in 0..255 that gives float32 of the same shape. For
-        the paper's ResNets: scaled to 0..1, then by ImageNet's mean and standard deviation. Networks
-        of KerasCV take images as they are. For a network of a Keras file: as its name says, if it is
-        in `available()`; as they are, if it begins with layers that scale them; else as for the
-        paper's ResNets, which is the convention of KerasHub's presets for images.
+        the paper's ResNets: scaled to 0..1, then by ImageNet's mean and standard deviation.
+        Networks of KerasCV take images unchanged. For a network of a Keras file: by its name, if
+        that is in `available()`; unchanged, if it begins with layers that scale them; else as for
+        the paper's ResNets, which is the convention of KerasHub's presets.
 
     Raises:
         ValueError: if the name is unknown.
@@ -533,7 +533,7 @@ def min_image_size(name: str) -> int:
 
 
 def fixed_image_size(name: str) -> int | None:
-    """Side in pixels of the only images that a network takes; None if it takes any from `min_image_size`.
+    """Only image side in pixels that a network takes; None if it takes any from `min_image_size` on.
 
     Raises:
         ValueError: if the name is unknown, or the network of a Keras file takes images that are not square.

@@ -128,7 +128,7 @@ def build_resnet(
         name: a key of `ARCHITECTURES`.
         output_stride: 32, or 16: the last stage keeps its resolution and its 3x3 convolutions are
             dilated by 2, with the same weights and names.
-        bn_momentum: share of the old moving statistics kept in each step.
+        bn_momentum: fraction of the moving statistics that is kept in each step.
         batch_norm: class of the batch norms; Keras's own for files that plain Keras reads.
         convolution: class of the convolutions; Keras's own for files that plain Keras reads.
         input_shape: `(H, W, 3)`; None is any side.

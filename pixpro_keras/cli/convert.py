@@ -1,10 +1,10 @@
 """Converts published PyTorch weights: the authors' checkpoints, and ResNets of other methods.
 
-python experiments/convert.py --input=ckpt_epoch_100.pth --output=converted/pixpro
-python experiments/convert.py --input=moco_v2_800ep_pretrain.pth.tar --output=converted/mocov2
+pixpro-convert --input=ckpt_epoch_100.pth --output=converted/pixpro
+pixpro-convert --input=moco_v2_800ep_pretrain.pth.tar --output=converted/mocov2
 
 Writes `backbone.keras`, which plain Keras opens, and a model card. Of a checkpoint of the PixPro release
-also the whole training state, from which `pretrain.py --flagfile=OUTPUT/flags.cfg` continues.
+also the whole training state, from which `pixpro-pretrain --flagfile=OUTPUT/flags.cfg` continues.
 """
 
 import dataclasses
@@ -46,8 +46,8 @@ class ConvertOptions(ModelOptions, CardOptions, DeviceOptions):
     output: str = option(None, "New folder for the results.", is_required=True)
     layout: str = option(
         "auto",
-        "Content of the file: release, a checkpoint of the PixPro release; torchvision, a plain ResNet in "
-        "torchvision's names below any usual prefix (module.encoder_q., backbone., ...).",
+        "Content of the file: release, a checkpoint of the PixPro release; torchvision, a plain ResNet "
+        "with torchvision's variable names, after any usual prefix (module.encoder_q., backbone., ...).",
         choices=("auto", "release", "torchvision"),
     )
     format: tuple[str, ...] = option(
@@ -94,9 +94,7 @@ def run(options: ConvertOptions) -> None:
     for path in sorted(output.iterdir()):
         print(f"  {path.name}{'/' if path.is_dir() else ''}")
     if is_official:
-        print(
-            f"Continue: python experiments/pretrain.py --flagfile={output / 'flags.cfg'} --dataset=..."
-        )
+        print(f"Continue: pixpro-pretrain --flagfile={output / 'flags.cfg'} --dataset=...")
 
 
 def convert_backbone(

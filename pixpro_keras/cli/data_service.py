@@ -1,11 +1,12 @@
-"""Decodes and augments images on other machines, for `pretrain.py --data_service=ADDRESS`.
+"""Decodes and augments images on other machines, for `pixpro-pretrain --data_service=ADDRESS`.
 
 One dispatcher, and workers on as many machines as the training wants images from:
 
-    python experiments/data_service.py --role=dispatcher --port=5050
-    python experiments/data_service.py --role=worker --dispatcher=HOST:5050
+    pixpro-data-service --role=dispatcher --port=5050
+    pixpro-data-service --role=worker --dispatcher=HOST:5050
 
-Workers may come and go while the training runs. They read the images by the same paths as the trainer.
+Workers may join and leave during the training. They read the images under the same paths as the
+trainer.
 """
 
 import dataclasses
@@ -30,14 +31,15 @@ class ServiceOptions(Options):
     port: int = option(0, "Port to listen on; 0: a free one.", minimum=0, maximum=65535)
     dispatcher: str | None = option(None, "HOST:PORT of the dispatcher, for workers.")
     host: str | None = option(
-        None, "Name by which trainers reach this worker. Default: localhost, for trying it."
+        None,
+        "Host name under which trainers reach this worker. Default: localhost, for tests on one machine.",
     )
     journal: str | None = option(
         None,
         "Directory in which the dispatcher stores its state, so that it can be restarted. Default: none.",
     )
     lost_after_seconds: int = option(
-        20, "Seconds of silence after which a worker counts as lost.", minimum=1
+        20, "Seconds without a heartbeat after which a worker counts as lost.", minimum=1
     )
 
 

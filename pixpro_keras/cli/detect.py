@@ -1,12 +1,12 @@
 r"""Object detection and instance segmentation on a pre-trained backbone, fine-tuned.
 
-python experiments/detect.py --flagfile=experiments/configs/transfer/bccd_c4.cfg \
+pixpro-detect --flagfile=bccd_c4.cfg \
     --dataset=voc:PATH --weights=runs/mine --workdir=runs/detect
 
 Writes to `--workdir`: `detect.md` and `detect.json` (AP), `detections.json` (COCO's format),
-`detect.png`, and the SavedModel `export/detector`: an image in, boxes out. With `--test_every_iterations`
-the AP while training goes to `metrics.jsonl`, beside the losses. The same command continues a run that
-was cut off.
+`detect.png`, and the SavedModel `export/detector`: an image in, boxes out. With
+`--test_every_iterations` the AP during the training goes to `metrics.jsonl`, with the losses. The
+same command continues a run that was cut off.
 """
 
 import contextlib
@@ -82,45 +82,47 @@ class DetectOptions(SplitOptions, CompareOptions, TrainingJobOptions):
     model: str = option("faster_rcnn_c4", "The detector.", choices=detection.available())
     dataset: str = option(
         None,
-        "Images and boxes: voc:PATH (which holds VOC2007, VOC2012), coco:PATH, tfds:voc/2007 and the "
-        "like, or scenes. Of a folder with one COCO file, or with VOC's XML files and no ImageSets, "
-        "--val_fraction is the test.",
+        "Images and boxes: voc:PATH (contains VOC2007, VOC2012), coco:PATH, tfds:voc/2007 and similar, or"
+        " scenes. A folder with a single COCO file, or with VOC's XML files and no ImageSets, is split by"
+        " --val_fraction.",
         is_required=True,
     )
-    train_split: str = option("2007_trainval,2012_trainval", "Training split; train2017 of COCO.")
-    test_split: str = option("2007_test", "Test split; val2017 of COCO.")
+    train_split: str = option("2007_trainval,2012_trainval", "Training split; train2017 for COCO.")
+    test_split: str = option("2007_test", "Test split; val2017 for COCO.")
     clip_boxes: bool = option(
         False,
-        "Cut off boxes that are far or mostly outside of their image, and leave out those without a part "
-        "inside, instead of refusing the data set.",
+        "Clip boxes that are far or mostly outside of their image, and drop those fully outside, instead "
+        "of raising an error.",
     )
     short_sides: tuple[str, ...] = option(
         tuple(str(side) for side in range(480, 801, 32)),
-        "Lengths in pixels of which a training image's short side gets one at random.",
+        "Short sides of training images in pixels; each image gets one of them at random.",
     )
-    test_short_side: int = option(800, "Length of a test image's short side in pixels.", above=0)
+    test_short_side: int = option(800, "Short side of test images in pixels.", above=0)
     max_side: int = option(1333, "Longest side of any image in pixels.", above=0)
     num_canvases: int = option(
         12,
-        "Most sizes to which images are padded. Each is traced once; more of them pad less.",
+        "Largest number of sizes to which images are padded. Each is traced once; more sizes need less "
+        "padding.",
         above=0,
     )
-    max_boxes: int = option(100, "Most objects of a training image that count.", above=0)
-    num_rois: int = option(512, "Proposals per image that are trained on.", above=0)
+    max_boxes: int = option(100, "Largest number of objects used per training image.", above=0)
+    num_rois: int = option(512, "Proposals per image that the heads are trained on.", above=0)
     max_proposals: int | None = option(
         None,
-        "Most proposals per image. Default: 2000 in training, 1000 in tests.",
+        "Largest number of proposals per image. Default: 2000 in training, 1000 in tests.",
         above=0,
     )
     bn_batches: int = option(
         200,
-        "Training batches of --batch_size images from which batch norm is measured before a test.",
+        "Training batches of --batch_size images from which the batch-norm statistics are recomputed "
+        "before a test (precise batch norm).",
         minimum=0,
     )
     test_every_iterations: int = option(
         0,
-        "Steps between tests while training, whose AP is logged beside the loss; 0: none. "
-        "A multiple of --log_every_steps.",
+        "Steps between tests during the training, whose AP is logged with the loss; 0: none. Must be a "
+        "multiple of --log_every_steps.",
         minimum=0,
     )
     workdir: str = with_default(TrainingJobOptions, "workdir", "runs/detect")

@@ -1,10 +1,10 @@
 r"""Feature vectors or maps of images by a frozen backbone, in a file.
 
-python experiments/embed.py --weights=runs/mine --dataset=folder:PATH --image_size=224 --output=features.npz
+pixpro-embed --weights=runs/mine --dataset=folder:PATH --image_size=224 --output=features.npz
 
-Writes `.npz` (arrays `features`, `names`, `labels`) or `.parquet` (the same columns). Parts of it are written
-as they are computed, so memory stays the same for any number of images, and the same command continues
-where it was cut off.
+Writes `.npz` (arrays `features`, `names`, `labels`) or `.parquet` (the same columns). It is written
+in parts, so that memory does not grow with the number of images, and the same command continues an
+interrupted job.
 """
 
 import dataclasses
@@ -52,7 +52,7 @@ class EmbedOptions(EvaluationOptions, DeviceOptions):
     """Options of the features."""
 
     dataset: str = option(
-        None, "Images: any source of pretrain.py, with or without labels.", is_required=True
+        None, "Images: any source of pixpro-pretrain, with or without labels.", is_required=True
     )
     output: str = option(
         None,
@@ -63,13 +63,15 @@ class EmbedOptions(EvaluationOptions, DeviceOptions):
     )
     features: str = option(
         "pooled",
-        "pooled: a vector for each image, the mean of its last map. map: the map of --level, (h, w, C).",
+        "pooled: one vector per image, the mean of its last map. map: the map of --level, (h, w, C).",
         choices=("pooled", "map"),
     )
     level: str = option("c5", "Map of --features=map.", choices=("c2", "c3", "c4", "c5"))
-    batch_size: int = option(64, "Images that go through the backbone together.", above=0)
+    batch_size: int = option(64, "Images per forward pass of the backbone.", above=0)
     part_size: int = option(
-        4096, "Images of a part, which is in memory at once and is not computed twice.", above=0
+        4096,
+        "Images per part of the file. One part is held in memory; finished parts are not computed again.",
+        above=0,
     )
 
 

@@ -1,8 +1,8 @@
 """Exports the backbone of a run, from its newest checkpoint or any other.
 
-python experiments/export.py --input=runs/pretrain
-python experiments/export.py --input=runs/pretrain --format=onnx,saved_model --features=c2-c5
-python experiments/export.py --input=runs/pretrain --format=torch,detectron2 --output=exports
+pixpro-export --input=runs/pretrain
+pixpro-export --input=runs/pretrain --format=onnx,saved_model --features=c2-c5
+pixpro-export --input=runs/pretrain --format=torch,detectron2 --output=exports
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """Weighted k-NN on the pooled features of a frozen backbone.
 
-python experiments/knn.py --weights=runs/mine --dataset=folder:PATH --image_size=128
+pixpro-knn --weights=runs/mine --dataset=folder:PATH --image_size=128
 
 Writes `knn.md` and `knn.json` to `--workdir`.
 """
@@ -36,9 +36,13 @@ from pixpro_keras.evaluation.knn import top_k_accuracy, weighted_knn
 class KnnOptions(LabeledOptions, CompareOptions, DeviceOptions):
     """Options of k-NN."""
 
-    k: int = option(20, "Neighbors that vote.", above=0)
-    temperature: float = option(0.07, "A neighbor at cosine c votes exp(c / temperature).", above=0)
-    batch_size: int = option(64, "Images that go through the backbone together.", above=0)
+    k: int = option(20, "Number of neighbors.", above=0)
+    temperature: float = option(
+        0.07,
+        "Temperature of the votes: a neighbor with cosine similarity c votes exp(c / temperature).",
+        above=0,
+    )
+    batch_size: int = option(64, "Images per forward pass of the backbone.", above=0)
     workdir: str = with_default(DeviceOptions, "workdir", "runs/knn")
 
 

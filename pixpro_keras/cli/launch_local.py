@@ -1,10 +1,10 @@
 """Starts a job as several workers on this machine, to try a multi-worker run without a cluster.
 
-    python experiments/launch_local.py --workers=2 -- experiments/pretrain.py --batch_size=64 ...
+    pixpro-launch-local --workers=2 -- pretrain --batch_size=64 ...
 
-What follows `--` is a script, here or in this folder, with its flags. Each worker gets a `TF_CONFIG`
-with free local ports, and its output has its number in front. The first worker that fails ends all,
-and its exit code becomes the launcher's; Ctrl-C and SIGTERM reach every worker once.
+What follows `--` is a script, here or in this folder, with its flags. Each worker gets a
+`TF_CONFIG` with free local ports, and its number before its output. If a worker fails, the others
+are stopped, and its exit code becomes the launcher's; Ctrl-C and SIGTERM reach every worker once.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ class LaunchOptions(Options):
     workers: int = option(2, "Number of processes.", minimum=1)
     grace_seconds: float = option(
         20.0,
-        "Time that the others get to end once a worker has failed; they are killed after it.",
+        "Seconds that the other workers have to exit after one has failed; then they are killed.",
         minimum=0.0,
     )
 
@@ -50,7 +50,7 @@ def run(options: LaunchOptions, job: Sequence[str]) -> int:
         FlagError: if there is no such script.
     """
     if not job:
-        raise FlagError("what to start is missing: launch_local.py -- SCRIPT FLAGS")
+        raise FlagError("the command to start is missing: pixpro-launch-local -- COMMAND FLAGS")
     script, *job_flags = job
     words = [script]
     if not pathlib.Path(script).is_file():  # an installed package has no scripts, but their modules

@@ -1,6 +1,6 @@
 r"""Linear classification of frozen features, trained by SGD.
 
-python experiments/linear_probe.py --weights=runs/mine --dataset=folder:PATH --image_size=128 \
+pixpro-linear-probe --weights=runs/mine --dataset=folder:PATH --image_size=128 \
     --learning_rate_factors=0.01,0.1,1
 
 Each image goes through the backbone once, or, with `--augment`, anew in every epoch as a random crop.
@@ -56,20 +56,22 @@ class LinearProbeOptions(LabeledOptions, CompareOptions, TrainingJobOptions):
     """Options of the linear probe."""
 
     learning_rate_factors: tuple[str, ...] = option(
-        ("1",), "Classifiers trained side by side, each with the learning rate times its factor."
+        ("1",), "Factors of the learning rate; one classifier is trained with each of them."
     )
     augment: bool = option(
-        False, "Random crops and flips in every epoch, instead of each image's features once."
+        False,
+        "Train on random crops and flips, new in every epoch, instead of features computed once per "
+        "image.",
     )
     batch_statistics: bool = option(
         False,
         "Run the backbone in training mode while the classifiers are trained, as the release does: batch "
-        "norm takes each batch's statistics, and is tested with moving ones learned anew on the crops. "
-        "Needs --augment. Default: it stays frozen, as in MoCo.",
+        "norm uses the statistics of each batch, and the test uses moving statistics of the crops. Needs "
+        "--augment. Default: inference mode, as in MoCo.",
     )
     holdout_fraction: float = option(
         0.1,
-        "Share of the training images on which the best of several classifiers is chosen.",
+        "Fraction of the training images held out to choose the best of several classifiers.",
         minimum=0.0,
         maximum=0.5,
     )
@@ -102,7 +104,7 @@ def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) ->
     if len(factors) > 1 and (options.weight_decay or options.optimizer != "sgd"):
         raise FlagError(
             f"--learning_rate_factors={','.join(options.learning_rate_factors)}: several need "
-            "--optimizer=sgd and --weight_decay=0, where a weighted loss is another learning rate"
+            "--optimizer=sgd and --weight_decay=0, which make a weighted loss equal to another learning rate"
         )
     if options.batch_statistics and not options.augment:
         raise FlagError("--batch_statistics: needs --augment, for statistics of new crops")
@@ -232,7 +234,7 @@ def hold_out(options: LinearProbeOptions, chosen: np.ndarray, labels: np.ndarray
     if not len(places):
         raise FlagError(
             f"--learning_rate_factors={','.join(options.learning_rate_factors)}: no training image can "
-            "be held out to choose by, each class has only one"
+            "be held out to choose the best one: each class has only one image"
         )
     return chosen[places]
 

@@ -1,7 +1,7 @@
-"""Packs a folder of images into TFRecord files, their bytes unchanged or shrunk.
+"""Packs a folder of images into TFRecord files, with image files unchanged or shrunk.
 
-python experiments/make_tfrecords.py --input=photos --output=records/photos --num_shards=16 [--short_side=512]
-python experiments/pretrain.py --dataset='tfrecord:records/photos-*.tfrecord' --workdir=runs/photos
+pixpro-make-tfrecords --input=photos --output=records/photos --num_shards=16 [--short_side=512]
+pixpro-pretrain --dataset='tfrecord:records/photos-*.tfrecord' --workdir=runs/photos
 """
 
 import concurrent.futures
@@ -27,19 +27,21 @@ from pixpro_keras.data.sources import iterate_images, number_classes
 class RecordOptions(Options):
     """Options of the TFRecord files."""
 
-    input: str = option(None, "Folder with images at any depth.", is_required=True)
+    input: str = option(None, "Folder of images, with or without subfolders.", is_required=True)
     output: str = option(
-        None, "Beginning of the files' names: OUTPUT-00000-of-00016.tfrecord.", is_required=True
+        None, "Prefix of the file names: OUTPUT-00000-of-00016.tfrecord.", is_required=True
     )
-    num_shards: int = option(16, "Number of files; 100 to 200 MB each read well.", minimum=1)
+    num_shards: int = option(
+        16, "Number of files; 100 to 200 MB per file is a good size.", minimum=1
+    )
     short_side: int | None = option(
         None,
-        "Shrink what has a longer short side to this many pixels, as JPEG of quality 95: large photographs "
-        "take most of their time to decode. Twice --image_size of the training or more. Default: keep all "
-        "bytes.",
+        "Shrink images with a longer short side to this many pixels, as JPEG of quality 95: large "
+        "photographs are slow to decode. At least twice the --image_size of the training. Default: keep "
+        "the image files unchanged.",
         minimum=1,
     )
-    workers: int = option(os.cpu_count() or 1, "Processes that write at the same time.", minimum=1)
+    workers: int = option(os.cpu_count() or 1, "Number of processes.", minimum=1)
     shuffle_seed: int = option(0, "Seed of the order of the images over all files.")
 
 

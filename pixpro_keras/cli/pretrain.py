@@ -2,11 +2,11 @@ r"""Pre-trains a backbone on unlabeled images.
 
 Run with a preset, a data set and anything else that differs:
 
-    python experiments/pretrain.py --flagfile=experiments/configs/pretrain/quickstart.cfg
-    python experiments/pretrain.py --dataset=folder:photos --backbone=resnet18_v1_5 \
+    pixpro-pretrain --flagfile=quickstart.cfg
+    pixpro-pretrain --dataset=folder:photos --backbone=resnet18_v1_5 \
         --image_size=96 --batch_size=64 --epochs=30 --workdir=runs/photos
 
-The same command continues a run that was cut off. `--help` lists the flags.
+The same command continues an interrupted run. `--help` lists the flags.
 """
 
 import contextlib
@@ -75,15 +75,15 @@ class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, TrainingJobOpti
     dataset: str = option(
         None,
         "Images: scenes (drawn by the package), folder:PATH, tfds:NAME[/config][:split], tfrecord:GLOB; "
-        "several with + between: folder:PATH+folder:PATH.",
+        "several are joined by +: folder:PATH+folder:PATH.",
         is_required=True,
     )
     workdir: str = with_default(TrainingJobOptions, "workdir", None, is_required=True)
     init_weights: str | None = option(
         None,
-        "Weights with which --backbone and its moving average begin: the folder of a run or conversion, "
-        ".keras, .h5, .pth, .ckpt, detectron2 .pkl; or imagenet, those that keras.applications has for it. "
-        "Default: new ones, or those in --backbone=FILE.keras.",
+        "Initial weights of --backbone and its moving average: the folder of a run or conversion; a "
+        ".keras, .h5, .pth, .ckpt or detectron2 .pkl file; or imagenet, those of keras.applications. "
+        "Default: new weights, or those in --backbone=FILE.keras.",
         is_main=True,
     )
     picture_every_steps: int = option(
@@ -95,28 +95,28 @@ class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, TrainingJobOpti
     )
     image_cache_share: float = option(
         0.1,
-        "Share of the memory, of each process, in which a small set's decoded images are kept, so that each "
-        "is decoded once, if all of them fit; 0: never. The batches are the same.",
+        "Fraction of the memory, per process, for decoded images: if all images of the data set fit, each"
+        " is decoded only once; 0: never. The batches are the same.",
         minimum=0,
         maximum=1,
     )
     augment_on: str = option(
         "host",
-        "Place of the color and blur augmentation: the processor beside the training, or the "
-        "accelerator in the training step, where it would wait for the processor.",
+        "Place of the color and blur augmentation: host, the CPU; or device, the accelerator as part of "
+        "the training step, for when it would otherwise wait for the CPU.",
         choices=("host", "device"),
     )
     data_service: str | None = option(
         None,
-        "HOST:PORT of a dispatcher of data_service.py, whose workers read, decode and augment the images of "
-        "folder:PATH. Gives up reproducibility: which images a step sees depends on how fast the workers "
-        "are, a resumed run sees others than an uninterrupted one, and when a worker dies, the images that "
-        "it had under way are left out of the pass. Broken images are passed over without a word.",
+        "HOST:PORT of a dispatcher of pixpro-data-service, whose workers read, decode and augment the images "
+        "of folder:PATH. The run is then not reproducible: the images of a step depend on the speed of "
+        "the workers, a resumed run sees other images than an uninterrupted one, and the images of a lost"
+        " worker are missing from that epoch. Broken images are skipped without a message.",
     )
     probe: str = option(
         "none",
-        "Compare the backbone with its random initialization, and with --init_weights, at the end: k-NN and "
-        "linear probes of frozen features on held-out scenes.",
+        "Comparison, at the end, of the backbone with its random initialization and with --init_weights: "
+        "k-NN and linear probes of frozen features on held-out scenes.",
         choices=("none", "scenes"),
     )
 
@@ -130,7 +130,7 @@ class PretrainResult(RunResult):
         method: encoder, target encoder, heads and optimizer.
         workdir: folder of the run.
         options: options of the run, resolved; `flags.cfg` holds the same.
-        exported: exported file -> its use; empty where a signal ended the run, and on workers other
+        exported: exported file -> its use; empty if a signal ended the run, and on workers other
             than the chief.
     """
 
@@ -151,7 +151,7 @@ def pretrain(
     """Pre-trains a backbone on unlabeled images, as the command `pixpro-pretrain` does.
 
     Uses the devices of the machine, writes checkpoints, logs, pictures and the exported backbone to
-    `workdir`, and continues a run that was cut off there, with the same weights as without the break.
+    `workdir`, and continues an interrupted run there, with the same weights as without the break.
 
     Args:
         dataset: images: `folder:PATH`, `tfds:NAME`, `tfrecord:GLOB`, `scenes`, or several with `+`
@@ -161,14 +161,14 @@ def pretrain(
             the other arguments override.
         **options: any flag of the command by its name: `method="pixpro"`, `backbone="resnet18_v1_5"`,
             `image_size=96`, `batch_size=64`, `epochs=30`, ... `backbone` may also be a functional Keras
-            model from images to a map, such as a backbone of KerasHub. The training begins with its
-            weights, and it has the trained ones afterwards.
+            model from images to a map, such as a backbone of KerasHub. The training starts from its
+            weights and updates them in place.
 
     Returns:
         The trained backbone, the files and the last metrics.
 
     Raises:
-        TypeError: if there is no option of a name.
+        TypeError: if an option is unknown.
         ValueError: if the value of an option cannot be used.
         RuntimeError: if the training ends early: not finite, broken images, a full disk, lost workers.
 
@@ -480,14 +480,14 @@ def read_init_weights(options: PretrainOptions, workdir: pathlib.Path) -> keras.
             f"--backbone={options.backbone}: --init_weights={options.init_weights} is {name}"
         )
     logging.info(
-        "The backbone begins with the weights of %s: --zero_init_residual and --kernel_fan, which are about "
-        "new ones, do not apply. Heads are new.",
+        "The backbone starts from the weights of %s, so that --zero_init_residual and --kernel_fan have no "
+        "effect. Heads are new.",
         weights,
     )
     if not options.warmup_epochs:
         logging.warning(
-            "Initial weights without warm-up: the first steps, in which the heads are random, may undo the "
-            "weights. --warmup_epochs=1 or more keeps them"
+            "Initial weights without warm-up: the first steps, in which the heads are random, may destroy "
+            "the weights. --warmup_epochs=1 or more prevents this"
         )
     return network
 
@@ -520,7 +520,7 @@ def finish(
     card = model_card.write(
         options, options.license, workdir, workdir / "export", method, num_images
     )
-    exported[card] = "what the backbone is, for those it is given to"
+    exported[card] = "model card: data, recipe, input convention, checksums"
     evaluations: dict[str, dict[str, float]] = {}
     print()
     if options.probe == "scenes":
@@ -543,11 +543,11 @@ def finish(
     plot_metrics(workdir / "metrics.jsonl", workdir / "curves.png", method.loss_bounds, evaluations)
     print(f"Run in {workdir}:")
     for path, what in [
-        ("checkpoints/", "to continue from"),
-        ("metrics.jsonl", "all scalars; the charts: tensorboard --logdir " + str(workdir)),
+        ("checkpoints/", "the last steps, from which the same command continues"),
+        ("metrics.jsonl", f"all scalars; tensorboard --logdir {workdir} shows them"),
         ("curves.png", "the scalars as charts"),
-        ("pictures/", "views and similarity maps"),
-        ("flags.cfg", "repeats the run: --flagfile=" + str(workdir / "flags.cfg")),
+        ("pictures/", "matching cells of views; similarity before and after training"),
+        ("flags.cfg", f"repeats the run: --flagfile={workdir}/flags.cfg"),
         # Its path is long, and stands in the line's beginning.
         *(
             (f"export/{path.name}", how.replace(repr(str(path)), "FILE"))

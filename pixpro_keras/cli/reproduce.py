@@ -1,15 +1,15 @@
 r"""The paper's tables by one command: all pre-trainings and transfers of a table, and their numbers.
 
-    python experiments/reproduce.py --table=3 --scale=tiny
-    python experiments/reproduce.py --table=3 --scale=small --data=PATH --seeds=0,1,2
-    python experiments/reproduce.py --table=3 --scale=paper --data=PATH
-    python experiments/reproduce.py --table=3 --scale=paper --data=PATH \
+    pixpro-reproduce --table=3 --scale=tiny
+    pixpro-reproduce --table=3 --scale=small --data=PATH --seeds=0,1,2
+    pixpro-reproduce --table=3 --scale=paper --data=PATH
+    pixpro-reproduce --table=3 --scale=paper --data=PATH \
         --submit='sbatch --parsable --gpus=8 --dependency=afterok:{after} --wrap {command}'
 
 The first two run the jobs that are not finished, one after the other, and write after each of them
-`table3.md`, `table3.json` and `table3.png` to `--workdir`. The same command goes on after a break; a job
-that failed is tried again. The third prints the commands, the fourth submits them; both write what there
-is of the table.
+`table3.md`, `table3.json` and `table3.png` to `--workdir`. The same command continues after an
+interruption and runs failed jobs again. The third prints the commands, the fourth submits them;
+both write the table as far as there are results.
 """
 
 import dataclasses
@@ -62,8 +62,12 @@ class ReproduceOptions(Options):
     workdir: str | None = option(
         None, "Folder of all runs and of the table. Default: results/SCALE."
     )
-    seeds: tuple[str, ...] = option(("0",), "Seeds; all rows with the first one come first.")
-    rows: tuple[str, ...] = option((), "Rows to run: names as in the commands. Default: all.")
+    seeds: tuple[str, ...] = option(
+        ("0",), "Seeds; all rows run with the first seed before the next one."
+    )
+    rows: tuple[str, ...] = option(
+        (), "Rows to run, by their names in the printed commands. Default: all."
+    )
     columns: tuple[str, ...] = option(
         (), "Transfers to run; pretrain: the pre-trainings alone. Default: all."
     )
@@ -73,17 +77,17 @@ class ReproduceOptions(Options):
         "pretrain:--iterations=300. May be repeated.",
         is_repeated=True,
     )
-    dry_run: bool = option(False, "Print the commands, and do nothing.")
+    dry_run: bool = option(False, "Print the commands without running them.")
     submit: str | None = option(
         None,
-        "Command that hands a job to a cluster. {command} becomes the job's, as one word; {after} what the "
-        "command printed last for its pre-training, and the word that holds it is left out where a job waits "
-        "for nothing; {name} and {log} its name and log. Without {after}, transfers are submitted once their "
-        "pre-training is finished.",
+        "Command that submits a job to a cluster. {command} is replaced by the command of the job, as one"
+        " word, {name} and {log} by its name and log file, and {after} by the last output of the "
+        "submission of its pre-training; the word with {after} is left out for a job that waits for "
+        "nothing. Without {after}, transfers are submitted once their pre-training has finished.",
     )
     on_change: str = option(
         "stop",
-        "Action if a job has run with other flags: stop, or set its folder aside and run it again.",
+        "Action if a job was run with other flags: stop, or move its folder away and run it again.",
         choices=("stop", "redo"),
     )
 

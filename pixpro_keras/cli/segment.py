@@ -1,11 +1,11 @@
 r"""Semantic segmentation on a pre-trained backbone: fine-tuned FCN, or a dense linear probe.
 
-python experiments/segment.py --flagfile=experiments/configs/transfer/camvid_fcn.cfg \
+pixpro-segment --flagfile=camvid_fcn.cfg \
     --dataset=folder:PATH --weights=runs/mine --workdir=runs/segment
 
 `--frozen` trains a linear classifier alone, on the frozen features; with `--solver=lbfgs` it has no
 learning rate and is fitted in one go. Writes `segment.md`, `segment.json` and `segment.png` to
-`--workdir`. The same command continues a run that was cut off.
+`--workdir`. The same command continues an interrupted run.
 """
 
 import dataclasses
@@ -74,44 +74,44 @@ class SegmentOptions(SplitOptions, CompareOptions, TrainingJobOptions):
     dataset: str = option(
         None,
         "Images and masks: folder:PATH (PATH/train/images, PATH/train/labels, the same for val; or "
-        "PATH/images and PATH/labels, of which --val_fraction is the test), voc:PATH, cityscapes:PATH, "
+        "PATH/images and PATH/labels, split by --val_fraction), voc:PATH, cityscapes:PATH, "
         "tfds:NAME[/config], scenes.",
         is_required=True,
     )
-    test_dataset: str | None = option(None, "Images and masks of the test. Default: --dataset.")
-    train_split: str = option("train", "Split that is trained on.")
+    test_dataset: str | None = option(None, "Test images and masks. Default: those of --dataset.")
+    train_split: str = option("train", "Training split.")
     test_split: str = option(
         "",
-        "Split that is segmented at the end. Default: val; validation of tfds: and scenes.",
+        "Test split. Default: val; validation for tfds: and scenes.",
     )
     ignore_value: int = option(
         IGNORED,
-        "Value of the pixels in masks that do not count, of folder: and voc:; -1: there is none.",
+        "Mask value to ignore, for folder: and voc:; -1: none.",
         minimum=-1,
         maximum=255,
     )
     label_map: tuple[str, ...] | None = option(
         None,
-        "Class of each value in masks, of folder: and voc:, VALUE:CLASS,VALUE:CLASS,..., such as "
-        "0:0,255:1 for masks in black and white. Default: values are the numbers of classes.",
+        "Class of each mask value, for folder: and voc:, as VALUE:CLASS,VALUE:CLASS,...; 0:0,255:1 for "
+        "black-and-white masks. Default: the values are the classes.",
     )
     resize: tuple[str, ...] | None = option(
         None,
-        "Height,width in pixels to which all images and masks are scaled first. Default: as they are.",
+        "Height,width in pixels to which all images and masks are scaled first. Default: not scaled.",
     )
-    frozen: bool = option(False, "Train a linear classifier alone, on the frozen backbone.")
+    frozen: bool = option(False, "Train only a linear classifier, on the frozen backbone.")
     solver: str = option(
         "sgd",
-        "Solver of the classifier of --frozen: sgd on random crops, or multinomial logistic regression "
-        "of the cells of all whole training images, which are in memory together.",
+        "Solver of the classifier of --frozen: sgd, on random crops; or lbfgs, multinomial logistic "
+        "regression on the cells of all training images, which are held in memory.",
         choices=("sgd", "lbfgs"),
     )
-    level: str = option("c5", "Map that is classified.", choices=("c2", "c3", "c4", "c5"))
-    crop_size: int = option(769, "Side of training crops, and of test windows, in pixels.", above=0)
-    window_stride: int = option(513, "Pixels from one test window to the next.", above=0)
-    whole_images: bool = option(False, "Segment test images whole, instead of window by window.")
-    min_scale: float = option(0.5, "Smallest factor by which training images are scaled.", above=0)
-    max_scale: float = option(2.0, "Largest factor by which training images are scaled.", above=0)
+    level: str = option("c5", "Feature map to classify.", choices=("c2", "c3", "c4", "c5"))
+    crop_size: int = option(769, "Side of training crops and test windows in pixels.", above=0)
+    window_stride: int = option(513, "Distance between test windows in pixels.", above=0)
+    whole_images: bool = option(False, "Segment test images whole instead of in windows.")
+    min_scale: float = option(0.5, "Smallest random scale of training images.", above=0)
+    max_scale: float = option(2.0, "Largest random scale of training images.", above=0)
     color_jitter: bool = option(
         True, "Change brightness, contrast, saturation and hue of training crops at random."
     )
@@ -351,7 +351,7 @@ def label_values(options: SegmentOptions) -> LabelValues:
         )
     classes = {int(value): int(number) for value, _, number in pairs}
     if len(classes) < len(pairs):
-        raise FlagError(f"--label_map={','.join(options.label_map)}: a value is there twice")
+        raise FlagError(f"--label_map={','.join(options.label_map)}: a value is listed twice")
     ignored: int | None = options.ignore_value
     if options.ignore_value < 0 or (
         options.ignore_value in classes and not options.is_given("ignore_value")
@@ -373,7 +373,7 @@ class Segmenter:
     Attributes:
         label: its backbone's name in a table.
         logits: `(B, H, W, 3)` images and a size to scores of that size.
-        preprocess: from RGB in 0..255 to the backbone's convention.
+        preprocess: function from RGB in 0..255 to the backbone's convention.
     """
 
     label: str
@@ -454,7 +454,7 @@ def finish(
         }
         | {class_name: iou if np.isfinite(iou) else None for class_name, iou in per_class},
         ({} if options.solver == "lbfgs" else TRAINING_FILES)
-        | {"segment.png": "test images, their masks and what was predicted"},
+        | {"segment.png": "test images, their masks and the predictions"},
     )
 
 

@@ -1,7 +1,7 @@
 """Uploads an exported backbone with its model card to the Hugging Face Hub.
 
-python experiments/upload.py --input=runs/mine --repo=OWNER/NAME --dry_run
-python experiments/upload.py --input=runs/mine --repo=OWNER/NAME --private
+pixpro-upload --input=runs/mine --repo=OWNER/NAME --dry_run
+pixpro-upload --input=runs/mine --repo=OWNER/NAME --private
 
 Needs `pip install 'pixpro-keras[hub]'` and a token: `hf auth login`, or the environment variable HF_TOKEN.
 """
@@ -25,14 +25,14 @@ class UploadOptions(Options):
     workdir: str = option("runs/pretrain", "Directory of a run, where --input is not given.")
     repo: str = option(
         None,
-        "OWNER/NAME of the repository of models.",
+        "Repository on the Hub: OWNER/NAME.",
         is_required=True,
         check=lambda value: re.fullmatch(r"[\w.-]+/[\w.-]+", value) is not None,
         must="be OWNER/NAME",
     )
-    private: bool = option(False, "A new repository is visible to its owners only.")
-    dry_run: bool = option(False, "Say what would be sent, and send nothing.")
-    message: str = option("Upload a backbone", "Message of the commit.")
+    private: bool = option(False, "Make a new repository private.")
+    dry_run: bool = option(False, "List the files that would be uploaded, and upload nothing.")
+    message: str = option("Upload a backbone", "Commit message.")
 
 
 def run(options: UploadOptions) -> None:

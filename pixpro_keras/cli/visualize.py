@@ -1,7 +1,7 @@
-"""Pictures of what a backbone has learned, and the curves of several runs in one.
+"""Pictures of a backbone's features, and the training curves of several runs.
 
-    python experiments/visualize.py --weights=runs/mine --dataset=folder:PATH --image_size=224
-    python experiments/visualize.py --pictures=curves --runs=runs/one,runs/other
+    pixpro-visualize --weights=runs/mine --dataset=folder:PATH --image_size=224
+    pixpro-visualize --pictures=curves --runs=runs/one,runs/other
 
 Writes to `--workdir`: `correspondences.png`, the cells of two views that show the same place;
 `similarity.png`, what is similar to a few places of each image, and `similarity_ppm.png`, the same by the
@@ -66,20 +66,24 @@ class VisualizeOptions(EvaluationOptions, ModelOptions, DeviceOptions):
     """Options of the pictures."""
 
     pictures: tuple[str, ...] = option(_OF_IMAGES, f"Pictures to draw: {', '.join(_PICTURES)}.")
-    dataset: str | None = option(None, "Images to look at: any source of pretrain.py, unlabeled.")
+    dataset: str | None = option(
+        None, "Images to draw, from any source of pixpro-pretrain; labels are not used."
+    )
     num_images: int = option(
-        6, "Images that are drawn, spread over the data set.", minimum=2, maximum=100
+        6, "Number of images to draw, spread over the data set.", minimum=2, maximum=100
     )
     gallery_size: int = option(
-        60, "Images in which retrieval searches, spread over the data set.", minimum=2
+        60, "Number of images that retrieval searches, spread over the data set.", minimum=2
     )
-    level: str = option("c5", "Map whose cells are compared.", choices=("c2", "c3", "c4", "c5"))
+    level: str = option(
+        "c5", "Feature map whose cells are compared.", choices=("c2", "c3", "c4", "c5")
+    )
     places: tuple[str, ...] = option(
         ("0.5:0.5", "0.2:0.25", "0.8:0.75"),
-        "Places that are asked for, `x:y` as shares of the image from its upper left corner; retrieval takes "
-        "one for each image, in turn.",
+        "Query cells, `x:y` as fractions of the image from its upper left corner; in retrieval each image"
+        " uses one of them, in turn.",
     )
-    runs: tuple[str, ...] = option((), "Folders of pre-trainings, for curves.")
+    runs: tuple[str, ...] = option((), "Folders of the pre-trainings to plot as curves.")
     workdir: str = with_default(DeviceOptions, "workdir", "runs/pictures")
 
 
@@ -289,7 +293,7 @@ def _cells(options: VisualizeOptions, size: tuple[int, int]) -> list[tuple[int, 
         for place in options.places:
             x, y = (float(share) for share in place.split(":"))
             if not (0 <= x <= 1 and 0 <= y <= 1):
-                raise ValueError(f"{place} is outside: shares are from 0 to 1")
+                raise ValueError(f"{place} is outside of the image: fractions must be in 0..1")
             row, column = (min(int(s * n), n - 1) for s, n in zip((y, x), size, strict=True))
             cells.append((row, column))
         if not cells:

@@ -80,7 +80,7 @@ class BrokenImages:
 
         Args:
             index: index of the image in the source.
-            is_last: True if all candidates for its place in the batch have been tried now.
+            is_last: whether no other candidate for its place in the batch is left.
         """
         if index not in self.names:
             reason = read_error(self._source, index)
@@ -96,7 +96,7 @@ class BrokenImages:
     def watch(
         self, batches: Iterable[BatchT], indices: Callable[[BatchT], np.ndarray]
     ) -> Iterator[BatchT]:
-        """Iterates over batches without the broken images, and reports those by their gaps.
+        """Iterates over batches that lack the broken images, and reports an image for each gap.
 
         Args:
             batches: batches of the source's images in their order.

@@ -20,9 +20,10 @@ _rare = tf.function(experimental_attributes={"_noinline": True}, autograph=False
 def decode(encoded: Tensor) -> Tensor:
     """Decodes JPEG, PNG, BMP, WebP or the first frame of a GIF, upright.
 
-    An image whose EXIF data tell how it is turned is turned back; a BMP file with a palette gets its
-    colors. JPEG files are decoded with the accurate inverse transform and smooth chroma, to the pixels
-    that Pillow has. All of it is done by TensorFlow's operations, so that other processes can run the graph.
+    Images are rotated according to their EXIF orientation, and palettes of BMP files are applied.
+    JPEG files are decoded with the accurate inverse DCT and smooth chroma upsampling, to the same
+    pixels as in Pillow. Only TensorFlow operations are used, so that other processes can run the
+    graph.
 
     Args:
         encoded: scalar string.
@@ -271,8 +272,8 @@ def warn_of_small_ranges(
     if ranges and max(high for _, high in ranges.values()) < _SMALL_RANGE:
         index, (low, high) = max(ranges.items(), key=lambda item: item[1][1])
         logging.warning(
-            "%s: its values of 16 bits are %d to %d of 65535, which are read as %d to %d of 255, "
-            "so that it is dark; %d of %d images looked at are like that. Scale them to the whole range",
+            "%s: its 16-bit values are %d to %d of 65535 and become %d to %d of 255, so that the image is "
+            "nearly black; so are %d of %d checked images. Scale them to the full range",
             describe(index),
             low,
             high,

@@ -149,7 +149,7 @@ def plan_image_cache(source: Source, memory_share: float) -> ImageCache | None:
     what = f"{source.name}: {source.num_examples} decoded images take about {mib:,.0f} MiB"
     limit = f"{memory_share:.0%} of the memory, {max_mib:,.0f} MiB"
     if not sizes or mib > max_mib:
-        logging.info("%s, more than %s: each is decoded whenever it is used", what, limit)
+        logging.info("%s, more than %s: they are decoded in every epoch", what, limit)
         return None
-    logging.info("%s, within %s: they are kept once they are decoded", what, limit)
+    logging.info("%s, within %s: they are kept in memory", what, limit)
     return ImageCache(max_mib)

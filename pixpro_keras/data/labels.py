@@ -45,11 +45,11 @@ def read_labels(source: Source) -> np.ndarray:
 def stratified_subset(
     labels: np.ndarray, fraction: float, seed: int = 0, num_left: int = 0
 ) -> np.ndarray:
-    """Draws a share of the examples of each class, at least one.
+    """Draws a fraction of the examples of each class, at least one.
 
     Args:
         labels: `(N,)`.
-        fraction: share of each class, in (0, 1].
+        fraction: fraction of each class, in (0, 1].
         seed: seed of the drawing.
         num_left: number of examples of each class that are never drawn.
 
@@ -93,12 +93,12 @@ def check_fraction(fraction: float) -> None:
 
 
 def check_labels(source: Source, num_classes: int, num_tries: int = 16) -> None:
-    """Checks some labels spread over a source.
+    """Checks a sample of a source's labels.
 
     Args:
         source: source of the images.
         num_classes: expected number of classes.
-        num_tries: number of labels that are looked at.
+        num_tries: number of labels to check.
 
     Raises:
         ValueError: if there are none, or one is not in [0, num_classes).
@@ -119,7 +119,7 @@ def check_labels(source: Source, num_classes: int, num_tries: int = 16) -> None:
         if label < 0:
             raise ValueError(f"{source.describe(index)} has no label")
         if num_classes < 2:
-            raise ValueError("the number of classes is not known; --num_classes says it")
+            raise ValueError("the number of classes is not known; give it by --num_classes")
         if label >= num_classes:
             raise ValueError(
                 f"{source.describe(index)} has the label {label}, but there are {num_classes} classes"

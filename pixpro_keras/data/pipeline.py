@@ -1,4 +1,4 @@
-"""Input pipeline of pre-training: two views per image, in an order that only seed and step decide."""
+"""Input pipeline of pre-training: two views per image, in an order that depends on seed and step."""
 
 import dataclasses
 from collections.abc import Callable
@@ -41,19 +41,19 @@ class DataConfig:
         image_size: side of the square views in pixels.
         recipe: a key of `recipes.RECIPES`.
         num_views: views of each image, 1 or 2.
-        with_jigsaw: if True, the patches of a jigsaw puzzle come with them.
-        crop_area: smallest and largest crop, as shares of the image's area.
-        num_local_views: small views beside them (multi-crop), 0 or more.
+        with_jigsaw: whether batches also contain the patches of a jigsaw puzzle.
+        crop_area: smallest and largest area of a crop, as fractions of the image.
+        num_local_views: number of additional small views (multi-crop), 0 or more.
         local_image_size: side of the square local views in pixels.
-        local_crop_area: smallest and largest crop of local views.
+        local_crop_area: smallest and largest area of a local view's crop.
         color_strength: factor of the recipe's color changes; see `recipes.scale_colors`.
         seed: seed of order and augmentation, in `[0, 2**32)`.
-        max_broken_share: share of a source's images that may be unreadable.
+        max_broken_share: largest fraction of a source's images that may be unreadable.
         num_parallel_calls: threads that decode and augment; None is the number of processors.
         use_xla: if True, XLA compiles color changes and blur for the host, which makes them several
             times faster and the start a few seconds slower.
-        colors_on_device: if True, colors and blur are left to `make_device_transform`. The batches then
-            hold the random numbers that decide about them, and take no `preprocess`.
+        colors_on_device: if True, color augmentation and blur are left to `make_device_transform`.
+            Batches then contain the random numbers for them and are not preprocessed.
 
     Example:
         ```python
@@ -113,7 +113,7 @@ def check_decodable(source: Source, num_tries: int = 16) -> None:
 
     Args:
         source: source of the images.
-        num_tries: number of images that are tried at most.
+        num_tries: largest number of images to try.
 
     Raises:
         ValueError: if none of them can be decoded.
@@ -221,11 +221,11 @@ def _finish_view(
 def make_device_transform(
     config: DataConfig, preprocess: Callable[[Tensor], Tensor] | None = None
 ) -> Callable[[Batch], Batch]:
-    """Makes the function that changes the colors of batches on the device, in the training step.
+    """Makes a function that augments the colors of batches on the device, in the training step.
 
     Args:
         config: configuration of the batches, with `colors_on_device`.
-        preprocess: from RGB in 0..255 to the backbone's convention.
+        preprocess: function from RGB in 0..255 to the backbone's convention.
 
     Returns:
         Function from batches with `colors_on_device` to those of `make_dataset` without it, up to
@@ -281,29 +281,29 @@ def make_dataset(
     data_service: str | None = None,
     cache: ImageCache | None = None,
 ) -> tf.data.Dataset:
-    """Makes endless batches from a step on, in the order of `Sampler`.
+    """Makes an endless data set of batches from a step on, in the order of `Sampler`.
 
     Args:
         source: source of the images.
         config: configuration of the views.
         global_batch_size: images per step of all machines together.
         replica_batch_size: images in each batch of this data set; None is this machine's share.
-        preprocess: from RGB in 0..255 to the backbone's convention, on batches of views.
+        preprocess: function from RGB in 0..255 to the backbone's convention, on batches of views.
         start_step: step of the first batch.
         input_pipeline_id: number of this machine, from 0.
         num_input_pipelines: number of machines.
         broken: count of the images that cannot be decoded.
-        data_service: `HOST:PORT` of a tf.data service that makes the batches. Each holds the same kind
-            of images, but their choice and order depend on how fast its workers are, and broken images
-            are passed over without a report.
-        cache: cache of the source's decoded images, as `plan_image_cache` makes it, which several data
-            sets may share; without effect on batches of a service.
+        data_service: `HOST:PORT` of a tf.data service that makes the batches. The choice and order
+            of the images then depend on the speed of its workers, and broken images are skipped
+            without a report.
+        cache: cache of the source's decoded images, from `plan_image_cache`, which several data sets
+            may share; not used for batches of a service.
 
     Returns:
         A data set of batches as in `pixpro_keras.types`.
 
     Raises:
-        ValueError: if the source has fewer images than a batch, a size does not divide, or the service
+        ValueError: if the source has fewer images than a batch, batch sizes do not divide, or the service
             cannot be used.
 
     Example:

@@ -1,7 +1,7 @@
 """Python inside of input graphs: every `tf.numpy_function` of the package.
 
 A call costs 20 to 100 us on top of its work, Python runs on one thread at a time, and other processes
-(`tf.data` service) cannot run the graph. Each function here says why it is worth that.
+(`tf.data` service) cannot run the graph. Each function states why it is needed nevertheless.
 """
 
 import io

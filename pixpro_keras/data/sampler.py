@@ -1,4 +1,4 @@
-"""Sampling: the image at each place of each step, as a function of seed and step, without state."""
+"""Stateless sampling: the image at each position of a step is a function of seed and step."""
 
 import dataclasses
 from collections.abc import Callable, Collection
@@ -43,13 +43,13 @@ def shuffled_index(index: Tensor, pass_number: Tensor, count: Tensor, seed: int)
 
 @dataclasses.dataclass(frozen=True)
 class Sampler:
-    """Order of the images of a run, and the part of it that one machine takes.
+    """Order of a run's images, and the part of it that one machine takes.
 
-    The stream of all machines is the steps one after the other, `global_batch_size` positions each. A
-    machine takes the same slice of each step, in replica batches one after the other. Everything that
-    is random about a sample is a function of the seed and its position, so that any number of machines,
-    replicas and threads makes the same global batch, from any step on. A pass takes `N // B * B` of
-    the N images in a new random order.
+    The global stream is the sequence of all steps, with `global_batch_size` positions each. A
+    machine takes the same slice of every step, divided into consecutive replica batches. All
+    randomness of a sample is a function of the seed and its position, so that any number of
+    machines, replicas and threads makes the same global batch, from any step on. A pass takes `N //
+    B * B` of the N images in a new random order.
 
     Attributes:
         num_examples: number of images (N).
@@ -60,7 +60,7 @@ class Sampler:
         num_input_pipelines: number of machines.
 
     Raises:
-        ValueError: if there are fewer images than a batch, or a size does not divide.
+        ValueError: if there are fewer images than a batch, or batch sizes do not divide.
 
     Example:
         ```python
@@ -104,7 +104,7 @@ class Sampler:
         return self.global_batch_size // self.num_input_pipelines
 
     def position(self, place: Tensor) -> Tensor:
-        """Position in the stream of all machines of a place in the stream of this one.
+        """Converts a position in this machine's stream to one in the global stream.
 
         Args:
             place: scalar int64, counted from 0.
@@ -118,7 +118,7 @@ class Sampler:
 
         Args:
             position: scalar int64, counted from 0.
-            attempt: 0; at later ones it is an image from elsewhere in the same pass.
+            attempt: 0 for the regular image; 1, 2, ... for its replacements, from the same pass.
 
         Returns:
             Scalar int64 in [0, num_examples).
@@ -165,7 +165,7 @@ class Sampler:
 
 
 class NamedExamples(Protocol):
-    """Examples with names for people: sources of images, of masks, of boxes."""
+    """Examples with readable names: sources of images, of masks, of boxes."""
 
     @property
     def num_examples(self) -> int:
@@ -190,7 +190,7 @@ def name_images(
         seed: seed of the order.
         global_batch_size: images per step of all machines together.
         step: step, counted from 0.
-        broken: indices of broken images, in whose place others came.
+        broken: indices of broken images, which were replaced by others.
 
     Example:
         ```python

@@ -34,13 +34,13 @@ class BoxConfig:
     """Configuration of training images.
 
     Attributes:
-        short_sides: lengths in pixels of which an image's short side gets one at random.
-        max_side: longest side in pixels; it wins over the short side.
-        max_boxes: objects per image, M; of images with more, the first count.
+        short_sides: short sides in pixels; an image is scaled to one of them at random.
+        max_side: longest side in pixels; it takes precedence over the short side.
+        max_boxes: M, objects per image; further ones are ignored.
         with_masks: if True, batches have masks.
         seed: seed of order, scale and flips.
-        num_canvases: largest number of sizes to which images are padded. Each is traced once; more of
-            them pad less.
+        num_canvases: largest number of sizes to which images are padded. Each is traced once; more
+            sizes need less padding.
 
     Example:
         ```python
@@ -164,29 +164,29 @@ def make_box_batches(
     num_input_pipelines: int = 1,
     broken: BrokenImages | None = None,
 ) -> tf.data.Dataset:
-    """Makes endless batches from a step on, of the machines' slices of `Sampler`.
+    """Makes an endless data set of batches from a step on, in slices of `Sampler`.
 
-    All images of a step are of similar shape, and of those scales that share a canvas, to which they are
-    padded: see `canvases`. Each image has every scale equally often. A pass takes as many whole batches
-    as each group of images has.
+    All images of a step have similar shapes and scales that share a canvas, to which they are
+    padded: see `canvases`. Every image gets all scales equally often. A pass takes the whole
+    batches of each group of images.
 
     Args:
         source: images with boxes, as `for_training` returns them.
         config: scales, and number of canvases.
         global_batch_size: images per step of all machines together.
         replica_batch_size: images in each batch of this data set.
-        preprocess: from RGB in 0..255 to the backbone's convention.
+        preprocess: function from RGB in 0..255 to the backbone's convention.
         start_step: step of the first batch.
         input_pipeline_id: number of this machine, from 0.
         num_input_pipelines: number of machines.
-        broken: count of the images that cannot be decoded, in whose place others come, as `count_broken`
-            makes it; without it, one of them ends the data set.
+        broken: count, from `count_broken`, of images that cannot be decoded and are replaced by
+            others; without it, such an image ends the data set.
 
     Returns:
-        Data set of dicts of `IMAGE`, `SIZE`, `BOXES`, `CLASSES`, `SEED` and perhaps `MASKS`.
+        Data set of dicts of `IMAGE`, `SIZE`, `BOXES`, `CLASSES`, `SEED` and, with masks, `MASKS`.
 
     Raises:
-        ValueError: if the source has fewer images than a batch, or a size does not divide.
+        ValueError: if the source has fewer images than a batch, or batch sizes do not divide.
 
     Example:
         ```python

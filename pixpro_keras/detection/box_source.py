@@ -86,10 +86,10 @@ class Objects:
     """Objects of an image.
 
     Attributes:
-        boxes: `(n, 4)` float32. `x1, y1, x2, y2` in pixels; the image's first corner is (0, 0).
+        boxes: `(n, 4)` float32. `x1, y1, x2, y2` in pixels; the image's upper left corner is (0, 0).
         classes: `(n,)` int32, from 0.
-        is_ignored: `(n,)` booleans: crowds of COCO, difficult objects of VOC. Found or not, they do not
-            count in tests. Difficult objects are trained on, crowds are not.
+        is_ignored: `(n,)` booleans: crowds of COCO, difficult objects of VOC. In tests they do not
+            count, detected or not. Difficult objects are trained on, crowds are not.
         areas: `(n,)` float32, in square pixels: of the mask where there is one.
         segmentations: COCO polygons or RLE of each object, an empty list for an object without a
             mask; None without masks.
@@ -118,14 +118,14 @@ class BoxSource:
     Attributes:
         name: specification that opened the source.
         read: in a graph, scalar int64 index to encoded bytes.
-        describe: index to a name for people.
+        describe: index to a readable name.
         sizes: `(N, 2)` int32, height and width.
         objects: objects of each image.
         class_names: names of the classes 0, 1, ...
-        image_ids: the data set's own name of each image.
-        class_ids: the data set's own number of each class.
+        image_ids: identifier of each image in the data set.
+        class_ids: identifier of each class in the data set.
         metric: `COCO`, `VOC07` or `VOC12`.
-        notes: counts of what was left out or changed.
+        notes: counts of annotations that were ignored or changed.
 
     Example:
         ```python

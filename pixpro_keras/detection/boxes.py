@@ -1,4 +1,4 @@
-"""Boxes: `x1, y1, x2, y2` in pixels, where the image's first corner is (0, 0)."""
+"""Boxes: `x1, y1, x2, y2` in pixels, where the image's upper left corner is (0, 0)."""
 
 import math
 
@@ -12,7 +12,7 @@ MAX_LOG_SCALE = math.log(1000.0 / 16)
 
 
 def box_area(boxes: Tensor) -> Tensor:
-    """Areas in square pixels, 0 of boxes whose corners are the wrong way round.
+    """Areas in square pixels; 0 for boxes whose corners are swapped.
 
     Args:
         boxes: `(..., 4)`.
@@ -74,7 +74,7 @@ def encode_boxes(boxes: Tensor, anchors: Tensor, weights: tuple[float, ...]) -> 
         weights: `w_x, w_y, w_w, w_h`.
 
     Returns:
-        `(..., 4)`; 0 where a box has no area, as padding has none.
+        `(..., 4)`; 0 for boxes without area, such as padding.
 
     Example:
         ```python
@@ -101,7 +101,7 @@ def decode_boxes(deltas: Tensor, anchors: Tensor, weights: tuple[float, ...]) ->
     """Boxes from predicted deltas; the inverse of `encode_boxes`.
 
     Args:
-        deltas: `(..., 4)`; the log of a scaling is cut off at `MAX_LOG_SCALE`.
+        deltas: `(..., 4)`; the log of a scale factor is clipped at `MAX_LOG_SCALE`.
         anchors: `(..., 4)`.
         weights: `w_x, w_y, w_w, w_h`, as for `encode_boxes`.
 
@@ -126,7 +126,7 @@ def decode_boxes(deltas: Tensor, anchors: Tensor, weights: tuple[float, ...]) ->
 
 
 def clip_boxes(boxes: Tensor, sizes: Tensor) -> Tensor:
-    """Boxes cut off at their image's border.
+    """Clips boxes to their image.
 
     Args:
         boxes: `(B, N, 4)`.

@@ -14,7 +14,7 @@ _POOL_SIZE = 14
 
 
 class C4Detector(Detector):
-    """Proposals on C4; each box's 14 x 14 cells of C4 go through the last stage and a batch norm.
+    """Two-stage detector on C4: its head is the last stage and a batch norm, on 14 x 14 cells per box.
 
     Args:
         backbone: functional model whose C5 is computed from its C4 alone, as in every ResNet.

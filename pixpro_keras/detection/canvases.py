@@ -90,7 +90,7 @@ def plan_canvases(
     Args:
         sizes: `(N, 2)`. Height and width of the images in pixels.
         short_sides: scales: lengths of the short side in pixels.
-        max_side: longest length of the long side in pixels; it wins over the short side.
+        max_side: longest length of the long side in pixels; it takes precedence over the short side.
         num_canvases: largest number of canvases.
         smallest: number of images that a group has at least.
 

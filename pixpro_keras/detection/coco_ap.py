@@ -14,8 +14,8 @@ COCO_SCORES = ("AP", "AP50", "AP75", "AP small", "AP medium", "AP large")
 def coco_scores(detections: Sequence[Detections], source: BoxSource) -> dict[str, float]:
     """AP of boxes and, where both sides have masks, of masks (`mask AP`, ...).
 
-    True objects without a mask count for the AP of boxes alone. For that of masks they are ignored, with
-    what is found within their boxes.
+    Ground-truth objects without a mask count for the box AP only. In the mask AP they are ignored,
+    together with detections inside their boxes.
 
     Args:
         detections: detections of each image.

@@ -24,8 +24,8 @@ def open_boxes(
 ) -> BoxSource:
     """Opens the images and boxes of a split.
 
-    What is wrong with the files is an error; what is left out of them is counted in the source's `notes`,
-    which `for_training` and `for_testing` log.
+    Invalid files raise an error; ignored annotations are counted in the source's `notes`, which
+    `for_training` and `for_testing` log.
 
     Args:
         specification: `voc:PATH` (a folder that holds `VOC2007`, `VOC2012` or both, and `classes.txt` if
@@ -33,14 +33,14 @@ def open_boxes(
             `PATH/annotations/instances_SPLIT.json`, or the exports of CVAT and Roboflow);
             `tfds:NAME[/config]` (a TFDS set with `objects`, such as voc or coco: boxes only); `scenes`
             (the embedded set).
-        split: `2007_trainval,2012_trainval` of VOC, `train2017` of COCO, `train` and the like of TFDS
-            and the scenes; `WHOLE` of a folder without splits.
+        split: `2007_trainval,2012_trainval` for VOC, `train2017` for COCO, `train` and similar for
+            TFDS and the scenes; `WHOLE` for a folder without splits.
         data_dir: folder in which TFDS keeps its data sets; None is TFDS's default.
-        clip_boxes: whether boxes that are far or mostly outside of their image are cut off, instead of
-            being an error.
+        clip_boxes: whether boxes that are far or mostly outside of their image are clipped instead
+            of raising an error.
 
     Raises:
-        ValueError: if something is missing or wrong, with what was looked for.
+        ValueError: if something is missing or wrong; the message says what was expected.
 
     Example:
         ```python

@@ -30,14 +30,14 @@ _LOSSES = ("rpn_objectness", "rpn_box", "box_class", "box")
 
 @dataclasses.dataclass(frozen=True)
 class DetectorConfig:
-    """Sizes of a detector; the rest of the protocol is the same everywhere.
+    """Sizes of a detector; the rest of the protocol is fixed.
 
     Attributes:
         num_classes: K, number of classes without the background.
         with_masks: whether the detector predicts masks.
-        num_rois: proposals per image that are trained on, at least 4, of which one is positive.
+        num_rois: proposals sampled per training image, at least 4; up to a quarter are positive.
         max_proposals: largest number of proposals per image after suppression; None: the protocol's.
-        bn_momentum: share of the old moving statistics that batch norm keeps in each step.
+        bn_momentum: fraction of batch norm's moving statistics that is kept in each step.
 
     Raises:
         ValueError: if a size is too small.
@@ -74,7 +74,7 @@ class DetectorConfig:
 
 
 class Detector(Task, abc.ABC):
-    """Faster R-CNN, and Mask R-CNN with masks; subclasses have the feature maps and the heads.
+    """Faster R-CNN, or Mask R-CNN with masks; subclasses define the feature maps and the heads.
 
     Nothing is frozen. Batches are those of `box_pipeline`.
 
@@ -119,7 +119,7 @@ class Detector(Task, abc.ABC):
 
     @abc.abstractmethod
     def feature_maps(self, images: Tensor, training: bool) -> list[Tensor]:
-        """Maps that have anchors, in the order of `strides`."""
+        """Maps with anchors, in the order of `strides`."""
 
     @abc.abstractmethod
     def box_features(self, maps: list[Tensor], boxes: Tensor, training: bool) -> Tensor:
@@ -202,7 +202,7 @@ class Detector(Task, abc.ABC):
             sizes: `(B, 2)` float32. Height and width of each image without its padding.
 
         Returns:
-            By falling score, D at most 100: `boxes` `(B, D, 4)` in pixels, `scores` `(B, D)` (0 for
+            By decreasing score, D at most 100: `boxes` `(B, D, 4)` in pixels, `scores` `(B, D)` (0 for
             padding), `classes` `(B, D)` int32 and, with masks, `masks` `(B, D, S, S)`:
             probabilities in each box.
         """

@@ -25,7 +25,7 @@ Detect = Callable[[Tensor, Tensor], dict[str, Tensor]]
 
 @dataclasses.dataclass(frozen=True)
 class Detections:
-    """Detected objects of an image, by falling score.
+    """Detected objects of an image, by decreasing score.
 
     Attributes:
         boxes: `(n, 4)` float32, in pixels of the image.
@@ -59,18 +59,18 @@ def detect_in_source(
     num_canvases: int = 6,
     broken: BrokenImages | None = None,
 ) -> Iterator[tuple[int, np.ndarray, Detections]]:
-    """Detects the objects of every image of a source, those of similar shape together.
+    """Detects the objects in every image of a source, grouped by similar shape.
 
     Args:
         detect: `Detector.detect` in a `tf.function`, which may serve several calls of this function.
         source: images with boxes.
         preprocess: the backbone's input convention, of RGB images in 0..255.
         short_side: length in pixels to which the short side is scaled.
-        max_side: largest length of the long side in pixels; it wins over `short_side`.
+        max_side: largest length of the long side in pixels; it takes precedence over `short_side`.
         num_canvases: largest number of sizes to which images are padded, for each of which `detect` is
             traced.
-        broken: count of the images that cannot be decoded, which are passed over, as
-            `box_pipeline.count_broken` makes it; without it, one of them is an error.
+        broken: count, from `box_pipeline.count_broken`, of images that cannot be decoded, which are
+            skipped; without it, such an image raises an error.
 
     Yields:
         Index of the image, the image `(H, W, 3)` uint8, and its detections.

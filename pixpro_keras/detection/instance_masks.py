@@ -103,7 +103,7 @@ def _unpack(counts: str | bytes) -> list[int]:
 
 
 def decode(segmentation: Any, height: int, width: int) -> np.ndarray:
-    """Mask of a whole image from polygons or RLE.
+    """Decodes polygons or RLE to a mask of the whole image.
 
     Args:
         segmentation: list of polygons `x1, y1, x2, y2, ...`, or RLE, whose `counts` are a list, text

@@ -22,7 +22,7 @@ class MaskHead(keras.layers.Layer):
     Args:
         num_classes: K, number of classes without the background.
         num_convolutions: 3x3 convolutions before the transposed one.
-        bn_momentum: share of the old moving statistics that batch norm keeps in each step.
+        bn_momentum: fraction of batch norm's moving statistics that is kept in each step.
 
     Reference:
         detectron2's MaskRCNNConvUpsampleHead.

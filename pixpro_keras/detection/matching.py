@@ -27,7 +27,7 @@ def match_boxes(
         iou: `(B, M, N)`. IoU of M ground-truth boxes with N candidates.
         is_valid: `(B, M)` booleans; False for padding.
         low_threshold: IoU below which a candidate is negative.
-        high_threshold: IoU from which on a candidate is positive, at least `low_threshold`.
+        high_threshold: IoU at or above which a candidate is positive; at least `low_threshold`.
         allow_low_quality: whether each ground-truth box gets a candidate.
         is_candidate: `(B, N)` booleans; False for padding, which is neither positive nor negative.
             None: all are candidates.

@@ -14,7 +14,7 @@ _NEVER = -1e9
 def non_max_suppression(
     boxes: Tensor, scores: Tensor, is_valid: Tensor, iou_threshold: float, max_outputs: int
 ) -> tuple[Tensor, Tensor]:
-    """Greedy suppression: by falling score, drops boxes that overlap with a kept one too much.
+    """Greedy suppression: by decreasing score, drops boxes that overlap too much with a kept one.
 
     Args:
         boxes: `(B, N, 4)`.
@@ -24,7 +24,7 @@ def non_max_suppression(
         max_outputs: K, largest number of boxes kept per image.
 
     Returns:
-        Indices of the kept boxes by falling score, `(B, K)` int32, and their validity, `(B, K)`
+        Indices of the kept boxes by decreasing score, `(B, K)` int32, and their validity, `(B, K)`
         booleans. K is at most N.
 
     Example:
@@ -70,7 +70,7 @@ def multiclass_non_max_suppression(
         max_outputs: K, largest number of boxes kept per image.
 
     Returns:
-        By falling score: boxes `(B, K, 4)`, scores `(B, K)` (0 for padding), classes `(B, K)` int32
+        By decreasing score: boxes `(B, K, 4)`, scores `(B, K)` (0 for padding), classes `(B, K)` int32
         and indices of the boxes' proposals, `(B, K)` int32.
 
     Example:

@@ -59,10 +59,10 @@ def build(name: str, backbone: keras.Model, config: DetectorConfig, **kwargs) ->
         **kwargs: arguments of `Task`.
 
     Returns:
-        The detector, untrained but for its backbone.
+        The detector; all weights except those of the backbone are new.
 
     Raises:
-        ValueError: if there is no such detector, or it cannot stand on this backbone.
+        ValueError: if there is no such detector, or it does not support this backbone.
 
     Example:
         ```python

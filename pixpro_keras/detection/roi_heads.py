@@ -42,7 +42,7 @@ class Rois:
 def sample_rois(
     proposals: Tensor, is_valid: Tensor, batch: Batch, num_rois: int, num_classes: int
 ) -> Rois:
-    """Samples the proposals that are trained on, the ground-truth boxes among them.
+    """Samples proposals for training; the ground-truth boxes are among the candidates.
 
     Args:
         proposals: `(B, N, 4)`.
@@ -216,7 +216,7 @@ def postprocess_detections(
         sizes: `(B, 2)`. Height and width of each image in pixels.
 
     Returns:
-        By falling score, D at most 100: `boxes` `(B, D, 4)` in pixels, `scores` `(B, D)`, 0 for
+        By decreasing score, D at most 100: `boxes` `(B, D, 4)` in pixels, `scores` `(B, D)`, 0 for
         padding, and `classes` `(B, D)` int32.
     """
     num_rois, num_classes = deltas.shape[1:3]

@@ -162,7 +162,7 @@ def generate_proposals(
     pre_nms_top_k: int,
     post_nms_top_k: int,
 ) -> tuple[Tensor, Tensor]:
-    """The most likely boxes of all maps, without those of anchors in the padding. No gradient flows.
+    """Proposes the most likely boxes of all maps, except those of anchors in the padding. No gradient.
 
     Args:
         logits: logits of each map, `(B, N)`.
@@ -173,7 +173,7 @@ def generate_proposals(
         post_nms_top_k: R, largest number of boxes per image after it.
 
     Returns:
-        Boxes by falling score, `(B, R, 4)`, and their validity, `(B, R)` booleans. R is smaller
+        Boxes by decreasing score, `(B, R, 4)`, and their validity, `(B, R)` booleans. R is smaller
         where there are fewer anchors.
 
     Example:

@@ -25,13 +25,13 @@ def image_noise(seeds: Tensor, count: int, offset: int) -> Tensor:
 def subsample_labels(
     labels: Tensor, noise: Tensor, num_samples: int, positive_fraction: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Picks candidates at random: positives up to a share, and negatives for the rest.
+    """Samples candidates at random: positives up to a fraction, and negatives for the rest.
 
     Args:
         labels: `(B, N)`, as from `match_boxes`.
         noise: `(B, N)` in [0, 1): random numbers that decide.
         num_samples: S, candidates picked per image, at most N.
-        positive_fraction: largest share of positives among them, in [0, 1].
+        positive_fraction: largest fraction of positives among them, in [0, 1].
 
     Returns:
         Indices of the candidates, `(B, S)` int32, positives first; whether each is positive, and

@@ -21,7 +21,7 @@ class ServedDetector(tf.Module):
         preprocess: the backbone's input convention, of RGB images in 0..255.
         class_names: names of the detector's classes.
         short_side: length in pixels to which the short side is scaled.
-        max_side: largest length of the long side in pixels; it wins over `short_side`.
+        max_side: largest length of the long side in pixels; it takes precedence over `short_side`.
 
     Example:
         ```python
@@ -65,7 +65,7 @@ class ServedDetector(tf.Module):
             image: `(H, W, 3)` uint8 RGB.
 
         Returns:
-            By falling score: `boxes` `(D, 4)`, `x1, y1, x2, y2` in the image's pixels; `scores`
+            By decreasing score: `boxes` `(D, 4)`, `x1, y1, x2, y2` in the image's pixels; `scores`
             `(D,)`; `classes` `(D,)` int32; `names` `(D,)`; and, of a detector with masks, `masks`
             `(D, S, S)`: probabilities in each box.
         """

@@ -11,14 +11,13 @@ _THRESHOLDS = tuple(range(50, 100, 5))  # IoU in percent
 
 
 def average_precision(recall: np.ndarray, precision: np.ndarray, use_07_metric: bool) -> float:
-    """Area below the curve of precision over recall.
+    """Area under the precision-recall curve.
 
     Args:
         recall: `(n,)`, ascending, in [0, 1].
         precision: `(n,)` in [0, 1].
-        use_07_metric: whether to take the mean of the highest precisions from recall 0, 0.1, ..., 1
-            on, as in VOC 2007, instead of the exact area below the curve made monotonous, as from
-            2010 on.
+        use_07_metric: whether to use the 11-point interpolation of VOC 2007 instead of the exact
+            area under the curve made monotonic, as from VOC 2010 on.
 
     Returns:
         Average precision in [0, 1].
@@ -50,7 +49,7 @@ def class_average_precision(
 ) -> float:
     """Average precision of one class.
 
-    By falling score, a detection is right if the true box that it overlaps most, by more than the
+    By decreasing score, a detection is right if the true box that it overlaps most, by more than the
     threshold, has not been detected before; with a difficult one it does not count.
 
     Args:

@@ -30,9 +30,9 @@ def compare_backbones(
 ) -> dict[str, dict[str, float]]:
     """Accuracy of pooled features (image labels) and of cell features (masks).
 
-    All backbones are measured alike: batch-norm statistics are first measured anew on training
-    images, since those of an untrained network say nothing about its activations; features are then
-    standardized per channel with the training features' statistics.
+    All backbones are evaluated in the same way. Batch-norm statistics are first recomputed on
+    training images, since those of an untrained network do not fit its activations. Features are
+    then standardized per channel with the statistics of the training features.
 
     Args:
         backbones: name -> `(B, H, W, 3) -> (B, h, w, C)`. Their batch-norm statistics change.

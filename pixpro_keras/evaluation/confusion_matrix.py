@@ -63,10 +63,10 @@ class SegmentationScores:
     """Quality of a segmentation.
 
     Attributes:
-        miou: mean of the classes' intersections over unions, in [0, 1], without those that neither
+        miou: mean intersection over union of the classes, in [0, 1], without classes that neither
             occur nor are predicted.
-        iou: intersection over union of each class; NaN of those.
-        pixel_accuracy: share of the pixels whose class is right, in [0, 1].
+        iou: intersection over union of each class; NaN for such classes.
+        pixel_accuracy: fraction of correctly classified pixels, in [0, 1].
 
     Example:
         ```python
@@ -94,7 +94,7 @@ def evaluate_segmentation(
         num_classes: K, number of classes.
 
     Returns:
-        The matrix, from which `scores()` follow.
+        The matrix; its `scores()` are the measures.
 
     Example:
         ```python

@@ -63,14 +63,14 @@ def fit_dense_linear_probe(
 ) -> DenseLinearClassifier:
     """Fits a linear classifier to whole images, each cell labeled by the pixel at its center.
 
-    Channels are standardized over all cells; then follows multinomial logistic regression by
-    L-BFGS. All cells are in memory.
+    Standardizes the channels over all cells, then fits multinomial logistic regression by L-BFGS.
+    All cells are held in memory.
 
     Args:
         network: `(B, H, W, 3) -> (B, h, w, C)`; runs in inference mode.
         batches: images `(B, H, W, 3)`, preprocessed, and masks `(B, H, W)`, 255 is ignored.
-        num_classes: number of classes; one that occurs nowhere gets a score that never wins.
-        l2: weight of `|W|^2 / 2` beside the mean cross-entropy, positive.
+        num_classes: number of classes; a class that does not occur is never predicted.
+        l2: weight of `|W|^2 / 2` added to the mean cross-entropy, positive.
         iterations: largest number of L-BFGS iterations.
         strategy: strategy whose replicas on this machine share each batch; None is the current one.
 

@@ -1,4 +1,4 @@
-"""Feature vectors of images, for search, clustering and classifiers of one's own."""
+"""Feature vectors of images, for search, clustering and your own classifiers."""
 
 import dataclasses
 import os
@@ -40,7 +40,7 @@ def embed(
     batch_size: int = 64,
     data_dir: str | None = None,
 ) -> Embeddings:
-    """Computes the feature vectors of images by a frozen backbone.
+    """Computes feature vectors of images with a frozen backbone.
 
     The central square of 7/8 of an image's short side is scaled to `image_size`.
 
@@ -48,7 +48,7 @@ def embed(
         dataset: images: `folder:PATH`, `tfds:NAME`, `tfrecord:GLOB`, `scenes`, or several with `+`
             between; a path object is a folder.
         weights: folder of a run, a weights file as for `load_backbone`, or a backbone.
-        backbone: name of the network, where neither the file nor the model's own name tells it.
+        backbone: name of the network, if neither the file nor the model states it.
         image_size: side of the square images in pixels.
         batch_size: images that go through the backbone together.
         data_dir: folder in which TFDS keeps its data sets; None is TFDS's default.

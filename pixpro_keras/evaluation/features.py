@@ -56,7 +56,7 @@ def labeled_batches(
 ) -> tf.data.Dataset:
     """Batches for evaluation, in a fixed order, without augmentation.
 
-    Images are squeezed to a square, so that no part of an image or mask is lost.
+    Images are resized to a square without cropping, so that no part of an image or mask is lost.
 
     Args:
         builder: prepared TFDS builder, with the features `image` and `label`, and
@@ -64,7 +64,7 @@ def labeled_batches(
         split: TFDS split, such as `"validation"` or `"train[:1000]"`.
         image_size: side of the square images in pixels.
         preprocess: the backbone's input convention, of RGB images in 0..255.
-        batch_size: images per batch; the last batch holds what remains.
+        batch_size: images per batch; the last batch may be smaller.
 
     Returns:
         Data set of `{"image": (B, S, S, 3) float32, "label": (B,) int32, "mask": (B, S, S) int32}`,
@@ -111,18 +111,18 @@ def image_batches(
     batch_size: int,
     pass_over_broken: bool = False,
 ) -> tf.data.Dataset:
-    """Batches of a source's images in its order, the last one of what remains.
+    """Batches of a source's images in their order; the last batch may be smaller.
 
-    The central square of 7/8 of the short side is scaled to the size: the same part of an image that
-    scaling to 256 px and cutting out 224 leaves.
+    The central square of 7/8 of the short side is resized: the same region as after resizing to 256
+    px and cropping the central 224 px.
 
     Args:
         source: labeled images.
         image_size: side of the square images in pixels.
         preprocess: the backbone's input convention, of RGB images in 0..255.
         batch_size: images per batch.
-        pass_over_broken: whether images that cannot be decoded are left out; they are what is missing in
-            the entry `index`.
+        pass_over_broken: whether to skip images that cannot be decoded; their numbers are then
+            missing in the entry `index`.
 
     Returns:
         Data set of `{"image": (B, S, S, 3) float32, "label": (B,) int32, "index": (B,) int64}`.

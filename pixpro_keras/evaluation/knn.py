@@ -25,8 +25,8 @@ def weighted_knn(
     """Scores of each class from the k nearest training features.
 
     A neighbor at cosine `c` votes `exp(c / temperature)` for its label. Queries and training
-    features go to the accelerator in blocks of one static shape, so that no matrix of all pairs
-    exists. Among equally similar training features the first ones vote.
+    features go to the accelerator in blocks of one static shape, so that the matrix of all pairs is
+    never in memory. Of equally similar training features, the first ones vote.
 
     Args:
         train_features: `(M, C)`.
@@ -163,15 +163,15 @@ def _pad_rows(rows: Array, size: int) -> Array:
 
 
 def top_k_accuracy(scores: Array, labels: Array, k: int = 1) -> float:
-    """Share of rows whose label is among the k largest scores; a class without votes never is.
+    """Fraction of rows whose label is among the k largest scores; a class without votes never is.
 
     Args:
         scores: `(N, num_classes)`, at least 0.
         labels: `(N,)`.
-        k: number of classes that may be guessed, at least 1.
+        k: number of predictions per row, at least 1.
 
     Returns:
-        Share in [0, 1].
+        Fraction in [0, 1].
 
     Example:
         ```python

@@ -20,8 +20,9 @@ FEATURES = "features"  # key of a batch whose images have gone through the backb
 class LinearProbe(Task):
     """Linear classifiers on the averaged map, one for each learning rate.
 
-    All see the same features. Their losses are weighted by their learning rates' factors, which for
-    SGD with momentum and without weight decay is training each with its own learning rate.
+    All classifiers see the same features. The loss of each is weighted by its factor, which for SGD
+    with momentum and without weight decay is equivalent to training each with its own learning
+    rate.
 
     Args:
         backbone: `(B, H, W, 3) -> (B, h, w, C)`, whose weights are not trained.
@@ -29,9 +30,9 @@ class LinearProbe(Task):
         learning_rate_factors: factors of the optimizer's learning rate, positive, one for each
             classifier.
         batch_statistics: if True, the backbone runs in training mode while the classifiers are trained:
-            batch norm takes the statistics of the batch, and its moving statistics, with which
-            the classifiers are tested, become those of the training images. That is PixPro's protocol.
-            If False, the backbone is frozen altogether, which is MoCo's.
+            batch norm uses the statistics of the batch, and its moving statistics, which are used
+            in tests, become those of the training images. This is PixPro's protocol. If False, the
+            backbone is fully frozen, which is MoCo's.
         **kwargs: arguments of `Task`.
 
     Raises:
@@ -95,7 +96,7 @@ class LinearProbe(Task):
 
         Args:
             batch: entries `label`, and `view1` or `features` `(B, C)`.
-            training: whether the backbone runs in training mode, if it is asked for at all.
+            training: whether the backbone runs in training mode, if `batch_statistics` is set.
 
         Returns:
             Scalars by name.
@@ -118,18 +119,19 @@ class LinearProbe(Task):
     def logits(self, features: Tensor) -> Tensor:
         """`(B, C)` to `(number of classifiers, B, num_classes)` float32."""
         kernels, biases = ops.cast(self.kernels, "float32"), ops.cast(self.biases, "float32")
-        return ops.einsum("bc,hck->hbk", features, kernels) + ops.expand_dims(biases, 1)
+        # No einsum, which would move the axes of the kernels on the way.
+        return ops.matmul(features, kernels) + ops.expand_dims(biases, 1)
 
 
 def feature_batches(
     features: np.ndarray, labels: np.ndarray, batch_size: int, seed: int = 0, start_step: int = 0
 ) -> tf.data.Dataset:
-    """Endless batches of features, whose order only seed and step decide.
+    """Makes endless batches of features, in an order that depends on seed and step.
 
     Args:
         features: `(N, C)`.
         labels: `(N,)`.
-        batch_size: rows of a batch, at most N; the remainder of a pass is left out.
+        batch_size: rows of a batch, at most N; the remainder of a pass is dropped.
         seed: seed of the order, which is a new one in each pass.
         start_step: step of the first batch.
 
@@ -152,8 +154,8 @@ def feature_batches(
     def one_pass(number: Tensor) -> tf.data.Dataset:
         key = tf.stack([tf.constant(seed, tf.int64), number])
         order = tf.random.experimental.stateless_shuffle(tf.range(len(labels)), key)
-        indices = tf.data.Dataset.from_tensor_slices(order[: per_pass * batch_size])
-        return indices.batch(batch_size, drop_remainder=True)
+        order = tf.reshape(order[: per_pass * batch_size], (per_pass, batch_size))
+        return tf.data.Dataset.from_tensor_slices(order)
 
     data = tf.data.Dataset.range(start_step // per_pass, np.iinfo(np.int64).max)
     data = without_autotuning(data)

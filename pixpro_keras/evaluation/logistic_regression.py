@@ -24,9 +24,9 @@ def fit_logistic_regression(
     Args:
         features: `(M, C)`, standardized per channel.
         labels: `(M,)`, of at least two classes.
-        l2: weight of `|W|^2 / 2` beside the mean cross-entropy, positive.
+        l2: weight of `|W|^2 / 2` added to the mean cross-entropy, positive.
         iterations: largest number of L-BFGS iterations.
-        is_balanced: whether each class counts the same, however many examples it has.
+        is_balanced: whether all classes have the same weight, whatever their numbers of examples.
 
     Returns:
         scikit-learn's model, whose `predict` classifies features.

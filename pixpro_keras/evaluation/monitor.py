@@ -1,4 +1,4 @@
-"""Measurements of the features while they are being learned."""
+"""Evaluations of the features during the training."""
 
 from collections.abc import Callable, Mapping
 
@@ -16,11 +16,11 @@ from pixpro_keras.utils.checks import at_least
 
 
 class Monitor:
-    """Measurement that is due every so many steps, for the log of a run.
+    """Evaluation at regular steps, for the log of a run.
 
     Args:
-        measure: function that returns values by name, and changes nothing of what is trained.
-        every_steps: steps between two measurements, at least 1.
+        measure: function that returns values by name and does not change the trained model.
+        every_steps: steps between two evaluations, at least 1.
 
     Example:
         ```python
@@ -61,14 +61,14 @@ def knn_accuracy(
     k: int = 20,
     strategy: tf.distribute.Strategy | None = None,
 ) -> float:
-    """Top-1 of test images by the neighbors of their pooled features, in [0, 1].
+    """Top-1 accuracy of k-NN classification of pooled features, in [0, 1].
 
     Args:
         backbone: `(B, H, W, 3) -> (B, h, w, C)`; runs in inference mode.
-        train: batches of labeled images whose neighbors vote, as from `features.image_batches`.
-        test: the same, of images that are classified.
+        train: batches of labeled training images, as from `features.image_batches`.
+        test: the same, of test images.
         num_classes: number of classes; labels are in [0, num_classes).
-        k: number of neighbors; fewer where there are not as many training images.
+        k: number of neighbors; fewer if there are fewer training images.
         strategy: strategy whose replicas on this machine share each batch; None is the current one.
 
     Returns:
@@ -115,7 +115,7 @@ def dense_linear_miou(
     Args:
         backbone: `(B, H, W, 3) -> (B, h, w, C)`; runs in inference mode.
         train: batches of preprocessed images and masks, 255 is ignored.
-        test: the same, of images that are segmented.
+        test: the same, of test images.
         num_classes: number of classes of pixels.
         strategy: strategy whose replicas on this machine share each batch; None is the current one.
 

@@ -1,4 +1,4 @@
-"""Precise batch norm: moving statistics measured anew."""
+"""Precise batch norm: recomputed moving statistics."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -20,8 +20,8 @@ def apply_precise_bn(
     """Replaces the moving statistics of batch norm by the statistics of given images.
 
     Moving averages lag behind the weights, and those of an untrained network (mean 0, variance 1)
-    have nothing to do with its activations. Each batch goes through the network in training mode;
-    the mean is averaged over all images, and the variance is that of all images together:
+    do not fit its activations. Each batch goes through the network in training mode; the mean is
+    averaged over all images, and the variance is that of all images together:
 
         mean = sum_b n_b m_b / N        variance = sum_b n_b (v_b + m_b^2) / N - mean^2
 
@@ -33,9 +33,9 @@ def apply_precise_bn(
         batches: images `(B, H, W, 3)`, already preprocessed, or dicts of tensors; at least one batch if
             the network has batch norm. Larger batches and more of them are both better; a thousand
             images are enough.
-        strategy: strategy of the model, whose replicas share each batch and normalize it by the statistics
-            of all of it, as in training. They must be of one machine, and divide the batches. Without it,
-            a batch goes through one device.
+        strategy: strategy of the model. Its replicas share each batch and normalize it by the
+            statistics of the whole batch, as in training. They must be on one machine, and their
+            number must divide the batch size. Without a strategy, one device processes each batch.
 
     Raises:
         ValueError: if `batches` is empty.
@@ -98,7 +98,7 @@ def temporary_precise_bn(
 ) -> Iterator[None]:
     """Context with the statistics of `apply_precise_bn`, for a test in the middle of a training.
 
-    At its end the moving statistics are again what they were.
+    On exit the moving statistics are restored.
 
     Args:
         model: built model, which takes the batches.

@@ -75,8 +75,9 @@ def over_replicas(
     """Traces a function of batches and gives each replica its rows of a batch.
 
     Args:
-        function: function of `(b, ...)` to `(b, ...)`, each row by itself, without collectives.
-        batch_size: rows of a batch. A smaller one is filled up with zeros, so that shapes stay the
+        function: function of `(b, ...)` to `(b, ...)` that treats rows independently, without
+            collectives.
+        batch_size: rows of a batch. A smaller one is padded with zeros, so that shapes stay the
             same.
         strategy: strategy whose replicas on this machine share the work; None is the current one.
 

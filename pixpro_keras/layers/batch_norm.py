@@ -1,4 +1,4 @@
-"""Batch norm as one operation, and one all-reduction each way, where Keras makes it of many."""
+"""Batch norm as one operation with one all-reduce in each direction, where Keras uses several."""
 
 from collections.abc import Callable
 
@@ -17,18 +17,18 @@ _DTYPES = ("float32", "float16", "bfloat16")
 class BatchNormalization(keras.layers.BatchNormalization):
     """Keras's batch norm with the same weights, statistics and results, trained faster.
 
-    Keras keeps several float32 tensors of the input's size for the backward pass, and in mixed
-    precision makes each of them from a half as large one; this layer keeps its input. Over several
-    replicas Keras reduces three tensors in the forward and two in the backward pass; this layer one
-    in each, for which every replica must have as many rows. In inference in 16 bits it is one operation
-    where Keras's is several. Where none serves (inference in float32, float64, other axes than the last),
-    this is Keras's own. It has Keras's name too, under which weights files keep it: those of either load
-    into the other. Whole models for others hold Keras's: see `backbones.plain_network`.
+    For the backward pass Keras stores several float32 tensors of the input's size, also in mixed
+    precision; this layer stores its input only. Over several replicas Keras reduces three tensors
+    in the forward and two in the backward pass, this layer one in each, for which all replicas must
+    have equally many rows. Inference in 16 bits is one operation instead of several. In all other
+    cases (inference in float32, float64, other axes than the last) this is Keras's implementation.
+    It also has Keras's name, so that weights files of either load into the other. Exported models
+    contain Keras's layer: see `backbones.plain_network`.
 
-    Statistics are over all replicas wherever there are several: `synchronized` is no choice here.
+    Statistics are always over all replicas, whatever `synchronized` says.
 
     Args:
-        **kwargs: of `keras.layers.BatchNormalization`; `synchronized` has no effect.
+        **kwargs: arguments of `keras.layers.BatchNormalization`; `synchronized` has no effect.
 
     Example:
         ```python

@@ -17,18 +17,20 @@ _LEAST_FILTERS = 128
 
 @keras.saving.register_keras_serializable("pixpro_keras")
 class Conv2D(keras.layers.Conv2D):
-    """Keras's convolution with the same weights and results, trained faster on processors.
+    """Keras's convolution with the same weights and results, faster on CPUs.
 
-    A 1x1 convolution is a product of pixels with a matrix, and the gradient of a 3x3 kernel nine of
-    them. In training they are computed so where it is faster: oneDNN's gradient of a 1x1 kernel takes
-    two to five times as long as the product under TensorFlow's threads. In 16 bits that is also so with
-    a stride, and up to five times for 3x3 kernels over small maps (`benchmarks/README.md`). Elsewhere
-    (inference, other kernels and strides, groups, maps of unknown size, GPUs and TPUs) this is Keras's
-    own. It has Keras's name too, under which weights files keep it. Whole models for others hold
-    Keras's: see `backbones.plain_network`.
+    A 1x1 convolution is a matrix product, and the gradient of a 3x3 kernel is nine of them. In
+    training they are computed this way where it is faster: oneDNN's gradient of a 1x1 kernel takes
+    two to five times as long as the product under TensorFlow's threads. In 16 bits that is also so
+    with a stride, and up to five times for 3x3 kernels over small maps (`benchmarks/README.md`). A
+    dilated convolution is one operation; Keras's cuts the map into pieces, convolves them and puts
+    them together again, which takes up to five times as long. Elsewhere (other kernels and strides,
+    groups, products on maps of unknown size, GPUs and TPUs) this is Keras's implementation. It also has
+    Keras's name, under which weights files store it. Exported models contain Keras's layer: see
+    `backbones.plain_network`.
 
     Args:
-        **kwargs: of `keras.layers.Conv2D`.
+        **kwargs: arguments of `keras.layers.Conv2D`.
 
     Example:
         ```python
@@ -47,6 +49,9 @@ class Conv2D(keras.layers.Conv2D):
         elif training and self._has_kernel_of_products(inputs):
             convolve = _with_products_backwards(self.strides[0], self.padding.upper())
             outputs = convolve(inputs, tf.convert_to_tensor(self.kernel))
+        elif self._is_dilated():
+            convolve = _dilated(self.dilation_rate, self.padding.upper())
+            outputs = convolve(inputs, tf.convert_to_tensor(self.kernel))
         else:
             return super().call(inputs)
         if self.use_bias:
@@ -54,7 +59,7 @@ class Conv2D(keras.layers.Conv2D):
         return self.activation(outputs)
 
     def _is_product(self, inputs: Tensor) -> bool:
-        if self.kernel_size != (1, 1) or not self._is_usual(inputs):
+        if self.kernel_size != (1, 1) or not self._is_usual() or None in inputs.shape[1:]:
             return False
         if self.strides == (1, 1):
             return True
@@ -62,18 +67,25 @@ class Conv2D(keras.layers.Conv2D):
         return is_divided and inputs.dtype.size == 2
 
     def _has_kernel_of_products(self, inputs: Tensor) -> bool:
-        if self.kernel_size != (3, 3) or not self._is_usual(inputs):
+        if self.kernel_size != (3, 3) or not self._is_usual() or None in inputs.shape[1:]:
             return False
         _, height, width, filters = self.compute_output_shape(inputs.shape)
         is_small = filters >= _LEAST_FILTERS and height * width <= _MOST_PIXELS
         return is_small and self.dilation_rate == (1, 1) and inputs.dtype.size == 2
 
-    def _is_usual(self, inputs: Tensor) -> bool:
+    def _is_dilated(self) -> bool:
+        return (
+            self.dilation_rate != (1, 1)
+            and self.strides == (1, 1)
+            and all(size % 2 for size in self.kernel_size)
+            and self._is_usual()
+        )
+
+    def _is_usual(self) -> bool:
         return (
             self.strides in ((1, 1), (2, 2))
             and self.groups == 1
             and self.data_format == "channels_last"
-            and None not in inputs.shape[1:]
             and not tf.config.list_logical_devices("GPU")
             and not tf.config.list_logical_devices("TPU")
         )
@@ -145,3 +157,41 @@ def _kernel_gradient(inputs: Tensor, by_outputs: Tensor, stride: int, padding: s
         for seen in places
     ]
     return tf.reshape(tf.stack(products), (3, 3, inputs.shape[3], filters))
+
+
+def _dilated(rate: tuple[int, int], padding: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """A dilated convolution whose gradients need no operation that TensorFlow has with oneDNN alone."""
+
+    @tf.custom_gradient
+    def convolve(inputs: Tensor, kernel: Tensor) -> tuple[Tensor, Callable]:
+        reach = [step * (size - 1) for step, size in zip(rate, kernel.shape[:2], strict=True)]
+
+        def gradient(by_outputs: Tensor) -> tuple[Tensor, Tensor]:
+            turned = tf.transpose(kernel[::-1, ::-1], (0, 1, 3, 2))
+            seen, padded = inputs, by_outputs
+            if padding == "SAME":
+                seen = tf.pad(inputs, [(0, 0), *((far // 2, far // 2) for far in reach), (0, 0)])
+            else:
+                padded = tf.pad(by_outputs, [(0, 0), *((far, far) for far in reach), (0, 0)])
+            by_inputs = tf.nn.conv2d(padded, turned, 1, padding, dilations=rate)
+            return by_inputs, _dilated_kernel_gradient(seen, by_outputs, kernel.shape, rate)
+
+        return tf.nn.conv2d(inputs, kernel, 1, padding, dilations=rate), gradient
+
+    return convolve
+
+
+def _dilated_kernel_gradient(
+    seen: Tensor, by_outputs: Tensor, shape: tf.TensorShape, rate: tuple[int, int]
+) -> Tensor:
+    """`(h, w, C, filters)`: for each cell of the kernel, its inputs times the gradients of its outputs."""
+    _, height, width, filters = tf.unstack(tf.shape(by_outputs))  # of maps of any size
+    changes = tf.reshape(by_outputs, (-1, filters))
+    products = []
+    for row in range(shape[0]):
+        for column in range(shape[1]):
+            top, left = row * rate[0], column * rate[1]
+            place = seen[:, top : top + height, left : left + width]
+            place = tf.reshape(place, (-1, seen.shape[3]))
+            products.append(tf.matmul(place, changes, transpose_a=True))
+    return tf.reshape(tf.stack(products), shape)

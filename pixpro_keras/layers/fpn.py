@@ -23,7 +23,7 @@ class FPN(keras.layers.Layer):
     Args:
         num_channels: width of all maps.
         use_batch_norm: whether batch norm follows each convolution.
-        bn_momentum: share of the old moving statistics kept in each step.
+        bn_momentum: fraction of the moving statistics that is kept in each step.
 
     Raises:
         ValueError: if `num_channels` is less than 1.

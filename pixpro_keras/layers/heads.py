@@ -39,11 +39,11 @@ class PointwiseMLP(keras.layers.Layer):
         hidden_dim: channels between the layers; 4096 in the official projector.
         out_dim: output channels; 256 in the official projector.
         num_layers: number of convolutions, at least 1.
-        use_batch_norm: whether batch norm stands before each activation.
+        use_batch_norm: whether to use batch norm before each activation.
         activation: between the layers, `"relu"` or `"gelu"`.
         kernel_stddev: standard deviation of truncated normal kernels with biases of 0; by default kernels
             and biases are drawn as PyTorch does.
-        bn_momentum: share of the old moving statistics kept in each step (torch's 0.1 is 0.9 here).
+        bn_momentum: fraction of the moving statistics that is kept in each step (torch's 0.1 is 0.9 here).
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -143,7 +143,7 @@ class PooledMLP(keras.layers.Layer):
             there without offset (SimCLR). A layer before batch norm has no bias.
         initialization: `"torch"`, PyTorch's default, or `"he"`, He-normal kernels (fan in) and biases of 0
             (DenseCL).
-        bn_momentum: share of the old moving statistics kept in each step.
+        bn_momentum: fraction of the moving statistics that is kept in each step.
 
     Raises:
         ValueError: if an argument is out of its range.

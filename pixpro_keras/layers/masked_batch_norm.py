@@ -19,7 +19,7 @@ class MaskedBatchNorm(keras.layers.Layer):
     a mask, but then forgets `synchronized`. In training, statistics are over all replicas.
 
     Args:
-        momentum: share of the old moving statistics kept in each step.
+        momentum: fraction of the moving statistics that is kept in each step.
         epsilon: added to the variance.
 
     Example:

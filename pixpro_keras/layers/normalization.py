@@ -1,4 +1,4 @@
-"""A normalization of inputs whose statistics are its weights, and nothing beside them."""
+"""Normalization of inputs that computes with its weights, not with copies of them."""
 
 import keras
 
@@ -12,11 +12,11 @@ class Normalization(keras.layers.Normalization):
     """`(x - mean) / sqrt(variance)` per channel, as Keras's layer of this name.
 
     Keras's computes with copies of its weights, made when a file is read. Those of a checkpoint, and of a
-    network that is copied, would not reach them. This layer computes with the weights. It has Keras's
-    name too, under which weights files keep it.
+    network that is copied, would not reach them. This layer computes with the weights. It also has
+    Keras's name, under which weights files store it.
 
     Args:
-        **kwargs: of `keras.layers.Normalization`.
+        **kwargs: arguments of `keras.layers.Normalization`.
 
     Example:
         ```python

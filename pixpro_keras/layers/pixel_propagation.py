@@ -51,7 +51,7 @@ class PixelPropagation(keras.layers.Layer):
     Args:
         gamma: sharpness of the similarity, positive; the paper's is 2.
         num_transform_layers: 0 (g is the identity) to 3; the paper's is 1.
-        bn_momentum: share of the old moving statistics kept in each step.
+        bn_momentum: fraction of the moving statistics that is kept in each step.
 
     Raises:
         ValueError: if `gamma` is not positive or `num_transform_layers` not in 0..3.

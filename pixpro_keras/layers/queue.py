@@ -13,7 +13,7 @@ __all__ = ["Queue"]
 
 @keras.saving.register_keras_serializable("pixpro_keras")
 class Queue(keras.layers.Layer):
-    """The last `size` keys: a block of new ones takes the place of the oldest.
+    """Queue of the last `size` keys; new keys replace the oldest.
 
     Filled with random unit vectors at first. Keys are float32 under every dtype policy.
 
@@ -75,7 +75,7 @@ class Queue(keras.layers.Layer):
             keys: `(B, dim)` of a static B that divides `size`.
 
         Raises:
-            ValueError: if the shape is not like that.
+            ValueError: if the shape does not fit.
         """
         if len(keys.shape) != 2 or keys.shape[0] is None or keys.shape[1] != self.dim:
             raise ValueError(

@@ -14,6 +14,8 @@ __all__ = ["pyramid_roi_align", "roi_align"]
 
 # Numbers that `roi_align` may have in memory between its two products.
 _LARGEST_PRODUCT = 1 << 25
+# Groups of boxes of similar size in `pyramid_roi_align`: their largest number, and boxes in one at least.
+_MOST_GROUPS, _LEAST_BOXES = 8, 3
 
 
 def roi_align(features: Tensor, boxes: Tensor, output_size: int, sampling_ratio: int = 0) -> Tensor:
@@ -93,10 +95,10 @@ def pyramid_roi_align(
     levels: Tensor,
     output_size: int,
 ) -> Tensor:
-    """`roi_align` of boxes that each have a map of their own, with as many samples as a bin has cells.
+    """`roi_align` for boxes on different maps, with as many samples as a bin has cells.
 
-    Adds one cell of each bin after the other, until all have all their cells. Products with whole maps
-    would take longer: boxes are small in the maps that they are pooled from.
+    Adds up the cells of each bin one at a time, in groups of boxes of similar size. Products with whole
+    maps, as in `roi_align`, would take longer, since boxes are small compared with their maps.
 
     Args:
         features: maps `(B, H, W, C)` of any sizes.
@@ -128,7 +130,6 @@ def pyramid_roi_align(
     # The maps lie one after the other: where each begins, and the sides of each box's own.
     sides = np.array([x.shape[1:3] for x in features], np.int32)
     firsts = np.cumsum([0, *sides.prod(axis=1)])[:-1].astype(np.int32)
-    first, height, width = (ops.take(x, levels) for x in (firsts, *sides.T))
     longest_column, longest_row = sides.max(axis=0).tolist()
     flat = ops.concatenate(
         [
@@ -137,49 +138,76 @@ def pyramid_roi_align(
         ],
         axis=1,
     )
+    levels = tf.broadcast_to(levels, tf.shape(boxes)[:2])
+    # Boxes whose bins have the most cells first: a group goes on as long as its first box has any.
+    extent = tf.math.ceil((boxes[..., 2:] - boxes[..., :2]) / output_size) + 1
+    order = tf.argsort(-extent[..., 0] * extent[..., 1], stable=True)
+    boxes, levels = (tf.gather(x, order, batch_dims=1) for x in (boxes, levels))
+    first, height, width = (ops.take(x, levels) for x in (firsts, *sides.T))
+    across = _bins(boxes, 0, width, longest_row, output_size)
+    down = _bins(boxes, 1, height, longest_column, output_size)
+    num_groups = max(1, min(_MOST_GROUPS, num_boxes // _LEAST_BOXES))
+    parts = np.array_split(np.arange(num_boxes), num_groups)
+    groups = [slice(part[0], part[-1] + 1) for part in parts]
 
     @tf.custom_gradient
     def pool(flat):
-        across = _bins(boxes, 0, width, longest_row, output_size)
-        down = _bins(boxes, 1, height, longest_column, output_size)
-        num_terms = tf.reduce_max(across.num_cells * down.num_cells)
-
-        def term(number: Tensor) -> tuple[Tensor, Tensor]:
-            """Row of `flat` and its weight in each bin: `(B, R * S * S)`."""
-            y, y_weight = down.cell(number // across.num_cells, height)
-            x, x_weight = across.cell(number % across.num_cells, width)
-            rows = first[..., None] + y * width[..., None]
-            cells = rows[..., :, None] + x[..., None, :]
-            weights = y_weight[..., :, None] * x_weight[..., None, :]
-            shape = -1, num_boxes * output_size**2
-            return tf.reshape(cells, shape), tf.reshape(weights, shape)
-
-        def add(number: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
-            cells, weights = term(number)
-            rows = tf.cast(tf.gather(flat, cells, batch_dims=1), tf.float32)
-            return number + 1, total + rows * weights[..., None]
-
         batch = tf.shape(flat)[0]
-        shape = batch, num_boxes * output_size**2, channels
-        total = _repeat(add, num_terms, tf.zeros(shape))
 
-        def gradient(by_total):
-            rows_before = tf.range(batch)[:, None] * flat.shape[1]
+        def terms(group: slice) -> tuple[Callable[[Tensor], tuple[Tensor, Tensor]], Tensor, int]:
+            """A function of a term's number, the number of terms, and bins in all boxes of the group."""
+            own_across, own_down = across.part(group), down.part(group)
+            own_first, own_height, own_width = (x[:, group] for x in (first, height, width))
+            num_bins = (group.stop - group.start) * output_size**2
 
-            def add_back(number: Tensor, by_flat: Tensor) -> tuple[Tensor, Tensor]:
+            def term(number: Tensor) -> tuple[Tensor, Tensor]:
+                """Row of `flat` and its weight in each bin: `(B, R * S * S)`."""
+                y, y_weight = own_down.cell(number // own_across.num_cells, own_height)
+                x, x_weight = own_across.cell(number % own_across.num_cells, own_width)
+                rows = own_first[..., None] + y * own_width[..., None]
+                cells = rows[..., :, None] + x[..., None, :]
+                weights = y_weight[..., :, None] * x_weight[..., None, :]
+                return tf.reshape(cells, (-1, num_bins)), tf.reshape(weights, (-1, num_bins))
+
+            return term, tf.reduce_max(own_across.num_cells * own_down.num_cells), num_bins
+
+        def pool_group(group: slice) -> Tensor:
+            term, num_terms, num_bins = terms(group)
+
+            def add(number: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
                 cells, weights = term(number)
-                rows = tf.cast(by_total, tf.float32) * weights[..., None]
-                cells = tf.reshape(cells + rows_before, (-1, 1))
-                rows = tf.reshape(rows, (-1, channels))
-                return number + 1, tf.tensor_scatter_nd_add(by_flat, cells, rows)
+                rows = tf.cast(tf.gather(flat, cells, batch_dims=1), tf.float32)
+                return number + 1, total + rows * weights[..., None]
 
-            by_flat = _repeat(add_back, num_terms, tf.zeros((batch * flat.shape[1], channels)))
+            return tf.cast(
+                _repeat(add, num_terms, tf.zeros((batch, num_bins, channels))), flat.dtype
+            )
+
+        pooled = [pool_group(group) for group in groups]
+
+        def gradient(*by_pooled):
+            rows_before = tf.range(batch)[:, None] * flat.shape[1]
+            by_flat = tf.zeros((batch * flat.shape[1], channels))
+            for group, by_group in zip(groups, by_pooled, strict=True):
+                term, num_terms, _ = terms(group)
+
+                def add_back(
+                    number: Tensor, by_flat: Tensor, term=term, by_group=by_group
+                ) -> tuple[Tensor, Tensor]:
+                    cells, weights = term(number)
+                    rows = tf.cast(by_group, tf.float32) * weights[..., None]
+                    cells = tf.reshape(cells + rows_before, (-1, 1))
+                    rows = tf.reshape(rows, (-1, channels))
+                    return number + 1, tf.tensor_scatter_nd_add(by_flat, cells, rows)
+
+                by_flat = _repeat(add_back, num_terms, by_flat)
             return tf.cast(tf.reshape(by_flat, tf.shape(flat)), flat.dtype)
 
-        return tf.cast(total, flat.dtype), gradient
+        return pooled, gradient
 
-    bins = pool(flat)
-    return ops.reshape(bins, (-1, num_boxes, output_size, output_size, channels))
+    bins = tf.concat(pool(flat), axis=1)
+    bins = tf.reshape(bins, (-1, num_boxes, output_size, output_size, channels))
+    return tf.gather(bins, tf.argsort(order), batch_dims=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,6 +224,10 @@ class _Bins:
     weights: Tensor
     first: Tensor
     num_cells: Tensor
+
+    def part(self, boxes: slice) -> "_Bins":
+        """Bins of some of the boxes."""
+        return _Bins(*(getattr(self, one.name)[:, boxes] for one in dataclasses.fields(self)))
 
     def cell(self, number: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
         """A cell of each bin and its weight, 0 beyond the map: `(B, R, S)` int32 and float32.

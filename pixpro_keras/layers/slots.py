@@ -26,7 +26,7 @@ class SlotHead(keras.layers.Layer):
         out_dim: channels of cells, prototypes and slots.
         num_slots: prototypes, K.
         temperature: divisor of the assignment's scores, positive.
-        bn_momentum: share of the old moving statistics kept in each step.
+        bn_momentum: fraction of the moving statistics that is kept in each step.
 
     Raises:
         ValueError: if there is no slot or the temperature is not positive.
@@ -112,7 +112,7 @@ class SlotPredictor(keras.layers.Layer):
     Args:
         hidden_dim: hidden channels.
         out_dim: channels of the slots.
-        bn_momentum: share of the old moving statistics kept in each step.
+        bn_momentum: fraction of the moving statistics that is kept in each step.
 
     Example:
         ```python

@@ -106,7 +106,7 @@ def slot_assignment_loss(
     teacher_temperature: float = 0.07,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Grouping loss of SlotCon, one direction: both views must give a place the same slot.
+    """Grouping loss of SlotCon, one direction: cross-entropy of a place's slots in both views.
 
     `L(i) = -sum_k softmax((t_i - center) / tau_t)_k * log softmax(s_i / tau_s)_k`, averaged over
     the cells of an image, then over the batch.
@@ -118,7 +118,7 @@ def slot_assignment_loss(
         center: `(K,)`. Moving average of the teacher's scores, which keeps one slot from taking
             all cells; receives no gradient.
         student_temperature: tau_s, positive.
-        teacher_temperature: tau_t, positive; the lower, the surer the teacher.
+        teacher_temperature: tau_t, positive; a lower one sharpens the teacher.
         mask: `(B, N)` of 0 and 1, the cells that count; all, if left out.
 
     Returns:
@@ -213,7 +213,8 @@ def slot_contrast(
 
     `L(s) = -2 tau log(exp(cos(q_s, k_s) / tau) / sum_k exp(cos(q_s, k) / tau))` with k over the
     slots that the other views of the global batch have, k_s among them; averaged over the queries.
-    The factor of 2 tau, with which the size of gradients hardly depends on tau, is the code's.
+    The factor of 2 tau is from the authors' code; with it the size of gradients hardly depends on
+    tau.
 
     With `in_q` and `in_k` the `slot_presence` of both views, a slot is a query if both views have
     it, and a key if the keys' view has it:

@@ -62,7 +62,7 @@ def cross_entropy(logits: Tensor, positive: Tensor) -> Tensor:
 
 
 def top1(logits: Tensor, positive: Tensor) -> Tensor:
-    """Share of rows whose positive has the highest logit, for watching a run; has no gradient.
+    """Share of rows whose positive has the highest logit, for monitoring; has no gradient.
 
     A tie counts as missed: collapsed features, which make all logits equal, must not score.
 

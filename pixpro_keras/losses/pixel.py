@@ -1,8 +1,8 @@
 """Pixel-level losses of PixPro and PixContrast.
 
 The positive pairs are a mask `(B, N, N)`, from `geometry.positive_pairs`, or for large maps its rows,
-from `geometry.lazy_positive_pairs`. Either way what the losses make of pairs of pixels takes memory in
-proportion to N, by `ops.blockwise`.
+from `geometry.lazy_positive_pairs`. Either way the memory for pairs of pixels grows linearly with
+N, by `ops.blockwise`.
 """
 
 from keras import ops
@@ -113,7 +113,7 @@ def pixel_contrast(
 def positive_pair_metrics(
     prediction: Tensor, target: Tensor, positives: Tensor | LazyRows
 ) -> dict[str, Tensor]:
-    """Number and agreement of the positive pairs of a batch, for watching a run.
+    """Number and agreement of the positive pairs of a batch, for monitoring.
 
     Unlike in the losses, images without a positive pair do not count.
 

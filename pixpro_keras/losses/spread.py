@@ -1,4 +1,4 @@
-"""Terms against features that are all alike."""
+"""Regularization terms against collapse."""
 
 from keras import ops
 

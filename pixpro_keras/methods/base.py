@@ -18,8 +18,8 @@ __all__ = ["PretrainMethod"]
 class PretrainMethod(Task):
     """A pre-training method: an encoder, loss terms and, where it has one, a moving-average target.
 
-    A subclass passes the encoder's heads on and adds what else its loss needs. Its config holds its
-    arguments and its backbone.
+    A subclass passes the encoder's heads to this class and adds whatever else its loss needs. Its
+    config contains its arguments and its backbone.
 
     Args:
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
@@ -31,8 +31,8 @@ class PretrainMethod(Task):
         base_momentum: the target's momentum in the first step, in [0, 1]; it rises to 1, or stays
             where a class sets `is_momentum_rising` to False.
         has_target: whether there is a target encoder; default: as the class says.
-        bn_momentum: share of the old moving statistics that batch norm keeps in each step, in [0, 1].
-        **kwargs: of `Task`.
+        bn_momentum: fraction of batch norm's moving statistics that is kept in each step, in [0, 1].
+        **kwargs: arguments of `Task`.
 
     Raises:
         ValueError: if an argument is out of its range.

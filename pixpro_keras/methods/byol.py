@@ -26,8 +26,8 @@ class BYOL(base.PretrainMethod):
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
         hidden_dim: hidden channels of projector and predictor.
         out_dim: output channels of both.
-        bn_momentum: share of the old moving statistics that batch norm keeps in each step.
-        **kwargs: of `PretrainMethod`.
+        bn_momentum: fraction of batch norm's moving statistics that is kept in each step.
+        **kwargs: arguments of `PretrainMethod`.
 
     Reference:
         Grill et al., NeurIPS 2020, arXiv:2006.07733.

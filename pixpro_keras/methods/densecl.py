@@ -32,7 +32,7 @@ class DenseCL(MoCo):
         hidden_dim: hidden channels of both projectors.
         out_dim: output channels of both.
         queue_size: keys in each queue, a multiple of the global batch.
-        **kwargs: of `MoCo`.
+        **kwargs: arguments of `MoCo`.
 
     Reference:
         Wang et al., CVPR 2021, arXiv:2011.09157.

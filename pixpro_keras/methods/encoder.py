@@ -77,7 +77,7 @@ class Encoder(keras.Model):
         self._recomputed: Remat | None = None
 
     def recompute_backbone(self) -> None:
-        """From now on the backbone's activations are computed anew in the backward pass, not kept.
+        """Makes the backward pass recompute the backbone's activations instead of storing them.
 
         Raises:
             ValueError: if there is an FPN or a level head, or the backbone cannot be computed so; see

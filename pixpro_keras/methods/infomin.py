@@ -31,7 +31,7 @@ class InfoMin(MoCo):
         num_projector_layers: layers of both projectors.
         hidden_dim: hidden channels of both.
         out_dim: output channels of both, and of the puzzle's query.
-        **kwargs: of `MoCo`.
+        **kwargs: arguments of `MoCo`.
 
     Raises:
         ValueError: if `jigsaw_weight` is not in [0, 1].

@@ -28,7 +28,7 @@ class InstanceBranch(keras.layers.Layer):
         temperature: tau of the contrastive form, positive.
         hidden_dim: the predictor's hidden channels.
         out_dim: channels of the projected maps.
-        bn_momentum: share of the old moving statistics kept in each step.
+        bn_momentum: fraction of the moving statistics that is kept in each step.
 
     Raises:
         ValueError: if the form is unknown or the temperature not positive.

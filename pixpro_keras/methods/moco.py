@@ -20,10 +20,11 @@ __all__ = ["MoCo"]
 class MoCo(base.PretrainMethod):
     """InfoNCE of view 1 against its view 2 by the momentum encoder, and the keys of earlier batches.
 
-    The authors shuffle the keys' images over the GPUs, so that query and key are not normalized with
-    the same images' statistics, by which the network could tell them apart. Here batch norm is
-    synchronized over the replicas instead: the statistics are of the whole batch for every image, so
-    that they tell nothing of which one is the positive. (On one device neither hides anything.)
+    The authors shuffle the keys' images over the GPUs, so that query and key are not normalized
+    with the statistics of the same images, which would let the network identify the positive. Here
+    batch norm is synchronized over the replicas instead: every image is normalized with the
+    statistics of the whole batch, which do not identify the positive. (On one device neither has an
+    effect.)
 
     Args:
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
@@ -33,7 +34,7 @@ class MoCo(base.PretrainMethod):
         out_dim: the projector's output channels.
         queue_size: keys in the queue, a multiple of the global batch.
         base_momentum: the key encoder's momentum, the same in all steps.
-        **kwargs: of `PretrainMethod`.
+        **kwargs: arguments of `PretrainMethod`.
 
     Reference:
         He et al., CVPR 2020, arXiv:1911.05722; Chen et al., 2020, arXiv:2003.04297.

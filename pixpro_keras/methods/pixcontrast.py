@@ -5,14 +5,16 @@ from typing import ClassVar
 import keras
 from keras import ops
 
+from pixpro_keras.layers.queue import Queue
 from pixpro_keras.losses.pixel import pixel_contrast
+from pixpro_keras.methods.moco import enqueue
 from pixpro_keras.methods.pixel_method import PixelMethod
-from pixpro_keras.ops import cross_replica_concat, replica_index
+from pixpro_keras.ops import cross_replica_concat, replica_index, to_pixels
 from pixpro_keras.utils import checks
 
 __all__ = ["NEGATIVES", "PixContrast"]
 
-NEGATIVES = ("image", "batch", "other_images")
+NEGATIVES = ("image", "batch", "other_images", "queue")
 
 
 @keras.saving.register_keras_serializable("pixpro_keras")
@@ -22,12 +24,14 @@ class PixContrast(PixelMethod):
     Args:
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
         temperature: tau, positive; the paper's best is 0.3.
-        use_propagation: whether the pixel propagation module stands before the loss; not so in the paper's
-            PixContrast.
+        use_propagation: whether to use the pixel propagation module; the paper's PixContrast does
+            not.
         negatives: `"image"`: the pixels of the same image's other view, as in the paper. `"batch"`:
             those of all images of the global batch. `"other_images"`: the same without the image's own.
-            The last two are not in the paper.
-        **kwargs: of `PixelMethod`.
+            `"queue"`: pixels of earlier batches, one of each image and view, as MoCo keeps images. The last
+            three are not in the paper.
+        queue_size: keys in the queue, a multiple of the global batch.
+        **kwargs: arguments of `PixelMethod`.
 
     Reference:
         Xie et al., CVPR 2021, arXiv:2011.10043, section 3.1.
@@ -48,18 +52,41 @@ class PixContrast(PixelMethod):
         temperature: float = 0.3,
         use_propagation: bool = False,
         negatives: str = "image",
+        queue_size: int = 65536,
         **kwargs,
     ):
         checks.one_of("negatives", negatives, NEGATIVES)
         super().__init__(backbone, use_propagation=use_propagation, **kwargs)
+        if negatives == "queue" and (self.use_fpn or len(self.pixel_levels) > 1):
+            raise ValueError(
+                "`negatives` of a queue need the pixel loss on one map. Received: "
+                f"use_fpn={self.use_fpn}, pixel_levels={self.pixel_levels}."
+            )
         self.temperature = checks.positive("temperature", temperature)
         self.negatives = negatives
+        self.queue_size = queue_size
+        self.queue: Queue | None = None
+        if negatives == "queue":
+            self.queue = Queue(queue_size, self.out_dim, name="queue")
+
+    def pixel_level(self, online, target, coord, target_coord, training):
+        """Loss and metrics of one direction; see `PixelMethod`. In training its keys enter the queue."""
+        outputs = super().pixel_level(online, target, coord, target_coord, training)
+        if self.queue is not None and training:
+            pixels = to_pixels(target)
+            # The next place in each step: of so many pixels that overlap, few tell what all do.
+            place = ops.cast(self.step, "int32") % pixels.shape[1]
+            enqueue(self.queue, ops.take(pixels, place, axis=1))
+        return outputs
 
     def one_way(self, prediction, target, positives):
         """InfoNCE of the online pixels among the target's; see `PixelMethod`."""
         candidates = image_ids = None
-        if self.negatives != "image":
-            batch_size, num_pixels, channels = target.shape
+        batch_size, num_pixels, channels = target.shape
+        if self.queue is not None:
+            candidates = self.queue.read()
+            image_ids = ops.arange(batch_size), -ops.ones(self.queue_size, "int32")
+        elif self.negatives != "image":
             keys = ops.stop_gradient(ops.reshape(target, (-1, channels)))
             candidates = cross_replica_concat(keys)
         if self.negatives == "other_images":
@@ -75,4 +102,5 @@ class PixContrast(PixelMethod):
         return super().get_config() | {
             "temperature": self.temperature,
             "negatives": self.negatives,
+            "queue_size": self.queue_size,
         }

@@ -38,35 +38,34 @@ _VIEWS = ((VIEW1, COORD1), (VIEW2, COORD2))
 class PixelMethod(base.PretrainMethod):
     """Networks of pixel-level methods: online encoder and moving-average target.
 
-    Between them may stand the pixel propagation module (PPM), which smooths the online pixels.
+    The pixel propagation module (PPM) between them, which smooths the online pixels, is optional.
 
-    A subclass adds `one_way`, the loss between what the online side predicts and what the target
-    sees.
+    A subclass adds `one_way`, the loss between the online prediction and the target's pixels.
 
     Args:
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
         threshold: largest distance of a positive pair, in cell diagonals.
-        use_propagation: whether the PPM stands between the online projector and the loss.
+        use_propagation: whether to use the PPM between the online projector and the loss.
         gamma: the PPM's sharpness.
         num_transform_layers: the PPM's transform layers, 0 to 3.
         hidden_dim: the projector's hidden channels.
         out_dim: the projector's output channels.
         pixel_weight: weight of the pixel loss; 0 leaves its heads out.
-        use_fpn: whether an FPN stands above the backbone. The pixel loss is then the mean over
-            P3 to P6, whose levels share projector and PPM; the instance branch stays on C5.
-        pixel_levels: the backbone's maps that have the pixel loss, of `"c3"`, `"c4"` and `"c5"`, each
-            with a projector of its own; the loss is their mean. Without an FPN.
-        use_target: whether the other view is seen by a moving-average target, as in the paper. Without
-            one the online encoder sees both views as one batch, as in SimCLR, and no gradient passes
-            through the side that is compared with: a step takes about three quarters of the time.
-        variance_weight: weight of the projected pixels' missing spread over the global batch, as in
-            VICReg; 0, as in the paper, leaves it out.
-        covariance_weight: weight of the squared covariances of their channels, as in VICReg.
+        use_fpn: whether to add an FPN to the backbone. The pixel loss is then the mean over P3 to
+            P6, whose levels share projector and PPM; the instance branch stays on C5.
+        pixel_levels: the backbone's maps with a pixel loss, of `"c3"`, `"c4"` and `"c5"`, each with
+            its own projector; the loss is their mean. Without an FPN.
+        use_target: whether a moving-average target encodes the other view, as in the paper. Without
+            one the online encoder encodes both views as one batch, as in SimCLR, and the view that
+            is compared with gets no gradient: a step takes about three quarters of the time.
+        variance_weight: weight of VICReg's variance term on the projected pixels of the global
+            batch; 0, as in the paper, leaves it out.
+        covariance_weight: weight of VICReg's covariance term on the same pixels.
         instance_weight: weight (alpha) of the instance branch; 0 leaves it out.
         instance_form: `"predictor"` (the official code's) or `"contrastive"` (the paper's SimCLR*).
         instance_temperature: tau of the contrastive form, positive.
-        bn_momentum: share of the old moving statistics that batch norm keeps in each step.
-        **kwargs: of `PretrainMethod`.
+        bn_momentum: fraction of batch norm's moving statistics that is kept in each step.
+        **kwargs: arguments of `PretrainMethod`.
 
     Raises:
         ValueError: if an argument is out of its range, or both weights are 0.

@@ -19,7 +19,7 @@ class PixPro(PixelMethod):
 
     Args:
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
-        **kwargs: of `PixelMethod`.
+        **kwargs: arguments of `PixelMethod`.
 
     Reference:
         Xie et al., CVPR 2021, arXiv:2011.10043, section 3.2.

@@ -30,8 +30,8 @@ class SimCLR(base.PretrainMethod):
         temperature: tau, positive; 0.1 in the authors' ImageNet runs.
         hidden_dim: the projector's hidden channels; the authors' is as wide as C5.
         out_dim: the projector's output channels.
-        bn_momentum: share of the old moving statistics that batch norm keeps in each step.
-        **kwargs: of `PretrainMethod`.
+        bn_momentum: fraction of batch norm's moving statistics that is kept in each step.
+        **kwargs: arguments of `PretrainMethod`.
 
     Reference:
         Chen et al., ICML 2020, arXiv:2002.05709.

@@ -25,7 +25,7 @@ __all__ = ["SlotCon"]
 
 @keras.saving.register_keras_serializable("pixpro_keras")
 class SlotCon(base.PretrainMethod):
-    """Both views give a place the same slot, and each slot finds itself in the other view.
+    """Equal slots for a place in both views, and contrast between the slots of the views.
 
     `L = group_weight L_group + (1 - group_weight) L_slot`, each the sum of both directions. The
     grouping loss compares scores of the same places: those of the common part of the views, resampled
@@ -41,8 +41,8 @@ class SlotCon(base.PretrainMethod):
         center_momentum: momentum of the moving average of the target's scores, in [0, 1].
         hidden_dim: hidden channels of projector and predictor.
         out_dim: channels of slots.
-        bn_momentum: share of the old moving statistics that batch norm keeps in each step.
-        **kwargs: of `PretrainMethod`.
+        bn_momentum: fraction of batch norm's moving statistics that is kept in each step.
+        **kwargs: arguments of `PretrainMethod`.
 
     Raises:
         ValueError: if an argument is out of its range.

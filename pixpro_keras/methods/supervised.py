@@ -22,7 +22,7 @@ class Supervised(base.PretrainMethod):
     Args:
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
         num_classes: labels are in [0, num_classes).
-        **kwargs: of `PretrainMethod`. The classifier has no batch norm.
+        **kwargs: arguments of `PretrainMethod`. The classifier has no batch norm.
 
     Raises:
         ValueError: if there are less than two classes.

@@ -148,7 +148,7 @@ class WarmupSteps(Warmup):
         self.factor = factor
 
     def decayed(self, step: Tensor) -> Tensor:
-        """The stairs."""
+        """The steps."""
         rates = [self.peak * self.factor**k for k in range(len(self.boundaries) + 1)]
         passed = sum((ops.cast(step >= b, "int32") for b in self.boundaries), ops.cast(0, "int32"))
         return ops.take(ops.convert_to_tensor(rates, "float32"), passed)
@@ -193,7 +193,7 @@ class WarmupPoly(Warmup):
         self.power = checks.positive("power", power)
 
     def decayed(self, step: Tensor) -> Tensor:
-        """The power."""
+        """The polynomial."""
         decay_steps = max(self.total_steps - self.warmup_steps, 1)
         remaining = 1 - ops.clip((step - self.warmup_steps) / decay_steps, 0.0, 1.0)
         return self.peak * remaining**self.power

@@ -86,7 +86,8 @@ class SGD(keras.optimizers.Optimizer):
 
     def decayed(self, gradient, variable):
         """The gradient with weight decay."""
-        if not self.decay_norms and self._is_norm[self._get_variable_index(variable)]:
+        is_spared = not self.decay_norms and self._is_norm[self._get_variable_index(variable)]
+        if is_spared or not self.l2_decay:
             return gradient
         return gradient + self.l2_decay * variable
 

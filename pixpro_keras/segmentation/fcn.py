@@ -8,6 +8,7 @@ from keras import ops
 
 from pixpro_keras.backbones.levels import level_network
 from pixpro_keras.layers.batch_norm import BatchNormalization
+from pixpro_keras.layers.conv import Conv2D
 from pixpro_keras.layers.initializers import he_normal_fan_out
 from pixpro_keras.ops import cross_replica_mean
 from pixpro_keras.segmentation.mask_pipeline import IMAGE, MASK
@@ -29,7 +30,7 @@ class FCN(Task):
         num_classes: number of classes of pixels.
         is_frozen: whether it is the dense linear probe.
         level: map that is classified, `c2` to `c5`.
-        bn_momentum: share of the old moving statistics that batch norm keeps in each step.
+        bn_momentum: fraction of batch norm's moving statistics that is kept in each step.
         **kwargs: arguments of `Task`.
 
     Reference:
@@ -132,13 +133,13 @@ class FCN(Task):
         """
         x = self.network(images, training=training and not self.is_frozen)
         for layer in self.head:
-            is_norm = isinstance(layer, keras.layers.BatchNormalization)
-            x = layer(x, training=training) if is_norm else layer(x)
+            depends = isinstance(layer, Conv2D | BatchNormalization)
+            x = layer(x, training=training) if depends else layer(x)
         return tf.image.resize(ops.cast(x, "float32"), size, "bilinear")
 
 
-def _convolution(name: str) -> keras.layers.Conv2D:
-    return keras.layers.Conv2D(
+def _convolution(name: str) -> Conv2D:
+    return Conv2D(
         _HEAD_CHANNELS,
         3,
         padding="same",

@@ -44,8 +44,8 @@ def open_masks(
             value, and 255 for pixels that do not count.
 
     Raises:
-        ValueError: if something is missing, with what was looked for, or masks have values without a
-            class.
+        ValueError: if something is missing, or masks have values without a class; the message says
+            what was expected.
 
     Example:
         ```python

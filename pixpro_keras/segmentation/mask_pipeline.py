@@ -121,25 +121,25 @@ def make_crops(
     num_input_pipelines: int = 1,
     broken: BrokenImages | None = None,
 ) -> tf.data.Dataset:
-    """Makes endless batches from a step on, in the order of `Sampler`.
+    """Makes an endless data set of batches from a step on, in the order of `Sampler`.
 
     Args:
         source: images and masks, at least a batch of them.
         config: configuration of the crops.
         global_batch_size: images per step of all machines together.
         replica_batch_size: images in each batch of this data set.
-        preprocess: from RGB in 0..255 to the backbone's convention.
+        preprocess: function from RGB in 0..255 to the backbone's convention.
         start_step: step of the first batch.
         input_pipeline_id: number of this machine, from 0.
         num_input_pipelines: number of machines.
-        broken: count of the images that cannot be decoded, in whose place others come; without it, one
-            of them ends the data set.
+        broken: count of images that cannot be decoded and are replaced by others; without it, such
+            an image ends the data set.
 
     Returns:
         Data set of `{"image": (b, S, S, 3) float32, "mask": (b, S, S) int32}`.
 
     Raises:
-        ValueError: if the source has fewer images than a batch, or a size does not divide.
+        ValueError: if the source has fewer images than a batch, or batch sizes do not divide.
 
     Example:
         ```python
@@ -189,11 +189,11 @@ def make_crops(
 def image_batches(
     source: MaskSource, preprocess: Callable[[Tensor], Tensor], batch_size: int = 1
 ) -> tf.data.Dataset:
-    """Batches whole images with their masks, in their order; the last batch has what remains.
+    """Batches whole images with their masks, in their order; the last batch may be smaller.
 
     Args:
-        source: images and masks; of one size, where a batch holds more than one.
-        preprocess: from RGB in 0..255 to the backbone's convention.
+        source: images and masks, all of one size if a batch has more than one.
+        preprocess: function from RGB in 0..255 to the backbone's convention.
         batch_size: images per batch.
 
     Returns:
@@ -231,8 +231,8 @@ def readable_batches(
     """Iterates over batches like `image_batches`, but passes over images that cannot be decoded.
 
     Args:
-        source: images and masks; of one size, where a batch holds more than one.
-        preprocess: from RGB in 0..255 to the backbone's convention.
+        source: images and masks, all of one size if a batch has more than one.
+        preprocess: function from RGB in 0..255 to the backbone's convention.
         batch_size: images per batch.
         max_broken_share: share of the images that may be passed over; the log names each.
 

@@ -18,8 +18,8 @@ class MaskSource:
         name: specification that opened the source.
         num_examples: number of images.
         read: in a graph, scalar int64 index to image, `(H, W, 3)` uint8, and mask, `(H, W)` int32:
-            classes, and 255 where a pixel does not count.
-        describe: index to a name for people.
+            classes, and 255 for pixels to ignore.
+        describe: index to a readable name.
         class_names: names of the classes 0, 1, ...
 
     Example:

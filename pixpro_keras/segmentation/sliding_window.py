@@ -44,9 +44,9 @@ def sliding_window_inference(
     stride: int,
     batch_size: int = 1,
 ) -> np.ndarray:
-    """Probabilities of each pixel, averaged over the windows that hold it.
+    """Probabilities of each pixel, averaged over the windows that contain it.
 
-    An image smaller than a window is enlarged with zeros below and to the right.
+    An image smaller than a window is padded with zeros below and to the right.
 
     Args:
         predict: function of `(n, window, window, 3)` to `(n, window, window, num_classes)`
@@ -60,7 +60,7 @@ def sliding_window_inference(
         `(H, W, num_classes)` float32.
 
     Raises:
-        ValueError: if the stride would leave pixels out.
+        ValueError: if the stride would skip pixels.
 
     Example:
         ```python

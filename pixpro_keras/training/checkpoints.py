@@ -83,13 +83,13 @@ class Checkpoints:
         )
 
     def restore(self) -> int:
-        """Loads the newest checkpoint that is whole, if there is any.
+        """Loads the newest intact checkpoint, if there is one.
 
         Returns:
             The step from which the run continues; 0 without a checkpoint.
 
         Raises:
-            CheckpointError: if the checkpoint belongs to another model, or none of them is whole.
+            CheckpointError: if the checkpoint belongs to another model, or none of them is intact.
         """
         steps = checkpoint_steps(self._directory)
         if not steps:
@@ -108,8 +108,8 @@ class Checkpoints:
             logging.info("Continuing from %s (step %d).", path, step)
             return step
         raise CheckpointError(
-            f"none of the {len(steps)} checkpoints in {self._directory} is whole; another directory "
-            f"starts anew. {'; '.join(reasons)}"
+            f"none of the {len(steps)} checkpoints in {self._directory} is intact; use another "
+            f"directory to start anew. {'; '.join(reasons)}"
         )
 
     def save(self) -> str:
@@ -119,7 +119,7 @@ class Checkpoints:
             Its path prefix.
 
         Raises:
-            SaveError: if it cannot be written; the ones from before stay as they were.
+            SaveError: if it cannot be written; existing ones stay unchanged.
         """
         step = self._task.steps_done()
         path = self._path(step)

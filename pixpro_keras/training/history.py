@@ -159,8 +159,8 @@ def continue_history(
         changed = find_differences(trained[-1].recipe, recipe)
         if changed and on_change == "stop":
             raise RunChangedError(
-                f"its {first_step} steps were trained otherwise: {'; '.join(changed)}. Another "
-                "directory starts anew, --on_change=continue goes on with what is given now"
+                f"its {first_step} steps were trained with other settings: {'; '.join(changed)}. Use "
+                "another directory to start anew, or --on_change=continue to continue with the new settings"
             )
         if first_step > total_steps:
             raise FewerStepsError(

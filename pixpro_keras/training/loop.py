@@ -29,8 +29,8 @@ def train(
 ) -> None:
     """Trains from the task's step to the last one, driving Keras callbacks.
 
-    Keras's own `fit` goes on working on one device and mirrored; it cannot run under
-    MultiWorkerMirroredStrategy, nor start in the middle of an epoch, nor tell how long it waited
+    Keras's `fit` works too on one device and mirrored, but it cannot run under
+    MultiWorkerMirroredStrategy, start in the middle of an epoch, or measure the time spent waiting
     for input.
 
     Callbacks see `on_train_batch_end(step in epoch, logs)` with the means of the newest window of
@@ -44,10 +44,10 @@ def train(
     do so; all of them then end together, at the end of the window, since a worker that left alone
     would leave the others waiting for it.
 
-    With `steps_per_execution` TensorFlow takes up to so many steps by itself, and callbacks are called
-    after the last of them: at the end of an epoch and of a window, and at multiples of each
-    callback's `every_steps`, if it has that attribute. Weights and means are those of single steps.
-    The waiting for input is inside and not known, so that `input_wait_share` is missing.
+    With `steps_per_execution` one call of TensorFlow takes up to that many steps, and callbacks are
+    called after the last of them: at the end of an epoch and of a window, and at multiples of each
+    callback's `every_steps`, if it has that attribute. Weights and means are the same as with
+    single steps. `input_wait_share` is missing, since the waiting is inside of the call.
 
     Args:
         task: compiled, its optimizer built, in the strategy's scope.
@@ -61,7 +61,7 @@ def train(
         log_every_steps: steps in a window; the step's results are fetched once in each.
         jit_compile: whether XLA compiles the step; on one device only.
         steps_per_execution: most steps in each call of TensorFlow, at least 1.
-        stall_seconds: a longer wait for a batch is warned of while it lasts, in single steps.
+        stall_seconds: waiting time for a batch after which a warning is logged, in single steps.
 
     Raises:
         ValueError: if `steps_per_execution` is less than 1.

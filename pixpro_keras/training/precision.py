@@ -15,7 +15,7 @@ _LEAST_CAPABILITY = (8, 0)
 
 
 def best_precision(strategy: str = "auto") -> tuple[str, str]:
-    """`mixed_bfloat16` where the devices compute in bfloat16 faster, else `float32`; and why.
+    """Chooses `mixed_bfloat16` where devices are faster in bfloat16, else `float32`; says why.
 
     These are TPUs, NVIDIA GPUs of compute capability 8.0 or more and processors with AMX or AVX512-BF16.
     bfloat16 has the range of float32, so a run needs no loss scale.
@@ -24,7 +24,7 @@ def best_precision(strategy: str = "auto") -> tuple[str, str]:
         strategy: a name of `strategy.STRATEGIES`.
 
     Returns:
-        Name of the dtype policy, and what was found, in a few words.
+        Name of the dtype policy, and the reason in a few words.
 
     Example:
         ```python

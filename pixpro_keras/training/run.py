@@ -121,8 +121,8 @@ class RunResult:
         steps: steps done since the run's beginning.
         stop_signal: the signal that ended the training, on whichever worker; None at its last step.
         metrics: the newest line of `metrics.jsonl`; empty where this process writes none.
-        measured: step and values of each measurement on the way, since the run's beginning.
-        is_dry_run: whether the run was only tried; see `estimate_run`.
+        measured: step and values of each evaluation during the run, since its beginning.
+        is_dry_run: whether this was a dry run; see `estimate_run`.
 
     Example:
         ```python
@@ -162,10 +162,10 @@ def make_devices(
 
     Args:
         strategy: a name of `strategy.STRATEGIES`; see `strategy.make_strategy`.
-        deterministic: whether a run repeats to the last bit, on the same number of devices: one
-            operation after the other, and on GPUs only deterministic kernels. Must be asked for
-            before TensorFlow has used a device, and needs the environment variable
-            `TF_ENABLE_ONEDNN_OPTS=0` from before its import.
+        deterministic: whether a run is repeatable to the last bit, on the same number of devices:
+            one operation at a time, and on GPUs only deterministic kernels. Must be set before
+            TensorFlow uses a device, and needs the environment variable `TF_ENABLE_ONEDNN_OPTS=0`
+            from before its import.
         make_multi_worker: function that joins the machines of `multi_worker`; default: those that
             `TF_CONFIG` names.
 
@@ -174,7 +174,7 @@ def make_devices(
 
     Raises:
         ValueError: if the name is unknown or its devices are not there.
-        RuntimeError: if it is too late for `deterministic`.
+        RuntimeError: if TensorFlow has used a device before `deterministic` could be set.
 
     Example:
         ```python
@@ -217,14 +217,15 @@ def open_checkpoints(
         strategy: distribution strategy of the run; default: the present one.
         recipe: settings of the training steps (data, batch size, seed, ...), JSON values; noted in
             `history.json`.
-        on_change: with another recipe than the newest steps', `stop` refuses and `continue` goes on.
-        read_only: whether nothing is noted, for a run that is only tried.
+        on_change: reaction to a recipe that differs from that of the newest steps: `stop` raises an
+            error, `continue` continues.
+        read_only: whether to write nothing, for a dry run.
 
     Returns:
         The checkpoints, and the step from which the run goes on.
 
     Raises:
-        CheckpointError: if the checkpoints belong to another model, or none of them is whole.
+        CheckpointError: if the checkpoints belong to another model, or none of them is intact.
         RunChangedError: if the recipe is another one than that of the steps that are done.
         FewerStepsError: if more steps are done than the whole run has.
         WorkerLostError: if another worker is gone.
@@ -352,8 +353,8 @@ def run_training(
             without it, one such image does.
         name_images: step, counted from 0, to the names of its images.
         measurements: functions of the number of steps done to values by name, for the log.
-        make_chief_callbacks: makes more callbacks, in the one process that writes.
-        sinks: functions that get the logged values too; see `RunLog`.
+        make_chief_callbacks: function that makes further callbacks, in the one process that writes.
+        sinks: functions that also receive the logged values; see `RunLog`.
         flags: text of the run's flags, shown beside the charts.
 
     Returns:

@@ -20,7 +20,7 @@ def make_strategy(
         name: `one_device`; `mirrored` (all GPUs of this machine, or its logical CPUs where it has
             none); `multi_worker` (the machines that `TF_CONFIG` names); `tpu` (the TPU that
             `TPU_NAME` names, or the local one); `auto`: the first of tpu, multi_worker and mirrored
-            for which the environment or the devices speak, else one_device.
+            that the environment or the devices indicate, else one_device.
         make_multi_worker: function that joins the machines; default: those that `TF_CONFIG` names.
 
     Returns:

@@ -24,7 +24,7 @@ _FILES = ("flags.cfg", "export/README.md", "*.md")
 
 
 class Tracker(abc.ABC):
-    """A run at a tracker. Errors after its start are told, once, and never end a training.
+    """Run in an experiment tracker. Errors after its start are logged once and never end a training.
 
     Args:
         workdir: the run's directory. Pictures that appear in it are sent along with the scalars.
@@ -142,7 +142,7 @@ class Tracker(abc.ABC):
         except Exception as error:  # each client has its own
             if not self._has_failed:
                 logging.warning(
-                    "%s gets no more, or not all; metrics.jsonl has everything: %s",
+                    "%s is no longer updated, or incomplete; metrics.jsonl has everything: %s",
                     type(self).__name__.lstrip("_"),
                     first_line(error),
                 )
@@ -254,9 +254,9 @@ def _how_to_install(name: str) -> str:
 def track_run(
     name: str, workdir: str | os.PathLike, config: Mapping[str, Any]
 ) -> Iterator[Tracker]:
-    """Starts a run at a tracker, or goes on with that of the run's directory, and ends it with the block.
+    """Context that starts a run in a tracker, or continues that of the directory, and ends it.
 
-    Servers, accounts, projects and offline modes are those of the tracker's own environment variables
+    Servers, accounts, projects and offline modes are set by the tracker's own environment variables
     (`WANDB_MODE`, `WANDB_PROJECT`, `MLFLOW_TRACKING_URI`, `MLFLOW_EXPERIMENT_NAME`, ...).
 
     Args:

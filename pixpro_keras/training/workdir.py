@@ -156,10 +156,10 @@ class RunLock:
 def open_workdir(
     path: str | os.PathLike, strategy: tf.distribute.Strategy | None = None
 ) -> Iterator[pathlib.Path]:
-    """Creates a run's directory and keeps other runs out of it while the block lasts.
+    """Context that creates a run's directory and locks it against other runs.
 
-    A block that ends by an error before the first step's traces are there leaves a directory that
-    was missing or empty as it was.
+    If an error ends the block before the first step has left files, a directory that was missing or
+    empty is left as it was.
 
     Args:
         path: the directory; created when missing, with its parents.

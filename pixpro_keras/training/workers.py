@@ -255,7 +255,7 @@ def chief_first(strategy: tf.distribute.Strategy) -> Iterator[None]:
 
 @contextlib.contextmanager
 def chief_alone(strategy: tf.distribute.Strategy) -> Iterator[bool]:
-    """Context of the chief for which the others wait, since it would take their end for a failure.
+    """Context of the chief for which the others wait; it would mistake their exit for a failure.
 
     Args:
         strategy: distribution strategy of the run.

@@ -12,8 +12,8 @@ def positive(name: str, value: Number) -> Number:
     """Returns the value, which must be above 0.
 
     Args:
-        name: of the argument, for the error.
-        value: of the argument.
+        name: name of the argument, for the error.
+        value: value of the argument.
 
     Raises:
         ValueError: if it is 0 or less.
@@ -34,8 +34,8 @@ def at_least(name: str, value: Number, low: float) -> Number:
     """Returns the value, which must be `low` or more.
 
     Args:
-        name: of the argument, for the error.
-        value: of the argument.
+        name: name of the argument, for the error.
+        value: value of the argument.
         low: smallest value.
 
     Raises:
@@ -57,8 +57,8 @@ def in_range(name: str, value: Number, low: float, high: float) -> Number:
     """Returns the value, which must be in `[low, high]`.
 
     Args:
-        name: of the argument, for the error.
-        value: of the argument.
+        name: name of the argument, for the error.
+        value: value of the argument.
         low: smallest value.
         high: largest value.
 
@@ -81,8 +81,8 @@ def one_of(name: str, value: str, choices: Collection[str]) -> str:
     """Returns the value, which must be one of the choices.
 
     Args:
-        name: of the argument, for the error.
-        value: of the argument.
+        name: name of the argument, for the error.
+        value: value of the argument.
         choices: values that are allowed.
 
     Raises:

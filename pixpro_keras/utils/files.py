@@ -47,14 +47,14 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
 
 
 def append(path: str | os.PathLike, content: bytes) -> None:
-    r"""Appends to a file all or nothing.
+    r"""Appends to a file, all or nothing.
 
     Args:
         path: path of the file; created when missing.
         content: bytes that are appended.
 
     Raises:
-        OSError: if it cannot be written; what was there stays as it was.
+        OSError: if it cannot be written; the file then stays unchanged.
 
     Example:
         ```python
@@ -81,7 +81,7 @@ def append(path: str | os.PathLike, content: bytes) -> None:
 
 @contextlib.contextmanager
 def survive_disk(what: str) -> Iterator[None]:
-    """Turns an error of the disk into a warning, for files that are worth less than the run.
+    """Turns a disk error into a warning, for files that are not worth ending a run.
 
     Args:
         what: name of what is written, with which the warning begins.

@@ -16,7 +16,7 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
 
     Returns:
         A dict for each line, `{"step": int, "epoch": float, name: value, ...}`, in the order of the
-        file. A last line without its end, as in a run that is going on, is left out.
+        file. An incomplete last line, as in a running job, is ignored.
 
     Raises:
         FileNotFoundError: if there is no such file.

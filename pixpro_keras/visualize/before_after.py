@@ -25,13 +25,13 @@ def draw_before_after(
     """Draws similarity to chosen places and features as colors, a column for each state of a network.
 
     Similarities are cosines. A color scale begins at the 5th percentile of a column's values, which
-    its title gives: 0.9 to 1 means that all cells look alike to the network. Colors of features are
-    their first three principal components, with the same projection for all states.
+    its title states: 0.9 to 1 means that all cells have nearly the same features. Colors of
+    features are their first three principal components, with the same projection for all states.
 
     Args:
         images: `(B, H, W, 3)` uint8 RGB.
         features: name of a state, as `step 0` -> its maps `(B, h, w, C)`, all of one shape.
-        places: row and column of each query, as shares of height and width in [0, 1).
+        places: row and column of each query, as fractions of height and width in [0, 1).
         note: line below the pictures.
 
     Returns:

@@ -23,9 +23,9 @@ def write_click_map(
     features: np.ndarray,
     title: str,
 ) -> None:
-    """Writes a page on which a click on a cell shows the cosine of every cell of all images to it.
+    """Writes a page that shows the cosine similarity of all cells of all images to a clicked cell.
 
-    The features' directions are in the page as numbers of 8 bits, so that its cosines are within 0.02 of
+    The page contains the features as unit vectors of 8 bits, so that its cosines are within 0.02 of
     the exact ones.
 
     Args:

@@ -18,7 +18,7 @@ def draw_comparison(
 
     Args:
         labels: names of the backbones, from the top.
-        measures: name -> shares in [0, 1], one for each backbone; None where there is none.
+        measures: name -> values in [0, 1], one for each backbone; None for a missing one.
 
     Returns:
         A figure with one panel for each measure.

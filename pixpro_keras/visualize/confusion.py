@@ -15,9 +15,9 @@ _NUM_WORST = 12
 
 
 def draw_confusion_matrix(matrix: np.ndarray, class_names: Sequence[str] | None = None) -> "Figure":
-    """Draws a confusion matrix as shares of each row, and lists the classes most often confused.
+    """Draws a confusion matrix, normalized by rows, and lists the most confused pairs of classes.
 
-    Classes that are confused stand side by side.
+    Classes are ordered so that confused ones are neighbors.
 
     Args:
         matrix: `(K, K)` counts, true classes in rows.

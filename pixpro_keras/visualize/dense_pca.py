@@ -15,7 +15,7 @@ _LABEL_WIDTH = 28  # letters beside a panel
 
 
 def pca_colors(features: np.ndarray) -> np.ndarray:
-    """Colors cells by the three directions in which the features of all images vary most.
+    """Colors cells by the first three principal components of the features of all images.
 
     The same color means similar features, in all images. The colors themselves mean nothing.
 
@@ -23,7 +23,7 @@ def pca_colors(features: np.ndarray) -> np.ndarray:
         features: `(B, h, w, C)`, C at least 3.
 
     Returns:
-        `(B, h, w, 3)` float64 in [0, 1]; each component runs over the middle 98 % of its values.
+        `(B, h, w, 3)` float64 in [0, 1]; each component is scaled to the middle 98 % of its values.
 
     Raises:
         ValueError: if there are fewer than three channels or cells.

@@ -1,4 +1,4 @@
-"""Pictures of detected objects beside true ones."""
+"""Pictures of detections next to the ground truth."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ def draw_detections(
     class_names: Sequence[str],
     min_score: float = 0.0,
 ) -> "Figure":
-    """Draws a row for each image: its true objects, and the detected ones with their scores.
+    """Draws a row for each image: its ground truth, and the detections with their scores.
 
     Args:
         images: images `(H, W, 3)` uint8.

@@ -47,14 +47,14 @@ def plot_metrics(
     r"""Draws a run's `metrics.jsonl`, one chart per metric, over steps.
 
     Args:
-        metrics_path: path of lines `{"step": int, "epoch": float, name: value, ...}`. A last line that is
-            not finished, as in a run that is going on, is left out.
+        metrics_path: path of lines `{"step": int, "epoch": float, name: value, ...}`. An incomplete
+            last line, as in a running job, is ignored.
         png_path: path of the picture.
         loss_bounds: name of each loss term -> its (lowest, highest) value, None for unbounded, as a
-            method states them. They stand in the chart's title: a loss that reaches its lower bound
-            while the features lose their spread has collapsed.
-        evaluations: what was measured at the end -> value of each weights, in [0, 1], such as
-            `{"k-NN top-1": {"random": 0.14, "pre-trained": 0.23}}`; a chart of their own.
+            method states them. The chart's title states them: a loss at its lower bound with a
+            falling `feature_std` means collapse.
+        evaluations: measure -> value in [0, 1] for each set of weights, such as `{"k-NN top-1":
+            {"random": 0.14, "pre-trained": 0.23}}`; a chart of their own.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -89,8 +89,8 @@ def draw_metrics(
 ) -> "Figure":
     """Draws the metrics of runs, one chart per metric with a line for each run, over steps.
 
-    Axes are fitted to the data, and begin at step 0. Bounds of a loss stand in its title, those of
-    each run if they differ. A count that stays 0 has no chart.
+    Axes are fitted to the data, and begin at step 0. The title of a loss states its bounds, for
+    each run if they differ. A count that is always 0 has no chart.
 
     Args:
         runs: name -> records as from `read_metrics`. With one run there is no legend.

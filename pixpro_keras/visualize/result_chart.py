@@ -42,8 +42,9 @@ class Panel:
 def draw_results(labels: Sequence[str], panels: Sequence[Panel]) -> "Figure":
     """Draws a panel for each measure, with a line for each row.
 
-    Ours is on the lower axis: a dot is the mean, a line the range over seeds, a tick each seed. The paper's
-    is a diamond on the upper axis, which has a scale of its own: it is the order that compares.
+    Our results are on the lower axis: a dot for the mean, a line for the range over seeds, a tick
+    for each seed. The paper's are diamonds on the upper axis, whose scale is independent: only the
+    order of the rows can be compared.
 
     Args:
         labels: labels of the rows, from the top.

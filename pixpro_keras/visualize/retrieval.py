@@ -18,7 +18,7 @@ _MIN_CELLS = 3  # but at least so many cells
 
 
 def nearest_cells(features: np.ndarray, query: Cell, count: int) -> list[tuple[Cell, float]]:
-    """Finds the cell of every other image that is most like a query, the most alike images first.
+    """Finds the most similar cell to a query in every other image, the most similar images first.
 
     Args:
         features: `(B, h, w, C)`.
@@ -26,7 +26,7 @@ def nearest_cells(features: np.ndarray, query: Cell, count: int) -> list[tuple[C
         count: largest number of images.
 
     Returns:
-        `(image, row, column)` and the cosine, in [-1, 1], by falling cosine.
+        `(image, row, column)` and the cosine, in [-1, 1], by decreasing cosine.
 
     Raises:
         ValueError: if there is no such query, or no other image.
@@ -62,7 +62,7 @@ def draw_retrieval(
 ) -> "Figure":
     """Draws each query and, to its right, the most similar cell of the most similar images.
 
-    The first column shows the query's whole image, the others what is around a cell.
+    The first column shows the whole image of the query, the others the surroundings of a cell.
 
     Args:
         images: `(B, H, W, 3)` uint8 RGB.

@@ -23,11 +23,11 @@ _NOTE = "Step 0: batch norm with the statistics of these images, since those of 
 
 
 class RunPictures(keras.callbacks.Callback):
-    """Draws the same few images every so often: matching cells, and features before and now.
+    """Draws a few fixed images at regular steps: matching cells, and features before and now.
 
     Pictures go to `WORKDIR/pictures` as PNG and to TensorBoard. Before the first step the moving
-    statistics of batch norm have nothing to do with the activations, and all cells would look alike:
-    step 0 is drawn by a copy of the encoder with the statistics of the drawn images.
+    statistics of batch norm do not fit the activations, and all cells would have nearly the same
+    features: step 0 is drawn by a copy of the encoder with the statistics of the drawn images.
 
     Args:
         workdir: the run's directory.
@@ -97,7 +97,7 @@ class RunPictures(keras.callbacks.Callback):
         self._draw_features(step)
 
     def on_train_batch_end(self, batch, logs=None):
-        """Draws when it is time."""
+        """Draws at the steps that are due."""
         step = steps_done(logs, self.model)
         if step % self.every_steps == 0:
             self._draw_features(step)

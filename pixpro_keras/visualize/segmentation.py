@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def class_colors(num_classes: int) -> np.ndarray:
-    """Colors that are easy to tell apart, up to six of them for the color-blind too.
+    """Distinct colors; up to six of them are also distinct for color-blind readers.
 
     Args:
         num_classes: number of colors.
@@ -49,7 +49,7 @@ def draw_segmentations(
 
     Args:
         images: images `(H, W, 3)` uint8.
-        masks: true classes `(H, W)`; 255, which does not count, is black.
+        masks: true classes `(H, W)`; 255, which is ignored, is black.
         predictions: predicted classes `(H, W)`; black where the mask is.
         class_names: names of the classes.
 

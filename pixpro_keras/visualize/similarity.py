@@ -21,7 +21,7 @@ _MAX_CELLS_AROUND_NUMBER = 8
 
 
 def map_to_show(outputs: Mapping[str, Any]) -> Tensor:
-    """The map of an encoder's outputs whose similarities are drawn.
+    """Selects the map to draw from an encoder's outputs.
 
     Args:
         outputs: outputs of `Encoder`.
@@ -54,7 +54,7 @@ def draw_similarity(
     """Draws `s(i, j) = max(cos(x_i, x_j), 0) ** gamma` of a few query pixels i over each view.
 
     Each row is an image: the view, then a map for each query, whose cell is outlined. The scale is
-    always 0 to 1, so that a collapsed network shows: all of its maps are bright everywhere.
+    always 0 to 1, so that collapse is visible: all maps are bright everywhere.
 
     Args:
         views: `(B, H, W, 3)` uint8 RGB.

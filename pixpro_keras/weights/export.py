@@ -153,7 +153,7 @@ def usage_by_file(name: str) -> dict[str, str]:
 
 
 def check_format(chosen: str, name: str, features: str = "c5") -> None:
-    """Refuses a format that does not exist or that a backbone does not have.
+    """Raises an error for an unknown format, or one that a backbone does not support.
 
     Args:
         chosen: one of `FORMATS`.
@@ -203,8 +203,8 @@ def export_backbone(
 ) -> dict[pathlib.Path, str]:
     """Writes a backbone's float32 weights, whatever precision or strategy it was trained with.
 
-    The networks in the files have output stride 32, also when training dilated the last stage: the
-    weights are the same, and users of a backbone dilate it to their own needs.
+    The exported networks have output stride 32, even if the last stage was dilated in training: the
+    weights are the same for any dilation.
 
     Args:
         backbone: trained network from `backbones.build(name)`.
@@ -220,7 +220,7 @@ def export_backbone(
     Raises:
         ValueError: if a format is unknown or the backbone does not have it; nothing is written then.
         ImportError: if a format needs a package that is not installed.
-        OSError: if the directory cannot be written; files from before stay as they were.
+        OSError: if the directory cannot be written; existing files stay unchanged.
 
     Example:
         ```python

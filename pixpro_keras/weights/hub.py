@@ -49,12 +49,12 @@ def upload(
     message: str = "Upload a backbone",
     api: Any = None,
 ) -> str:
-    """Sends an export to a repository of models, which is created where it is missing.
+    """Uploads an export to a model repository, which is created if it does not exist.
 
     Args:
         folder: folder of the export.
         repo: `owner/name`.
-        is_private: whether a new repository is visible to its owners only.
+        is_private: whether a new repository is private.
         message: commit message.
         api: object with `create_repo` and `upload_folder` as in `huggingface_hub.HfApi`; default: an
             `HfApi` with the token of `hf auth login` or of the environment variable `HF_TOKEN`.

@@ -24,7 +24,7 @@ _SERVING = "it is made for serving; export the same run with --format=keras and 
 def load_backbone(
     path_or_name: str | os.PathLike, features: str = "c5", name: str | None = None
 ) -> keras.Model:
-    """A float32 backbone from a file, a run or a name.
+    """Loads a float32 backbone from a file, a run or a name.
 
     Args:
         path_or_name: `backbone.keras` or `backbone.weights.h5` as exported here; a torch file
@@ -79,7 +79,7 @@ def _load(path_or_name: str | os.PathLike, name: str | None = None) -> keras.Mod
         if (path / "saved_model.pb").exists():
             raise ValueError(f"{path} is a SavedModel; {_SERVING}")
         raise ValueError(
-            f"{path}: no backbone.keras there or in its export/; run experiments/export.py first"
+            f"{path}: no backbone.keras there or in its export/; run pixpro-export first"
         )
     if not path.exists():
         raise ValueError(
@@ -134,8 +134,8 @@ def _load_weights_file(path: pathlib.Path, name: str | None) -> keras.Model:
         raise ValueError(f"{path}: no complete weights file ({first_line(error)})") from error
     if name is None:
         raise ValueError(
-            f"{path} does not say which network it belongs to; `name` of "
-            "pixpro_keras.load_backbone, or --backbone of a job, says it"
+            f"{path} does not name its network; give it by `name` of "
+            "pixpro_keras.load_backbone, or by --backbone of a command"
         )
     network = registry.plain_network(name)
     num_matrices = sum(len(weight.shape) == 2 for weight in network.weights)

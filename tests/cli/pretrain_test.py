@@ -308,7 +308,7 @@ class PretrainFunctionTest(tf.test.TestCase):
         with self.assertRaises(ValueError) as refused:
             self.pretrain(**flags, **changed, epochs=2)
         for text in (
-            f"--workdir={run}: its 2 steps were trained otherwise",
+            f"--workdir={run}: its 2 steps were trained with other settings",
             "seed was 0, is 1",
             "min_crop_area was 0.08, is 0.5",
             f"dataset was folder:{self.photos}, is folder:{others}",
@@ -320,13 +320,13 @@ class PretrainFunctionTest(tf.test.TestCase):
         with contextlib.redirect_stdout(io.StringIO()) as output:
             free = self.pretrain(**flags, epochs=1, log_every_steps=2, keep_checkpoints=1)
         self.assertEqual(free.steps, 2)
-        self.assertIn("is finished: all its 2 steps were done before", output.getvalue())
+        self.assertIn("is finished: all its 2 steps are done", output.getvalue())
         self.assertNotIn("#", (run / "flags.cfg").read_text())
         # A dry run says so, and leaves all as it is.
         with contextlib.redirect_stdout(io.StringIO()) as output:
             self.assertTrue(self.pretrain(**flags, epochs=1, dry_run=True).is_dry_run)
         self.assertIn("The run is finished: nothing would be trained", output.getvalue())
-        with self.assertRaisesRegex(ValueError, "trained otherwise: .*seed was 0, is 1"):
+        with self.assertRaisesRegex(ValueError, "trained with other settings: .*seed was 0, is 1"):
             self.pretrain(**flags, **changed, epochs=2, dry_run=True)
         self.assertEqual((run / "history.json").read_bytes(), history)
         # What nothing was trained with is nowhere.

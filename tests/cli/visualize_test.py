@@ -110,7 +110,7 @@ class VisualizeTest(tf.test.TestCase):
         )
         self.assertAllEqual(read_png(out / "correspondences.png"), of_run)
         wrong = run_job("visualize.py", *looked_at, f"--workdir={run}")
-        self.assertIn(f"error: --workdir={run}: a run is there", wrong.stderr)
+        self.assertIn(f"error: --workdir={run}: contains a run", wrong.stderr)
 
     @pytest.mark.slow
     def test_wrong_flags(self):

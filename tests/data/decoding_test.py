@@ -123,12 +123,12 @@ class RangesTest(tf.test.TestCase, parameterized.TestCase):
             return
         with self.assertLogs("absl", "WARNING") as logs:
             sources.open_source(f"folder:{folder.full_path}")
-        self.assertIn(f"a.png: its values of 16 bits are 32 to {highest} of 65535", logs.output[0])
+        self.assertIn(f"a.png: its 16-bit values are 32 to {highest} of 65535", logs.output[0])
 
     def test_faults(self):
         with self.assertLogs("absl", "WARNING") as logs:
             sources.open_source(f"folder:{shared_path('faults', 'formats')}")
-        self.assertIn("gray16_12bit.png: its values of 16 bits are 32 to 4016", logs.output[0])
+        self.assertIn("gray16_12bit.png: its 16-bit values are 32 to 4016", logs.output[0])
 
 
 if __name__ == "__main__":

@@ -54,6 +54,38 @@ class Conv2DTest(tf.test.TestCase, parameterized.TestCase):
             for one, other in zip(gradients, expected_gradients, strict=True):
                 self.assertAllClose(one, other, rtol=1e-5, atol=1e-4)
 
+    @parameterized.product(
+        settings=(
+            {"padding": "same"},
+            {"padding": "valid", "use_bias": False},
+            {"padding": "same", "dilation_rate": (1, 3), "kernel_size": (1, 3)},
+        ),
+        training=(True, False),
+    )
+    def test_a_dilated_convolution_is_one_operation(self, settings, training):
+        shape = (2, 9, 7, 6)
+        settings = {"kernel_size": 3, "dilation_rate": 2, "activation": "relu"} | settings
+        (stock, ours), x = make_pair(shape=shape, **settings)
+        signature = (None, *shape[1:])
+        expected, expected_gradients, _ = run(stock, x, training, signature)
+        found, gradients, operations = run(ours, x, training, signature)
+        self.assertNotIn("SpaceToBatchND", operations)
+        self.assertNotIn("Conv2DBackpropInput", operations)
+        self.assertAllClose(found, expected, atol=1e-5)
+        for one, other in zip(gradients, expected_gradients, strict=True):
+            self.assertAllClose(one, other, rtol=1e-5, atol=1e-4)
+
+    @parameterized.parameters(True, False)
+    def test_a_dilated_convolution_of_maps_of_any_size(self, training):
+        (stock, ours), x = make_pair(kernel_size=3, dilation_rate=2, padding="same")
+        signature = (None, None, None, SHAPE[3])
+        expected, expected_gradients, _ = run(stock, x, training, signature)
+        found, gradients, operations = run(ours, x, training, signature)
+        self.assertNotIn("SpaceToBatchND", operations)
+        self.assertAllClose(found, expected, atol=1e-5)
+        for one, other in zip(gradients, expected_gradients, strict=True):
+            self.assertAllClose(one, other, rtol=1e-5, atol=1e-4)
+
     @parameterized.parameters("mixed_bfloat16", "mixed_float16")
     def test_mixed_precision_stays_near_float32(self, policy):
         (_, ours), x = make_pair(policy)
@@ -89,9 +121,7 @@ class Conv2DTest(tf.test.TestCase, parameterized.TestCase):
             # Keras's own bias rounds by 2 % from run to run.
             self.assertAllClose(one / scale, other / scale, atol=4e-2)
 
-    @parameterized.parameters(
-        {"filters": 64}, {"dilation_rate": 2}, {"kernel_size": 5}, {"shape": (2, 11, 11, 6)}
-    )
+    @parameterized.parameters({"filters": 64}, {"kernel_size": 5}, {"shape": (2, 11, 11, 6)})
     def test_in_16_bits_other_kernels_are_keras_own(self, shape=(2, 7, 7, 6), **settings):
         settings = {"kernel_size": 3, "filters": 128} | settings
         (_, ours), x = make_pair("mixed_bfloat16", shape, **settings)

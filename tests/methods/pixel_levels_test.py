@@ -5,7 +5,7 @@ from absl.testing import parameterized
 
 from pixpro_keras.losses import pixel_contrast, spread_terms
 from pixpro_keras.methods import PixContrast, PixPro
-from pixpro_keras.ops import global_covariance, to_pixels
+from pixpro_keras.ops import global_covariance, l2_normalize, to_pixels
 from tests.helpers.tiny_networks import pyramid_method, random_batch
 
 
@@ -168,7 +168,7 @@ class OnlineTargetTest(tf.test.TestCase, parameterized.TestCase):
         self.assertFalse(again.has_target)
 
 
-class NegativesTest(tf.test.TestCase):
+class NegativesTest(tf.test.TestCase, parameterized.TestCase):
     def test_those_of_the_batch_are_the_pixels_of_all_images(self):
         batch = random_batch(4, image_size=64)
         method = build(PixContrast, negatives="batch", temperature=0.2)
@@ -190,9 +190,34 @@ class NegativesTest(tf.test.TestCase):
         method = build(PixContrast, negatives="other_images", temperature=0.2)
         self.assertAllClose(method.one_way(query, key, positives), expected)
 
-    def test_others_are_refused(self):
-        with self.assertRaisesRegex(ValueError, "negatives"):
-            build(PixContrast, negatives="queue")
+    def test_those_of_a_queue_are_one_pixel_of_each_image_of_earlier_batches(self):
+        batch = random_batch(4, image_size=64)
+        method = build(PixContrast, negatives="queue", queue_size=16, temperature=0.2)
+        rng = np.random.default_rng(0)
+        query, key = rng.normal(size=(2, 4, 4, 8)).astype("float32")
+        positives = np.eye(4, dtype="float32")[None].repeat(4, axis=0)
+        ids = np.arange(4), np.full(16, 7)
+        expected = pixel_contrast(query, key, positives, 0.2, method.queue.read(), ids) / 2
+        self.assertAllClose(method.one_way(query, key, positives), expected)
+        for step in (0, 3):  # the place within the map follows the step
+            method.step.assign(step)
+            start = int(method.queue.position)
+            method(batch, training=True)
+            for number, view in enumerate(("view2", "view1")):
+                pixels = to_pixels(method.target_encoder(batch[view], training=True)["pixel"])
+                kept = method.queue.read()[start + 4 * number :][:4]
+                self.assertAllClose(kept, l2_normalize(pixels[:, step]), rtol=1e-4, atol=1e-5)
+        method(batch)  # outside of training nothing is kept
+        self.assertEqual(int(method.queue.position) % 16, 0)
+
+    @parameterized.parameters(
+        ({"negatives": "pixels"}, "negatives"),
+        ({"negatives": "queue", "pixel_levels": ("c4", "c5")}, "pixel loss on one map"),
+        ({"negatives": "queue", "use_fpn": True}, "pixel loss on one map"),
+    )
+    def test_others_are_refused(self, arguments, message):
+        with self.assertRaisesRegex(ValueError, message):
+            build(PixContrast, **arguments)
 
 
 class SpreadTest(tf.test.TestCase):

@@ -112,7 +112,7 @@ class TrackersTest(tf.test.TestCase):
             tracker.log(2, {})
             tracker.finish(is_complete=True)
         self.assertLen(logs.output, 1)
-        self.assertIn("Broken gets no more, or not all", logs.output[0])
+        self.assertIn("Broken is no longer updated, or incomplete", logs.output[0])
 
     def test_a_package_that_is_missing(self):
         for name in ("wandb", "mlflow"):

@@ -87,9 +87,9 @@ class LoadBackboneTest(tf.test.TestCase, parameterized.TestCase):
         served.mkdir()
         (served / "saved_model.pb").write_bytes(b"")
         for path, message in (
-            (self.folder, "no backbone.keras there.*experiments/export.py"),
+            (self.folder, "no backbone.keras there.*pixpro-export"),
             (half, "half.keras: no complete Keras file"),
-            (weights, "does not say which network it belongs to"),
+            (weights, "does not name its network"),
             (broken, "broken.weights.h5: no complete weights file"),
             (text, "'.txt' are not read"),
             (onnx, "made for serving"),

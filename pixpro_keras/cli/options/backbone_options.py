@@ -18,36 +18,38 @@ class BackboneOptions(Options):
 
     backbone: str = option(
         "resnet50",
-        "Network: any keras.applications constructor in lower case (resnet50, mobilenetv2, ...), or the "
+        "Network: any keras.applications constructor in lower case (resnet50, mobilenetv2, ...); the "
         "paper's stride-in-3x3 family: resnet18_v1_5, resnet18_d (34, 50, 101, 152), resnext50_32x4d, "
-        "resnext101_32x8d, wide_resnet50_2, wide_resnet101_2; or KerasCV's presets: "
-        "keras_cv:yolo_v8_s_backbone, keras_cv:efficientnetv2_b0, ...; or FILE.keras, any functional Keras "
-        "network from images to a map, as KerasHub's backbones: its architecture, and a pre-training begins "
-        "with its weights.",
+        "resnext101_32x8d, wide_resnet50_2, wide_resnet101_2; KerasCV's presets: "
+        "keras_cv:yolo_v8_s_backbone, keras_cv:efficientnetv2_b0, ...; or FILE.keras, any functional "
+        "Keras network from images to a feature map, such as KerasHub's backbones, from whose weights a "
+        "pre-training starts.",
         is_main=True,
     )
     output_stride: str = option(
         "32",
-        "Pixels per feature-map cell. 16 dilates a ResNet's last stage: 7x7 maps from 112 px, with the "
-        "same weights.",
+        "Pixels per feature-map cell. 16 dilates the last stage of a ResNet, with the same weights: 7x7 "
+        "maps at 112 px.",
         choices=("32", "16"),
         is_main=True,
     )
     image_size: int = option(224, "Side of the square views in pixels.", above=0, is_main=True)
     bn_momentum: float = option(
         0.9,
-        "Share of the old moving statistics that batch norm keeps in each step.",
+        "Momentum of the moving statistics of batch norm: the fraction that is kept in each step.",
         minimum=0.0,
         maximum=1.0,
     )
     zero_init_residual: bool = option(
         True,
-        "Start the last batch-norm scale in each residual block of a new ResNet at 0, as the paper's "
-        "pre-training does, not at 1. A few hundred steps leave it near 0, and the blocks without effect.",
+        "Initialize the last batch-norm scale of each residual block of a new ResNet to 0, as in the "
+        "paper's pre-training, instead of 1. After a few hundred steps it is still near 0, and the blocks"
+        " have almost no effect.",
     )
     kernel_fan: str = option(
         "out",
-        "Variance of a new ResNet's kernels, 2 / fan: fan out, as in the release, or in, as in DenseCL.",
+        "Fan of the initial kernels of a new ResNet, whose variance is 2 / fan: out, as in the release, "
+        "or in, as in DenseCL.",
         choices=("out", "in"),
     )
 

@@ -18,22 +18,22 @@ class ClusterOptions(Options):
 
     cluster: str = option(
         "tf_config",
-        "Source of the machines of --strategy=multi_worker: TF_CONFIG; Slurm's job step; Kubernetes's pods, "
-        "see --kubernetes_selector. docs/distributed.md has examples.",
+        "Source of the machines of --strategy=multi_worker: TF_CONFIG, the job step of Slurm, or the pods"
+        " of Kubernetes (see --kubernetes_selector). docs/distributed.md has examples.",
         choices=CLUSTERS,
     )
     kubernetes_selector: str = option(
-        "", "Labels of the pods of --cluster=kubernetes: job-name=pixpro."
+        "", "Label selector of the pods of --cluster=kubernetes, such as job-name=pixpro."
     )
     num_workers: int | None = option(None, "Number of pods of --cluster=kubernetes.", above=0)
     worker_timeout_seconds: float = option(
         60.0,
-        "Seconds without a heartbeat after which a worker counts as lost and the others end. One whose "
-        "process dies is noticed at once.",
+        "Seconds without a heartbeat after which a worker counts as lost and the others stop. A worker "
+        "whose process ends is noticed at once.",
         above=0,
     )
     start_timeout_seconds: float = option(
-        600.0, "Seconds that workers wait for all others to come up.", above=0
+        600.0, "Seconds to wait for all workers to start.", above=0
     )
 
 

@@ -13,8 +13,8 @@ class CompareOptions(EvaluationOptions, RunOptions):
 
     compare: tuple[str, ...] = option(
         (),
-        "Do the job for several --weights, each in a folder of --workdir, and write one table and chart: "
-        "random,imagenet,runs/a,runs/b. Without --backbone, random and imagenet are of the first run's "
-        "network.",
+        "Run the job for several --weights, each in its own folder of --workdir, and write one table and "
+        "one chart: random,imagenet,runs/a,runs/b. Without --backbone, random and imagenet use the "
+        "network of the first run.",
         is_main=True,
     )

@@ -34,21 +34,23 @@ class EvaluationOptions(BackboneOptions):
 
     weights: str | None = option(
         None,
-        "Backbone to evaluate: the folder of a run or conversion, .keras, .h5, .pth, .ckpt, detectron2 .pkl; "
-        "imagenet, the weights that keras.applications has for --backbone; or random. --backbone says which "
-        "network it is where the file does not. Default: random.",
+        "Backbone to evaluate: the folder of a run or conversion; a .keras, .h5, .pth, .ckpt or "
+        "detectron2 .pkl file; imagenet, the weights of keras.applications for --backbone; or random. "
+        "Needs --backbone if the file does not name its network. Default: random.",
         is_main=True,
     )
     label_fraction: float = option(
         1.0,
-        "Share of the training images whose labels are used, in (0, 1]; of each class alike, at least one.",
+        "Fraction of the training labels to use, in (0, 1]; the same fraction of each class, at least one"
+        " image.",
         above=0,
         maximum=1,
         is_main=True,
     )
     max_broken_share: float = option(
         0.01,
-        "Share of images that may be unreadable before the command stops; one always may, unless it is 0.",
+        "Largest fraction of unreadable images before the command stops. A single one is always allowed, "
+        "unless this is 0.",
         minimum=0,
         maximum=1,
     )
@@ -60,7 +62,7 @@ class EvaluatedBackbone:
 
     Attributes:
         network: the backbone, `(B, H, W, 3) -> (B, h, w, C)`.
-        preprocess: from RGB in 0..255 to its input convention.
+        preprocess: function from RGB in 0..255 to its input convention.
         label: its name in a table.
     """
 
@@ -110,7 +112,7 @@ def _network_name(backbone: keras.Model, given: str | None, weights: str) -> str
         if given is None:
             raise FlagError(
                 f"--weights={weights}: the network there is called {backbone.name!r}; "
-                "--backbone says which one it is"
+                "give its name by --backbone"
             )
         return given
     if given not in (None, own):

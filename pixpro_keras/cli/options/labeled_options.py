@@ -37,15 +37,16 @@ class LabeledOptions(SplitOptions):
 
     dataset: str | None = option(
         None,
-        "Labeled images with a training and a test part: folder:PATH (PATH/train and PATH/val, a folder "
-        "for each class in both; or a folder for each class in PATH, of which --val_fraction is the test), "
-        "tfds:NAME[/config], scenes.",
+        "Labeled images with a training and a test part: folder:PATH (PATH/train and PATH/val with one "
+        "folder per class; or one folder per class in PATH, split by --val_fraction), tfds:NAME[/config],"
+        " scenes.",
         is_main=True,
     )
     train_dataset: str | None = option(
-        None, "Labeled images to train on, instead of --dataset's; see --dataset of pretrain.py."
+        None,
+        "Labeled training images, instead of those of --dataset; see --dataset of pixpro-pretrain.",
     )
-    test_dataset: str | None = option(None, "Labeled images to test on, instead of --dataset's.")
+    test_dataset: str | None = option(None, "Labeled test images, instead of those of --dataset.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +180,7 @@ def frozen_features(
         backbone: measured in inference mode.
         source: labeled images.
         image_size: side of the square images in pixels.
-        preprocess: from RGB in 0..255 to the backbone's convention.
+        preprocess: function from RGB in 0..255 to the backbone's convention.
         batch_size: images that go through the backbone together.
         strategy: devices that share the work.
         max_broken_share: share of the images that may be passed over.

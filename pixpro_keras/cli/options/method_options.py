@@ -65,27 +65,30 @@ class MethodOptions(Options):
         "Use the pixel propagation module before the loss. Default: yes in pixpro, no in "
         "pixcontrast.",
     )
-    gamma: float = option(2.0, "Sharpness of the propagation module's similarity.", above=0)
+    gamma: float = option(
+        2.0, "Sharpness (exponent) of the similarity in the propagation module.", above=0
+    )
     transform_layers: int = option(
-        1, "1x1 convolutions in the propagation module, 0 to 3.", minimum=0, maximum=3
+        1, "Number of 1x1 convolutions in the propagation module, 0 to 3.", minimum=0, maximum=3
     )
     pixel_weight: float = option(
-        1.0, "Weight of the pixel loss; 0: the instance branch alone.", minimum=0.0
+        1.0, "Weight of the pixel loss; 0 trains the instance branch alone.", minimum=0.0
     )
     fpn: bool = option(
         False,
-        "An FPN above the backbone: the pixel loss on P3 to P6, the instance loss on C5. Sides of views "
-        "must be multiples of 32 px.",
+        "Add an FPN to the backbone: pixel loss on P3 to P6, instance loss on C5. Sides of views must be "
+        "multiples of 32 px.",
     )
     pixel_levels: tuple[str, ...] = option(
         ("c5",),
-        "Maps of the backbone that have the pixel loss, of c3, c4 and c5 (c4,c5), each with a projector of "
-        "its own; the loss is their mean.",
+        "Maps of the backbone with a pixel loss, of c3, c4 and c5 (for example c4,c5), each with its own "
+        "projector; the loss is their mean.",
     )
     negatives: str = option(
         "image",
-        "Negatives of pixcontrast: the pixels of the same image, as in the paper, of all images of the "
-        "batch, or of all others, which keeps the pixels of an image together.",
+        "Negatives of pixcontrast. image: pixels of the same image, as in the paper. batch: pixels of all "
+        "images of the batch. other_images: pixels of all other images, so that pixels of one image are "
+        "not pushed apart. queue: pixels of earlier batches, of which --queue_size are kept.",
         choices=NEGATIVES,
     )
     target_encoder: bool = option(
@@ -94,10 +97,10 @@ class MethodOptions(Options):
         "the other view, as in simclr; faster, and for contrastive losses, since others may collapse.",
     )
     variance_weight: float = option(
-        0.0, "Weight of the missing spread of the projected pixels (VICReg).", minimum=0.0
+        0.0, "Weight of VICReg's variance term on the projected pixels.", minimum=0.0
     )
     covariance_weight: float = option(
-        0.0, "Weight of the covariances of the projected pixels' channels (VICReg).", minimum=0.0
+        0.0, "Weight of VICReg's covariance term on the projected pixels.", minimum=0.0
     )
     instance_weight: float = option(
         0.0, "Weight (alpha) of the instance branch (SimCLR*); 0: none.", minimum=0.0, is_main=True
@@ -117,27 +120,38 @@ class MethodOptions(Options):
         above=0,
     )
     queue_size: int | None = option(
-        None, "Keys in the queue of moco, infomin and densecl. Default: 65536.", above=0
+        None,
+        "Number of keys in the queue of moco, infomin, densecl, pixcontrast. Default: 65536.",
+        above=0,
     )
     dense_weight: float = option(
-        0.5, "Share of the dense loss in densecl.", minimum=0.0, maximum=1.0
+        0.5,
+        "Weight of the dense loss in densecl, in [0, 1]; the image loss has the rest.",
+        minimum=0.0,
+        maximum=1.0,
     )
     jigsaw_weight: float = option(
-        0.5, "Share of the puzzle's loss in infomin.", minimum=0.0, maximum=1.0
+        0.5,
+        "Weight of the jigsaw loss in infomin, in [0, 1]; the loss of view 1 has the rest.",
+        minimum=0.0,
+        maximum=1.0,
     )
     num_slots: int = option(
-        2048, "Prototypes in slotcon; its authors take 256 for COCO.", minimum=1
+        2048, "Number of prototypes in slotcon; its authors use 256 for COCO.", minimum=1
     )
     group_weight: float = option(
-        0.5, "Share of the grouping loss in slotcon.", minimum=0.0, maximum=1.0
+        0.5,
+        "Weight of the grouping loss in slotcon, in [0, 1]; the slot loss has the rest.",
+        minimum=0.0,
+        maximum=1.0,
     )
     num_classes: int | None = option(
-        None, "Classes of supervised. Default: as many as the data set names.", above=0
+        None, "Number of classes of supervised. Default: that of the data set.", above=0
     )
     projector_hidden_dim: int | None = option(
         None,
-        "Channels inside the projector. Default: the method's (pixpro, pixcontrast, byol, slotcon 4096; "
-        "others 2048).",
+        "Hidden channels of the projector. Default: the method's (pixpro, pixcontrast, byol, slotcon "
+        "4096; others 2048).",
         above=0,
     )
     projector_dim: int | None = option(
@@ -148,15 +162,15 @@ class MethodOptions(Options):
     )
     base_momentum: float | None = option(
         None,
-        "Momentum of the target's moving average in the first step; it rises to 1 along a cosine, or stays "
-        "in moco, infomin and densecl. Default: the method's (0.99; those three 0.999).",
+        "Momentum of the target's moving average in the first step. It rises to 1 along a cosine, but is "
+        "constant in moco, infomin and densecl. Default: the method's (0.99; 0.999 for those three).",
         minimum=0.0,
         maximum=1.0,
     )
     remat: bool = option(
         False,
-        "Compute the backbone's activations a second time in the backward pass instead of keeping them: less "
-        "memory, a slower step, the same results.",
+        "Recompute the backbone's activations in the backward pass instead of storing them "
+        "(rematerialization): less memory, a slower step, the same results.",
     )
 
 
@@ -175,6 +189,8 @@ def identity(options: ModelOptions) -> dict:
         parts["num_slots"] = options.num_slots
     if options.pixel_levels != MethodOptions.pixel_levels:
         parts["pixel_levels"] = options.pixel_levels
+    if options.negatives == "queue":
+        parts["queue_size"] = options.queue_size
     if not options.target_encoder:
         parts["target_encoder"] = False
     return {name: getattr(options, name) for name in _IDENTITY} | parts
@@ -205,8 +221,8 @@ def check_method(options: ModelOptions) -> None:
             logging.warning("%s. The flag file's value is not used.", message)
     if cls.uses_coordinates and recipes.moves_pixels(options.augmentation):
         raise FlagError(
-            f"--augmentation={options.augmentation}: it moves pixels in a way that the coordinates do not "
-            f"tell, which --method={options.method} compares by them"
+            f"--augmentation={options.augmentation}: it moves pixels without changing the coordinates, "
+            f"by which --method={options.method} finds the positive pairs"
         )
     if options.local_views and not cls.uses_local_views:
         raise FlagError(

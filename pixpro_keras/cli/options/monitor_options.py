@@ -27,23 +27,23 @@ class MonitorOptions(Options):
 
     eval_every_epochs: int = option(
         0,
-        "Epochs between evaluations of the frozen features on labeled images, logged beside the loss: "
-        "knn_top1 and cells_miou; 0: none.",
+        "Epochs between evaluations of the frozen features on labeled images, logged as knn_top1 and "
+        "cells_miou; 0: none.",
         minimum=0,
         is_main=True,
     )
     eval_train_dataset: str | None = option(
-        None, "knn_top1: labeled images whose neighbors vote; see --dataset.", is_main=True
+        None, "Labeled training images for knn_top1; see --dataset.", is_main=True
     )
-    eval_test_dataset: str | None = option(
-        None, "knn_top1: labeled images that are classified.", is_main=True
-    )
+    eval_test_dataset: str | None = option(None, "Labeled test images for knn_top1.", is_main=True)
     eval_mask_dataset: str | None = option(
         None,
-        "cells_miou: images and masks for a linear classifier of C5's cells; see --dataset of segment.py.",
+        "Images and masks for cells_miou, the mIoU of a linear classifier on the cells of C5; see "
+        "--dataset of pixpro-segment.",
     )
     eval_mask_size: tuple[str, ...] = option(
-        ("240", "320"), "Height,width in pixels to which they are scaled."
+        ("240", "320"),
+        "Height,width in pixels to which the images and masks of --eval_mask_dataset are scaled.",
     )
 
 
@@ -62,7 +62,7 @@ def build_measurements(
     Args:
         options: the data sets.
         backbone: measured in inference mode.
-        preprocess: from RGB in 0..255 to the backbone's convention.
+        preprocess: function from RGB in 0..255 to the backbone's convention.
         strategy: devices that share the work.
         steps_per_epoch: steps in an epoch.
         image_size: side of the images of k-NN, in pixels.

@@ -21,22 +21,24 @@ class RunOptions(Options):
 
     strategy: str = option(
         "auto",
-        "Devices that train together. auto takes the TPU named by TPU_NAME, else the machines of "
-        "--cluster if TF_CONFIG is set, else all GPUs of this machine where it has several, else one device.",
+        "Devices to train on. auto: the TPU that TPU_NAME names, else the machines of --cluster if "
+        "TF_CONFIG is set, else all GPUs of this machine if it has several, else one device.",
         choices=STRATEGIES,
         is_main=True,
     )
     precision: str = option(
         "float32",
         "Dtype policy; weights stay float32. mixed_float16 is for NVIDIA GPUs, mixed_bfloat16 for TPUs, "
-        "GPUs of compute capability 8.0 or more and CPUs with AVX512-BF16 or AMX; auto takes mixed_bfloat16 "
-        "on these and float32 elsewhere.",
+        "GPUs of compute capability 8.0 or more and CPUs with AVX512-BF16 or AMX; auto chooses "
+        "mixed_bfloat16 on these and float32 elsewhere.",
         choices=(AUTO, *PRECISIONS),
         is_main=True,
     )
     # Not an option: what `auto` found.
     precision_reason: str = ""
-    seed: int = option(0, "Seed of initialization, sample order and augmentation.", is_main=True)
+    seed: int = option(
+        0, "Seed of the initialization, the order of the images and the augmentation.", is_main=True
+    )
     workdir: str = option(
         "runs/pretrain",
         "Directory of the run: flags, checkpoints, logs, pictures, export.",
@@ -61,8 +63,8 @@ class CardOptions(Options):
 
     license: str = option(
         UNKNOWN_LICENSE,
-        "License of the exported weights in their model card, as Hugging Face abbreviates it: apache-2.0, "
-        "cc-by-nc-4.0, other, ... The images have a say in it.",
+        "License of the exported weights for the model card, as an identifier of Hugging Face: "
+        "apache-2.0, cc-by-nc-4.0, other, ... The license of the training images may limit the choice.",
         check=lambda value: re.fullmatch(r"[a-z0-9][a-z0-9.-]*", value) is not None,
         must="be an abbreviation such as apache-2.0",
     )

@@ -14,7 +14,7 @@ class SplitOptions(Options):
 
     val_fraction: float = option(
         0.2,
-        "Share of the images that are the test, chosen by --seed, of a data set without splits.",
+        "Fraction of the images of a data set without splits that are the test set, chosen by --seed.",
         above=0,
         below=1,
     )

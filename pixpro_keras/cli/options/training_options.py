@@ -32,9 +32,12 @@ _STEPS_PER_EPOCH = 1000
 class TrainingOptions(Options):
     """Options of the training."""
 
-    batch_size: int = option(1024, "Images per step, all replicas together.", above=0, is_main=True)
+    batch_size: int = option(1024, "Images per step, over all replicas.", above=0, is_main=True)
     accumulate_steps: int = option(
-        1, "Parts into which a replica's batch is cut to save memory.", minimum=1, is_main=True
+        1,
+        "Gradient accumulation: number of parts into which a replica's batch is divided to save memory.",
+        minimum=1,
+        is_main=True,
     )
     epochs: int = option(
         100, "Passes over the images, or multiples of --steps_per_epoch.", above=0, is_main=True
@@ -44,8 +47,8 @@ class TrainingOptions(Options):
     )
     iterations: int | None = option(
         None,
-        "Steps of the whole training, where a protocol counts these and not --epochs. An epoch, after which "
-        "the run reports, is then --steps_per_epoch, by default some 1000 steps.",
+        "Steps of the whole training, for protocols that count steps; replaces --epochs. An epoch, after "
+        "which the run reports, then has --steps_per_epoch steps, by default about 1000.",
         above=0,
     )
     base_learning_rate: float = option(
@@ -53,78 +56,83 @@ class TrainingOptions(Options):
     )
     learning_rate_scaling: str = option(
         "linear",
-        "Scaling of the peak with the batch: linear is base * batch/256; sqrt is base * 4 * "
-        "sqrt(batch/1024), which serves small batches; none is base, whatever the batch.",
+        "Scaling of the peak learning rate with the batch size: linear, base * batch/256; sqrt, base * 4 "
+        "* sqrt(batch/1024), which suits small batches; none, base for any batch size.",
         choices=("linear", "sqrt", "none"),
     )
     schedule: str = option(
         "cosine",
-        "Learning rate after the warm-up: cosine, to --end_learning_rate; steps, a tenth from each of "
-        "--decay_epochs on; poly, (1 - t) ** 0.9.",
+        "Learning rate after the warm-up: cosine, down to --end_learning_rate; steps, divided by 10 at "
+        "each of --decay_epochs; poly, (1 - t) ** 0.9.",
         choices=("cosine", "steps", "poly"),
     )
     decay_epochs: tuple[str, ...] = option(
         (), "Epochs, in ascending order, for --schedule=steps: 120,160."
     )
-    decay_iterations: tuple[str, ...] = option((), "The same in steps: 18000,22000.")
-    end_learning_rate: float = option(1e-6, "Learning rate of a cosine's last step.", minimum=0.0)
+    decay_iterations: tuple[str, ...] = option((), "As --decay_epochs, in steps: 18000,22000.")
+    end_learning_rate: float = option(
+        1e-6, "Learning rate in the last step of a cosine schedule.", minimum=0.0
+    )
     warmup_epochs: float = option(
         5.0, "Epochs of linear warm-up from --warmup_fraction of the peak.", minimum=0.0
     )
-    warmup_iterations: int | None = option(None, "The same in steps.", minimum=0)
+    warmup_iterations: int | None = option(None, "As --warmup_epochs, in steps.", minimum=0)
     warmup_fraction: float = option(
         0.01,
-        "Learning rate at the start of the warm-up, as a share of the peak.",
+        "Learning rate at the start of the warm-up, as a fraction of the peak.",
         minimum=0.0,
         maximum=1.0,
     )
     optimizer: str = option(
         "lars",
-        "lars adapts each kernel's step to its norm, for large batches; sgd is SGD with momentum; adamw "
-        "moves weights in a few hundred steps already, at a peak learning rate near 0.001.",
+        "lars scales each kernel's step to its norm, for large batches; sgd is SGD with momentum; adamw, "
+        "with a peak learning rate near 0.001, makes progress within a few hundred steps.",
         choices=("lars", "sgd", "adamw"),
         is_main=True,
     )
     weight_decay: float = option(
         1e-5,
-        "Weight decay: added to the gradient of kernels in lars, of all variables in sgd; of kernels and "
-        "apart from the gradient in adamw, where 0.05 is usual.",
+        "Weight decay. lars adds it to the gradient of kernels, sgd to that of all variables. In adamw it"
+        " applies to kernels, is decoupled from the gradient, and is usually 0.05.",
         minimum=0.0,
     )
     decay_norms: bool = option(
-        True, "Apply the weight decay of sgd to batch norm's scales and offsets too."
+        True, "Apply the weight decay of sgd to the scales and offsets of batch norm, too."
     )
     sgd_momentum: float = option(0.9, "Momentum of SGD, in [0, 1).", minimum=0.0, below=1)
-    jit_compile: bool = option(False, "XLA for the step; on one GPU or TPU, not on CPUs.")
+    jit_compile: bool = option(
+        False, "Compile the step with XLA; for one GPU or TPU, not for CPUs."
+    )
     checkpoint_every_steps: int = option(500, "Steps between checkpoints.", minimum=1, is_main=True)
     keep_checkpoints: int = option(3, "Number of checkpoints kept.", minimum=1)
     on_save_error: str = option(
         "continue",
-        "Action if a checkpoint cannot be written, as on a full disk: continue and try again at the next "
-        "checkpoint, or stop. The older ones stay.",
+        "Action if a checkpoint cannot be written, for example on a full disk: continue, and try again at"
+        " the next checkpoint, or stop. Older checkpoints are kept.",
         choices=SAVE_ERROR_ACTIONS,
     )
     max_bad_steps: int = option(
         10,
-        "Steps in a row whose loss or gradients are not finite that end the run. Each of them is skipped.",
+        "Consecutive steps with a loss or gradients that are not finite after which the run ends. Each of"
+        " them is skipped.",
         minimum=1,
     )
     log_every_steps: int = option(10, "Steps between lines of metrics.jsonl.", minimum=1)
     dry_run: bool = option(
         False,
-        "Check everything, take a few steps, print parameters, time and memory of the whole run, and leave "
-        "nothing behind.",
+        "Check all inputs, run a few steps, print parameters, time and memory of the whole run, and write"
+        " nothing.",
         is_main=True,
     )
     deterministic: bool = option(
         False,
-        "Repeat a run to the last bit, on the same number of devices. Slower: one operation after the "
-        "other, without oneDNN, and on GPUs only deterministic kernels.",
+        "Make a run repeatable to the last bit on the same number of devices. Slower: one operation at a "
+        "time, without oneDNN, and on GPUs only deterministic kernels.",
     )
     steps_per_execution: int = option(
         1,
-        "Most steps that TensorFlow takes by itself before Python is back, for TPUs and small steps. "
-        "It always does where a line is logged or a checkpoint is due.",
+        "Largest number of steps in one call of TensorFlow, for TPUs and small steps. A call always ends "
+        "where a log line or a checkpoint is due.",
         minimum=1,
     )
 
@@ -135,16 +143,16 @@ class TrainingJobOptions(TrainingOptions, DeviceOptions):
 
     on_change: str = option(
         "stop",
-        "Action if the run in --workdir was trained with other data, batch size, seed or other flags that "
-        "affect the weights: stop, listing them, or continue. The model card and flags.cfg then tell which "
-        "steps were trained with what.",
+        "Action if the run in --workdir was trained with another data set, batch size, seed or other "
+        "flags that affect the weights: stop, listing the differences, or continue. The model card and "
+        "flags.cfg then list which steps were trained with which flags.",
         choices=ON_CHANGE_ACTIONS,
     )
     tracker: str | None = option(
         None,
-        "Experiment tracker that gets scalars, pictures, flags and the model card too: wandb (Weights & "
-        "Biases) or mlflow, with the server, account and offline mode of its own environment variables; "
-        "mlflow without MLFLOW_TRACKING_URI writes to mlflow.db in --workdir.",
+        "Experiment tracker that also receives scalars, pictures, flags and the model card: wandb "
+        "(Weights & Biases) or mlflow. Its own environment variables set server, account and offline "
+        "mode; mlflow without MLFLOW_TRACKING_URI writes to mlflow.db in --workdir.",
         choices=TRACKERS,
         is_main=True,
     )

@@ -18,32 +18,32 @@ class ViewOptions(BackboneOptions, RunOptions):
         "byol", "Recipe of the two views.", choices=sorted(recipes.RECIPES), is_main=True
     )
     min_crop_area: float = option(
-        0.08, "Smallest crop, as a share of the image's area, in (0, 1].", above=0, maximum=1
+        0.08, "Smallest area of a crop, as a fraction of the image, in (0, 1].", above=0, maximum=1
     )
     max_crop_area: float = option(
         1.0,
-        "Largest crop, likewise. Smaller ones show details as large as whole scenes do in a network that "
-        "reads larger images later.",
+        "Largest area of a crop, as a fraction of the image, in (0, 1]. Below 1, views show parts at a "
+        "larger scale, as a network sees them that reads larger images later.",
         above=0,
         maximum=1,
     )
     local_views: int = option(
         0,
-        "Small views beside the two (multi-crop), which pixpro and pixcontrast compare with the "
-        "target's view of both. Four of half the side cost as much as one view.",
+        "Number of additional small views (multi-crop), which pixpro and pixcontrast compare with the "
+        "target's features of both views. Four views of half the side cost as much as one full view.",
         minimum=0,
     )
     local_image_size: int = option(48, "Side of local views in pixels.", above=0)
     min_local_crop_area: float = option(
         0.05,
-        "Smallest crop of a local view; the largest is --min_crop_area.",
+        "Smallest area of the crop of a local view; the largest is --min_crop_area.",
         above=0,
         maximum=1,
     )
     color_strength: float = option(
         1.0,
-        "Factor of the recipe's color changes: jitter, grayscale and solarizing. Below 1 features keep more "
-        "of color.",
+        "Factor of the color augmentation: jitter, grayscale and solarization. Below 1, features keep "
+        "more color information.",
         minimum=0.0,
     )
 

@@ -53,7 +53,7 @@ class Runner:
             for number, handler in before.items():
                 signal.signal(number, handler)
         if self._received is not None:
-            print(f"Stopped by {self._received.name}. The same command goes on.", flush=True)
+            print(f"Stopped by {self._received.name}. The same command continues.", flush=True)
             return 128 + (signal.SIGINT if self._received == signal.SIGINT else signal.SIGTERM)
         if failed:
             print(f"error: {len(failed)} of {len(jobs)} jobs failed:", file=sys.stderr)

@@ -239,4 +239,6 @@ def refuse_run(workdir: pathlib.Path) -> None:
         FlagError: if a run is there.
     """
     if (workdir / "checkpoints").exists():
-        raise FlagError(f"--workdir={workdir}: a run is there, whose flags.cfg would be lost")
+        raise FlagError(
+            f"--workdir={workdir}: contains a run, whose flags.cfg would be overwritten"
+        )

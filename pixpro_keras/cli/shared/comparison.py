@@ -14,9 +14,8 @@ from pixpro_keras.cli.options.evaluation_options import RANDOM
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.shared import command, parsing
 from pixpro_keras.cli.shared.command import flag_errors
-from pixpro_keras.cli.shared.result_files import shown, write_table
+from pixpro_keras.cli.shared.result_files import results_table, write_table
 from pixpro_keras.training.run import RunResult
-from pixpro_keras.utils.markdown import markdown_table
 from pixpro_keras.visualize.comparison_chart import draw_comparison
 from pixpro_keras.visualize.figures import save_figure
 from pixpro_keras.weights.load import IMAGENET, keras_file, load_backbone
@@ -74,12 +73,12 @@ def _check(options: CompareOptions) -> None:
     """Refuses what would fail only after the first backbones."""
     flag = f"--compare={','.join(options.compare)}"
     if options.weights is not None:
-        raise FlagError(f"{flag}: is in the place of --weights={options.weights}")
+        raise FlagError(f"{flag}: replaces --weights={options.weights}; give one of them")
     if options.strategy == "multi_worker":
         raise FlagError(f"{flag}: runs on one machine, not with --strategy=multi_worker")
     for weights in options.compare:
         if options.compare.count(weights) > 1:
-            raise FlagError(f"{flag}: {weights} is there twice")
+            raise FlagError(f"{flag}: {weights} is listed twice")
         is_name = weights in (*_BASELINES, *backbones.available())
         if not is_name and not pathlib.Path(weights).expanduser().exists():
             raise FlagError(f"{flag}: {weights} does not exist")
@@ -96,7 +95,7 @@ def _backbone_of_baselines(options: CompareOptions) -> str:
         if own is None:
             raise FlagError(
                 f"--compare={','.join(options.compare)}: the network in {paths[0]} is called "
-                f"{network.name!r}; --backbone says which one it is"
+                f"{network.name!r}; give its name by --backbone"
             )
         name = own
     with flag_errors(options, "backbone"):
@@ -104,7 +103,7 @@ def _backbone_of_baselines(options: CompareOptions) -> str:
     if IMAGENET in options.compare and not has_imagenet:
         raise FlagError(
             f"--compare={','.join(options.compare)}: keras.applications has no ImageNet weights of {name}; "
-            "the path of a torch file of torchvision or timm, in the place of imagenet, gives them"
+            "give the path of a torch file of torchvision or timm instead of imagenet"
         )
     return name
 
@@ -118,12 +117,10 @@ def _folders(compare: Sequence[str]) -> list[str]:
     ]
 
 
-def _write(workdir: pathlib.Path, rows: Sequence[Mapping]) -> None:
+def _write(workdir: pathlib.Path, all_rows: Sequence[Mapping]) -> None:
     """Prints and writes the table, and draws the first measures."""
-    names = list(
-        dict.fromkeys(name for row in rows for name, value in row.items() if _is_cell(value))
-    )
-    table = markdown_table(names, [[shown(row.get(name)) for name in names] for row in rows]) + "\n"
+    rows = [{name: value for name, value in row.items() if _is_cell(value)} for row in all_rows]
+    names = list(dict.fromkeys(name for row in rows for name in row))
     measures = {
         name: [row.get(name) for row in rows]
         for name in names
@@ -135,7 +132,7 @@ def _write(workdir: pathlib.Path, rows: Sequence[Mapping]) -> None:
         figure = draw_comparison([row["backbone"] for row in rows], drawn)
         save_figure(figure, workdir / "compare.png")
         files["compare.png"] = "the same, as a chart"
-    write_table(workdir, "compare", table, rows, files)
+    write_table(workdir, "compare", results_table(rows), all_rows, files)
 
 
 def _is_cell(value: object) -> bool:

@@ -8,9 +8,10 @@ from types import MappingProxyType
 from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.utils.markdown import markdown_table
 
+_MOST_COLUMNS = 100  # of a terminal
 # What every training leaves in its directory.
 TRAINING_FILES = {
-    "checkpoints/": "to continue from",
+    "checkpoints/": "the last steps, from which the same command continues",
     "metrics.jsonl": "all scalars, also for TensorBoard: tensorboard --logdir DIRECTORY",
     "flags.cfg": "repeats the run",
 }
@@ -32,9 +33,11 @@ def write_results(
         files: name of each other file that the job wrote -> its use.
         **tables: more rows, under their table's name.
     """
-    parts = [_table([results])]
+    parts = [results_table([results])]
     parts += [
-        f"{name.replace('_', ' ')}:\n\n{_table(rows)}" for name, rows in tables.items() if rows
+        f"{name.replace('_', ' ')}:\n\n{results_table(rows)}"
+        for name, rows in tables.items()
+        if rows
     ]
     write_table(workdir, job, "\n".join(parts), results | tables, files)
 
@@ -59,8 +62,19 @@ def write_table(
         print(f"  {file:28} {use}")
 
 
-def _table(rows: Sequence[Mapping]) -> str:
-    return markdown_table(list(rows[0]), [map(shown, row.values()) for row in rows]) + "\n"
+def results_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Formats results as a Markdown table: a row for each, or a column if it would be too wide.
+
+    Args:
+        rows: column -> text, count or share; "-" stands for what a row does not have.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [names, *([shown(row.get(name)) for name in names] for row in rows)]
+    table = markdown_table(lines[0], lines[1:])
+    if len(table.partition("\n")[0]) > _MOST_COLUMNS:
+        head, *measures = zip(*lines, strict=True)
+        table = markdown_table(head, measures)
+    return table + "\n"
 
 
 def shown(value: object) -> str:

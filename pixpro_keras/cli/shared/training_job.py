@@ -239,8 +239,8 @@ def run_training(
         return run.RunResult(steps=0, is_dry_run=True)
     if is_chief(strategy) and not steps_left:
         print(
-            f"The run in {config.workdir} is finished: all its {config.total_steps} steps were done "
-            "before, nothing is trained. Its results are written again."
+            f"The run in {config.workdir} is finished: all its {config.total_steps} steps are done "
+            "and nothing is trained. Its results are written again."
         )
     if is_chief(strategy):
         arguments["flags"] = "\n".join(parsing.read_flags(job.workdir / parsing.FLAGS_FILE))
@@ -252,7 +252,7 @@ def run_training(
             arguments["sinks"] = [tracker.log]
     result = run.run_training(task, make_batches, config, checkpoints, strategy, **arguments)
     if result.measured:
-        print(f"\nMeasured on the way:\n\n{_measured_table(result.measured)}\n")
+        print(f"\nEvaluations during the training:\n\n{_measured_table(result.measured)}\n")
     if result.stop_signal is not None:
         print(
             f"Stopped after {result.steps} of {config.total_steps} steps; the checkpoint is in "
@@ -274,9 +274,9 @@ def _settings(options: TrainingJobOptions) -> dict[str, object]:
 def _describe_estimate(estimate: Mapping[str, float], num_steps: int) -> str:
     minutes = math.ceil(60 * estimate["hours"])
     rows = {
-        "parameters": f"{estimate['parameters']:,} that are trained",
-        "speed": f"{estimate['images_per_second']:.1f} images/s, by a few steps",
-        "time": f"{minutes // 60} h {minutes % 60:02} min for {num_steps} steps, without tests",
+        "parameters": f"{estimate['parameters']:,} trainable",
+        "speed": f"{estimate['images_per_second']:.1f} images/s, measured over a few steps",
+        "time": f"{minutes // 60} h {minutes % 60:02} min for {num_steps} steps, without evaluations",
         "memory": f"{estimate['memory_mib']:,.0f} MiB at its peak",
     }
     return header_text(rows)

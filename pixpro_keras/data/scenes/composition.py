@@ -61,7 +61,7 @@ class Layer:
 
 
 def draw_scene(split: str, index: int) -> dict[str, Any]:
-    """Draws one example, always the same for the same arguments.
+    """Draws one example; equal arguments give equal examples.
 
     Args:
         split: `"train"` or `"validation"`.

@@ -202,10 +202,10 @@ def find_image(folder: str | os.PathLike, stem: str) -> pathlib.Path:
 
 
 def number_classes(folders: Iterable[bytes]) -> dict[bytes, int]:
-    """Numbers the folders that hold images, in byte order, as classes.
+    """Assigns class numbers to folders of images, in byte order.
 
-    That is the usual layout of labeled images, one folder per class and nothing beside them. Where
-    folders lie in each other or images beside them, there are no classes, and the result is empty.
+    This is the usual layout of labeled images: one folder per class and nothing else. With nested
+    folders, or images next to folders, there are no classes and the result is empty.
 
     Args:
         folders: paths relative to the folder that holds them; repetitions are allowed.

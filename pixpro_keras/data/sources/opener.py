@@ -25,7 +25,7 @@ _OPENERS: Openers[Source] = Openers(
 
 
 def split_specification(specification: str) -> list[str]:
-    """Splits a specification into those of the sources that it joins; one, if it joins none.
+    """Splits a specification with `+` into those of its sources.
 
     Args:
         specification: as for `open_source`.
@@ -53,7 +53,7 @@ def open_source(specification: str, *, data_dir: str | None = None) -> Source:
         data_dir: folder in which TFDS keeps its data sets; None is TFDS's default.
 
     Raises:
-        ValueError: if there is nothing to read, with a line that says what was looked for.
+        ValueError: if there is nothing to read; the message says what was expected.
 
     Example:
         ```python

@@ -17,7 +17,7 @@ class Source:
         num_examples: number of images.
         read: in a graph, scalar int64 index to `{"image": encoded bytes, "label": int32}`; the
             label is -1 where there is none.
-        describe: index to a name for people: a path, or a file and a record.
+        describe: index to a readable name: a path, or a file and a record.
         class_names: names of the labels, where they are known.
 
     Example:

@@ -36,14 +36,15 @@ def path_hint(specification: str, kinds: Collection[str]) -> str:
 
 
 class Openers(Generic[Opened]):
-    """Openers of data sets by their kind, the word with which a specification begins.
+    """Openers of data sets by kind, the first word of a specification.
 
     An opener is called with the whole specification, with what follows its kind and a colon, and with the
     arguments of `open`.
 
     Args:
-        openers: usage to opener. A usage is what errors show: the kind, then `:` if something must
-            follow it (`folder:PATH`), `[:` if something may (`scenes[:SPLIT]`), or nothing (`scenes`).
+        openers: usage -> opener. Errors show the usages: the kind, then `:` if something must
+            follow it (`folder:PATH`), `[:` if something may (`scenes[:SPLIT]`), or nothing
+            (`scenes`).
         note: addition to the list of usages in errors.
 
     Example:
@@ -78,7 +79,7 @@ class Openers(Generic[Opened]):
         """Splits a specification of one data set into its kind and the rest.
 
         Raises:
-            ValueError: with the usages, if it is none of them.
+            ValueError: if its kind is unknown; the message lists the usages.
         """
         kind, _, rest = specification.partition(":")
         expected = self._rests.get(kind)
@@ -97,7 +98,7 @@ class Openers(Generic[Opened]):
             *arguments: further arguments of the opener.
 
         Raises:
-            ValueError: with the usages, if the specification is none of them, or from the opener.
+            ValueError: if its kind is unknown; the message lists the usages. Or from the opener.
         """
         kind, rest = self.parse(specification)
         return self._openers[kind](specification, rest, *arguments)

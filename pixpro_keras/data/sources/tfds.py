@@ -1,4 +1,4 @@
-"""Images of TFDS data sets, their bytes undecoded, with random access to the records."""
+"""Encoded images of TFDS data sets, with random access to the records."""
 
 import os
 from collections.abc import Sequence
@@ -16,7 +16,8 @@ def prepare_tfds(name: str, data_dir: str | None = None):
     """Prepares a TFDS data set and returns its builder.
 
     Args:
-        name: TFDS's name of it, with a configuration if it has several: `name/config`; or `scenes`.
+        name: name of the data set in TFDS, `name/config` if it has several configurations; or
+            `scenes`.
         data_dir: folder in which TFDS keeps its data sets; None is TFDS's default.
 
     Raises:

@@ -22,14 +22,14 @@ _THREADS = 16  # Reading headers is waiting for the disk or the network.
 
 
 class RecordFiles:
-    """Records of some TFRecord files, numbered through.
+    """Records of several TFRecord files, numbered consecutively.
 
     Args:
         files: paths, local or of a file system that TensorFlow knows (`gs://...`).
         spans: `(skip, take)` of each file's records; None takes all.
 
     Raises:
-        ValueError: if a file is no TFRecord file, or is damaged or cut off.
+        ValueError: if a file is not a TFRecord file, or is damaged or truncated.
 
     Example:
         ```python

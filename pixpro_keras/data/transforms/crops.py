@@ -24,18 +24,18 @@ def random_resized_crop_box(
 ) -> Box:
     """Draws a crop as torchvision's `RandomResizedCrop` does.
 
-    Up to ten times an area (uniform, as a share of the image's) and an aspect ratio (log-uniform)
-    are drawn; the first box that fits is placed uniformly. If none fits, the largest central box
-    whose ratio is in the range is taken.
+    An area (uniform, as a fraction of the image) and an aspect ratio (log-uniform) are drawn up to
+    ten times. The first box that fits is placed uniformly. If none fits, the result is the largest
+    central box whose ratio is in the range.
 
     Args:
         seed: `(2,)` integers.
         height: height of the image in pixels, scalar int32.
         width: width of the image in pixels, scalar int32.
-        area: smallest and largest share of the image's area.
+        area: smallest and largest area, as fractions of the image.
         ratio: smallest and largest width / height.
-        is_good: boxes, of `(10,)` each, to booleans: those that may be taken. If none of ten may, a
-            box is drawn as if all might.
+        is_good: function from ten boxes, each coordinate `(10,)`, to `(10,)` booleans: boxes that
+            are acceptable. If none of the ten is, all count as acceptable.
 
     Returns:
         `(top, left, box height, box width)`, scalar int32.
@@ -60,7 +60,7 @@ def random_resized_crop_box(
 
 
 def overlap_share(boxes: Box, other: Box) -> Tensor:
-    """Share of each box's area that lies in another box.
+    """Fraction of each box's area that lies inside another box.
 
     Args:
         boxes: `(top, left, height, width)`, of any one shape.
@@ -127,10 +127,10 @@ def _place(draw: Tensor, room: Tensor) -> Tensor:
 def crop_and_resize(
     image: Tensor, box: Box, size: int, interpolation: str = "bilinear"
 ) -> tuple[Tensor, Tensor]:
-    """Cuts a box out and scales it to a square, with antialiasing as PIL does.
+    """Crops a box and resizes it to a square, with antialiasing as in PIL.
 
     Args:
-        image: `(H, W, 3)`, any number type.
+        image: `(H, W, 3)`, any numeric dtype.
         box: `(top, left, height, width)` in pixels, inside the image.
         size: side of the square in pixels.
         interpolation: `"bilinear"` or `"bicubic"`.
@@ -200,13 +200,13 @@ def _resize_rows(matrix: Tensor, size: int, kernel: str) -> Tensor:
 def random_flip(
     image: Tensor, coord: Tensor, seed: Tensor, probability: float = 0.5
 ) -> tuple[Tensor, Tensor]:
-    """Mirrors left and right; the coordinates' `x1` and `x2` change places with the pixels.
+    """Flips an image horizontally at random, and swaps `x1` and `x2` of its coordinates.
 
     Args:
         image: `(H, W, 3)`.
         coord: `(4,)`. Coordinates of the crop.
         seed: `(2,)` integers.
-        probability: probability of a mirrored image.
+        probability: probability of a flip.
 
     Returns:
         Image and coordinates.

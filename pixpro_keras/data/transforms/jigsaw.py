@@ -12,7 +12,7 @@ _AREA = (0.6, 1.0)
 
 
 def patch_size(image_size: int) -> int:
-    """Side of a patch in pixels: 64 beside views of 224.
+    """Side of a patch in pixels: 64 for views of 224.
 
     Args:
         image_size: side of the views in pixels.
@@ -28,14 +28,14 @@ def patch_size(image_size: int) -> int:
 
 
 def make_patches(image: Tensor, seed: Tensor, image_size: int) -> Tensor:
-    """Cuts a large crop into 3 x 3 fields and takes a patch from a random place in each.
+    """Divides a large crop into 3 x 3 cells and takes a patch from a random position in each.
 
-    Neither color nor sharpness changes, as in the authors' code.
+    Colors and sharpness are not augmented, as in the authors' code.
 
     Args:
         image: `(H, W, 3)` uint8.
         seed: `(2,)` integers.
-        image_size: side of the views beside which the patches are used, in pixels.
+        image_size: side in pixels of the views that are used with the patches.
 
     Returns:
         `(9, P, P, 3)` float32 RGB in 0..255, in random order, with P of `patch_size`.

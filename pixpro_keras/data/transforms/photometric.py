@@ -1,11 +1,11 @@
-"""Changes of color and sharpness with torchvision's meaning, on float32 images in 0..255.
+"""Color and sharpness augmentation with torchvision's semantics, on float32 images in 0..255.
 
 Every function is pure: the same arguments give the same pixels, in any thread. torchvision on PIL
 images rounds to whole numbers after each step; here nothing is rounded. The functions are written
 for XLA (see `recipes.apply_photometric`), which makes one pass over the pixels of each step.
 
-Functions that look at more than one channel take the channels' `axis`: images are `(H, W, 3)`, or
-`(3, H, W)` with an axis of 0, for which XLA's loops are a third faster.
+Functions of more than one channel take the channels' `axis`: images are `(H, W, 3)`, or `(3, H, W)`
+with an axis of 0, for which XLA's loops are a third faster.
 """
 
 import functools

@@ -20,17 +20,18 @@ class ViewRecipe:
 
     Attributes:
         interpolation: interpolation of the crop, `"bilinear"` or `"bicubic"`.
-        min_overlap: share of the crop that view 1 shows too, as far as ten tries reach it.
-        flip: probability of a mirrored view.
+        min_overlap: smallest fraction of the crop that view 1 shows too, if ten tries find such a
+            crop.
+        flip: probability of a horizontal flip.
         jitter: probability of color jitter.
         jitter_strengths: brightness, contrast, saturation, hue.
-        grayscale: probability of losing all color.
+        grayscale: probability of grayscale.
         blur: probability of Gaussian blur.
         blur_sigma: smallest and largest standard deviation in pixels.
-        solarize: probability of inverting the values from 128 on.
-        is_grayscale_first: if True, color is lost before the jitter.
-        is_rand_augmented: if True, RandAugment stands between blur and grayscale. It moves pixels, and
-            the coordinates do not follow.
+        solarize: probability of solarization: values from 128 on are inverted.
+        is_grayscale_first: if True, grayscale comes before the jitter.
+        is_rand_augmented: if True, RandAugment is applied between blur and grayscale. It moves
+            pixels, and the coordinates do not follow.
 
     Example:
         ```python
@@ -96,12 +97,12 @@ def moves_pixels(name: str) -> bool:
 
 
 def scale_colors(recipe: ViewRecipe, strength: float) -> ViewRecipe:
-    """A recipe whose color changes are weaker or stronger; crop, flip and blur stay.
+    """Scales the color augmentation of a recipe; crop, flip and blur stay the same.
 
     Args:
         recipe: probabilities and strengths.
-        strength: factor of the jitter's strengths, and of the probabilities of grayscale and solarizing,
-            none of which goes beyond what it can be; at least 0. With 0 colors stay as they are.
+        strength: factor of the jitter's strengths and of the probabilities of grayscale and
+            solarization, each clipped to its valid range; at least 0. With 0, colors do not change.
 
     Raises:
         ValueError: if `strength` is negative.
@@ -132,14 +133,14 @@ def draw(seed: Tensor) -> Tensor:
 def apply_photometric(
     image: Tensor, seed: Tensor, recipe: ViewRecipe, use_xla: bool = True
 ) -> Tensor:
-    """Changes color and sharpness of one view, as its recipe says.
+    """Applies the color, blur and solarization steps of a recipe to one view.
 
     Args:
         image: `(H, W, 3)` float32 in 0..255, of static shape.
         seed: `(2,)` integers.
         recipe: probabilities and strengths.
-        use_xla: if True, XLA compiles it for the host, once per shape and process (seconds). Op by
-            op it takes several times as long; pixels differ by rounding only.
+        use_xla: if True, XLA compiles it for the host, which takes seconds once per shape and
+            process. Without XLA it takes several times as long; pixels differ by rounding only.
 
     Returns:
         The same shape and range.
@@ -169,7 +170,7 @@ def apply_photometric(
 
 
 def apply_to_batch(images: Tensor, draws: Tensor, recipe: ViewRecipe) -> Tensor:
-    """`apply_photometric` of a whole batch, without branches, as accelerators want it.
+    """`apply_photometric` for a whole batch, without branches, for accelerators.
 
     Args:
         images: `(B, H, W, 3)` float32 in 0..255, of static shape.

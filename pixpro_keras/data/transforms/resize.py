@@ -8,9 +8,9 @@ __all__ = ["resize_bilinear"]
 
 
 def resize_bilinear(image: Tensor, size: Tensor) -> Tensor:
-    """`tf.image.resize(image, size, antialias=True)`, a third of its time where no side gets smaller.
+    """`tf.image.resize(image, size, antialias=True)`, in a third of the time if no side gets smaller.
 
-    Antialiasing then does nothing, and the operation without it gives the same up to rounding.
+    Antialiasing then has no effect, and the operation without it gives the same up to rounding.
 
     Args:
         image: `(H, W, C)`.

@@ -1,4 +1,4 @@
-"""Rank of the features while a run goes on: a signal without labels."""
+"""Rank of the features during a run: a measure without labels."""
 
 import math
 from collections.abc import Callable
@@ -15,17 +15,17 @@ _MOST_VECTORS = 1024
 
 
 class FeatureRank(keras.callbacks.Callback):
-    """Adds `feature_rank` to the logs of every so many steps, and of the epoch that ends with them.
+    """Adds `feature_rank` to the logs at regular steps and at the end of an epoch.
 
-    It is the effective rank (RankMe) of the backbone's last map over the cells of a few images, always the
-    same, in inference mode: at most the number of channels or of cells, whichever is less. Up to 64 images
-    and 1024 of their cells are looked at, so its value compares epochs, and runs with the same backbone
-    and size of views. It stands before the callbacks that show it.
+    This is the effective rank (RankMe) of the backbone's last map over the cells of a few fixed
+    images, in inference mode: at most the number of channels or of cells, whichever is less. It
+    uses up to 64 images and 1024 of their cells, so its value compares epochs, and runs with the
+    same backbone and size of views. Put this callback before those that show the value.
 
     Args:
         get_images: function without arguments that returns images, `(B, H, W, 3)` in the backbone's input
             convention; called once, when they are needed.
-        every_steps: steps between two looks, at least 1.
+        every_steps: steps between two values, at least 1.
 
     Example:
         ```python
@@ -51,7 +51,7 @@ class FeatureRank(keras.callbacks.Callback):
         self._newest: float | None = None
 
     def on_train_batch_end(self, batch, logs=None):
-        """Looks at the features when it is time."""
+        """Computes the rank at the steps that are due."""
         if logs is None or steps_done(logs, self.model) % self._every_steps:
             return
         if self._images is None:
@@ -64,6 +64,6 @@ class FeatureRank(keras.callbacks.Callback):
         logs["feature_rank"] = self._newest
 
     def on_epoch_end(self, epoch, logs=None):
-        """Gives the newest value to those who show the epoch."""
+        """Adds the newest value to the epoch's logs."""
         if logs is not None and self._newest is not None:
             logs["feature_rank"] = self._newest

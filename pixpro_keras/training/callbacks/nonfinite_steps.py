@@ -22,8 +22,8 @@ class TrainingDivergedError(UserError, RuntimeError):
 class NonfiniteSteps(keras.callbacks.Callback):
     """Warns of skipped steps, and ends the run after too many in a row.
 
-    Under the project's loop it looks at the newest window, so it may come some steps late; those were
-    skipped too. Under `model.fit` it counts the steps that it is called for.
+    Under the project's loop it checks whole windows, so it may end the run some steps late; those
+    were skipped, too. Under `model.fit` it counts the steps that it is called for.
 
     Args:
         max_in_row: skipped steps in a row that end the run, at least 1.
@@ -32,8 +32,8 @@ class NonfiniteSteps(keras.callbacks.Callback):
         name_images: step, counted from 0, to the names of its images.
 
     Raises:
-        TrainingDivergedError: while training, if too many steps in a row were skipped. No weights
-            hold anything of them.
+        TrainingDivergedError: while training, if too many steps in a row were skipped. They did not
+            change the weights.
 
     Example:
         ```python
@@ -69,7 +69,7 @@ class NonfiniteSteps(keras.callbacks.Callback):
             raise TrainingDivergedError(
                 f"the loss or a gradient was not finite in the last {self._num_in_row} steps up to "
                 f"step {step}: lower the learning rate, or train in float32, or look at the images"
-                f"{self._write(first, step)}. No checkpoint holds anything of them."
+                f"{self._write(first, step)}. They did not change the checkpoints."
             )
         if num_new > 0:
             logging.warning(

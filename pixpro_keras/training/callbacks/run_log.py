@@ -37,8 +37,8 @@ class RunLog(keras.callbacks.Callback):
         loss_bounds: `(lowest, highest)` of each loss term, for the charts' names.
         measurements: functions of the number of steps done to values by name, such as
             `evaluation.Monitor`. A step at which one of them gives values has a line.
-        sinks: functions of the number of steps done and of the values, by their names in the charts,
-            that get them too, such as `Tracker.log`.
+        sinks: functions that also receive the number of steps done and the values, by their names
+            in the charts, such as `Tracker.log`.
         flags: text of the run's flags, for the charts.
 
     Attributes:

@@ -14,8 +14,8 @@ class SaveCheckpoints(keras.callbacks.Callback):
     Args:
         checkpoints: checkpoints of the model that is trained.
         every_steps: steps between two checkpoints, at least 1.
-        is_error_fatal: whether a checkpoint that cannot be written ends the run. Else it is tried
-            again when the next one is due; that of the last step must succeed.
+        is_error_fatal: whether a checkpoint that cannot be written ends the run. Otherwise the run
+            saves again at the next checkpoint; that of the last step must succeed.
 
     Raises:
         SaveError: while training, if a checkpoint cannot be written.
@@ -49,7 +49,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self._saved_step = steps_done(logs, self.model)
 
     def on_train_batch_end(self, batch, logs=None):
-        """Saves when it is time."""
+        """Saves at the steps that are due."""
         step = steps_done(logs, self.model)
         if step % self.every_steps == 0:
             self._save(step, self._is_error_fatal)

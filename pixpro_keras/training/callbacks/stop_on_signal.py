@@ -32,7 +32,7 @@ class StopOnSignal(keras.callbacks.Callback):
         self._previous: dict[signal.Signals, Any] = {}
 
     def on_train_begin(self, logs=None):
-        """Takes over the signals."""
+        """Installs the signal handlers."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
@@ -46,7 +46,7 @@ class StopOnSignal(keras.callbacks.Callback):
         tqdm.write(f"{self.received.name}: saving after this step; once more to leave at once.")
 
     def on_train_batch_end(self, batch, logs=None):
-        """Asks the training to stop, once a signal came."""
+        """Stops the training after a signal."""
         if self.received is not None:
             self.model.stop_training = True
 
@@ -55,7 +55,7 @@ class StopOnSignal(keras.callbacks.Callback):
         self.restore_handlers()
 
     def restore_handlers(self) -> None:
-        """Gives the signals back; for a training that an error ends, which has no `on_train_end`."""
+        """Restores the signal handlers; for a training that an error ends, which has no `on_train_end`."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}

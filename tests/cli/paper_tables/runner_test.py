@@ -77,7 +77,7 @@ class RunnerTest(tf.test.TestCase):
             command = [sys.executable, "-c", _SIGNALLED, root, str(int(number))]
             first = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
             self.assertEqual(first.returncode, expected, first.stderr)
-            self.assertIn("The same command goes on", first.stdout)
+            self.assertIn("The same command continues", first.stdout)
             fakes = Fakes(root)
             jobs = [fakes.job("first", f"--signal={int(number)}"), fakes.job("second")]
             self.assertEqual([fakes.times_run(job) for job in jobs], [1, 0])

@@ -73,8 +73,8 @@ class RunEachTest(tf.test.TestCase):
     def test_what_cannot_be_compared_is_refused_first(self):
         for weights, options, error in (
             (["random", "nowhere"], {}, "--compare=random,nowhere: nowhere does not exist"),
-            (["random", "random"], {}, "random is there twice"),
-            (["random"], {"weights": "a"}, "is in the place of --weights=a"),
+            (["random", "random"], {}, "random is listed twice"),
+            (["random"], {"weights": "a"}, "replaces --weights=a"),
             (["imagenet"], {"backbone": "resnet18_v1_5"}, "no ImageNet weights of resnet18_v1_5"),
             (["imagenet", "resnet10_v1_5"], {}, "no ImageNet weights of resnet10_v1_5"),
             (["random"], {"strategy": "multi_worker"}, "runs on one machine"),
