@@ -38,7 +38,7 @@ def read(pattern: str) -> dict[int, list[float]]:
 
 def main(picture: str, *lines: str) -> None:
     """Writes the picture and prints the table."""
-    figure = new_figure(7, 4)
+    figure = new_figure(7, 4.4)
     axes = figure.subplots()
     rows = []
     sizes = sorted({size for line in lines for size in read(line.split("=", 1)[1])})
@@ -63,7 +63,7 @@ def main(picture: str, *lines: str) -> None:
     axes.set_ylabel("mIoU (%)", fontsize=TEXT)
     axes.set_title("CamVid: mIoU of frozen features by number of labeled images", fontsize=TITLE)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=TEXT, frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=TEXT, frameon=False)
     save_figure(figure, picture)
     print(markdown_table(["", *(f"{size} images" for size in sizes)], rows))
 
