@@ -10,9 +10,8 @@ import collections
 import glob
 import json
 import pathlib
+import statistics
 import sys
-
-import numpy as np
 
 from pixpro_keras.utils.markdown import markdown_table
 from pixpro_keras.visualize.figures import COLORS, TEXT, TITLE, new_figure, save_figure
@@ -45,12 +44,12 @@ def main(picture: str, *lines: str) -> None:
     for color, line in zip(COLORS, lines, strict=False):
         title, pattern = line.split("=", 1)
         values = read(pattern)
-        means = [float(np.mean(one)) for one in values.values()]
+        means = [statistics.mean(one) for one in values.values()]
         axes.plot([*values], means, "o-", color=color, label=title)
         lows, highs = zip(*((min(one), max(one)) for one in values.values()), strict=True)
         axes.fill_between([*values], lows, highs, color=color, alpha=0.2, linewidth=0)
         cells = [
-            f"{np.mean(values[n]):.1f} ({min(values[n]):.1f}-{max(values[n]):.1f})"
+            f"{statistics.mean(values[n]):.1f} ({min(values[n]):.1f}-{max(values[n]):.1f})"
             if n in values
             else "-"
             for n in sizes
