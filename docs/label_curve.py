@@ -40,10 +40,9 @@ def main(picture: str, *lines: str) -> None:
     figure = new_figure(7, 4.4)
     axes = figure.subplots()
     rows = []
-    sizes = sorted({size for line in lines for size in read(line.split("=", 1)[1])})
-    for color, line in zip(COLORS, lines, strict=False):
-        title, pattern = line.split("=", 1)
-        values = read(pattern)
+    results = {title: read(pattern) for title, pattern in (line.split("=", 1) for line in lines)}
+    sizes = sorted({size for values in results.values() for size in values})
+    for color, (title, values) in zip(COLORS, results.items(), strict=False):
         means = [statistics.mean(one) for one in values.values()]
         axes.plot([*values], means, "o-", color=color, label=title)
         lows, highs = zip(*((min(one), max(one)) for one in values.values()), strict=True)

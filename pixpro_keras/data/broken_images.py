@@ -11,6 +11,7 @@ from absl import logging
 
 from pixpro_keras.data.decoding import decode
 from pixpro_keras.data.sampler import CANDIDATES
+from pixpro_keras.data.sources.source import Source
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils.errors import UserError
 
@@ -180,3 +181,20 @@ def first_reason(error: Exception) -> str:
     names = r"\{\{.*?\}\}| \[Op:\w+\].*"
     lines = [re.sub(names, "", line).strip() for line in message.splitlines()]
     return next((line for line in lines if line), type(error).__name__)
+
+
+def decode_some(source: Source, count: int) -> Iterator[Tensor]:
+    """Decodes up to `count` images all over a source, one at a time; broken ones are left out.
+
+    Args:
+        source: source of the images.
+        count: largest number of images to try.
+
+    Yields:
+        `(H, W, 3)` uint8.
+    """
+    for index in source.spread_indices(count):
+        try:
+            yield decode(source.read(tf.constant(index, tf.int64))["image"])
+        except (tf.errors.OpError, UnicodeDecodeError):  # TensorFlow's message may quote the bytes
+            continue

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import tensorflow as tf
 from absl import logging
 
-from pixpro_keras.data.decoding import decode
+from pixpro_keras.data.broken_images import decode_some
 from pixpro_keras.data.sources.source import Source
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils import checks
@@ -137,13 +137,7 @@ def plan_image_cache(source: Source, memory_share: float) -> ImageCache | None:
     checks.in_range("memory_share", memory_share, 0, 1)
     if not memory_share:
         return None
-    sizes = []
-    for index in source.spread_indices(_NUM_TRIES):
-        try:
-            image = decode(source.read(tf.constant(index, tf.int64))["image"])
-        except (tf.errors.OpError, UnicodeDecodeError):  # Broken images are named elsewhere.
-            continue
-        sizes.append(int(tf.size(image)))
+    sizes = [int(tf.size(image)) for image in decode_some(source, _NUM_TRIES)]
     max_mib = memory_share * machine_mib()
     mib = sum(sizes) / max(len(sizes), 1) * source.num_examples / 2**20
     what = f"{source.name}: {source.num_examples} decoded images take about {mib:,.0f} MiB"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from pixpro_keras.data import python_ops, service
-from pixpro_keras.data.broken_images import BrokenImages
+from pixpro_keras.data.broken_images import BrokenImages, decode_some
 from pixpro_keras.data.decoding import decode
 from pixpro_keras.data.image_cache import ImageCache
 from pixpro_keras.data.sampler import CANDIDATES, Sampler
@@ -129,13 +129,9 @@ def check_decodable(source: Source, num_tries: int = 16) -> None:
         check_decodable(Source("black", 5, read, str))
         ```
     """
+    for _ in decode_some(source, num_tries):
+        return
     indices = source.spread_indices(num_tries)
-    for index in indices:
-        try:
-            decode(source.read(tf.constant(index, tf.int64))["image"])
-            return
-        except (tf.errors.OpError, UnicodeDecodeError):  # TensorFlow's message may quote the bytes
-            continue
     names = ", ".join(source.describe(index) for index in indices[:3])
     raise ValueError(f"none of {len(indices)} files that were tried is an image, such as {names}")
 

@@ -1,6 +1,6 @@
 """A convolution that is faster where matrix products do the same."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -146,17 +146,21 @@ def _kernel_gradient(inputs: Tensor, by_outputs: Tensor, stride: int, padding: s
         # A multiple of the stride that the kernel's last row and column do not leave.
         margins.append((before, stride * (out + 2 // stride) - size - before))
     padded = tf.pad(inputs, [*margins, (0, 0)])
-    changes = tf.reshape(by_outputs, (-1, filters))
     places = [
         _every(padded, row, column, height, width, stride)
         for row in range(3)
         for column in range(3)
     ]
+    return _products(places, by_outputs, (3, 3, inputs.shape[3], filters))
+
+
+def _products(places: list[Tensor], by_outputs: Tensor, shape: Sequence[int]) -> Tensor:
+    """Gradient of a kernel of a shape `(h, w, C, filters)` from what each of its cells sees."""
+    changes = tf.reshape(by_outputs, (-1, shape[3]))
     products = [
-        tf.matmul(tf.reshape(seen, (-1, inputs.shape[3])), changes, transpose_a=True)
-        for seen in places
+        tf.matmul(tf.reshape(seen, (-1, shape[2])), changes, transpose_a=True) for seen in places
     ]
-    return tf.reshape(tf.stack(products), (3, 3, inputs.shape[3], filters))
+    return tf.reshape(tf.stack(products), shape)
 
 
 def _dilated(rate: tuple[int, int], padding: str) -> Callable[[Tensor, Tensor], Tensor]:
@@ -174,24 +178,14 @@ def _dilated(rate: tuple[int, int], padding: str) -> Callable[[Tensor, Tensor], 
             else:
                 padded = tf.pad(by_outputs, [(0, 0), *((far, far) for far in reach), (0, 0)])
             by_inputs = tf.nn.conv2d(padded, turned, 1, padding, dilations=rate)
-            return by_inputs, _dilated_kernel_gradient(seen, by_outputs, kernel.shape, rate)
+            _, height, width, _ = tf.unstack(tf.shape(by_outputs))  # of maps of any size
+            places = [
+                seen[:, top : top + height, left : left + width]
+                for top in range(0, reach[0] + 1, rate[0])
+                for left in range(0, reach[1] + 1, rate[1])
+            ]
+            return by_inputs, _products(places, by_outputs, kernel.shape)
 
         return tf.nn.conv2d(inputs, kernel, 1, padding, dilations=rate), gradient
 
     return convolve
-
-
-def _dilated_kernel_gradient(
-    seen: Tensor, by_outputs: Tensor, shape: tf.TensorShape, rate: tuple[int, int]
-) -> Tensor:
-    """`(h, w, C, filters)`: for each cell of the kernel, its inputs times the gradients of its outputs."""
-    _, height, width, filters = tf.unstack(tf.shape(by_outputs))  # of maps of any size
-    changes = tf.reshape(by_outputs, (-1, filters))
-    products = []
-    for row in range(shape[0]):
-        for column in range(shape[1]):
-            top, left = row * rate[0], column * rate[1]
-            place = seen[:, top : top + height, left : left + width]
-            place = tf.reshape(place, (-1, seen.shape[3]))
-            products.append(tf.matmul(place, changes, transpose_a=True))
-    return tf.reshape(tf.stack(products), shape)

@@ -232,12 +232,8 @@ class PixelMethod(base.PretrainMethod):
         for side, (_, coord) in enumerate(_VIEWS):
             maps = keras.tree.map_structure(lambda x, i=side: ops.split(x, 2, axis=0)[i], online)
             targets.append((maps, batch[coord]))
-        (maps1, coord1), (maps2, coord2) = targets
-        outputs = [
-            self._pair(maps1, coord1, maps2, coord2, training),
-            self._pair(maps2, coord2, maps1, coord1, training),
-        ]
-        return {name: share * sum(one[name] for one in outputs) for name in outputs[0]}
+        view1, view2 = targets
+        return self._pairs([(*view1, *view2), (*view2, *view1)], share, training)
 
     def _direction(
         self,
@@ -257,7 +253,14 @@ class PixelMethod(base.PretrainMethod):
             training: whether batch norm normalizes with the statistics of the batch.
         """
         online = self.encoder(view, training=training)
-        outputs = [self._pair(online, coord, *target, training) for target in targets]
+        pairs = [(online, coord, *target) for target in targets]
+        return self._pairs(pairs, share, training)
+
+    def _pairs(
+        self, pairs: list[tuple[dict, Tensor, dict, Tensor]], share: float, training: bool
+    ) -> dict[str, Tensor]:
+        """Outputs of several pairs, in the order of `_pair`'s arguments, added up and times `share`."""
+        outputs = [self._pair(*pair, training) for pair in pairs]
         return {name: share * sum(one[name] for one in outputs) for name in outputs[0]}
 
     def _pair(

@@ -42,6 +42,14 @@ BAD_INPUT = (
     ("--augmentation=infomin", "--augmentation=infomin"),
     ("--method=supervised", "--projector_hidden_dim=16: --method=supervised does not have it"),
     ("--queue_size=7", "--queue_size=7: --method=pixpro does not have it"),
+    (
+        "--method=pixcontrast --queue_size=7",
+        "--queue_size=7: --method=pixcontrast does not have it",
+    ),
+    (
+        "--target_encoder=false --base_momentum=0.9",
+        "--base_momentum=0.9: --method=pixpro does not have",
+    ),
     ("--eval_every_epochs=1", "--eval_train_dataset"),
     ("--eval_every_epochs=1 --eval_train_dataset=scenes", "--eval_test_dataset"),
     ("--eval_every_epochs=1 --eval_mask_dataset=folder:/nowhere", "--eval_mask_dataset"),

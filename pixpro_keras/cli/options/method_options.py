@@ -17,7 +17,13 @@ from pixpro_keras.cli.shared.parsing import serialize
 from pixpro_keras.data.labels import check_labels
 from pixpro_keras.data.sources import Source
 from pixpro_keras.data.transforms import recipes
-from pixpro_keras.methods import METHOD_ARGUMENTS, METHODS, PixelMethod, PretrainMethod
+from pixpro_keras.methods import (
+    METHOD_ARGUMENTS,
+    METHODS,
+    PixContrast,
+    PixelMethod,
+    PretrainMethod,
+)
 from pixpro_keras.methods.instance_branch import FORMS
 from pixpro_keras.methods.pixcontrast import NEGATIVES
 from pixpro_keras.types import Batch
@@ -207,6 +213,10 @@ def check_method(options: ModelOptions) -> None:
     """
     cls = METHODS[options.method]
     known = _arguments_of(cls)
+    if issubclass(cls, PixContrast) and options.negatives != "queue":
+        known -= {"queue_size"}
+    if not options.target_encoder:
+        known -= {"base_momentum"}
     for field in option_fields(MethodOptions):
         name = field.name
         if name in _NOT_COMPARED or not options.is_given(name):
