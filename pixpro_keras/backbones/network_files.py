@@ -63,7 +63,7 @@ def read_file(path: str | os.PathLike) -> keras.Model:
         return keras.saving.load_model(path, compile=False)
     except ImportError:
         raise
-    except Exception as error:  # zipfile, json, h5py and Keras each raise their own
+    except Exception as error:  # zipfile, json, h5py and Keras raise different errors.
         raise ValueError(f"{path}: no complete Keras file ({first_line(error)})") from error
 
 

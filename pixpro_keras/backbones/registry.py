@@ -21,7 +21,7 @@ from pixpro_keras.layers.normalization import Normalization
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils.errors import first_line
 
-# keras.applications' first ResNets, which are initialized as the paper's.
+# ResNets of keras.applications that are initialized as in the paper.
 _RESNETS = ("resnet50", "resnet101", "resnet152")
 _RESNETS_V2 = ("resnet50v2", "resnet101v2", "resnet152v2")
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -32,8 +32,7 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 def _applications() -> dict[str, Callable[..., keras.Model]]:
     """Lower-case name -> constructor in keras.applications.
 
-    NASNet is left out: keras.applications can build it for one fixed image size only, and fails on
-    images when the size is left open.
+    NASNet is excluded: keras.applications can build it only for one fixed image size.
     """
     return {
         name.lower(): getattr(keras.applications, name)
@@ -166,7 +165,7 @@ def build(name: str, *, output_stride: int = 32, bn_momentum: float = 0.9) -> ke
         elif kind is keras.layers.Normalization:
             kind = Normalization
         if network_files.is_file(name) and "dtype" in config:
-            config["dtype"] = keras.config.dtype_policy()  # not the one it was saved with
+            config["dtype"] = keras.config.dtype_policy()  # Not the saved policy.
         if name in _RESNETS:
             config |= _initialization(layer)
         config |= dilated.get(layer.name, {})
@@ -174,7 +173,7 @@ def build(name: str, *, output_stride: int = 32, bn_momentum: float = 0.9) -> ke
 
     def call(layer: keras.layers.Layer, *args, **kwargs):
         outputs = layer(*args, **kwargs)
-        # The copy is a plain model, which has lost what its class knows.
+        # The copy is a plain model without the attributes of its class.
         return mark_level(marked[layer.name])(outputs) if layer.name in marked else outputs
 
     try:
@@ -182,14 +181,14 @@ def build(name: str, *, output_stride: int = 32, bn_momentum: float = 0.9) -> ke
     except (TypeError, ValueError):
         if not network_files.is_file(name):
             raise
-        # Some layers, as of KerasHub's MiT, cannot be made from their config, but their network can.
+        # Some layers, as in KerasHub's MiT, cannot be built from their config, but their network can.
         return network_files.with_new_weights(base, keras.config.dtype_policy().name)
     model.name = name if name in _applications() else base.name
     return model
 
 
 def _initialization(layer: keras.layers.Layer) -> dict:
-    """Settings in which the paper's initialization differs from keras.applications'."""
+    """Config entries of a layer for the paper's initialization."""
     if isinstance(layer, keras.layers.Conv2D):
         return {"kernel_initializer": he_normal_fan_out()}
     if re.fullmatch(r"conv\d_block\d+_3_bn", layer.name):
@@ -198,7 +197,7 @@ def _initialization(layer: keras.layers.Layer) -> dict:
 
 
 def _dilated_settings(base: keras.Model) -> dict[str, dict]:
-    """Layer name -> settings that differ where the last stage keeps its resolution."""
+    """Layer name -> config entries for a dilated last stage (output stride 16)."""
     settings: dict[str, dict] = {}
     # The first ResNets halve the map in conv5's first block, V2 in conv4's last one; its shortcut
     # there is a pooling of single cells.
@@ -240,7 +239,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
         variable.assign(keras.ops.convert_to_numpy(value))
     for layer in target.layers:
         if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()  # Keras's computes with copies of its weights
+            layer.finalize_state()  # Keras's layer uses copies of its weights.
 
 
 def check_same_weights(source: keras.Model, target: keras.Model) -> None:
@@ -271,18 +270,18 @@ def check_same_weights(source: keras.Model, target: keras.Model) -> None:
 
 
 def _without_inner_numbers(description: str | None) -> str | None:
-    """The description without numbers in its layer's name, of which a copy of some layers has more.
+    """Removes the numbers in the layer name of a description.
 
-    KerasHub's MobileNet adds one to the names of a block's layers whenever the block is copied.
+    Copying a block of KerasHub's MobileNet adds a number to the names of its layers.
     """
     return description and re.sub(r"(_\d+)+(?=[_/])", "", description)
 
 
 def _describe(weight: keras.Variable) -> str:
-    """Layer, name and shape of a weight, as they are in every copy of its network.
+    """Layer name, weight name and shape of a weight, equal in all copies of its network.
 
-    Keras numbers unnamed layers and weights through the process (`conv2d_94` in the second
-    InceptionV3), and a cloned model loses the names of the models nested in it.
+    Final numbers are removed, since Keras counts unnamed layers over the whole process (`conv2d_94` in
+    the second InceptionV3). Outer names are left out, since a cloned model loses the names of nested models.
     """
     parts = [re.sub(r"_\d+$", "", part) for part in weight.path.split("/")[-2:]]
     return f"{'/'.join(parts)} {tuple(weight.shape)}"
@@ -356,10 +355,10 @@ def imagenet_network(name: str) -> keras.Model:
     keras.config.set_dtype_policy("float32")
     try:
         with warnings.catch_warnings():
-            # That a MobileNet's weights are those for 224 px, which any size takes.
+            # MobileNet warns that its weights are for 224 px; they work with any size.
             warnings.simplefilter("ignore")
             trained = _keras_application(name, "imagenet")
-    except Exception as error:  # Keras's own, of urllib, of h5py
+    except Exception as error:  # Errors of Keras, urllib or h5py.
         raise ValueError(
             f"the ImageNet weights of {name} are neither in Keras's folder of models nor can they be "
             f"downloaded ({first_line(error)})"
@@ -372,9 +371,9 @@ def imagenet_network(name: str) -> keras.Model:
 
 
 def _keep_scale(trained: keras.Model, network: keras.Model) -> None:
-    """Puts the factor by which EfficientNets with ImageNet weights scale normalized images into the variance.
+    """Moves the rescaling of EfficientNets with ImageNet weights into the variance of the normalization.
 
-    The layer that does so, after the normalization, is in no network without these weights.
+    keras.applications adds a `Rescaling` layer after the normalization only for these weights.
     """
     for layer, following in itertools.pairwise(trained.layers):
         is_normalization = isinstance(layer, keras.layers.Normalization)
@@ -385,7 +384,7 @@ def _keep_scale(trained: keras.Model, network: keras.Model) -> None:
 
 
 def _keras_network(name: str) -> keras.Model:
-    """A network of keras.applications or KerasCV with new weights, or of a file with its own."""
+    """Network of keras.applications or KerasCV with new weights, or network of a file with its weights."""
     if network_files.is_file(name):
         return network_files.backbone_in(name)
     if name in keras_cv_networks.names():
@@ -439,10 +438,10 @@ def preprocess_input(name: str) -> Callable:
 
 
 def _standardize(images: Tensor) -> Tensor:
-    """ImageNet's mean and standard deviation, of `(..., H, W, 3)` in 0..255."""
+    """Standardizes `(..., H, W, 3)` images in 0..255 by ImageNet's mean and standard deviation."""
     images = tf.cast(images, tf.float32) / 255.0
     shape = tf.shape(images)
-    # Whole rows at once: over the three channels alone TensorFlow broadcasts five times as slowly.
+    # Whole rows at once: broadcasting over three channels is five times as slow in TensorFlow.
     rows = tf.reshape(images, tf.concat([shape[:-2], [-1]], axis=0))
     mean, deviation = (
         tf.tile(tf.constant(x), shape[-2:-1]) for x in (_IMAGENET_MEAN, _IMAGENET_STD)
@@ -482,27 +481,27 @@ def input_convention(name: str) -> str:
 
 
 def _convention_of(name: str) -> str:
-    """Name of `available()` that has the same input convention."""
+    """Name in `available()` of a network with the same input convention."""
     if not network_files.is_file(name):
         return name
     network = network_files.backbone_in(name)
     known = name_of(network) or _application_of(network)
     if known is not None:
         return known
-    # The first of each family: KerasCV's take 0..255, the paper's ResNets standardized images.
+    # KerasCV networks take 0..255, the paper's ResNets standardized images.
     scaled = network_files.scales_images(network)
     return keras_cv_networks.names()[0] if scaled else next(iter(resnet.ARCHITECTURES))
 
 
 def _application_of(network: keras.Model) -> str | None:
-    """Name here of a network that keras.applications has named; None of others."""
+    """Our name of a network that keras.applications has named; None for other networks."""
     name = re.sub(r"_\d\.\d+_\w+$", "", network.name)  # mobilenetv2_1.00_224
     name = re.sub(r"[-_]", "", name).lower()
     return name if name in _applications() else None
 
 
 def _module_name(name: str) -> str:
-    """Module of keras.applications that has the network's preprocessing: named as its own."""
+    """Name of the keras.applications module that defines the network's preprocessing."""
     return _applications()[name].__module__.rpartition(".")[2]
 
 

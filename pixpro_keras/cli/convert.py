@@ -66,7 +66,7 @@ def run(options: ConvertOptions) -> None:
         state = find_state_dict(content, source)
     with flag_errors(options, "output"):
         output.parent.mkdir(parents=True, exist_ok=True)
-        # Beside its place, so that a failure leaves nothing half-written.
+        # Written to a temporary name first, so that a failure leaves no incomplete file.
         folder = tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent)
     with folder as temporary:
         results = pathlib.Path(temporary) / output.name
@@ -132,7 +132,7 @@ def convert_official(
     if options.is_given("backbone") and options.backbone != name:
         raise TorchFileError(f"{source}: holds {name}, not {options.backbone}")
     options = continuing(options, checkpoint, network, output)
-    # Where the file does not say its steps, they count for nothing here and the position is 0.
+    # Without a number of steps in the file, the position is 0.
     method = build_training(options)
     official.load_official_checkpoint(method, checkpoint)
     export(options, method.encoder.backbone, name, results)

@@ -50,7 +50,7 @@ def run(options: ServiceOptions) -> None:
         signal.signal(number, lambda *_: ended.set())
     server = start(options)
     ended.wait()
-    server._stop()  # the only way to leave without losing the batches under way
+    server._stop()  # The only way to stop without losing batches in progress.
 
 
 def start(options: ServiceOptions) -> tf.data.experimental.service.DispatchServer:

@@ -207,7 +207,7 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
             broken=broken,
         )
 
-    # Of several machines one measures batch norm, on one device: it takes the replicas' parts in turn.
+    # One machine measures batch norm on one device, with the parts of all replicas in turn.
     bn_strategy = None if is_multi_worker(strategy) else strategy
     bn_batch_size = replica_batch_size if bn_strategy is None else options.batch_size
 
@@ -216,7 +216,7 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
         count = options.bn_batches * options.batch_size // bn_batch_size
         return with_bar(itertools.islice(data, count), "batch norm", count, "batches")
 
-    detect = tf.function(task.detect)  # once for all tests
+    detect = tf.function(task.detect)  # Traced once for all tests.
 
     def measure() -> dict[str, float]:
         norm = temporary_precise_bn(task, few_batches(), bn_strategy)

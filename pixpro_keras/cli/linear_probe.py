@@ -139,7 +139,7 @@ def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) ->
     }
     config = training_job.run_config(options, workdir)
     if not (options.augment or options.is_given("steps_per_execution")):
-        # A step on features takes less time than coming back to Python after it.
+        # A step on features takes less time than returning to Python.
         config = dataclasses.replace(config, steps_per_execution=config.log_every_steps)
     checkpoints, first_step = training_job.open_checkpoints(
         options, config, strategy, probe, identity, train.num_examples

@@ -132,7 +132,7 @@ def run(options: RecordOptions) -> None:
         f"{output}-{shard:05d}-of-{options.num_shards:05d}.tfrecord"
         for shard in range(options.num_shards)
     ]
-    # Fresh interpreters: forking a process in which TensorFlow runs threads can hang.
+    # New interpreters, since forking a process with TensorFlow's threads can hang.
     context = multiprocessing.get_context("spawn")
     with (
         concurrent.futures.ProcessPoolExecutor(options.workers, mp_context=context) as pool,

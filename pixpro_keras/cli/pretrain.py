@@ -61,10 +61,10 @@ from pixpro_keras.visualize.plots import plot_metrics
 from pixpro_keras.visualize.run_pictures import RunPictures
 from pixpro_keras.weights import FPN_FILE, export_backbone, load_backbone, save_fpn
 
-# Whole images that a run draws, and their side in pixels: C5 has 12 x 12 cells.
+# Number of images in a run's pictures, and their side in pixels: C5 has 12 x 12 cells.
 _NUM_PICTURED = 4
 _PICTURED_SIZE = 384
-# Of the model that `pretrain` is given, as it was before the training.
+# File of the model passed to `pretrain`, before training.
 INITIAL_FILE = "initial_backbone.keras"
 
 
@@ -214,14 +214,14 @@ def pretrain(
 
 @contextlib.contextmanager
 def _initial_file(options: PretrainOptions, network: keras.Model) -> Iterator[str]:
-    """Saves a network where a run finds it, as of `--backbone`; a run that goes on has the file already.
+    """Saves a network to a file for `--backbone`; a continued run uses its existing file.
 
     Yields:
-        Path of the file: in `--workdir`, or elsewhere while the block lasts, for a dry run.
+        Path of the file: in `--workdir`, or for a dry run a temporary file.
 
     Raises:
-        ValueError: if the model is no backbone.
-        FlagError: if the file cannot be written, or the run that goes on has another network.
+        ValueError: if the model is not a backbone.
+        FlagError: if the file cannot be written, or a continued run has another network.
     """
     backbones.require_feature_map(network)
     workdir = pathlib.Path(options.workdir).expanduser()
@@ -248,7 +248,7 @@ def _initial_file(options: PretrainOptions, network: keras.Model) -> Iterator[st
             yield str(file)
         except BaseException:
             if not (file.parent / parsing.FLAGS_FILE).exists():
-                file.unlink()  # of a run that did not start
+                file.unlink()  # The run did not start.
                 if not any(file.parent.iterdir()):
                     file.parent.rmdir()
             raise
@@ -272,7 +272,7 @@ def run(options: PretrainOptions) -> PretrainResult:
 
 
 def _check_fixed_size(options: PretrainOptions) -> None:
-    """Refuses what shows images of another size to a network that takes one size only."""
+    """Raises `FlagError` for options with other image sizes, if the network has a fixed size."""
     if backbones.fixed_image_size(options.backbone) is None:
         return
     flags = {
@@ -383,7 +383,7 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
         return batch if device_transform is None else device_transform(batch)
 
     def chief_callbacks() -> list[keras.callbacks.Callback]:
-        # At the start, so that curves of a run that is going on have them, too.
+        # Written at the start, so that curves of an unfinished run have them.
         bounds = json.dumps(dict(method.loss_bounds))
         write_atomically(workdir / "loss_bounds.json", bounds.encode())
         rank = FeatureRank(lambda: one_batch(0)[VIEW1], options.steps_per_epoch or 1)
@@ -446,7 +446,7 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
 def _whole_images(
     source: Source, preprocess: Callable[[Tensor], Tensor], size: int
 ) -> np.ndarray | None:
-    """Returns a few images from all over the source, as the backbone takes them; None if one is broken."""
+    """Reads a few preprocessed images spread over the source; None if one is broken."""
     chosen = select(source, source.spread_indices(_NUM_PICTURED))
     try:
         batches = image_batches(chosen, size, preprocess, _NUM_PICTURED)
@@ -524,7 +524,7 @@ def finish(
     evaluations: dict[str, dict[str, float]] = {}
     print()
     if options.probe == "scenes":
-        keras.utils.set_random_seed(options.seed)  # the initialization of this very run
+        keras.utils.set_random_seed(options.seed)  # The initialization of this run.
         compared = {"random initialization": build_backbone(options)}
         if options.init_weights is not None:
             with flag_errors(options, "init_weights"):
@@ -548,20 +548,20 @@ def finish(
         ("curves.png", "the scalars as charts"),
         ("pictures/", "matching cells of views; similarity before and after training"),
         ("flags.cfg", f"repeats the run: --flagfile={workdir}/flags.cfg"),
-        # Its path is long, and stands in the line's beginning.
+        # Its path is long, and the line starts with it.
         *(
             (f"export/{path.name}", how.replace(repr(str(path)), "FILE"))
             for path, how in exported.items()
         ),
     ]:
-        if (workdir / path).exists():  # pictures, for example, are not always asked for
+        if (workdir / path).exists():  # Pictures, for example, are optional.
             print(f"  {path:28} {what}")
     return exported
 
 
 @contextlib.contextmanager
 def _global_policy() -> Iterator[None]:
-    """Gives Keras back its dtype policy, which a run sets for all layers it makes."""
+    """Restores Keras's global dtype policy, which a run changes."""
     before = keras.mixed_precision.global_policy()
     try:
         yield

@@ -64,7 +64,7 @@ from pixpro_keras.visualize.figures import save_figure
 from pixpro_keras.visualize.segmentation import draw_segmentations
 
 _NUM_PICTURES = 4
-_BATCH_SIZE = 4  # test windows, or images, that each replica takes together
+_BATCH_SIZE = 4  # Test windows, or images, per replica and call.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -247,9 +247,9 @@ def _fit_dense_linear_probe(
     test: MaskSource,
     num_train: int,
 ) -> None:
-    """Fits the dense linear probe in one go, and tests it."""
+    """Fits the dense linear probe by L-BFGS and tests it."""
     check_one_machine(strategy, options.strategy, "--solver=lbfgs")
-    # Of a dry run `workdir` is another folder.
+    # In a dry run `workdir` is a temporary folder.
     command.refuse_run(pathlib.Path(options.workdir).expanduser())
     with strategy.scope():
         backbone, options = read_backbone(options)
@@ -435,7 +435,7 @@ def finish(
     images, masks, predictions = [], [], []
     chosen = np.linspace(0, test.num_examples - 1, _NUM_PICTURES).astype(np.int64)
     pictures = tf.data.Dataset.from_tensor_slices(np.unique(chosen)).map(test.read)
-    for image, mask in pictures.ignore_errors():  # What is broken has been named.
+    for image, mask in pictures.ignore_errors():  # Broken images have been reported.
         images.append(image.numpy())
         masks.append(mask.numpy())
         predictions.append(segment(preprocess(image)[None])[0])

@@ -151,7 +151,8 @@ def draw_images(options: VisualizeOptions, workdir: pathlib.Path) -> VisualizeOp
     with flag_errors(options, "level"):
         network = level_network(evaluated.network, options.level)
     if options.weights in (None, RANDOM):
-        apply_precise_bn(network, [gallery[shown]])  # untrained statistics hide all differences
+        # With the initial statistics all features look the same.
+        apply_precise_bn(network, [gallery[shown]])
     gallery_features = _predict(network, gallery)
     inputs, images, features = gallery[shown], gallery_images[shown], gallery_features[shown]
     cells = _cells(options, features.shape[1:3])
@@ -245,7 +246,7 @@ def draw_propagation(
 
 
 def _predict(network: keras.Model, inputs: np.ndarray) -> Any:
-    """Outputs of a network for images, in float32."""
+    """Computes the float32 outputs of a network for images."""
     outputs = network.predict(inputs, batch_size=8, verbose=0)
     return keras.tree.map_structure(lambda x: np.asarray(x, np.float32), outputs)
 
@@ -287,7 +288,7 @@ def _spread_indices(num_examples: int, count: int) -> np.ndarray:
 
 
 def _cells(options: VisualizeOptions, size: tuple[int, int]) -> list[tuple[int, int]]:
-    """Row and column of each of `--places`."""
+    """Parses `--places` into rows and columns."""
     cells = []
     with flag_errors(options, "places"):
         for place in options.places:

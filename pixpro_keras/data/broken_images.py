@@ -15,7 +15,7 @@ from pixpro_keras.data.sources.source import Source
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils.errors import UserError
 
-# Parts of the errors about images that can be decoded, but whose masks or annotations are wrong.
+# Parts of error messages about wrong masks or annotations of readable images.
 NO_CLASS = "for which there is no class"
 OTHER_SIZE = "differ in size"
 BatchT = TypeVar("BatchT")
@@ -160,7 +160,7 @@ def read_error(source: AnySource, index: int) -> str:
         example = source.read(tf.constant(index, tf.int64))
         if isinstance(example, dict):
             decode(example["image"])
-    # The first one's message may quote bytes; the others are of Python's decoder, of masks.
+    # TensorFlow's message may quote bytes; the others come from the Python decoder of masks.
     except (tf.errors.OpError, UnicodeDecodeError, OSError, SyntaxError, ValueError) as error:
         return first_reason(error)
     return ""
@@ -174,7 +174,7 @@ def first_broken(source: AnySource) -> int | None:
 def first_reason(error: Exception) -> str:
     """Reason in TensorFlow's error, in a line, without the names of operations."""
     message = str(getattr(error, "message", error))
-    # In graphs, and outside of them.
+    # In graphs and in eager mode.
     asserted = re.search(r"assertion failed: \[(.*)\]|Summarized data: b(['\"])(.*)\2", message)
     if asserted:
         return asserted[1] or asserted[3]
@@ -196,5 +196,5 @@ def decode_some(source: Source, count: int) -> Iterator[Tensor]:
     for index in source.spread_indices(count):
         try:
             yield decode(source.read(tf.constant(index, tf.int64))["image"])
-        except (tf.errors.OpError, UnicodeDecodeError):  # TensorFlow's message may quote the bytes
+        except (tf.errors.OpError, UnicodeDecodeError):  # TensorFlow's message may quote bytes.
             continue

@@ -48,7 +48,7 @@ class ImageCache:
     def __init__(self, max_mib: float):
         self._max_bytes = int(checks.positive("max_mib", max_mib) * 2**20)
         with tf.device("cpu"):
-            # A list of tensors is one entry, of which a reader gets the memory, not a copy.
+            # A list of tensors is one entry; readers share its memory.
             self._entries = tf.raw_ops.AnonymousMutableHashTable(
                 key_dtype=tf.int64, value_dtype=tf.variant
             )

@@ -136,7 +136,7 @@ def check_decodable(source: Source, num_tries: int = 16) -> None:
     raise ValueError(f"none of {len(indices)} files that were tried is an image, such as {names}")
 
 
-@tf.autograph.experimental.do_not_convert  # nothing in it needs it, and it takes half of tracing
+@tf.autograph.experimental.do_not_convert  # Not needed here; AutoGraph takes half of the tracing time.
 def make_views(image: Tensor, seed: Tensor, config: DataConfig) -> Batch:
     """Makes the views of an image and their coordinates.
 
@@ -163,7 +163,7 @@ def make_views(image: Tensor, seed: Tensor, config: DataConfig) -> Batch:
     """
     views: Batch = {}
     shape = tf.shape(image)
-    # All at once: drawing random numbers costs more by calls than by numbers.
+    # One call for all numbers, since calls cost more than numbers.
     seeds = tf.unstack(tf.random.split(seed, 7 + 3 * config.num_local_views))
     keys = ((VIEW1, COORD1, DRAWS1), (VIEW2, COORD2, DRAWS2))
     first_box: crops.Box | None = None
@@ -206,7 +206,7 @@ def _finish_view(
     recipe: recipes.ViewRecipe,
     config: DataConfig,
 ) -> tuple[Tensor, ...]:
-    """Returns a crop as a view, its corners and, where the device changes its colors, its draws."""
+    """Finishes a crop: its view, its corners and, if the device augments colors, its random numbers."""
     view, coord = crops.crop_and_resize(image, box, size, recipe.interpolation)
     view, coord = crops.random_flip(view, coord, flip_seed, recipe.flip)
     if config.colors_on_device:
@@ -407,6 +407,6 @@ def first_readable(
 
     # One number more than there are candidates, so that the last one's failure is reported too.
     attempts = tf.data.Dataset.range(CANDIDATES + (report is not None))
-    # In the calling thread, which has nothing else to do.
+    # Runs in the calling thread, which is idle.
     attempts = attempts.map(attempt, synchronous=True).ignore_errors()
     return without_autotuning(attempts.take(1)).get_single_element()

@@ -64,7 +64,7 @@ def through_service(data: tf.data.Dataset, address: str) -> tf.data.Dataset:
         tf.data.experimental.service.distribute(
             processing_mode=tf.data.experimental.service.ShardingPolicy.DYNAMIC,
             service=f"grpc://{address}",
-            # Views are noise to a compressor, and it costs more time than the network saves.
+            # Views compress badly, and compression takes more time than it saves.
             compression=None,
         )
     )

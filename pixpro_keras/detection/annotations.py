@@ -14,11 +14,11 @@ from pixpro_keras.data.decoding import upright_size
 from pixpro_keras.detection.box_source import BoxSource, Notes, Objects
 from pixpro_keras.types import Tensor
 
-# Images whose headers are read at the start, a tenth of a millisecond each.
+# Number of images whose headers are read at the start, 0.1 ms each.
 _NUM_HEADERS = 256
 _LARGEST_SIDE = 1 << 20
 
-# In the place of a split: all images of a folder that has none.
+# Instead of a split: all images of a folder without splits.
 WHOLE = ""
 
 
@@ -114,7 +114,7 @@ def _check_size(path: pathlib.Path, size: tuple[int, int], annotation: pathlib.P
         with Image.open(path) as image:
             stored, (width, height) = image.size, upright_size(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return  # What cannot be decoded is named where images are decoded.
+        return  # Errors of decoding are reported when images are decoded.
     if (height, width) == size:
         return
     hint = ""

@@ -11,9 +11,9 @@ from absl import logging
 from pixpro_keras.detection import instance_masks
 from pixpro_keras.types import Tensor
 
-# Metrics by which a data set is judged.
+# Metrics of a data set.
 COCO, VOC07, VOC12 = "coco", "voc07", "voc12"
-# Annotations are rounded; what is farther outside is an error of whoever wrote them.
+# Tolerance for rounded annotations, in pixels; larger excess is an annotation error.
 _TOLERANCE = 2.0
 
 
@@ -238,7 +238,7 @@ def make_objects(
 def _sound_mask(
     describe: str, name: str, segmentation: Any, size: tuple[int, int], notes: Notes
 ) -> Any:
-    """Mask in the form that is drawn, or an empty list."""
+    """Checks a mask and returns it in drawable form: polygons without faults, or RLE. May be empty."""
     case = f"{name} of {describe}"
     try:
         mask, flat, short = instance_masks.sound(segmentation, *size)
@@ -259,7 +259,7 @@ def _inside(
     clip_boxes: bool,
     notes: Notes,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes cut off at the image's border, and which of them have a part inside."""
+    """Clips boxes to the image, and tells which of them to keep."""
     height, width = size
     limits = np.array([width, height, width, height], np.float32)
     clipped = np.clip(boxes, 0, limits)
@@ -427,7 +427,7 @@ def with_classes(source: BoxSource, class_names: Sequence[str]) -> BoxSource:
             f"other classes than in training. Only here: {unknown}; only in training: {missing}"
         )
     numbers = np.array([class_names.index(name) for name in source.class_names], np.int32)
-    # Ids of classes that the source does not have are new ones.
+    # Classes that the source does not have get new ids.
     ids = dict(zip(source.class_names, source.class_ids, strict=True))
     for name in class_names:
         ids.setdefault(name, max(ids.values(), default=0) + 1)

@@ -67,7 +67,7 @@ def sound(segmentation: Any, height: int, width: int) -> tuple[Any, bool, int]:
 
 
 def _has_pixels(segmentation: Any, height: int, width: int) -> bool:
-    """Checks RLE; true if any pixel is inside."""
+    """Checks RLE. Returns True if the mask has any pixel."""
     if not isinstance(segmentation, dict) or not {"size", "counts"} <= set(segmentation):
         raise ValueError("a mask must be a list of polygons, or RLE with 'size' and 'counts'")
     if list(segmentation["size"]) != [height, width]:
@@ -80,9 +80,10 @@ def _has_pixels(segmentation: Any, height: int, width: int) -> bool:
 
 
 def _unpack(counts: str | bytes) -> list[int]:
-    """Runs of RLE in COCO's text: six bits a character, the first of them says whether more follow.
+    """Decodes COCO's compressed RLE to run lengths.
 
-    From the third on, numbers are differences to the one before the last.
+    A character holds six bits; the highest tells whether more follow. From the third number on, numbers
+    are differences to the one two places before.
     """
     runs: list[int] = []
     number = shift = 0

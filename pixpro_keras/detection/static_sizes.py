@@ -9,7 +9,7 @@ from pixpro_keras.types import Tensor
 
 ResultT = TypeVar("ResultT")
 
-# Below this the whole is as fast as its half.
+# Below this size, half of the rows take as long as all.
 _SMALLEST = 16
 
 

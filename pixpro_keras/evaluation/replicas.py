@@ -60,7 +60,7 @@ def split_over_replicas(strategy: tf.distribute.Strategy, batch: Any) -> Any:
     size = rows // num_replicas
 
     def part(context: tf.distribute.InputContext) -> Any:
-        # Of several machines each has its own rows; replicas are numbered through all of them.
+        # Each machine has its own rows; replicas are numbered over all machines.
         first = context.replica_id_in_sync_group % num_replicas * size
         return tf.nest.map_structure(lambda value: value[first : first + size], batch)
 

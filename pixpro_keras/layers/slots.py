@@ -11,7 +11,7 @@ from pixpro_keras.utils import checks
 
 __all__ = ["SlotHead", "SlotPredictor"]
 
-_EPSILON = 1e-6  # of an assignment; keeps a slot that no cell wants from dividing by 0
+_EPSILON = 1e-6  # Added to assignments, so that an empty slot does not divide by 0.
 
 
 @keras.saving.register_keras_serializable("pixpro_keras")

@@ -59,15 +59,15 @@ class PretrainMethod(Task):
 
     encoder: Encoder
     target_encoder: Encoder
-    # Whether there is a target encoder, and whether its momentum rises.
+    # True if there is a target encoder; true if its momentum rises.
     has_target = True
     is_momentum_rising = True
-    # What the batch must hold.
+    # Required keys of the batch.
     num_views = 2
     uses_jigsaw = False
     uses_labels = False
     uses_coordinates = False
-    # Whether it uses local views where a batch holds some.
+    # True if it uses local views of a batch.
     uses_local_views = False
 
     def __init__(

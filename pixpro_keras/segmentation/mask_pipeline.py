@@ -50,7 +50,7 @@ class CropConfig:
     use_xla: bool = True
 
     def __post_init__(self):
-        """Refuses what cannot work."""
+        """Checks the values."""
         checks.positive("crop_size", self.crop_size)
         if not 0 < self.scales[0] <= self.scales[1]:
             raise ValueError(

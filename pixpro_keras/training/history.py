@@ -154,7 +154,7 @@ def continue_history(
     one_of("on_change", on_change, ON_CHANGE_ACTIONS)
     trained = [period for period in periods if period.first_step < first_step]
     if first_step and not trained:
-        trained = [Period(0, {})]  # of a conversion, or of a version that recorded nothing
+        trained = [Period(0, {})]  # Converted checkpoints and old versions have no records.
     if trained:
         changed = find_differences(trained[-1].recipe, recipe)
         if changed and on_change == "stop":
@@ -167,7 +167,7 @@ def continue_history(
                 f"{first_step} steps are done already, more than the {total_steps} of the whole run"
             )
         is_recorded = bool(trained[-1].recipe)
-        # A finished run trains nothing, with whatever it is started.
+        # A finished run makes no steps, whatever its flags.
         if first_step == total_steps or (is_recorded and not changed):
             return trained
     return [*trained, Period(first_step, dict(recipe))]

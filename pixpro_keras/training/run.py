@@ -418,7 +418,7 @@ def run_training(
     )
     if is_writer:
         callbacks += [
-            *make_chief_callbacks(),  # which may add to the logs
+            *make_chief_callbacks(),  # They may add to the logs.
             Progress(
                 config.epochs, config.steps_per_epoch, config.batch_size, lambda: log.measured
             ),
@@ -441,11 +441,11 @@ def run_training(
                 jit_compile=config.jit_compile,
                 steps_per_execution=config.steps_per_execution,
             )
-            # The signal may have reached one worker only, and has ended all.
+            # A signal to one worker ends all.
             received = int(gather(strategy, stop.received or 0).max())
     except (tf.errors.OpError, WorkerLostError):
         if broken is not None:
-            broken.check()  # the reason, if images were it
+            broken.check()  # Raises the error of broken images, if they were the reason.
         raise
     finally:
         stop.restore_handlers()

@@ -84,7 +84,7 @@ def listing(path: str | os.PathLike) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if others != sums:  # the writers leave what was there when they fail
+        if others != sums:  # A failed writer keeps the previous file.
             _write(manifest, sums)
         raise
     files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]

@@ -18,7 +18,7 @@ def release_iterators() -> None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
     gc.collect()
-    gc.freeze()  # what is left is in use, and need not be looked through again
+    gc.freeze()  # Remaining objects are in use and need not be scanned again.
 
 
 def release_iterators_at_exit() -> None:

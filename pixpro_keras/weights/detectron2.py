@@ -166,7 +166,7 @@ def from_detectron2(path: str | os.PathLike) -> keras.Model:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Unpickles plain values and NumPy arrays; everything else could run code."""
+    """Unpickler restricted to plain values and NumPy arrays, since other objects could run code."""
 
     _ADMITTED = frozenset(
         (f"numpy.{package}.{module}", name)
@@ -192,5 +192,5 @@ def _unpickle(path: str | os.PathLike) -> Any:
             return _ArraysOnly(file).load()
     except OSError as error:
         raise Detectron2FileError(f"{path}: {error.strerror}") from error
-    except Exception as error:  # a broken pickle raises nearly anything
+    except Exception as error:  # A broken pickle raises many kinds of errors.
         raise Detectron2FileError(f"{path}: no complete pickle of arrays ({error})") from error

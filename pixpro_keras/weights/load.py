@@ -15,7 +15,7 @@ from pixpro_keras.weights.torch import backbone_from_state_dict, find_state_dict
 
 # Attribute of a weights file with the name of its network; Keras ignores it.
 NAME_ATTRIBUTE = "pixpro_keras_backbone"
-# In the place of a path: keras.applications' own weights.
+# Instead of a path: ImageNet weights of keras.applications.
 IMAGENET = "imagenet"
 TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".bin", ".ckpt", ".safetensors")
 _SERVING = "it is made for serving; export the same run with --format=keras and load that"
@@ -146,13 +146,13 @@ def _load_weights_file(path: pathlib.Path, name: str | None) -> keras.Model:
         )
     try:
         network.load_weights(path)
-    except Exception as error:  # Keras raises whatever it stumbles over
+    except Exception as error:  # Keras raises many kinds of errors.
         raise ValueError(f"{path}: no weights of {name} ({first_line(error)})") from error
     return network
 
 
 def _matrices(file: h5py.File) -> list[str]:
-    """Names of the weights with two axes, which in a network of convolutions are a classifier's."""
+    """Names of the weights with two axes: a classifier's, in a convolutional network."""
     found: list[str] = []
 
     def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 import keras
 import numpy as np
 
-# Names in the other frameworks of a layer's weights, in the order of `layer.weights`.
+# Names of a layer's weights in the other frameworks, in the order of `layer.weights`.
 _WEIGHT_NAMES = {
     keras.layers.Conv2D: ("weight", "bias"),
     keras.layers.Dense: ("weight", "bias"),

@@ -126,7 +126,7 @@ def parse_official_checkpoint(content: Any, path: str | os.PathLike) -> Official
 
 
 def _trained_names(state: Mapping[str, np.ndarray]) -> list[str]:
-    """The trained parameters in the order of the official optimizer: 1-d ones, then the rest."""
+    """Names of trained parameters in the order of the official optimizer: 1-d first, then the rest."""
     statistics = ("running_mean", "running_var", "num_batches_tracked")
     modules = ("encoder.", *_HEADS)
     trained = [name for name in state if name.startswith(modules) and not name.endswith(statistics)]
@@ -280,7 +280,7 @@ def load_official_checkpoint(method: PixProLike, checkpoint: OfficialCheckpoint)
 
 
 def _inner_optimizer(method: PixProLike) -> Any:
-    """The optimizer that keeps the momenta; under a loss scale it lies inside another."""
+    """Optimizer that holds the momenta, unwrapped from a loss-scale optimizer."""
     return getattr(method.optimizer, "inner_optimizer", method.optimizer)
 
 
@@ -434,7 +434,7 @@ def _write(
     arrays = name_maps.to_torch_state_dict(variables, num_batches=progress.step)
     ordered = {_MODULE + name: arrays[name] for name in sorted(arrays, key=_registration_order)}
     content = {
-        # The authors' code has a Namespace here, which torch.load refuses by default, and reads none.
+        # The authors' code stores a Namespace here, which torch.load refuses by default, but never reads it.
         "opt": dict(options),
         "epoch": progress.step // progress.steps_per_epoch,
         "model": _to_tensors(ordered),
@@ -459,9 +459,9 @@ _WEIGHTS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracke
 
 
 def _registration_order(name: str) -> tuple:
-    """Sort key: the order in which the official modules register their weights.
+    """Sort key of a weight: order of registration in the official modules.
 
-    It numbers the slots of the official optimizer.
+    The state of the official optimizer is numbered in this order.
     """
     module, *path, weight = name.split(".")
     key: list[tuple[int, int]] = []

@@ -39,7 +39,7 @@ _ARGUMENTS = {
     "projector_hidden_dim": "hidden_dim",
     "projector_dim": "out_dim",
 }
-# Options that decide which checkpoints fit.
+# Options that must equal those of a checkpoint.
 _IDENTITY = (
     "method",
     "backbone",
@@ -51,7 +51,7 @@ _IDENTITY = (
     "fpn",
     "num_classes",
 )
-# Options of the group that are for every method, or have a check of their own.
+# Options that all methods have, or that are checked elsewhere.
 _NOT_COMPARED = ("method", "remat", "fpn")
 
 
@@ -286,7 +286,7 @@ def build_method(
         _ARGUMENTS.get(field.name, field.name): getattr(options, field.name)
         for field in option_fields(MethodOptions)
     } | {"bn_momentum": options.bn_momentum}
-    # A method takes what it has; an option left at None leaves the method's own default.
+    # Only arguments of the method are passed; an option of None keeps the method's default.
     arguments = {k: v for k, v in arguments.items() if k in known and v is not None}
     with flag_errors(options, "backbone"):
         backbone = build_backbone(options, trained)

@@ -91,7 +91,7 @@ class Options:
     from_files: frozenset[str] = frozenset()
 
     def __post_init__(self):
-        """Brings values to their field's type and checks them."""
+        """Converts values to the types of their fields and checks them."""
         for field in option_fields(type(self)):
             value = _convert(field, getattr(self, field.name))
             object.__setattr__(self, field.name, value)

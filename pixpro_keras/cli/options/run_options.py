@@ -34,7 +34,7 @@ class RunOptions(Options):
         choices=(AUTO, *PRECISIONS),
         is_main=True,
     )
-    # Not an option: what `auto` found.
+    # Not an option: result of `auto`.
     precision_reason: str = ""
     seed: int = option(
         0, "Seed of the initialization, the order of the images and the augmentation.", is_main=True

@@ -24,7 +24,7 @@ _LENGTHS = {
     "warmup_epochs": "warmup_iterations",
     "decay_epochs": "decay_iterations",
 }
-# Steps of an epoch whose length nothing gives: the divisor of the whole that is nearest.
+# Approximate steps per epoch if no flag gives them; the nearest divisor of the total is used.
 _STEPS_PER_EPOCH = 1000
 
 
@@ -214,7 +214,7 @@ def resolve_lengths(options: TrainingT, num_examples: int, data_flag: str = "dat
 
 
 def _prefer_command_line(options: TrainingT) -> TrainingT:
-    """Options without the lengths of flag files that the command line gives in the other unit."""
+    """Drops lengths of a flag file that the command line gives in the other unit (epochs or steps)."""
     direct = options.given - options.from_files
     dropped = {
         theirs

@@ -56,7 +56,7 @@ def is_finished(job: Job, places: Places) -> bool:
     """Returns True if the result of a job exists."""
     folder = places.folder(job)
     record = read_record(folder)
-    # Of jobs that ran elsewhere only the result is known.
+    # Jobs that ran elsewhere have a result only.
     ended_well = record is None or record.exit_code == 0 or bool(record.submitted)
     return ended_well and (folder / job.result).is_file()
 
@@ -111,7 +111,7 @@ def images_per_second(folder: pathlib.Path) -> float | None:
 
 
 def _other_than_file(job: Job, places: Places) -> list[str]:
-    """The same for a job that somebody ran by hand: its `flags.cfg` has all flags that there are."""
+    """Flags that differ in a job without a record, read from its `flags.cfg`."""
     try:
         lines = parsing.read_flags(places.folder(job) / "flags.cfg")
     except OSError:
@@ -136,7 +136,7 @@ def _values(flags: Iterable[str]) -> dict[str, str]:
 
 
 def _number(value: str | None) -> Any:
-    """A number as such: 1e-4 is 0.0001."""
+    """Converts a value to a number if possible, so that 1e-4 equals 0.0001."""
     try:
         return float(value or "")
     except ValueError:

@@ -12,7 +12,7 @@ from pixpro_keras.cli.paper_tables.pretrainings import PRETRAININGS
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PRETRAIN = "pretrain"
-_RESULTS = {PRETRAIN: "curves.png"}  # the last thing it writes; others write SCRIPT.json
+_RESULTS = {PRETRAIN: "curves.png"}  # Written last. Other scripts write SCRIPT.json.
 
 
 @dataclasses.dataclass(frozen=True)

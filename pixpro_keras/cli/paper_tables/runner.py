@@ -106,7 +106,7 @@ class Runner:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Else the terminal's Ctrl-C would reach the job twice, which means "at once".
+                # Otherwise Ctrl-C in a terminal would reach the job twice, which stops it immediately.
                 start_new_session=True,
             )
             if self._received is not None:  # between two jobs
@@ -154,7 +154,7 @@ def _git(*arguments: str) -> str:
 
 
 def _end_of(log: os.PathLike) -> str:
-    """The error in a log, or else its last line."""
+    """Error in a log, or its last line if there is none."""
     with open(log, errors="replace") as file:
         lines = [line.strip() for line in file if line.strip()]
     errors = [line for line in lines if line.startswith("error:")]

@@ -11,7 +11,7 @@ from pixpro_keras.cli.options.training_options import TrainingJobOptions, peak_l
 from pixpro_keras.training.workers import is_chief
 
 _INSTALL = "pip install 'tensorflow[and-cuda]'"
-# Where Linux's driver, and that of WSL, show the cards.
+# Paths that exist with the drivers of Linux and of WSL.
 _NVIDIA = (pathlib.Path("/proc/driver/nvidia/gpus"), pathlib.Path("/usr/lib/wsl/lib/nvidia-smi"))
 
 
@@ -97,5 +97,5 @@ def has_nvidia_card() -> bool:
     """Tells if a driver shows an NVIDIA card, whether TensorFlow can use it or not."""
     cards, wsl = _NVIDIA
     has_card = cards.is_dir() and any(cards.iterdir())
-    # On other systems the driver's program tells.
+    # Other systems: ask the driver's program.
     return has_card or wsl.exists() or (os.name == "nt" and shutil.which("nvidia-smi") is not None)

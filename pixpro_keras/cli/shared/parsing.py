@@ -96,7 +96,7 @@ def _unknown_flag(name: str, names: Sequence[str]) -> FlagError:
 
 
 def _given(cls: type[Options], values: flags.FlagValues) -> dict[str, Any]:
-    """Options that the newest command line gave; the flags then have their defaults again."""
+    """Options given on the last parsed command line. Resets the flags to their defaults."""
     names = [field.name for field in option_fields(cls) if values[field.name].present]
     given = {name: values[name].value for name in names}
     for name in names:

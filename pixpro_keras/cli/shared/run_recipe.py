@@ -9,16 +9,16 @@ from pixpro_keras.data.sources import split_specification
 from pixpro_keras.training.history import Period
 from pixpro_keras.weights.load import IMAGENET
 
-# Flags with which a run may go on as it likes. All others are part of its recipe.
+# Flags that may change when a run continues. All others are part of its recipe.
 FREE_FLAGS = frozenset(
     [
-        # Places and devices; `training.devices` warns of what they change in the last bits.
+        # Paths and devices; `training.devices` warns if they change rounding.
         *("workdir", "data_dir", "strategy", "precision", "accumulate_steps", "deterministic"),
         *("cluster", "kubernetes_selector", "num_workers"),
         *("worker_timeout_seconds", "start_timeout_seconds", "jit_compile", "remat", "augment_on"),
         *("input_threads", "data_service", "image_cache_share", "steps_per_execution"),
-        # Lengths: more are allowed, and fewer than are done are refused. What they give in steps is
-        # part of the recipe.
+        # Lengths: they may grow, but not fall below the steps done. Their values in steps are part of
+        # the recipe.
         *("epochs", "iterations", "steps_per_epoch", "warmup_epochs", "warmup_iterations"),
         *("decay_epochs", "decay_iterations"),
         # Files, logs and errors.
@@ -61,7 +61,7 @@ def recipe_of(options: TrainingJobOptions, num_images: int) -> dict:
 
 
 def _absolute(dataset: str) -> str:
-    """A data set, or several, by paths that mean the same in every folder."""
+    """Specification of one or several data sets, with absolute paths."""
     parts = []
     for part in split_specification(dataset):
         kind, _, place = part.partition(":")

@@ -170,7 +170,7 @@ def open_checkpoints(
         CheckpointError: if its checkpoints cannot be used.
     """
     workdir = pathlib.Path(config.workdir)
-    if options.dry_run:  # Where the run would go on is read, and nothing written.
+    if options.dry_run:  # Only the step is read; nothing is written.
         config = dataclasses.replace(config, workdir=pathlib.Path(options.workdir).expanduser())
     recipe = run_recipe.recipe_of(options, num_images)
     try:
@@ -191,7 +191,7 @@ def open_checkpoints(
             raise
     if is_chief(strategy) and not options.dry_run:
         periods = read_history(workdir)
-        # Else the run is finished, and its steps were trained with what is there.
+        # Otherwise the run is finished and keeps its files.
         if not find_differences(periods[-1].recipe, recipe):
             comments = run_recipe.describe_periods(periods)
             parsing.write_flags(options, workdir, but=("on_change", "dry_run"), comments=comments)
@@ -262,7 +262,7 @@ def run_training(
 
 
 def _settings(options: TrainingJobOptions) -> dict[str, object]:
-    """Options that have a value, as a tracker shows them."""
+    """Options that have a value, formatted for a tracker."""
     values = {field.name: getattr(options, field.name) for field in option_fields(type(options))}
     return {
         name: ",".join(value) if isinstance(value, tuple) else value
@@ -289,9 +289,9 @@ def _measured_table(measured: Sequence[Mapping[str, float | None]]) -> str:
 
 
 def _leave_onednn() -> None:
-    """Starts the job anew without oneDNN, whose sums over several threads are not the same twice.
+    """Restarts the process without oneDNN, whose multi-threaded sums are not deterministic.
 
-    TensorFlow decides about it when it is imported, before there are flags.
+    TensorFlow reads the setting on import, before flags are parsed.
     """
     name = "TF_ENABLE_ONEDNN_OPTS"
     if os.environ.get(name) != "0":

@@ -67,8 +67,7 @@ class Openers(Generic[Opened]):
             self._rests[kind] = usage[len(kind) : len(kind) + 1]
         ends = {":": ":", "[": r"(?:[:+]|$)", "": r"(?:\+|$)"}
         begins = "|".join(f"{kind}{ends[rest]}" for kind, rest in self._rests.items())
-        # A plus sign is between two specifications only where the next one begins; others belong to
-        # paths.
+        # A plus sign separates specifications only before the start of the next one.
         self._between = re.compile(rf"\+(?={begins})")
 
     def split(self, specification: str) -> list[str]:

@@ -22,8 +22,7 @@ def adjust_brightness(image: Tensor, factor: Tensor) -> Tensor:
 
 def adjust_contrast(image: Tensor, factor: Tensor, axis: int = -1) -> Tensor:
     """Away from the mean of the grayscale image (factor > 1) or toward it, cut to 0..255."""
-    # One axis at a time: a sum over everything is split among however many threads there are, and
-    # its last bits with it.
+    # One axis at a time, since the rounding of a sum over all axes depends on the number of threads.
     first, second = (2, 1) if axis == 0 else (-2, -3)
     mean = tf.reduce_mean(to_grayscale(image, axis), axis=first, keepdims=True)
     mean = tf.reduce_mean(mean, axis=second, keepdims=True)
@@ -41,7 +40,7 @@ def adjust_hue(image: Tensor, delta: Tensor, axis: int = -1) -> Tensor:
     red, green, blue = tf.unstack(image, axis=axis)
     value = tf.maximum(tf.maximum(red, green), blue)
     chroma = value - tf.minimum(tf.minimum(red, green), blue)
-    safe = tf.where(chroma > 0, chroma, 1.0)  # gray has no hue, whatever is taken for it
+    safe = tf.where(chroma > 0, chroma, 1.0)  # The hue of gray is arbitrary.
     hue = tf.where(
         value == red,
         (green - blue) / safe,
@@ -78,7 +77,7 @@ def color_jitter(image: Tensor, factors: Tensor, order: Tensor, axis: int = -1) 
         functools.partial(adjust_hue, axis=axis),
     )
 
-    # A loop and not four copies: XLA compiles each step once.
+    # A loop instead of four copies, so that XLA compiles each step once.
     def body(place: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         branches = [
             lambda step=step, factor=factors[kind]: step(image, factor)

@@ -13,7 +13,7 @@ from pixpro_keras.data.transforms import photometric
 from pixpro_keras.types import Tensor
 
 _PROBABILITY = 0.5  # of each drawn change
-# What comes in from beyond the border: ImageNet's mean color.
+# Fill beyond the border: ImageNet's mean color.
 _FILL = (124.0, 116.0, 104.0)
 
 
@@ -123,7 +123,7 @@ def affine(image: Tensor, rows: tuple[tuple, tuple]) -> Tensor:
         rows: two rows of three numbers, in pixels; a pixel's center is at half numbers.
     """
     (a, b, c), (d, e, f) = rows
-    # The op has centers at whole numbers.
+    # The operation has pixel centers at integers.
     matrix = [a, b, c + (a + b - 1) / 2, d, e, f + (d + e - 1) / 2, 0.0, 0.0]
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=(image - _FILL)[None],

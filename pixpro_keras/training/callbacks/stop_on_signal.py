@@ -41,7 +41,7 @@ class StopOnSignal(keras.callbacks.Callback):
     def _stop(self, number, frame):
         self.received = signal.Signals(number)
         for known in self._previous:
-            # A handler of Python would wait for the end of the step.
+            # A Python handler would run only after the step.
             signal.signal(known, signal.SIG_DFL)
         tqdm.write(f"{self.received.name}: saving after this step; once more to leave at once.")
 
