@@ -135,7 +135,7 @@ def draw_images(options: VisualizeOptions, workdir: pathlib.Path) -> VisualizeOp
     with flag_errors(options, "dataset"):
         source = open_source(options.dataset, data_dir=options.data_dir)
         source = spread(source, max(options.num_images, gallery_size), options.max_broken_share)
-    shown = _spread_indices(source.num_examples, options.num_images)
+    shown = source.spread_indices(options.num_images)
     folder = stored_run.run_folder(options.weights)
     evaluated, options = read_backbone(options)
     preprocess, label = evaluated.preprocess, evaluated.label
@@ -270,7 +270,7 @@ def spread(source: Source, count: int, max_broken_share: float) -> Source:
         BrokenImagesError: if more of them cannot be decoded.
         ValueError: if fewer than two are left.
     """
-    chosen = select(source, _spread_indices(source.num_examples, count))
+    chosen = select(source, source.spread_indices(count))
     broken = BrokenImages(chosen, max_broken_share)
     for index in range(chosen.num_examples):
         if read_error(chosen, index):
@@ -280,11 +280,6 @@ def spread(source: Source, count: int, max_broken_share: float) -> Source:
     if len(readable) < 2:
         raise ValueError("two images or more are needed")
     return select(chosen, readable)
-
-
-def _spread_indices(num_examples: int, count: int) -> np.ndarray:
-    places = np.linspace(0, num_examples - 1, min(count, num_examples))
-    return places.round().astype(np.int64)
 
 
 def _cells(options: VisualizeOptions, size: tuple[int, int]) -> list[tuple[int, int]]:

@@ -215,7 +215,7 @@ def check_method(options: ModelOptions) -> None:
     known = _arguments_of(cls)
     if issubclass(cls, PixContrast) and options.negatives != "queue":
         known -= {"queue_size"}
-    if not options.target_encoder:
+    if not (cls.has_target and options.target_encoder):
         known -= {"base_momentum"}
     for field in option_fields(MethodOptions):
         name = field.name
