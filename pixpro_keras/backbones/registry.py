@@ -101,7 +101,7 @@ def constructor_name(name: str) -> str:
         ```
     """
     if not is_keras_application(name):
-        raise ValueError(f"{name} is no network of keras.applications")
+        raise ValueError(f"{name} is not a network of keras.applications")
     return f"keras.applications.{_applications()[name].__name__}"
 
 
@@ -571,7 +571,7 @@ def _check_name(name: str) -> None:
         near = difflib.get_close_matches(name.lower(), available(), n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else "."
         raise ValueError(
-            "`backbone` must be a keras.applications network in lower case (NASNet apart), a preset of "
+            "`backbone` must be a keras.applications network in lower case (except NASNet), a preset of "
             "KerasCV such as keras_cv:yolo_v8_s_backbone, the path of a .keras file, or one of "
             f"{', '.join(resnet.ARCHITECTURES)}; `pixpro_keras.backbones.available()` lists all. "
             f"Received: {name!r}{hint}"

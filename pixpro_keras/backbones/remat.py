@@ -43,7 +43,7 @@ class Remat:
             is_random = getattr(layer, "seed_generator", None) is not None
             if is_random and getattr(layer, "rate", 1.0) != 0.0:
                 raise ValueError(
-                    f"{network.name} cannot be computed again: {layer.name} draws random numbers"
+                    f"{network.name} cannot be recomputed: {layer.name} draws random numbers"
                 )
         ends = [*_cuts(network), network.output]
         if len(ends) == 1:

@@ -134,7 +134,7 @@ def reproduce(options: ReproduceOptions) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise TableError(
-                f"--workdir={workdir}: another reproduce.py is at work there"
+                f"--workdir={workdir}: another reproduce.py is running there"
             ) from error
         settle_changes(jobs, places, options.on_change)
         command_line = shlex.join(["python", "experiments/reproduce.py", *sys.argv[1:]])

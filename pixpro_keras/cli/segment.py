@@ -141,7 +141,7 @@ def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> Run
     """Trains and tests a segmenter in the directory of a job that has been started."""
     workdir, strategy, replica_batch_size = job.workdir, job.strategy, job.replica_batch_size
     if options.solver == "lbfgs" and not options.frozen:
-        raise FlagError("--solver=lbfgs: is for --frozen")
+        raise FlagError("--solver=lbfgs: needs --frozen")
     with flag_errors(options, "window_stride"):
         check_stride(options.window_stride, options.crop_size)
     with flag_errors(options, "min_scale", "max_scale"):

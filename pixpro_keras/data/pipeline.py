@@ -104,7 +104,7 @@ class DataConfig:
             checks.positive("num_parallel_calls", self.num_parallel_calls)
         if self.colors_on_device and recipes.moves_pixels(self.recipe):
             raise ValueError(
-                f"`colors_on_device` cannot be for RandAugment. Received: recipe={self.recipe!r}."
+                f"`colors_on_device` does not support RandAugment. Received: recipe={self.recipe!r}."
             )
 
 

@@ -34,7 +34,7 @@ def check_address(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise ValueError(f"nobody answers there: {error}") from error
+        raise ValueError(f"no answer from there: {error}") from error
 
 
 def through_service(data: tf.data.Dataset, address: str) -> tf.data.Dataset:

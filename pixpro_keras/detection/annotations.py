@@ -39,7 +39,7 @@ def naming(name: str | pathlib.Path) -> Iterator[None]:
     except (ElementTree.ParseError, ValueError) as error:
         raise ValueError(f"{name}: {error}") from error
     except (AttributeError, LookupError, OverflowError, RecursionError, TypeError) as error:
-        raise ValueError(f"{name} is not laid out as it should be: {error}") from error
+        raise ValueError(f"{name} has an invalid structure: {error}") from error
 
 
 def is_number(value: Any) -> bool:

@@ -200,7 +200,7 @@ def make_objects(
         notes: counts to which what is left out or cut off is added.
 
     Raises:
-        ValueError: if a box is far or mostly outside the image, its corners are the wrong way round,
+        ValueError: if a box is far or mostly outside the image, its corners are in wrong order,
             or a mask is not one of this image, with the object's name.
 
     Example:
@@ -279,7 +279,7 @@ def _inside(
         if not is_finite[index]:
             raise ValueError(f"{where} is outside of all images: {shown}")
         if is_wrong[index]:
-            raise ValueError(f"{where} has its corners the wrong way round: {shown}")
+            raise ValueError(f"{where} has its corners in wrong order: {shown}")
         if not clip_boxes:
             raise ValueError(
                 f"{where} is outside: {shown}; --clip_boxes cuts such boxes off at the border"
@@ -349,11 +349,11 @@ def for_training(source: BoxSource, with_masks: bool) -> BoxSource:
             kept.append(index)
             objects.append(_select(one, np.flatnonzero(keep)))
         else:
-            notes.add("images without a box to learn from, left out", source.describe(index))
+            notes.add("images without a box for training, left out", source.describe(index))
     if not kept:
         reasons = f"; {notes}" if notes.counts else ""
-        raise ValueError(f"{source.name} has no image with a box to learn from{reasons}")
-    notes.log(f"{source.name}, to learn from")
+        raise ValueError(f"{source.name} has no image with a box for training{reasons}")
+    notes.log(f"{source.name}, for training")
     return dataclasses.replace(pick(source, kept), objects=objects, notes=notes)
 
 

@@ -179,7 +179,7 @@ def _read_categories(categories: list, notes: Notes) -> dict[int, str]:
             if not isinstance(name, (str, int)) or isinstance(name, bool):
                 raise ValueError(f"name must be a text. Received: {name!r:.80}")
             if names.setdefault(number, str(name)) != str(name):
-                raise ValueError(f"the names {names[number]!r} and {name!r} have one id")
+                raise ValueError(f"the names {names[number]!r} and {name!r} have the same id")
     if len(names) < len(categories):
         kind = "categories that are there twice, read once"
         notes.add(kind, _twice(categories), len(categories) - len(names))
@@ -231,7 +231,7 @@ def _read_objects(
         with naming(name):
             if "id" in one:
                 if one["id"] in ids:
-                    notes.add("annotations with the id of another one, read all the same", name)
+                    notes.add("annotations with the id of another one, read anyway", name)
                 ids.add(one["id"])
             if one["image_id"] not in by_image:
                 notes.add("annotations of unknown images, left out", name)

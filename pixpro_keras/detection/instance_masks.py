@@ -99,7 +99,7 @@ def _unpack(counts: str | bytes) -> list[int]:
             runs.append(number + (runs[-2] if len(runs) > 2 else 0))
             number = shift = 0
     if shift:
-        raise ValueError("the runs of a mask are cut off")
+        raise ValueError("the runs of a mask are truncated")
     return runs
 
 

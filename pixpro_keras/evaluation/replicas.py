@@ -55,7 +55,7 @@ def split_over_replicas(strategy: tf.distribute.Strategy, batch: Any) -> Any:
     rows = tf.nest.flatten(batch)[0].shape[0]
     if rows % num_replicas:
         raise ValueError(
-            f"`batch` must have rows for each of {num_replicas} replicas alike. Received: {rows} rows."
+            f"`batch` must have equal numbers of rows for {num_replicas} replicas. Received: {rows} rows."
         )
     size = rows // num_replicas
 

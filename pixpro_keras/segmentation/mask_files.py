@@ -173,7 +173,7 @@ def _warn_of_unused(folder: pathlib.Path, masks: Sequence[pathlib.Path]) -> None
     unused = [path for path in found if path not in used] if folder.is_dir() else []
     if unused:
         logging.warning(
-            "%s: %d files without an image passed over, such as %s", folder, len(unused), unused[0]
+            "%s: skipped %d files without an image, such as %s", folder, len(unused), unused[0]
         )
 
 
@@ -242,7 +242,9 @@ def _open_files(
         if not os.path.exists(mask):
             raise ValueError(f"{image}: the mask {mask} is missing")
         if owners.setdefault(mask, image) != image:
-            raise ValueError(f"{owners[mask]} and {image} have one name, and so one mask, {mask}")
+            raise ValueError(
+                f"{owners[mask]} and {image} have the same name, and so the same mask {mask}"
+            )
     _check_headers(images, masks)
     if isinstance(classes, pathlib.Path):
         class_names = read_class_names(classes)

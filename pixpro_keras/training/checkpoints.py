@@ -102,7 +102,7 @@ class Checkpoints:
             try:
                 self._read(path)
             except DamagedCheckpointError as error:
-                logging.warning("Passed over: %s", error)
+                logging.warning("Skipped: %s", error)
                 reasons.append(str(error))
                 continue
             step = self._task.steps_done()

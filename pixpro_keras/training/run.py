@@ -187,7 +187,7 @@ def make_devices(
     if deterministic:
         if os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0":
             logging.warning(
-                "TF_ENABLE_ONEDNN_OPTS is not 0: oneDNN's sums over several threads are not the same twice."
+                "TF_ENABLE_ONEDNN_OPTS is not 0: oneDNN's sums over several threads are not deterministic."
             )
         # In the order in which operations happen to finish, sums of three or more gradients round
         # differently, once in a few dozen runs.

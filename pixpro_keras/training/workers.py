@@ -72,7 +72,7 @@ def make_multi_worker(
         return tf.distribute.MultiWorkerMirroredStrategy(resolver)
     except (tf.errors.OpError, RuntimeError) as error:
         raise ValueError(
-            f"the workers {cluster.as_dict()} did not come together: {first_line(error)}"
+            f"the workers {cluster.as_dict()} could not connect: {first_line(error)}"
         ) from error
 
 

@@ -77,7 +77,7 @@ def listing(path: str | os.PathLike) -> Iterator[None]:
     try:
         sums = read_manifest(manifest) if manifest.exists() else {}
     except ManifestError as error:
-        logging.warning("%s; it is begun anew", error)
+        logging.warning("%s; a new one is written", error)
     others = {n: s for n, s in sums.items() if n.partition("/")[0] != path.name}
     if others != sums:
         _write(manifest, others)

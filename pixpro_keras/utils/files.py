@@ -97,4 +97,4 @@ def survive_disk(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        logging.warning("%s cannot be written, the run goes on: %s", what, error)
+        logging.warning("%s cannot be written, the run continues: %s", what, error)

@@ -128,7 +128,7 @@ def from_detectron2(path: str | os.PathLike) -> keras.Model:
         path: the file.
 
     Raises:
-        Detectron2FileError: if the file is truncated, wants to import something other than arrays,
+        Detectron2FileError: if the file is truncated, imports something other than arrays,
             or does not hold a whole ResNet.
     """
     content = _unpickle(path)
@@ -180,7 +180,7 @@ class _ArraysOnly(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._ADMITTED:
-            raise pickle.UnpicklingError(f"the file wants to import {module}.{name}")
+            raise pickle.UnpicklingError(f"the file imports {module}.{name}")
         if module == "collections":
             return collections.OrderedDict
         return super().find_class(module, name)

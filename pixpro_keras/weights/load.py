@@ -96,7 +96,7 @@ def _load(path_or_name: str | os.PathLike, name: str | None = None) -> keras.Mod
         network, _, _ = backbone_from_state_dict(state_dict, path)
         return network
     if path.suffix in (".onnx", ".tflite"):
-        raise ValueError(f"{path} is no Keras network; {_SERVING}")
+        raise ValueError(f"{path} is not a Keras network; {_SERVING}")
     raise ValueError(f"{path}: files ending in {path.suffix!r} are not read")
 
 

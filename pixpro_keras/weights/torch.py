@@ -71,7 +71,7 @@ def read_torch_file(path: str | os.PathLike) -> Any:
     Tensors, plain Python values and `argparse.Namespace` are admitted, nothing else.
 
     Raises:
-        TorchFileError: if the file is missing, truncated, or wants to import something.
+        TorchFileError: if the file is missing, truncated, or imports something.
         ImportError: if torch is not installed.
 
     Example:
@@ -103,7 +103,7 @@ def read_torch_file(path: str | os.PathLike) -> Any:
         )
         if wanted:
             raise TorchFileError(
-                f"{path}: the file wants to import {wanted.group(1)}, which could run code; only "
+                f"{path}: the file imports {wanted.group(1)}, which could run code; only "
                 "tensors, plain values and argparse.Namespace are read"
             ) from error
         raise TorchFileError(f"{path}: no complete torch file ({first_line(error)})") from error

@@ -53,7 +53,7 @@ class NamesTest(tf.test.TestCase, parameterized.TestCase):
         ("ResNet50", r"'ResNet50'; did you mean resnet50"),
         ("MobileNetV2", r"'MobileNetV2'; did you mean mobilenetv2"),
         ("resnet50_v15", r"did you mean resnet50_v1_5"),
-        ("nasnetmobile", r"NASNet apart.*Received: 'nasnetmobile'"),
+        ("nasnetmobile", r"except NASNet.*Received: 'nasnetmobile'"),
         ("", r"backbones\.available\(\).*Received: ''\."),
     )
     def test_unknown_name(self, name, message):

@@ -86,7 +86,7 @@ class ServiceTest(tf.test.TestCase):
 
     def test_addresses(self):
         check_address(self.address)
-        for address, message in (("here", "HOST:PORT"), ("localhost:1", "nobody answers")):
+        for address, message in (("here", "HOST:PORT"), ("localhost:1", "no answer")):
             with self.assertRaisesRegex(ValueError, message):
                 check_address(address)
 

@@ -77,7 +77,7 @@ def log_input(options: BackboneOptions) -> None:
     """Says which pixels a network of a file gets, since its convention is concluded from its layers."""
     if network_files.is_file(options.backbone):
         convention = backbones.input_convention(options.backbone)
-        logging.info("Images go into %s as %s.", options.backbone, convention)
+        logging.info("Input of %s: %s.", options.backbone, convention)
 
 
 def build_backbone(options: BackboneOptions, trained: keras.Model | None = None) -> keras.Model:

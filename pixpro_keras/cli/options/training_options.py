@@ -202,7 +202,7 @@ def resolve_lengths(options: TrainingT, num_examples: int, data_flag: str = "dat
         ):
             both = " ".join(serialize(options, in_epochs, in_steps))
             raise FlagError(
-                f"{both}: these differ at {steps_per_epoch} steps in an epoch; one of them is enough"
+                f"{both}: these differ at {steps_per_epoch} steps in an epoch; give one of them"
             )
         exact = [step / steps_per_epoch for step in steps]
         values[in_epochs] = (
@@ -223,7 +223,7 @@ def _prefer_command_line(options: TrainingT) -> TrainingT:
         if ours in direct and theirs in options.from_files
     }
     for name in sorted(dropped):
-        logging.info("%s of the flag file gives way to the command line", *serialize(options, name))
+        logging.info("The command line replaces %s of the flag file", *serialize(options, name))
     fields = {
         field.name: field.default for field in option_fields(type(options)) if field.name in dropped
     }

@@ -78,7 +78,9 @@ def _notes(found: Mapping[str, Any]) -> str:
     if found["scale"] != "paper":
         lines.append("Epochs in the names of rows are the paper's.")
     if found["not_here"]:
-        lines.append(f"Nothing here stands for the paper's {', '.join(found['not_here'])}.")
+        lines.append(
+            f"This scale has no counterpart of the paper's {', '.join(found['not_here'])}."
+        )
     return "\n".join(f"- {line}" for line in lines)
 
 

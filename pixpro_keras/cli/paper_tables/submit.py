@@ -29,7 +29,7 @@ def check_template(template: str) -> list[str]:
     except ValueError as error:
         raise TableError(f"--submit={template}: {error}") from error
     if not any("{command}" in word for word in words):
-        raise TableError(f"--submit={template}: {{command}} must stand where the command goes")
+        raise TableError(f"--submit={template}: {{command}} must mark the place of the command")
     return words
 
 

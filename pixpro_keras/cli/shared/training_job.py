@@ -112,7 +112,7 @@ def check_place(path: str) -> None:
     workdir = pathlib.Path(path).expanduser().absolute()
     there = next(one for one in (workdir, *workdir.parents) if one.exists())
     if not (there.is_dir() and os.access(there, os.W_OK)):
-        raise OSError(f"{there} is no folder that can be written")
+        raise OSError(f"{there} is not a writable folder")
     if there == workdir:
         lock = RunLock(workdir)
         lock.acquire()
@@ -296,6 +296,6 @@ def _leave_onednn() -> None:
     name = "TF_ENABLE_ONEDNN_OPTS"
     if os.environ.get(name) != "0":
         os.environ[name] = "0"
-        logging.info("--deterministic: starting anew without oneDNN")
+        logging.info("--deterministic: restarting without oneDNN")
         sys.stdout.flush()
         os.execv(sys.executable, sys.orig_argv)

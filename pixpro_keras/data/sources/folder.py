@@ -90,7 +90,7 @@ def iterate_images(folder: bytes) -> Iterator[bytes]:
         kinds = [os.fsdecode(kind) or "no ending" for kind, _ in walk.others.most_common()]
         shown = ", ".join(kinds[:_NAMES_SHOWN]) + (", ..." if len(kinds) > _NAMES_SHOWN else "")
         count = sum(walk.others.values())
-        logging.warning("%s: %d files of other kinds passed over (%s)", name, count, shown)
+        logging.warning("%s: skipped %d files of other kinds (%s)", name, count, shown)
     if walk.links:
         links = [os.fsdecode(link) for link in walk.links[:_NAMES_SHOWN]]
         logging.warning(
@@ -191,7 +191,7 @@ def find_image(folder: str | os.PathLike, stem: str) -> pathlib.Path:
     paths = [pathlib.Path(folder, f"{stem}{ending}") for ending in endings]
     present = [path for path in paths if path.exists()]
     if len(present) > 1 and not present[0].samefile(present[1]):
-        raise ValueError(f"{present[0]} and {present[1]} have one name; one of them must go")
+        raise ValueError(f"{present[0]} and {present[1]} have the same name; remove one of them")
     if (
         not present
         and stem.lower().endswith(IMAGE_EXTENSIONS)
