@@ -62,7 +62,7 @@ class VisualizeTest(tf.test.TestCase):
             self.assertGreater(read_png(out / name).std(), 10)
         page = (out / "click_map.html").read_text()
         self.assertIn('"shape": [3, 4, 4, 256]', page)
-        self.assertIn('"names": ["0.jpg", "3.jpg", "4.jpg"]', page)  # three of 0, 1, 3 and 4
+        self.assertIn('"names": ["0.jpg", "1.jpg", "4.jpg"]', page)  # three of 0, 1, 2 and 4
         self.assertEqual(stdout.split(), [str(out / name) for name in (*names, "click_map.html")])
 
     @pytest.mark.slow
