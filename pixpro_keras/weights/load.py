@@ -8,6 +8,7 @@ import keras
 
 from pixpro_keras.backbones import network_files, registry
 from pixpro_keras.backbones.levels import feature_network, require_feature_map
+from pixpro_keras.backbones.names import available
 from pixpro_keras.utils.checksums import check_listed
 from pixpro_keras.utils.errors import first_line
 from pixpro_keras.weights.detectron2 import from_detectron2
@@ -65,7 +66,7 @@ def load_backbone(
 
 
 def _load(path_or_name: str | os.PathLike, name: str | None = None) -> keras.Model:
-    if str(path_or_name) in registry.available():
+    if str(path_or_name) in available():
         return registry.plain_network(str(path_or_name))
     if str(path_or_name) == IMAGENET:
         if name is None:
