@@ -11,7 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.data.decoding import upright_size
-from pixpro_keras.detection.box_source import BoxSource, Notes, Objects
+from pixpro_keras.detection.box_source import BoxSource
+from pixpro_keras.detection.notes import Notes
+from pixpro_keras.detection.objects import Objects
 from pixpro_keras.types import Tensor
 
 # Number of images whose headers are read at the start, 0.1 ms each.

@@ -193,7 +193,8 @@ def make_box_batches(
         import numpy as np
         import tensorflow as tf
         from pixpro_keras.detection.box_pipeline import BoxConfig, make_box_batches
-        from pixpro_keras.detection.box_source import COCO, BoxSource, make_objects
+        from pixpro_keras.detection.box_source import COCO, BoxSource
+        from pixpro_keras.detection.objects import make_objects
 
         image = tf.io.encode_png(tf.zeros((40, 60, 3), tf.uint8)).numpy()
         source = BoxSource(

@@ -19,8 +19,10 @@ from pixpro_keras.detection.annotations import (
     read_size,
     source_of_files,
 )
-from pixpro_keras.detection.box_source import COCO, BoxSource, Notes, Objects, make_objects
+from pixpro_keras.detection.box_source import COCO, BoxSource
 from pixpro_keras.detection.layouts import conversion_hint
+from pixpro_keras.detection.notes import Notes
+from pixpro_keras.detection.objects import Objects, make_objects
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pixpro_keras.detection.box_source import Objects
 from pixpro_keras.detection.inference import Detections
+from pixpro_keras.detection.objects import Objects
 
 _THRESHOLDS = tuple(range(50, 100, 5))  # IoU in percent
 
