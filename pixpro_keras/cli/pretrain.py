@@ -14,33 +14,30 @@ import dataclasses
 import json
 import os
 import pathlib
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from pixpro_keras import backbones
-from pixpro_keras.backbones import network_files
 from pixpro_keras.cli.options.backbone_options import build_backbone, check_backbone, log_input
-from pixpro_keras.cli.options.evaluation_options import EvaluationOptions
 from pixpro_keras.cli.options.method_options import (
-    ModelOptions,
     build_training,
     check_method,
     identity,
     resolve_classes,
 )
-from pixpro_keras.cli.options.monitor_options import MonitorOptions, build_measurements
-from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
-from pixpro_keras.cli.options.run_options import CardOptions, resolve_precision
-from pixpro_keras.cli.options.training_options import TrainingJobOptions, resolve_lengths
+from pixpro_keras.cli.options.monitor_options import build_measurements
+from pixpro_keras.cli.options.option_fields import FlagError
+from pixpro_keras.cli.options.pretrain_options import PretrainOptions
+from pixpro_keras.cli.options.run_options import resolve_precision
+from pixpro_keras.cli.options.training_options import resolve_lengths
 from pixpro_keras.cli.options.view_options import data_config
 from pixpro_keras.cli.shared import model_card, parsing, training_job
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.header import print_header
+from pixpro_keras.cli.shared.initial_weights import INITIAL_FILE, initial_file, read_init_weights
 from pixpro_keras.data import pipeline, service, sources
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.image_cache import plan_image_cache
@@ -52,7 +49,6 @@ from pixpro_keras.evaluation.features import IMAGE, image_batches
 from pixpro_keras.evaluation.scenes_probe import probe_on_scenes
 from pixpro_keras.methods import METHODS, PretrainMethod
 from pixpro_keras.training.callbacks import FeatureRank
-from pixpro_keras.training.checkpoints import latest_checkpoint
 from pixpro_keras.training.run import RunResult
 from pixpro_keras.training.workers import chief_alone, chief_first
 from pixpro_keras.types import VIEW1, Batch, Tensor
@@ -64,61 +60,6 @@ from pixpro_keras.weights import FPN_FILE, export_backbone, load_backbone, save_
 # Number of images in a run's pictures, and their side in pixels: C5 has 12 x 12 cells.
 _NUM_PICTURED = 4
 _PICTURED_SIZE = 384
-# File of the model passed to `pretrain`, before training.
-INITIAL_FILE = "initial_backbone.keras"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, TrainingJobOptions):
-    """Options of a pre-training."""
-
-    dataset: str = option(
-        None,
-        "Images: scenes (drawn by the package), folder:PATH, tfds:NAME[/config][:split], tfrecord:GLOB; "
-        "several are joined by +: folder:PATH+folder:PATH.",
-        is_required=True,
-    )
-    workdir: str = with_default(TrainingJobOptions, "workdir", None, is_required=True)
-    init_weights: str | None = option(
-        None,
-        "Initial weights of --backbone and its moving average: the folder of a run or conversion; a "
-        ".keras, .h5, .pth, .ckpt or detectron2 .pkl file; or imagenet, those of keras.applications. "
-        "Default: new weights, or those in --backbone=FILE.keras.",
-        is_main=True,
-    )
-    picture_every_steps: int = option(
-        500, "Steps between pictures of views and similarity; 0: none.", minimum=0
-    )
-    max_broken_share: float = with_default(EvaluationOptions, "max_broken_share", 0.01)
-    input_threads: int | None = option(
-        None, "Threads that decode and augment. Default: automatic.", above=0
-    )
-    image_cache_share: float = option(
-        0.1,
-        "Fraction of the memory, per process, for decoded images: if all images of the data set fit, each"
-        " is decoded only once; 0: never. The batches are the same.",
-        minimum=0,
-        maximum=1,
-    )
-    augment_on: str = option(
-        "host",
-        "Place of the color and blur augmentation: host, the CPU; or device, the accelerator as part of "
-        "the training step, for when it would otherwise wait for the CPU.",
-        choices=("host", "device"),
-    )
-    data_service: str | None = option(
-        None,
-        "HOST:PORT of a dispatcher of pixpro-data-service, whose workers read, decode and augment the images "
-        "of folder:PATH. The run is then not reproducible: the images of a step depend on the speed of "
-        "the workers, a resumed run sees other images than an uninterrupted one, and the images of a lost"
-        " worker are missing from that epoch. Broken images are skipped without a message.",
-    )
-    probe: str = option(
-        "none",
-        "Comparison, at the end, of the backbone with its random initialization and with --init_weights: "
-        "k-NN and linear probes of frozen features on held-out scenes.",
-        choices=("none", "scenes"),
-    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -203,55 +144,13 @@ def pretrain(
         stack.enter_context(_global_policy())
         if isinstance(network, keras.Model):
             made = PretrainOptions.make(base, **options | {"backbone": INITIAL_FILE})
-            made = made.replace(backbone=stack.enter_context(_initial_file(made, network)))
+            made = made.replace(backbone=stack.enter_context(initial_file(made, network)))
         else:
             made = PretrainOptions.make(base, **options)
         result = run(made)
     if isinstance(network, keras.Model) and not result.is_dry_run:
         backbones.copy_weights(result.backbone, network)
     return result
-
-
-@contextlib.contextmanager
-def _initial_file(options: PretrainOptions, network: keras.Model) -> Iterator[str]:
-    """Saves a network to a file for `--backbone`; a continued run uses its existing file.
-
-    Yields:
-        Path of the file: in `--workdir`, or for a dry run a temporary file.
-
-    Raises:
-        ValueError: if the model is not a backbone.
-        FlagError: if the file cannot be written, or a continued run has another network.
-    """
-    backbones.require_feature_map(network)
-    workdir = pathlib.Path(options.workdir).expanduser()
-    file = workdir / INITIAL_FILE
-    if file.exists() and latest_checkpoint(workdir / "checkpoints") is not None:
-        try:
-            backbones.check_same_weights(network, load_backbone(file))
-        except ValueError as error:
-            raise FlagError(
-                f"--workdir={options.workdir}: the run there has another backbone: {error}"
-            ) from error
-        yield str(file)
-        return
-    with tempfile.TemporaryDirectory() as elsewhere:
-        if options.dry_run:
-            file = pathlib.Path(elsewhere) / "run" / INITIAL_FILE
-        with flag_errors(options, "workdir"):
-            training_job.check_place(options.workdir)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-                network.save(pathlib.Path(folder) / INITIAL_FILE)
-                os.replace(pathlib.Path(folder) / INITIAL_FILE, file)
-        try:
-            yield str(file)
-        except BaseException:
-            if not (file.parent / parsing.FLAGS_FILE).exists():
-                file.unlink()  # The run did not start.
-                if not any(file.parent.iterdir()):
-                    file.parent.rmdir()
-            raise
 
 
 def run(options: PretrainOptions) -> PretrainResult:
@@ -453,43 +352,6 @@ def _whole_images(
         return next(iter(batches))[IMAGE].numpy()
     except tf.errors.InvalidArgumentError:
         return None
-
-
-def read_init_weights(options: PretrainOptions, workdir: pathlib.Path) -> keras.Model | None:
-    """Returns the network of `--init_weights`, or of `--backbone=FILE.keras`.
-
-    None where the weights are new, and where a run goes on from its own.
-
-    Args:
-        options: resolved.
-        workdir: the run's directory.
-
-    Raises:
-        FlagError: if it cannot be loaded, or is another network.
-    """
-    weights = options.init_weights
-    if weights is None and network_files.is_file(options.backbone):
-        weights = options.backbone
-    if weights is None or latest_checkpoint(workdir / "checkpoints") is not None:
-        return None
-    with flag_errors(options, "init_weights", "backbone"):
-        network = load_backbone(weights, name=options.backbone)
-    name = backbones.name_of(network)
-    if name not in (None, options.backbone) and not network_files.is_file(options.backbone):
-        raise FlagError(
-            f"--backbone={options.backbone}: --init_weights={options.init_weights} is {name}"
-        )
-    logging.info(
-        "The backbone starts from the weights of %s, so that --zero_init_residual and --kernel_fan have no "
-        "effect. Heads are new.",
-        weights,
-    )
-    if not options.warmup_epochs:
-        logging.warning(
-            "Initial weights without warm-up: the first steps, in which the heads are random, may destroy "
-            "the weights. --warmup_epochs=1 or more prevents this"
-        )
-    return network
 
 
 def _describe_backbone(options: PretrainOptions) -> str:

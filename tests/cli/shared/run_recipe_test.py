@@ -4,7 +4,7 @@ import unittest
 from pixpro_keras.cli.detect import DetectOptions
 from pixpro_keras.cli.linear_probe import LinearProbeOptions
 from pixpro_keras.cli.options.option_fields import option_fields
-from pixpro_keras.cli.pretrain import PretrainOptions
+from pixpro_keras.cli.options.pretrain_options import PretrainOptions
 from pixpro_keras.cli.segment import SegmentOptions
 from pixpro_keras.cli.shared.run_recipe import (
     FREE_FLAGS,
