@@ -62,7 +62,7 @@ from pixpro_keras.detection.serving import ServedDetector, save_detector
 from pixpro_keras.detection.voc_ap import voc_scores
 from pixpro_keras.evaluation.monitor import Monitor
 from pixpro_keras.evaluation.precise_bn import apply_precise_bn, temporary_precise_bn
-from pixpro_keras.training.run import RunResult
+from pixpro_keras.training.run_config import RunResult
 from pixpro_keras.training.workers import chief_alone, is_multi_worker
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils.bars import with_bar

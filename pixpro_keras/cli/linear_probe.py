@@ -45,7 +45,7 @@ from pixpro_keras.evaluation.confusion_matrix import ConfusionMatrix
 from pixpro_keras.evaluation.features import Features
 from pixpro_keras.evaluation.knn import top_k_accuracy
 from pixpro_keras.evaluation.linear_probe import LinearProbe, feature_batches
-from pixpro_keras.training.run import RunResult
+from pixpro_keras.training.run_config import RunResult
 from pixpro_keras.training.workers import chief_alone, chief_first
 from pixpro_keras.visualize.confusion import draw_confusion_matrix
 from pixpro_keras.visualize.figures import save_figure

@@ -49,7 +49,7 @@ from pixpro_keras.evaluation.features import IMAGE, image_batches
 from pixpro_keras.evaluation.scenes_probe import probe_on_scenes
 from pixpro_keras.methods import METHODS, PretrainMethod
 from pixpro_keras.training.callbacks import FeatureRank
-from pixpro_keras.training.run import RunResult
+from pixpro_keras.training.run_config import RunResult
 from pixpro_keras.training.workers import chief_alone, chief_first
 from pixpro_keras.types import VIEW1, Batch, Tensor
 from pixpro_keras.utils.files import write_atomically

@@ -56,7 +56,7 @@ from pixpro_keras.segmentation.mask_pipeline import (
 )
 from pixpro_keras.segmentation.mask_source import LabelValues, MaskSource, resized
 from pixpro_keras.segmentation.sliding_window import check_stride, sliding_window_inference
-from pixpro_keras.training.run import RunResult
+from pixpro_keras.training.run_config import RunResult
 from pixpro_keras.training.workers import chief_alone, chief_first
 from pixpro_keras.types import IGNORED, Tensor
 from pixpro_keras.utils.bars import with_bar

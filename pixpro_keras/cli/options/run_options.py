@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from pixpro_keras.cli.options.option_fields import Options, option
 from pixpro_keras.training.precision import best_precision
-from pixpro_keras.training.run import PRECISIONS
+from pixpro_keras.training.run_config import PRECISIONS
 from pixpro_keras.training.strategy import STRATEGIES
 from pixpro_keras.weights.card import UNKNOWN_LICENSE
 

@@ -13,7 +13,7 @@ from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.parsing import serialize
 from pixpro_keras.optimizers import LARS, SGD, WarmupCosine, WarmupPoly, WarmupSteps
 from pixpro_keras.training.history import ON_CHANGE_ACTIONS
-from pixpro_keras.training.run import SAVE_ERROR_ACTIONS
+from pixpro_keras.training.run_config import SAVE_ERROR_ACTIONS
 from pixpro_keras.training.trackers import TRACKERS
 
 TrainingT = TypeVar("TrainingT", bound="TrainingOptions")

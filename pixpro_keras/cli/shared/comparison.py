@@ -15,7 +15,7 @@ from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.shared import command, parsing
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.result_files import results_table, write_table
-from pixpro_keras.training.run import RunResult
+from pixpro_keras.training.run_config import RunResult
 from pixpro_keras.visualize.comparison_chart import draw_comparison
 from pixpro_keras.visualize.figures import save_figure
 from pixpro_keras.weights.load import IMAGENET, keras_file, load_backbone

@@ -30,6 +30,7 @@ from pixpro_keras.training.history import (
     find_differences,
     read_history,
 )
+from pixpro_keras.training.run_config import RunConfig, RunResult
 from pixpro_keras.training.strategy import replica_batch_size
 from pixpro_keras.training.trackers import track_run
 from pixpro_keras.training.workdir import RunLock, open_workdir
@@ -41,7 +42,7 @@ DRY_RUN = "This was a dry run: nothing was written."
 
 
 def main(
-    cls: type[OptionsT], function: Callable[[OptionsT], run.RunResult], description: str
+    cls: type[OptionsT], function: Callable[[OptionsT], RunResult], description: str
 ) -> NoReturn:
     """Runs a command that trains and ends the process.
 
@@ -119,14 +120,14 @@ def check_place(path: str) -> None:
         lock.release()
 
 
-def run_config(options: TrainingJobOptions, workdir: pathlib.Path) -> run.RunConfig:
+def run_config(options: TrainingJobOptions, workdir: pathlib.Path) -> RunConfig:
     """Returns the configuration of the run.
 
     Args:
         options: resolved.
         workdir: the run's directory.
     """
-    return run.RunConfig(
+    return RunConfig(
         workdir,
         epochs=options.epochs,
         steps_per_epoch=options.steps_per_epoch or 1,
@@ -145,7 +146,7 @@ def run_config(options: TrainingJobOptions, workdir: pathlib.Path) -> run.RunCon
 
 def open_checkpoints(
     options: TrainingJobOptions,
-    config: run.RunConfig,
+    config: RunConfig,
     strategy: tf.distribute.Strategy,
     task: Task,
     identity: dict,
@@ -203,10 +204,10 @@ def run_training(
     options: TrainingJobOptions,
     task: Task,
     make_batches: Callable[[tf.distribute.InputContext], tf.data.Dataset],
-    config: run.RunConfig,
+    config: RunConfig,
     checkpoints: Checkpoints,
     **arguments,
-) -> run.RunResult:
+) -> RunResult:
     """Trains as `training.run.run_training` does, whose arguments it takes.
 
     Prints whether there was nothing left to train, or the run ends early. A `--dry_run` takes a few
@@ -236,7 +237,7 @@ def run_training(
             )
         if is_chief(strategy):
             print(f"{text}\n{DRY_RUN}")
-        return run.RunResult(steps=0, is_dry_run=True)
+        return RunResult(steps=0, is_dry_run=True)
     if is_chief(strategy) and not steps_left:
         print(
             f"The run in {config.workdir} is finished: all its {config.total_steps} steps are done "
