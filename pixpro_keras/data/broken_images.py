@@ -9,10 +9,12 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from pixpro_keras.data import python_ops
 from pixpro_keras.data.decoding import decode
 from pixpro_keras.data.sampler import CANDIDATES
 from pixpro_keras.data.sources.source import Source
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils.autotuning import without_autotuning
 from pixpro_keras.utils.errors import UserError
 
 # Parts of error messages about wrong masks or annotations of readable images.
@@ -198,3 +200,53 @@ def decode_some(source: Source, count: int) -> Iterator[Tensor]:
             yield decode(source.read(tf.constant(index, tf.int64))["image"])
         except (tf.errors.OpError, UnicodeDecodeError):  # TensorFlow's message may quote bytes.
             continue
+
+
+def first_readable(
+    read: Callable[[Tensor], tuple[Tensor, Tensor]],
+    candidate: Callable[[Tensor], Tensor],
+    report: Callable[[int, bool], None] | None,
+) -> tuple[Tensor, Tensor]:
+    """Reads the first candidate that can be decoded; the others are reported.
+
+    An error in a graph ends the data set, except under `ignore_errors`: a data set of the
+    candidates, of which the first survivor is taken, is the try and except of a graph. Without
+    `report`, the graph needs no Python, and other processes can run it.
+
+    Args:
+        read: index to an example, such as image and label.
+        candidate: number of an attempt to the index of an image.
+        report: index of a broken image, and whether no candidate is left, to a note of them.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.data.broken_images import first_readable
+
+        def read(index):
+            with tf.control_dependencies([tf.debugging.Assert(index > 2, ["broken"])]):
+                return tf.identity(index), index
+
+        data = tf.data.Dataset.range(1).map(lambda _: first_readable(read, lambda n: n + 1, None))
+        assert next(data.as_numpy_iterator())[0] == 3
+        ```
+    """
+
+    def attempt(number: Tensor) -> tuple[Tensor, Tensor]:
+        last = tf.constant(-1, tf.int64)
+        if report is not None:
+            last = tf.cond(
+                number > 0,
+                lambda: python_ops.report_unreadable(
+                    report, candidate(number - 1), tf.equal(number, CANDIDATES)
+                ),
+                lambda: tf.constant(-1, tf.int64),
+            )
+        with tf.control_dependencies([last]):  # An error below would cancel the report.
+            return read(candidate(tf.identity(number)))
+
+    # One number more than there are candidates, so that the last one's failure is reported too.
+    attempts = tf.data.Dataset.range(CANDIDATES + (report is not None))
+    # Runs in the calling thread, which is idle.
+    attempts = attempts.map(attempt, synchronous=True).ignore_errors()
+    return without_autotuning(attempts.take(1)).get_single_element()

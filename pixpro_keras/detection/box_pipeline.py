@@ -9,9 +9,8 @@ import tensorflow as tf
 from absl import logging
 
 from pixpro_keras.data import python_ops
-from pixpro_keras.data.broken_images import OTHER_SIZE, BrokenImages
+from pixpro_keras.data.broken_images import OTHER_SIZE, BrokenImages, first_readable
 from pixpro_keras.data.decoding import decode
-from pixpro_keras.data.pipeline import first_readable
 from pixpro_keras.data.sampler import CANDIDATES, Sampler, shuffled_index
 from pixpro_keras.data.transforms.resize import resize_bilinear
 from pixpro_keras.detection import instance_masks

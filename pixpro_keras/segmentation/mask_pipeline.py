@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-from pixpro_keras.data.broken_images import BrokenImages
-from pixpro_keras.data.pipeline import first_readable
+from pixpro_keras.data.broken_images import BrokenImages, first_readable
 from pixpro_keras.data.sampler import Sampler
 from pixpro_keras.data.transforms import recipes
 from pixpro_keras.data.transforms.resize import resize_bilinear
