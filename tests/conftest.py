@@ -17,7 +17,7 @@ import pytest
 
 
 def pytest_configure(config):
-    """Prepares the processes that run tests, not the one that hands them out: importing takes seconds."""
+    """Prepares the processes that run tests, not the coordinating one, since imports take seconds."""
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         return
     import tensorflow as tf
@@ -39,7 +39,7 @@ _files = itertools.count(1)
 
 @pytest.fixture(autouse=True, scope="module")
 def collect_garbage():
-    """Frees the models and graphs of a file, which hold each other, before they fill the memory.
+    """Frees the models and graphs of a test file, which are reference cycles.
 
     What is left is looked through again after some more files only: a second a file otherwise.
     """

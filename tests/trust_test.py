@@ -1,4 +1,4 @@
-"""Files from elsewhere: damaged ones are refused, and none of them runs code or writes elsewhere."""
+"""Untrusted files: damaged ones are refused, and none runs code or writes outside its folder."""
 
 import os
 import pathlib
@@ -24,7 +24,7 @@ from pixpro_keras.weights import load_fpn
 
 
 class _Touch:
-    """Unpickled, it leaves a file."""
+    """Object that creates a file when it is unpickled."""
 
     def __init__(self, file):
         self.file = file

@@ -28,7 +28,7 @@ class VisualizeTest(tf.test.TestCase):
         self.folder = pathlib.Path(self.create_tempdir().full_path)
 
     def visualize(self, *flags):
-        """The folder of the pictures, and what the job prints."""
+        """Runs the job. Returns the folder of the pictures and the printed text."""
         out = self.folder / "out"
         result = run_job("visualize.py", *flags, f"--workdir={out}")
         self.assertEqual(result.returncode, 0, msg=result.stderr)

@@ -24,7 +24,7 @@ def start_worker(dispatcher):
 
 
 def start_worker_process(address):
-    """As a user does on another machine. It says when it serves."""
+    """Starts the command, as on another machine, and waits until it serves."""
     command = [sys.executable, ROOT / "experiments" / "data_service.py", "--role=worker"]
     process = subprocess.Popen(
         [*command, f"--dispatcher={address}"],

@@ -13,7 +13,7 @@ from pixpro_keras.cli.shared import parsing
 
 
 def options_class(script):
-    """The class of a command's options."""
+    """Options class of a command."""
     module = importlib.import_module(f"pixpro_keras.cli.{script}")
     (cls,) = (
         value
