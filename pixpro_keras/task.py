@@ -32,7 +32,7 @@ class Task(keras.Model):
             part.
         device_transform: function of a batch to the batch that is trained on, for augmentation that
             the input leaves to the accelerator; part of the traced step. A config cannot hold a
-            function: `get_config` leaves it out, and whoever rebuilds the task passes it again.
+            function: `get_config` leaves it out, and it must be passed again when the task is rebuilt.
         **kwargs: arguments of `keras.Model`.
 
     Raises:

@@ -69,7 +69,7 @@ _PICTURE_SCORE = 0.5
 
 
 _FILES = {
-    "detect.png": "test images with what is there and what was found",
+    "detect.png": "test images with true and detected boxes",
     "detections.json": "all detections, in COCO's format",
     "export/detector/": "SavedModel of the detector",
 }
@@ -330,7 +330,7 @@ def unscored(options: DetectOptions, test: BoxSource) -> dict[str, None]:
 
 
 def draw(pictures: dict[int, np.ndarray], found: list[Detections], test: BoxSource):
-    """Some images with what is there and what was found above a score."""
+    """Draws true objects and detections above a score on some images."""
     truth, shown = [], []
     for index, image in pictures.items():
         height, width = image.shape[:2]

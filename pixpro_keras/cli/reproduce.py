@@ -154,7 +154,7 @@ def reproduce(options: ReproduceOptions) -> int:
 
 
 def settle_changes(jobs: Sequence[Job], places: Places, on_change: str) -> None:
-    """Makes sure that no job goes on, or counts as finished, that had other flags.
+    """Makes sure that no job with other flags is continued or counted as finished.
 
     Raises:
         TableError: if one had, and `--on_change=stop`.

@@ -108,7 +108,7 @@ class ImageCache:
 
 
 def plan_image_cache(source: Source, memory_share: float) -> ImageCache | None:
-    """Cache for a source whose decoded images all fit in a share of the memory; the log says so.
+    """Makes a cache if all decoded images of a source fit in a share of the memory, and logs the result.
 
     Their size is estimated from a few images all over the source.
 

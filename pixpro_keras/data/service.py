@@ -40,8 +40,8 @@ def check_address(address: str) -> None:
 def through_service(data: tf.data.Dataset, address: str) -> tf.data.Dataset:
     """Has the elements of a data set computed by the workers of a service.
 
-    Each worker takes other elements of the data set's source, as fast as it is; when one is lost, the
-    batches it had under way are lost with it, and the others go on.
+    Workers take elements of the data set's source as fast as they can. When a worker is lost, the
+    batches in progress on it are lost, and the others continue.
 
     Args:
         data: data set of TensorFlow operations alone.

@@ -29,7 +29,7 @@ def naming(name: str | pathlib.Path) -> Iterator[None]:
     """Puts the name of a file, or of an annotation in it, before any error in its content.
 
     Args:
-        name: path of the annotation file that is read meanwhile, or name of the annotation.
+        name: path of the annotation file that is read inside, or name of the annotation.
 
     Raises:
         ValueError: for whatever is raised inside.

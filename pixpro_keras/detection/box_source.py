@@ -156,13 +156,13 @@ def for_testing(source: BoxSource, with_masks: bool) -> BoxSource:
         objects = [make_objects("a", (40, 60), [[5, 5, 9, 5]], [0], [False])]
         sizes = np.array([[40, 60]], np.int32)
         source = BoxSource("one", lambda index: b"", str, sizes, objects, ("line",), [1], [1], COCO)
-        assert for_testing(source, False).notes.counts == {"boxes without area, scored all the same": 1}
+        assert for_testing(source, False).notes.counts == {"boxes without area, scored anyway": 1}
         ```
     """
     notes = source.notes.copy()
     for index, one in enumerate(source.objects):
         counts = ~one.is_ignored
-        kinds = {"boxes without area, scored all the same": counts & ~one.has_area}
+        kinds = {"boxes without area, scored anyway": counts & ~one.has_area}
         if with_masks:
             kinds["objects without a mask, left out of the mask AP"] = counts & ~one.has_mask
         for kind, is_so in kinds.items():

@@ -56,7 +56,7 @@ def scaled_sides(sizes: np.ndarray, short_side: int, max_side: int) -> np.ndarra
 
 
 def fitting_canvas(sizes: np.ndarray, short_side: int, max_side: int) -> tuple[int, int]:
-    """Smallest height and width, multiples of 32, into which all of some images fit once they are scaled.
+    """Smallest height and width, multiples of 32, that hold all of some images after scaling.
 
     Args:
         sizes: `(N, 2)`. Height and width in pixels.

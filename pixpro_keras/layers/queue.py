@@ -66,7 +66,7 @@ class Queue(keras.layers.Layer):
         return tf.identity(ops.convert_to_tensor(self.keys))
 
     def enqueue(self, keys: Tensor) -> None:
-        """Puts keys in the place of the oldest.
+        """Replaces the oldest keys.
 
         Runs inside a traced step, in replica context. Each replica updates its copy, so all must
         enqueue the same keys, those of the global batch: see `ops.cross_replica_concat`.

@@ -233,7 +233,7 @@ def readable_batches(
         source: images and masks, all of one size if a batch has more than one.
         preprocess: function from RGB in 0..255 to the backbone's convention.
         batch_size: images per batch.
-        max_broken_share: share of the images that may be passed over; the log names each.
+        max_broken_share: largest share of images that cannot be decoded, in [0, 1]; the log names each.
 
     Raises:
         BrokenImagesError: once more of them cannot be decoded.

@@ -27,7 +27,7 @@ def note_devices(
     Args:
         workdir: the run's directory.
         strategy: distribution strategy of the run.
-        is_resumed: whether it goes on from a checkpoint.
+        is_resumed: whether the run continues from a checkpoint.
         precision: name of the dtype policy.
         batch_size: images in a step, all replicas together.
         accumulate_steps: parts into which each replica's batch is cut.

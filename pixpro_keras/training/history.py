@@ -14,7 +14,7 @@ ON_CHANGE_ACTIONS = ("stop", "continue")
 
 
 class RunChangedError(ValueError):
-    """A run that would go on with other data or settings than its steps were trained with."""
+    """Raised if a run would continue with other data or settings than its steps were trained with."""
 
 
 class FewerStepsError(ValueError):
@@ -128,14 +128,14 @@ def continue_history(
     recipe: Mapping[str, object],
     on_change: str = "stop",
 ) -> list[Period]:
-    """Decides whether a run may go on, and returns its periods if it does.
+    """Checks that a run may continue and returns its periods.
 
     Args:
         periods: as they are recorded. What begins at or after `first_step` has left no steps.
         first_step: steps done.
         total_steps: steps of the whole run.
         recipe: settings of the steps to come.
-        on_change: with another recipe than the newest steps', `stop` refuses and `continue` goes on.
+        on_change: if the recipe differs from the newest steps', `stop` raises an error and `continue` continues.
 
     Raises:
         RunChangedError: if the recipe is another one, listing what differs.

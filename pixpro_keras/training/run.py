@@ -109,7 +109,7 @@ def open_checkpoints(
         read_only: whether to write nothing, for a dry run.
 
     Returns:
-        The checkpoints, and the step from which the run goes on.
+        The checkpoints, and the step from which the run continues.
 
     Raises:
         CheckpointError: if the checkpoints belong to another model, or none of them is intact.

@@ -97,13 +97,13 @@ class _QuietFinder(importlib.abc.MetaPathFinder):
 
 
 def import_without_notices() -> None:
-    """Makes the import of TensorFlow, whoever asks for it first, one without notices."""
+    """Makes the first import of TensorFlow suppress its notices."""
     if "tensorflow" not in sys.modules:
         sys.meta_path.insert(0, _QuietFinder())
 
 
 def pass_on(source: BinaryIO, target: BinaryIO) -> None:
-    """Copies lines that are no notices, each as soon as it is there."""
+    """Copies lines that are not notices, one at a time."""
     while line := source.readline():
         if not is_notice(line):
             target.write(line)

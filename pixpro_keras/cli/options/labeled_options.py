@@ -174,7 +174,7 @@ def frozen_features(
 ) -> Features:
     """Returns the pooled features of all images of a source.
 
-    Images that cannot be decoded are passed over and named, as in pre-training.
+    Images that cannot be decoded are skipped and logged by name, as in pre-training.
 
     Args:
         backbone: measured in inference mode.
@@ -183,7 +183,7 @@ def frozen_features(
         preprocess: function from RGB in 0..255 to the backbone's convention.
         batch_size: images that go through the backbone together.
         strategy: devices that share the work.
-        max_broken_share: share of the images that may be passed over.
+        max_broken_share: largest share of images that cannot be decoded, in [0, 1].
 
     Raises:
         BrokenImagesError: if more images cannot be decoded.

@@ -32,7 +32,7 @@ def print_header(
         num_images: number of training images.
         task: name -> value of the first lines: method or task, backbone.
         data: the training images.
-        first_step: step from which it goes on.
+        first_step: step from which the run continues.
     """
     if is_chief(strategy):
         rows = header_rows(options, strategy, num_images, data, first_step)
@@ -52,7 +52,7 @@ def header_rows(
     epochs = "1 epoch" if options.epochs == 1 else f"{options.epochs} epochs"
     steps = f"{total}: {epochs} of {steps_per_epoch} steps of {options.batch_size} images"
     if first_step:
-        steps += f"; goes on from step {first_step}"
+        steps += f"; continues from step {first_step}"
     return {
         "device": describe_devices(strategy),
         "precision": options.precision + (f", for {reason}" if reason else ""),

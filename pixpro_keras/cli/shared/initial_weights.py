@@ -71,7 +71,7 @@ def initial_file(options: PretrainOptions, network: keras.Model) -> Iterator[str
 def read_init_weights(options: PretrainOptions, workdir: pathlib.Path) -> keras.Model | None:
     """Returns the network of `--init_weights`, or of `--backbone=FILE.keras`.
 
-    None where the weights are new, and where a run goes on from its own.
+    None if the weights are random, and if a run continues from its own weights.
 
     Args:
         options: resolved.

@@ -60,7 +60,7 @@ def parse(
     Args:
         cls: class of the options.
         argv: flags, without the program's name.
-        known_only: whether flags that the class does not have are passed over.
+        known_only: whether flags that the class does not have are ignored.
         with_absl: whether absl's own flags, such as `--verbosity`, are parsed too.
 
     Returns:
@@ -142,7 +142,7 @@ def write_flags(
 ) -> None:
     """Writes `flags.cfg`: the value of every option of the job, which alone repeats the run.
 
-    When the run goes on with other flags than it began with, the log says which.
+    If the run continues with other flags than before, the log lists them.
 
     Args:
         options: resolved options of the job.

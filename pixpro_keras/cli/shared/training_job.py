@@ -104,7 +104,7 @@ def start(options: TrainingJobOptions) -> Iterator[StartedJob]:
 
 
 def check_place(path: str) -> None:
-    """Makes sure that a run could have its directory at a path, which is left as it is.
+    """Checks that a run could create its directory at a path. Nothing is created.
 
     Raises:
         WorkdirInUseError: if another run is going on there.
@@ -163,7 +163,7 @@ def open_checkpoints(
         num_images: number of training images.
 
     Returns:
-        The checkpoints, and the step from which the run goes on.
+        The checkpoints, and the step from which the run continues.
 
     Raises:
         FlagError: if the run has done more steps, or with other data or flags and without

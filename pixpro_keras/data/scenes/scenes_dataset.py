@@ -83,7 +83,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
     def download_and_prepare(self, **kwargs: Any) -> None:
         """Draws the data set unless it exists; of several processes, one draws and the others wait.
 
-        TFDS writes to a temporary folder and renames it, which fails for whoever comes second;
+        TFDS writes to a temporary folder and renames it, which fails for a second process;
         and since it names that folder by Python's global random numbers, processes with the same
         seed even write into each other's.
 

@@ -9,7 +9,7 @@ Opened = TypeVar("Opened")
 
 
 def path_hint(specification: str, kinds: Collection[str]) -> str:
-    """Question that ends an error, where a path was given in the place of `kind:path`; else nothing.
+    """Hint for an error if a path was given instead of `kind:path`; else an empty text.
 
     Args:
         specification: as given.

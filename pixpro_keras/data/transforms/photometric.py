@@ -89,7 +89,7 @@ def color_jitter(image: Tensor, factors: Tensor, order: Tensor, axis: int = -1) 
 
 
 def gaussian_blur(image: Tensor, sigma: Tensor, max_sigma: float, axis: int = -1) -> Tensor:
-    """Gaussian blur; beyond the border the border's pixels go on, as in PIL.
+    """Gaussian blur; pixels beyond the border equal the nearest border pixels, as in PIL.
 
     Args:
         image: `(H, W, 3)`, or `(3, H, W)` with an axis of 0, of static shape.
@@ -117,7 +117,7 @@ def blur_weights(sigma: Tensor, max_sigma: float) -> Tensor:
 
 
 def weigh_shifted(image: Tensor, weights: list[Tensor], axis: int) -> Tensor:
-    """Weighted sum of copies shifted along an axis, as of a convolution; the border's pixels go on.
+    """Weighted sum of copies shifted along an axis (a convolution), with border pixels repeated.
 
     Of these XLA makes one loop, faster than its convolutions.
 

@@ -107,7 +107,7 @@ def solarize_add(image: Tensor, amount: Tensor) -> Tensor:
 
 
 def adjust_sharpness(image: Tensor, factor: Tensor) -> Tensor:
-    """Away from a smoothed image (factor > 1) or toward it; the border stays as it is."""
+    """Sharpness: away from a smoothed image (factor > 1) or toward it. The border does not change."""
     kernel = tf.constant([[1.0, 1.0, 1.0], [1.0, 5.0, 1.0], [1.0, 1.0, 1.0]]) / 13.0
     kernel = tf.tile(kernel[:, :, None, None], (1, 1, 3, 1))
     inside = tf.nn.depthwise_conv2d(image[None], kernel, [1, 1, 1, 1], "VALID")[0]

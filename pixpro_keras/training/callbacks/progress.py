@@ -80,5 +80,5 @@ class Progress(keras.callbacks.Callback):
         self._bar.write("  ".join([f"epoch {epoch + 1}/{self._epochs}", *parts]))
 
     def on_train_end(self, logs=None):
-        """Leaves the bar as it is."""
+        """Does not change the bar."""
         self._bar.close()
