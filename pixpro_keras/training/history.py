@@ -135,7 +135,7 @@ def continue_history(
         first_step: steps done.
         total_steps: steps of the whole run.
         recipe: settings of the steps to come.
-        on_change: if the recipe differs from the newest steps', `stop` raises an error and `continue` continues.
+        on_change: reaction if the recipe differs from the newest steps': `stop` or `continue`.
 
     Raises:
         RunChangedError: if the recipe is another one, listing what differs.
