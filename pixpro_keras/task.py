@@ -104,7 +104,7 @@ class Task(keras.Model):
         raise NotImplementedError(f"{type(self).__name__} must implement `call`.")
 
     def passes(self, batch: Batch) -> list[Callable[[], dict[str, Tensor]]]:
-        """Parts of `call` in training, whose outputs add up to its.
+        """Parts of `call` in training, whose outputs add up to those of `call`.
 
         The gradients of one are computed before the next one's forward pass, so that only the
         activations of one are in memory at a time.

@@ -69,7 +69,7 @@ def _standardize(images: Tensor) -> Tensor:
 
 
 def input_convention(name: str) -> str:
-    """Description of `preprocess_input` for readers who have plain Keras only.
+    """Description of `preprocess_input` for users of plain Keras.
 
     Raises:
         ValueError: if the name is unknown.
@@ -151,7 +151,7 @@ def min_image_size(name: str) -> int:
 
 
 def fixed_image_size(name: str) -> int | None:
-    """Only image side in pixels that a network takes; None if it takes any from `min_image_size` on.
+    """Fixed image side in pixels of a network; None if any side from `min_image_size` on is allowed.
 
     Raises:
         ValueError: if the name is unknown, or the network of a Keras file takes images that are not square.

@@ -222,7 +222,7 @@ def _sides(backbone: keras.Model, outputs: list[keras.KerasTensor]) -> list[tupl
 
 
 def mark_level(level: str) -> keras.layers.Layer:
-    """A layer that changes nothing, and by which copies of a network know one of its levels.
+    """Identity layer whose name marks a level, also in copies of a network.
 
     Args:
         level: of the map that the layer is called on, such as `"c3"`.

@@ -1,4 +1,4 @@
-"""Rematerialization: activations are computed again in the backward pass instead of kept for it."""
+"""Rematerialization: activations are recomputed in the backward pass instead of stored."""
 
 import contextlib
 import itertools
@@ -14,7 +14,7 @@ _SHORTEST = 8
 
 
 class Remat:
-    """Rematerialized calls of a functional network, by segments whose ends alone stay in memory.
+    """Rematerialized calls of a functional network in segments, of which only the outputs stay in memory.
 
     The activations within a segment, such as a residual block, are computed a second time when its
     gradient is. Outputs, gradients and batch-norm statistics are those of the network itself.

@@ -44,7 +44,7 @@ class ServiceOptions(Options):
 
 
 def run(options: ServiceOptions) -> None:
-    """Serves until a signal comes."""
+    """Serves until a signal arrives."""
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())

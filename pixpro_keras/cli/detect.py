@@ -320,7 +320,7 @@ def score(found: list[Detections], test: BoxSource) -> dict[str, float]:
 
 
 def unscored(options: DetectOptions, test: BoxSource) -> dict[str, None]:
-    """All scores of the test, and of the classes without an object, as far as they may be missing."""
+    """Scores that may be missing from a test: all, and those of classes without an object."""
     if test.metric == COCO:
         kinds = ("", "mask ") if detection.predicts_masks(options.model) else ("",)
         names = [f"{kind}{name}" for kind in kinds for name in COCO_SCORES]

@@ -146,7 +146,7 @@ def compute_parts(
     folder: pathlib.Path,
     strategy: tf.distribute.Strategy,
 ) -> list[pathlib.Path]:
-    """Computes the parts that are not there yet.
+    """Computes the missing parts.
 
     Args:
         options: resolved.

@@ -62,7 +62,7 @@ def run(options: LaunchOptions, job: Sequence[str]) -> int:
 
 
 class Launcher:
-    """Some processes that live and die together.
+    """Group of processes that start and end together.
 
     Args:
         words: script and flags of each.
@@ -77,7 +77,7 @@ class Launcher:
         self._processes: list[subprocess.Popen] = []
 
     def run(self) -> int:
-        """Starts all, waits for all; the exit code of the first that failed, else 0."""
+        """Starts all processes and waits for them. Returns the exit code of the first that failed, else 0."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._pass_on)
         addresses = [f"localhost:{port}" for port in free_ports(self._num_workers)]
@@ -135,7 +135,7 @@ class Launcher:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of this machine on which nobody listens now."""
+    """Free ports of this machine."""
     with contextlib.ExitStack() as stack:
         ports = []
         for _ in range(count):  # All are open at the same time, so that the ports differ.

@@ -154,7 +154,7 @@ def pretrain(
 
 
 def run(options: PretrainOptions) -> PretrainResult:
-    """Does a pre-training: devices, data, training, export.
+    """Runs a pre-training: devices, data, training, export.
 
     Args:
         options: as given; lengths and classes are resolved here, once.

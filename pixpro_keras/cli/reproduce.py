@@ -105,7 +105,7 @@ def run(options: ReproduceOptions) -> int:
 
 
 def reproduce(options: ReproduceOptions) -> int:
-    """Does what the options ask for.
+    """Runs, prints or submits the jobs of the options.
 
     Raises:
         TableError: if it cannot be.
@@ -176,7 +176,7 @@ def settle_changes(jobs: Sequence[Job], places: Places, on_change: str) -> None:
 
 
 def read_seeds(texts: Sequence[str]) -> list[int]:
-    """The values of `--seeds`.
+    """Parses `--seeds`.
 
     Raises:
         TableError: if one is not a seed.
@@ -187,7 +187,7 @@ def read_seeds(texts: Sequence[str]) -> list[int]:
 
 
 def read_overrides(texts: Sequence[str]) -> dict[str, list[str]]:
-    """The values of `--override`: job -> flags.
+    """Parses `--override`: job -> flags.
 
     Raises:
         TableError: if one is not of the form.

@@ -36,7 +36,7 @@ class UploadOptions(Options):
 
 
 def run(options: UploadOptions) -> None:
-    """Uploads an export, or says what would be uploaded."""
+    """Uploads an export, or lists the files in a dry run."""
     # Imported here, so that --help does not load TensorFlow.
     from pixpro_keras.weights import hub
 

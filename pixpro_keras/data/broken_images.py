@@ -99,7 +99,7 @@ class BrokenImages:
     def watch(
         self, batches: Iterable[BatchT], indices: Callable[[BatchT], np.ndarray]
     ) -> Iterator[BatchT]:
-        """Iterates over batches that lack the broken images, and reports an image for each gap.
+        """Iterates over batches without the broken images, and reports each missing image.
 
         Args:
             batches: batches of the source's images in their order.
@@ -152,7 +152,7 @@ class BrokenImages:
 
 
 def read_error(source: AnySource, index: int) -> str:
-    """Reads an image and returns the error that it meets, in a line; empty if it is sound.
+    """Reads an image and returns the error message in one line; empty if there is no error.
 
     Args:
         source: images, encoded or decoded.

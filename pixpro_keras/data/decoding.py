@@ -1,4 +1,4 @@
-"""One decoder of image files, for training, evaluation and serving alike."""
+"""Decoder of image files for training, evaluation and serving."""
 
 from collections.abc import Callable
 

@@ -18,7 +18,7 @@ _LABEL_BYTES = 4
 
 
 class ImageCache:
-    """Images and labels by their index: what was read once comes from memory, the same to the last bit.
+    """Cache of images and labels by index, bit-identical to reading them again.
 
     It is filled as images are read, until it is full; what it does not hold is read as without it. It
     works in the graph of an input pipeline, in this process alone.

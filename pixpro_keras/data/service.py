@@ -1,4 +1,4 @@
-"""Batches that other machines make: tf.data service."""
+"""Batches from other machines, by the tf.data service."""
 
 import socket
 
@@ -38,7 +38,7 @@ def check_address(address: str) -> None:
 
 
 def through_service(data: tf.data.Dataset, address: str) -> tf.data.Dataset:
-    """Has the elements of a data set computed by the workers of a service.
+    """Lets the workers of a service compute the elements of a data set.
 
     Workers take elements of the data set's source as fast as they can. When a worker is lost, the
     batches in progress on it are lost, and the others continue.

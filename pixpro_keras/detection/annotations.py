@@ -26,7 +26,7 @@ WHOLE = ""
 
 @contextlib.contextmanager
 def naming(name: str | pathlib.Path) -> Iterator[None]:
-    """Puts the name of a file, or of an annotation in it, before any error in its content.
+    """Context that prefixes errors with the name of a file, or of an annotation in it.
 
     Args:
         name: path of the annotation file that is read inside, or name of the annotation.
@@ -45,7 +45,7 @@ def naming(name: str | pathlib.Path) -> Iterator[None]:
 
 
 def is_number(value: Any) -> bool:
-    """Tells an integer or a float from everything else, truth values too."""
+    """Returns True for an integer or a float, but not for a truth value."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
@@ -87,7 +87,7 @@ def check_images(
     sizes: Sequence[tuple[int, int]],
     annotations: Sequence[pathlib.Path],
 ) -> None:
-    """Makes sure that all images exist, and that a sample of them is of the size that is annotated.
+    """Checks that all images exist, and that a sample of them has the annotated size.
 
     Only headers are read; the other images are checked when they are decoded.
 
@@ -133,7 +133,7 @@ def _check_size(path: pathlib.Path, size: tuple[int, int], annotation: pathlib.P
 def check_units(
     boxes: Sequence[Sequence[float]], has_area: Sequence[bool], names: Sequence[str], notes: Notes
 ) -> None:
-    """Makes sure that boxes are in pixels, not in shares of the image.
+    """Checks that boxes are in pixels, not in fractions of the image.
 
     Args:
         boxes: four numbers of each box, as they stand in the file.

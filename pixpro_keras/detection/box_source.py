@@ -139,7 +139,7 @@ def for_training(source: BoxSource, with_masks: bool) -> BoxSource:
 
 
 def for_testing(source: BoxSource, with_masks: bool) -> BoxSource:
-    """Notes which objects are scored in another way than the others; all images and objects stay.
+    """Counts objects that are scored differently. All images and objects stay.
 
     One line of the log counts them, and what was left out of the files.
 
@@ -176,7 +176,7 @@ def for_testing(source: BoxSource, with_masks: bool) -> BoxSource:
 
 
 def with_classes(source: BoxSource, class_names: Sequence[str]) -> BoxSource:
-    """Numbers the classes of a source as those of another, by their names.
+    """Renumbers the classes of a source to those of another, by name.
 
     Args:
         source: images with boxes.
@@ -253,7 +253,7 @@ def without(source: BoxSource, indices: Collection[int]) -> BoxSource:
 
 
 def pick(source: BoxSource, kept: Sequence[int]) -> BoxSource:
-    """The images of some numbers.
+    """Selects images by their numbers.
 
     Args:
         source: images with boxes.
@@ -287,7 +287,7 @@ def pick(source: BoxSource, kept: Sequence[int]) -> BoxSource:
 
 
 def unscored_classes(source: BoxSource) -> list[str]:
-    """Names of the classes of which no object counts, so that they have no AP.
+    """Names of the classes without an object that counts, which have no AP.
 
     Args:
         source: images with boxes.

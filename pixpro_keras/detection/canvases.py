@@ -84,8 +84,9 @@ def plan_canvases(
 ) -> Canvases:
     """Chooses canvases for images and scales so that there is little padding.
 
-    Images are put in groups by their ratio of width to height. Of each group and scale, the canvas is
-    the smallest one; then those two become one, again and again, that add the least padding.
+    Images are put in groups by their ratio of width to height. The canvas of
+    each group and scale is the smallest one. Then the two canvases whose union adds the least padding are
+    merged, repeatedly.
 
     Args:
         sizes: `(N, 2)`. Height and width of the images in pixels.

@@ -1,4 +1,4 @@
-"""Detections of a trained detector in the images of a source, and their form in COCO."""
+"""Detections of a trained detector in the images of a source, and their COCO format."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence

@@ -21,7 +21,7 @@ def to_rle(mask: np.ndarray) -> dict[str, Any]:
 
 
 def sound(segmentation: Any, height: int, width: int) -> tuple[Any, bool, int]:
-    """Checks a mask from a file, and leaves out polygons of fewer than three points, as detectron2 does.
+    """Checks a mask from a file, and drops polygons of fewer than three points, as in detectron2.
 
     pycocotools, which draws masks, trusts what it gets.
 

@@ -1,4 +1,4 @@
-"""Layouts of annotation tools that are not read, and what to do about them."""
+"""Layouts of annotation tools that are not supported, and hints for their conversion."""
 
 import itertools
 import json
@@ -12,7 +12,7 @@ _EXPORT_AS_COCO = "export it as COCO"
 
 
 def conversion_hint(root: pathlib.Path, split: str) -> str:
-    """Name of the layout in a folder and the conversion that it needs; empty where it is none of the known.
+    """Hint with the layout of a folder and the conversion that it needs; empty if the layout is unknown.
 
     Args:
         root: folder of a data set.

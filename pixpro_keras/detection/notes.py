@@ -6,7 +6,7 @@ from absl import logging
 
 
 class Notes:
-    """Counts of what a data set holds that is left out, or read in another way than it is given.
+    """Counts of content of a data set that is left out or changed when it is read.
 
     Example:
         ```python

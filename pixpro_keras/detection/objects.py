@@ -85,7 +85,7 @@ def make_objects(
     clip_boxes: bool = False,
     notes: Notes | None = None,
 ) -> Objects:
-    """Makes the objects of an image, checked and cut off at its border.
+    """Makes the objects of an image, checked and clipped to it.
 
     Args:
         describe: name of the image in errors.

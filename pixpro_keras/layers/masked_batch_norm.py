@@ -1,4 +1,4 @@
-"""Batch norm over those rows that count."""
+"""Batch norm over the rows with a mask of 1."""
 
 import keras
 import tensorflow as tf

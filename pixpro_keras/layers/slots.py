@@ -107,7 +107,7 @@ class SlotHead(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("pixpro_keras")
 class SlotPredictor(keras.layers.Layer):
-    """Three linear layers with batch norm and GELU between them, for those slots that count.
+    """Three linear layers with batch norm and GELU between them, for the slots with a mask of 1.
 
     Args:
         hidden_dim: hidden channels.

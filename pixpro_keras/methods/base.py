@@ -95,7 +95,7 @@ class PretrainMethod(Task):
             self.target_encoder = ema.make_target(self.encoder)
 
     def before_step(self) -> dict[str, Tensor]:
-        """Moves the target, before its forward pass as in the official code."""
+        """Updates the target before its forward pass, as in the official code."""
         if not self.has_target:
             return {}
         one_minus_momentum = ops.cast(1.0 - self.base_momentum, "float32")

@@ -1,4 +1,4 @@
-"""The moving-average target: copy, schedule, update. Nobody else writes target weights."""
+"""The moving-average target: copy, schedule, update. Only this module writes target weights."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""PixContrast: pixel-level contrast, PixPro's sibling."""
+"""PixContrast: pixel-level contrast."""
 
 from typing import ClassVar
 

@@ -189,7 +189,7 @@ class Checkpoints:
 
 
 def checkpoint_steps(directory: str | os.PathLike) -> list[int]:
-    """Lists the steps of which there are files of a checkpoint, whole or not, the newest first.
+    """Lists the steps that have files of a checkpoint, complete or not, newest first.
 
     Args:
         directory: folder of the checkpoints, which may be missing.

@@ -1,4 +1,4 @@
-"""The dtype policy that suits a machine."""
+"""Choice of the dtype policy for a machine."""
 
 import os
 import pathlib

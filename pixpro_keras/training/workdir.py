@@ -25,7 +25,7 @@ _BEAT_SECONDS = 10.0
 
 
 class WorkdirInUseError(ValueError):
-    """A directory in which another run is going on."""
+    """Raised if another run uses the directory."""
 
 
 class RunLock:

@@ -194,7 +194,7 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 @contextlib.contextmanager
 def worker_errors(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Turns the failed exchange with a worker that is gone into `WorkerLostError`.
+    """Context that converts a failed exchange with a lost worker to `WorkerLostError`.
 
     Args:
         strategy: distribution strategy of the run.

@@ -1,4 +1,4 @@
-"""TensorFlow's notices about itself, kept off the terminal; everything else that is written there stays.
+"""Suppression of TensorFlow's notices about itself on the terminal; all other output stays.
 
 Its C++ part writes them to file descriptor 2 before its log level counts. They are taken out by a small
 process of its own, which also passes on what comes last before a crash.

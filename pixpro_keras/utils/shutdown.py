@@ -12,7 +12,7 @@ import traceback
 
 
 def release_iterators() -> None:
-    """Destroys what only the last error's traceback or reference cycles hold; at the end of the process."""
+    """Destroys objects held only by the last traceback or by reference cycles, at the end of the process."""
     error = getattr(sys, "last_value", None)
     while error is not None:
         traceback.clear_frames(error.__traceback__)
@@ -22,5 +22,5 @@ def release_iterators() -> None:
 
 
 def release_iterators_at_exit() -> None:
-    """Has `release_iterators` called while Python still runs in all threads, however the process ends."""
+    """Registers `release_iterators` to run while Python still runs in all threads."""
     atexit.register(release_iterators)

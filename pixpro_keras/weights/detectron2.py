@@ -22,7 +22,7 @@ class Detectron2FileError(ValueError):
 
 
 def detectron2_config(name: str) -> dict[str, Any]:
-    """Lines of a detectron2 config without which the weights would give other features.
+    """Lines of a detectron2 config that the weights need to give equal features.
 
     Args:
         name: one of the paper's ResNets, or `resnet50`, `resnet101`, `resnet152` of keras.applications.

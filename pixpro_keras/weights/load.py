@@ -102,7 +102,7 @@ def _load(path_or_name: str | os.PathLike, name: str | None = None) -> keras.Mod
 
 
 def keras_file(path: str | os.PathLike) -> str | None:
-    """The Keras file that `load_backbone` reads at a path, which is a name of its network; None of others.
+    """Keras file that `load_backbone` reads at a path and that also names its network; None for other files.
 
     Args:
         path: a file, or the folder of a run or of a conversion.

@@ -1,4 +1,4 @@
-"""A backbone for programs without Keras: SavedModel, ONNX, LiteRT. Any batch, any image size."""
+"""Export of a backbone for programs without Keras: SavedModel, ONNX, LiteRT, for any batch and image size."""
 
 import contextlib
 import os

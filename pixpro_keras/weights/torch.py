@@ -145,7 +145,7 @@ def find_state_dict(content: Any, path: str | os.PathLike) -> dict[str, Any]:
 
 
 def to_arrays(state_dict: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Tensors of any precision as float32 arrays, integers as they are."""
+    """Converts tensors of any precision to float32 arrays; integers keep their type."""
     return {
         name: (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
         for name, tensor in state_dict.items()

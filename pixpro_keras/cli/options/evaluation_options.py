@@ -58,7 +58,7 @@ class EvaluationOptions(BackboneOptions):
 
 @dataclasses.dataclass(frozen=True)
 class EvaluatedBackbone:
-    """A backbone as the options want it.
+    """Backbone that the options describe.
 
     Attributes:
         network: the backbone, `(B, H, W, 3) -> (B, h, w, C)`.
@@ -121,7 +121,7 @@ def _network_name(backbone: keras.Model, given: str | None, weights: str) -> str
 
 
 def check_one_machine(strategy: tf.distribute.Strategy, name: str, what: str) -> None:
-    """Refuses several machines, for what would be done by each of them.
+    """Raises `FlagError` on several machines, for work that each of them would repeat.
 
     Args:
         strategy: distribution strategy of the job.
@@ -136,7 +136,7 @@ def check_one_machine(strategy: tf.distribute.Strategy, name: str, what: str) ->
 
 
 def fill_batch(chosen: np.ndarray, label_fraction: float, batch_size: int) -> np.ndarray:
-    """Repeats the examples that `--label_fraction` left, where they are fewer than a batch."""
+    """Repeats the examples of `--label_fraction` if they are fewer than a batch."""
     if label_fraction == 1 or not len(chosen):
         return chosen
     return np.tile(chosen, -(-batch_size // len(chosen)))

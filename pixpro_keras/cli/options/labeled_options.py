@@ -197,7 +197,7 @@ def frozen_features(
 
 @contextlib.contextmanager
 def image_errors(source: Source | MaskSource | str) -> Iterator[None]:
-    """Turns TensorFlow's error about a broken image into one that names its file.
+    """Context that converts TensorFlow's error about a broken image to one that names its file.
 
     Args:
         source: the images; a source that cannot be searched is its name alone.

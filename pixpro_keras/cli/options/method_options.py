@@ -182,11 +182,11 @@ class MethodOptions(Options):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelOptions(MethodOptions, TrainingOptions, ViewOptions):
-    """Everything that describes a pre-training's model and how it is trained."""
+    """Options of a pre-training's model and its training."""
 
 
 def identity(options: ModelOptions) -> dict:
-    """Returns what makes the weights of two runs interchangeable."""
+    """Returns the values that must be equal for two runs to share weights."""
     parts: dict = {
         "pixel": options.pixel_weight > 0,
         "instance": options.instance_form if options.instance_weight > 0 else None,
@@ -203,7 +203,7 @@ def identity(options: ModelOptions) -> dict:
 
 
 def check_method(options: ModelOptions) -> None:
-    """Refuses options that the method does not have, and combinations that cannot work.
+    """Checks for options that the method does not have, and for invalid combinations.
 
     Presets that several methods share may hold options of some of them: the log names those that are
     not used.

@@ -39,13 +39,13 @@ class Record:
     submitted: str = ""
 
     def write(self, folder: pathlib.Path) -> None:
-        """Writes it to a job's folder."""
+        """Writes the record to a job's folder."""
         text = json.dumps(dataclasses.asdict(self), indent=2)
         write_atomically(folder / RECORD, text.encode())
 
 
 def read_record(folder: pathlib.Path) -> Record | None:
-    """The record of a job's folder; None where the job was not started from here."""
+    """Reads the record of a job's folder; None if the job was not started by this command."""
     try:
         return Record(**json.loads((folder / RECORD).read_text()))
     except (FileNotFoundError, NotADirectoryError):
@@ -62,7 +62,7 @@ def is_finished(job: Job, places: Places) -> bool:
 
 
 def differences(job: Job, places: Places) -> list[str]:
-    """In what a job differs from what began or ran in its folder; empty where nothing did."""
+    """Differences between a job and the one that started in its folder; empty if none did."""
     folder = places.folder(job)
     record, now = read_record(folder), resolved_flags(job)
     if record is None:
@@ -92,7 +92,7 @@ def resolved_flags(job: Job) -> dict[str, str]:
 
 
 def set_aside(folder: pathlib.Path) -> pathlib.Path:
-    """Renames a folder, so that its job begins anew; the new path."""
+    """Renames a folder, so that its job starts from the beginning. Returns the new path."""
     number = 1
     while (old := folder.with_name(f"{folder.name}.old{number}")).exists():
         number += 1
@@ -100,7 +100,7 @@ def set_aside(folder: pathlib.Path) -> pathlib.Path:
 
 
 def images_per_second(folder: pathlib.Path) -> float | None:
-    """Median speed of a training; None without one."""
+    """Median speed of a training; None if it has no log."""
     try:
         metrics = read_metrics(folder / METRICS_FILE)
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Writes a table down: Markdown, JSON and a picture."""
+"""Report of a table: Markdown, JSON and a picture."""
 
 import json
 import pathlib
@@ -35,7 +35,7 @@ def write_report(workdir: pathlib.Path, found: Mapping[str, Any], command: str) 
 
 
 def markdown(found: Mapping[str, Any], command: str, picture: str) -> str:
-    """The whole text."""
+    """Text of `tableN.md`."""
     parts = [
         f"# Table {found['table']}, {found['scale']}: {found['title']}",
         found["what"],

@@ -1,4 +1,4 @@
-"""Gathers the results of a table's jobs."""
+"""Collection of the results of a table's jobs."""
 
 import json
 import pathlib

@@ -24,7 +24,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class Runner:
-    """Runs what is not finished; passes signals on to the job that runs.
+    """Runs unfinished jobs and passes signals to the running job.
 
     Args:
         places: folders of this machine.
@@ -139,7 +139,7 @@ class Runner:
 
 
 def commit_of_code() -> str:
-    """The commit that is checked out, with `+` where files differ from it; empty without git."""
+    """Commit that is checked out, with `+` if files differ from it; empty without git."""
     try:
         commit = _git("rev-parse", "--short=10", "HEAD")
         return commit + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")

@@ -77,27 +77,27 @@ _SOON, _LATER = 0.05, 3.0  # seconds
 
 
 class Interrupt:
-    """Handler of SIGINT that raises KeyboardInterrupt, and sends the signal again where that is lost.
+    """Handler of SIGINT that raises KeyboardInterrupt, and sends the signal again if that is lost.
 
-    Python only prints what is raised in a destructor or a weak reference's callback, so that nothing is
-    raised there, but a moment later. TensorFlow's C++ part makes other errors of it, or goes on: hence
-    `is_raised`, and another signal some seconds later. A timer of the system sends it, since a thread
-    cannot be started safely in a handler.
+    Python only prints exceptions of destructors and callbacks of weak references. There, the handler does
+    not raise but sends the signal again a moment later. TensorFlow's C++ part may convert the exception or
+    ignore it: hence `is_raised`, and another signal some seconds later. A timer of the system sends it,
+    since a thread cannot be started safely in a handler.
 
     Attributes:
-        is_raised: whether KeyboardInterrupt was raised, of which any error may have come.
+        is_raised: whether KeyboardInterrupt was raised, so that later errors may result from it.
     """
 
     def __init__(self):
         self.is_raised = False
 
     def install(self) -> None:
-        """Makes this the handler."""
+        """Installs the handler."""
         signal.signal(signal.SIGINT, self)
         signal.signal(signal.SIGALRM, self._send_again)
 
     def remove(self) -> None:
-        """Gives SIGINT and the timer back to the system."""
+        """Restores the default handler of SIGINT and stops the timer."""
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, 0)
 
@@ -148,7 +148,7 @@ def _between_bars(emit: Callable[[python_logging.LogRecord], None]) -> Callable:
 
 
 class LogFormatter(python_logging.Formatter):
-    """Text of a log line: of warnings and errors with the word before it, in color on a terminal."""
+    """Formatter of log lines: warnings and errors begin with their level, in color on a terminal."""
 
     def format(self, record: python_logging.LogRecord) -> str:
         """Returns the text."""
@@ -163,10 +163,10 @@ class LogFormatter(python_logging.Formatter):
 
 
 class OwnLines(python_logging.Filter):
-    """Filter that leaves out what other packages tell without need."""
+    """Filter that drops messages of other packages below warnings."""
 
     def filter(self, record: python_logging.LogRecord) -> bool:
-        """Tells if a line is shown."""
+        """Returns True if a line is shown."""
         is_own = record.pathname.startswith(_PACKAGE)
         return is_own or record.levelno >= python_logging.WARNING
 
@@ -187,7 +187,7 @@ def fail(error: Exception) -> NoReturn:
 
 @contextlib.contextmanager
 def flag_errors(options: Options, *names: str) -> Iterator[None]:
-    """Turns an error of the library about an argument into one about the flags it came from.
+    """Context that converts an error about an argument to one about its flags.
 
     Args:
         options: options of the command.
@@ -234,7 +234,7 @@ def prepare_workdir(options: Options, path: str) -> Iterator[pathlib.Path]:
 
 
 def refuse_run(workdir: pathlib.Path) -> None:
-    """Refuses the folder of a training run, for a job that does not train and writes `flags.cfg`.
+    """Raises `FlagError` for the folder of a training run, whose `flags.cfg` would be overwritten.
 
     Raises:
         FlagError: if a run is there.

@@ -1,4 +1,4 @@
-"""One job for several backbones, their results side by side."""
+"""Runs of one job for several backbones, with a common table of results."""
 
 import json
 import pathlib

@@ -1,4 +1,4 @@
-"""The header of a training: what will be done, before it begins."""
+"""Header of a training, printed before it starts."""
 
 import os
 import pathlib
@@ -24,7 +24,7 @@ def print_header(
     data: str,
     first_step: int = 0,
 ) -> None:
-    """Prints what a training will do, in the one process that writes.
+    """Prints the header of a training in the process that writes.
 
     Args:
         options: resolved.
@@ -83,7 +83,7 @@ def describe_devices(strategy: tf.distribute.Strategy) -> str:
 
 
 def why_no_gpu() -> str:
-    """Returns what keeps TensorFlow from an NVIDIA card of this machine; nothing where there is none."""
+    """Returns the reason why TensorFlow does not use the NVIDIA card; empty if there is no card."""
     if not has_nvidia_card():
         return ""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
@@ -94,7 +94,7 @@ def why_no_gpu() -> str:
 
 
 def has_nvidia_card() -> bool:
-    """Tells if a driver shows an NVIDIA card, whether TensorFlow can use it or not."""
+    """Returns True if a driver shows an NVIDIA card, also if TensorFlow cannot use it."""
     cards, wsl = _NVIDIA
     has_card = cards.is_dir() and any(cards.iterdir())
     # Other systems: ask the driver's program.

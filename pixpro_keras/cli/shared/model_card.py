@@ -1,4 +1,4 @@
-"""The model card of a run's export, from its flags, its log and what it ran on."""
+"""Model card of a run's export, from its flags, log and devices."""
 
 import json
 import pathlib

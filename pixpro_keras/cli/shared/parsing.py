@@ -1,4 +1,4 @@
-"""From command lines and flag files to options and back, by absl."""
+"""Conversion of command lines and flag files to options and back, by absl."""
 
 import inspect
 import pathlib

@@ -1,4 +1,4 @@
-"""Flags of a run that decide what its weights become, and the story of those that changed on the way."""
+"""Flags of a run that determine its weights, and the history of their changes."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ _NOT_ON_DISK = ("scenes", "tfds")
 
 
 def recipe_of(options: TrainingJobOptions, num_images: int) -> dict:
-    """Returns what a run is trained with: flags by name, lengths in steps, number of images.
+    """Returns the recipe of a run: flags by name, lengths in steps, number of images.
 
     Args:
         options: options of the command, resolved.
@@ -88,7 +88,7 @@ def trained_periods(periods: Sequence[Period], step: int) -> list[tuple[int, int
 
 
 def changed_values(recipes: Sequence[Mapping]) -> list[str]:
-    """Returns for each recipe its values that are not the same in all; "not recorded" where it is empty."""
+    """Returns the values of each recipe that differ between recipes; "not recorded" if it is empty."""
     names = [
         name
         for name in dict.fromkeys(name for recipe in recipes for name in recipe)
@@ -103,7 +103,7 @@ def changed_values(recipes: Sequence[Mapping]) -> list[str]:
 
 
 def describe_periods(periods: Sequence[Period]) -> list[str]:
-    """Returns lines for `flags.cfg` that tell which steps were trained with what.
+    """Returns lines for `flags.cfg` with the recipe of each period.
 
     Args:
         periods: periods of the run.

@@ -43,7 +43,7 @@ def find_folder(path: str) -> pathlib.Path:
 
 
 def is_hidden(name: bytes) -> bool:
-    """Tells a file or folder that programs leave beside the user's own ones, and that is never read.
+    """Returns True for hidden files and folders, and those created by programs, which are never read.
 
     Args:
         name: its name, without its folder.

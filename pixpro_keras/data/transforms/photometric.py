@@ -21,7 +21,7 @@ def adjust_brightness(image: Tensor, factor: Tensor) -> Tensor:
 
 
 def adjust_contrast(image: Tensor, factor: Tensor, axis: int = -1) -> Tensor:
-    """Away from the mean of the grayscale image (factor > 1) or toward it, cut to 0..255."""
+    """Contrast: away from the mean of the grayscale image (factor > 1) or toward it, clipped to 0..255."""
     # One axis at a time, since the rounding of a sum over all axes depends on the number of threads.
     first, second = (2, 1) if axis == 0 else (-2, -3)
     mean = tf.reduce_mean(to_grayscale(image, axis), axis=first, keepdims=True)
@@ -30,13 +30,13 @@ def adjust_contrast(image: Tensor, factor: Tensor, axis: int = -1) -> Tensor:
 
 
 def adjust_saturation(image: Tensor, factor: Tensor, axis: int = -1) -> Tensor:
-    """Away from the grayscale image (factor > 1) or toward it, cut to 0..255."""
+    """Saturation: away from the grayscale image (factor > 1) or toward it, clipped to 0..255."""
     gray = to_grayscale(image, axis)
     return _clip(gray + factor * (image - gray))
 
 
 def adjust_hue(image: Tensor, delta: Tensor, axis: int = -1) -> Tensor:
-    """Turns the hue by `delta`, a share of the full circle, in [-0.5, 0.5]; value and saturation stay."""
+    """Shifts the hue by `delta`, a fraction of the full circle in [-0.5, 0.5]."""
     red, green, blue = tf.unstack(image, axis=axis)
     value = tf.maximum(tf.maximum(red, green), blue)
     chroma = value - tf.minimum(tf.minimum(red, green), blue)

@@ -8,7 +8,7 @@ __all__ = ["resize_bilinear"]
 
 
 def resize_bilinear(image: Tensor, size: Tensor) -> Tensor:
-    """`tf.image.resize(image, size, antialias=True)`, in a third of the time if no side gets smaller.
+    """Equals `tf.image.resize(image, size, antialias=True)`, in a third of the time if no side gets smaller.
 
     Antialiasing then has no effect, and the operation without it gives the same up to rounding.
 

@@ -150,7 +150,7 @@ class RunLog(keras.callbacks.Callback):
 
 
 def chart_name(name: str, measured: Collection[str] = ()) -> str:
-    """Name of a metric in TensorBoard and at trackers, which group charts by what stands before the slash.
+    """Name of a metric in TensorBoard and trackers, which group charts by the part before the slash.
 
     Args:
         name: name in the logs.

@@ -51,7 +51,7 @@ class StopOnSignal(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def on_train_end(self, logs=None):
-        """Gives the signals back."""
+        """Restores the signal handlers."""
         self.restore_handlers()
 
     def restore_handlers(self) -> None:
