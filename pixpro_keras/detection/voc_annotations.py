@@ -78,7 +78,7 @@ def open_voc_boxes(
         listing = folder / "ImageSets" / "Main" / f"{name}.txt"
         if not listing.exists():
             raise ValueError(
-                f"the split {part!r}, such as 2007_trainval, has no {listing}"
+                f"the split {part!r}, such as 2007_trainval, is missing: there is no {listing}"
                 f"{conversion_hint(root, part)}"
             )
         for stem in _read_list(listing, folder / "Annotations", notes):
