@@ -44,7 +44,7 @@ def collect_garbage():
     What is left is looked through again after some more files only: a second a file otherwise.
     """
     yield
-    if next(_files) % 8 == 0:
+    if next(_files) % 24 == 0:
         gc.unfreeze()
     gc.collect()
     gc.freeze()

@@ -73,7 +73,7 @@ def save_figure(figure: "Figure", path: str | os.PathLike) -> None:
     """Writes a figure as PNG; a crash leaves the old file or the new one, never half of it.
 
     Args:
-        figure: any figure of matplotlib.
+        figure: figure of `new_figure`.
         path: path of the file.
 
     Raises:
@@ -90,5 +90,6 @@ def save_figure(figure: "Figure", path: str | os.PathLike) -> None:
         ```
     """
     png = io.BytesIO()
-    figure.savefig(png, format="png")
+    canvas: Any = figure.canvas
+    canvas.print_png(png)  # lays the figure out once; `savefig` does so twice
     write_atomically(path, png.getvalue())

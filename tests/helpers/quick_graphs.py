@@ -1,4 +1,4 @@
-"""Settings with which graphs of a few pixels are quicker to make."""
+"""Settings with which graphs of a few pixels, and pictures that nobody looks at, are quicker to make."""
 
 import gc
 import inspect
@@ -19,3 +19,10 @@ def make_graphs_quickly():
     create = inspect.unwrap(ops._create_c_op)
     if list(inspect.signature(create).parameters)[-1] == "extract_traceback":
         create.__defaults__ = (*create.__defaults__[:-1], False)
+
+
+def draw_without_layout():
+    """Leaves out the layout of figures, which takes longer than drawing them: texts may overlap."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    ConstrainedLayoutEngine.execute = lambda self, figure: None
