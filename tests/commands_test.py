@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from pixpro_keras.version import __version__
 from tests.helpers.jobs import ROOT, TINY_RUN, write_photos
+from tests.helpers.tiny_networks import tiny_pyramid_backbone
 
 
 @pytest.mark.slow
@@ -79,7 +80,9 @@ class InstalledTest(tf.test.TestCase):
     def test_quickstart_in_one_step(self):
         photos = write_photos(self.folder / "photos")
         flags = ("--epochs=1", "--steps_per_epoch=1", "--probe=none", f"--dataset=folder:{photos}")
-        flags += ("--backbone=vgg16",)  # the one with the fewest layers
+        network = self.folder / "tiny.keras"  # of fewer layers than any that has a name
+        tiny_pyramid_backbone().save(network)
+        flags += (f"--backbone={network}",)
         code, output = self.python(
             "-m", "pixpro_keras.quickstart", *TINY_RUN, *flags, "--workdir=run"
         )

@@ -7,8 +7,8 @@ A comment in the line before a block says where it is treated otherwise:
 - `shortened: A -> B, C -> D`: these parts of a Python block are replaced; ; stands for , in them.
 - `needs MODULE: A -> B`: the same, where the module is installed.
 
-All other commands train for one step on small images. Pages that go on with the run of the README are one
-test, the others another.
+All other commands train for one step on small images; one that an earlier page has, with the same flags, is
+only parsed. Pages that go on with the run of the README are one test, the others another.
 """
 
 import contextlib
@@ -24,6 +24,8 @@ import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
+from pixpro_keras import backbones
+from pixpro_keras.weights import export_backbone
 from tests.helpers.jobs import ROOT, run_job, write_photos
 
 _README = "../README.md"
@@ -38,7 +40,7 @@ _BLOCK = re.compile(
 _COMMANDS = {path.stem for path in (ROOT / "experiments").glob("*.py")} - {"launch_local"}
 _SHORT = {
     "pretrain": [
-        "--backbone=resnet18_v1_5",
+        "--backbone=resnet10_v1_5",
         "--projector_hidden_dim=16",
         "--projector_dim=8",
         "--image_size=32",
@@ -68,15 +70,6 @@ def is_of_the_run(page):
     )
 
 
-def short_flags(job, flags):
-    """Flags that make a job short, after its own."""
-    last = _SHORT.get(job, [])
-    # Nothing goes on with its run, so that any backbone of several levels will do.
-    if job == "pretrain" and any("quickstart.cfg" in flag for flag in flags):
-        last = [*last, "--backbone=resnet10_v1_5"]
-    return last
-
-
 def jobs(script):
     """Name and flags of each job that a bash block starts."""
     for line in script.replace("\\\n", " ").splitlines():
@@ -92,6 +85,22 @@ def jobs(script):
                 break
         else:
             raise AssertionError(f"no job of this project: {line}")
+
+
+def command_line(job, flags):
+    """Name and flags of a job, with its preset as from any folder."""
+    return job, *(re.sub(r"^--flagfile=.*/", "--flagfile=", flag) for flag in flags)
+
+
+def first_pages():
+    """Command line -> the first page that runs it."""
+    pages = {}
+    for page in PAGES:
+        for kind, _, language, content in blocks(page):
+            if not kind and language == "bash":
+                for job in jobs(content):
+                    pages.setdefault(command_line(*job), page)
+    return pages
 
 
 def write_masks(folder):
@@ -119,6 +128,10 @@ class DocsTest(tf.test.TestCase, parameterized.TestCase):
             for seed, name in enumerate(("one", "two")):
                 write_photos(self.folder / "labeled" / split / name, count=6, seed=seed)
             write_masks(self.folder / "camvid" / split)
+        if of_the_run:  # for the block of its constructor
+            resnet18 = backbones.build("resnet18_v1_5")
+            export_backbone(resnet18, resnet18.name, self.folder / "runs" / "resnet18" / "export")
+        first = first_pages()
         for page in PAGES:
             if is_of_the_run(page) != of_the_run:
                 continue
@@ -134,7 +147,8 @@ class DocsTest(tf.test.TestCase, parameterized.TestCase):
                         self.run_python(content, text if needs or kind else "", namespace)
                         continue
                     for job, flags in jobs(content):
-                        last = ["--only_check_args"] if kind else short_flags(job, flags)
+                        is_run = not kind and first[command_line(job, flags)] == page
+                        last = _SHORT.get(job, []) if is_run else ["--only_check_args"]
                         self.succeed(job, [*flags, *last])
 
     def test_blocks_are_found(self):

@@ -25,6 +25,8 @@ SMALL = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
 }
 
+QUICK = "from tests.helpers import quick_graphs\nquick_graphs.make_graphs_quickly()\n"
+
 
 class NotebooksTest(tf.test.TestCase):
     def test_outputs_and_pictures_are_stored(self):
@@ -47,7 +49,7 @@ class NotebooksTest(tf.test.TestCase):
     def run_notebook(self, name, folder, first="", **settings):
         """Runs a notebook in a new kernel, perhaps after some code; returns what it prints."""
         notebook = nbformat.read(FOLDER / f"{name}.ipynb", 4)
-        notebook.cells.insert(0, nbformat.v4.new_code_cell(first))
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(QUICK + first))
         path = {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
         with mock.patch.dict(os.environ, SMALL | path | settings):
             resources = {"metadata": {"path": str(folder)}}
@@ -68,7 +70,7 @@ class NotebooksTest(tf.test.TestCase):
             for index in range(4):
                 mask = rng.choice([0, 1, 2, 255], (40, 40 + index, 1)).astype("uint8")
                 tf.io.write_file(str(labels / f"{index}.png"), tf.io.encode_png(mask))
-        small = "from tests.helpers import tiny_networks; tiny_networks.register_resnets()"
+        small = "from tests.helpers import tiny_networks\ntiny_networks.register_resnets()"
         text = self.run_notebook("own_folder", folder, small, BACKBONE="resnet10_v1_5")
         self.assertIn("8 images, 2 steps in an epoch", text)
         self.assertTrue((folder / "runs" / "notebook" / "export" / "README.md").exists())

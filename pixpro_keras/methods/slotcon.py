@@ -54,7 +54,8 @@ class SlotCon(base.PretrainMethod):
         ```python
         from pixpro_keras import backbones, methods
 
-        method = methods.SlotCon(backbones.build("resnet18_v1_5"), num_slots=16, total_steps=100)
+        backbone = backbones.build("resnet18_v1_5")
+        method = methods.SlotCon(backbone, num_slots=16, hidden_dim=16, out_dim=8, total_steps=9)
         ```
     """
 

@@ -1,3 +1,4 @@
+import dataclasses
 import pathlib
 
 import keras
@@ -28,7 +29,29 @@ def train_a_step(backbone):
     return method.train_step({name: tf.constant(value) for name, value in batch.items()})
 
 
+@dataclasses.dataclass
+class Export:
+    """A backbone of KerasHub through training and export; features and levels are those of `IMAGES`."""
+
+    original: keras.Model
+    features_before: list  # of the original and of what is built from its file
+    logs: dict
+    features: tf.Tensor
+    levels: dict
+    loaded: keras.Model
+
+
 class NetworkFilesTest(tf.test.TestCase, parameterized.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.exports = {}
+
+    @classmethod
+    def tearDownClass(cls):
+        del cls.exports
+        super().tearDownClass()
+
     def setUp(self):
         super().setUp()
         self.folder = pathlib.Path(self.create_tempdir().full_path)
@@ -37,52 +60,59 @@ class NetworkFilesTest(tf.test.TestCase, parameterized.TestCase):
         network.save(self.folder / name)
         return str(self.folder / name)
 
+    def exported(self, family):
+        """A backbone of KerasHub, built, trained for a step and exported: once for all tests."""
+        if family not in self.exports:
+            original = randomize(make_backbone(family))
+            path = self.saved(original)
+            trained = backbones.build(path)
+            backbones.copy_weights(original, trained)
+            before = [model(IMAGES, training=False) for model in (original, trained)]
+            logs = train_a_step(trained)
+            export_backbone(trained, path, self.folder / "export")
+            self.exports[family] = Export(
+                original=original,
+                features_before=before,
+                logs={name: float(value) for name, value in logs.items()},
+                features=trained(IMAGES, training=False),
+                levels=backbones.feature_network(trained, "c2-c5")(IMAGES, training=False),
+                loaded=pixpro_keras.load_backbone(self.folder / "export"),
+            )
+        return self.exports[family]
+
     @parameterized.parameters(*FAMILIES)
     @pytest.mark.slow
     def test_a_network_of_keras_hub_is_built_trained_and_exported(self, family):
-        original = randomize(make_backbone(family))
-        path = self.saved(original)
-        trained = backbones.build(path)
-        backbones.copy_weights(original, trained)
-        features = original(IMAGES, training=False)
-        self.assertAllEqual(trained(IMAGES, training=False), features)
+        export = self.exported(family)
+        features, built_features = export.features_before
+        self.assertAllEqual(built_features, features)
+        self.assertTrue(np.isfinite(export.logs["loss"]))
+        self.assertEqual(export.logs["bad_steps"], 0)
+        self.assertNotAllClose(export.features, features)
+        # What is exported is KerasHub's own class again.
+        self.assertIs(type(export.loaded), type(export.original))
+        self.assertAllEqual(export.loaded(IMAGES, training=False), export.features)
         # Its levels are those of the class.
-        named = getattr(original, "pyramid_outputs", {})
+        named = getattr(export.loaded, "pyramid_outputs", {})
         if named:
-            levels = backbones.feature_network(trained, "c2-c5")(IMAGES, training=False)
-            expected = keras.Model(original.input, named)(IMAGES, training=False)
+            expected = keras.Model(export.loaded.input, named)(IMAGES, training=False)
             by_shape = {x.shape: x for x in expected.values()}
             for name in ("c2", "c3", "c4"):
-                self.assertAllEqual(levels[name], by_shape[levels[name].shape], msg=name)
-        logs = train_a_step(trained)
-        self.assertTrue(np.isfinite(float(logs["loss"])))
-        self.assertEqual(float(logs["bad_steps"]), 0)
-        self.assertNotAllClose(trained(IMAGES, training=False), features)
-        # What is exported is KerasHub's own class again.
-        export_backbone(trained, path, self.folder / "export")
-        loaded = pixpro_keras.load_backbone(self.folder / "export")
-        self.assertIs(type(loaded), type(original))
-        self.assertAllEqual(loaded(IMAGES, training=False), trained(IMAGES, training=False))
+                level = export.levels[name]
+                self.assertAllEqual(level, by_shape[level.shape], msg=name)
 
     @pytest.mark.slow
     def test_an_instance_is_trained_in_place(self):
         for family in ("resnet", "mit"):
-            backbone = make_backbone(family)
+            backbone = self.exported(family).original  # of which the others need only the class
             before = backbone(IMAGES, training=False)
             self.assertTrue(np.isfinite(float(train_a_step(backbone)["loss"])))
             self.assertNotAllClose(backbone(IMAGES, training=False), before)
 
-    def exported(self, family, **kwargs):
-        """A backbone that went through training's copy and the export, and its features."""
-        path = self.saved(make_backbone(family, **kwargs))
-        trained = randomize(backbones.build(path))
-        export_backbone(trained, path, self.folder / "export")
-        levels = backbones.feature_network(trained, "c2-c5")(IMAGES, training=False)
-        return pixpro_keras.load_backbone(self.folder / "export"), levels
-
     @pytest.mark.slow
     def test_retinanet_takes_it(self):
-        backbone, levels = self.exported("resnet")
+        export = self.exported("resnet")
+        backbone, levels = export.loaded, export.levels
         from keras_hub import models
 
         pyramid = models.RetinaNetBackbone(
@@ -98,7 +128,8 @@ class NetworkFilesTest(tf.test.TestCase, parameterized.TestCase):
 
     @pytest.mark.slow
     def test_deeplab_takes_it(self):
-        backbone, levels = self.exported("resnet")
+        export = self.exported("resnet")
+        backbone, levels = export.loaded, export.levels
         from keras_hub import models
 
         network = models.DeepLabV3Backbone(
@@ -115,7 +146,8 @@ class NetworkFilesTest(tf.test.TestCase, parameterized.TestCase):
 
     @pytest.mark.slow
     def test_segformer_takes_it(self):
-        backbone, levels = self.exported("mit")
+        export = self.exported("mit")
+        backbone, levels = export.loaded, export.levels
         from keras_hub import models
 
         segmenter = models.SegFormerImageSegmenter(

@@ -14,12 +14,12 @@ from tests.helpers.steps import TINY, scalars, traced_step
 from tests.helpers.tiny_networks import random_batch
 
 
-def two_blocks(batch_norm=BatchNormalization, dropout=0.0, synchronized=False):
-    """Two residual blocks, whose normalizations may be ours or Keras's."""
+def two_blocks(batch_norm=BatchNormalization, dropout=0.0, synchronized=False, parts=3):
+    """Two residual blocks of some convolutions, whose normalizations may be ours or Keras's."""
     inputs = x = keras.Input((None, None, 3))
     for number in range(2):
         x = shortcut = keras.layers.Conv2D(4, 3, padding="same", name=f"enter{number}")(x)
-        for part in range(3):
+        for part in range(parts):
             x = keras.layers.Conv2D(
                 4, 3, padding="same", use_bias=False, name=f"conv{number}{part}"
             )(x)
@@ -102,7 +102,7 @@ class RematTest(tf.test.TestCase, parameterized.TestCase):
     def test_in_a_step_on_one_device_and_on_two(self):
         def build(synchronized=False, is_recomputed=True):
             keras.utils.set_random_seed(0)
-            backbone = two_blocks(synchronized=synchronized)
+            backbone = two_blocks(synchronized=synchronized, parts=2)
             model = PixPro(backbone, **TINY)
             if is_recomputed:
                 model.encoder.recompute_backbone()

@@ -129,11 +129,27 @@ class ParityTest(tf.test.TestCase, parameterized.TestCase):
 
 
 class OutputStrideTest(tf.test.TestCase, parameterized.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.networks = {}
+
+    @classmethod
+    def tearDownClass(cls):
+        del cls.networks
+        super().tearDownClass()
+
+    def dilated(self, name):
+        """A dilated network of any weights: once for all tests."""
+        if name not in self.networks:
+            self.networks[name] = backbones.build(name, output_stride=16)
+        return self.networks[name]
+
     @parameterized.parameters("resnet50", "resnet18_v1_5")
     @pytest.mark.slow
     def test_dilated_last_stage(self, name):
         plain = randomize(backbones.build(name))
-        dilated = backbones.build(name, output_stride=16)
+        dilated = self.dilated(name)
         self.assertEqual(
             [(w.path, w.shape) for w in dilated.weights], [(w.path, w.shape) for w in plain.weights]
         )
@@ -148,7 +164,7 @@ class OutputStrideTest(tf.test.TestCase, parameterized.TestCase):
             center = np.zeros(kernel.shape)
             center[1, 1] = kernel[1, 1]
             kernel.assign(center)
-        dilated.set_weights(plain.get_weights())
+        backbones.copy_weights(plain, dilated)
         for height, width in ((96, 64), (97, 79)):
             images = photo(height, width) / 128 - 1
             fine = dilated(images, training=False).numpy()
@@ -159,10 +175,9 @@ class OutputStrideTest(tf.test.TestCase, parameterized.TestCase):
     @pytest.mark.slow
     def test_only_the_last_stage_is_dilated(self):
         for name in ("resnet18_v1_5", "resnet50"):
-            model = backbones.build(name, output_stride=16)
             dilated = {
                 layer.name
-                for layer in model.layers
+                for layer in self.dilated(name).layers
                 if isinstance(layer, keras.layers.Conv2D) and layer.dilation_rate == (2, 2)
             }
             indices = (1, 2) if name == "resnet18_v1_5" else (2,)
@@ -247,16 +262,7 @@ class FanInTest(tf.test.TestCase):
 
 
 class SizeTest(tf.test.TestCase, parameterized.TestCase):
-    # torchvision's counts without the classifier.
-    @parameterized.parameters((18, 11_176_512), (34, 21_284_672), (50, 23_508_032))
-    def test_number_of_parameters(self, depth, expected):
-        self._check(f"resnet{depth}_v1_5", expected)
-
-    @pytest.mark.slow
-    def test_number_of_parameters_of_deep_ones(self):
-        self._check("resnet101_v1_5", 42_500_160)
-        self._check("resnet152_v1_5", 58_143_808)
-
+    # Those of the others are in `weights/constructors_test.py`.
     # torchvision's, and timm's of ResNet-D.
     @parameterized.parameters(
         ("resnet50_d", 23_527_264), ("resnext50_32x4d", 22_979_904), ("wide_resnet50_2", 66_834_240)

@@ -1,5 +1,7 @@
 import pathlib
+from unittest import mock
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,6 +9,7 @@ from absl.testing import parameterized
 
 import pixpro_keras
 from pixpro_keras import backbones
+from pixpro_keras.backbones import resnet
 from pixpro_keras.weights import export_backbone
 from tests.helpers.random_weights import photo, randomize
 
@@ -54,6 +57,8 @@ class ConstructorsTest(tf.test.TestCase, parameterized.TestCase):
         ("ResNet152V1_5", 58_143_808),
     )
     @pytest.mark.slow
+    # The values are not looked at: drawing them takes longest.
+    @mock.patch.object(resnet, "he_normal_fan_out", keras.initializers.Zeros)
     def test_sizes_are_torchvisions(self, name, num_parameters):
         network = getattr(pixpro_keras, name)()
         trained = sum(int(np.prod(w.shape)) for w in network.trainable_weights)

@@ -30,14 +30,29 @@ def to_torch_name(name):
 
 
 class Detectron2FilesTest(tf.test.TestCase, parameterized.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.exported = pathlib.Path(cls.create_tempdir(cls()).full_path)
+        cls.exports = {}
+
+    @classmethod
+    def tearDownClass(cls):
+        del cls.exports
+        super().tearDownClass()
+
     def setUp(self):
         super().setUp()
         self.folder = pathlib.Path(self.create_tempdir().full_path)
 
     def export(self, name):
-        backbone = randomize(backbones.build(name))
-        ((path, usage),) = export_backbone(backbone, name, self.folder, ["detectron2"]).items()
-        return backbone, path, usage
+        """A backbone, its file and what is said of it: once for all tests, which change neither."""
+        if name not in self.exports:
+            backbone = randomize(backbones.build(name))
+            folder = self.exported / name
+            ((path, usage),) = export_backbone(backbone, name, folder, ["detectron2"]).items()
+            self.exports[name] = backbone, path, usage
+        return self.exports[name]
 
     @parameterized.parameters(
         ("resnet18_v1_5", (2, 2, 2, 2), False, False),
@@ -124,7 +139,7 @@ class Detectron2FilesTest(tf.test.TestCase, parameterized.TestCase):
             (pickle.dumps([1, 2]), "no ResNet in detectron2's names"),
             (pickle.dumps(whole), "res4.1.conv2.weight is missing"),
         ):
-            path = path.with_name("bad.pkl")  # which no SHA256SUMS lists
+            path = self.folder / "bad.pkl"  # which no SHA256SUMS lists
             path.write_bytes(content)
             with self.assertRaisesRegex(detectron2.Detectron2FileError, message):
                 load_backbone(path)
