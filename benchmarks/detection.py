@@ -1,9 +1,8 @@
-"""Images/s and peak memory of the detectors, in training and in inference, on random images.
+"""Images/s, parameters and peak memory of the detectors, on random images.
 
 python benchmarks/detection.py --backbone=resnet50_v1_5 --height=800 --width=1088 --batch_size=1
 
-Each model runs in a process of its own, whose peak memory is therefore that of training (inference,
-which needs less, comes after it).
+Each model is measured in a process of its own. Peak memory is read after training and before inference.
 """
 
 import os
@@ -28,16 +27,16 @@ flags.DEFINE_multi_enum("model", detection.available(), detection.available(), "
 flags.DEFINE_string("backbone", "resnet50_v1_5", "Name of the backbone.")
 flags.DEFINE_integer("height", 800, "Height of the images in pixels, a multiple of 32.", 32)
 flags.DEFINE_integer("width", 1088, "Width of the images in pixels, a multiple of 32.", 32)
-flags.DEFINE_integer("batch_size", 1, "Images per training step; inference takes one.", 1)
+flags.DEFINE_integer("batch_size", 1, "Images per training step; inference runs on one image.", 1)
 flags.DEFINE_integer("num_classes", 80, "Classes of objects.", 1)
 flags.DEFINE_integer("num_objects", 10, "Objects in each image.", 1)
-flags.DEFINE_integer("num_rois", 512, "Proposals per image that are trained on.", 4)
+flags.DEFINE_integer("num_rois", 512, "Proposals sampled per training image.", 4)
 flags.DEFINE_string("precision", "float32", "Dtype policy.")
-flags.DEFINE_integer("rounds", 5, "Timed calls; the median counts.", 1)
+flags.DEFINE_integer("rounds", 5, "Timed calls; the median is printed.", 1)
 
 
 def make_batch(count: int, with_masks: bool) -> dict[str, Tensor]:
-    """Random images with random objects, as `pipeline` makes them."""
+    """Random images and objects, in the format of `box_pipeline`."""
     rng = np.random.default_rng(0)
     size = np.array([FLAGS.height, FLAGS.width], "float32")
     corners = rng.uniform(0, 0.6, (count, FLAGS.num_objects, 2))
@@ -58,7 +57,7 @@ def make_batch(count: int, with_masks: bool) -> dict[str, Tensor]:
 
 
 def measure(name: str) -> None:
-    """Prints the table's row of a model."""
+    """Measures a model and prints its row of the table."""
     keras.config.set_dtype_policy(FLAGS.precision)
     keras.utils.set_random_seed(0)
     config = DetectorConfig(FLAGS.num_classes, num_rois=FLAGS.num_rois)

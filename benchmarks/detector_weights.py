@@ -1,4 +1,4 @@
-"""Weights of our detectors under torchvision's names, so that both find the same objects."""
+"""Weights of our detectors with torchvision's names and layouts."""
 
 from typing import Any
 
@@ -12,10 +12,13 @@ _STAGES = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6"
 
 
 def torchvision_arrays(task: Detector) -> dict[str, np.ndarray]:
-    """Arrays for `tasks_torch.mask_rcnn_fpn` and `faster_rcnn_c4`.
+    """Converts the weights of a detector for `tasks_torch.mask_rcnn_fpn` or `faster_rcnn_c4`.
 
     Args:
         task: Mask R-CNN on FPN, or Faster R-CNN on C4.
+
+    Returns:
+        Arrays by their names in torchvision's model.
     """
     owner: Any = task
     arrays: dict[str, np.ndarray] = {}
@@ -73,7 +76,7 @@ def _add_heads(owner: Any, add: Any, arrays: dict[str, np.ndarray]) -> None:
     add("rpn.head.conv.0.0", owner.rpn.hidden)
     add("rpn.head.cls_logits", owner.rpn.objectness)
     add("rpn.head.bbox_pred", owner.rpn.shift)
-    # Anchors of a cell: theirs are all sizes of the first ratio, then those of the next.
+    # Anchors of a cell are ordered by ratio, then size, in torchvision, and by size, then ratio, here.
     num_sizes = len(owner.anchor_sizes[0])
     for name in ("cls_logits", "bbox_pred"):
         for kind in ("weight", "bias"):
@@ -82,7 +85,7 @@ def _add_heads(owner: Any, add: Any, arrays: dict[str, np.ndarray]) -> None:
             arrays[f"rpn.head.{name}.{kind}"] = grouped.swapaxes(0, 1).reshape(array.shape)
     add("roi_heads.box_predictor.cls_score", owner.predictor.classes)
     add("roi_heads.box_predictor.bbox_pred", owner.predictor.boxes)
-    # Background is our last class and their first.
+    # Background is the last class here and the first in torchvision.
     for kind in ("weight", "bias"):
         name = f"roi_heads.box_predictor.cls_score.{kind}"
         arrays[name] = np.roll(arrays[name], 1, axis=0)

@@ -1,10 +1,11 @@
-"""Losses, gradients and detections of our detectors and detectron2's: equal weights, images, samples.
+"""Losses, gradients and detections of our detectors, compared with detectron2's.
 
 python benchmarks/detectron2_parity.py --detectron2=PATH --model=mask_rcnn_c4 --model=mask_rcnn_fpn
 
-`PATH` holds detectron2's source, with the folders `detectron2` and `configs`, which need not be compiled.
-Needs `pip install torch fvcore`. Both have the release's layers: batch norm everywhere, one more behind the
-last stage of C4, and the box head of four convolutions and one dense layer on FPN. Random numbers are ours.
+Both sides have the same weights, images and random numbers. `PATH` holds detectron2's source with its folders
+`detectron2` and `configs`; its C++ part need not be compiled. Needs `pip install torch fvcore`. The detectors
+have the layers of the authors' release: batch norm everywhere, one more batch norm behind the last stage of
+C4, and a box head of four convolutions and one dense layer on FPN.
 """
 
 import contextlib
@@ -30,20 +31,20 @@ from pixpro_keras.detection.sampling import image_noise
 from pixpro_keras.evaluation.precise_bn import apply_precise_bn
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("detectron2", None, "Folder that holds detectron2's source.", required=True)
+flags.DEFINE_string("detectron2", None, "Folder with detectron2's source.", required=True)
 flags.DEFINE_multi_enum(
-    "model", ["mask_rcnn_c4", "mask_rcnn_fpn"], detection.available(), "Models."
+    "model", ["mask_rcnn_c4", "mask_rcnn_fpn"], detection.available(), "Models to compare."
 )
 flags.DEFINE_integer("height", 320, "Height of the images in pixels, a multiple of 32.", 32)
 flags.DEFINE_integer("width", 416, "Width of the images in pixels, a multiple of 32.", 32)
 flags.DEFINE_integer("num_classes", 5, "Classes of objects.", 1)
 flags.DEFINE_integer("num_objects", 8, "Objects in each image.", 1)
-flags.DEFINE_integer("num_rois", 512, "Proposals per image that are trained on.", 4)
+flags.DEFINE_integer("num_rois", 512, "Proposals sampled per training image.", 4)
 
 _BACKBONE = "resnet50_v1_5"
 _NUM_IMAGES = 2
 _MAX_BOXES = 20
-# Our loss terms and detectron2's.
+# Our loss term -> detectron2's.
 _LOSSES = {
     "rpn_objectness": "loss_rpn_cls",
     "rpn_box": "loss_rpn_loc",
@@ -54,7 +55,7 @@ _LOSSES = {
 
 
 def make_batch(rng) -> tuple[dict, list[list[np.ndarray]]]:
-    """Random images with quadrangles, and the polygons of each image."""
+    """Random images with quadrilateral objects, and the polygons of each image."""
     size = np.array([FLAGS.width, FLAGS.height], "float32")
     images = rng.normal(size=(_NUM_IMAGES, *size[::-1].astype(int), 3))
     boxes = np.zeros((_NUM_IMAGES, _MAX_BOXES, 4), "float32")
@@ -85,7 +86,7 @@ def make_batch(rng) -> tuple[dict, list[list[np.ndarray]]]:
 
 
 def their_inputs(batch: dict, polygons: list) -> list[dict]:
-    """The same batch in detectron2's form."""
+    """Converts our batch to detectron2's input format."""
     from detectron2.structures import Boxes, Instances, PolygonMasks
 
     sides = {"height": FLAGS.height, "width": FLAGS.width}
@@ -104,11 +105,11 @@ def their_inputs(batch: dict, polygons: list) -> list[dict]:
 
 
 def share_samples(batch: dict, num_candidates: int) -> None:
-    """Makes detectron2 sample anchors and proposals by our random numbers.
+    """Patches detectron2 to sample anchors and proposals with our random numbers.
 
     Args:
         batch: our batch.
-        num_candidates: number of our boxes and proposals in each image, with padding.
+        num_candidates: number of true boxes and proposals per image on our side, with padding.
     """
     from detectron2.modeling.proposal_generator import rpn
     from detectron2.modeling.roi_heads import roi_heads
@@ -131,7 +132,7 @@ def share_samples(batch: dict, num_candidates: int) -> None:
 
     def pick_proposals(labels, *settings):
         noise = image_noise(next(of_proposals), num_candidates, offset=1)[0].numpy()
-        # True boxes come last there, and first in ours.
+        # True boxes come last in detectron2 and first here.
         end = _MAX_BOXES + len(labels) - FLAGS.num_objects
         noise = np.r_[noise[_MAX_BOXES:end], noise[: FLAGS.num_objects]]
         return pick(labels, noise, *settings)
@@ -141,9 +142,9 @@ def share_samples(batch: dict, num_candidates: int) -> None:
 
 @contextlib.contextmanager
 def shared_proposals(generator, boxes: tf.Tensor, is_valid: tf.Tensor) -> Iterator[None]:
-    """Prints how far detectron2's proposals are from ours, and makes its heads take ours.
+    """Compares detectron2's proposals with ours, prints the result and gives our proposals to its heads.
 
-    Two proposals of nearly equal scores may come in another order, and others would be sampled then.
+    Rounding may swap proposals with nearly equal scores, and other proposals would then be sampled.
     """
     from detectron2.structures import Boxes
 
@@ -170,7 +171,7 @@ def shared_proposals(generator, boxes: tf.Tensor, is_valid: tf.Tensor) -> Iterat
 
 
 def compare_losses(task, variables: dict, model, batch: dict, inputs: list) -> None:
-    """Prints the losses of one batch and the gradients of their sum."""
+    """Compares the losses of a batch and the gradients of their sum, and prints the differences."""
     from detectron2.utils.events import EventStorage
 
     proposals = []
@@ -205,14 +206,14 @@ def compare_losses(task, variables: dict, model, batch: dict, inputs: list) -> N
         if name in parameters:
             one, two = to_torch(name, by_path[variable.path]), parameters[name].grad
             gaps[name] = float((one - two).norm() / two.norm())
-    print("\nGradients, length of the difference / length, largest and median:")
+    print("\nGradients, norm of the difference / norm, largest and median:")
     for part in ("predictor", "rpn_head", "roi_heads", "backbone"):
         of_part = [gaps.pop(name) for name in list(gaps) if part in name]
         print(f"{part}: {max(of_part):.1e}, {statistics.median(of_part):.1e}")
 
 
 def compare_detections(found: dict, theirs: list) -> None:
-    """Prints how many of detectron2's detections are ours too, and how far these are apart."""
+    """Counts the detections found by both sides, and prints their largest differences."""
     gaps: dict[str, list[float]] = {"boxes, px": [], "scores": [], "masks": []}
     total = 0
     for image, instances in enumerate(theirs):
@@ -237,14 +238,14 @@ def compare_detections(found: dict, theirs: list) -> None:
 
 
 def compare(name: str) -> None:
-    """Prints the table of a model."""
+    """Compares a model with detectron2's and prints the results."""
     keras.utils.set_random_seed(0)
     is_fpn, with_masks = name.endswith("fpn"), detection.predicts_masks(name)
     backbone = backbones.build(_BACKBONE)
     undo_zero_init_residual(backbone)
     config = DetectorConfig(FLAGS.num_classes, num_rois=FLAGS.num_rois)
     task = detection.build(name, backbone, config)
-    # Predictions as far apart as those of a trained detector.
+    # Larger kernels spread the predictions as in a trained detector.
     scaled = [(task.rpn.objectness, 4), (task.predictor.classes, 8), (task.predictor.boxes, 10)]
     if task.mask_head is not None:
         scaled.append((task.mask_head.masks, 20))
@@ -257,13 +258,13 @@ def compare(name: str) -> None:
     source = pathlib.Path(FLAGS.detectron2)
     model = build(source, FLAGS.num_classes, FLAGS.num_rois, is_fpn, with_masks)
     variables = their_names(task, is_fpn, with_masks)
-    assert len(variables) == len(task.weights) - 1  # the step
+    assert len(variables) == len(task.weights) - 1  # All weights but the step counter.
     copy_weights(variables, model)
     print(f"\n{name}: {len(variables)} weights copied\n")
     share_samples(batch, _MAX_BOXES + task.train_num_proposals[1])
     compare_losses(task, variables, model, batch, inputs)
 
-    # Moving statistics with which the features keep their size.
+    # Moving statistics of this batch, so that the features keep their scale.
     apply_precise_bn(task, [batch])
     copy_weights(variables, model)
     model.eval()

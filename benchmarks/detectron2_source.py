@@ -1,6 +1,7 @@
-"""detectron2's detectors from its source, with the release's layers and our weights.
+"""Detectors of detectron2, imported from its source, with the layers of the authors' release.
 
-What detectron2 has compiled is not needed. Without torchvision, RoIAlign and suppression are done box by box.
+The compiled part of detectron2 is not needed. Without torchvision, RoIAlign and suppression are loops over
+boxes.
 """
 
 import importlib.util
@@ -21,7 +22,7 @@ from pixpro_keras.weights import name_maps
 
 
 def roi_align(features, boxes, output_size, scale, sampling_ratio, aligned):
-    """RoIAlign of rows `image, x1, y1, x2, y2`, sample by sample."""
+    """RoIAlign of `(R, 5)` rows `image, x1, y1, x2, y2`, as a loop over boxes."""
     bins = output_size[0] if isinstance(output_size, tuple) else output_size
     height, width = features.shape[-2:]
 
@@ -50,7 +51,7 @@ def roi_align(features, boxes, output_size, scale, sampling_ratio, aligned):
 
 
 def nms(boxes, scores, iou_threshold):
-    """Greedy suppression; indices of the kept boxes by falling score."""
+    """Indices of the boxes kept by greedy non-maximum suppression, in order of decreasing score."""
     order = scores.argsort(descending=True)
     boxes = boxes[order]
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
@@ -67,7 +68,7 @@ def nms(boxes, scores, iou_threshold):
 
 
 def batched_nms(boxes, scores, groups, iou_threshold):
-    """Suppression within each group."""
+    """Non-maximum suppression within each group."""
     members = [torch.where(groups == group)[0] for group in groups.unique()]
     kept = [rows[nms(boxes[rows], scores[rows], iou_threshold)] for rows in members]
     indices = torch.cat([groups.new_zeros(0), *kept])
@@ -75,7 +76,7 @@ def batched_nms(boxes, scores, groups, iou_threshold):
 
 
 def prepare(path: pathlib.Path) -> None:
-    """Makes detectron2's source importable without its compiled part, and without torchvision."""
+    """Makes detectron2's source importable, without its compiled part and without torchvision."""
     if not (path / "detectron2").is_dir():
         raise app.UsageError(f"--detectron2={path}: there is no folder `detectron2` in it")
     sys.path.insert(0, str(path))
@@ -91,7 +92,7 @@ def prepare(path: pathlib.Path) -> None:
                 "boxes": boxes,
                 "roi_align": roi_align,
                 "nms": nms,
-                "RoIPool": torch.nn.Module,  # imported, never used
+                "RoIPool": torch.nn.Module,  # Imported, but never used.
             },
             boxes: {"nms": nms, "batched_nms": batched_nms},
         }
@@ -99,7 +100,7 @@ def prepare(path: pathlib.Path) -> None:
             for name, value in content.items():
                 setattr(module, name, value)
             sys.modules[module.__name__] = module
-    # Names that were taken out of Pillow and NumPy since.
+    # Names that newer versions of Pillow and NumPy have removed.
     if not hasattr(Image, "LINEAR"):
         Image.LINEAR = Image.Resampling.BILINEAR  # type: ignore[attr-defined]
     for name, kind in (("bool", bool), ("float", float), ("int", int), ("object", object)):
@@ -108,7 +109,7 @@ def prepare(path: pathlib.Path) -> None:
 
 
 def build(source: pathlib.Path, num_classes: int, num_rois: int, is_fpn: bool, with_masks: bool):
-    """detectron2's model with the release's layers."""
+    """Builds detectron2's model with the layers of the authors' release."""
     from detectron2.config import get_cfg
     from detectron2.layers import get_norm
     from detectron2.modeling import META_ARCH_REGISTRY, ROI_HEADS_REGISTRY
@@ -146,7 +147,7 @@ def build(source: pathlib.Path, num_classes: int, num_rois: int, is_fpn: bool, w
 
 
 def their_names(task, is_fpn: bool, with_masks: bool) -> dict:
-    """Name of each weight in detectron2's model -> our variable."""
+    """Our variables by their names in detectron2's model."""
     bottom = "backbone.bottom_up" if is_fpn else "backbone"
 
     def backbone_name(name: str) -> str:
@@ -191,15 +192,15 @@ def their_names(task, is_fpn: bool, with_masks: bool) -> dict:
 
 
 def to_torch(name: str, value) -> torch.Tensor:
-    """A weight or its gradient in detectron2's layout."""
+    """Converts a weight or its gradient to detectron2's layout."""
     array = keras.ops.convert_to_numpy(value)
-    if name == "roi_heads.box_head.fc1.weight":  # of channels that are last, and first
+    if name == "roi_heads.box_head.fc1.weight":  # Channels are last here and first in detectron2.
         array = array.reshape(7, 7, 256, -1).transpose(2, 0, 1, 3).reshape(array.shape)
     return torch.from_numpy(name_maps.to_torch_layout(array).copy())
 
 
 def copy_weights(variables: dict, model) -> None:
-    """Copies all our weights to detectron2's model."""
+    """Copies our weights to detectron2's model."""
     state = {name: to_torch(name, variable) for name, variable in variables.items()}
     missing, unexpected = model.load_state_dict(state, strict=False)
     ignored = ("num_batches_tracked", "pixel_mean", "pixel_std", "cell_anchors")

@@ -1,10 +1,9 @@
-"""Step, input and detectors on the GPUs of this machine, beside PyTorch where it is installed.
+"""Time of the training step, the input and the detectors on a GPU, compared with PyTorch if installed.
 
 python benchmarks/gpu.py --dataset=folder:PATH --output=gpu.md
 
-Runs the other scripts with sizes that fill an accelerator and prints their tables one after the other. The
-input must make more images/s than the step takes. Without a GPU the processor stands in for it, with small
-sizes: a trial of the script.
+Runs the other scripts with sizes that fill a GPU and prints their tables. The GPU is fully used only if the
+input makes more images/s than the step. Without a GPU, small sizes run on the CPU, to try the script.
 """
 
 import importlib.util
@@ -17,11 +16,13 @@ import tensorflow as tf
 from absl import app, flags
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("dataset", None, "Images of the input: folder:PATH, ...", required=True)
+flags.DEFINE_string(
+    "dataset", None, "Images for the input benchmark: folder:PATH, ...", required=True
+)
 flags.DEFINE_string("coco", None, "Folder of a COCO set with masks, for the detection input.")
-flags.DEFINE_integer("rounds", 5, "Rounds that count.", 1)
-flags.DEFINE_float("disturbance", 0.05, "Most of the machine that others may use in a round.", 0, 1)
-flags.DEFINE_string("output", None, "File to which the tables are written too.")
+flags.DEFINE_integer("rounds", 5, "Number of rounds; medians are printed.", 1)
+flags.DEFINE_float("disturbance", 0.05, "Largest CPU share of other processes in a round.", 0, 1)
+flags.DEFINE_string("output", None, "Output file for the tables, besides the terminal.")
 
 # Network, side of the views in pixels, images per step.
 _STEPS = {
@@ -32,7 +33,7 @@ _TASKS = ("fcn", "mask_rcnn_fpn", "faster_rcnn_c4")
 
 
 def commands(is_gpu: bool) -> list[list[str]]:
-    """Scripts of this folder with their arguments."""
+    """Command lines of the benchmarks: script name and arguments."""
     has_torch = importlib.util.find_spec("torch") is not None
     common = [f"--rounds={FLAGS.rounds}", f"--disturbance={FLAGS.disturbance}"]
     peers = f"--peers={'best' if has_torch else ''}"
@@ -54,13 +55,13 @@ def commands(is_gpu: bool) -> list[list[str]]:
 
 
 def main(argv: list[str]) -> None:
-    """Runs the scripts; one that fails does not keep the others from running."""
+    """Runs all scripts, also after one has failed."""
     del argv
     gpus = tf.config.list_physical_devices("GPU")
     names = [
         tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus
     ]
-    parts = [f"# {', '.join(names) or 'No GPU: the processor in its place'}\n"]
+    parts = [f"# {', '.join(names) or 'No GPU, measured on the CPU'}\n"]
     failed = []
     for script, *arguments in commands(bool(gpus)):
         parts.append(f"\n`{script} {' '.join(arguments)}`\n")
@@ -77,7 +78,7 @@ def main(argv: list[str]) -> None:
         if FLAGS.output:
             pathlib.Path(FLAGS.output).write_text("\n".join(parts))
     if failed:
-        raise SystemExit(f"These failed: {', '.join(failed)}")
+        raise SystemExit(f"Failed scripts: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

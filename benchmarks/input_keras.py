@@ -1,4 +1,4 @@
-"""Two views per image by our pipeline, on one thread: a worker of `input_ratio.py`."""
+"""Worker of `input_ratio.py`: two views per image by our pipeline, on one thread."""
 
 import argparse
 
@@ -8,12 +8,12 @@ import worker
 
 from pixpro_keras.data import pipeline, sources
 
-# As torchvision's users normalize; any backbone's own convention costs about the same.
+# ImageNet statistics, as usual with torchvision. Conventions of other backbones cost about the same.
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 def main() -> None:
-    """Serves batches."""
+    """Serves batches to the coordinator."""
     parser = argparse.ArgumentParser()
     worker.add_input_arguments(parser)
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""CPU time of the input pipeline per image, by part, and images/s.
+"""CPU time per image for each part of the input pipeline, and images/s.
 
 python benchmarks/input_pipeline.py --dataset=folder:PATH --image_size=224
 """
@@ -17,20 +17,22 @@ from pixpro_keras.data import pipeline, sources
 from pixpro_keras.data.transforms import recipes
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("dataset", "scenes", "As in experiments/pretrain.py.")
-flags.DEFINE_string("data_dir", None, "Directory of TFDS data sets. Default: TFDS's own place.")
+flags.DEFINE_string("dataset", "scenes", "Data set, as for pretrain.py.")
+flags.DEFINE_string("data_dir", None, "Directory of TFDS data sets. Default: that of TFDS.")
 flags.DEFINE_enum("recipe", "byol", list(recipes.RECIPES), "Augmentation.")
 flags.DEFINE_integer("image_size", 224, "Side of the views in pixels.", 1)
 flags.DEFINE_integer("batch_size", 16, "Images per batch.", 1)
-flags.DEFINE_integer("batches", 4, "Batches in a timed round.", 1)
-flags.DEFINE_integer("rounds", 5, "Timed rounds of each part, in turn; the fastest counts.", 1)
+flags.DEFINE_integer("batches", 4, "Batches per timed round.", 1)
+flags.DEFINE_integer(
+    "rounds", 5, "Timed rounds of each part, alternately; the fastest is printed.", 1
+)
 flags.DEFINE_boolean("use_xla", True, "Compile color and blur with XLA.")
-# Steps of the accelerator that is waited for, and its time for one, in those of the input.
+# Simulated accelerator: number of steps, and time of a step / time of a batch of the input.
 _STEPS, _SLACK = 50, 1.3
 
 
 def make_stages(source: sources.Source) -> dict[str, tf.data.Dataset]:
-    """Data sets that do one thing more each, the last one everything."""
+    """Data sets by name, each with one part more than the one before."""
     one, two = (dataclasses.replace(view, blur=0.0) for view in recipes.RECIPES[FLAGS.recipe])
     recipes.RECIPES["sharp"] = one, two
     recipes.RECIPES["uncolored"] = (
@@ -43,7 +45,7 @@ def make_stages(source: sources.Source) -> dict[str, tf.data.Dataset]:
 
     numbers = tf.data.Dataset.range(source.num_examples).repeat()
     encoded = numbers.map(lambda index: source.read(index)["image"])
-    # A pixel of each image: sizes differ, and a batch of them would be another part.
+    # One pixel of each image: images differ in size and cannot be batched.
     decoded = encoded.map(lambda image: decode(image)[0, 0])
     return {
         "read": encoded.batch(FLAGS.batch_size),
@@ -55,7 +57,7 @@ def make_stages(source: sources.Source) -> dict[str, tf.data.Dataset]:
 
 
 def on_one_thread(data: tf.data.Dataset) -> tf.data.Dataset:
-    """The same data, made by one thread."""
+    """Limits a data set to one thread."""
     options = tf.data.Options()
     options.autotune.enabled = False
     options.threading.private_threadpool_size = 1
@@ -63,8 +65,8 @@ def on_one_thread(data: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def time_round(data: tf.data.Dataset) -> tuple[float, float]:
-    """CPU and wall seconds per image, after a first batch that is not counted."""
-    # To the end of a finite set: what is fetched ahead would run into the next measurement.
+    """CPU and wall-clock seconds per image, without the first batch."""
+    # Read to the end of a finite data set, so that no prefetching runs during the next measurement.
     batches = iter(data.take(1 + FLAGS.batches))
     next(batches)
     cpu, wall = time.process_time(), time.perf_counter()
@@ -75,9 +77,13 @@ def time_round(data: tf.data.Dataset) -> tuple[float, float]:
 
 
 def waiting_share(data: tf.data.Dataset, seconds: float) -> float:
-    """Share of its time that an accelerator waits for batches, whose steps take some seconds each.
+    """Share of time that an accelerator waits for batches.
 
-    The accelerator sleeps, so that the processors are the input's alone.
+    The accelerator is simulated by sleeping, so that the input has all CPU cores.
+
+    Args:
+        data: batches.
+        seconds: time of a step.
     """
     batches = iter(data.take(2 + _STEPS))
     for _ in range(2):
@@ -94,7 +100,7 @@ def waiting_share(data: tf.data.Dataset, seconds: float) -> float:
 def main(argv: list[str]) -> None:
     """Measures and prints a Markdown table."""
     del argv
-    # Images are worked on side by side; threads within one op would only blur the sums.
+    # Images are processed in parallel; threads within an operation would only add noise.
     tf.config.threading.set_intra_op_parallelism_threads(1)
     source = sources.open_source(FLAGS.dataset, data_dir=FLAGS.data_dir)
     stages = make_stages(source)
@@ -112,13 +118,15 @@ def main(argv: list[str]) -> None:
     print("| part | CPU ms per image (two views) |\n|---|---|")
     before = 0.0
     for name in stages:
-        until = min(times[name])  # What else the machine does can only add.
+        until = min(times[name])  # Other load can only add time.
         print(f"| {name} | {1e3 * (until - before):.2f} |")
         before = until
-    print(f"| all | {1e3 * before:.2f} |")
-    print(f"\n{rate:.0f} images/s with as many threads as tf.data takes")
+    print(f"| sum | {1e3 * before:.2f} |")
+    print(f"\n{rate:.0f} images/s with tf.data's default number of threads")
     share = waiting_share(stages["blur"], _SLACK * FLAGS.batch_size / rate)
-    print(f"An accelerator whose step takes {_SLACK} times as long waits {share:.1%} of its time")
+    print(
+        f"An accelerator whose step takes {_SLACK} times as long as a batch waits {share:.1%} of the time"
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Two views per image by torchvision, as a peer to measure against: a worker of `input_ratio.py`.
+"""Worker of `input_ratio.py`: two views per image by torchvision, on one thread.
 
-`--variant=pillow`: transforms on Pillow's images, as the authors' code has them. `--variant=tensor`: the
-same on uint8 tensors, as torchvision recommends, with its own Gaussian blur.
+`--variant=pillow`: transforms on Pillow images, as in the authors' code. `--variant=tensor`: the same on
+uint8 tensors, as torchvision recommends, with torchvision's Gaussian blur.
 
-The registry's wheel of torchvision is made for CUDA. Beside a PyTorch without it, install it by
-`pip install --no-deps torchvision==X` (X as PyTorch's version asks); its transforms are plain PyTorch.
+The published wheel of torchvision is built for CUDA. With a CPU-only PyTorch, install the matching version by
+`pip install --no-deps torchvision==X`; its transforms do not need compiled operators.
 """
 
 import argparse
@@ -19,39 +19,39 @@ import worker
 from PIL import Image, ImageFilter
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# (blur, solarize) of view 1 and view 2.
+# Probability of blur and of solarization, for view 1 and view 2.
 _SHARES = ((1.0, 0.0), (0.1, 0.2))
 _SIGMA = (0.1, 2.0)
-_BLUR_KERNEL = 13  # three of the largest standard deviations to each side
+_BLUR_KERNEL = 13  # Three times the largest sigma on each side.
 _KEPT: list[torch.library.Library] = []
 
 
 @functools.cache
 def import_transforms():
-    """`torchvision.transforms.v2`, also where torchvision's compiled operators cannot be loaded."""
+    """Imports `torchvision.transforms.v2`, also if torchvision's compiled operators cannot be loaded."""
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
         raise SystemExit("torchvision is missing: pip install --no-deps torchvision")
     try:
         torch.ops.load_library(pathlib.Path(spec.origin).parent / "_C.so")
     except OSError:
-        # Its import only wants to know that there are such operators.
+        # The import of torchvision only checks that these operators exist.
         library = torch.library.Library("torchvision", "DEF")
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _KEPT.append(library)  # What it defines goes with it.
+        _KEPT.append(library)  # Its definitions are removed when it is deleted.
     from torchvision.transforms import v2
 
     return v2
 
 
 def blur_as_the_release(image: Image.Image) -> Image.Image:
-    """Pillow's Gaussian blur of a random sigma."""
+    """Applies Pillow's Gaussian blur with a random sigma."""
     return image.filter(ImageFilter.GaussianBlur(radius=random.uniform(*_SIGMA)))
 
 
 def make_transform(variant: str, image_size: int, blur: float, solarize: float) -> Callable:
-    """The release's `BYOL` augmentation of one view, to a normalized `(3, S, S)` tensor."""
+    """Makes the `BYOL` augmentation of one view. Its result is a normalized `(3, S, S)` tensor."""
     v2 = import_transforms()
     is_tensor = variant == "tensor"
     one_blur = (
@@ -72,7 +72,7 @@ def make_transform(variant: str, image_size: int, blur: float, solarize: float) 
 
 
 def batches(folder: str, transforms: list[Callable], variant: str, batch_size: int) -> Iterator:
-    """Endless batches of both views, each pass in a new order."""
+    """Yields batches of both views without end, shuffled in each epoch."""
     v2 = import_transforms()
     paths = sorted(path for path in pathlib.Path(folder).rglob("*") if path.suffix == ".jpg")
     views: list[tuple] = []
@@ -90,7 +90,7 @@ def batches(folder: str, transforms: list[Callable], variant: str, batch_size: i
 
 
 def main() -> None:
-    """Serves batches."""
+    """Serves batches to the coordinator."""
     parser = argparse.ArgumentParser()
     worker.add_input_arguments(parser)
     parser.add_argument("--variant", choices=["pillow", "tensor"], required=True)

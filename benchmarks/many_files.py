@@ -1,8 +1,8 @@
-"""Time and memory to open a folder of very many images, and to read from it.
+"""Time and memory for listing a folder of many images, and time of its first batches.
 
 python benchmarks/many_files.py --num_files=200000
 
-The files are tiny, in folders of a thousand; what is measured is what each of them costs.
+The images are tiny and lie in folders of a thousand, so that the cost per file is measured.
 """
 
 import pathlib
@@ -19,17 +19,17 @@ from pixpro_keras.data import pipeline, sources
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("num_files", 200_000, "Number of images.", 1000)
-flags.DEFINE_integer("batch_size", 256, "Images of the first batch.", 1)
+flags.DEFINE_integer("batch_size", 256, "Images per batch.", 1)
 
 
 def memory_mib() -> float:
-    """Memory that this process holds now."""
+    """Resident memory of this process in MiB."""
     pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
 
 
 def write_files(folder: pathlib.Path, first: int, end: int) -> None:
-    """Writes images `first` to `end`."""
+    """Writes images `first` to `end - 1`."""
     encoded = tf.io.encode_jpeg(np.full((8, 8, 3), 128, np.uint8)).numpy()
     for number in range(first, end):
         directory = folder / f"class_{number // 1000:05d}"
@@ -40,7 +40,7 @@ def write_files(folder: pathlib.Path, first: int, end: int) -> None:
 def main(argv: list[str]) -> None:
     """Measures and prints a Markdown table."""
     del argv
-    print("| files | list them | memory | per file | first batch | second batch |")
+    print("| files | listing | memory | per file | first batch | second batch |")
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         folder, written = pathlib.Path(name), 0

@@ -1,9 +1,9 @@
-"""Padding of training images, by the number of canvases, and that of detectron2.
+"""Share of padding in the training images of detectors, for several numbers of canvases and for detectron2.
 
 python benchmarks/padding.py --dataset=voc:PATH --split=2007_train --short_sides=288,320,352 --max_side=480
 python benchmarks/padding.py --simulate=coco --short_sides=640,672,704,736,768,800
 
-detectron2 puts two wide or two high images on an accelerator, each with a scale of its own, and pads both
+detectron2 puts two wide or two tall images on an accelerator, each with its own random scale, and pads both
 to the larger height and the larger width.
 """
 
@@ -14,7 +14,7 @@ from absl import app, flags
 from pixpro_keras.detection.canvases import plan_canvases, scaled_sides
 from pixpro_keras.detection.datasets import open_boxes
 
-# Width, height and share in percent of the commonest sizes, roughly; the rest has a long side as long.
+# Approximate width, height and share in percent of the most common sizes.
 _COMMONEST = {
     "coco": (
         (640, 480, 28),
@@ -52,21 +52,21 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("dataset", None, "Images and boxes, as for detect.py.")
 flags.DEFINE_string("split", "train", "Split of the data set.")
 flags.DEFINE_enum(
-    "simulate", None, list(_COMMONEST), "Sizes like this set's, instead of a data set."
+    "simulate", None, list(_COMMONEST), "Use random sizes with the shares of this data set."
 )
 flags.DEFINE_list("short_sides", [str(n) for n in range(480, 801, 32)], "As for detect.py.")
 flags.DEFINE_integer("max_side", 1333, "As for detect.py.", 1)
-flags.DEFINE_integer("batch_size", 16, "Images of a batch.", 1)
+flags.DEFINE_integer("batch_size", 16, "Images per batch.", 1)
 flags.DEFINE_multi_integer("num_canvases", [2, 4, 6, 8, 12, 16], "Numbers of canvases to try.")
 
 
 def simulated_sizes(name: str) -> np.ndarray:
-    """Heights and widths, `(N, 2)`, of random images."""
+    """Random heights and widths, `(N, 2)`, with the shares of a data set."""
     rng = np.random.default_rng(0)
     rows = np.array(_COMMONEST[name])
     shares = rows[:, 2] / 100
     chosen = rng.choice(len(rows) + 1, _NUM_IMAGES, p=[*shares, 1 - shares.sum()])
-    longest = rows[0, 0]
+    longest = rows[0, 0]  # Other sizes have the same long side.
     short = np.where(
         rng.random(_NUM_IMAGES) < 0.3,
         rng.uniform(0.4, 1, _NUM_IMAGES),
@@ -107,7 +107,7 @@ def main(argv: list[str]) -> None:
     else:
         sizes = open_boxes(FLAGS.dataset, FLAGS.split).sizes
     short_sides = [int(side) for side in FLAGS.short_sides]
-    print("| canvases asked for | traced shapes | padding |\n|---|---|---|")
+    print("| num_canvases | traced shapes | padding |\n|---|---|---|")
     for number in FLAGS.num_canvases:
         plan = plan_canvases(sizes, short_sides, FLAGS.max_side, number, FLAGS.batch_size)
         print(f"| {number} | {len(plan.sizes)} | {plan.padding:.1%} |")

@@ -1,11 +1,11 @@
-"""Our time and memory beside PyTorch's and torchvision's, task by task, as one table of ratios.
+"""Time and memory of evaluation and transfer tasks, compared with PyTorch and torchvision.
 
 python benchmarks/peer_ratios.py --coco=FOLDER_OF_A_COCO_SET
 
-Both sides do equal work in warmed processes of their own and take turns, the idle one stopped. A round in
-which other processes used more than a few percent of the machine is dropped. Needs torch and torchvision
-with its compiled operators. `step_ratio.py` and `input_ratio.py` compare the pre-training's step and its
-input, with equal weights.
+Each side runs in a process of its own and does the same work. After a warm-up, the processes are timed
+alternately; the one that waits is stopped by a signal. A round is repeated if other processes used more
+than `--disturbance` of the CPU. Needs torch and torchvision with its compiled operators. The pre-training
+step and its input are compared by `step_ratio.py` and `input_ratio.py`.
 """
 
 import os
@@ -16,8 +16,8 @@ import tempfile
 from absl import app, flags
 from turns import Worker, has_bfloat16, processor, take_turns
 
-# Task: name in the table; precisions; steps in a round; largest relative difference of what both return
-# after the warm-up, if that is comparable.
+# Task -> name in the table; precisions; steps per round; largest relative difference of the values that
+# both sides return after the warm-up (None: not comparable).
 TASKS = {
     "knn": ("k-NN, 20k x 512, 5k queries", ("float32",), 1, 1e-3),
     "linear_probe": ("linear probe, epoch of 78 steps, 1 head", ("float32",), 3, 0.1),
@@ -36,14 +36,14 @@ TASKS = {
 FLAGS = flags.FLAGS
 flags.DEFINE_multi_enum("task", list(TASKS), list(TASKS), "Tasks to measure.")
 flags.DEFINE_string("coco", None, "Folder of a COCO set with masks, for the detection input.")
-flags.DEFINE_string("coco_split", "train2017", "Its split.")
+flags.DEFINE_string("coco_split", "train2017", "Split of the COCO set.")
 flags.DEFINE_integer("height", 480, "Height of a detector's image in pixels, a multiple of 32.", 32)
 flags.DEFINE_integer("width", 640, "Width of a detector's image in pixels, a multiple of 32.", 32)
 flags.DEFINE_integer("crop_size", 256, "Side of an FCN's crops in pixels.", 32)
-flags.DEFINE_integer("rounds", 5, "Rounds that count.", 1)
-flags.DEFINE_integer("warm_up", 2, "Steps before anything counts.", 1)
-flags.DEFINE_float("disturbance", 0.05, "Most of the machine that others may use in a round.", 0, 1)
-flags.DEFINE_string("output", None, "File to which the table is written too.")
+flags.DEFINE_integer("rounds", 5, "Number of rounds; medians are printed.", 1)
+flags.DEFINE_integer("warm_up", 2, "Untimed steps.", 1)
+flags.DEFINE_float("disturbance", 0.05, "Largest CPU share of other processes in a round.", 0, 1)
+flags.DEFINE_string("output", None, "Output file for the table, besides the terminal.")
 
 
 def measure(task: str, precision: str) -> str:
@@ -53,7 +53,7 @@ def measure(task: str, precision: str) -> str:
     arguments += [f"--{one}={FLAGS[one].value}" for one in ("height", "width", "crop_size")]
     arguments += [f"--coco={FLAGS.coco}"] if FLAGS.coco else []
     scratch = tempfile.TemporaryDirectory()
-    if "rcnn" in task:  # ours comes first, and writes them
+    if "rcnn" in task:  # Our process starts first and writes the weights.
         arguments.append(f"--weights={scratch.name}/weights.npz")
     workers: dict[str, Worker] = {}
     try:
@@ -85,14 +85,14 @@ def main(argv: list[str]) -> None:
     lines = [
         f"{processor()}; detectors at {FLAGS.height} x {FLAGS.width} px, FCN on 4 crops of "
         f"{FLAGS.crop_size} px; median of {FLAGS.rounds} rounds\n",
-        "| | precision | ours: ms | their time / ours | lowest, highest | our memory / theirs "
+        "| task | precision | ours, ms | peer time / ours | lowest, highest | our memory / peer "
         "| returned: ours, theirs |",
         "|---|---|---|---|---|---|---|",
     ]
     print("\n".join(lines), flush=True)
     for task in FLAGS.task:
         if task.startswith("detection_input") and not FLAGS.coco:
-            print(f"{task} is left out: it needs --coco", flush=True)
+            print(f"{task} is skipped: it needs --coco", flush=True)
             continue
         for precision in TASKS[task][1]:
             if precision == "bfloat16" and not has_bfloat16():

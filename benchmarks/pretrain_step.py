@@ -1,4 +1,4 @@
-"""Time, memory and parts of one PixPro training step on random views.
+"""Time and memory of a PixPro training step and time of its parts, on random views.
 
 python benchmarks/pretrain_step.py --backbone=resnet50_v1_5 --image_size=224 --batch_size=8
 """
@@ -24,11 +24,9 @@ flags.DEFINE_string("backbone", "resnet50_v1_5", "Name of the backbone.")
 flags.DEFINE_integer("image_size", 224, "Side of the views in pixels.", 1)
 flags.DEFINE_integer("batch_size", 8, "Images per step.", 1)
 flags.DEFINE_string("precision", "float32", "Dtype policy.")
-flags.DEFINE_integer("rounds", 5, "Timed rounds; the median counts.", 1)
-flags.DEFINE_boolean("jit_compile", False, "XLA for the step.")
-flags.DEFINE_boolean(
-    "remat", False, "Compute the backbone's activations a second time, as --remat does."
-)
+flags.DEFINE_integer("rounds", 5, "Timed steps; the median is printed.", 1)
+flags.DEFINE_boolean("jit_compile", False, "Compile the step with XLA.")
+flags.DEFINE_boolean("remat", False, "Recompute the backbone's activations in the backward pass.")
 
 
 def main(argv: list[str]) -> None:

@@ -1,8 +1,9 @@
-"""Cost of RoIAlign with as many samples as a bin has cells, beside 2 x 2 samples in each bin.
+"""Time of RoIAlign with one sample per cell of a bin, compared with 2 x 2 samples per bin.
 
 python benchmarks/roi_align.py --height=800 --width=1088
 
-Both in turn in one process. Boxes have sides of 2 to 100 % of the image's, the logarithm spread evenly.
+Both are timed alternately in one process. Sides of the boxes are 2 to 100 % of the image's, uniform in the
+logarithm.
 """
 
 import statistics
@@ -21,9 +22,9 @@ from pixpro_keras.types import Tensor
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("height", 800, "Height of the image in pixels, a multiple of 32.", 32)
 flags.DEFINE_integer("width", 1088, "Width of the image in pixels, a multiple of 32.", 32)
-flags.DEFINE_integer("rounds", 5, "Timed calls of each; the median counts.", 1)
+flags.DEFINE_integer("rounds", 5, "Timed calls of each version; the median is printed.", 1)
 
-# Name -> pixels per cell of the maps, their channels, boxes, bins along each side.
+# Name -> strides of the maps in pixels, channels, number of boxes, bins per side.
 _CASES = {
     "C4": ((16,), 1024, 256, 14),
     "FPN, boxes": ((4, 8, 16, 32), 256, 512, 7),
@@ -32,14 +33,14 @@ _CASES = {
 
 
 def two_samples(features: Sequence[Tensor], boxes: Tensor, levels: Tensor, bins: int) -> Tensor:
-    """The mean of 2 x 2 bilinear samples in each bin, `(1, R, S, S, C)`; each gathers four cells."""
+    """RoIAlign with the mean of 2 x 2 bilinear samples per bin: `(1, R, S, S, C)`."""
     sides = np.array([one.shape[1:3] for one in features], np.int32)
     firsts = np.cumsum([0, *sides.prod(axis=1)])[:-1].astype(np.int32)
     first, height, width = (tf.gather(x, levels[0])[:, None] for x in (firsts, *sides.T))
     flat = tf.concat([tf.reshape(one, (-1, one.shape[-1])) for one in features], axis=0)
     total = tf.zeros(())
     for sample in range(4):
-        corners = []  # of each axis: two rows of cells and their weights, `(R, S)`
+        corners = []  # For each axis: two cell indices and their weights, each `(R, S)`.
         for axis, size, place in ((1, height, sample // 2), (0, width, sample % 2)):
             start, end = boxes[0, :, axis, None] - 0.5, boxes[0, :, axis + 2, None] - 0.5
             steps = (tf.range(bins, dtype=tf.float32) + (place + 0.5) / 2) / bins
@@ -57,7 +58,7 @@ def two_samples(features: Sequence[Tensor], boxes: Tensor, levels: Tensor, bins:
 
 
 def measure(name: str) -> None:
-    """Prints the table's row of a case."""
+    """Measures a case and prints its row of the table."""
     strides, channels, num_boxes, bins = _CASES[name]
     rng = np.random.default_rng(0)
     size = np.array([FLAGS.width, FLAGS.height])
@@ -98,7 +99,7 @@ def measure(name: str) -> None:
             for call, list_of_times in zip(calls, times, strict=True):
                 started = time.process_time()
                 tf.nest.map_structure(lambda x: x.numpy(), call(maps))
-                if number:  # the first traces
+                if number:  # The first call traces.
                     list_of_times.append(time.process_time() - started)
         seconds.append([statistics.median(one) for one in times])
     columns = [f"{a:.2f}, {b:.2f}, {b / a:.2f}" for a, b in seconds]
@@ -106,9 +107,9 @@ def measure(name: str) -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Prints a Markdown table."""
+    """Measures and prints a Markdown table."""
     del argv
-    print("| CPU-seconds: 2 x 2, as many as needed, ratio | forward | forward and backward |")
+    print("| CPU-seconds: 2 x 2, one per cell, ratio | forward | forward and backward |")
     print("|---|---|---|")
     for name in _CASES:
         measure(name)

@@ -1,8 +1,8 @@
-"""Growth of a step's time and memory with batch, image, map, queue and FPN.
+"""Time and memory of a training step against batch size, image size, map size, queue length and FPN.
 
 python benchmarks/scaling.py --backbone=resnet18_v1_5
 
-Each line is a process of its own, whose peak memory is therefore its own.
+Each row is measured in a process of its own, since peak memory is that of a process.
 """
 
 import pixpro_keras  # noqa: F401  # isort: skip
@@ -25,12 +25,14 @@ from pixpro_keras.utils.memory import memory_mib
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("backbone", "resnet18_v1_5", "Name of the backbone.")
-flags.DEFINE_list("axes", ["batch", "image", "map", "queue", "fpn"], "Axes to grow.")
+flags.DEFINE_list("axes", ["batch", "image", "map", "queue", "fpn"], "Quantities to vary.")
 flags.DEFINE_string("precision", "float32", "Dtype policy.")
-flags.DEFINE_integer("rounds", 3, "Timed steps; the median counts.", 1)
-flags.DEFINE_string("case", None, "Of one line: method,batch,image,output stride,queue,FPN.")
+flags.DEFINE_integer("rounds", 3, "Timed steps; the median is printed.", 1)
+flags.DEFINE_string(
+    "case", None, "Measure one case only: method,batch,image,output stride,queue,FPN."
+)
 
-# Axis -> (what the line is called, its case).
+# Axis -> (name of the row, its `--case`).
 _AXES = {
     "batch": [(f"batch {n}, 96 px", f"pixpro,{n},96,32,0,0") for n in (2, 8, 32, 64)],
     "image": [(f"{n} px, batch 4", f"pixpro,4,{n},32,0,0") for n in (96, 224, 384, 512)],

@@ -1,9 +1,9 @@
-"""Memory, open files and threads of a pre-training over time, and of its input.
+"""Memory, open files and threads of a long pre-training.
 
 python benchmarks/soak.py --minutes=10
 
-Runs a tiny pre-training in a process of its own, which saves checkpoints and draws pictures often, and
-ends it with SIGTERM, as a scheduler would. Memory that is still growing in the second half leaks.
+Runs a tiny pre-training in a process of its own, with frequent checkpoints and pictures, and ends it with
+SIGTERM, as a scheduler does. Memory that still grows in the second half is a leak.
 """
 
 import os
@@ -38,7 +38,7 @@ _JOB = pathlib.Path(__file__).resolve().parents[1] / "experiments" / "pretrain.p
 
 
 def look(pid: int, workdir: pathlib.Path) -> dict[str, float]:
-    """Memory, files and threads of a process now."""
+    """Log lines, memory in MiB, open files, threads and size of the workdir in MiB."""
     process = pathlib.Path("/proc") / str(pid)
     status = dict(
         line.split(":", 1) for line in (process / "status").read_text().splitlines() if ":" in line
@@ -56,7 +56,7 @@ def look(pid: int, workdir: pathlib.Path) -> dict[str, float]:
 
 
 def main(argv: list[str]) -> None:
-    """Runs, looks and prints a Markdown table."""
+    """Runs a pre-training, samples it and prints a Markdown table."""
     del argv
     with tempfile.TemporaryDirectory() as folder:
         workdir = pathlib.Path(folder)
@@ -70,7 +70,7 @@ def main(argv: list[str]) -> None:
             minute = FLAGS.minutes * row / FLAGS.rows
             time.sleep(max(started + 60 * minute - time.monotonic(), 0))
             if process.poll() is not None:
-                sys.exit(f"the run ended by itself with {process.returncode}")
+                sys.exit(f"the run ended early with exit code {process.returncode}")
             seen = look(process.pid, workdir)
             rows.append((minute, seen["memory"]))
             cells = (f"{minute:.1f}", *(f"{value:.0f}" for value in seen.values()))
@@ -80,7 +80,7 @@ def main(argv: list[str]) -> None:
         minutes, memory = np.array(rows[FLAGS.rows // 2 :]).T
         slope = np.polyfit(minutes, memory, 1)[0] if len(minutes) > 1 else float("nan")
         print(
-            f"\nMemory in the second half: {slope:+.1f} MiB a minute. Exit code after SIGTERM: {code}."
+            f"\nMemory in the second half: {slope:+.1f} MiB per minute. Exit code after SIGTERM: {code}."
         )
 
 

@@ -1,4 +1,4 @@
-"""Our PixPro step, on one device or under MirroredStrategy: a worker of `step_ratio.py`."""
+"""Worker of `step_ratio.py`: our PixPro step, on one device or under MirroredStrategy."""
 
 import argparse
 from typing import Any
@@ -19,7 +19,7 @@ from pixpro_keras.weights.official import official_variables
 
 
 def main() -> None:
-    """Writes the weights for the others, then answers the coordinator."""
+    """Writes the weights for the other workers, then serves training steps."""
     parser = argparse.ArgumentParser()
     worker.add_arguments(parser)
     parser.add_argument("--strategy", choices=["one_device", "mirrored"], default="one_device")
@@ -50,13 +50,13 @@ def main() -> None:
 
 
 def write_weights(method: PixPro, path: str) -> None:
-    """For the others; a function of its own, so that no copy stays in memory."""
+    """Writes the weights for the other workers. The copy is freed on return."""
     state: Any = name_maps.to_torch_state_dict(official_variables(method), num_batches=0)
     np.savez(path, **state)
 
 
 def keras_gflops() -> float:
-    """Forward convolution in GFLOP/s."""
+    """Measures a forward convolution of TensorFlow in GFLOP/s."""
     images = tf.random.normal(worker.CONV_SHAPE)
     kernel = tf.random.normal((3, 3, worker.CONV_CHANNELS, worker.CONV_CHANNELS))
     return worker.gflops(lambda: tf.nn.conv2d(images, kernel, 1, "SAME").numpy())

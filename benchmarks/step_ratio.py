@@ -1,11 +1,11 @@
-"""Our PixPro step against PyTorch's, in alternation, as ratios.
+"""Time and memory of a PixPro training step, compared with PyTorch.
 
 python benchmarks/step_ratio.py --backbone=resnet50_v1_5 --image_size=224 --batch_size=8
 
-Both sides are warmed processes on the same weights and the same batch; their losses must agree before
-anything is timed. Then they take turns (ours, theirs, ours, theirs), the idle one stopped. A round in
-which other processes used more than a few percent of the machine is dropped. Needs torch, but for
-`--peers=`, which measures ours alone.
+Each side runs in a process of its own, with the same weights and the same batch. After a warm-up, the first
+losses are compared, and the script stops if they differ. Then the processes are timed alternately; the one
+that waits is stopped by a signal. A round is repeated if other processes used more than `--disturbance` of
+the CPU. Needs torch, except with an empty `--peers=`, which measures our step alone.
 """
 
 import os
@@ -24,20 +24,20 @@ flags.DEFINE_enum(
     "precision",
     None,
     ["float32", "bfloat16"],
-    "Of ours and of the best of PyTorch. Default: bfloat16 where the processor has it.",
+    "Precision of our step and of PyTorch's `best` variant. Default: bfloat16 if the processor has it.",
 )
 flags.DEFINE_list(
     "peers",
     ["published", "best"],
-    "PyTorch's variants, see step_torch.py; mirrored: our own under MirroredStrategy on this one device.",
+    "PyTorch variants (see step_torch.py), or mirrored: our step under MirroredStrategy on one device.",
 )
-flags.DEFINE_integer("rounds", 7, "Rounds that count.", 1)
-flags.DEFINE_integer("steps", 2, "Steps of each side in a round.", 1)
+flags.DEFINE_integer("rounds", 7, "Number of rounds; medians are printed.", 1)
+flags.DEFINE_integer("steps", 2, "Steps of each side per round.", 1)
 flags.DEFINE_integer(
-    "warm_up", 3, "Steps before anything counts: the first compiles, the second still allocates.", 1
+    "warm_up", 3, "Untimed steps: the first compiles, the second still allocates memory.", 1
 )
-flags.DEFINE_float("disturbance", 0.05, "Most of the machine that others may use in a round.", 0, 1)
-# Relative, of the first loss; bfloat16 keeps 8 bits, through some twenty layers.
+flags.DEFINE_float("disturbance", 0.05, "Largest CPU share of other processes in a round.", 0, 1)
+# Largest relative difference of the first losses. bfloat16 has 8 significant bits and there are many layers.
 _PARITY = {"float32": 1e-4, "bfloat16": 2e-2}
 
 
@@ -78,21 +78,21 @@ def main(argv: list[str]) -> None:
 
 
 def check_parity(losses: dict[str, list[float]], precision: str) -> None:
-    """Refuses to compare what does not compute the same."""
+    """Raises `SystemExit` if the first losses differ by more than `_PARITY`."""
     ours, *theirs = (values[0] for values in losses.values())
     for value in theirs:
         if abs(ours - value) > _PARITY[precision] * abs(value):
-            raise SystemExit(f"The first losses differ, nothing was timed: {losses}")
+            raise SystemExit(f"The first losses differ, so nothing was timed: {losses}")
 
 
 def report(precision, rounds, memory, losses, peak) -> None:
-    """Prints the table."""
+    """Prints a Markdown table of medians and ratios."""
     print(
         f"\n{FLAGS.backbone}, {FLAGS.image_size} px, batch {FLAGS.batch_size}, {precision}, "
-        f"{os.cpu_count()} cores; convolution at best {max(peak.values()):.0f} GFLOP/s (float32); "
+        f"{os.cpu_count()} cores; fastest convolution {max(peak.values()):.0f} GFLOP/s (float32); "
         f"median of {len(rounds)} rounds of {FLAGS.steps} steps\n"
     )
-    print("| | s per step | their time / ours | peak MiB | our memory / theirs | first loss |")
+    print("| | s per step | peer time / ours | peak MiB | our memory / peer | first loss |")
     print("|---|---|---|---|---|---|")
     for name in memory:
         seconds = statistics.median(one[name] for one in rounds)

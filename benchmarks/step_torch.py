@@ -1,7 +1,7 @@
-"""The PixPro step in PyTorch, as a peer to measure against: a worker of `step_ratio.py`.
+"""Worker of `step_ratio.py`: the PixPro step in PyTorch.
 
-`--variant=published`: as the authors' code runs on a CPU, float32, channels first, one small operation
-for each parameter. `--variant=best`: the same step with channels last, multi-tensor updates and, with
+`--variant=published`: the step as in the authors' code, in float32, channels first, with separate updates of
+each parameter. `--variant=best`: the same step with channels last, multi-tensor updates and, with
 `--precision=bfloat16`, autocast.
 """
 
@@ -21,7 +21,7 @@ _MOMENTUM, _DECAY, _TRUST = 0.9, 1e-5, 0.001
 
 
 class Block(nn.Module):
-    """A residual block under torchvision's names."""
+    """A residual block with torchvision's parameter names."""
 
     def __init__(self, channels: int, width: int, stride: int, is_bottleneck: bool):
         super().__init__()
@@ -41,7 +41,7 @@ class Block(nn.Module):
             self.downsample = nn.Sequential(conv, nn.BatchNorm2d(self.out_channels))
 
     def forward(self, x):
-        """`(B, C, H, W)` maps."""
+        """Maps `(B, C, H, W)` to `(B, C', H', W')`."""
         shortcut = x if self.downsample is None else self.downsample(x)
         for number in range(1, self.count + 1):
             x = getattr(self, f"bn{number}")(getattr(self, f"conv{number}")(x))
@@ -77,7 +77,7 @@ class ResNet(nn.Module):
 
 
 def projector(channels: int, hidden: int, out: int) -> nn.Sequential:
-    """Two 1x1 convolutions under the release's names."""
+    """Two 1x1 convolutions with the parameter names of the authors' release."""
     parts = nn.Sequential()
     parts.add_module("linear1", nn.Conv2d(channels, hidden, 1))
     parts.add_module("bn1", nn.BatchNorm2d(hidden))
@@ -87,7 +87,7 @@ def projector(channels: int, hidden: int, out: int) -> nn.Sequential:
 
 
 class PixPro(nn.Module):
-    """Both networks and the loss."""
+    """Online and target network, and the loss."""
 
     def __init__(self, name: str, hidden: int, out: int = 256):
         super().__init__()
@@ -100,20 +100,20 @@ class PixPro(nn.Module):
             parameter.requires_grad = False
 
     def pairs(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
-        """Target and online parameters."""
+        """Pairs of target and online parameters."""
         online = (*self.encoder.parameters(), *self.projector.parameters())
         moving = (*self.encoder_k.parameters(), *self.projector_k.parameters())
         return list(zip(moving, online, strict=True))
 
     def propagate(self, x):
-        """`(B, C, h, w)` to `(B, C, h * w)`."""
+        """Pixel propagation module: `(B, C, h, w)` to `(B, C, h * w)`."""
         unit = functional.normalize(x.flatten(2), dim=1)
         similarity = torch.bmm(unit.transpose(1, 2), unit).clamp(min=0) ** 2
         values = functional.normalize(self.value_transform(x).flatten(2), dim=1)
         return torch.bmm(values, similarity)  # similarity is symmetric
 
     def forward(self, views, coordinates):
-        """The loss."""
+        """Loss of two views, both directions."""
         predictions = [self.propagate(self.projector(self.encoder(view))) for view in views]
         with torch.no_grad():
             targets = [self.projector_k(self.encoder_k(view)) for view in views]
@@ -123,7 +123,7 @@ class PixPro(nn.Module):
 
 
 def consistency(prediction, target, coordinates, target_coordinates, size):
-    """-2 x the mean cosine of the cells that show the same place."""
+    """-2 times the mean cosine of positive pairs, one direction."""
     centers, diagonals = zip(
         *(cells(x, size) for x in (coordinates, target_coordinates)), strict=True
     )
@@ -136,7 +136,7 @@ def consistency(prediction, target, coordinates, target_coordinates, size):
 
 
 def cells(coordinates, size):
-    """Centers `(B, N, 2)` and diagonals `(B,)` of a map's cells in the source image."""
+    """Centers `(B, N, 2)` and diagonals `(B,)` of the cells of a map, in coordinates of the source image."""
     start, extent = coordinates[:, :2], coordinates[:, 2:] - coordinates[:, :2]
     height, width = size
     device = coordinates.device
@@ -152,13 +152,13 @@ class Published:
 
     def __init__(self, model: PixPro):
         self.pairs = model.pairs()
-        # Any: torch's types do not know that gradients are there.
+        # Any: in torch's types a gradient may be None.
         self.parameters: Any = [p for p in model.parameters() if p.requires_grad]
         self.momenta: Any = [torch.zeros_like(p) for p in self.parameters]
 
     @torch.no_grad()
     def average(self, momentum: float) -> None:
-        """Moves the target."""
+        """Updates the target network."""
         for moving, online in self.pairs:
             moving.copy_(moving * momentum + online * (1 - momentum))
 
@@ -177,11 +177,11 @@ class Published:
 
 
 class MultiTensor(Published):
-    """The same for all parameters at once."""
+    """The same updates with multi-tensor operations."""
 
     @torch.no_grad()
     def average(self, momentum: float) -> None:
-        """Moves the target."""
+        """Updates the target network."""
         moving, online = zip(*self.pairs, strict=True)
         torch._foreach_lerp_(moving, online, 1 - momentum)
 
@@ -196,7 +196,7 @@ class MultiTensor(Published):
         sizes: Any = torch._foreach_norm(gradients)
         torch._foreach_add_(sizes, 1e-8)
         torch._foreach_div_(ratios, sizes)
-        # A block's last scale starts at 0, its kernels do not: no ratio is 0 / 0.
+        # No ratio is 0 / 0: only scales start at 0, and they have one axis.
         torch._foreach_mul_(gradients, ratios)
         torch._foreach_mul_(self.momenta, _MOMENTUM)
         torch._foreach_add_(self.momenta, [p.grad for p in self.parameters])
@@ -204,7 +204,7 @@ class MultiTensor(Published):
 
 
 def main() -> None:
-    """Answers the coordinator."""
+    """Serves training steps to the coordinator."""
     parser = argparse.ArgumentParser()
     worker.add_arguments(parser)
     parser.add_argument("--variant", choices=["published", "best"], required=True)
@@ -246,7 +246,7 @@ def main() -> None:
 
 
 def torch_gflops() -> float:
-    """Forward convolution in GFLOP/s."""
+    """Measures a forward convolution of PyTorch in GFLOP/s."""
     device = worker.torch_device()
     images = torch.randn(*worker.CONV_SHAPE, device=device).permute(0, 3, 1, 2)
     kernel = torch.randn(worker.CONV_CHANNELS, worker.CONV_CHANNELS, 3, 3, device=device)

@@ -1,4 +1,4 @@
-"""Cases of `peer_ratios.py` and their inputs: the same on both sides, in every process."""
+"""Cases of `peer_ratios.py` and their inputs, equal in all processes."""
 
 import argparse
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import numpy as np
 Array = np.ndarray
 Step = Callable[[int], float]
 
-# Case: name of the function of both workers that makes its step, and arguments of that function.
+# Case -> function of both workers that makes its step, and arguments of that function.
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "knn": ("knn", {}),
     "linear_probe": ("linear_probe", {"heads": 1}),
@@ -27,7 +27,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 
 NUM_CLASSES, K, T = 100, 20, 0.07
 PROBE_BATCH, LEARNING_RATE = 256, 0.1
-# Enough for 100 detections of untrained heads: each class gets more than the threshold of 0.05.
+# With 10 classes, untrained heads score above the threshold of 0.05 and make 100 detections.
 FCN_CLASSES, DETECTION_CLASSES = 19, 10
 NUM_OBJECTS = 10
 SHORT_SIDES, MAX_SIDE = (640, 672, 704, 736, 768, 800), 1333
@@ -35,7 +35,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def parse() -> argparse.Namespace:
-    """Reads the arguments of a worker."""
+    """Parses the arguments of a worker."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--case", choices=sorted(CASES), required=True)
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
@@ -43,17 +43,17 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--coco_split", default="train2017")
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--width", type=int, default=640)
-    parser.add_argument("--weights", help=".npz of a detector; ours writes it, theirs reads it")
+    parser.add_argument("--weights", help=".npz of a detector's weights; our worker writes it")
     parser.add_argument("--crop_size", type=int, default=256)
     return parser.parse_args()
 
 
 def make_step(options: argparse.Namespace, *functions: Callable[..., Step]) -> Step:
-    """Step of a worker's case.
+    """Makes the step of a worker's case.
 
     Args:
-        options: of `parse`.
-        *functions: those of the worker, under the names in `CASES`.
+        options: result of `parse`.
+        *functions: functions of the worker, with the names in `CASES`.
     """
     name, arguments = CASES[options.case]
     return {one.__name__: one for one in functions}[name](options, **arguments)

@@ -1,4 +1,4 @@
-"""Our side of the tasks of `peer_ratios.py`, one a process: a worker."""
+"""Worker of `peer_ratios.py`: our side of a task."""
 
 import argparse
 import queue
@@ -25,7 +25,7 @@ from pixpro_keras.types import Tensor
 
 
 def knn(options: argparse.Namespace) -> data.Step:
-    """Predicts the classes of all queries; returns the mean class."""
+    """Step that predicts the classes of all queries and returns their mean."""
     del options
     features, labels, queries = data.features()
 
@@ -40,7 +40,7 @@ def knn(options: argparse.Namespace) -> data.Step:
 
 
 def linear_probe(options: argparse.Namespace, heads: int) -> data.Step:
-    """An epoch of the probe, as `linear_probe.py` trains it."""
+    """Step that trains the probe for an epoch and returns its mean loss per head."""
     del options
     features, labels, _ = data.features()
     inputs = keras.Input((1, 1, features.shape[1]))
@@ -68,7 +68,7 @@ def linear_probe(options: argparse.Namespace, heads: int) -> data.Step:
             steps_per_execution=10,
         )
 
-    # One training, which is traced once; between two epochs it waits for its turn.
+    # A single training, so that it is traced once; it waits for a request before each epoch.
     threading.Thread(target=run, daemon=True).start()
 
     def step(number: int) -> float:
@@ -80,7 +80,7 @@ def linear_probe(options: argparse.Namespace, heads: int) -> data.Step:
 
 
 def trained(task: Task, batch: dict[str, np.ndarray]) -> data.Step:
-    """A training step of a task; returns its loss."""
+    """Step that trains a task once and returns its loss."""
     task.compile(SGD(data.LEARNING_RATE / 100, 0.9, l2_decay=0.0), jit_compile=False)
     task.optimizer.build(task.trainable_variables)
     tensors = {name: tf.constant(value) for name, value in batch.items()}
@@ -89,7 +89,7 @@ def trained(task: Task, batch: dict[str, np.ndarray]) -> data.Step:
 
 
 def fcn(options: argparse.Namespace, is_training: bool) -> data.Step:
-    """A training step, or the classes of all pixels."""
+    """Step that trains an FCN, or predicts the classes of all pixels."""
     task = FCN(backbones.build("resnet50_v1_5", output_stride=16), data.FCN_CLASSES)
     images, masks = data.segmentation(options)
     if is_training:
@@ -105,7 +105,7 @@ def fcn(options: argparse.Namespace, is_training: bool) -> data.Step:
 
 
 def detector(options: argparse.Namespace, name: str, is_training: bool) -> data.Step:
-    """A training step, or detections with their masks on the whole image."""
+    """Step that trains a detector, or predicts boxes and pastes their masks; then returns their number."""
     config = detection.DetectorConfig(data.DETECTION_CLASSES, with_masks=name.startswith("mask"))
     task = detection.build(name, backbones.build("resnet50_v1_5"), config)
     if options.weights:
@@ -141,7 +141,7 @@ def detector(options: argparse.Namespace, name: str, is_training: bool) -> data.
 
 
 def paste(options: argparse.Namespace) -> data.Step:
-    """Masks of a Full HD image as RLE; returns the mean share of pixels inside."""
+    """Step that pastes masks into a Full HD image, encodes them as RLE and returns their mean area."""
     del options
     masks, boxes, (height, width) = data.predicted_masks()
 
@@ -158,7 +158,7 @@ def paste(options: argparse.Namespace) -> data.Step:
 
 
 def detection_input(options: argparse.Namespace, with_masks: bool) -> data.Step:
-    """Training images of a COCO set, one at a time; returns the mean pixel."""
+    """Step that makes one training image of a COCO set and returns its mean pixel."""
     source = open_boxes(f"coco:{options.coco}", options.coco_split)
     config = box_pipeline.BoxConfig(data.SHORT_SIDES, data.MAX_SIDE, with_masks=with_masks)
     batches = box_pipeline.make_box_batches(
@@ -180,7 +180,7 @@ def detection_input(options: argparse.Namespace, with_masks: bool) -> data.Step:
 
 
 def main() -> None:
-    """Answers the coordinator."""
+    """Serves the steps of a task to the coordinator."""
     options = data.parse()
     policy = "mixed_bfloat16" if options.precision == "bfloat16" else "float32"
     keras.config.set_dtype_policy(policy)

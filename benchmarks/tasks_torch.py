@@ -1,7 +1,7 @@
-"""PyTorch's and torchvision's side of the tasks of `peer_ratios.py`, one a process: a worker.
+"""Worker of `peer_ratios.py`: the side of PyTorch and torchvision of a task.
 
-Networks have our heads' sizes and batch norm where ours have it; detectors have our weights too. Channels
-are last and, with `--precision=bfloat16`, products in autocast.
+Networks have the layers of ours; detectors also have our weights. The layout is channels last, with autocast
+for `--precision=bfloat16`.
 """
 
 import argparse
@@ -29,14 +29,14 @@ def import_torchvision() -> Any:
 
 
 def precision_of(options: argparse.Namespace) -> Callable[[], Any]:
-    """Makes the context of a forward pass."""
+    """Returns a function that makes the context of a forward pass."""
     if options.precision == "bfloat16":
         return lambda: torch.autocast(worker.torch_device(), torch.bfloat16)
     return contextlib.nullcontext
 
 
 def knn(options: argparse.Namespace) -> data.Step:
-    """Predicts the classes of all queries; returns the mean class."""
+    """Step that predicts the classes of all queries and returns their mean."""
     del options
     features, labels, queries = (tensor(array) for array in data.features())
 
@@ -53,7 +53,7 @@ def knn(options: argparse.Namespace) -> data.Step:
 
 
 def linear_probe(options: argparse.Namespace, heads: int) -> data.Step:
-    """An epoch of the probe."""
+    """Step that trains the probe for an epoch and returns its mean loss per head."""
     del options
     features, labels, _ = (tensor(array) for array in data.features())
     device = features.device
@@ -81,7 +81,7 @@ def linear_probe(options: argparse.Namespace, heads: int) -> data.Step:
 
 
 def trained(model: nn.Module, forward: Callable[[], torch.Tensor]) -> data.Step:
-    """A training step; returns its loss."""
+    """Step that trains a model once and returns its loss."""
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), data.LEARNING_RATE / 100, momentum=0.9)
 
@@ -97,7 +97,7 @@ def trained(model: nn.Module, forward: Callable[[], torch.Tensor]) -> data.Step:
 
 
 def placed(model: nn.Module) -> nn.Module:
-    """The model on the device, with kernels of four axes in the layout of channels last."""
+    """Moves a model to the device, with convolution kernels in channels-last layout."""
     for parameter in model.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.to(memory_format=torch.channels_last)
@@ -105,12 +105,12 @@ def placed(model: nn.Module) -> nn.Module:
 
 
 def tensor(array: np.ndarray) -> torch.Tensor:
-    """An array on the device."""
+    """Copies an array to the device."""
     return torch.from_numpy(array).to(worker.torch_device())
 
 
 def fcn(options: argparse.Namespace, is_training: bool) -> data.Step:
-    """A training step, or the classes of all pixels."""
+    """Step that trains an FCN, or predicts the classes of all pixels."""
     models = import_torchvision().models
     backbone = models.resnet50(weights=None, replace_stride_with_dilation=[False, False, True])
     body = nn.Sequential(*list(backbone.children())[:-2])
@@ -157,7 +157,7 @@ def mask_rcnn_fpn() -> nn.Module:
         num_classes=data.DETECTION_CLASSES + 1,
         box_head=head,
         mask_head=mask_rcnn.MaskRCNNHeads(256, [256] * 4, 1, norm_layer=norm),
-        # As many samples as bins have cells, as in detectron2.
+        # 0: one sample per cell of a bin, as in detectron2.
         box_roi_pool=torchvision.ops.MultiScaleRoIAlign(["0", "1", "2", "3"], 7, 0),
         mask_roi_pool=torchvision.ops.MultiScaleRoIAlign(["0", "1", "2", "3"], 14, 0),
         rpn_post_nms_top_n_train=1000,
@@ -167,7 +167,7 @@ def mask_rcnn_fpn() -> nn.Module:
 
 
 def faster_rcnn_c4() -> nn.Module:
-    """Faster R-CNN whose box head is the last stage and a batch norm."""
+    """Faster R-CNN with the last stage and a batch norm as box head."""
     torchvision = import_torchvision()
     from torchvision.models.detection import faster_rcnn, rpn
 
@@ -198,7 +198,7 @@ _DETECTORS = {"mask_rcnn_fpn": mask_rcnn_fpn, "faster_rcnn_c4": faster_rcnn_c4}
 
 
 def detector(options: argparse.Namespace, name: str, is_training: bool) -> data.Step:
-    """A training step, or detections with their masks on the whole image."""
+    """Step that trains a detector, or predicts boxes and masks and returns their number."""
     model = _DETECTORS[name]()
     if options.weights:
         with np.load(options.weights) as arrays:
@@ -210,7 +210,7 @@ def detector(options: argparse.Namespace, name: str, is_training: bool) -> data.
     arrays, boxes, classes = data.detection(options)
     size = arrays.shape[1:3]
     transform: Any = model.transform
-    transform.min_size, transform.max_size = (min(size),), max(size)  # as it is
+    transform.min_size, transform.max_size = (min(size),), max(size)  # Keeps the size.
     images = [tensor(arrays[0].transpose(2, 0, 1).copy())]
     context = precision_of(options)
     if is_training:
@@ -243,7 +243,7 @@ def detector(options: argparse.Namespace, name: str, is_training: bool) -> data.
 
 
 def paste(options: argparse.Namespace) -> data.Step:
-    """Masks of a Full HD image as RLE; returns the mean share of pixels inside."""
+    """Step that pastes masks into a Full HD image, encodes them as RLE and returns their mean area."""
     del options
     import_torchvision()
     from pycocotools import mask as coco
@@ -264,7 +264,7 @@ def paste(options: argparse.Namespace) -> data.Step:
 
 
 def detection_input(options: argparse.Namespace, with_masks: bool) -> data.Step:
-    """Training images of a COCO set, one at a time; returns the mean pixel."""
+    """Step that makes one training image of a COCO set and returns its mean pixel."""
     import_torchvision()
     from pycocotools import mask as coco
     from torchvision import tv_tensors
@@ -316,7 +316,7 @@ def detection_input(options: argparse.Namespace, with_masks: bool) -> data.Step:
 
 
 def main() -> None:
-    """Answers the coordinator."""
+    """Serves the steps of a task to the coordinator."""
     options = data.parse()
     torch.manual_seed(0)
     functions = knn, linear_probe, fcn, detector, paste, detection_input

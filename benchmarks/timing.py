@@ -1,4 +1,4 @@
-"""Time of a call, for benchmarks of one process."""
+"""Time of a call."""
 
 import statistics
 import time
@@ -9,11 +9,11 @@ import numpy as np
 
 
 def seconds(run: Callable[[], object], rounds: int) -> float:
-    """Median time of a call, after one that is not counted."""
+    """Median seconds of a call, after an untimed one."""
     run()
     times = []
     for _ in range(rounds):
         started = time.perf_counter()
-        keras.tree.map_structure(np.array, run())  # waits for the accelerator
+        keras.tree.map_structure(np.array, run())  # Copying waits for the accelerator.
         times.append(time.perf_counter() - started)
     return statistics.median(times)

@@ -1,9 +1,9 @@
-"""Communication between the replicas of a step: number and bytes of all-reductions.
+"""Number and bytes of the all-reduce operations of a training step.
 
 python benchmarks/traffic.py --backbone=resnet50_v1_5 --method=pixpro --method=simclr
 
-Counted while the step is traced for two replicas, not timed: neither depends on the batch but in what
-contrastive methods gather. No second device is needed.
+They are counted while the step is traced for two replicas; nothing is timed, and one device is enough. The
+result depends on the batch size only for contrastive methods, which gather features.
 """
 
 import collections
@@ -25,15 +25,18 @@ FLAGS = flags.FLAGS
 flags.DEFINE_multi_enum("method", ["pixpro"], sorted(METHODS), "Methods to count.")
 flags.DEFINE_string("backbone", "resnet50_v1_5", "Name of the backbone.")
 flags.DEFINE_integer("image_size", 224, "Side of the views in pixels.", 32)
-flags.DEFINE_integer("batch_size", 2, "Images of a replica.", 1)
+flags.DEFINE_integer("batch_size", 2, "Images per replica.", 1)
 _REPLICAS = 2
 
 
 def count(name: str) -> tuple[int, float, float]:
-    """Counts a step of a method.
+    """Counts the all-reduce operations of a step.
+
+    Args:
+        name: name of the method.
 
     Returns:
-        Its all-reductions, and the MiB that each replica puts into them: gradients, and the rest.
+        Number of operations, MiB of gradients and MiB of other tensors, each per replica.
     """
     strategy = tf.distribute.MirroredStrategy(
         [f"CPU:{number}" for number in range(_REPLICAS)],
@@ -54,7 +57,7 @@ def count(name: str) -> tuple[int, float, float]:
     def all_reduce(self, op, value, options=None):
         tensors = tf.nest.flatten(value)
         is_gradients = collections.Counter(tuple(x.shape) for x in tensors) == gradients
-        with lock:  # each replica has its own thread
+        with lock:  # Each replica runs in its own thread.
             sizes["gradients" if is_gradients else "rest"].append(
                 sum(x.shape.num_elements() * x.dtype.size for x in tensors)
             )
@@ -75,8 +78,8 @@ def main(argv: list[str]) -> None:
         tf.config.list_physical_devices("CPU")[0],
         [tf.config.LogicalDeviceConfiguration()] * _REPLICAS,
     )
-    print(f"{FLAGS.backbone}, {FLAGS.image_size} px, {FLAGS.batch_size} images a replica\n")
-    print("| method | all-reductions | gradients, MiB | the rest, MiB |\n|---|---|---|---|")
+    print(f"{FLAGS.backbone}, {FLAGS.image_size} px, {FLAGS.batch_size} images per replica\n")
+    print("| method | all-reduce operations | gradients, MiB | other, MiB |\n|---|---|---|---|")
     for name in FLAGS.method:
         reductions, gradients, rest = count(name)
         keras.backend.clear_session()

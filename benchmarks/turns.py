@@ -1,4 +1,4 @@
-"""Processes that take turns, so that two programs are measured under the same conditions."""
+"""Processes that run alternately, so that several programs are measured under the same conditions."""
 
 import json
 import os
@@ -12,7 +12,7 @@ _HERE = pathlib.Path(__file__).parent
 
 
 class Worker:
-    """A process that steps when asked and is stopped otherwise."""
+    """A process that runs steps on request and is stopped by a signal otherwise."""
 
     def __init__(self, script: str, arguments: list[str]):
         command = [sys.executable, str(_HERE / script), *arguments]
@@ -21,7 +21,7 @@ class Worker:
         )
 
     def ask(self, command: str) -> dict:
-        """The answer, with `cpu_seconds` of this process added."""
+        """Sends a command and returns the answer, with the `cpu_seconds` of the process added."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.send_signal(signal.SIGCONT)
         before = self._cpu_seconds()
@@ -29,7 +29,7 @@ class Worker:
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"a worker ended with code {self._process.wait()}")
+            raise RuntimeError(f"a worker ended with exit code {self._process.wait()}")
         answer = json.loads(line) | {"cpu_seconds": self._cpu_seconds() - before}
         self._process.send_signal(signal.SIGSTOP)
         return answer
@@ -39,7 +39,7 @@ class Worker:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def peak_mib(self) -> float:
-        """Most memory that was resident."""
+        """Peak resident memory in MiB."""
         status = pathlib.Path(f"/proc/{self._process.pid}/status").read_text()
         line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / 2**10
@@ -60,16 +60,19 @@ def machine_cpu_seconds() -> float:
 def take_turns(
     workers: dict[str, Worker], steps: int, num_rounds: int, disturbance: float
 ) -> list[dict[str, float]]:
-    """Seconds of a step of each worker, round by round.
+    """Times the workers alternately.
 
     Args:
-        workers: warmed processes, by name.
-        steps: steps of each in a round.
-        num_rounds: rounds that count.
-        disturbance: most of the machine that other processes may use in a round that counts.
+        workers: processes by name, after their warm-up.
+        steps: steps of each worker per round.
+        num_rounds: number of rounds.
+        disturbance: largest share of the CPU that other processes may use in a round, in [0, 1].
+
+    Returns:
+        Seconds per step of each worker, for each round.
 
     Raises:
-        SystemExit: if the machine is too busy.
+        SystemExit: if more than three times `num_rounds` rounds exceed `disturbance`.
     """
     rounds: list[dict[str, float]] = []
     dropped = 0
@@ -84,20 +87,20 @@ def take_turns(
             rounds.append({name: answer["seconds"] / steps for name, answer in answers.items()})
             continue
         dropped += 1
-        print(f"dropped a round: others used {share:.0%} of the machine", flush=True)
+        print(f"round repeated: other processes used {share:.0%} of the CPU", flush=True)
         if dropped > 3 * num_rounds:
-            raise SystemExit("The machine is too busy to measure on.")
+            raise SystemExit("Other processes use too much of the CPU to measure.")
     return rounds
 
 
 def has_bfloat16() -> bool:
-    """Returns True if the processor multiplies bfloat16 natively."""
+    """Returns True if the processor has bfloat16 instructions."""
     flags_of_cpu = pathlib.Path("/proc/cpuinfo").read_text()
     return "avx512_bf16" in flags_of_cpu or "amx_bf16" in flags_of_cpu
 
 
 def processor() -> str:
-    """Name of the processor and number of its cores that may be used."""
+    """Name of the processor and number of its cores."""
     lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else 'unknown processor'}, {os.cpu_count()} cores"

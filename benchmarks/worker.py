@@ -1,4 +1,4 @@
-"""Code that all workers share: batches, devices and messages."""
+"""Code shared by all workers: batches, devices and messages."""
 
 import argparse
 import json
@@ -15,26 +15,28 @@ CONV_SHAPE = (8, 28, 28, CONV_CHANNELS)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags that every worker takes."""
+    """Adds the flags of the workers of `step_ratio.py`."""
     parser.add_argument("--backbone", required=True)
     parser.add_argument("--image_size", type=int, required=True)
     parser.add_argument("--batch_size", type=int, required=True)
     parser.add_argument("--hidden_dim", type=int, required=True)
     parser.add_argument("--precision", choices=["float32", "bfloat16"], required=True)
     parser.add_argument(
-        "--weights", required=True, help=".npz under the release's names; ours writes it."
+        "--weights",
+        required=True,
+        help=".npz with the names of the authors' release, written by our worker",
     )
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags that every worker of `input_ratio.py` takes."""
+    """Adds the flags of the workers of `input_ratio.py`."""
     parser.add_argument("--folder", required=True)
     parser.add_argument("--image_size", type=int, required=True)
     parser.add_argument("--batch_size", type=int, required=True)
 
 
 def make_batch(batch_size: int, image_size: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Two views `(B, S, S, 3)` and their coordinates `(B, 4)`, the same in every process."""
+    """Two views `(B, S, S, 3)` and their coordinates `(B, 4)`, equal in all processes."""
     rng = np.random.default_rng(0)
     shape = (batch_size, image_size, image_size, 3)
     views = [rng.standard_normal(shape).astype("float32") for _ in range(2)]
@@ -44,14 +46,14 @@ def make_batch(batch_size: int, image_size: int) -> tuple[list[np.ndarray], list
 
 
 def torch_device() -> str:
-    """PyTorch's name of the device that is measured: a GPU, where there is one."""
+    """PyTorch's name of the device: a GPU if there is one."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def gflops(convolve: Callable[[], object]) -> float:
-    """Best of several calls that convolve `CONV_SHAPE` by 3x3 into as many channels."""
+    """Measures a 3x3 convolution of `CONV_SHAPE` in GFLOP/s; best of 20 calls."""
     operations = 2 * 9 * CONV_CHANNELS * float(np.prod(CONV_SHAPE))
     best = 0.0
     for _ in range(20):
@@ -62,10 +64,14 @@ def gflops(convolve: Callable[[], object]) -> float:
 
 
 def serve(step: Callable[[int], float], measure_gflops: Callable[[], float] | None = None) -> None:
-    """Does what the coordinator asks, line by line, until it closes the pipe.
+    """Answers the coordinator's commands until it closes the pipe.
 
-    `steps N`: so many steps; answers `{"seconds", "losses"}`, the latter being what `step` returns.
-    `gflops`: answers `{"gflops"}`.
+    `steps N` runs N steps and answers `{"seconds", "losses"}`; losses are the results of `step`. `gflops`
+    answers `{"gflops"}`. A command and an answer are one line each.
+
+    Args:
+        step: function that receives the number of the step, from 0.
+        measure_gflops: function that measures a convolution.
     """
     done = 0
     for line in sys.stdin:

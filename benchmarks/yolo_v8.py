@@ -1,9 +1,9 @@
-r"""YOLOv8 of KerasCV, fine-tuned from scratch and from a pre-training of the same backbone on images alone.
+r"""AP of KerasCV's YOLOv8 with a random and with a pre-trained backbone.
 
 python benchmarks/yolo_v8.py --boxes=voc:PATH --images=folder:PATH/VOC2007/JPEGImages --workdir=runs/yolo
 
-PixPro trains `keras_cv:yolo_v8_xs_backbone` on the images; then `keras_cv.models.YOLOV8Detector` is trained
-on the boxes twice, all else alike, and tested by VOC's rules.
+PixPro pre-trains `keras_cv:yolo_v8_xs_backbone` on unlabeled images. `keras_cv.models.YOLOV8Detector` is then
+trained on the boxes from both backbones with the same settings, and evaluated by VOC's metric.
 """
 
 import argparse
@@ -23,17 +23,19 @@ BACKBONE = "keras_cv:yolo_v8_xs_backbone"
 
 
 def main() -> None:
-    """Pre-trains, fine-tunes twice and prints both results."""
+    """Pre-trains, fine-tunes from both backbones and prints a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--boxes", required=True, help="voc:PATH, with the splits below")
+    parser.add_argument("--boxes", required=True, help="boxes: voc:PATH")
     parser.add_argument("--images", required=True, help="unlabeled images: folder:PATH")
     parser.add_argument("--train_split", default="2007_train")
     parser.add_argument("--test_split", default="2007_val")
     parser.add_argument("--workdir", default="runs/yolo_v8")
     parser.add_argument("--pretrain_epochs", type=int, default=100)
-    parser.add_argument("--view_size", type=int, default=160, help="side of views in pixels")
-    parser.add_argument("--epochs", type=int, default=30, help="of the fine-tuning")
-    parser.add_argument("--size", type=int, default=256, help="side of the detector's images")
+    parser.add_argument("--view_size", type=int, default=160, help="side of the views in pixels")
+    parser.add_argument("--epochs", type=int, default=30, help="epochs of fine-tuning")
+    parser.add_argument(
+        "--size", type=int, default=256, help="side of the detector's images in pixels"
+    )
     parser.add_argument("--batch_size", type=int, default=16)
     arguments = parser.parse_args()
     result = pixpro_keras.pretrain(
@@ -66,7 +68,7 @@ def main() -> None:
 
 
 def read(source: BoxSource, size: int) -> tuple[np.ndarray, list[float], BoxSource]:
-    """Images scaled into squares, `(N, size, size, 3)` float32 in 0..255; their scales; the source."""
+    """Images padded to squares, `(N, size, size, 3)` float32 in 0..255; their scale factors; the source."""
     images = np.zeros((len(source.objects), size, size, 3), np.float32)
     scales = []
     for index, (height, width) in enumerate(source.sizes):
@@ -84,12 +86,12 @@ def fine_tune(
     epochs: int,
     batch_size: int,
 ) -> keras.Model:
-    """A detector trained on images and boxes, mirrored at random."""
+    """Trains a detector, with random mirroring, and returns it."""
     import keras_cv
 
     images, scales, source = data
     most = max(len(one.boxes) for one in source.objects)
-    boxes = np.full((len(images), most, 4), -1, np.float32)  # -1: none, as KerasCV pads
+    boxes = np.full((len(images), most, 4), -1, np.float32)  # KerasCV pads with -1.
     classes = np.full((len(images), most), -1, np.float32)
     for index, (one, scale) in enumerate(zip(source.objects, scales, strict=True)):
         boxes[index, : len(one.boxes)] = one.boxes * scale
@@ -128,7 +130,7 @@ def fine_tune(
 def evaluate(
     detector: keras.Model, data: tuple[np.ndarray, list[float], BoxSource]
 ) -> dict[str, float]:
-    """`AP` and `AP50` of VOC on images at their full size."""
+    """VOC `AP` and `AP50`, with boxes in pixels of the original images."""
     images, scales, source = data
     found = detector.predict(images, batch_size=16, verbose=0)
     detections = []

@@ -97,7 +97,7 @@ __all__ = [
     "write_card",
 ]
 
-# Module -> names of `__all__` from it; the other names there are modules of this package.
+# Module -> its names in `__all__`. Other names in `__all__` are modules of this package.
 _NAMES = {
     "cli.pretrain": ("PretrainResult", "pretrain"),
     "evaluation.embedding": ("Embeddings", "embed"),
@@ -127,7 +127,7 @@ _NAMES = {
 }
 
 
-if not TYPE_CHECKING:  # else every name would be one of the package
+if not TYPE_CHECKING:  # Type checkers would accept any name.
 
     def __getattr__(name: str) -> Any:
         # Not at import: the package's parts that need no TensorFlow, workers that draw scenes among

@@ -23,8 +23,8 @@ __all__ = [
     "to_pixels",
 ]
 
-# Rows that `blockwise` computes at the same time: the comparisons of more pixels with all others would
-# be the largest tensors of a step.
+# Rows per block in `blockwise`. Comparing more pixels with all others at once would make the largest
+# tensors of a step.
 MAX_ROWS = 1024
 
 

@@ -32,7 +32,7 @@ class Task(keras.Model):
             part.
         device_transform: function of a batch to the batch that is trained on, for augmentation that
             the input leaves to the accelerator; part of the traced step. A config cannot hold a
-            function: `get_config` leaves it out, and whoever rebuilds the task passes it again.
+            function: `get_config` leaves it out, and it must be passed again when the task is rebuilt.
         **kwargs: arguments of `keras.Model`.
 
     Raises:
@@ -63,8 +63,7 @@ class Task(keras.Model):
         ```
     """
 
-    # Name of each loss term -> its lowest and highest value; a class's or, set in `__init__`, an
-    # instance's.
+    # Name of each loss term -> lowest and highest value. Class attribute, or set in `__init__`.
     loss_bounds: Mapping[str, Bounds] = MappingProxyType({})
 
     def __init__(
@@ -77,8 +76,8 @@ class Task(keras.Model):
         super().__init__(autocast=False, **kwargs)
         self.accumulate_steps = checks.at_least("accumulate_steps", accumulate_steps, 1)
         self.device_transform = device_transform
-        # Position of the run: the next batch, the target's momentum. It counts batches, while
-        # `optimizer.iterations` counts updates, of which mixed_float16 may skip some.
+        # Number of batches, which decides about the next batch and the momentum of the target.
+        # `optimizer.iterations` counts updates instead, which mixed_float16 may skip.
         self.step = self.add_weight(
             name="step", shape=(), dtype="int64", trainable=False, initializer="zeros"
         )
@@ -105,7 +104,7 @@ class Task(keras.Model):
         raise NotImplementedError(f"{type(self).__name__} must implement `call`.")
 
     def passes(self, batch: Batch) -> list[Callable[[], dict[str, Tensor]]]:
-        """Parts of `call` in training, whose outputs add up to its.
+        """Parts of `call` in training, whose outputs add up to those of `call`.
 
         The gradients of one are computed before the next one's forward pass, so that only the
         activations of one are in memory at a time.
@@ -116,7 +115,7 @@ class Task(keras.Model):
         """Changes weights before a step's forward pass; returns metrics by name."""
         return {}
 
-    @tf.autograph.experimental.do_not_convert  # nothing in it needs it, and it takes a third of tracing
+    @tf.autograph.experimental.do_not_convert  # Not needed here; AutoGraph takes a third of the tracing time.
     def train_step(self, data: Batch) -> dict[str, Tensor]:
         """One update of all weights. In replica context.
 
@@ -136,7 +135,7 @@ class Task(keras.Model):
             data = self.device_transform(data)
         logs = {"learning_rate": ops.cast(self.optimizer.learning_rate, "float32")}
         logs |= self.before_step()
-        # What the forward pass changes: statistics, queues, centers.
+        # State that the forward pass changes: statistics, queues, centers.
         state = [v.value for v in self.weights if not v.trainable and v is not self.step]
         before = [tf.identity(value) for value in state]
         gradients, outputs = self._gradients(data)
@@ -155,10 +154,10 @@ class Task(keras.Model):
     def _update(
         self, is_skipped: Tensor, gradients: list[Tensor], state: list, before: list[Tensor]
     ) -> None:
-        """Applies the gradients, or puts the state back to what it was."""
+        """Applies the gradients, or restores the state if the step is skipped."""
         is_scaled = isinstance(self.optimizer, keras.mixed_precision.LossScaleOptimizer)
         if is_scaled:
-            # It skips by itself and lowers its scale, but looks at the first replica only.
+            # It skips steps itself and lowers its scale, but checks the first replica only.
             infinity = float("inf")
             gradients = [ops.where(is_skipped, ops.cast(infinity, g.dtype), g) for g in gradients]
             self.optimizer.apply(gradients, self.trainable_variables)
@@ -185,13 +184,13 @@ class Task(keras.Model):
                 is_skipped = strategy.experimental_local_results(is_skipped)[0]
             tf.cond(is_skipped, restore, apply)
 
-        # A branch in replica context could not add up the replicas' gradients.
+        # Gradients cannot be summed over replicas inside a branch in replica context.
         tf.__internal__.distribute.interim.maybe_merge_call(
             decide, tf.distribute.get_strategy(), is_skipped, gradients, before
         )
 
     def _gradients(self, batch: Batch) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Gradients of the global batch's mean loss (this replica's share of them), and outputs."""
+        """This replica's share of the gradients of the mean loss, and the outputs."""
         parts = self.accumulate_steps
         total: list[Tensor] = []
         outputs: dict[str, Tensor] = {}
@@ -214,7 +213,7 @@ class Task(keras.Model):
         with tf.GradientTape() as tape:
             outputs = run()
             loss = sum(outputs[name] for name in self.loss_bounds)
-            # The optimizer adds up the replicas' gradients.
+            # The optimizer sums gradients over replicas.
             divisor = tf.distribute.get_strategy().num_replicas_in_sync * self.accumulate_steps
             scaled = self.optimizer.scale_loss(loss / divisor)
         gradients = tape.gradient(scaled, [v.value for v in self.trainable_variables])
@@ -222,10 +221,10 @@ class Task(keras.Model):
 
 
 def _after(tensors: list[Tensor]) -> contextlib.AbstractContextManager:
-    """Context whose operations wait for all of `tensors`: two passes' activations would be too much.
+    """Context whose operations wait for all `tensors`, so that only one pass's activations are in memory.
 
-    Through one operation, else each constant in it would wait for each tensor: 181,000 of the 207,000
-    edges of ResNet-50's graph.
+    They wait for a single grouped operation. Otherwise each constant waits for each tensor, which makes
+    181,000 of the 207,000 edges of ResNet-50's graph.
     """
     return tf.control_dependencies([tf.group(*tensors)] if tensors else [])
 
@@ -236,9 +235,9 @@ def _part(value: Tensor, part: int, parts: int) -> Tensor:
 
 
 def _nonfinite_anywhere(*groups: list[Tensor]) -> list[Tensor]:
-    """1 for each group if it or one before it has a value that is not finite on any replica, else 0.
+    """1 for each group if it or an earlier group has a non-finite value on any replica, else 0.
 
-    The replicas must agree: what only one of them skipped would make their weights differ.
+    All replicas must skip the same steps; otherwise their weights would differ.
     """
     nonfinite = [
         ops.cast(

@@ -49,7 +49,7 @@ LOCAL_COORDS = "local_coords"
 LOCAL_DRAWS = "local_draws"
 LABEL = "label"
 
-IGNORED = 255  # Class of pixels that do not count, in every mask.
+IGNORED = 255  # Class of ignored pixels in every mask.
 
 Tensor = Any
 Batch = dict[str, Tensor]

@@ -6,7 +6,11 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # What XLA compiles here runs a few times at most: optimizing it takes longest.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    " --xla_cpu_parallel_codegen_split_count=1",
+)
 # As many processes as processors: with threads for all of them in each, small operations cost 1.7 times as
 # much. For the commands that tests start, too.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -17,7 +21,7 @@ import pytest
 
 
 def pytest_configure(config):
-    """Prepares the processes that run tests, not the one that hands them out: importing takes seconds."""
+    """Prepares the processes that run tests, not the coordinating one, since imports take seconds."""
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         return
     import tensorflow as tf
@@ -39,7 +43,7 @@ _files = itertools.count(1)
 
 @pytest.fixture(autouse=True, scope="module")
 def collect_garbage():
-    """Frees the models and graphs of a file, which hold each other, before they fill the memory.
+    """Frees the models and graphs of a test file, which are reference cycles.
 
     What is left is looked through again after some more files only: a second a file otherwise.
     """

@@ -1,4 +1,4 @@
-"""Looks for input that a reader neither reads nor refuses, led by the code that each input reaches.
+"""Coverage-guided search for input that a reader neither reads nor refuses.
 
 By hand, since it takes as long as it is given (`pip install atheris`):
 

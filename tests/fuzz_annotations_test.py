@@ -1,4 +1,4 @@
-"""Annotation readers get arbitrary and damaged files: they answer with their own error, or read them."""
+"""Annotation readers read arbitrary and damaged files or raise their own error."""
 
 import json
 import pathlib

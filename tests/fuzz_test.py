@@ -1,4 +1,4 @@
-"""Readers of files get arbitrary and damaged bytes: they answer with their own error, or read them."""
+"""File readers read arbitrary and damaged bytes or raise their own error."""
 
 import pathlib
 

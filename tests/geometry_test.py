@@ -9,7 +9,7 @@ from tests.helpers.tiny_networks import random_batch
 
 
 def positive_pairs_loop(coord1, coord2, size, threshold):
-    """Cell by cell, with Python floats."""
+    """Positive pairs by a loop over cells, with Python floats."""
     height, width = size
     masks = []
     for one, two in zip(coord1.tolist(), coord2.tolist(), strict=True):

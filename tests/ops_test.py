@@ -20,7 +20,7 @@ def values_of_replicas(strategy, blocks):
 
 
 def run(strategy, step, *args):
-    """Results of each replica of a traced step, in the replicas' order."""
+    """Results of a traced step on each replica, in order."""
     results = tf.function(lambda *args: strategy.run(step, args=args))(*args)
     return [x.numpy() for x in strategy.experimental_local_results(results)]
 

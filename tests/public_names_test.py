@@ -16,7 +16,7 @@ _NOT_PUBLIC = {"cli", "quickstart", "version"}
 
 
 def run(code):
-    """Runs a program in a process of its own; fails if it does."""
+    """Runs a program in a new process. Fails if the program fails."""
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 

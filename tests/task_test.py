@@ -9,7 +9,7 @@ from tests.helpers.tiny_networks import random_batch
 
 
 def poison(batch, image=0):
-    """The batch with one pixel that is no number."""
+    """Sets one pixel of a batch to NaN."""
     view = batch["view1"].copy()
     view[image, 0, 0, 0] = np.nan
     return batch | {"view1": view}
@@ -25,7 +25,7 @@ class NonfiniteStepTest(tf.test.TestCase):
         super().tearDown()
 
     def check(self, model, step, batches, strategy=None):
-        """Good, bad, good: the bad one leaves everything but target and step as it was."""
+        """Runs a good, a bad and a good step. The bad one changes only the target and the step."""
         good, bad, last = batches
         self.assertEqual(scalars(step(good), strategy)["bad_steps"], 0)
         moving = {id(v) for v in model.target_encoder.weights}

@@ -1,4 +1,4 @@
-"""Files from elsewhere: damaged ones are refused, and none of them runs code or writes elsewhere."""
+"""Untrusted files: damaged ones are refused, and none runs code or writes outside its folder."""
 
 import os
 import pathlib
@@ -24,7 +24,7 @@ from pixpro_keras.weights import load_fpn
 
 
 class _Touch:
-    """Unpickled, it leaves a file."""
+    """Object that creates a file when it is unpickled."""
 
     def __init__(self, file):
         self.file = file
@@ -56,7 +56,7 @@ class MaliciousFilesTest(tf.test.TestCase, parameterized.TestCase):
     def test_detectron2_files(self, attack):
         content = pickle.dumps(attack(_Touch(self.proof)))
         (self.folder / "a.pkl").write_bytes(content)
-        self.assert_refused("a.pkl", "wants to import")
+        self.assert_refused("a.pkl", "the file imports")
 
     @parameterized.parameters("a.pth", "a.pt", "a.tar", "a.bin", "a.ckpt")
     def test_torch_files(self, name):

@@ -1,4 +1,4 @@
-"""A user's code, which mypy checks with the project: what is right passes, what is wrong is an error.
+"""User code for mypy: correct uses pass, wrong ones are errors.
 
 An error that mypy no longer finds is an unused `type: ignore`, which is one itself.
 """

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 PREFIX = "keras_cv:"
-# A colon is nothing for the name of a model.
+# Names of models must not contain a colon.
 _NAME_PREFIX = "keras_cv_"
 
 # Name -> channels and depths of the stages.
@@ -30,7 +30,7 @@ _RESNET_BLOCKS = {
     101: (3, 4, 23, 3),
     152: (3, 8, 36, 3),
 }
-# Of EfficientNetV2: repeats, filters from the stem on; the coefficients of width and depth.
+# EfficientNetV2: repeats, filters from the stem on, and coefficients of width and depth.
 _EFFICIENTNET_V2 = {
     "s": ((2, 4, 4, 6, 9, 15), (24, 24, 48, 64, 128, 160, 256), (1.0, 1.0)),
     "m": ((3, 5, 5, 7, 14, 18, 5), (24, 24, 48, 80, 160, 176, 304, 512), (1.0, 1.0)),
@@ -44,7 +44,7 @@ _EFFICIENTNET_V2 = {
 
 @functools.cache
 def _networks() -> Mapping[str, tuple[str, Mapping[str, Any]]]:
-    """Name of a preset -> its class in `keras_cv.models`, and the arguments that give its size."""
+    """Preset name -> class in `keras_cv.models` and the arguments for its size."""
     networks: dict[str, tuple[str, Mapping[str, Any]]] = {}
     for size, (channels, depths) in _YOLO_V8.items():
         arguments: dict[str, Any] = {

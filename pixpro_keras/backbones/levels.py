@@ -8,7 +8,7 @@ import keras
 FEATURES = ("c5", "c2-c5", "pooled")
 _PROBE_SIZE = 256  # pixels; a multiple of every stride
 _LEVELS = ("c2", "c3", "c4", "c5")
-# Before the level, in the name of a layer that marks it.
+# Prefix of the name of a layer that marks a level.
 _MARK = "level_"
 
 
@@ -45,12 +45,12 @@ def require_feature_map(network: object) -> None:
 
 
 def _fault(network: object) -> str | None:
-    """The reason for which a model is no backbone; None if it is one."""
+    """Reason why a model is not a backbone; None if it is one."""
     if not isinstance(network, keras.Model):
         return f"it is a {type(network).__name__}, not a keras.Model"
     try:
         inputs, output = network.input, network.output
-    except (AttributeError, ValueError):  # of subclassed models, and of those that are not built
+    except (AttributeError, ValueError):  # Subclassed models, and models that are not built.
         return (
             f"it is a {type(network).__name__} that is not functional: its layers are called in Python "
             "code, or it is not built, and so its maps cannot be reached"
@@ -197,7 +197,7 @@ def named_levels(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
         name: backbone.get_layer(layer).output  # of KerasCV
         for name, layer in (getattr(backbone, "pyramid_level_inputs", None) or {}).items()
     }
-    # By their strides: KerasHub's MiT counts from P1, of stride 4.
+    # Level names are derived from strides, since KerasHub's MiT starts with P1 at stride 4.
     sides = _sides(backbone, list(outputs.values()))
     named = {
         f"c{round(math.log2(whole / side))}": output
@@ -212,7 +212,7 @@ def named_levels(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
 
 
 def _sides(backbone: keras.Model, outputs: list[keras.KerasTensor]) -> list[tuple[int, int | None]]:
-    """Sides of an image and of each of its maps; None in the place of the second of what is no map."""
+    """Pairs of image side and output side in pixels, one per output; None for outputs that are not maps."""
     if not outputs:
         return []
     side = backbone.input.shape[1] or _PROBE_SIZE
@@ -222,7 +222,7 @@ def _sides(backbone: keras.Model, outputs: list[keras.KerasTensor]) -> list[tupl
 
 
 def mark_level(level: str) -> keras.layers.Layer:
-    """A layer that changes nothing, and by which copies of a network know one of its levels.
+    """Identity layer whose name marks a level, also in copies of a network.
 
     Args:
         level: of the map that the layer is called on, such as `"c3"`.
@@ -238,13 +238,13 @@ def mark_level(level: str) -> keras.layers.Layer:
 
 
 def _last_map_by_stride(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
-    """Level -> the deepest map of its stride."""
+    """Level name -> deepest map with the stride of that level."""
     outputs = [
         layer.output for layer in backbone.layers if isinstance(layer.output, keras.KerasTensor)
     ]
     maps = {}
     for output, (whole, side) in zip(outputs, _sides(backbone, outputs), strict=True):
-        # A map of one row is a squeeze-and-excitation's; padded maps divide into no stride.
+        # Maps with one row belong to squeeze-and-excitation; padded maps have no integer stride.
         if side and side > 1 and whole % side == 0:
             maps[whole // side] = output
     return {f"c{level}": maps[2**level] for level in (2, 3, 4, 5) if 2**level in maps}

@@ -29,7 +29,7 @@ def is_file(name: str) -> bool:
 
 
 def read_file(path: str | os.PathLike) -> keras.Model:
-    """The model in a Keras file, with its weights.
+    """Reads the model in a Keras file, with its weights.
 
     Args:
         path: of a file that ends with `.keras`.
@@ -63,7 +63,7 @@ def read_file(path: str | os.PathLike) -> keras.Model:
         return keras.saving.load_model(path, compile=False)
     except ImportError:
         raise
-    except Exception as error:  # zipfile, json, h5py and Keras each raise their own
+    except Exception as error:  # zipfile, json, h5py and Keras raise different errors.
         raise ValueError(f"{path}: no complete Keras file ({first_line(error)})") from error
 
 
@@ -142,7 +142,7 @@ def _read_backbone(path: str, changed: int, size: int) -> keras.Model:
 
 
 def with_new_weights(network: keras.Model, policy: str) -> keras.Model:
-    """The same network, of the same class, with new weights.
+    """Builds the same network, of the same class, with new weights.
 
     Args:
         network: functional model.
@@ -185,7 +185,7 @@ def scales_images(network: keras.Model) -> bool:
 
 
 def fixed_size(network: keras.Model) -> int | None:
-    """Side in pixels of the only images that a network takes; None if it takes any size.
+    """Fixed image side in pixels of a network; None if it takes any size.
 
     Raises:
         ValueError: if these images are not square.

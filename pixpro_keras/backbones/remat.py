@@ -1,4 +1,4 @@
-"""Rematerialization: activations are computed again in the backward pass instead of kept for it."""
+"""Rematerialization: activations are recomputed in the backward pass instead of stored."""
 
 import contextlib
 import itertools
@@ -8,13 +8,13 @@ import tensorflow as tf
 
 from pixpro_keras.types import Tensor
 
-# Operations of a segment: a residual block has eight or more. Shorter segments would keep most of what
-# is to be saved.
+# Minimum operations per segment; a residual block has eight or more. Shorter segments save little
+# memory.
 _SHORTEST = 8
 
 
 class Remat:
-    """Rematerialized calls of a functional network, by segments whose ends alone stay in memory.
+    """Rematerialized calls of a functional network in segments, of which only the outputs stay in memory.
 
     The activations within a segment, such as a residual block, are computed a second time when its
     gradient is. Outputs, gradients and batch-norm statistics are those of the network itself.
@@ -43,7 +43,7 @@ class Remat:
             is_random = getattr(layer, "seed_generator", None) is not None
             if is_random and getattr(layer, "rate", 1.0) != 0.0:
                 raise ValueError(
-                    f"{network.name} cannot be computed again: {layer.name} draws random numbers"
+                    f"{network.name} cannot be recomputed: {layer.name} draws random numbers"
                 )
         ends = [*_cuts(network), network.output]
         if len(ends) == 1:
@@ -55,7 +55,7 @@ class Remat:
         ]
 
     def __call__(self, images: Tensor, training: bool = False) -> Tensor:
-        """Output of the network for `(B, H, W, 3)` images."""
+        """Computes the output of the network for `(B, H, W, 3)` images."""
         x = images
         for segment in self.segments:
             x = _call(segment, x, training)
@@ -63,19 +63,19 @@ class Remat:
 
 
 def _cuts(network: keras.Model) -> list[keras.KerasTensor]:
-    """Tensors through which everything later must go, `_SHORTEST` operations or more apart."""
+    """Tensors that are the only input of all later operations, at least `_SHORTEST` operations apart."""
     operations = network.operations
     last_use: dict[int, int] = {}
     try:
         for place, operation in enumerate(operations):
             for x in keras.tree.flatten(operation.input):
                 last_use[id(x)] = place
-    except (AttributeError, ValueError):  # an operation that is used twice has no single input
+    except (AttributeError, ValueError):  # An operation that is used twice has no single input.
         return []
     cuts, open_until, since = [], -1, 0
     for place, operation in enumerate(operations[:-1]):
         since += 1
-        # Nothing but this operation's output is used later.
+        # Later operations use only this output.
         if open_until <= place and isinstance(operation.output, keras.KerasTensor):
             rest = len(operations) - 1 - place
             if min(since, rest) >= _SHORTEST:
@@ -90,7 +90,7 @@ def _call(segment: keras.Model, x: Tensor, training: bool) -> Tensor:
     calls = itertools.count()
 
     def run(x: Tensor) -> Tensor:
-        # The first time moving statistics have moved; in this scope nothing is assigned.
+        # The first call has updated the moving statistics; this scope discards further updates.
         is_second = next(calls) > 0
         with keras.StatelessScope() if is_second else contextlib.nullcontext():
             return segment(x, training=training)

@@ -233,7 +233,7 @@ def use_fan_in(network: keras.Model) -> None:
 
 
 class _Builder:
-    """Layers of one network, with its batch-norm settings."""
+    """Builder of the layers of a network, with common batch-norm settings."""
 
     def __init__(
         self, architecture: Architecture, convolution: type, batch_norm: type, bn_momentum: float
@@ -247,7 +247,7 @@ class _Builder:
         }
 
     def conv(self, x, filters: int, size: int, name: str, stride: int = 1, dilation=1, groups=1):
-        """A convolution padded as in torch: the same number of zeros on each side."""
+        """Applies a convolution with torch's padding: equal numbers of zeros on all sides."""
         padding = "same"
         if stride > 1 and size > 1:
             # "same" with a stride pads bottom and right only.
@@ -272,11 +272,11 @@ class _Builder:
         )
 
     def block(self, x, width: int, name: str, stride: int, dilation: int):
-        """A residual block: two 3x3 convolutions, or 1x1, 3x3 (strided), 1x1 of four times the width."""
+        """Applies a basic block (two 3x3 convolutions) or a bottleneck (1x1, strided 3x3, 1x1)."""
         architecture = self._architecture
         out_channels = width if architecture.is_basic else 4 * width
         shortcut = x
-        if x.shape[-1] != out_channels:  # where the stride is, the width changes too
+        if x.shape[-1] != out_channels:  # A stride always comes with a new width.
             shortcut = self.shortcut(x, out_channels, f"{name}_0", stride)
         groups = architecture.groups
         if architecture.is_basic:
@@ -296,9 +296,9 @@ class _Builder:
         return layers.ReLU(name=f"{name}_out")(x)
 
     def shortcut(self, x, filters: int, name: str, stride: int):
-        """A 1x1 convolution with the stride; in ResNet-D an average of the cells has it instead."""
+        """Applies the projection shortcut: a strided 1x1 convolution. ResNet-D pools before it instead."""
         if self._architecture.is_deep and stride > 1:
-            # At the lower and the right border of odd maps, "same" averages what is there.
+            # With "same", windows at the lower and right border of odd maps average fewer cells.
             x = layers.AveragePooling2D(stride, padding="same", name=f"{name}_pool")(x)
             stride = 1
         return self.norm(self.conv(x, filters, 1, name, stride), name)

@@ -66,7 +66,7 @@ def run(options: ConvertOptions) -> None:
         state = find_state_dict(content, source)
     with flag_errors(options, "output"):
         output.parent.mkdir(parents=True, exist_ok=True)
-        # Beside its place, so that a failure leaves nothing half-written.
+        # Written to a temporary name first, so that a failure leaves no incomplete file.
         folder = tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent)
     with folder as temporary:
         results = pathlib.Path(temporary) / output.name
@@ -100,7 +100,7 @@ def run(options: ConvertOptions) -> None:
 def convert_backbone(
     options: ConvertOptions, state, source: pathlib.Path, results: pathlib.Path
 ) -> dict[str, str]:
-    """Writes the backbone of a plain state dict; returns what the model card says of it."""
+    """Writes the backbone of a plain state dict. Returns its entries for the model card."""
     expected = options.backbone if options.is_given("backbone") else None
     network, name, prefix = backbone_from_state_dict(state, source, expected)
     export(options, network, name, results)
@@ -125,14 +125,14 @@ def convert_official(
     results: pathlib.Path,
     output: pathlib.Path,
 ) -> dict[str, str]:
-    """Writes the backbone and the training state; returns what the model card says of them."""
+    """Writes the backbone and the training state. Returns their entries for the model card."""
     checkpoint = official.parse_official_checkpoint(content, source)
     network = official.describe_network(checkpoint)
     name = network["backbone"]
     if options.is_given("backbone") and options.backbone != name:
         raise TorchFileError(f"{source}: holds {name}, not {options.backbone}")
     options = continuing(options, checkpoint, network, output)
-    # Where the file does not say its steps, they count for nothing here and the position is 0.
+    # Without a number of steps in the file, the position is 0.
     method = build_training(options)
     official.load_official_checkpoint(method, checkpoint)
     export(options, method.encoder.backbone, name, results)
@@ -155,7 +155,7 @@ def continuing(
     network: dict,
     output: pathlib.Path,
 ) -> ConvertOptions:
-    """Returns the options of a pre-training that continues the checkpoint, where it tells them."""
+    """Returns the options for continuing the checkpoint, as far as it stores them."""
     values: dict = {
         "method": "pixpro",
         "workdir": str(output),
@@ -186,7 +186,7 @@ def continuing(
 
 
 def sha256(path: pathlib.Path) -> str:
-    """Of a file's content."""
+    """SHA-256 of the content of a file."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):

@@ -44,13 +44,13 @@ class ServiceOptions(Options):
 
 
 def run(options: ServiceOptions) -> None:
-    """Serves until a signal comes."""
+    """Serves until a signal arrives."""
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     server = start(options)
     ended.wait()
-    server._stop()  # the only way to leave without losing the batches under way
+    server._stop()  # The only way to stop without losing batches in progress.
 
 
 def start(options: ServiceOptions) -> tf.data.experimental.service.DispatchServer:

@@ -10,7 +10,6 @@ same command continues a run that was cut off.
 """
 
 import contextlib
-import dataclasses
 import itertools
 import json
 import pathlib
@@ -21,19 +20,13 @@ import tensorflow as tf
 from absl import logging
 
 from pixpro_keras import detection
-from pixpro_keras.cli.options.compare_options import CompareOptions
-from pixpro_keras.cli.options.evaluation_options import (
-    read_backbone,
-)
+from pixpro_keras.cli.options.detect_options import DetectOptions
+from pixpro_keras.cli.options.evaluation_options import read_backbone
 from pixpro_keras.cli.options.labeled_options import image_errors
-from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
+from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.options.run_options import resolve_precision
-from pixpro_keras.cli.options.split_options import SplitOptions, random_split, refuse_fraction
-from pixpro_keras.cli.options.training_options import (
-    TrainingJobOptions,
-    build_optimizer,
-    resolve_lengths,
-)
+from pixpro_keras.cli.options.split_options import random_split, refuse_fraction
+from pixpro_keras.cli.options.training_options import build_optimizer, resolve_lengths
 from pixpro_keras.cli.shared import training_job
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.comparison import run_each
@@ -62,7 +55,7 @@ from pixpro_keras.detection.serving import ServedDetector, save_detector
 from pixpro_keras.detection.voc_ap import voc_scores
 from pixpro_keras.evaluation.monitor import Monitor
 from pixpro_keras.evaluation.precise_bn import apply_precise_bn, temporary_precise_bn
-from pixpro_keras.training.run import RunResult
+from pixpro_keras.training.run_config import RunResult
 from pixpro_keras.training.workers import chief_alone, is_multi_worker
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils.bars import with_bar
@@ -75,70 +68,8 @@ _NUM_PICTURES = 6
 _PICTURE_SCORE = 0.5
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DetectOptions(SplitOptions, CompareOptions, TrainingJobOptions):
-    """Options of the detection."""
-
-    model: str = option("faster_rcnn_c4", "The detector.", choices=detection.available())
-    dataset: str = option(
-        None,
-        "Images and boxes: voc:PATH (contains VOC2007, VOC2012), coco:PATH, tfds:voc/2007 and similar, or"
-        " scenes. A folder with a single COCO file, or with VOC's XML files and no ImageSets, is split by"
-        " --val_fraction.",
-        is_required=True,
-    )
-    train_split: str = option("2007_trainval,2012_trainval", "Training split; train2017 for COCO.")
-    test_split: str = option("2007_test", "Test split; val2017 for COCO.")
-    clip_boxes: bool = option(
-        False,
-        "Clip boxes that are far or mostly outside of their image, and drop those fully outside, instead "
-        "of raising an error.",
-    )
-    short_sides: tuple[str, ...] = option(
-        tuple(str(side) for side in range(480, 801, 32)),
-        "Short sides of training images in pixels; each image gets one of them at random.",
-    )
-    test_short_side: int = option(800, "Short side of test images in pixels.", above=0)
-    max_side: int = option(1333, "Longest side of any image in pixels.", above=0)
-    num_canvases: int = option(
-        12,
-        "Largest number of sizes to which images are padded. Each is traced once; more sizes need less "
-        "padding.",
-        above=0,
-    )
-    max_boxes: int = option(100, "Largest number of objects used per training image.", above=0)
-    num_rois: int = option(512, "Proposals per image that the heads are trained on.", above=0)
-    max_proposals: int | None = option(
-        None,
-        "Largest number of proposals per image. Default: 2000 in training, 1000 in tests.",
-        above=0,
-    )
-    bn_batches: int = option(
-        200,
-        "Training batches of --batch_size images from which the batch-norm statistics are recomputed "
-        "before a test (precise batch norm).",
-        minimum=0,
-    )
-    test_every_iterations: int = option(
-        0,
-        "Steps between tests during the training, whose AP is logged with the loss; 0: none. Must be a "
-        "multiple of --log_every_steps.",
-        minimum=0,
-    )
-    workdir: str = with_default(TrainingJobOptions, "workdir", "runs/detect")
-    optimizer: str = with_default(TrainingJobOptions, "optimizer", "sgd")
-    # 0.02 at a batch of 16.
-    base_learning_rate: float = with_default(TrainingJobOptions, "base_learning_rate", 0.32)
-    weight_decay: float = with_default(TrainingJobOptions, "weight_decay", 1e-4)
-    decay_norms: bool = with_default(TrainingJobOptions, "decay_norms", False)
-    warmup_fraction: float = with_default(TrainingJobOptions, "warmup_fraction", 0.001)
-    batch_size: int = with_default(TrainingJobOptions, "batch_size", 16)
-    # As detectron2 begins where it trains from scratch: C4's head is a stage of the backbone.
-    zero_init_residual: bool = with_default(CompareOptions, "zero_init_residual", False)
-
-
 _FILES = {
-    "detect.png": "test images with what is there and what was found",
+    "detect.png": "test images with true and detected boxes",
     "detections.json": "all detections, in COCO's format",
     "export/detector/": "SavedModel of the detector",
 }
@@ -207,7 +138,7 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
             broken=broken,
         )
 
-    # Of several machines one measures batch norm, on one device: it takes the replicas' parts in turn.
+    # One machine measures batch norm on one device, with the parts of all replicas in turn.
     bn_strategy = None if is_multi_worker(strategy) else strategy
     bn_batch_size = replica_batch_size if bn_strategy is None else options.batch_size
 
@@ -216,7 +147,7 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
         count = options.bn_batches * options.batch_size // bn_batch_size
         return with_bar(itertools.islice(data, count), "batch norm", count, "batches")
 
-    detect = tf.function(task.detect)  # once for all tests
+    detect = tf.function(task.detect)  # Traced once for all tests.
 
     def measure() -> dict[str, float]:
         norm = temporary_precise_bn(task, few_batches(), bn_strategy)
@@ -389,7 +320,7 @@ def score(found: list[Detections], test: BoxSource) -> dict[str, float]:
 
 
 def unscored(options: DetectOptions, test: BoxSource) -> dict[str, None]:
-    """All scores of the test, and of the classes without an object, as far as they may be missing."""
+    """Scores that may be missing from a test: all, and those of classes without an object."""
     if test.metric == COCO:
         kinds = ("", "mask ") if detection.predicts_masks(options.model) else ("",)
         names = [f"{kind}{name}" for kind in kinds for name in COCO_SCORES]
@@ -399,7 +330,7 @@ def unscored(options: DetectOptions, test: BoxSource) -> dict[str, None]:
 
 
 def draw(pictures: dict[int, np.ndarray], found: list[Detections], test: BoxSource):
-    """Some images with what is there and what was found above a score."""
+    """Draws true objects and detections above a score on some images."""
     truth, shown = [], []
     for index, image in pictures.items():
         height, width = image.shape[:2]

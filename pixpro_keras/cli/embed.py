@@ -103,7 +103,7 @@ def run(options: EmbedOptions) -> None:
 
 
 def _recipe(options: EmbedOptions, backbone: EvaluatedBackbone, num_images: int) -> dict:
-    """Values that make two runs' parts interchangeable."""
+    """Values that must be equal in two runs that share parts."""
     digest = hashlib.sha256()
     for weight in backbone.network.weights:
         digest.update(keras.ops.convert_to_numpy(weight).tobytes())
@@ -121,7 +121,7 @@ def _recipe(options: EmbedOptions, backbone: EvaluatedBackbone, num_images: int)
 
 
 def _open_parts(folder: pathlib.Path, recipe: dict) -> None:
-    """Makes the folder of the parts, or continues in it.
+    """Creates the folder of the parts, or opens an existing one to continue.
 
     Raises:
         ValueError: if the parts there are of other images or weights.
@@ -146,7 +146,7 @@ def compute_parts(
     folder: pathlib.Path,
     strategy: tf.distribute.Strategy,
 ) -> list[pathlib.Path]:
-    """Computes the parts that are not there yet.
+    """Computes the missing parts.
 
     Args:
         options: resolved.
@@ -279,7 +279,7 @@ def _parts(files: Sequence[pathlib.Path], column: str) -> Iterator[np.ndarray]:
 
 
 def _shape(output: pathlib.Path) -> tuple[int, ...]:
-    """Shape of all features in a file, without reading them."""
+    """Shape of the feature array in a file, read from its header."""
     if output.suffix == ".npz":
         with zipfile.ZipFile(output) as archive, archive.open("features.npy") as member:
             np.lib.format.read_magic(member)

@@ -20,7 +20,7 @@ from pixpro_keras.cli.shared.parsing import FLAGS_FILE
 from pixpro_keras.methods import PixPro, PretrainMethod
 from pixpro_keras.training.checkpoints import latest_checkpoint, load_weights
 from pixpro_keras.utils.checksums import listing
-from pixpro_keras.weights import FORMATS, check_format, export_backbone, official
+from pixpro_keras.weights import FORMATS, check_format, export_backbone, official_export
 
 _TORCH = "torch"
 
@@ -89,7 +89,7 @@ def export_torch(
     """Writes a checkpoint in the release's layout; returns how to use it."""
     step = method.steps_done()
     peak = peak_learning_rate(options)
-    progress = official.TrainingProgress(
+    progress = official_export.TrainingProgress(
         step=step,
         steps_per_epoch=options.steps_per_epoch or 1,
         epochs=options.epochs,
@@ -119,9 +119,9 @@ def export_torch(
         "pixpro_ins_loss_weight": options.instance_weight,
     }
     if isinstance(method, PixPro):
-        official.save_official_checkpoint(method, path, progress, settings)
+        official_export.save_official_checkpoint(method, path, progress, settings)
     else:
-        official.save_official_backbone(method.encoder.backbone, path, progress, settings)
+        official_export.save_official_backbone(method.encoder.backbone, path, progress, settings)
     return {path: "the PixPro release's --resume and transfer scripts"}
 
 

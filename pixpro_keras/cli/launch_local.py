@@ -53,7 +53,7 @@ def run(options: LaunchOptions, job: Sequence[str]) -> int:
         raise FlagError("the command to start is missing: pixpro-launch-local -- COMMAND FLAGS")
     script, *job_flags = job
     words = [script]
-    if not pathlib.Path(script).is_file():  # an installed package has no scripts, but their modules
+    if not pathlib.Path(script).is_file():  # An installed package has modules instead of scripts.
         name = pathlib.Path(script).stem
         if not pathlib.Path(__file__).with_name(f"{name}.py").is_file():
             raise FlagError(f"{script} is not a file")
@@ -62,7 +62,7 @@ def run(options: LaunchOptions, job: Sequence[str]) -> int:
 
 
 class Launcher:
-    """Some processes that live and die together.
+    """Group of processes that start and end together.
 
     Args:
         words: script and flags of each.
@@ -77,7 +77,7 @@ class Launcher:
         self._processes: list[subprocess.Popen] = []
 
     def run(self) -> int:
-        """Starts all, waits for all; the exit code of the first that failed, else 0."""
+        """Starts all processes and waits for them. Returns the exit code of the first that failed, else 0."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._pass_on)
         addresses = [f"localhost:{port}" for port in free_ports(self._num_workers)]
@@ -106,7 +106,7 @@ class Launcher:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            # Else the terminal's Ctrl-C would reach a worker twice, which means "at once".
+            # Otherwise Ctrl-C in a terminal would reach a worker twice, which stops it immediately.
             start_new_session=True,
         )
 
@@ -135,10 +135,10 @@ class Launcher:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of this machine on which nobody listens now."""
+    """Free ports of this machine."""
     with contextlib.ExitStack() as stack:
         ports = []
-        for _ in range(count):  # all open together, so that no port comes twice
+        for _ in range(count):  # All are open at the same time, so that the ports differ.
             listener = stack.enter_context(socket.socket())
             listener.bind(("localhost", 0))
             ports.append(listener.getsockname()[1])
@@ -146,16 +146,16 @@ def free_ports(count: int) -> list[int]:
 
 
 def _exit_code(process: subprocess.Popen) -> int:
-    """As a shell counts: 128 and the signal's number, if one ended it."""
+    """Exit code as in a shell: 128 plus the number of the signal that ended the process."""
     code = process.returncode
     return code if code >= 0 else 128 - code
 
 
 def _print_lines(index: int, stream: BinaryIO) -> None:
     for line in stream:
-        # A progress bar returns to the start of its line; only its newest state is of use here.
+        # A progress bar overwrites its line; only the newest state is printed.
         text = line.decode(errors="replace").rstrip("\r\n").rsplit("\r", 1)[-1]
-        # One write, end of line included: the printers of other workers run beside this one.
+        # A single write with the end of line, since other workers print at the same time.
         sys.stdout.write(f"[{index}] {text}\n")
         sys.stdout.flush()
 

@@ -45,7 +45,7 @@ from pixpro_keras.evaluation.confusion_matrix import ConfusionMatrix
 from pixpro_keras.evaluation.features import Features
 from pixpro_keras.evaluation.knn import top_k_accuracy
 from pixpro_keras.evaluation.linear_probe import LinearProbe, feature_batches
-from pixpro_keras.training.run import RunResult
+from pixpro_keras.training.run_config import RunResult
 from pixpro_keras.training.workers import chief_alone, chief_first
 from pixpro_keras.visualize.confusion import draw_confusion_matrix
 from pixpro_keras.visualize.figures import save_figure
@@ -139,7 +139,7 @@ def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) ->
     }
     config = training_job.run_config(options, workdir)
     if not (options.augment or options.is_given("steps_per_execution")):
-        # A step on features takes less time than coming back to Python after it.
+        # A step on features takes less time than returning to Python.
         config = dataclasses.replace(config, steps_per_execution=config.log_every_steps)
     checkpoints, first_step = training_job.open_checkpoints(
         options, config, strategy, probe, identity, train.num_examples

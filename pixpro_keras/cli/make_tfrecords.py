@@ -46,7 +46,7 @@ class RecordOptions(Options):
 
 
 def shrink(content: bytes, short_side: int) -> bytes:
-    """An image with a short side of at most `short_side` pixels.
+    """Shrinks an image to a short side of at most `short_side` pixels.
 
     Args:
         content: an encoded image.
@@ -72,7 +72,7 @@ def shrink(content: bytes, short_side: int) -> bytes:
 def write_shard(
     path: str, root: str, files: list[bytes], labels: list[int], short_side: int | None
 ) -> int:
-    """Writes one file beside its place, then moves it there.
+    """Writes one file under a temporary name, then renames it.
 
     Args:
         path: the file.
@@ -106,7 +106,7 @@ def _bytes(value: bytes) -> tf.train.Feature:
 
 
 def escape_pattern(path: str) -> str:
-    """Returns a pattern of `tf.io.gfile.glob` that matches a path, whatever characters it has."""
+    """Escapes a path for `tf.io.gfile.glob`."""
     return re.sub(r"([\\*?\[\]{}])", r"\\\1", path)
 
 
@@ -132,7 +132,7 @@ def run(options: RecordOptions) -> None:
         f"{output}-{shard:05d}-of-{options.num_shards:05d}.tfrecord"
         for shard in range(options.num_shards)
     ]
-    # Fresh interpreters: forking a process in which TensorFlow runs threads can hang.
+    # New interpreters, since forking a process with TensorFlow's threads can hang.
     context = multiprocessing.get_context("spawn")
     with (
         concurrent.futures.ProcessPoolExecutor(options.workers, mp_context=context) as pool,

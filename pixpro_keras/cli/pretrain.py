@@ -14,33 +14,30 @@ import dataclasses
 import json
 import os
 import pathlib
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from pixpro_keras import backbones
-from pixpro_keras.backbones import network_files
 from pixpro_keras.cli.options.backbone_options import build_backbone, check_backbone, log_input
-from pixpro_keras.cli.options.evaluation_options import EvaluationOptions
 from pixpro_keras.cli.options.method_options import (
-    ModelOptions,
     build_training,
     check_method,
     identity,
     resolve_classes,
 )
-from pixpro_keras.cli.options.monitor_options import MonitorOptions, build_measurements
-from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
-from pixpro_keras.cli.options.run_options import CardOptions, resolve_precision
-from pixpro_keras.cli.options.training_options import TrainingJobOptions, resolve_lengths
+from pixpro_keras.cli.options.monitor_options import build_measurements
+from pixpro_keras.cli.options.option_fields import FlagError
+from pixpro_keras.cli.options.pretrain_options import PretrainOptions
+from pixpro_keras.cli.options.run_options import resolve_precision
+from pixpro_keras.cli.options.training_options import resolve_lengths
 from pixpro_keras.cli.options.view_options import data_config
 from pixpro_keras.cli.shared import model_card, parsing, training_job
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.header import print_header
+from pixpro_keras.cli.shared.initial_weights import INITIAL_FILE, initial_file, read_init_weights
 from pixpro_keras.data import pipeline, service, sources
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.image_cache import plan_image_cache
@@ -52,8 +49,7 @@ from pixpro_keras.evaluation.features import IMAGE, image_batches
 from pixpro_keras.evaluation.scenes_probe import probe_on_scenes
 from pixpro_keras.methods import METHODS, PretrainMethod
 from pixpro_keras.training.callbacks import FeatureRank
-from pixpro_keras.training.checkpoints import latest_checkpoint
-from pixpro_keras.training.run import RunResult
+from pixpro_keras.training.run_config import RunResult
 from pixpro_keras.training.workers import chief_alone, chief_first
 from pixpro_keras.types import VIEW1, Batch, Tensor
 from pixpro_keras.utils.files import write_atomically
@@ -61,64 +57,9 @@ from pixpro_keras.visualize.plots import plot_metrics
 from pixpro_keras.visualize.run_pictures import RunPictures
 from pixpro_keras.weights import FPN_FILE, export_backbone, load_backbone, save_fpn
 
-# Whole images that a run draws, and their side in pixels: C5 has 12 x 12 cells.
+# Number of images in a run's pictures, and their side in pixels: C5 has 12 x 12 cells.
 _NUM_PICTURED = 4
 _PICTURED_SIZE = 384
-# Of the model that `pretrain` is given, as it was before the training.
-INITIAL_FILE = "initial_backbone.keras"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, TrainingJobOptions):
-    """Options of a pre-training."""
-
-    dataset: str = option(
-        None,
-        "Images: scenes (drawn by the package), folder:PATH, tfds:NAME[/config][:split], tfrecord:GLOB; "
-        "several are joined by +: folder:PATH+folder:PATH.",
-        is_required=True,
-    )
-    workdir: str = with_default(TrainingJobOptions, "workdir", None, is_required=True)
-    init_weights: str | None = option(
-        None,
-        "Initial weights of --backbone and its moving average: the folder of a run or conversion; a "
-        ".keras, .h5, .pth, .ckpt or detectron2 .pkl file; or imagenet, those of keras.applications. "
-        "Default: new weights, or those in --backbone=FILE.keras.",
-        is_main=True,
-    )
-    picture_every_steps: int = option(
-        500, "Steps between pictures of views and similarity; 0: none.", minimum=0
-    )
-    max_broken_share: float = with_default(EvaluationOptions, "max_broken_share", 0.01)
-    input_threads: int | None = option(
-        None, "Threads that decode and augment. Default: automatic.", above=0
-    )
-    image_cache_share: float = option(
-        0.1,
-        "Fraction of the memory, per process, for decoded images: if all images of the data set fit, each"
-        " is decoded only once; 0: never. The batches are the same.",
-        minimum=0,
-        maximum=1,
-    )
-    augment_on: str = option(
-        "host",
-        "Place of the color and blur augmentation: host, the CPU; or device, the accelerator as part of "
-        "the training step, for when it would otherwise wait for the CPU.",
-        choices=("host", "device"),
-    )
-    data_service: str | None = option(
-        None,
-        "HOST:PORT of a dispatcher of pixpro-data-service, whose workers read, decode and augment the images "
-        "of folder:PATH. The run is then not reproducible: the images of a step depend on the speed of "
-        "the workers, a resumed run sees other images than an uninterrupted one, and the images of a lost"
-        " worker are missing from that epoch. Broken images are skipped without a message.",
-    )
-    probe: str = option(
-        "none",
-        "Comparison, at the end, of the backbone with its random initialization and with --init_weights: "
-        "k-NN and linear probes of frozen features on held-out scenes.",
-        choices=("none", "scenes"),
-    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -203,7 +144,7 @@ def pretrain(
         stack.enter_context(_global_policy())
         if isinstance(network, keras.Model):
             made = PretrainOptions.make(base, **options | {"backbone": INITIAL_FILE})
-            made = made.replace(backbone=stack.enter_context(_initial_file(made, network)))
+            made = made.replace(backbone=stack.enter_context(initial_file(made, network)))
         else:
             made = PretrainOptions.make(base, **options)
         result = run(made)
@@ -212,50 +153,8 @@ def pretrain(
     return result
 
 
-@contextlib.contextmanager
-def _initial_file(options: PretrainOptions, network: keras.Model) -> Iterator[str]:
-    """Saves a network where a run finds it, as of `--backbone`; a run that goes on has the file already.
-
-    Yields:
-        Path of the file: in `--workdir`, or elsewhere while the block lasts, for a dry run.
-
-    Raises:
-        ValueError: if the model is no backbone.
-        FlagError: if the file cannot be written, or the run that goes on has another network.
-    """
-    backbones.require_feature_map(network)
-    workdir = pathlib.Path(options.workdir).expanduser()
-    file = workdir / INITIAL_FILE
-    if file.exists() and latest_checkpoint(workdir / "checkpoints") is not None:
-        try:
-            backbones.check_same_weights(network, load_backbone(file))
-        except ValueError as error:
-            raise FlagError(
-                f"--workdir={options.workdir}: the run there has another backbone: {error}"
-            ) from error
-        yield str(file)
-        return
-    with tempfile.TemporaryDirectory() as elsewhere:
-        if options.dry_run:
-            file = pathlib.Path(elsewhere) / "run" / INITIAL_FILE
-        with flag_errors(options, "workdir"):
-            training_job.check_place(options.workdir)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-                network.save(pathlib.Path(folder) / INITIAL_FILE)
-                os.replace(pathlib.Path(folder) / INITIAL_FILE, file)
-        try:
-            yield str(file)
-        except BaseException:
-            if not (file.parent / parsing.FLAGS_FILE).exists():
-                file.unlink()  # of a run that did not start
-                if not any(file.parent.iterdir()):
-                    file.parent.rmdir()
-            raise
-
-
 def run(options: PretrainOptions) -> PretrainResult:
-    """Does a pre-training: devices, data, training, export.
+    """Runs a pre-training: devices, data, training, export.
 
     Args:
         options: as given; lengths and classes are resolved here, once.
@@ -272,7 +171,7 @@ def run(options: PretrainOptions) -> PretrainResult:
 
 
 def _check_fixed_size(options: PretrainOptions) -> None:
-    """Refuses what shows images of another size to a network that takes one size only."""
+    """Raises `FlagError` for options with other image sizes, if the network has a fixed size."""
     if backbones.fixed_image_size(options.backbone) is None:
         return
     flags = {
@@ -383,7 +282,7 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
         return batch if device_transform is None else device_transform(batch)
 
     def chief_callbacks() -> list[keras.callbacks.Callback]:
-        # At the start, so that curves of a run that is going on have them, too.
+        # Written at the start, so that curves of an unfinished run have them.
         bounds = json.dumps(dict(method.loss_bounds))
         write_atomically(workdir / "loss_bounds.json", bounds.encode())
         rank = FeatureRank(lambda: one_batch(0)[VIEW1], options.steps_per_epoch or 1)
@@ -446,50 +345,13 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
 def _whole_images(
     source: Source, preprocess: Callable[[Tensor], Tensor], size: int
 ) -> np.ndarray | None:
-    """Returns a few images from all over the source, as the backbone takes them; None if one is broken."""
+    """Reads a few preprocessed images spread over the source; None if one is broken."""
     chosen = select(source, source.spread_indices(_NUM_PICTURED))
     try:
         batches = image_batches(chosen, size, preprocess, _NUM_PICTURED)
         return next(iter(batches))[IMAGE].numpy()
     except tf.errors.InvalidArgumentError:
         return None
-
-
-def read_init_weights(options: PretrainOptions, workdir: pathlib.Path) -> keras.Model | None:
-    """Returns the network of `--init_weights`, or of `--backbone=FILE.keras`.
-
-    None where the weights are new, and where a run goes on from its own.
-
-    Args:
-        options: resolved.
-        workdir: the run's directory.
-
-    Raises:
-        FlagError: if it cannot be loaded, or is another network.
-    """
-    weights = options.init_weights
-    if weights is None and network_files.is_file(options.backbone):
-        weights = options.backbone
-    if weights is None or latest_checkpoint(workdir / "checkpoints") is not None:
-        return None
-    with flag_errors(options, "init_weights", "backbone"):
-        network = load_backbone(weights, name=options.backbone)
-    name = backbones.name_of(network)
-    if name not in (None, options.backbone) and not network_files.is_file(options.backbone):
-        raise FlagError(
-            f"--backbone={options.backbone}: --init_weights={options.init_weights} is {name}"
-        )
-    logging.info(
-        "The backbone starts from the weights of %s, so that --zero_init_residual and --kernel_fan have no "
-        "effect. Heads are new.",
-        weights,
-    )
-    if not options.warmup_epochs:
-        logging.warning(
-            "Initial weights without warm-up: the first steps, in which the heads are random, may destroy "
-            "the weights. --warmup_epochs=1 or more prevents this"
-        )
-    return network
 
 
 def _describe_backbone(options: PretrainOptions) -> str:
@@ -524,7 +386,7 @@ def finish(
     evaluations: dict[str, dict[str, float]] = {}
     print()
     if options.probe == "scenes":
-        keras.utils.set_random_seed(options.seed)  # the initialization of this very run
+        keras.utils.set_random_seed(options.seed)  # The initialization of this run.
         compared = {"random initialization": build_backbone(options)}
         if options.init_weights is not None:
             with flag_errors(options, "init_weights"):
@@ -548,20 +410,20 @@ def finish(
         ("curves.png", "the scalars as charts"),
         ("pictures/", "matching cells of views; similarity before and after training"),
         ("flags.cfg", f"repeats the run: --flagfile={workdir}/flags.cfg"),
-        # Its path is long, and stands in the line's beginning.
+        # Its path is long, and the line starts with it.
         *(
             (f"export/{path.name}", how.replace(repr(str(path)), "FILE"))
             for path, how in exported.items()
         ),
     ]:
-        if (workdir / path).exists():  # pictures, for example, are not always asked for
+        if (workdir / path).exists():  # Pictures, for example, are optional.
             print(f"  {path:28} {what}")
     return exported
 
 
 @contextlib.contextmanager
 def _global_policy() -> Iterator[None]:
-    """Gives Keras back its dtype policy, which a run sets for all layers it makes."""
+    """Restores Keras's global dtype policy, which a run changes."""
     before = keras.mixed_precision.global_policy()
     try:
         yield

@@ -105,7 +105,7 @@ def run(options: ReproduceOptions) -> int:
 
 
 def reproduce(options: ReproduceOptions) -> int:
-    """Does what the options ask for.
+    """Runs, prints or submits the jobs of the options.
 
     Raises:
         TableError: if it cannot be.
@@ -134,7 +134,7 @@ def reproduce(options: ReproduceOptions) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise TableError(
-                f"--workdir={workdir}: another reproduce.py is at work there"
+                f"--workdir={workdir}: another reproduce.py is running there"
             ) from error
         settle_changes(jobs, places, options.on_change)
         command_line = shlex.join(["python", "experiments/reproduce.py", *sys.argv[1:]])
@@ -154,7 +154,7 @@ def reproduce(options: ReproduceOptions) -> int:
 
 
 def settle_changes(jobs: Sequence[Job], places: Places, on_change: str) -> None:
-    """Makes sure that no job goes on, or counts as finished, that had other flags.
+    """Makes sure that no job with other flags is continued or counted as finished.
 
     Raises:
         TableError: if one had, and `--on_change=stop`.
@@ -176,7 +176,7 @@ def settle_changes(jobs: Sequence[Job], places: Places, on_change: str) -> None:
 
 
 def read_seeds(texts: Sequence[str]) -> list[int]:
-    """The values of `--seeds`.
+    """Parses `--seeds`.
 
     Raises:
         TableError: if one is not a seed.
@@ -187,7 +187,7 @@ def read_seeds(texts: Sequence[str]) -> list[int]:
 
 
 def read_overrides(texts: Sequence[str]) -> dict[str, list[str]]:
-    """The values of `--override`: job -> flags.
+    """Parses `--override`: job -> flags.
 
     Raises:
         TableError: if one is not of the form.

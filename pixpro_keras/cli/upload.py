@@ -36,8 +36,8 @@ class UploadOptions(Options):
 
 
 def run(options: UploadOptions) -> None:
-    """Uploads an export, or says what would be uploaded."""
-    # Here, so that help does not wait for TensorFlow.
+    """Uploads an export, or lists the files in a dry run."""
+    # Imported here, so that --help does not load TensorFlow.
     from pixpro_keras.weights import hub
 
     flag = "input" if options.input else "workdir"

@@ -135,7 +135,7 @@ def draw_images(options: VisualizeOptions, workdir: pathlib.Path) -> VisualizeOp
     with flag_errors(options, "dataset"):
         source = open_source(options.dataset, data_dir=options.data_dir)
         source = spread(source, max(options.num_images, gallery_size), options.max_broken_share)
-    shown = _spread_indices(source.num_examples, options.num_images)
+    shown = source.spread_indices(options.num_images)
     folder = stored_run.run_folder(options.weights)
     evaluated, options = read_backbone(options)
     preprocess, label = evaluated.preprocess, evaluated.label
@@ -151,7 +151,8 @@ def draw_images(options: VisualizeOptions, workdir: pathlib.Path) -> VisualizeOp
     with flag_errors(options, "level"):
         network = level_network(evaluated.network, options.level)
     if options.weights in (None, RANDOM):
-        apply_precise_bn(network, [gallery[shown]])  # untrained statistics hide all differences
+        # With the initial statistics all features look the same.
+        apply_precise_bn(network, [gallery[shown]])
     gallery_features = _predict(network, gallery)
     inputs, images, features = gallery[shown], gallery_images[shown], gallery_features[shown]
     cells = _cells(options, features.shape[1:3])
@@ -245,7 +246,7 @@ def draw_propagation(
 
 
 def _predict(network: keras.Model, inputs: np.ndarray) -> Any:
-    """Outputs of a network for images, in float32."""
+    """Computes the float32 outputs of a network for images."""
     outputs = network.predict(inputs, batch_size=8, verbose=0)
     return keras.tree.map_structure(lambda x: np.asarray(x, np.float32), outputs)
 
@@ -269,7 +270,7 @@ def spread(source: Source, count: int, max_broken_share: float) -> Source:
         BrokenImagesError: if more of them cannot be decoded.
         ValueError: if fewer than two are left.
     """
-    chosen = select(source, _spread_indices(source.num_examples, count))
+    chosen = select(source, source.spread_indices(count))
     broken = BrokenImages(chosen, max_broken_share)
     for index in range(chosen.num_examples):
         if read_error(chosen, index):
@@ -281,13 +282,8 @@ def spread(source: Source, count: int, max_broken_share: float) -> Source:
     return select(chosen, readable)
 
 
-def _spread_indices(num_examples: int, count: int) -> np.ndarray:
-    places = np.linspace(0, num_examples - 1, min(count, num_examples))
-    return places.round().astype(np.int64)
-
-
 def _cells(options: VisualizeOptions, size: tuple[int, int]) -> list[tuple[int, int]]:
-    """Row and column of each of `--places`."""
+    """Parses `--places` into rows and columns."""
     cells = []
     with flag_errors(options, "places"):
         for place in options.places:

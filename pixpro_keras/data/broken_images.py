@@ -9,13 +9,15 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from pixpro_keras.data import python_ops
 from pixpro_keras.data.decoding import decode
 from pixpro_keras.data.sampler import CANDIDATES
 from pixpro_keras.data.sources.source import Source
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils.autotuning import without_autotuning
 from pixpro_keras.utils.errors import UserError
 
-# Parts of the errors about images that can be decoded, but whose masks or annotations are wrong.
+# Parts of error messages about wrong masks or annotations of readable images.
 NO_CLASS = "for which there is no class"
 OTHER_SIZE = "differ in size"
 BatchT = TypeVar("BatchT")
@@ -97,7 +99,7 @@ class BrokenImages:
     def watch(
         self, batches: Iterable[BatchT], indices: Callable[[BatchT], np.ndarray]
     ) -> Iterator[BatchT]:
-        """Iterates over batches that lack the broken images, and reports an image for each gap.
+        """Iterates over batches without the broken images, and reports each missing image.
 
         Args:
             batches: batches of the source's images in their order.
@@ -150,7 +152,7 @@ class BrokenImages:
 
 
 def read_error(source: AnySource, index: int) -> str:
-    """Reads an image and returns the error that it meets, in a line; empty if it is sound.
+    """Reads an image and returns the error message in one line; empty if there is no error.
 
     Args:
         source: images, encoded or decoded.
@@ -160,7 +162,7 @@ def read_error(source: AnySource, index: int) -> str:
         example = source.read(tf.constant(index, tf.int64))
         if isinstance(example, dict):
             decode(example["image"])
-    # The first one's message may quote bytes; the others are of Python's decoder, of masks.
+    # TensorFlow's message may quote bytes; the others come from the Python decoder of masks.
     except (tf.errors.OpError, UnicodeDecodeError, OSError, SyntaxError, ValueError) as error:
         return first_reason(error)
     return ""
@@ -174,7 +176,7 @@ def first_broken(source: AnySource) -> int | None:
 def first_reason(error: Exception) -> str:
     """Reason in TensorFlow's error, in a line, without the names of operations."""
     message = str(getattr(error, "message", error))
-    # In graphs, and outside of them.
+    # In graphs and in eager mode.
     asserted = re.search(r"assertion failed: \[(.*)\]|Summarized data: b(['\"])(.*)\2", message)
     if asserted:
         return asserted[1] or asserted[3]
@@ -196,5 +198,55 @@ def decode_some(source: Source, count: int) -> Iterator[Tensor]:
     for index in source.spread_indices(count):
         try:
             yield decode(source.read(tf.constant(index, tf.int64))["image"])
-        except (tf.errors.OpError, UnicodeDecodeError):  # TensorFlow's message may quote the bytes
+        except (tf.errors.OpError, UnicodeDecodeError):  # TensorFlow's message may quote bytes.
             continue
+
+
+def first_readable(
+    read: Callable[[Tensor], tuple[Tensor, Tensor]],
+    candidate: Callable[[Tensor], Tensor],
+    report: Callable[[int, bool], None] | None,
+) -> tuple[Tensor, Tensor]:
+    """Reads the first candidate that can be decoded; the others are reported.
+
+    An error in a graph ends the data set, except under `ignore_errors`: a data set of the
+    candidates, of which the first survivor is taken, is the try and except of a graph. Without
+    `report`, the graph needs no Python, and other processes can run it.
+
+    Args:
+        read: index to an example, such as image and label.
+        candidate: number of an attempt to the index of an image.
+        report: index of a broken image, and whether no candidate is left, to a note of them.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.data.broken_images import first_readable
+
+        def read(index):
+            with tf.control_dependencies([tf.debugging.Assert(index > 2, ["broken"])]):
+                return tf.identity(index), index
+
+        data = tf.data.Dataset.range(1).map(lambda _: first_readable(read, lambda n: n + 1, None))
+        assert next(data.as_numpy_iterator())[0] == 3
+        ```
+    """
+
+    def attempt(number: Tensor) -> tuple[Tensor, Tensor]:
+        last = tf.constant(-1, tf.int64)
+        if report is not None:
+            last = tf.cond(
+                number > 0,
+                lambda: python_ops.report_unreadable(
+                    report, candidate(number - 1), tf.equal(number, CANDIDATES)
+                ),
+                lambda: tf.constant(-1, tf.int64),
+            )
+        with tf.control_dependencies([last]):  # An error below would cancel the report.
+            return read(candidate(tf.identity(number)))
+
+    # One number more than there are candidates, so that the last one's failure is reported too.
+    attempts = tf.data.Dataset.range(CANDIDATES + (report is not None))
+    # Runs in the calling thread, which is idle.
+    attempts = attempts.map(attempt, synchronous=True).ignore_errors()
+    return without_autotuning(attempts.take(1)).get_single_element()

@@ -1,4 +1,4 @@
-"""One decoder of image files, for training, evaluation and serving alike."""
+"""Decoder of image files for training, evaluation and serving."""
 
 from collections.abc import Callable
 
@@ -48,7 +48,7 @@ def decode(encoded: Tensor) -> Tensor:
         lambda: _decode_jpeg(encoded),
         lambda: tf.cond(signature == b"BM", lambda: _decode_bmp(encoded), lambda: _decode(encoded)),
     )
-    # A search for the word takes microseconds; only where it is found the headers are parsed.
+    # Searching for the marker takes microseconds; headers are parsed only if it is found.
     is_marked = tf.strings.regex_full_match(head, rb"\C*(?:Exif\x00\x00|eXIf)\C*")
     is_marked |= tf.strings.substr(encoded, 0, 4) == b"RIFF"
     image = tf.cond(is_marked, lambda: _turned(image, encoded), lambda: image)
@@ -56,7 +56,7 @@ def decode(encoded: Tensor) -> Tensor:
 
 
 def _decode_jpeg(encoded: Tensor) -> Tensor:
-    # TensorFlow's own choice, also `decode_image`'s, is the fast transform: a gray level off on average.
+    # TensorFlow's default, also in `decode_image`, is the fast transform, one gray level off on average.
     return tf.io.decode_jpeg(
         encoded, channels=3, fancy_upscaling=True, dct_method="INTEGER_ACCURATE"
     )
@@ -135,7 +135,7 @@ def exif_orientation(encoded: Tensor) -> Tensor:
 
 
 def _tiff_orientation(tiff: Tensor) -> Tensor:
-    """Orientation in EXIF data, which have the form of a TIFF file: a table of tags and values."""
+    """Reads the orientation from EXIF data, a TIFF table of tags and values."""
     data = tf.pad(_bytes(tiff), [[0, 16]])
     is_little = data[0] == ord("I")
 
@@ -157,7 +157,7 @@ def _bytes(text: Tensor) -> Tensor:
 
 
 def _number(digits: Tensor, is_little: bool) -> Tensor:
-    """Numbers of which bytes are the digits, in the last axis."""
+    """Integers from the bytes in the last axis."""
     size = digits.shape[-1] or tf.shape(digits, tf.int64)[-1]
     powers = tf.range(tf.cast(size, tf.int64))
     powers = powers if is_little else powers[::-1]
@@ -187,7 +187,7 @@ def _decode_bmp(encoded: Tensor) -> Tensor:
 
 @_rare
 def _decode_palette_bmp(encoded: Tensor) -> Tensor:
-    """Decodes a BMP file of 1, 4 or 8 bits per pixel, which TensorFlow takes for shades of gray."""
+    """Decodes a BMP file with a palette (1, 4 or 8 bits per pixel), which TensorFlow would read as gray."""
     header = _bytes(tf.strings.substr(encoded, 0, 54))
     offset, header_size, width, height = (
         _number(header[begin : begin + 4], True) for begin in (10, 14, 18, 22)
@@ -209,7 +209,7 @@ def _decode_palette_bmp(encoded: Tensor) -> Tensor:
     table_size = (offset - 14 - header_size) // 4 * 4
     table = tf.strings.substr(encoded, 14 + header_size, table_size)
     colors = tf.reshape(tf.io.decode_raw(table, tf.uint8), (-1, 4))
-    # On a GPU, numbers beyond the palette would be black without an error.
+    # On a GPU, indices beyond the palette would give black without an error.
     with tf.device("cpu"):
         return tf.ensure_shape(tf.gather(colors[:, 2::-1], pixels), (None, None, 3))
 
@@ -264,7 +264,7 @@ def warn_of_small_ranges(
             if encoded[:4] != b"\x89PNG" or encoded[24:25] != b"\x10":
                 continue
             values = tf.io.decode_png(encoded, dtype=tf.uint16).numpy()
-        except (tf.errors.OpError, UnicodeDecodeError):  # Broken images are named elsewhere.
+        except (tf.errors.OpError, UnicodeDecodeError):  # Broken images are reported elsewhere.
             continue
         if values.shape[-1] in (2, 4):
             values = values[..., :-1]  # Without alpha, which is full where nothing shows through.

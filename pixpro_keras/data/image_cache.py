@@ -18,7 +18,7 @@ _LABEL_BYTES = 4
 
 
 class ImageCache:
-    """Images and labels by their index: what was read once comes from memory, the same to the last bit.
+    """Cache of images and labels by index, bit-identical to reading them again.
 
     It is filled as images are read, until it is full; what it does not hold is read as without it. It
     works in the graph of an input pipeline, in this process alone.
@@ -48,7 +48,7 @@ class ImageCache:
     def __init__(self, max_mib: float):
         self._max_bytes = int(checks.positive("max_mib", max_mib) * 2**20)
         with tf.device("cpu"):
-            # A list of tensors is one entry, of which a reader gets the memory, not a copy.
+            # A list of tensors is one entry; readers share its memory.
             self._entries = tf.raw_ops.AnonymousMutableHashTable(
                 key_dtype=tf.int64, value_dtype=tf.variant
             )
@@ -108,7 +108,7 @@ class ImageCache:
 
 
 def plan_image_cache(source: Source, memory_share: float) -> ImageCache | None:
-    """Cache for a source whose decoded images all fit in a share of the memory; the log says so.
+    """Makes a cache if all decoded images of a source fit in a share of the memory, and logs the result.
 
     Their size is estimated from a few images all over the source.
 

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from pixpro_keras.data import python_ops, service
-from pixpro_keras.data.broken_images import BrokenImages, decode_some
+from pixpro_keras.data import service
+from pixpro_keras.data.broken_images import BrokenImages, decode_some, first_readable
 from pixpro_keras.data.decoding import decode
 from pixpro_keras.data.image_cache import ImageCache
-from pixpro_keras.data.sampler import CANDIDATES, Sampler
+from pixpro_keras.data.sampler import Sampler
 from pixpro_keras.data.sources.source import Source
 from pixpro_keras.data.transforms import crops, jigsaw, recipes
 from pixpro_keras.types import (
@@ -28,7 +28,6 @@ from pixpro_keras.types import (
     Tensor,
 )
 from pixpro_keras.utils import checks
-from pixpro_keras.utils.autotuning import without_autotuning
 
 _IMAGES = (VIEW1, VIEW2, LOCAL_VIEWS, JIGSAW)
 
@@ -104,7 +103,7 @@ class DataConfig:
             checks.positive("num_parallel_calls", self.num_parallel_calls)
         if self.colors_on_device and recipes.moves_pixels(self.recipe):
             raise ValueError(
-                f"`colors_on_device` cannot be for RandAugment. Received: recipe={self.recipe!r}."
+                f"`colors_on_device` does not support RandAugment. Received: recipe={self.recipe!r}."
             )
 
 
@@ -136,7 +135,7 @@ def check_decodable(source: Source, num_tries: int = 16) -> None:
     raise ValueError(f"none of {len(indices)} files that were tried is an image, such as {names}")
 
 
-@tf.autograph.experimental.do_not_convert  # nothing in it needs it, and it takes half of tracing
+@tf.autograph.experimental.do_not_convert  # Not needed here; AutoGraph takes half of the tracing time.
 def make_views(image: Tensor, seed: Tensor, config: DataConfig) -> Batch:
     """Makes the views of an image and their coordinates.
 
@@ -163,7 +162,7 @@ def make_views(image: Tensor, seed: Tensor, config: DataConfig) -> Batch:
     """
     views: Batch = {}
     shape = tf.shape(image)
-    # All at once: drawing random numbers costs more by calls than by numbers.
+    # One call for all numbers, since calls cost more than numbers.
     seeds = tf.unstack(tf.random.split(seed, 7 + 3 * config.num_local_views))
     keys = ((VIEW1, COORD1, DRAWS1), (VIEW2, COORD2, DRAWS2))
     first_box: crops.Box | None = None
@@ -206,7 +205,7 @@ def _finish_view(
     recipe: recipes.ViewRecipe,
     config: DataConfig,
 ) -> tuple[Tensor, ...]:
-    """Returns a crop as a view, its corners and, where the device changes its colors, its draws."""
+    """Finishes a crop: its view, its corners and, if the device augments colors, its random numbers."""
     view, coord = crops.crop_and_resize(image, box, size, recipe.interpolation)
     view, coord = crops.random_flip(view, coord, flip_seed, recipe.flip)
     if config.colors_on_device:
@@ -360,53 +359,3 @@ def make_dataset(
     if data_service is not None:
         data = service.through_service(data, data_service)
     return data.prefetch(tf.data.AUTOTUNE)
-
-
-def first_readable(
-    read: Callable[[Tensor], tuple[Tensor, Tensor]],
-    candidate: Callable[[Tensor], Tensor],
-    report: Callable[[int, bool], None] | None,
-) -> tuple[Tensor, Tensor]:
-    """Reads the first candidate that can be decoded; the others are reported.
-
-    An error in a graph ends the data set, except under `ignore_errors`: a data set of the
-    candidates, of which the first survivor is taken, is the try and except of a graph. Without
-    `report`, the graph needs no Python, and other processes can run it.
-
-    Args:
-        read: index to an example, such as image and label.
-        candidate: number of an attempt to the index of an image.
-        report: index of a broken image, and whether no candidate is left, to a note of them.
-
-    Example:
-        ```python
-        import tensorflow as tf
-        from pixpro_keras.data.pipeline import first_readable
-
-        def read(index):
-            with tf.control_dependencies([tf.debugging.Assert(index > 2, ["broken"])]):
-                return tf.identity(index), index
-
-        data = tf.data.Dataset.range(1).map(lambda _: first_readable(read, lambda n: n + 1, None))
-        assert next(data.as_numpy_iterator())[0] == 3
-        ```
-    """
-
-    def attempt(number: Tensor) -> tuple[Tensor, Tensor]:
-        last = tf.constant(-1, tf.int64)
-        if report is not None:
-            last = tf.cond(
-                number > 0,
-                lambda: python_ops.report_unreadable(
-                    report, candidate(number - 1), tf.equal(number, CANDIDATES)
-                ),
-                lambda: tf.constant(-1, tf.int64),
-            )
-        with tf.control_dependencies([last]):  # An error below would cancel the report.
-            return read(candidate(tf.identity(number)))
-
-    # One number more than there are candidates, so that the last one's failure is reported too.
-    attempts = tf.data.Dataset.range(CANDIDATES + (report is not None))
-    # In the calling thread, which has nothing else to do.
-    attempts = attempts.map(attempt, synchronous=True).ignore_errors()
-    return without_autotuning(attempts.take(1)).get_single_element()

@@ -105,7 +105,7 @@ def load_indexed(encoded: bytes) -> np.ndarray:
     """Decodes an image like `decode_indexed`, outside of graphs."""
     from PIL import Image
 
-    if isinstance(encoded, np.ndarray):  # outside of graphs
+    if isinstance(encoded, np.ndarray):  # In eager mode.
         encoded = encoded.item()
     with Image.open(io.BytesIO(encoded)) as image:
         return np.asarray(image)

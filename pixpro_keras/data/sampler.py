@@ -11,7 +11,7 @@ from pixpro_keras.types import Batch, Tensor
 from pixpro_keras.utils import checks
 from pixpro_keras.utils.autotuning import NUM_THREADS, without_autotuning
 
-# An unreadable image gives its place to another one; after so many in a row the run stops.
+# An unreadable image is replaced by another; after this many failures in a row the run stops.
 CANDIDATES = 8
 
 
@@ -159,7 +159,7 @@ class Sampler:
         size = self.replica_batch_size or self.local_batch_size
         data = data.batch(size, drop_remainder=True)
         if transform is not None:
-            # Few at a time: whole batches fill the memory.
+            # A few at a time, since whole batches need much memory.
             data = data.map(transform, num_parallel_calls=2, deterministic=True)
         return without_autotuning(data)
 

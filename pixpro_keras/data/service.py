@@ -1,4 +1,4 @@
-"""Batches that other machines make: tf.data service."""
+"""Batches from other machines, by the tf.data service."""
 
 import socket
 
@@ -34,14 +34,14 @@ def check_address(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise ValueError(f"nobody answers there: {error}") from error
+        raise ValueError(f"no answer from there: {error}") from error
 
 
 def through_service(data: tf.data.Dataset, address: str) -> tf.data.Dataset:
-    """Has the elements of a data set computed by the workers of a service.
+    """Lets the workers of a service compute the elements of a data set.
 
-    Each worker takes other elements of the data set's source, as fast as it is; when one is lost, the
-    batches it had under way are lost with it, and the others go on.
+    Workers take elements of the data set's source as fast as they can. When a worker is lost, the
+    batches in progress on it are lost, and the others continue.
 
     Args:
         data: data set of TensorFlow operations alone.
@@ -64,7 +64,7 @@ def through_service(data: tf.data.Dataset, address: str) -> tf.data.Dataset:
         tf.data.experimental.service.distribute(
             processing_mode=tf.data.experimental.service.ShardingPolicy.DYNAMIC,
             service=f"grpc://{address}",
-            # Views are noise to a compressor, and it costs more time than the network saves.
+            # Views compress badly, and compression takes more time than it saves.
             compression=None,
         )
     )

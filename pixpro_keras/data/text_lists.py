@@ -32,7 +32,7 @@ def read_names(path: str | os.PathLike, keep_blank: bool = False) -> list[str]:
         text = pathlib.Path(path).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a text file of UTF-8: {error}") from error
-    # Not `splitlines`, for which names would end at rare characters too.
+    # Not `splitlines`, which also splits at rare characters that names may contain.
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     lines = [line.strip() for line in lines]
     while lines and not lines[-1]:

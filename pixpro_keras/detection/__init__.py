@@ -2,7 +2,7 @@
 
 from pixpro_keras.detection.anchors import cell_anchors, grid_anchors
 from pixpro_keras.detection.box_pipeline import BoxConfig, make_box_batches
-from pixpro_keras.detection.box_source import BoxSource, Objects
+from pixpro_keras.detection.box_source import BoxSource
 from pixpro_keras.detection.boxes import (
     box_area,
     clip_boxes,
@@ -19,6 +19,7 @@ from pixpro_keras.detection.inference import Detections, detect_in_source, to_co
 from pixpro_keras.detection.mask_head import MaskHead, mask_loss
 from pixpro_keras.detection.matching import match_boxes
 from pixpro_keras.detection.nms import multiclass_non_max_suppression, non_max_suppression
+from pixpro_keras.detection.objects import Objects
 from pixpro_keras.detection.registry import available, build, predicts_masks
 from pixpro_keras.detection.roi_heads import BoxPredictor, roi_losses, sample_rois
 from pixpro_keras.detection.rpn import RPN, generate_proposals, rpn_losses

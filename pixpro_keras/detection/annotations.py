@@ -11,23 +11,25 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.data.decoding import upright_size
-from pixpro_keras.detection.box_source import BoxSource, Notes, Objects
+from pixpro_keras.detection.box_source import BoxSource
+from pixpro_keras.detection.notes import Notes
+from pixpro_keras.detection.objects import Objects
 from pixpro_keras.types import Tensor
 
-# Images whose headers are read at the start, a tenth of a millisecond each.
+# Number of images whose headers are read at the start, 0.1 ms each.
 _NUM_HEADERS = 256
 _LARGEST_SIDE = 1 << 20
 
-# In the place of a split: all images of a folder that has none.
+# Instead of a split: all images of a folder without splits.
 WHOLE = ""
 
 
 @contextlib.contextmanager
 def naming(name: str | pathlib.Path) -> Iterator[None]:
-    """Puts the name of a file, or of an annotation in it, before any error in its content.
+    """Context that prefixes errors with the name of a file, or of an annotation in it.
 
     Args:
-        name: path of the annotation file that is read meanwhile, or name of the annotation.
+        name: path of the annotation file that is read inside, or name of the annotation.
 
     Raises:
         ValueError: for whatever is raised inside.
@@ -39,11 +41,11 @@ def naming(name: str | pathlib.Path) -> Iterator[None]:
     except (ElementTree.ParseError, ValueError) as error:
         raise ValueError(f"{name}: {error}") from error
     except (AttributeError, LookupError, OverflowError, RecursionError, TypeError) as error:
-        raise ValueError(f"{name} is not laid out as it should be: {error}") from error
+        raise ValueError(f"{name} has an invalid structure: {error}") from error
 
 
 def is_number(value: Any) -> bool:
-    """Tells an integer or a float from everything else, truth values too."""
+    """Returns True for an integer or a float, but not for a truth value."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
@@ -85,7 +87,7 @@ def check_images(
     sizes: Sequence[tuple[int, int]],
     annotations: Sequence[pathlib.Path],
 ) -> None:
-    """Makes sure that all images exist, and that a sample of them is of the size that is annotated.
+    """Checks that all images exist, and that a sample of them has the annotated size.
 
     Only headers are read; the other images are checked when they are decoded.
 
@@ -114,7 +116,7 @@ def _check_size(path: pathlib.Path, size: tuple[int, int], annotation: pathlib.P
         with Image.open(path) as image:
             stored, (width, height) = image.size, upright_size(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return  # What cannot be decoded is named where images are decoded.
+        return  # Errors of decoding are reported when images are decoded.
     if (height, width) == size:
         return
     hint = ""
@@ -131,7 +133,7 @@ def _check_size(path: pathlib.Path, size: tuple[int, int], annotation: pathlib.P
 def check_units(
     boxes: Sequence[Sequence[float]], has_area: Sequence[bool], names: Sequence[str], notes: Notes
 ) -> None:
-    """Makes sure that boxes are in pixels, not in shares of the image.
+    """Checks that boxes are in pixels, not in fractions of the image.
 
     Args:
         boxes: four numbers of each box, as they stand in the file.

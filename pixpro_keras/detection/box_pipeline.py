@@ -9,9 +9,8 @@ import tensorflow as tf
 from absl import logging
 
 from pixpro_keras.data import python_ops
-from pixpro_keras.data.broken_images import OTHER_SIZE, BrokenImages
+from pixpro_keras.data.broken_images import OTHER_SIZE, BrokenImages, first_readable
 from pixpro_keras.data.decoding import decode
-from pixpro_keras.data.pipeline import first_readable
 from pixpro_keras.data.sampler import CANDIDATES, Sampler, shuffled_index
 from pixpro_keras.data.transforms.resize import resize_bilinear
 from pixpro_keras.detection import instance_masks
@@ -58,7 +57,7 @@ class BoxConfig:
     num_canvases: int = 12
 
     def __post_init__(self):
-        """Refuses what cannot work."""
+        """Checks the values."""
         if not self.short_sides or min(self.short_sides) < 1:
             raise ValueError(
                 f"`short_sides` must be positive. Received: short_sides={self.short_sides}."
@@ -193,7 +192,8 @@ def make_box_batches(
         import numpy as np
         import tensorflow as tf
         from pixpro_keras.detection.box_pipeline import BoxConfig, make_box_batches
-        from pixpro_keras.detection.box_source import COCO, BoxSource, make_objects
+        from pixpro_keras.detection.box_source import COCO, BoxSource
+        from pixpro_keras.detection.objects import make_objects
 
         image = tf.io.encode_png(tf.zeros((40, 60, 3), tf.uint8)).numpy()
         source = BoxSource(
@@ -252,7 +252,7 @@ def make_box_batches(
                 lambda attempt: _grouped_index(sampler, canvases.groups, position, attempt)[0],
                 broken.report,
             )
-        # Of the step's own seed, where `sample_seed` has positions: all machines draw the same scale.
+        # Seed of the step instead of `sample_seed`, which is per position: all machines draw the same scale.
         step_seed = tf.stack([~tf.constant(sampler.seed, tf.int64), position // global_batch_size])
         drawn = tf.random.stateless_uniform((), step_seed, 0, len(short_sides), tf.int32)
         first, count, number = tf.unstack(scales[group, drawn])
@@ -260,7 +260,7 @@ def make_box_batches(
         image, entry = _augment(image, load(index), config, seed, short_sides, first, count)
         entry[SEED] = tf.cast(seed % 2**31, tf.int32)
         entry[IMAGE] = pad_image(preprocess(image), tf.constant(canvases.sizes)[number])
-        if len(canvases.sizes) == 1:  # TPUs need all shapes at once
+        if len(canvases.sizes) == 1:  # TPUs need static shapes.
             entry[IMAGE] = tf.ensure_shape(entry[IMAGE], (*canvases.sizes[0], 3))
         return entry
 
@@ -268,10 +268,13 @@ def make_box_batches(
 
 
 def _scales(canvases: Canvases) -> Tensor:
-    """For each group and scale, the first scale of its canvas, their number, and the canvas: `(G, S, 3)`."""
+    """Scales that share a canvas, `(G, S, 3)`.
+
+    For each group and scale: first scale with the same canvas, number of such scales, and canvas.
+    """
     rows = []
     for numbers in canvases.numbers:
-        same = numbers[:, None] == numbers  # those of a canvas follow each other
+        same = numbers[:, None] == numbers  # Scales that share a canvas are consecutive.
         rows.append(np.stack([same.argmax(1), same.sum(1), numbers], axis=1))
     return tf.constant(np.stack(rows), tf.int32)
 
@@ -279,9 +282,9 @@ def _scales(canvases: Canvases) -> Tensor:
 def _grouped_index(
     sampler: Sampler, groups: Sequence[np.ndarray], position: Tensor, attempt: Tensor | int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Index of the image at a position of steps that are of one group each, and its group.
+    """Index and group of the image at a position; all images of a step are of one group.
 
-    At attempts after 0 it is an image from elsewhere in the group's pass.
+    Attempts above 0 return other images of the group, in place of unreadable ones.
     """
     batch_size = sampler.global_batch_size
     counts = np.array([len(group) for group in groups])
@@ -300,7 +303,7 @@ def _grouped_index(
 
 
 def _objects_loader(source: BoxSource, config: BoxConfig) -> Callable[[Tensor], list[Tensor]]:
-    """Index to boxes `(M, 4)`, classes `(M,)` and, if asked for, masks `(M, 112, 112)`."""
+    """Makes a function from an index to boxes `(M, 4)`, classes `(M,)` and optional masks `(M, 112, 112)`."""
     count, size = config.max_boxes, instance_masks.CROP_SIZE
 
     def load(index: np.ndarray) -> list[np.ndarray]:
@@ -312,7 +315,7 @@ def _objects_loader(source: BoxSource, config: BoxConfig) -> Callable[[Tensor], 
             return [boxes, classes]
         crops = np.zeros((count, size, size), np.uint8)
         height, width = map(int, source.sizes[index])
-        assert objects.segmentations is not None  # for_training has looked
+        assert objects.segmentations is not None  # Checked by `for_training`.
         for number in range(num):
             crops[number] = instance_masks.crop(
                 objects.segmentations[number], boxes[number], height, width
@@ -336,9 +339,12 @@ def _augment(
     first: Tensor,
     count: Tensor,
 ) -> tuple[Tensor, Batch]:
-    """A scaled and perhaps mirrored image, float32 in 0..255, and its entries of the batch.
+    """Scales an image and mirrors it at random.
 
-    The scale is one of `count` of `short_sides`, from `first` on.
+    The scale is one of `short_sides[first : first + count]`.
+
+    Returns:
+        Image, float32 in 0..255, and the other entries of the batch.
     """
     boxes, classes, *crops = objects
     draws = tf.random.stateless_uniform((2,), tf.cast(seed, tf.int64))

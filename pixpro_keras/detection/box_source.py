@@ -1,114 +1,17 @@
 """Images with boxes, and masks where there are any: the form of all data sets of detection."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
-from pixpro_keras.detection import instance_masks
+from pixpro_keras.detection.notes import Notes
+from pixpro_keras.detection.objects import Objects
 from pixpro_keras.types import Tensor
 
-# Metrics by which a data set is judged.
+# Metrics of a data set.
 COCO, VOC07, VOC12 = "coco", "voc07", "voc12"
-# Annotations are rounded; what is farther outside is an error of whoever wrote them.
-_TOLERANCE = 2.0
-
-
-class Notes:
-    """Counts of what a data set holds that is left out, or read in another way than it is given.
-
-    Example:
-        ```python
-        from pixpro_keras.detection.box_source import Notes
-
-        notes = Notes()
-        notes.add("annotations of unknown images, left out", "annotation 7")
-        notes.add("annotations of unknown images, left out", "annotation 9")
-        assert str(notes) == "annotations of unknown images, left out: 2 (annotation 7, ...)"
-        assert notes.counts == {"annotations of unknown images, left out": 2}
-        ```
-    """
-
-    def __init__(self):
-        self._first: dict[str, str] = {}
-        self._counts: dict[str, int] = {}
-        self._expected: set[str] = set()
-
-    def add(self, kind: str, case: str, number: int = 1, *, is_expected: bool = False) -> None:
-        """Counts cases of a kind.
-
-        Args:
-            kind: the cases in general, and what is done with them.
-            case: name of the first of these cases.
-            number: number of these cases.
-            is_expected: whether sound data sets have them too.
-        """
-        self._first.setdefault(kind, case)
-        self._counts[kind] = self._counts.get(kind, 0) + number
-        if is_expected:
-            self._expected.add(kind)
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """Number of cases by kind."""
-        return dict(self._counts)
-
-    def copy(self) -> "Notes":
-        """Copies the counts, so that more can be added."""
-        copy = Notes()
-        copy._first, copy._counts = dict(self._first), dict(self._counts)
-        copy._expected = set(self._expected)
-        return copy
-
-    def log(self, name: str) -> None:
-        """Logs all counts in one line, if there are any.
-
-        Args:
-            name: name of the data set.
-        """
-        if self._counts:
-            level = logging.INFO if self._counts.keys() <= self._expected else logging.WARNING
-            logging.log(level, "%s: %s", name, self)
-
-    def __str__(self) -> str:
-        parts = []
-        for kind, count in self._counts.items():
-            more = ", ..." if count > 1 else ""
-            parts.append(f"{kind}: {count} ({self._first[kind]}{more})")
-        return "; ".join(parts)
-
-
-@dataclasses.dataclass(frozen=True)
-class Objects:
-    """Objects of an image.
-
-    Attributes:
-        boxes: `(n, 4)` float32. `x1, y1, x2, y2` in pixels; the image's upper left corner is (0, 0).
-        classes: `(n,)` int32, from 0.
-        is_ignored: `(n,)` booleans: crowds of COCO, difficult objects of VOC. In tests they do not
-            count, detected or not. Difficult objects are trained on, crowds are not.
-        areas: `(n,)` float32, in square pixels: of the mask where there is one.
-        segmentations: COCO polygons or RLE of each object, an empty list for an object without a
-            mask; None without masks.
-
-    Example:
-        ```python
-        import numpy as np
-        from pixpro_keras.detection import Objects
-
-        box = np.array([[10.0, 20.0, 50.0, 60.0]], np.float32)
-        objects = Objects(box, np.array([0]), np.array([False]), np.array([1600.0], np.float32))
-        ```
-    """
-
-    boxes: np.ndarray
-    classes: np.ndarray
-    is_ignored: np.ndarray
-    areas: np.ndarray
-    segmentations: Sequence[Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +34,8 @@ class BoxSource:
         ```python
         import numpy as np
         import tensorflow as tf
-        from pixpro_keras.detection.box_source import COCO, BoxSource, make_objects
+        from pixpro_keras.detection.box_source import COCO, BoxSource
+        from pixpro_keras.detection.objects import make_objects
 
         image = tf.io.encode_png(tf.zeros((40, 60, 3), tf.uint8)).numpy()
         source = BoxSource(
@@ -171,125 +75,6 @@ class BoxSource:
         return any(any(one.segmentations or ()) for one in self.objects)
 
 
-def make_objects(
-    describe: str,
-    size: tuple[int, int],
-    boxes: Any,
-    classes: Any,
-    is_ignored: Any,
-    areas: Any = None,
-    segmentations: Sequence[Any] | None = None,
-    *,
-    names: Sequence[str] | None = None,
-    clip_boxes: bool = False,
-    notes: Notes | None = None,
-) -> Objects:
-    """Makes the objects of an image, checked and cut off at its border.
-
-    Args:
-        describe: name of the image in errors.
-        size: height and width in pixels.
-        boxes: n rows of `x1, y1, x2, y2`.
-        classes: n class numbers.
-        is_ignored: n booleans.
-        areas: n areas; default: the boxes'.
-        segmentations: n polygons or RLE, or None; an object without a mask has None or an empty list.
-        names: names of the n objects in errors and notes; default: their numbers, from 1.
-        clip_boxes: whether boxes that are far or mostly outside are cut off, and left out if nothing
-            is inside.
-        notes: counts to which what is left out or cut off is added.
-
-    Raises:
-        ValueError: if a box is far or mostly outside the image, its corners are the wrong way round,
-            or a mask is not one of this image, with the object's name.
-
-    Example:
-        ```python
-        from pixpro_keras.detection.box_source import make_objects
-
-        objects = make_objects("a.jpg", (40, 60), [[-1, 0, 60, 40]], [0], [False])
-        assert objects.boxes.tolist() == [[0, 0, 60, 40]]
-        ```
-    """
-    notes = Notes() if notes is None else notes
-    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
-    if names is None:
-        names = [f"object {number + 1}" for number in range(len(boxes))]
-    if segmentations is not None:
-        segmentations = [
-            _sound_mask(describe, name, segmentation, size, notes)
-            for name, segmentation in zip(names, segmentations, strict=True)
-        ]
-        if segmentations and not any(segmentations):
-            segmentations = None
-    inside, keep = _inside(describe, size, boxes, names, clip_boxes, notes)
-    if areas is None:
-        areas = np.prod(inside[:, 2:] - inside[:, :2], axis=1)
-    objects = Objects(
-        inside,
-        np.asarray(classes, np.int32).reshape(-1),
-        np.asarray(is_ignored, bool).reshape(-1),
-        np.asarray(areas, np.float32).reshape(-1),
-        segmentations,
-    )
-    return objects if keep.all() else _select(objects, np.flatnonzero(keep))
-
-
-def _sound_mask(
-    describe: str, name: str, segmentation: Any, size: tuple[int, int], notes: Notes
-) -> Any:
-    """Mask in the form that is drawn, or an empty list."""
-    case = f"{name} of {describe}"
-    try:
-        mask, flat, short = instance_masks.sound(segmentation, *size)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{describe}: {name}: {error}") from error
-    if flat:
-        notes.add("polygons that are not in a list of polygons, read as its only one", case)
-    if short:
-        notes.add("polygons of fewer than three points, left out", case, short)
-    return mask
-
-
-def _inside(
-    describe: str,
-    size: tuple[int, int],
-    boxes: np.ndarray,
-    names: Sequence[str],
-    clip_boxes: bool,
-    notes: Notes,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes cut off at the image's border, and which of them have a part inside."""
-    height, width = size
-    limits = np.array([width, height, width, height], np.float32)
-    clipped = np.clip(boxes, 0, limits)
-    with np.errstate(all="ignore"):
-        areas, areas_inside = (
-            np.prod(one[:, 2:] - one[:, :2], axis=1, dtype=np.float64) for one in (boxes, clipped)
-        )
-    is_far = ((boxes < -_TOLERANCE) | (boxes > limits + _TOLERANCE)).any(axis=1)
-    is_outside = is_far | (areas_inside < areas / 2)
-    is_wrong = np.logical_or.reduce(boxes[:, 2:] < boxes[:, :2], axis=1)
-    is_finite = np.logical_and.reduce(np.isfinite(boxes), axis=1)
-    keep = np.ones(len(boxes), bool)
-    for index in map(int, np.flatnonzero(is_outside | is_wrong | ~is_finite)):
-        corners = ", ".join(f"{value:g}" for value in boxes[index])
-        where = f"{describe}: the box of {names[index]}"
-        shown = f"x1, y1, x2, y2 = {corners} in {width} x {height} pixels"
-        if not is_finite[index]:
-            raise ValueError(f"{where} is outside of all images: {shown}")
-        if is_wrong[index]:
-            raise ValueError(f"{where} has its corners the wrong way round: {shown}")
-        if not clip_boxes:
-            raise ValueError(
-                f"{where} is outside: {shown}; --clip_boxes cuts such boxes off at the border"
-            )
-        keep[index] = areas_inside[index] > 0
-        kind = "boxes cut off at the border" if keep[index] else "boxes outside, left out"
-        notes.add(kind, f"{names[index]} of {describe}")
-    return clipped, keep
-
-
 def for_training(source: BoxSource, with_masks: bool) -> BoxSource:
     """Leaves out crowds and boxes without area, and images that are then empty.
 
@@ -307,12 +92,8 @@ def for_training(source: BoxSource, with_masks: bool) -> BoxSource:
         ```python
         import numpy as np
         import tensorflow as tf
-        from pixpro_keras.detection.box_source import (
-            COCO,
-            BoxSource,
-            for_training,
-            make_objects,
-        )
+        from pixpro_keras.detection.box_source import COCO, BoxSource, for_training
+        from pixpro_keras.detection.objects import make_objects
 
         objects = [
             make_objects("a", (40, 60), [[0, 0, 9, 9]], [0], [False]),
@@ -334,8 +115,8 @@ def for_training(source: BoxSource, with_masks: bool) -> BoxSource:
         )
     for index, one in enumerate(source.objects):
         is_crowd = one.is_ignored & (source.metric == COCO)
-        is_flat = ~_has_area(one)
-        is_without_mask = ~_has_mask(one) if with_masks else np.zeros(len(one.boxes), bool)
+        is_flat = ~one.has_area
+        is_without_mask = ~one.has_mask if with_masks else np.zeros(len(one.boxes), bool)
         case = f"one of {source.describe(index)}"
         for kind, is_out, is_expected in (
             ("crowds, not trained on", is_crowd, True),
@@ -347,18 +128,18 @@ def for_training(source: BoxSource, with_masks: bool) -> BoxSource:
         keep = ~(is_crowd | is_flat | is_without_mask)
         if keep.any():
             kept.append(index)
-            objects.append(_select(one, np.flatnonzero(keep)))
+            objects.append(one.select(np.flatnonzero(keep)))
         else:
-            notes.add("images without a box to learn from, left out", source.describe(index))
+            notes.add("images without a box for training, left out", source.describe(index))
     if not kept:
         reasons = f"; {notes}" if notes.counts else ""
-        raise ValueError(f"{source.name} has no image with a box to learn from{reasons}")
-    notes.log(f"{source.name}, to learn from")
+        raise ValueError(f"{source.name} has no image with a box for training{reasons}")
+    notes.log(f"{source.name}, for training")
     return dataclasses.replace(pick(source, kept), objects=objects, notes=notes)
 
 
 def for_testing(source: BoxSource, with_masks: bool) -> BoxSource:
-    """Notes which objects are scored in another way than the others; all images and objects stay.
+    """Counts objects that are scored differently. All images and objects stay.
 
     One line of the log counts them, and what was left out of the files.
 
@@ -369,20 +150,21 @@ def for_testing(source: BoxSource, with_masks: bool) -> BoxSource:
     Example:
         ```python
         import numpy as np
-        from pixpro_keras.detection.box_source import COCO, BoxSource, for_testing, make_objects
+        from pixpro_keras.detection.box_source import COCO, BoxSource, for_testing
+        from pixpro_keras.detection.objects import make_objects
 
         objects = [make_objects("a", (40, 60), [[5, 5, 9, 5]], [0], [False])]
         sizes = np.array([[40, 60]], np.int32)
         source = BoxSource("one", lambda index: b"", str, sizes, objects, ("line",), [1], [1], COCO)
-        assert for_testing(source, False).notes.counts == {"boxes without area, scored all the same": 1}
+        assert for_testing(source, False).notes.counts == {"boxes without area, scored anyway": 1}
         ```
     """
     notes = source.notes.copy()
     for index, one in enumerate(source.objects):
         counts = ~one.is_ignored
-        kinds = {"boxes without area, scored all the same": counts & ~_has_area(one)}
+        kinds = {"boxes without area, scored anyway": counts & ~one.has_area}
         if with_masks:
-            kinds["objects without a mask, left out of the mask AP"] = counts & ~_has_mask(one)
+            kinds["objects without a mask, left out of the mask AP"] = counts & ~one.has_mask
         for kind, is_so in kinds.items():
             if is_so.any():
                 notes.add(kind, f"one of {source.describe(index)}", int(is_so.sum()))
@@ -394,7 +176,7 @@ def for_testing(source: BoxSource, with_masks: bool) -> BoxSource:
 
 
 def with_classes(source: BoxSource, class_names: Sequence[str]) -> BoxSource:
-    """Numbers the classes of a source as those of another, by their names.
+    """Renumbers the classes of a source to those of another, by name.
 
     Args:
         source: images with boxes.
@@ -407,7 +189,8 @@ def with_classes(source: BoxSource, class_names: Sequence[str]) -> BoxSource:
     Example:
         ```python
         import numpy as np
-        from pixpro_keras.detection.box_source import COCO, BoxSource, make_objects, with_classes
+        from pixpro_keras.detection.box_source import COCO, BoxSource, with_classes
+        from pixpro_keras.detection.objects import make_objects
 
         objects = [make_objects("a", (40, 60), [[0, 0, 9, 9]], [0], [False])]
         sizes = np.array([[40, 60]], np.int32)
@@ -427,7 +210,7 @@ def with_classes(source: BoxSource, class_names: Sequence[str]) -> BoxSource:
             f"other classes than in training. Only here: {unknown}; only in training: {missing}"
         )
     numbers = np.array([class_names.index(name) for name in source.class_names], np.int32)
-    # Ids of classes that the source does not have are new ones.
+    # Classes that the source does not have get new ids.
     ids = dict(zip(source.class_names, source.class_ids, strict=True))
     for name in class_names:
         ids.setdefault(name, max(ids.values(), default=0) + 1)
@@ -451,7 +234,8 @@ def without(source: BoxSource, indices: Collection[int]) -> BoxSource:
         ```python
         import numpy as np
         import tensorflow as tf
-        from pixpro_keras.detection.box_source import COCO, BoxSource, make_objects, without
+        from pixpro_keras.detection.box_source import COCO, BoxSource, without
+        from pixpro_keras.detection.objects import make_objects
 
         objects = [make_objects("a", (40, 60), [[0, 0, 9, 9]], [0], [False])] * 2
         sizes = np.array([[40, 60]] * 2, np.int32)
@@ -469,7 +253,7 @@ def without(source: BoxSource, indices: Collection[int]) -> BoxSource:
 
 
 def pick(source: BoxSource, kept: Sequence[int]) -> BoxSource:
-    """The images of some numbers.
+    """Selects images by their numbers.
 
     Args:
         source: images with boxes.
@@ -478,7 +262,8 @@ def pick(source: BoxSource, kept: Sequence[int]) -> BoxSource:
     Example:
         ```python
         import numpy as np
-        from pixpro_keras.detection.box_source import COCO, BoxSource, make_objects, pick
+        from pixpro_keras.detection.box_source import COCO, BoxSource, pick
+        from pixpro_keras.detection.objects import make_objects
 
         objects = [make_objects("a", (40, 60), [[0, 0, 9, 9]], [0], [False])] * 2
         sizes = np.array([[40, 60]] * 2, np.int32)
@@ -502,7 +287,7 @@ def pick(source: BoxSource, kept: Sequence[int]) -> BoxSource:
 
 
 def unscored_classes(source: BoxSource) -> list[str]:
-    """Names of the classes of which no object counts, so that they have no AP.
+    """Names of the classes without an object that counts, which have no AP.
 
     Args:
         source: images with boxes.
@@ -510,12 +295,8 @@ def unscored_classes(source: BoxSource) -> list[str]:
     Example:
         ```python
         import numpy as np
-        from pixpro_keras.detection.box_source import (
-            COCO,
-            BoxSource,
-            make_objects,
-            unscored_classes,
-        )
+        from pixpro_keras.detection.box_source import COCO, BoxSource, unscored_classes
+        from pixpro_keras.detection.objects import make_objects
 
         objects = [make_objects("a", (40, 60), [[0, 0, 9, 9]], [0], [False])]
         sizes = np.array([[40, 60]], np.int32)
@@ -526,26 +307,3 @@ def unscored_classes(source: BoxSource) -> list[str]:
     """
     present = {int(number) for one in source.objects for number in one.classes[~one.is_ignored]}
     return [name for number, name in enumerate(source.class_names) if number not in present]
-
-
-def _has_area(objects: Objects) -> np.ndarray:
-    return np.array((np.diff(objects.boxes.reshape(-1, 2, 2), axis=1) > 0).all((1, 2)))
-
-
-def _has_mask(objects: Objects) -> np.ndarray:
-    if objects.segmentations is None:
-        return np.zeros(len(objects.boxes), bool)
-    return np.array([bool(one) for one in objects.segmentations], bool)
-
-
-def _select(objects: Objects, indices: np.ndarray) -> Objects:
-    segmentations = objects.segmentations
-    if segmentations is not None:
-        segmentations = [segmentations[index] for index in indices]
-    return Objects(
-        objects.boxes[indices],
-        objects.classes[indices],
-        objects.is_ignored[indices],
-        objects.areas[indices],
-        segmentations,
-    )

@@ -150,5 +150,5 @@ def clip_boxes(boxes: Tensor, sizes: Tensor) -> Tensor:
 
 
 def _centers_and_sides(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Centers and sides: `(..., 2)` each."""
+    """Centers and sides of boxes, `(..., 2)` each."""
     return 0.5 * (boxes[..., :2] + boxes[..., 2:]), boxes[..., 2:] - boxes[..., :2]

@@ -9,7 +9,7 @@ from pixpro_keras.utils import checks
 
 _SIZE_STEP = 32  # the largest stride of a backbone
 _MOST_GROUPS = 6
-# Ranges of shapes of which groups are made: enough for some percent of padding.
+# Number of aspect-ratio ranges that are combined to groups.
 _NUM_RANGES = 80
 
 
@@ -56,7 +56,7 @@ def scaled_sides(sizes: np.ndarray, short_side: int, max_side: int) -> np.ndarra
 
 
 def fitting_canvas(sizes: np.ndarray, short_side: int, max_side: int) -> tuple[int, int]:
-    """Smallest height and width, multiples of 32, into which all of some images fit once they are scaled.
+    """Smallest height and width, multiples of 32, that hold all of some images after scaling.
 
     Args:
         sizes: `(N, 2)`. Height and width in pixels.
@@ -84,8 +84,9 @@ def plan_canvases(
 ) -> Canvases:
     """Chooses canvases for images and scales so that there is little padding.
 
-    Images are put in groups by their ratio of width to height. Of each group and scale, the canvas is
-    the smallest one; then those two become one, again and again, that add the least padding.
+    Images are put in groups by their ratio of width to height. The canvas of
+    each group and scale is the smallest one. Then the two canvases whose union adds the least padding are
+    merged, repeatedly.
 
     Args:
         sizes: `(N, 2)`. Height and width of the images in pixels.
@@ -110,7 +111,7 @@ def plan_canvases(
     checks.at_least("num_canvases", num_canvases, 1)
     sizes, short_sides = np.asarray(sizes), sorted(short_sides)
     groups = _group(sizes, short_sides[-1], max_side, min(_MOST_GROUPS, num_canvases), smallest)
-    # Canvas -> images and their area, of all its cells.
+    # Canvas -> number of images and sum of their areas.
     cells: dict[tuple[int, int], np.ndarray] = {}
     needed = []
     for group in groups:
@@ -136,7 +137,7 @@ def plan_canvases(
 
 
 def _merge(cells: dict[tuple[int, int], np.ndarray]) -> None:
-    """Makes one canvas of the two for which that adds the least padding."""
+    """Merges the two canvases whose union adds the least padding. Changes `cells` in place."""
 
     def padding(size: tuple[int, int], content: np.ndarray) -> float:
         return content[0] - content[1] / (size[0] * size[1])
@@ -160,7 +161,7 @@ def _both(one: tuple[int, int], two: tuple[int, int]) -> tuple[int, int]:
 def _group(
     sizes: np.ndarray, short_side: int, max_side: int, most: int, smallest: int
 ) -> list[np.ndarray]:
-    """Groups of images by their ratio of width to height, with the least padding at one scale."""
+    """Splits images into at most `most` groups by aspect ratio, with the least padding at one scale."""
     if len(sizes) < smallest:
         raise ValueError(f"a batch of {smallest} needs more than {len(sizes)} images")
     ratios = sizes[:, 1] / sizes[:, 0]
@@ -185,9 +186,9 @@ def _group(
 
 
 def _best_parts(count: int, most: int, cost: Callable[[int, int], float]) -> list[tuple[int, int]]:
-    """Parts `[first, end)` of `[0, count)`, at most so many, of the least cost in all."""
+    """Splits `[0, count)` into at most `most` ranges `[first, end)` of the least total cost."""
     costs = {(i, j): cost(i, j) for j in range(1, count + 1) for i in range(j)}
-    # Of each end, the cost and the parts up to there.
+    # End of a range -> cost and ranges up to it.
     reached: dict[int, tuple[float, list[tuple[int, int]]]] = {0: (0.0, [])}
     best = (np.inf, [(0, count)])
     for _ in range(most):

@@ -19,13 +19,15 @@ from pixpro_keras.detection.annotations import (
     read_size,
     source_of_files,
 )
-from pixpro_keras.detection.box_source import COCO, BoxSource, Notes, Objects, make_objects
+from pixpro_keras.detection.box_source import COCO, BoxSource
 from pixpro_keras.detection.layouts import conversion_hint
+from pixpro_keras.detection.notes import Notes
+from pixpro_keras.detection.objects import Objects, make_objects
 
 
 @dataclasses.dataclass(frozen=True)
 class _Image:
-    """An entry of `images`."""
+    """Entry of `images`."""
 
     id: int | str
     file_name: str
@@ -34,7 +36,7 @@ class _Image:
 
 @dataclasses.dataclass(frozen=True)
 class _Annotation:
-    """An entry of `annotations`."""
+    """Entry of `annotations`."""
 
     name: str
     box: tuple[float, float, float, float]  # x, y, width, height
@@ -114,12 +116,12 @@ def is_flat_coco(path: str, *splits: str) -> bool:
 
 
 def _files_of_split(root: pathlib.Path, split: str) -> tuple[pathlib.Path, pathlib.Path]:
-    """COCO's own place of the annotations of a split, and Roboflow's."""
+    """Paths of the annotations of a split in COCO's and in Roboflow's layout."""
     return root / "annotations" / f"instances_{split}.json", root / split / "_annotations.coco.json"
 
 
 def _only_file(root: pathlib.Path) -> pathlib.Path | None:
-    """The only JSON file of a folder, or of its `annotations`."""
+    """Path of the only JSON file in a folder or in its `annotations`."""
     for folder in (root, root / "annotations"):
         files = [file for file in folder.glob("*.json") if not file.name.startswith(".")]
         if files:
@@ -136,7 +138,7 @@ def _is_coco(file: pathlib.Path) -> bool:
 
 
 def _find_files(root: pathlib.Path, split: str) -> tuple[pathlib.Path, list[pathlib.Path]]:
-    """The annotations of a split, and the folders in which its images may be."""
+    """Path of the annotations of a split, and folders that may contain its images."""
     if split == WHOLE:
         only = _only_file(root)
         if only is None:
@@ -154,13 +156,13 @@ def _find_files(root: pathlib.Path, split: str) -> tuple[pathlib.Path, list[path
 
 
 def _holding(folders: Sequence[pathlib.Path], images: Sequence[_Image]) -> pathlib.Path:
-    """The first folder with the first image; the first one if none has it."""
+    """First folder that contains the first image; the first folder if none does."""
     holding = (x for x in folders if images and (x / images[0].file_name).exists())
     return next(holding, folders[0])
 
 
 def _note_unlisted(folder: pathlib.Path, paths: Sequence[pathlib.Path], notes: Notes) -> None:
-    """Counts the images beside those of the list, which is read alone."""
+    """Counts images in the folder that are not listed."""
     listed = {os.path.basename(path) for path in paths if path.parent == folder}
     for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
         if name.lower().endswith(IMAGE_EXTENSIONS) and name not in listed and name[0] != ".":
@@ -169,7 +171,7 @@ def _note_unlisted(folder: pathlib.Path, paths: Sequence[pathlib.Path], notes: N
 
 
 def _read_categories(categories: list, notes: Notes) -> dict[int, str]:
-    """Names of the classes by id, in the order of the ids."""
+    """Class names by id, in order of ids."""
     names: dict[int, str] = {}
     for position, one in enumerate(categories):
         with naming(_name("category", one, position)):
@@ -179,7 +181,7 @@ def _read_categories(categories: list, notes: Notes) -> dict[int, str]:
             if not isinstance(name, (str, int)) or isinstance(name, bool):
                 raise ValueError(f"name must be a text. Received: {name!r:.80}")
             if names.setdefault(number, str(name)) != str(name):
-                raise ValueError(f"the names {names[number]!r} and {name!r} have one id")
+                raise ValueError(f"the names {names[number]!r} and {name!r} have the same id")
     if len(names) < len(categories):
         kind = "categories that are there twice, read once"
         notes.add(kind, _twice(categories), len(categories) - len(names))
@@ -192,7 +194,7 @@ def _read_categories(categories: list, notes: Notes) -> dict[int, str]:
 
 
 def _read_images(images: list, notes: Notes) -> list[_Image]:
-    """Entries of the images."""
+    """Reads the entries of the images."""
     by_id: dict[int | str, _Image] = {}
     files = set()
     for position, one in enumerate(images):
@@ -221,7 +223,7 @@ def _read_objects(
     clip_boxes: bool,
     notes: Notes,
 ) -> list[Objects]:
-    """Objects of each image; classes are numbered in the order of their ids."""
+    """Reads the objects of each image. Classes are numbered in order of their ids."""
     numbers = {class_id: number for number, class_id in enumerate(class_ids)}
     by_image: dict[int | str, list[_Annotation]] = {image.id: [] for image in images}
     rows: list[_Annotation] = []
@@ -231,7 +233,7 @@ def _read_objects(
         with naming(name):
             if "id" in one:
                 if one["id"] in ids:
-                    notes.add("annotations with the id of another one, read all the same", name)
+                    notes.add("annotations with the id of another one, read anyway", name)
                 ids.add(one["id"])
             if one["image_id"] not in by_image:
                 notes.add("annotations of unknown images, left out", name)
@@ -287,13 +289,13 @@ def _make_objects(
 
 
 def _name(kind: str, one: Any, position: int) -> str:
-    """Name of an entry: its id, or its place in the list."""
+    """Name of an entry in messages: its id, or its index in the list."""
     if isinstance(one, dict) and isinstance(one.get("id"), (int, float, str)):
         return f"{kind} {one['id']}"
     return f"{kind} number {position + 1} of the list"
 
 
 def _twice(categories: list) -> str:
-    """Name of the first category whose id another one before has."""
+    """Name of the first category whose id is already used."""
     ids = [one["id"] for one in categories]
     return str(next(one["name"] for n, one in enumerate(categories) if one["id"] in ids[:n]))

@@ -70,14 +70,14 @@ def coco_statistics(detections: Sequence[Detections], source: BoxSource, kind: s
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    # Images and classes by number, so that any data set can be judged.
+    # Numbers instead of ids, so that any data set can be evaluated.
     images = range(source.num_examples)
     classes = range(1, len(source.class_names) + 1)
     rows = to_coco_results(detections, images, classes)
     if not rows:
         return ([0.0] * 3 + [-1.0] * 3) * 2
     if kind == "segm":
-        # Beside a box, pycocotools takes the box's area for that of the mask.
+        # With a box present, pycocotools uses the area of the box instead of the mask's.
         rows = [{name: row[name] for name in row if name != "bbox"} for row in rows]
     with contextlib.redirect_stdout(io.StringIO()):  # tables and timings
         ground_truth = COCO()
@@ -91,7 +91,7 @@ def coco_statistics(detections: Sequence[Detections], source: BoxSource, kind: s
 
 
 def _dataset(source: BoxSource, with_masks: bool) -> dict:
-    """The true objects in COCO's format."""
+    """Converts the true objects to COCO's format."""
     annotations: list[dict] = []
     for image, objects in enumerate(source.objects):
         height, width = map(int, source.sizes[image])

@@ -6,15 +6,10 @@ import tensorflow as tf
 from pixpro_keras.data.sources.specification import Openers
 from pixpro_keras.data.sources.tfds import TFDSRecords, prepare_tfds
 from pixpro_keras.detection import instance_masks
-from pixpro_keras.detection.box_source import (
-    COCO,
-    VOC07,
-    VOC12,
-    BoxSource,
-    Notes,
-    make_objects,
-)
+from pixpro_keras.detection.box_source import COCO, VOC07, VOC12, BoxSource
 from pixpro_keras.detection.coco_annotations import is_flat_coco, open_coco_boxes
+from pixpro_keras.detection.notes import Notes
+from pixpro_keras.detection.objects import make_objects
 from pixpro_keras.detection.voc_annotations import is_flat_voc, open_voc_boxes
 from pixpro_keras.types import Tensor
 

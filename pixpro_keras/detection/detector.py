@@ -57,7 +57,7 @@ class DetectorConfig:
     bn_momentum: float = 0.9
 
     def __post_init__(self):
-        """Refuses sizes that cannot work."""
+        """Checks the values."""
         checks.at_least("num_classes", self.num_classes, 1)
         checks.at_least("num_rois", self.num_rois, 4)
         if self.max_proposals is not None:
@@ -110,7 +110,7 @@ class Detector(Task, abc.ABC):
         self.loss_bounds = dict.fromkeys(names, (0.0, None))
 
     def _build_heads(self, map_channels: int, vector_size: int, mask_head: MaskHead) -> None:
-        """Creates the heads that all detectors have; subclasses call it last."""
+        """Creates the heads common to all detectors. Subclasses call it last."""
         self.rpn = RPN(len(self.anchor_sizes[0]) * len(ASPECT_RATIOS), name="rpn")
         self.rpn.build((None, None, None, map_channels))
         self.predictor = BoxPredictor(self.config.num_classes, name="predictor")
@@ -238,12 +238,12 @@ class Detector(Task, abc.ABC):
 
 
 def _count_last(is_used: Tensor) -> Tensor:
-    """Smallest number of columns that hold all used entries of `(B, N)` booleans."""
+    """Number of leading columns that contain all true entries of `(B, N)` booleans."""
     positions = ops.arange(1, is_used.shape[1] + 1)
     return ops.max(ops.where(is_used, positions, 0))
 
 
 def _pad_second(values: Tensor, size: int) -> Tensor:
-    """`(B, n, ...)` followed by zeros, `(B, size, ...)`."""
+    """Pads `(B, n, ...)` with zeros to `(B, size, ...)`."""
     missing = size - values.shape[1]
     return ops.pad(values, [(0, missing if axis == 1 else 0) for axis in range(len(values.shape))])

@@ -14,7 +14,7 @@ from pixpro_keras.types import Tensor
 
 _CHANNELS = 256
 _BOX_POOL_SIZE, _MASK_POOL_SIZE = 7, 14
-# Side of a box that is pooled from P4; half of it from P3, and so on from P2 to P5.
+# Side in pixels of a box that is pooled from P4; half of it is pooled from P3, and so on.
 _CANONICAL_BOX_SIZE = 224
 
 

@@ -1,4 +1,4 @@
-"""Detections of a trained detector in the images of a source, and their form in COCO."""
+"""Detections of a trained detector in the images of a source, and their COCO format."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -142,7 +142,7 @@ def detect_in_source(
 def _rescale(
     outputs: dict[str, np.ndarray], shape: Sequence[int], scales: np.ndarray
 ) -> Detections:
-    """Boxes and masks in the original image's pixels."""
+    """Converts boxes and masks to pixels of the original image."""
     count = int((outputs["scores"] > 0).sum())
     height, width = shape[:2]
     boxes = outputs["boxes"][:count] / scales[[1, 0, 1, 0]]

@@ -21,7 +21,7 @@ def to_rle(mask: np.ndarray) -> dict[str, Any]:
 
 
 def sound(segmentation: Any, height: int, width: int) -> tuple[Any, bool, int]:
-    """Checks a mask from a file, and leaves out polygons of fewer than three points, as detectron2 does.
+    """Checks a mask from a file, and drops polygons of fewer than three points, as in detectron2.
 
     pycocotools, which draws masks, trusts what it gets.
 
@@ -67,7 +67,7 @@ def sound(segmentation: Any, height: int, width: int) -> tuple[Any, bool, int]:
 
 
 def _has_pixels(segmentation: Any, height: int, width: int) -> bool:
-    """Checks RLE; true if any pixel is inside."""
+    """Checks RLE. Returns True if the mask has any pixel."""
     if not isinstance(segmentation, dict) or not {"size", "counts"} <= set(segmentation):
         raise ValueError("a mask must be a list of polygons, or RLE with 'size' and 'counts'")
     if list(segmentation["size"]) != [height, width]:
@@ -80,9 +80,10 @@ def _has_pixels(segmentation: Any, height: int, width: int) -> bool:
 
 
 def _unpack(counts: str | bytes) -> list[int]:
-    """Runs of RLE in COCO's text: six bits a character, the first of them says whether more follow.
+    """Decodes COCO's compressed RLE to run lengths.
 
-    From the third on, numbers are differences to the one before the last.
+    A character holds six bits; the highest tells whether more follow. From the third number on, numbers
+    are differences to the one two places before.
     """
     runs: list[int] = []
     number = shift = 0
@@ -98,7 +99,7 @@ def _unpack(counts: str | bytes) -> list[int]:
             runs.append(number + (runs[-2] if len(runs) > 2 else 0))
             number = shift = 0
     if shift:
-        raise ValueError("the runs of a mask are cut off")
+        raise ValueError("the runs of a mask are truncated")
     return runs
 
 

@@ -1,18 +1,18 @@
-"""Layouts of annotation tools that are not read, and what to do about them."""
+"""Layouts of annotation tools that are not supported, and hints for their conversion."""
 
 import itertools
 import json
 import pathlib
 from collections.abc import Iterator
 
-_MOST_FILES = 50  # of a folder are looked at
+_MOST_FILES = 50  # Number of files of a folder that are looked at.
 _YAML = ("data.yaml", "dataset.yaml")
 _MARKS = (*_YAML, "annotations.xml")
 _EXPORT_AS_COCO = "export it as COCO"
 
 
 def conversion_hint(root: pathlib.Path, split: str) -> str:
-    """Name of the layout in a folder and the conversion that it needs; empty where it is none of the known.
+    """Hint with the layout of a folder and the conversion that it needs; empty if the layout is unknown.
 
     Args:
         root: folder of a data set.
@@ -55,7 +55,7 @@ def conversion_hint(root: pathlib.Path, split: str) -> str:
 
 
 def _first_names(folder: pathlib.Path) -> Iterator[str]:
-    """Names of a few files; a folder may hold a hundred thousand."""
+    """Names of a few files of a folder, which may hold a hundred thousand."""
     if folder.is_dir():
         files = (path.name for path in folder.iterdir() if path.is_file())
         yield from itertools.islice(files, _MOST_FILES)

@@ -58,8 +58,8 @@ def match_boxes(
     if allow_low_quality:
         closest = ops.max(iou, axis=2, keepdims=True)
         first = ops.cast(ops.argmax(iou, axis=2), "int32")[..., None]
-        # All that are equally close, and the first of them anyhow: compiled code may compute an IoU
-        # twice and round it differently. A box that no candidate touches makes none positive.
+        # All equally close candidates, and always the first of them, since compiled code may compute an
+        # IoU twice with different rounding. A box without overlap makes no candidate positive.
         is_closest = (iou == closest) | (ops.arange(iou.shape[2]) == first)
         is_closest = is_closest & (closest > 0)
         labels = ops.where(ops.any(is_closest, axis=1), POSITIVE, labels)

@@ -196,7 +196,7 @@ def roi_losses(logits: Tensor, deltas: Tensor, rois: Rois, batch: Batch) -> dict
     )
     return {
         "box_class": ops.sum(losses * rois.is_valid) / total,
-        # Padding has been a match, but is never positive; 0 * inf would be NaN.
+        # Padding may be matched, but is never positive; 0 * inf would be NaN.
         "box": ops.sum(ops.where(rois.is_positive > 0, distance, 0.0)) / total,
         "class_accuracy": ops.sum(is_right * rois.is_valid) / total,
         "positive_rois": ops.sum(rois.is_positive) / rois.boxes.shape[0],

@@ -217,9 +217,9 @@ def generate_proposals(
 
 
 def _are_centered_inside(anchors: Tensor, sizes: Tensor) -> Tensor:
-    """Tells which anchors `(N, 4)` have their center in each image, `(B, N)` booleans.
+    """Tells which anchors `(N, 4)` have their center in each image of size `(B, 2)`: `(B, N)` booleans.
 
-    Centers and sizes `(B, 2)` are whole numbers of pixels, the centers but for rounding.
+    Centers and sizes are integers up to rounding, so the limit is half a pixel below the size.
     """
     centers = 0.5 * (anchors[:, :2] + anchors[:, 2:])
     limits = sizes[:, None, ::-1] - 0.5

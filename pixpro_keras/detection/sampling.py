@@ -58,7 +58,7 @@ def subsample_labels(
     is_positive = positive_noise >= 0
     num_positive = ops.sum(ops.cast(is_positive, "int32"), axis=1, keepdims=True)
     is_negative = (negative_noise >= 0) & (ops.arange(num_samples) < num_samples - num_positive)
-    # Positives, then negatives, then padding: top_k keeps the order of equals.
+    # Positives, then negatives, then padding, since top_k keeps the order of ties.
     ranks = ops.concatenate([2 * ops.cast(is_positive, "int32"), ops.cast(is_negative, "int32")], 1)
     ranks, order = ops.top_k(ranks, num_samples)
     indices = tf.gather(ops.concatenate([positives, negatives], axis=1), order, batch_dims=1)

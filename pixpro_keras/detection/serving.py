@@ -48,7 +48,7 @@ class ServedDetector(tf.Module):
         max_side: int,
     ):
         super().__init__()
-        # Layers are no tf.Module: without this their variables would not be saved.
+        # Layers are not tf.Modules, so their variables are tracked explicitly.
         self._variables = [variable.value for variable in detector.weights]
         self._detector = detector
         self._preprocess = preprocess
@@ -59,7 +59,7 @@ class ServedDetector(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, 3), tf.uint8, name="image")])
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
-        """Detections of one image of any size.
+        """Detects the objects of one image of any size.
 
         Args:
             image: `(H, W, 3)` uint8 RGB.

@@ -1,4 +1,4 @@
-"""Work on the first rows of an array whose number is known only when it runs, in static shapes."""
+"""Work on the first rows of an array with static shapes, if their number is known only at run time."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -9,20 +9,20 @@ from pixpro_keras.types import Tensor
 
 ResultT = TypeVar("ResultT")
 
-# Below this the whole is as fast as its half.
+# Below this size, half of the rows take as long as all.
 _SMALLEST = 16
 
 
 def call_with_fewest(function: Callable[[int], ResultT], count: Tensor, total: int) -> ResultT:
-    """Calls a function with the smallest number of rows that holds those that count.
+    """Calls a function with the smallest number of rows that contains all valid rows.
 
     The numbers are a quarter, half and all of `total`. Each is a branch of its own, of which one runs;
-    nothing is traced anew when `count` changes. A branch must not reduce over replicas: they may take
+    nothing is traced again when `count` changes. A branch must not reduce over replicas: they may take
     different ones.
 
     Args:
         function: number of rows to tensors, whose shapes and dtypes do not depend on it.
-        count: rows that count, at most `total`; a scalar.
+        count: number of valid rows, at most `total`; a scalar.
         total: number of all rows.
 
     Returns:

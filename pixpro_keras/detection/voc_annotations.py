@@ -18,20 +18,15 @@ from pixpro_keras.detection.annotations import (
     read_size,
     source_of_files,
 )
-from pixpro_keras.detection.box_source import (
-    VOC07,
-    VOC12,
-    BoxSource,
-    Notes,
-    Objects,
-    make_objects,
-)
+from pixpro_keras.detection.box_source import VOC07, VOC12, BoxSource
 from pixpro_keras.detection.layouts import conversion_hint
+from pixpro_keras.detection.notes import Notes
+from pixpro_keras.detection.objects import Objects, make_objects
 
 
 @dataclasses.dataclass(frozen=True)
 class _Annotation:
-    """An XML file."""
+    """Content of an XML file."""
 
     path: pathlib.Path
     size: tuple[int, int]
@@ -83,7 +78,7 @@ def open_voc_boxes(
         listing = folder / "ImageSets" / "Main" / f"{name}.txt"
         if not listing.exists():
             raise ValueError(
-                f"of the split {part!r}, such as 2007_trainval, there is no {listing}"
+                f"the split {part!r}, such as 2007_trainval, has no {listing}"
                 f"{conversion_hint(root, part)}"
             )
         for stem in _read_list(listing, folder / "Annotations", notes):
@@ -134,7 +129,7 @@ def is_flat_voc(path: str) -> bool:
 
 
 def _flat_files(root: pathlib.Path) -> list[pathlib.Path]:
-    """XML files of a folder without lists, but for CVAT's own."""
+    """XML files of a folder without split lists, except CVAT's."""
     folder = root / "Annotations" if (root / "Annotations").is_dir() else root
     files = sorted(folder.glob("*.xml"))
     return [file for file in files if file.name[0] != "." and file.name != "annotations.xml"]
@@ -164,10 +159,10 @@ def _read_classes(root: pathlib.Path) -> Sequence[str]:
 
 
 def _read_list(path: pathlib.Path, annotations: pathlib.Path, notes: Notes) -> list[str]:
-    """Names of the images in a list of a split, or of one for a class.
+    """Names of the images in the list of a split, or of a split and a class.
 
-    Those for a class have -1, 0 or 1 behind each name. A name may end like that too; the annotations
-    tell which it is.
+    Lists of a class have -1, 0 or 1 behind each name. A name may also end like that; then the existing
+    annotations decide.
 
     Args:
         path: path of the list.
@@ -218,7 +213,7 @@ def _read_annotation(path: pathlib.Path, class_names: Sequence[str]) -> _Annotat
                     )
                 sides = ("xmin", "ymin", "xmax", "ymax")
                 one.corners.append(tuple(_number(element, f"bndbox/{side}") for side in sides))
-                # An empty element says as much as none.
+                # An empty element equals a missing one.
                 difficult = element.findtext("difficult", "0").strip() or "0"
                 one.is_difficult.append(read_flag(difficult, "difficult"))
                 one.classes.append(class_names.index(class_name))

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pixpro_keras.detection.box_source import Objects
 from pixpro_keras.detection.inference import Detections
+from pixpro_keras.detection.objects import Objects
 
 _THRESHOLDS = tuple(range(50, 100, 5))  # IoU in percent
 
@@ -138,7 +138,7 @@ def voc_scores(
 
 
 def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """IoU `(n,)` of a box with others."""
+    """IoU of a box with `n` others, `(n,)`."""
     low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
     intersection = np.prod(np.maximum(high - low, 0), axis=1)
     areas = np.prod(others[:, 2:] - others[:, :2], axis=1) + np.prod(box[2:] - box[:2])

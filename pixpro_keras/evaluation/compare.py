@@ -118,7 +118,7 @@ def feature_accuracies(train: Features, test: Features, k: int) -> dict[str, flo
     scores = weighted_knn(train_pooled, train.labels, test_pooled, num_classes=num_classes, k=k)
     image_classifier = fit_logistic_regression(train_pooled, train.labels)
     train_cells, test_cells = _standardize(train.cells, test.cells)
-    # Each class has the same say: else background, most of the cells, would be all that counts.
+    # Classes have equal weight; otherwise background, most of the cells, would dominate.
     cell_classifier = fit_logistic_regression(train_cells, train.cell_labels, is_balanced=True)
     hits = cell_classifier.predict(test_cells) == test.cell_labels
     per_class = [hits[test.cell_labels == label].mean() for label in np.unique(test.cell_labels)]
@@ -131,7 +131,7 @@ def feature_accuracies(train: Features, test: Features, k: int) -> dict[str, flo
 
 def _standardize(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean, std = train.mean(axis=0), train.std(axis=0)
-    # A channel that is all but constant here would drown the others where it is not.
+    # A nearly constant channel would be scaled up and could dominate in other images.
     std = np.where(std > 1e-3 * std.max(), std, np.inf)
     return (train - mean) / std, (test - mean) / std
 

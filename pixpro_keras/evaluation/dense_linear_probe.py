@@ -113,9 +113,9 @@ def fit_dense_linear_probe(
         (cells[is_labeled] - mean) / std, classes[is_labeled], l2=l2, iterations=iterations
     )
     weights, offsets = model.coef_, model.intercept_
-    if len(model.classes_) == 2:  # scikit-learn has one row of scores, of the second class
+    if len(model.classes_) == 2:  # scikit-learn has one row of scores for two classes.
         weights, offsets = (np.stack([np.zeros_like(x[0]), x[0]]) for x in (weights, offsets))
-    # The standardization goes into the classifier.
+    # The standardization is merged into the classifier.
     kernel = np.zeros((cells.shape[1], num_classes))
     bias = np.full(num_classes, -1e9)
     kernel[:, model.classes_] = (weights / std).T

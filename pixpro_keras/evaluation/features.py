@@ -87,7 +87,7 @@ def labeled_batches(
     size = (image_size, image_size)
 
     def prepare(example):
-        # Without antialiasing, a large photograph would be sampled at a few of its pixels.
+        # Without antialiasing, only a few pixels of a large photograph would be used.
         image = tf.image.resize(example["image"], size, method="bilinear", antialias=True)
         result = {
             IMAGE: tf.ensure_shape(preprocess(image), (*size, 3)),
@@ -206,7 +206,7 @@ def extract_features(
     spread: Callable[[Tensor], np.ndarray] | None = None
     for batch in batches:
         has_cells = MASK in batch and cells_per_image > 0
-        if spread is None:  # Whole maps leave the accelerator only where cells are wanted.
+        if spread is None:  # Whole maps are copied from the accelerator only if cells are needed.
             spread = over_replicas(run if has_cells else pool, len(batch[LABEL]), strategy)
         features = spread(batch[IMAGE])
         labels.append(np.asarray(batch[LABEL], "int32"))
@@ -255,7 +255,7 @@ def cell_labels(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _choose(classes: np.ndarray, cells_per_image: int, rng: np.random.Generator) -> np.ndarray:
-    """`(B, h, w)` labels to a mask of at most `cells_per_image` labeled cells of each image."""
+    """Selects at most `cells_per_image` labeled cells of each image: a mask `(B, h, w)`."""
     flat = classes.reshape(len(classes), -1)
     lots = rng.random(flat.shape)
     lots[flat == IGNORED] = np.inf

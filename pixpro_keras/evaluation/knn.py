@@ -9,7 +9,7 @@ from pixpro_keras.types import Tensor
 from pixpro_keras.utils import checks
 
 Array = np.ndarray
-_GROUP = 16  # values of which the largest stands for all
+_GROUP = 16  # Values per group, represented by their maximum.
 
 
 def weighted_knn(
@@ -123,29 +123,29 @@ def _nearest(queries: Array, train_features: Array, k: int, block_size: int) -> 
 def _merge(
     best: Tensor, indices: Tensor, queries: Tensor, block: Tensor, begin: Tensor, count: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The k nearest so far and those of a block, whose first `count` rows are features."""
+    """Merges the k nearest so far with those of a block, of which the first `count` rows are valid."""
     k, size = best.shape[1], block.shape[0]
     cosines = ops.matmul(queries, ops.transpose(l2_normalize(block)))
     is_feature = tf.range(size) < count
     cosines = tf.cond(count < size, lambda: tf.where(is_feature, cosines, -np.inf), lambda: cosines)
     nearest, rows = _top_k(cosines, min(k, size))
     all_indices = ops.concatenate([indices, begin + ops.cast(rows, "int32")], axis=1)
-    # Among equals the first stays first, and what was found before stands first.
+    # Ties keep their order, with earlier blocks first.
     best, chosen = ops.top_k(ops.concatenate([best, nearest], axis=1), k)
     return best, ops.take_along_axis(all_indices, chosen, axis=1)
 
 
 def _top_k(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """`tf.math.top_k` of `(n, m)`, in a quarter of its time: of equal values, too, the first ones.
+    """Equals `tf.math.top_k` of `(n, m)`, also for ties, in a quarter of the time.
 
-    The k largest are in the k groups with the largest maxima.
+    Only the k groups with the largest maxima can contain the k largest values.
     """
     size = values.shape[1]
     if size % _GROUP or size // _GROUP <= k:
         return tf.math.top_k(values, k)
     groups = tf.reshape(values, (-1, size // _GROUP, _GROUP))
     chosen = tf.math.top_k(tf.reduce_max(groups, axis=-1), k).indices
-    chosen = tf.sort(chosen, axis=1)  # so that the first of equal values stay first
+    chosen = tf.sort(chosen, axis=1)  # Ties keep their order.
     candidates = tf.reshape(tf.gather(groups, chosen, batch_dims=1), (-1, k * _GROUP))
     largest, places = tf.math.top_k(candidates, k)
     rows = tf.gather(chosen, places // _GROUP, batch_dims=1) * _GROUP + places % _GROUP
@@ -153,12 +153,12 @@ def _top_k(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _even_size(count: int, most: int) -> int:
-    """Rows of a block so that as few blocks as `most` rows make are filled evenly."""
+    """Rows per block: the smallest size with the same number of blocks as `most` rows need."""
     return -(-count // max(-(-count // most), 1))
 
 
 def _pad_rows(rows: Array, size: int) -> Array:
-    """Rows followed by rows of zeros, `size` in all."""
+    """Pads rows with zeros to `size` rows."""
     return np.pad(rows, [(0, size - len(rows)), (0, 0)])
 
 

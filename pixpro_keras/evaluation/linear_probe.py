@@ -14,7 +14,7 @@ from pixpro_keras.types import LABEL, VIEW1, Batch, Tensor
 from pixpro_keras.utils import checks
 from pixpro_keras.utils.autotuning import without_autotuning
 
-FEATURES = "features"  # key of a batch whose images have gone through the backbone already
+FEATURES = "features"  # Key of batches that hold features instead of images.
 
 
 class LinearProbe(Task):
@@ -75,7 +75,7 @@ class LinearProbe(Task):
         self.backbone = backbone
         self.batch_statistics = batch_statistics
         if batch_statistics:
-            # Of variables, not layers: a batch norm that is not trainable takes its moving statistics.
+            # Not layers: a batch norm that is not trainable uses its moving statistics.
             for variable in backbone.trainable_variables:
                 variable.trainable = False
         else:
@@ -119,7 +119,7 @@ class LinearProbe(Task):
     def logits(self, features: Tensor) -> Tensor:
         """`(B, C)` to `(number of classifiers, B, num_classes)` float32."""
         kernels, biases = ops.cast(self.kernels, "float32"), ops.cast(self.biases, "float32")
-        # No einsum, which would move the axes of the kernels on the way.
+        # No einsum, which would transpose the kernels.
         return ops.matmul(features, kernels) + ops.expand_dims(biases, 1)
 
 

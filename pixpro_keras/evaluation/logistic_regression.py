@@ -56,6 +56,6 @@ def fit_logistic_regression(
         class_weight="balanced" if is_balanced else None,
     )
     with warnings.catch_warnings():
-        # So many iterations for every backbone is the protocol, as in training for so many epochs.
+        # The protocol is a fixed number of iterations for every backbone.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit(features, labels)

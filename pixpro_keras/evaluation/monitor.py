@@ -41,13 +41,13 @@ class Monitor:
         self._every_steps = at_least("every_steps", every_steps, 1)
 
     def __call__(self, step: int) -> Mapping[str, float]:
-        """Measures, when it is time.
+        """Evaluates the backbone if the step is due.
 
         Args:
-            step: steps done since the run's beginning.
+            step: number of steps done.
 
         Returns:
-            Values by name; none when it is not time.
+            Values by name; empty if the step is not due.
         """
         return self._measure() if step % self._every_steps == 0 else {}
 

@@ -64,7 +64,7 @@ def apply_precise_bn(
     before = _read(variables)
     momenta = [layer.momentum for layer in layers]
 
-    # One graph per shape: a detector lays its anchors by the static shape of the batch.
+    # One graph per shape, since anchors of a detector depend on the static shape.
     @tf.function(autograph=False)
     def run(images):
         if strategy is None:
@@ -143,7 +143,7 @@ def _read(variables) -> list[tuple[np.ndarray, ...]]:
 
 
 def _average(observe, variables, batches) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Mean and variance of all images, per layer, in float64."""
+    """Mean and variance over all images, per layer, in float64."""
     num_images = 0
     means = [np.zeros(mean.shape) for mean, _ in variables]
     squares = [np.zeros(mean.shape) for mean, _ in variables]

@@ -55,12 +55,12 @@ def split_over_replicas(strategy: tf.distribute.Strategy, batch: Any) -> Any:
     rows = tf.nest.flatten(batch)[0].shape[0]
     if rows % num_replicas:
         raise ValueError(
-            f"`batch` must have rows for each of {num_replicas} replicas alike. Received: {rows} rows."
+            f"`batch` must have equal numbers of rows for {num_replicas} replicas. Received: {rows} rows."
         )
     size = rows // num_replicas
 
     def part(context: tf.distribute.InputContext) -> Any:
-        # Of several machines each has its own rows; replicas are numbered through all of them.
+        # Each machine has its own rows; replicas are numbered over all machines.
         first = context.replica_id_in_sync_group % num_replicas * size
         return tf.nest.map_structure(lambda value: value[first : first + size], batch)
 

@@ -11,8 +11,8 @@ from pixpro_keras.evaluation.features import labeled_batches
 _TRAIN_SPLIT = "train[:800]"
 _TEST_SPLIT = "validation"
 _BATCH_SIZE = 100
-# The scenes' own size. Crops enlarge what is on them, so that whole images are best shown larger than
-# the crops of the training.
+# Size of the scenes in pixels. Crops in training enlarge objects, so whole images should be larger than
+# the crops.
 _IMAGE_SIZE = 128
 
 

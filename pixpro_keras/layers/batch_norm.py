@@ -52,7 +52,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def call(self, inputs: Tensor, training: bool | None = None, mask=None) -> Tensor:
         """The input's shape, in the layer's compute dtype."""
         is_trained = training and self.trainable
-        # In float32 features are, to the last bit, those of exported networks, which have Keras's layer.
+        # In float32, features equal those of exported networks with Keras's layer exactly.
         is_exact = not is_trained and inputs.dtype == tf.float32
         if mask is not None or is_exact or not self._is_usual(inputs):
             return super().call(inputs, training=training, mask=mask)
@@ -66,7 +66,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         keep = self.momentum
         self.moving_mean.assign(self.moving_mean * keep + mean * (1 - keep))
         self.moving_variance.assign(self.moving_variance * keep + variance * (1 - keep))
-        # No operation, such as `ensure_shape`, may come between this and a ReLU: TensorFlow fuses the two.
+        # TensorFlow fuses this with a ReLU, if no operation such as `ensure_shape` is between them.
         outputs.set_shape(inputs.shape)
         return tf.cast(outputs, self.compute_dtype)
 
@@ -88,7 +88,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def _is_usual(self, inputs: Tensor) -> bool:
         return (
             (tf.distribute.get_replica_context() is not None or not self.synchronized)
-            and not getattr(self, "renorm", False)  # older versions of Keras lack it
+            and not getattr(self, "renorm", False)  # Older versions of Keras do not have it.
             and self.axis in (-1, len(inputs.shape) - 1)
             and inputs.dtype.name in _DTYPES
         )
@@ -97,14 +97,14 @@ class BatchNormalization(keras.layers.BatchNormalization):
 def _on_one_device(
     inputs: Tensor, scale: Tensor, offset: Tensor, epsilon: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Outputs, and mean and biased variance of the channels."""
+    """Normalizes on one device. Returns outputs, and mean and biased variance per channel."""
     channels = inputs.shape[-1]
     rows = _as_maps(inputs)
     outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=rows,
         scale=scale,
         offset=offset,
-        # In training only the batch's own statistics count.
+        # Training uses the statistics of the batch.
         mean=tf.constant([]),
         variance=tf.constant([]),
         epsilon=epsilon,
@@ -124,7 +124,7 @@ def _on_one_device(
 
 
 def _as_maps(inputs: Tensor) -> Tensor:
-    """`(B, ..., C)` as `(B, h, w, C)`."""
+    """Reshapes `(B, ..., C)` to `(B, h, w, C)`."""
     if inputs.shape.rank == 4:
         return inputs
     return tf.reshape(inputs, (-1, 1, 1, inputs.shape[-1]))
@@ -133,7 +133,7 @@ def _as_maps(inputs: Tensor) -> Tensor:
 def _over_replicas(
     inputs: Tensor, scale: Tensor, offset: Tensor, epsilon: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Outputs, and mean and biased variance of the channels over all replicas."""
+    """Normalizes over all replicas. Returns outputs, and mean and biased variance per channel."""
     axes = list(range(inputs.shape.rank - 1))
 
     @tf.custom_gradient
@@ -148,7 +148,7 @@ def _over_replicas(
         outputs = tf.cast((rows - mean) * (factor * scale) + offset, inputs.dtype)
 
         def gradient(by_outputs: Tensor, *_) -> tuple[Tensor, Tensor, Tensor]:
-            # Nothing is learned through mean and variance as outputs.
+            # No gradient flows through mean and variance as outputs.
             by_outputs = tf.cast(by_outputs, tf.float32)
             normal = (tf.cast(inputs, tf.float32) - mean) * factor
             by_offset = tf.reduce_sum(by_outputs, axes)

@@ -9,8 +9,8 @@ from pixpro_keras.types import Tensor
 
 __all__ = ["Conv2D"]
 
-# The gradient of a 3x3 kernel is faster by products on maps of up to so many pixels, from so many filters on
-# (`benchmarks/README.md`).
+# Largest number of pixels of a map, and least number of filters, for which products compute the
+# gradient of a 3x3 kernel faster (`benchmarks/README.md`).
 _MOST_PIXELS = 7 * 7
 _LEAST_FILTERS = 128
 
@@ -92,7 +92,7 @@ class Conv2D(keras.layers.Conv2D):
 
 
 def _product(inputs: Tensor, kernel: Tensor, stride: int) -> Tensor:
-    """A 1x1 convolution whose stride divides the map."""
+    """1x1 convolution as a matrix product; the stride must divide the map."""
     height, width, channels = inputs.shape[1:]
     height, width = height // stride, width // stride
     if stride > 1:
@@ -103,9 +103,10 @@ def _product(inputs: Tensor, kernel: Tensor, stride: int) -> Tensor:
 
 
 def _every(x: Tensor, row: int, column: int, height: int, width: int, stride: int) -> Tensor:
-    """Each `stride`-th pixel from `(row, column)` on, `(B, height, width, C)`; the map's size is a multiple.
+    """Every `stride`-th pixel from `(row, column)` on, `(B, height, width, C)`.
 
-    As a slice of a reshaped map, which takes a tenth of a strided slice's time.
+    The size of the map must be a multiple of the stride. Slicing a reshaped map takes a tenth of the time
+    of a strided slice.
     """
     _, rows, columns, channels = x.shape
     cut = tf.slice(
@@ -117,7 +118,7 @@ def _every(x: Tensor, row: int, column: int, height: int, width: int, stride: in
 
 
 def _with_products_backwards(stride: int, padding: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """A 3x3 convolution whose kernel's gradient is computed by nine matrix products."""
+    """Makes a 3x3 convolution that computes the gradient of its kernel by nine matrix products."""
     strides = (1, stride, stride, 1)
 
     @tf.custom_gradient
@@ -138,12 +139,12 @@ def _with_products_backwards(stride: int, padding: str) -> Callable[[Tensor, Ten
 
 
 def _kernel_gradient(inputs: Tensor, by_outputs: Tensor, stride: int, padding: str) -> Tensor:
-    """`(3, 3, C, filters)`: for each cell of the kernel, its inputs times the gradients of its outputs."""
+    """Gradient of a 3x3 kernel, `(3, 3, C, filters)`: inputs of each kernel cell times output gradients."""
     height, width, filters = by_outputs.shape[1:]
     margins = [(0, 0)]
     for size, out in zip(inputs.shape[1:3], (height, width), strict=True):
         before = max((out - 1) * stride + 3 - size, 0) // 2 if padding == "SAME" else 0
-        # A multiple of the stride that the kernel's last row and column do not leave.
+        # Padded size: a multiple of the stride that contains the kernel's last row and column.
         margins.append((before, stride * (out + 2 // stride) - size - before))
     padded = tf.pad(inputs, [*margins, (0, 0)])
     places = [
@@ -155,7 +156,7 @@ def _kernel_gradient(inputs: Tensor, by_outputs: Tensor, stride: int, padding: s
 
 
 def _products(places: list[Tensor], by_outputs: Tensor, shape: Sequence[int]) -> Tensor:
-    """Gradient of a kernel of a shape `(h, w, C, filters)` from what each of its cells sees."""
+    """Gradient of a kernel of shape `(h, w, C, filters)`, from the inputs of each of its `h * w` cells."""
     changes = tf.reshape(by_outputs, (-1, shape[3]))
     products = [
         tf.matmul(tf.reshape(seen, (-1, shape[2])), changes, transpose_a=True) for seen in places
@@ -164,7 +165,7 @@ def _products(places: list[Tensor], by_outputs: Tensor, shape: Sequence[int]) ->
 
 
 def _dilated(rate: tuple[int, int], padding: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """A dilated convolution whose gradients need no operation that TensorFlow has with oneDNN alone."""
+    """Makes a dilated convolution whose gradients do not need operations that exist only with oneDNN."""
 
     @tf.custom_gradient
     def convolve(inputs: Tensor, kernel: Tensor) -> tuple[Tensor, Callable]:

@@ -133,7 +133,7 @@ def _apply(layers: list[keras.layers.Layer], x: Tensor, training: bool) -> Tenso
 
 
 def _enlarge(above: Tensor, below: Tensor, name: str) -> Tensor:
-    """The higher map in the lower one's size: the same where the last stage was dilated."""
+    """Upsamples the higher map to the size of the lower one; equal sizes (dilated stages) stay."""
     coarse, fine = above.shape[1:3], below.shape[1:3]
     if None not in (*coarse, *fine):
         if coarse == fine:

@@ -19,7 +19,7 @@ _ACTIVATIONS = {
 def _apply(
     layers: list[keras.layers.Layer], x: Tensor, training: bool, activation: str = "relu"
 ) -> Tensor:
-    """Convolutions or linear layers, each but the first activated before, with their batch norms."""
+    """Applies layers and their batch norms, with an activation before each layer but the first."""
     activate = _ACTIVATIONS[activation]
     for index, layer in enumerate(layers):
         if isinstance(layer, keras.layers.BatchNormalization):

@@ -1,4 +1,4 @@
-"""Batch norm over those rows that count."""
+"""Batch norm over the rows with a mask of 1."""
 
 import keras
 import tensorflow as tf
@@ -92,7 +92,7 @@ class MaskedBatchNorm(keras.layers.Layer):
             together = cross_replica_mean(together)
             total, squares = ops.split(together[:-1], 2)
             count = together[-1]
-        # Replicas' mean counts may be fractions.
+        # Mean counts over replicas may be fractions.
         count = ops.where(count > 0, count, 1.0)
         mean = total / count
         return mean, ops.maximum(squares / count - ops.square(mean), 0.0)

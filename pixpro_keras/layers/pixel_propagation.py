@@ -35,7 +35,7 @@ def similarity(pixels: Tensor, gamma: float, others: Tensor | None = None) -> Te
     cosine = ops.relu(ops.einsum("bic,bjc->bij", unit, other))
     if gamma == 2:
         return ops.square(cosine)
-    # Below 1 the power has an infinite slope at 0; the official code moves it away by as much.
+    # Powers below 1 have an infinite slope at 0; the official code adds the same constant.
     return ops.power(cosine + 1e-6 if gamma < 1 else cosine, gamma)
 
 

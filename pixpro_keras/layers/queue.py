@@ -62,11 +62,11 @@ class Queue(keras.layers.Layer):
 
     def read(self) -> Tensor:
         """The keys, `(size, dim)` float32; what is enqueued later does not change them."""
-        # The identity, because else a variable comes back, which is read where it is used.
+        # Identity reads the variable now; the variable itself would be read on use.
         return tf.identity(ops.convert_to_tensor(self.keys))
 
     def enqueue(self, keys: Tensor) -> None:
-        """Puts keys in the place of the oldest.
+        """Replaces the oldest keys.
 
         Runs inside a traced step, in replica context. Each replica updates its copy, so all must
         enqueue the same keys, those of the global batch: see `ops.cross_replica_concat`.

@@ -12,9 +12,9 @@ from pixpro_keras.utils import checks
 
 __all__ = ["pyramid_roi_align", "roi_align"]
 
-# Numbers that `roi_align` may have in memory between its two products.
+# Largest number of values between the two products of `roi_align`.
 _LARGEST_PRODUCT = 1 << 25
-# Groups of boxes of similar size in `pyramid_roi_align`: their largest number, and boxes in one at least.
+# Groups of boxes of similar size in `pyramid_roi_align`: largest number of groups, least boxes per group.
 _MOST_GROUPS, _LEAST_BOXES = 8, 3
 
 
@@ -70,7 +70,7 @@ def roi_align(features: Tensor, boxes: Tensor, output_size: int, sampling_ratio:
         )
         parts = [slice(n, n + num_together) for n in range(0, num_boxes, num_together)]
         pooled: list[Tensor] = []
-        # One part after the other: TensorFlow would have all of them in memory at a time.
+        # Sequential, since TensorFlow would hold all parts in memory at once.
         for part in parts:
             with tf.control_dependencies(pooled[-1:]):
                 rows = tf.einsum("brsh,bhwc->brswc", down[:, part], features)
@@ -127,7 +127,7 @@ def pyramid_roi_align(
     channels = features[0].shape[-1]
     boxes = ops.stop_gradient(ops.cast(boxes, "float32"))
     num_boxes = boxes.shape[1]
-    # The maps lie one after the other: where each begins, and the sides of each box's own.
+    # Maps are concatenated: first row of each map in `flat`, and sides of the map of each box.
     sides = np.array([x.shape[1:3] for x in features], np.int32)
     firsts = np.cumsum([0, *sides.prod(axis=1)])[:-1].astype(np.int32)
     longest_column, longest_row = sides.max(axis=0).tolist()
@@ -139,7 +139,7 @@ def pyramid_roi_align(
         axis=1,
     )
     levels = tf.broadcast_to(levels, tf.shape(boxes)[:2])
-    # Boxes whose bins have the most cells first: a group goes on as long as its first box has any.
+    # Sorted by cells per bin, since a group needs as many terms as its largest box.
     extent = tf.math.ceil((boxes[..., 2:] - boxes[..., :2]) / output_size) + 1
     order = tf.argsort(-extent[..., 0] * extent[..., 1], stable=True)
     boxes, levels = (tf.gather(x, order, batch_dims=1) for x in (boxes, levels))
@@ -155,13 +155,13 @@ def pyramid_roi_align(
         batch = tf.shape(flat)[0]
 
         def terms(group: slice) -> tuple[Callable[[Tensor], tuple[Tensor, Tensor]], Tensor, int]:
-            """A function of a term's number, the number of terms, and bins in all boxes of the group."""
+            """Function of a term's number, number of terms, and number of bins of the group."""
             own_across, own_down = across.part(group), down.part(group)
             own_first, own_height, own_width = (x[:, group] for x in (first, height, width))
             num_bins = (group.stop - group.start) * output_size**2
 
             def term(number: Tensor) -> tuple[Tensor, Tensor]:
-                """Row of `flat` and its weight in each bin: `(B, R * S * S)`."""
+                """Row in `flat` and weight of a term, for each bin: `(B, R * S * S)`."""
                 y, y_weight = own_down.cell(number // own_across.num_cells, own_height)
                 x, x_weight = own_across.cell(number % own_across.num_cells, own_width)
                 rows = own_first[..., None] + y * own_width[..., None]
@@ -226,11 +226,11 @@ class _Bins:
     num_cells: Tensor
 
     def part(self, boxes: slice) -> "_Bins":
-        """Bins of some of the boxes."""
+        """Selects the bins of some boxes."""
         return _Bins(*(getattr(self, one.name)[:, boxes] for one in dataclasses.fields(self)))
 
     def cell(self, number: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-        """A cell of each bin and its weight, 0 beyond the map: `(B, R, S)` int32 and float32.
+        """Index and weight of a cell of each bin, `(B, R, S)` int32 and float32; 0 beyond the map.
 
         Args:
             number: `(B, R)`. Number of the cell in each bin, from 0.
@@ -246,7 +246,7 @@ class _Bins:
 def _bins(
     boxes: Tensor, axis: int, size: Tensor, cells: int, output_size: int, sampling_ratio: int = 0
 ) -> _Bins:
-    """Bins of boxes `(B, R, 4)` along an axis: 0 is x, 1 is y; `size` is that of each box's map."""
+    """Bins of boxes `(B, R, 4)` along an axis (0: x, 1: y); `size` `(B, R)` is the size of each box's map."""
     size = tf.cast(size, tf.float32)[..., None]
     start, end = (boxes[..., n, None] - 0.5 for n in (axis, axis + 2))  # (B, R, 1)
     bin_size = (end - start) / output_size
@@ -276,7 +276,7 @@ def _bins(
 
 
 def _repeat(step: Callable, count: Tensor, total: Tensor) -> Tensor:
-    """Result of `number, total = step(number, total)` for the numbers below `count`."""
+    """Loop of `number, total = step(number, total)` for numbers 0 to `count - 1`; returns `total`."""
     _, total = tf.while_loop(
         lambda number, _: number < count, step, [tf.constant(0), total], parallel_iterations=1
     )

@@ -11,7 +11,7 @@ from pixpro_keras.utils import checks
 
 __all__ = ["SlotHead", "SlotPredictor"]
 
-_EPSILON = 1e-6  # of an assignment; keeps a slot that no cell wants from dividing by 0
+_EPSILON = 1e-6  # Added to assignments, so that an empty slot does not divide by 0.
 
 
 @keras.saving.register_keras_serializable("pixpro_keras")
@@ -107,7 +107,7 @@ class SlotHead(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("pixpro_keras")
 class SlotPredictor(keras.layers.Layer):
-    """Three linear layers with batch norm and GELU between them, for those slots that count.
+    """Three linear layers with batch norm and GELU between them, for the slots with a mask of 1.
 
     Args:
         hidden_dim: hidden channels.

@@ -266,7 +266,7 @@ def slot_contrast(
     count = ops.sum(mask)
     divisor = count if num_queries is None else ops.cast(num_queries, "float32")
     loss = 2.0 * temperature * ops.sum(mask * per_query) / ops.maximum(divisor, 1e-6)
-    # The positive is one of the keys; rounding must not count it out.
+    # The positive is one of the keys; the tolerance allows for rounding.
     nearest = ops.sum(ops.cast(of_keys >= of_positive[:, None] - 1e-6, "float32"), axis=1) <= 1
     top1 = ops.sum(mask * ops.cast(nearest, "float32")) / ops.maximum(count, 1.0)
     return loss, top1
@@ -277,7 +277,7 @@ def _slot_cosines(
 ) -> tuple[Tensor, Tensor]:
     """Cosines of each query with all keys, `(b * M, B * L)`, and with its positive, `(b * M,)`.
 
-    Keys that do not count are far away from everything.
+    Cosines with masked keys are large negative numbers.
     """
     channels = query.shape[-1]
     query = l2_normalize(ops.reshape(query, (-1, channels)))

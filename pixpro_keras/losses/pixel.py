@@ -95,7 +95,7 @@ def pixel_contrast(
         *totals, key = others
         key = ops.stop_gradient(key)
         logits = ops.einsum("bic,bjc->bij", l2_normalize(query), key) / temperature
-        # The finite stand-in for log(0) keeps the gradient of a row without positives at 0, not NaN.
+        # A finite value instead of log(0) makes the gradient of a row without positives 0, not NaN.
         matched = ops.logsumexp(ops.where(positives > 0, logits, -1e9), axis=2)
         total = totals[0] if totals else ops.logsumexp(logits, axis=2)
         if image_ids is not None:
@@ -146,10 +146,10 @@ def positive_pair_metrics(
 def _positive_cosines(
     prediction: Tensor, target: Tensor, positives: Tensor | LazyRows
 ) -> tuple[Tensor, Tensor]:
-    """Sum of each pixel's cosines with its positives, and their number, `(B, N)` each."""
+    """Sum of cosines with the positives and number of positives of each pixel, `(B, N)` each."""
 
     def of_rows(prediction: Tensor, positives: Tensor, target: Tensor) -> Tensor:
-        # Summing the partners of a pixel first needs no matrix of cosines, nor its gradient.
+        # Summing the positives of a pixel first avoids the matrix of cosines and its gradient.
         partners = ops.matmul(positives, ops.stop_gradient(target))  # (B, R, C)
         cosines = ops.sum(l2_normalize(prediction) * partners, axis=2)
         return ops.stack([cosines, ops.sum(positives, axis=2)], axis=2)
@@ -177,7 +177,7 @@ def _log_totals(
             logits = ops.where(query_ids[..., None] == key_ids, -1e9, logits)
         return ops.logsumexp(logits, axis=2)
 
-    # Blocks of pixels of all images: the candidates are many more than one image's.
+    # Blocks of pixels over all images, since there are many candidates.
     pixels = ops.reshape(query, (1, -1, channels))
     pixel_ids = ops.reshape(ops.repeat(query_ids, num_pixels), (1, -1))
     totals = blockwise(of_rows, [pixels, pixel_ids], [keys, key_ids])

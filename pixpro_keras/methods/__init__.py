@@ -16,7 +16,7 @@ from pixpro_keras.methods.simclr import SimCLR
 from pixpro_keras.methods.slotcon import SlotCon
 from pixpro_keras.methods.supervised import Supervised
 
-# Name of each method -> its class, and the arguments in which it differs from the class's defaults.
+# Name of a method -> class, and arguments that differ from the defaults of the class.
 METHODS: dict[str, type[PretrainMethod]] = {
     "pixpro": PixPro,
     "pixcontrast": PixContrast,

@@ -59,15 +59,15 @@ class PretrainMethod(Task):
 
     encoder: Encoder
     target_encoder: Encoder
-    # Whether there is a target encoder, and whether its momentum rises.
+    # True if there is a target encoder; true if its momentum rises.
     has_target = True
     is_momentum_rising = True
-    # What the batch must hold.
+    # Required keys of the batch.
     num_views = 2
     uses_jigsaw = False
     uses_labels = False
     uses_coordinates = False
-    # Whether it uses local views where a batch holds some.
+    # True if it uses local views of a batch.
     uses_local_views = False
 
     def __init__(
@@ -95,7 +95,7 @@ class PretrainMethod(Task):
             self.target_encoder = ema.make_target(self.encoder)
 
     def before_step(self) -> dict[str, Tensor]:
-        """Moves the target, before its forward pass as in the official code."""
+        """Updates the target before its forward pass, as in the official code."""
         if not self.has_target:
             return {}
         one_minus_momentum = ops.cast(1.0 - self.base_momentum, "float32")

@@ -1,4 +1,4 @@
-"""The moving-average target: copy, schedule, update. Nobody else writes target weights."""
+"""The moving-average target: copy, schedule, update. Only this module writes target weights."""
 
 import math
 
@@ -89,7 +89,7 @@ def _update_on_each_replica(
     strategy: tf.distribute.Strategy, pairs: list, one_minus_momentum
 ) -> None:
     def move(moving, trained, one_minus_momentum):
-        # In fewer passes over the weights than `assign_add`.
+        # Fewer passes over the weights than `assign_add`.
         tf.raw_ops.ResourceApplyGradientDescent(
             var=moving.handle,
             alpha=tf.cast(one_minus_momentum, moving.dtype),

@@ -84,7 +84,7 @@ class Encoder(keras.Model):
                 `Remat`.
         """
         if self._levels is not None:
-            raise ValueError("a backbone of which more than C5 is used cannot be computed again")
+            raise ValueError("a backbone with outputs besides C5 cannot be recomputed")
         self._recomputed = Remat(self.backbone)
 
     def call(self, images: Tensor, training: bool = False) -> dict:

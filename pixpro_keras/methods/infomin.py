@@ -70,7 +70,7 @@ class InfoMin(MoCo):
             **kwargs,
         )
         self.jigsaw_weight = jigsaw_weight
-        # The momentum encoder never sees a puzzle, so these stand beside the encoder.
+        # The momentum encoder never sees a puzzle, so these are not part of the encoder.
         self.patch_projector = PooledMLP(
             hidden_dim, out_dim, num_projector_layers, name="patch_projector"
         )

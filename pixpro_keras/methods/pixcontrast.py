@@ -1,4 +1,4 @@
-"""PixContrast: pixel-level contrast, PixPro's sibling."""
+"""PixContrast: pixel-level contrast."""
 
 from typing import ClassVar
 
@@ -95,7 +95,7 @@ class PixContrast(PixelMethod):
         loss = pixel_contrast(
             prediction, target, positives, self.temperature, candidates, image_ids
         )
-        return loss / 2  # The paper takes the mean of both directions.
+        return loss / 2  # The paper averages both directions.
 
     def get_config(self) -> dict:
         """Constructor arguments, the backbone serialized."""

@@ -197,10 +197,10 @@ class PixelMethod(base.PretrainMethod):
         return self._directions(batch, training=True)
 
     def _directions(self, batch: Batch, training: bool) -> list[Callable[[], dict[str, Tensor]]]:
-        """From view 1 to view 2 and back, from local views to both.
+        """Functions that compute one direction each: view 1 to 2, view 2 to 1, and each local view to both.
 
-        Both directions between the views count as one, and so does each local view. They run in
-        this order.
+        They must run in this order. The first two together have the weight of one local view. Without
+        a target encoder, the first two are one function.
         """
         view1, view2 = ((batch[view], batch[coord]) for view, coord in _VIEWS)
         local_views: list[tuple[Tensor, Tensor]] = []
@@ -226,7 +226,7 @@ class PixelMethod(base.PretrainMethod):
     def _both(
         self, batch: Batch, targets: list[tuple[dict, Tensor]], share: float, training: bool
     ) -> dict[str, Tensor]:
-        """Both directions by the online encoder alone; adds its maps to `targets`, for local views."""
+        """Both directions by the online encoder alone. Appends its maps to `targets` for the local views."""
         images = ops.concatenate([batch[VIEW1], batch[VIEW2]], axis=0)
         online = self.encoder(images, training=training)
         for side, (_, coord) in enumerate(_VIEWS):
@@ -243,13 +243,13 @@ class PixelMethod(base.PretrainMethod):
         share: float,
         training: bool,
     ) -> dict[str, Tensor]:
-        """One direction's share of the outputs of `call`: its loss terms and metrics.
+        """Loss terms and metrics of one direction; all directions add up to the outputs of `call`.
 
         Args:
-            view: `(B, H, W, 3)`, for the online side.
+            view: `(B, H, W, 3)`. View of the online encoder.
             coord: `(B, 4)`. Corners of `view`.
-            targets: for each view that is predicted, outputs of the target encoder and corners.
-            share: factor of all outputs; those of two targets with a share of 1 would be a whole loss.
+            targets: outputs of the target encoder and corners, for each predicted view.
+            share: factor of all outputs.
             training: whether batch norm normalizes with the statistics of the batch.
         """
         online = self.encoder(view, training=training)
@@ -259,14 +259,14 @@ class PixelMethod(base.PretrainMethod):
     def _pairs(
         self, pairs: list[tuple[dict, Tensor, dict, Tensor]], share: float, training: bool
     ) -> dict[str, Tensor]:
-        """Outputs of several pairs, in the order of `_pair`'s arguments, added up and times `share`."""
+        """Sum of the outputs of several pairs of views, times `share`. A pair holds arguments of `_pair`."""
         outputs = [self._pair(*pair, training) for pair in pairs]
         return {name: share * sum(one[name] for one in outputs) for name in outputs[0]}
 
     def _pair(
         self, online: dict, coord: Tensor, target: dict, target_coord: Tensor, training: bool
     ) -> dict[str, Tensor]:
-        """Half of the loss terms and metrics between an online and a target view."""
+        """Loss terms and metrics of an online and a target view, weighted for one of two directions."""
         terms: dict[str, Tensor] = {}
         metrics: dict[str, Tensor] = {}
         if self.instance_branch is not None:
@@ -303,7 +303,7 @@ class PixelMethod(base.PretrainMethod):
         )
         pixels = to_pixels(prediction), to_pixels(target)
         metrics = positive_pair_metrics(*pixels, positives)
-        # One after the other: of a large map each needs the memory of a block.
+        # Sequential, since each needs the memory of a block for large maps.
         with tf.control_dependencies(
             [*metrics.values()] if isinstance(positives, LazyRows) else []
         ):
@@ -311,7 +311,7 @@ class PixelMethod(base.PretrainMethod):
         return {"loss": loss, **metrics, "feature_std": feature_std(to_pixels(online))}
 
     def _spread(self, maps: list[Tensor]) -> Tensor:
-        """The mean over levels of half the weighted `spread_terms`; both directions add up."""
+        """Half of the weighted `spread_terms`, averaged over levels. Both directions add up to the whole."""
         losses = []
         for x in maps:
             variance, covariance = spread_terms(global_covariance(to_pixels(x)))
@@ -353,7 +353,7 @@ class PixelMethod(base.PretrainMethod):
 
 
 def _levels(maps: Tensor | dict[str, Tensor]) -> list[Tensor]:
-    """C5 alone, or the maps of several levels."""
+    """List of maps: C5, or the maps of several levels."""
     return list(maps.values()) if isinstance(maps, dict) else [maps]
 
 

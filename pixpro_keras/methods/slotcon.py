@@ -141,7 +141,7 @@ class SlotCon(base.PretrainMethod):
     def _contrast(
         self, online: dict[str, Tensor], target: dict[str, Tensor], training: bool
     ) -> tuple[Tensor, Tensor]:
-        """Loss and top-1 of finding the online view's slots among all target views'."""
+        """Contrastive loss and top-1 accuracy of online slots against the target slots of all images."""
         in_q, in_k = (slot_presence(to_pixels(one["scores"])) for one in (online, target))
         # A view has at most as many slots as cells.
         height, width, num_slots = online["scores"].shape[1:]
@@ -181,7 +181,7 @@ class SlotCon(base.PretrainMethod):
 
 
 def _align(scores: Tensor, boxes: Tensor, flips: Tensor) -> Tensor:
-    """The scores `(B, h, w, K)` in a part of each view, unmirrored: `(B, h * w, K)`."""
+    """Crops the scores `(B, h, w, K)` to a part of each view and undoes mirroring: `(B, h * w, K)`."""
     height, width = scores.shape[1:3]
     if height != width:
         raise ValueError(f"SlotCon takes square maps. Received: {height} x {width} cells.")

@@ -40,7 +40,7 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
         self.warmup_fraction = warmup_fraction
 
     def __call__(self, step: Tensor) -> Tensor:
-        """Learning rate, scalar float32, of step `step` (the first is 0)."""
+        """Computes the learning rate of step `step` (from 0), scalar float32."""
         step = ops.cast(step, "float32")
         warmup_steps = max(self.warmup_steps, 1)
         warmup = self.warmup_fraction + (1 - self.warmup_fraction) * step / warmup_steps

@@ -35,7 +35,7 @@ def read_presence(source: MaskSource) -> np.ndarray:
 
     def present(index: Tensor) -> Tensor:
         _, mask = source.read(index)
-        # Pixels that do not count fall beyond the last class.
+        # Ignored pixels are counted beyond the last class.
         found = tf.math.bincount(tf.reshape(mask, (-1,)), minlength=256, maxlength=256)
         return found[:num_classes] > 0
 

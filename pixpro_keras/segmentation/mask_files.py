@@ -16,7 +16,7 @@ from pixpro_keras.data.voc_classes import VOC_CLASSES
 from pixpro_keras.segmentation.mask_source import LabelValues, MaskSource, class_table
 from pixpro_keras.types import IGNORED, Tensor
 
-_NUM_LOOKED_AT = 16  # masks whose values are checked before a run
+_NUM_LOOKED_AT = 16  # Number of masks whose values are checked before a run.
 
 CITYSCAPES_CLASSES = (
     "road",
@@ -39,7 +39,7 @@ CITYSCAPES_CLASSES = (
     "motorcycle",
     "bicycle",
 )
-# Of Cityscapes' 34 classes, those that count, in the order of their training numbers.
+# The evaluated ones of Cityscapes' 34 classes, in order of their training ids.
 CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 
 
@@ -161,19 +161,19 @@ def open_cityscapes_masks(
 
 
 def _find_mask(path: pathlib.Path) -> pathlib.Path:
-    """The path, or that of a file whose ending is in upper case."""
+    """Path of a mask, also if its extension is in upper case."""
     upper = path.with_name(path.name.removesuffix(".png") + ".PNG")
     return upper if not path.exists() and upper.exists() else path
 
 
 def _warn_of_unused(folder: pathlib.Path, masks: Sequence[pathlib.Path]) -> None:
-    """Warns of files in the folder of the masks that belong to no image."""
+    """Warns of mask files without an image."""
     used = set(masks)
     found = (folder / os.fsdecode(one) for one in iterate_images(os.fsencode(folder)))
     unused = [path for path in found if path not in used] if folder.is_dir() else []
     if unused:
         logging.warning(
-            "%s: %d files without an image passed over, such as %s", folder, len(unused), unused[0]
+            "%s: skipped %d files without an image, such as %s", folder, len(unused), unused[0]
         )
 
 
@@ -230,8 +230,8 @@ def _open_files(
         split: name of the split.
         images: files of the images.
         masks: files of the masks.
-        classes: names of the classes, or the list of them; None are those that the masks hold.
-        values: meaning of the values in the masks, or the table of it.
+        classes: class names or the file that lists them; None to take them from the masks.
+        values: class of each value in the masks, or the file with this table.
     """
     if not images:
         raise ValueError(f"there is no image of the split {split!r}")
@@ -242,7 +242,9 @@ def _open_files(
         if not os.path.exists(mask):
             raise ValueError(f"{image}: the mask {mask} is missing")
         if owners.setdefault(mask, image) != image:
-            raise ValueError(f"{owners[mask]} and {image} have one name, and so one mask, {mask}")
+            raise ValueError(
+                f"{owners[mask]} and {image} have the same name, and so the same mask {mask}"
+            )
     _check_headers(images, masks)
     if isinstance(classes, pathlib.Path):
         class_names = read_class_names(classes)
@@ -251,7 +253,7 @@ def _open_files(
         class_names = tuple(classes)
         known = f"there are {len(class_names)} classes"
     else:
-        assert isinstance(values, LabelValues)  # a table goes with names
+        assert isinstance(values, LabelValues)  # A table comes with names.
         class_names = _classes_of_masks(masks, values)
         known = f"--label_map gives classes to {sorted(values.classes or ())}"
     table = values.table(len(class_names)) if isinstance(values, LabelValues) else values
@@ -269,7 +271,7 @@ def _open_files(
     looked_at = np.unique(np.linspace(0, len(masks) - 1, _NUM_LOOKED_AT).astype(int))
     found = set().union(*(classes_in(masks[number]) for number in looked_at))
     if found in ({IGNORED}, {0, IGNORED}) and isinstance(values, LabelValues):
-        # Before it is refused, a rare class may be in one that was not looked at.
+        # A rare class may be in masks that were not looked at yet.
         found = set().union(*map(classes_in, masks))
         if not found - {0, IGNORED}:
             raise ValueError(_one_class(masks[0], values))
@@ -303,7 +305,7 @@ def _open_files(
 
 
 def _classes_of_masks(masks: Sequence[pathlib.Path], values: LabelValues) -> tuple[str, ...]:
-    """Names of the classes that masks hold, where no list has them."""
+    """Class names for the values in the masks, without a list of names."""
     if values.classes is not None:
         return tuple(f"class {number}" for number in range(max(values.classes.values()) + 1))
     found: set[int] = set()
@@ -338,7 +340,7 @@ def _classes_of_masks(masks: Sequence[pathlib.Path], values: LabelValues) -> tup
 def _values_in(mask: pathlib.Path) -> np.ndarray:
     try:
         return np.unique(python_ops.load_indexed(mask.read_bytes()))
-    except (OSError, SyntaxError):  # It is counted with the broken images when it is met.
+    except (OSError, SyntaxError):  # Reported as a broken image when it is read.
         return np.zeros(0, np.uint8)
 
 
@@ -361,7 +363,7 @@ def _map_in_a_row(values: Sequence[int]) -> str:
 
 
 def _check_headers(images: Sequence[pathlib.Path], masks: Sequence[pathlib.Path]) -> None:
-    """Checks the headers of all files, lest one ends a run in its middle; no pixel is decoded."""
+    """Checks the headers of all files without decoding pixels, so that errors come before the run."""
     from PIL import Image
 
     unreadable = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
@@ -374,7 +376,7 @@ def _check_headers(images: Sequence[pathlib.Path], masks: Sequence[pathlib.Path]
         try:
             with Image.open(image_path) as image:
                 stored, size = image.size, upright_size(image)
-        except unreadable:  # It is counted with the broken images when it is met.
+        except unreadable:  # Reported as a broken image when it is read.
             stored = size = mask_size
         if size != mask_size:
             turned = ", turned upright as its EXIF data say," if size != stored else ""

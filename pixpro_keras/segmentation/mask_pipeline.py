@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-from pixpro_keras.data.broken_images import BrokenImages
-from pixpro_keras.data.pipeline import first_readable
+from pixpro_keras.data.broken_images import BrokenImages, first_readable
 from pixpro_keras.data.sampler import Sampler
 from pixpro_keras.data.transforms import recipes
 from pixpro_keras.data.transforms.resize import resize_bilinear
@@ -50,7 +49,7 @@ class CropConfig:
     use_xla: bool = True
 
     def __post_init__(self):
-        """Refuses what cannot work."""
+        """Checks the values."""
         checks.positive("crop_size", self.crop_size)
         if not 0 < self.scales[0] <= self.scales[1]:
             raise ValueError(
@@ -234,7 +233,7 @@ def readable_batches(
         source: images and masks, all of one size if a batch has more than one.
         preprocess: function from RGB in 0..255 to the backbone's convention.
         batch_size: images per batch.
-        max_broken_share: share of the images that may be passed over; the log names each.
+        max_broken_share: largest share of images that cannot be decoded, in [0, 1]; the log names each.
 
     Raises:
         BrokenImagesError: once more of them cannot be decoded.

@@ -95,7 +95,7 @@ class LabelValues:
     classes: Mapping[int, int] | None = None
 
     def __post_init__(self):
-        """Refuses what cannot work."""
+        """Checks the values."""
         for value in (*(self.classes or ()), *([] if self.ignored is None else [self.ignored])):
             if not 0 <= value <= 255:
                 raise ValueError(f"values in masks must be in 0..255. Received: {value}.")

@@ -15,12 +15,11 @@ from pixpro_keras.training.history import (
 from pixpro_keras.training.loop import train
 from pixpro_keras.training.precision import best_precision
 from pixpro_keras.training.run import (
-    RunConfig,
-    RunResult,
     make_devices,
     open_checkpoints,
     run_training,
 )
+from pixpro_keras.training.run_config import RunConfig, RunResult
 from pixpro_keras.training.strategy import make_strategy, replica_batch_size
 from pixpro_keras.training.trackers import TRACKERS, Tracker, track_run
 from pixpro_keras.training.workdir import WorkdirInUseError, open_workdir

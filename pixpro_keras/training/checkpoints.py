@@ -73,10 +73,11 @@ class Checkpoints:
         keep: int = 3,
     ):
         self._directory = pathlib.Path(directory)
-        self._identity = json.loads(json.dumps(identity))  # as it will be read: tuples are lists
+        # As read back from JSON: tuples become lists.
+        self._identity = json.loads(json.dumps(identity))
         self._task = task
         self._keep = at_least("keep", keep, 1)
-        # By position, not by attributes: those pass over layers in dicts without a word.
+        # By position, since attribute tracking silently skips layers in dicts.
         self._variables = {"weights": task.weights, "optimizer": task.optimizer.variables}
         self._checkpoint = tf.train.Checkpoint(
             **{name: [v.value for v in variables] for name, variables in self._variables.items()}
@@ -101,7 +102,7 @@ class Checkpoints:
             try:
                 self._read(path)
             except DamagedCheckpointError as error:
-                logging.warning("Passed over: %s", error)
+                logging.warning("Skipped: %s", error)
                 reasons.append(str(error))
                 continue
             step = self._task.steps_done()
@@ -133,7 +134,7 @@ class Checkpoints:
             files = self._directory.glob(f"{_NAME.format(step)}.*")
             write_manifest(manifest, [file.name for file in files])
         except (OSError, tf.errors.OpError) as error:
-            _remove(self._directory, step)  # Half a checkpoint only takes up room.
+            _remove(self._directory, step)  # An incomplete checkpoint is useless.
             raise SaveError(
                 f"the checkpoint of step {step} cannot be written: {_reason(error)}"
             ) from error
@@ -152,11 +153,11 @@ class Checkpoints:
             _check_shapes(reader, path, group, variables)
         try:
             self._checkpoint.read(path).assert_existing_objects_matched()
-        except Exception as error:  # TensorFlow's reader lets many kinds through
+        except Exception as error:  # TensorFlow's reader raises many kinds of errors.
             raise _damaged(path, error) from error
 
     def _tidy(self, newest: int) -> None:
-        """Deletes old checkpoints, later ones, which the run has passed over, and halves."""
+        """Deletes incomplete checkpoints, old ones, and those after `newest`."""
         steps = checkpoint_steps(self._directory)
         whole = [step for step in steps if os.path.exists(f"{self._path(step)}.index")]
         kept = [step for step in whole if step <= newest][: self._keep]
@@ -188,7 +189,7 @@ class Checkpoints:
 
 
 def checkpoint_steps(directory: str | os.PathLike) -> list[int]:
-    """Lists the steps of which there are files of a checkpoint, whole or not, the newest first.
+    """Lists the steps that have files of a checkpoint, complete or not, newest first.
 
     Args:
         directory: folder of the checkpoints, which may be missing.
@@ -273,13 +274,13 @@ def load_weights(task: Task, path: str, optimizer: bool = False) -> None:
 
 
 def _open(path: str):
-    """A reader of a checkpoint whose files are those of its manifest, where it has one."""
+    """Opens a checkpoint, after checking its files against its manifest if it has one."""
     manifest = pathlib.Path(f"{path}.sha256")
     try:
         if manifest.exists():
             check_files(manifest)
         return tf.train.load_checkpoint(path)
-    except Exception as error:  # TensorFlow's reader lets many kinds through
+    except Exception as error:  # TensorFlow's reader raises many kinds of errors.
         raise _damaged(path, error) from error
 
 
@@ -288,7 +289,7 @@ def _damaged(path: str, error: Exception) -> DamagedCheckpointError:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of a message, without the names of TensorFlow's operations."""
+    """First line of an error message, without names of TensorFlow operations."""
     reason = re.sub(r"\{\{.*?\}\} ?| ?\[Op:\w+\].*", "", first_line(error)).strip()
     return reason or type(error).__name__
 
@@ -306,7 +307,7 @@ def _remove(directory: pathlib.Path, step: int) -> None:
 
 
 def _delete(path: pathlib.Path) -> None:
-    """Deletes a file or folder; one that cannot be deleted takes up room and does no harm."""
+    """Deletes a file or folder if possible."""
     try:
         if path.is_dir():
             shutil.rmtree(path)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import tensorflow as tf
 
 CLUSTERS = ("tf_config", "slurm", "kubernetes")
-PORT = 8470  # where nothing names one
+PORT = 8470  # Used if no port is given.
 _POLL_SECONDS = 2.0
 
 

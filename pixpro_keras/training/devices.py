@@ -22,12 +22,12 @@ def note_devices(
     batch_size: int,
     accumulate_steps: int = 1,
 ) -> None:
-    """Writes `devices.json`; where a run goes on elsewhere, the log says what that changes.
+    """Writes `devices.json`; if a run continues on other devices, the log says what that changes.
 
     Args:
         workdir: the run's directory.
         strategy: distribution strategy of the run.
-        is_resumed: whether it goes on from a checkpoint.
+        is_resumed: whether the run continues from a checkpoint.
         precision: name of the dtype policy.
         batch_size: images in a step, all replicas together.
         accumulate_steps: parts into which each replica's batch is cut.
@@ -74,8 +74,8 @@ def note_devices(
             if before.get("batch_size", batch_size) != batch_size:
                 same = "The views of an image at a place in the stream stay the same"
             logging.warning(
-                "This run goes on elsewhere: %s. %s; sums are rounded in another order, so that the "
-                "weights will not be those of an unbroken run to the last bit.",
+                "This run continues on other devices: %s. %s; sums are rounded in another order, so the "
+                "weights differ slightly from those of an uninterrupted run.",
                 ", ".join(changed),
                 same,
             )

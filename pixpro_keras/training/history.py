@@ -14,7 +14,7 @@ ON_CHANGE_ACTIONS = ("stop", "continue")
 
 
 class RunChangedError(ValueError):
-    """A run that would go on with other data or settings than its steps were trained with."""
+    """Raised if a run would continue with other data or settings than its steps were trained with."""
 
 
 class FewerStepsError(ValueError):
@@ -128,14 +128,14 @@ def continue_history(
     recipe: Mapping[str, object],
     on_change: str = "stop",
 ) -> list[Period]:
-    """Decides whether a run may go on, and returns its periods if it does.
+    """Checks that a run may continue and returns its periods.
 
     Args:
         periods: as they are recorded. What begins at or after `first_step` has left no steps.
         first_step: steps done.
         total_steps: steps of the whole run.
         recipe: settings of the steps to come.
-        on_change: with another recipe than the newest steps', `stop` refuses and `continue` goes on.
+        on_change: reaction if the recipe differs from the newest steps': `stop` or `continue`.
 
     Raises:
         RunChangedError: if the recipe is another one, listing what differs.
@@ -154,7 +154,7 @@ def continue_history(
     one_of("on_change", on_change, ON_CHANGE_ACTIONS)
     trained = [period for period in periods if period.first_step < first_step]
     if first_step and not trained:
-        trained = [Period(0, {})]  # of a conversion, or of a version that recorded nothing
+        trained = [Period(0, {})]  # Converted checkpoints and old versions have no records.
     if trained:
         changed = find_differences(trained[-1].recipe, recipe)
         if changed and on_change == "stop":
@@ -167,7 +167,7 @@ def continue_history(
                 f"{first_step} steps are done already, more than the {total_steps} of the whole run"
             )
         is_recorded = bool(trained[-1].recipe)
-        # A finished run trains nothing, with whatever it is started.
+        # A finished run makes no steps, whatever its flags.
         if first_step == total_steps or (is_recorded and not changed):
             return trained
     return [*trained, Period(first_step, dict(recipe))]

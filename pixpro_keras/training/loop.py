@@ -125,14 +125,14 @@ def train(
         window.add(outputs, waited)
         done = step + num_steps
         is_epoch_end = done % steps_per_epoch == 0
-        # Fetching waits for the accelerator, so it is done once in a window.
+        # Fetching waits for the accelerator, so it is done once per window.
         is_window_end = done % log_every_steps == 0 or is_epoch_end or step == first
         if is_window_end:
             means = window.means()
             bad = window.count_bad(**bad)
             means |= bad
             epoch_means.merge(window)
-            # The first step holds the tracing, which says nothing about speed.
+            # The first step includes tracing, so it is left out of the speed.
             window = _Window(batch_size)
         last_of_execution = (done - 1) % steps_per_epoch
         callback_list.on_train_batch_end(last_of_execution, means | {"step": done})
@@ -153,9 +153,9 @@ def _make_execution(
     steps_per_execution: int,
     stall_seconds: float,
 ) -> Callable[[Iterator, int, int], tuple[dict, float | None]]:
-    """Function of the iterator, the steps done and the number of steps to take.
+    """Makes a function of the iterator, the number of steps done and the number of steps to take.
 
-    It returns their outputs, and the seconds waited for input where they are known.
+    It returns the outputs of the steps and the seconds spent waiting for input (None if not known).
     """
 
     def local(results: dict) -> dict:
@@ -179,7 +179,7 @@ def _make_execution(
 
         return execute
 
-    # Taking a batch from the iterator is nothing that XLA can compile.
+    # XLA cannot compile reading from an iterator.
     step = tf.function(task.train_step, jit_compile=True) if jit_compile else task.train_step
     names: list[str] = []
 
@@ -194,7 +194,7 @@ def _make_execution(
         return results.stack()
 
     def execute_several(iterator, step, num_steps):
-        del step  # the waiting is inside
+        del step  # Waiting cannot be measured inside the graph.
         table = train_steps(iterator, tf.constant(num_steps))
         return {name: table[:, column] for column, name in enumerate(names)}, None
 
@@ -202,7 +202,7 @@ def _make_execution(
 
 
 class _Window:
-    """Outputs, time and waiting time of some steps."""
+    """Outputs, time and input waiting time of the steps since the last log line."""
 
     def __init__(self, batch_size: int):
         self._batch_size = batch_size
@@ -211,8 +211,8 @@ class _Window:
         self._waited: float | None = 0.0
 
     def add(self, outputs: dict, waited: float | None) -> None:
-        """Adds scalars, or vectors of several steps; `waited` is None where it is not known."""
-        # A mean of steps done is of no use; the loop knows the last one without waiting for it.
+        """Adds scalars, or vectors of several steps. `waited` is in seconds, None if not known."""
+        # The loop knows the number of steps without fetching it.
         self._outputs.append({name: x for name, x in outputs.items() if name != "step"})
         self._add_waiting(waited)
 
@@ -232,7 +232,7 @@ class _Window:
         steps = {
             name: np.concatenate([one[name] for one in self._outputs]) for name in self._outputs[0]
         }
-        # The loss of a skipped step would hide the others'.
+        # Skipped steps are left out, since their losses may be NaN.
         counts = steps["bad_steps"] == 0
         if not counts.any():
             counts[:] = True
@@ -243,7 +243,7 @@ class _Window:
         return means
 
     def count_bad(self, bad_steps: int, bad_steps_in_row: int) -> dict[str, int]:
-        """Counts the skipped steps on, from what they were before the window; after `means`."""
+        """Adds the skipped steps of the window to the counts before it. Call it after `means`."""
         for is_bad in np.concatenate([one["bad_steps"] for one in self._outputs]).astype(int):
             bad_steps += int(is_bad)
             bad_steps_in_row = int(is_bad) * (bad_steps_in_row + 1)

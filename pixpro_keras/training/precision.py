@@ -1,4 +1,4 @@
-"""The dtype policy that suits a machine."""
+"""Choice of the dtype policy for a machine."""
 
 import os
 import pathlib
@@ -7,9 +7,9 @@ import tensorflow as tf
 
 __all__ = ["best_precision"]
 
-# Where Linux tells what its processors can do.
+# File of Linux with the features of the processor.
 _CPU_INFO = pathlib.Path("/proc/cpuinfo")
-# Name of a processor's flag -> the instructions, which oneDNN uses.
+# CPU flag -> name of the instructions that oneDNN uses.
 _CPU_FLAGS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}
 _LEAST_CAPABILITY = (8, 0)
 
@@ -51,6 +51,6 @@ def best_precision(strategy: str = "auto") -> tuple[str, str]:
 def _cpu_flags() -> set[str]:
     try:
         lines = _CPU_INFO.read_text().splitlines()
-    except OSError:  # of other systems
+    except OSError:  # Other systems do not have it.
         return set()
     return next((set(line.split()) for line in lines if line.startswith("flags")), set())

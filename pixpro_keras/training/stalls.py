@@ -1,4 +1,4 @@
-"""Warning of an input that keeps the training waiting."""
+"""Warning of slow input."""
 
 import contextlib
 import threading
@@ -10,7 +10,7 @@ from absl import logging
 
 @contextlib.contextmanager
 def warn_of_stall(step: int, seconds: float) -> Iterator[None]:
-    """Warns of a wait that lasts, again each time that it has doubled.
+    """Warns of a long wait, and again each time that it has doubled.
 
     The thread that waits cannot say so itself, and the log's share of time comes only with the next
     batch. A thread for each wait costs 0.1 ms.

@@ -17,9 +17,9 @@ from pixpro_keras.utils.files import write_atomically
 
 TRACKERS = ("wandb", "mlflow")
 PROJECT = "pixpro_keras"
-# Identifier of the run at each tracker, by which a run that goes on is found again.
+# File with the identifier of the run at each tracker, to continue it there.
 _IDS_FILE = "tracker.json"
-# Of a run's directory; pictures are sent besides.
+# Files of a run's directory that are sent, besides pictures.
 _FILES = ("flags.cfg", "export/README.md", "*.md")
 
 
@@ -112,14 +112,14 @@ class Tracker(abc.ABC):
             self.end(is_complete)
 
     def _results(self) -> dict[str, float]:
-        """Numbers of the tests at the end: each table `NAME.md` has them in `NAME.json`."""
+        """Results of the final tests, from the `NAME.json` beside each table `NAME.md`."""
         numbers: dict[str, float] = {}
         for table in sorted(self._workdir.glob("*.md")):
             file = table.with_suffix(".json")
             content = json.loads(file.read_text()) if file.exists() else None
             if isinstance(content, dict):
                 numbers |= {
-                    # The characters that all trackers take.
+                    # Only characters that all trackers allow.
                     "eval/" + re.sub(r"[^\w\-. /]", "_", name): float(value)
                     for name, value in content.items()
                     if isinstance(value, int | float) and not isinstance(value, bool)
@@ -129,7 +129,7 @@ class Tracker(abc.ABC):
     def _send_pictures(self) -> None:
         for file in sorted([*self._workdir.glob("*.png"), *self._workdir.glob("pictures/*.png")]):
             changed = file.stat().st_mtime_ns
-            # Those from before a break were sent then.
+            # Older pictures were sent before the run was continued.
             if changed > self._sent.get(file, int(self._started * 1e9)):
                 name = file.stem.rstrip("0123456789").rstrip("_")
                 self.send_picture(self._step, f"pictures/{name}", file)
@@ -139,7 +139,7 @@ class Tracker(abc.ABC):
     def _survive(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # each client has its own
+        except Exception as error:  # Clients raise different errors.
             if not self._has_failed:
                 logging.warning(
                     "%s is no longer updated, or incomplete; metrics.jsonl has everything: %s",
@@ -150,7 +150,7 @@ class Tracker(abc.ABC):
 
 
 class _Wandb(Tracker):
-    """A run at Weights & Biases, or with `WANDB_MODE=offline` in `wandb/` of its directory."""
+    """Run at Weights & Biases; with `WANDB_MODE=offline` in `wandb/` of the run's directory."""
 
     def __init__(self, workdir: pathlib.Path, run_id: str | None, config: Mapping[str, Any]):
         super().__init__(workdir)
@@ -168,7 +168,7 @@ class _Wandb(Tracker):
             resume="allow" if run_id else None,
             config=dict(config),
             allow_val_change=True,
-            # The terminal is the run's own.
+            # Keeps the client from writing to the terminal.
             settings=wandb.Settings(console="off", quiet=True),
         )
 
@@ -193,7 +193,7 @@ class _Wandb(Tracker):
 
 
 class _MLflow(Tracker):
-    """A run at the server of `MLFLOW_TRACKING_URI`, or in `mlflow.db` of its directory."""
+    """Run at the server of `MLFLOW_TRACKING_URI`, or in `mlflow.db` of the run's directory."""
 
     def __init__(self, workdir: pathlib.Path, run_id: str | None, config: Mapping[str, Any]):
         super().__init__(workdir)
@@ -223,7 +223,7 @@ class _MLflow(Tracker):
         )
         self._run_id = self._client.create_run(experiment_id, run_name=place.name).info.run_id
         params = [Param(key, str(value)) for key, value in config.items()]
-        for start in range(0, len(params), 100):  # the most that one call takes
+        for start in range(0, len(params), 100):  # Largest number per call.
             self._client.log_batch(self._run_id, params=params[start : start + 100])
 
     @property
@@ -289,7 +289,7 @@ def track_run(
         tracker = cls(workdir, ids.get(name), config)
     except ImportError:
         raise
-    except Exception as error:  # each client has its own
+    except Exception as error:  # Clients raise different errors.
         raise ValueError(f"{name} did not start: {first_line(error)}") from error
     write_atomically(file, json.dumps(ids | {name: tracker.run_id}).encode())
     is_complete = False

@@ -19,13 +19,13 @@ from pixpro_keras.training.history import HISTORY_FILE
 from pixpro_keras.training.workers import is_chief
 
 LOCK_FILE = "run.lock"
-# What a run writes before its first step.
+# Files that a run writes before its first step.
 _START_FILES = frozenset({"flags.cfg", "loss_bounds.json", DEVICES_FILE, HISTORY_FILE})
 _BEAT_SECONDS = 10.0
 
 
 class WorkdirInUseError(ValueError):
-    """A directory in which another run is going on."""
+    """Raised if another run uses the directory."""
 
 
 class RunLock:
@@ -83,12 +83,13 @@ class RunLock:
         """Gives the lock back and removes its file."""
         self._is_released.set()
         self._heart.join()
-        if self._is_current():  # else somebody deleted it, and another run has its own
+        # A file that was deleted may have been created anew by another run.
+        if self._is_current():
             self._file.unlink(missing_ok=True)
         os.close(self._handle)
 
     def _try(self) -> bool:
-        """True once the lock is ours; False if its file was replaced meanwhile."""
+        """Tries to take the lock. Returns False if its file was replaced meanwhile."""
         self._handle = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             is_certain = _lock(self._handle)
@@ -108,10 +109,10 @@ class RunLock:
         return False
 
     def _watch(self, holder: dict) -> None:
-        """Waits for another process's heartbeat.
+        """Watches the lock file for the heartbeat of another process.
 
         Raises:
-            WorkdirInUseError: if there is one.
+            WorkdirInUseError: if a heartbeat is seen.
         """
         seconds = 2.5 * _BEAT_SECONDS
         logging.warning(
@@ -124,7 +125,7 @@ class RunLock:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             time.sleep(_BEAT_SECONDS / 10)
-            try:  # opened anew, because network disks look for news then
+            try:  # Opened again, so that network disks refresh it.
                 now = _parse(self._file.read_bytes())
             except FileNotFoundError:
                 return
@@ -132,7 +133,7 @@ class RunLock:
                 raise _in_use(now)
 
     def _is_current(self) -> bool:
-        """Tells if the file that is open is the one that others will find."""
+        """Returns True if the open file is still the one at the path of the lock."""
         try:
             return os.path.samestat(os.fstat(self._handle), os.stat(self._file))
         except FileNotFoundError:
@@ -146,7 +147,7 @@ class RunLock:
 
     def _write(self, count: int) -> None:
         text = json.dumps(self._holder | {"count": count}) + "\n"
-        with contextlib.suppress(OSError):  # as of a full disk, which leaves the lock as it is
+        with contextlib.suppress(OSError):  # On a full disk, for example; the lock stays as it is.
             os.pwrite(self._handle, text.encode(), 0)
             os.ftruncate(self._handle, len(text))
             os.fsync(self._handle)
@@ -200,12 +201,12 @@ def open_workdir(
                 for name in os.listdir(workdir):
                     (workdir / name).unlink()
             for one in created:
-                one.rmdir()  # not if anything is there
+                one.rmdir()  # Fails if the folder is not empty.
         raise
 
 
 def _lock(handle: int) -> bool:
-    """Asks for the system's lock; False where there is none for this disk.
+    """Locks a file by the operating system. Returns False if the disk does not support it.
 
     Raises:
         BlockingIOError: if another process has it.
@@ -220,7 +221,7 @@ def _lock(handle: int) -> bool:
 
 
 def _parse(content: bytes) -> dict:
-    """Reads a lock's file; nothing where it is empty or half written."""
+    """Parses the content of a lock file; an empty dict if it is empty or incomplete."""
     try:
         return dict(json.loads(content))
     except (ValueError, TypeError):

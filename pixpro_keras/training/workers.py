@@ -56,7 +56,7 @@ def make_multi_worker(
         ValueError: if they do not come up.
     """
     cluster = multi_worker_util.normalize_cluster_spec(resolver.cluster_spec())
-    # There is no public way to say how long a silent worker is waited for.
+    # There is no public way to set the timeout for a silent worker.
     runtime = context.context()
     settings = {
         "service_type": "standalone",
@@ -66,13 +66,13 @@ def make_multi_worker(
         "cluster_register_timeout_in_ms": int(start_timeout_seconds * 1000),
     }
     runtime.configure_coordination_service(**settings)
-    # One line for each collective that is traced, hundreds for a network.
+    # TensorFlow logs a line for each traced collective, hundreds for a network.
     logging.getLogger("tensorflow").setLevel(logging.WARNING)
     try:
         return tf.distribute.MultiWorkerMirroredStrategy(resolver)
     except (tf.errors.OpError, RuntimeError) as error:
         raise ValueError(
-            f"the workers {cluster.as_dict()} did not come together: {first_line(error)}"
+            f"the workers {cluster.as_dict()} could not connect: {first_line(error)}"
         ) from error
 
 
@@ -105,12 +105,14 @@ def gather(strategy: tf.distribute.Strategy, value: float) -> np.ndarray:
 
     gathered = _exchange(strategy)(tf.constant(value, tf.float64))
     values = strategy.experimental_local_results(gathered)[0].numpy()
-    return values[:: len(strategy.extended.worker_devices)]  # once for each worker's replicas
+    return values[
+        :: len(strategy.extended.worker_devices)
+    ]  # One value per worker, from its first replica.
 
 
 @functools.lru_cache(maxsize=1)
 def _exchange(strategy: tf.distribute.Strategy) -> Callable:
-    """Traced once: it is asked for in every window."""
+    """Makes the gathering function. Cached, since it is traced and called for every window."""
 
     @tf.function
     def exchange(value):
@@ -153,7 +155,7 @@ def share_state(strategy: tf.distribute.Strategy, task: Task) -> None:
     def exchange(values):
         def replica(values):
             replica_context = tf.distribute.get_replica_context()
-            # The chief's first replica is the first of all; to the sum the others add nothing.
+            # Only the chief's first replica adds its values to the sum; the others add 0.
             is_sender = replica_context.replica_id_in_sync_group == 0
             sent = [tf.where(is_sender, value, tf.zeros_like(value)) for value in values]
             return replica_context.all_reduce(tf.distribute.ReduceOp.SUM, sent)
@@ -192,7 +194,7 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 @contextlib.contextmanager
 def worker_errors(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Turns the failed exchange with a worker that is gone into `WorkerLostError`.
+    """Context that converts a failed exchange with a lost worker to `WorkerLostError`.
 
     Args:
         strategy: distribution strategy of the run.

@@ -1,4 +1,4 @@
-"""Data sets of `tf.data` without autotuning, whose end nobody waits for."""
+"""Data sets of `tf.data` without autotuning, which end without delay."""
 
 import os
 
@@ -13,7 +13,7 @@ NUM_THREADS = (
 def without_autotuning(data: tf.data.Dataset) -> tf.data.Dataset:
     """Data set whose iterators can be dropped at once.
 
-    Whoever drops an iterator waits for its autotuning thread, which sleeps for up to as long as the
+    Deleting an iterator waits for its autotuning thread, which sleeps for up to as long as the
     iterator was in use, at most a minute: TensorFlow 2.21 wakes the thread just before it can see that
     it is to end, and often it sleeps on. Parallel calls then need a number, such as `NUM_THREADS`.
     """

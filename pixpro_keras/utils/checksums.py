@@ -77,14 +77,14 @@ def listing(path: str | os.PathLike) -> Iterator[None]:
     try:
         sums = read_manifest(manifest) if manifest.exists() else {}
     except ManifestError as error:
-        logging.warning("%s; it is begun anew", error)
+        logging.warning("%s; a new one is written", error)
     others = {n: s for n, s in sums.items() if n.partition("/")[0] != path.name}
     if others != sums:
         _write(manifest, others)
     try:
         yield
     except BaseException:
-        if others != sums:  # the writers leave what was there when they fail
+        if others != sums:  # A failed writer keeps the previous file.
             _write(manifest, sums)
         raise
     files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]

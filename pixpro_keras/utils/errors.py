@@ -6,7 +6,7 @@ class UserError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    r"""First line of an error's message that is not empty; the name of its class where there is none.
+    r"""First nonempty line of an error's message; the name of its class if there is none.
 
     Args:
         error: an error, such as one of TensorFlow, whose messages run over many lines.

@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves the old one or the new one, never half of it."""
+"""Atomic writes of files: a crash leaves the old or the new content."""
 
 import contextlib
 import errno
@@ -11,7 +11,7 @@ from absl import logging
 
 
 def write_atomically(path: str | os.PathLike, content: bytes) -> None:
-    """Writes a file through a temporary one beside it.
+    """Writes a file through a temporary file in the same folder.
 
     Args:
         path: path of the file, whose folder exists.
@@ -81,7 +81,7 @@ def append(path: str | os.PathLike, content: bytes) -> None:
 
 @contextlib.contextmanager
 def survive_disk(what: str) -> Iterator[None]:
-    """Turns a disk error into a warning, for files that are not worth ending a run.
+    """Context that converts a disk error to a warning, for files that a run does not need.
 
     Args:
         what: name of what is written, with which the warning begins.
@@ -97,4 +97,4 @@ def survive_disk(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        logging.warning("%s cannot be written, the run goes on: %s", what, error)
+        logging.warning("%s cannot be written, the run continues: %s", what, error)

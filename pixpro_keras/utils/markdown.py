@@ -36,7 +36,7 @@ def _cell(value: object) -> str:
 
 
 def _aligned(head: str, *cells: str) -> list[str]:
-    """Pads a column; adds the rule below its head."""
+    """Pads the cells of a column and adds the rule below its head."""
     width = max(3, *map(len, (head, *cells)))
     if cells and all(_NUMBER.match(cell) for cell in cells):
         return [head.rjust(width), f"{'-' * (width - 1)}:", *(cell.rjust(width) for cell in cells)]

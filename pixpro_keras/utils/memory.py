@@ -24,7 +24,7 @@ def memory_mib() -> float:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-# Limits of a container, of both versions of Linux's control groups.
+# Files with the memory limit of a container, for both versions of Linux's control groups.
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 

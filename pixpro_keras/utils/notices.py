@@ -1,4 +1,4 @@
-"""TensorFlow's notices about itself, kept off the terminal; everything else that is written there stays.
+"""Suppression of TensorFlow's notices about itself on the terminal; all other output stays.
 
 Its C++ part writes them to file descriptor 2 before its log level counts. They are taken out by a small
 process of its own, which also passes on what comes last before a crash.
@@ -48,9 +48,9 @@ def without_notices() -> Iterator[None]:
         return
     try:
         command = [sys.executable, "-I", "-S", __file__]
-        # Without handlers of signals: Ctrl-C reaches it too, but what is left must be written.
+        # Signals are ignored, since Ctrl-C reaches this process too and the rest must still be written.
         process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
-    except OSError:  # no process more: better notices than no start
+    except OSError:  # No process can be started; show the notices.
         os.close(before)
         yield
         return
@@ -62,14 +62,14 @@ def without_notices() -> Iterator[None]:
         yield
     finally:
         sys.stderr.flush()
-        os.dup2(before, 2)  # closes the last end of the pipe, so that the process ends
+        os.dup2(before, 2)  # Closes the last end of the pipe, which ends the process.
         os.close(before)
-        with contextlib.suppress(subprocess.TimeoutExpired):  # a daemon took the pipe along
+        with contextlib.suppress(subprocess.TimeoutExpired):  # A daemon inherited the pipe.
             process.wait(timeout=5)
 
 
 class _QuietLoader(importlib.abc.Loader):
-    """Loader of a module that keeps notices off the terminal while it is executed."""
+    """Module loader that suppresses notices while the module is executed."""
 
     def __init__(self, loader: importlib.abc.Loader):
         self._loader = loader
@@ -84,7 +84,7 @@ class _QuietLoader(importlib.abc.Loader):
 
 
 class _QuietFinder(importlib.abc.MetaPathFinder):
-    """Finder of TensorFlow alone, once."""
+    """Import finder that wraps the loader of TensorFlow once."""
 
     def find_spec(self, fullname, path, target=None) -> importlib.machinery.ModuleSpec | None:
         if fullname != "tensorflow":
@@ -97,13 +97,13 @@ class _QuietFinder(importlib.abc.MetaPathFinder):
 
 
 def import_without_notices() -> None:
-    """Makes the import of TensorFlow, whoever asks for it first, one without notices."""
+    """Makes the first import of TensorFlow suppress its notices."""
     if "tensorflow" not in sys.modules:
         sys.meta_path.insert(0, _QuietFinder())
 
 
 def pass_on(source: BinaryIO, target: BinaryIO) -> None:
-    """Copies lines that are no notices, each as soon as it is there."""
+    """Copies lines that are not notices, one at a time."""
     while line := source.readline():
         if not is_notice(line):
             target.write(line)

@@ -12,15 +12,15 @@ import traceback
 
 
 def release_iterators() -> None:
-    """Destroys what only the last error's traceback or reference cycles hold; at the end of the process."""
+    """Destroys objects held only by the last traceback or by reference cycles, at the end of the process."""
     error = getattr(sys, "last_value", None)
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
     gc.collect()
-    gc.freeze()  # what is left is in use, and need not be looked through again
+    gc.freeze()  # Remaining objects are in use and need not be scanned again.
 
 
 def release_iterators_at_exit() -> None:
-    """Has `release_iterators` called while Python still runs in all threads, however the process ends."""
+    """Registers `release_iterators` to run while Python still runs in all threads."""
     atexit.register(release_iterators)

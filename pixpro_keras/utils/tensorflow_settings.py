@@ -4,25 +4,26 @@ import contextlib
 import ctypes
 import os
 
-# Its C++ part then tells fatal errors only; others come as exceptions. What it logs as an error is often
-# none, as of processors without AVX-512, or has no name, as of a broken image, which the job names.
+# Its C++ part then logs fatal errors only; others are raised as exceptions. Its other messages are often
+# no errors (missing AVX-512) or lack details (broken images, which the job reports).
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# oneDNN's kernels. TensorFlow takes them by itself only on processors with AVX512-VNNI or newer, but those
-# with AVX2 gain as well: 1.6 times the steps/s of PixPro on ResNet-18 (`benchmarks/README.md`).
+# oneDNN's kernels. TensorFlow enables them by default only on processors with AVX512-VNNI or newer, but
+# AVX2 gains as well: 1.6 times the steps/s of PixPro with ResNet-18 (`benchmarks/README.md`).
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # From glibc's malloc.h.
 _M_ARENA_MAX = -8
 
 
 def _limit_arenas() -> None:
-    """One heap for each processor, where glibc makes up to eight.
+    """Limits glibc to one heap per processor; its default is up to eight.
 
-    What a graph's optimization leaves in a heap is of no use to the others: ResNet-50's step holds
-    140 MiB less on two cores. Large tensors are not in these heaps.
+    Memory that graph optimization frees in one heap cannot be used by others. With fewer heaps, a
+    ResNet-50 step needs 140 MiB less on two cores. Large tensors are not in these heaps.
     """
     if "MALLOC_ARENA_MAX" in os.environ:
         return
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # other systems have no such call
+    # Other systems do not have this call.
+    with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, os.cpu_count() or 1)
 
 

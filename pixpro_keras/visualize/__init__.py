@@ -67,7 +67,7 @@ _NAMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Not at import: plots of finished runs need no TensorFlow, and would wait for it.
+    # Not on import: plots of finished runs do not need TensorFlow.
     if name == "read_metrics":
         return importlib.import_module("pixpro_keras.utils.metrics_file").read_metrics
     for module, names in _NAMES.items():

@@ -61,7 +61,7 @@ def write_click_map(
         )
     features = np.asarray(features, np.float32)
     peaks = np.abs(features).max(axis=-1, keepdims=True)
-    # Each cell by its own largest channel: only directions count.
+    # Each cell is scaled by its largest channel, since only directions matter.
     codes = np.rint(features / np.maximum(peaks, 1e-12) * _SCALE).astype(np.int8)
     content = {
         "title": title,
@@ -70,7 +70,7 @@ def write_click_map(
         "shape": list(features.shape),
         "features": base64.b64encode(codes.tobytes()).decode(),
     }
-    # A "</" would end the script element, even inside of a string.
+    # A "</" would end the script element, even inside a string.
     text = json.dumps(content).replace("<", "\\u003c")
     page = _TEMPLATE.read_text().replace("{{title}}", html.escape(title))
     write_atomically(path, page.replace("{{content}}", text).encode())

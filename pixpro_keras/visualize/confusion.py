@@ -10,7 +10,7 @@ from pixpro_keras.visualize.figures import SMALL, TEXT, TITLE, new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_MAX_NAMES = 40  # more than that cannot be read
+_MAX_NAMES = 40  # More cannot be read.
 _NUM_WORST = 12
 
 
@@ -65,7 +65,7 @@ def draw_confusion_matrix(matrix: np.ndarray, class_names: Sequence[str] | None 
 
 
 def _worst_pairs(matrix: np.ndarray, shares: np.ndarray) -> list[tuple[int, int]]:
-    """True and predicted class of the confusions with the largest shares."""
+    """True and predicted class of the most frequent confusions."""
     wrong = np.where(np.eye(len(matrix), dtype=bool), 0, shares)
     places = np.argsort(-wrong, axis=None, kind="stable")[:_NUM_WORST]
     pairs = [divmod(int(place), len(matrix)) for place in places]
@@ -73,7 +73,7 @@ def _worst_pairs(matrix: np.ndarray, shares: np.ndarray) -> list[tuple[int, int]
 
 
 def _order(shares: np.ndarray) -> list[int]:
-    """Order of the classes: after each one, that with which it is most confused of the remaining."""
+    """Order of the classes in which each is followed by the remaining class it is most confused with."""
     similarity = shares + shares.T
     np.fill_diagonal(similarity, 0)
     order = [int(similarity.max(axis=1).argmax())]

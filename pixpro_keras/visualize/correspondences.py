@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Easy to tell apart on photographs, also for the color-blind; the numbers say the same.
+# Distinct on photographs, also for the color-blind; numbers repeat the information.
 COLORS = ("#ff5a1f", "#3db7ff", "#ffe119", "#e04fff", "#19e68c", "#ffffff", "#b08cff", "#ff9ec4")
 _MAX_CELLS_AROUND_NUMBER = 8  # in a finer map, a number would hide its cell
 _GAP = 0.12  # between the views, as a share of a view's width
@@ -137,7 +137,7 @@ def draw_correspondences(
 def _spread_pairs(
     positive: np.ndarray, centers1: np.ndarray, centers2: np.ndarray, max_pairs: int
 ) -> list[tuple[int, int]]:
-    """Positive pairs of cells that are each other's nearest, far from one another.
+    """Positive pairs of mutually nearest cells, spread over the image.
 
     Args:
         positive: `(N, N)` booleans.

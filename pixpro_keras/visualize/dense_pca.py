@@ -43,7 +43,7 @@ def pca_colors(features: np.ndarray) -> np.ndarray:
             f"`features` must have three channels and cells or more. Received: {features.shape}"
         )
     cells = cells - cells.mean(axis=0)
-    # Directions of the covariance: as many as channels, however many cells there are.
+    # Eigenvectors of the covariance, so that the cost does not depend on the number of cells.
     _, directions = np.linalg.eigh(cells.T @ cells)
     components = cells @ directions[:, -1:-4:-1]
     low, high = np.percentile(components, (1, 99), axis=0)

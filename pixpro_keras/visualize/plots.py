@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Bounds = tuple[float | None, float | None]
 
-# Metric -> title, in the order in which they are looked at.
+# Metric -> title, in the order of the panels.
 _CHARTS: dict[str, str] = {
     "loss": "loss",
     "positive_cosine": "cosine of positive pairs",
@@ -31,11 +31,11 @@ _CHARTS: dict[str, str] = {
     "bad_steps": "steps skipped, not finite",
     "memory_mib": "peak memory (MiB)",
 }
-# Values that an axis shows, so that noise does not look like news.
+# Minimum range of an axis, so that noise is not enlarged.
 _ENDS = {"images_per_second": (0.0,), "input_wait_share": (0.0, 0.1)}
 _NOT_SHOWN = {"step", "epoch", "updates", "bad_steps_in_row"}
 _COLUMNS = 3
-_MAX_MARKED = 20  # points of a line that are marked, as of an evaluation every few epochs
+_MAX_MARKED = 20  # Largest number of points of a line that are marked.
 
 
 def plot_metrics(
@@ -151,7 +151,7 @@ def draw_metrics(
 
 
 def _draw_evaluations(panel: "Axes", evaluations: Mapping[str, Mapping[str, float]]) -> None:
-    """Draws a row for each measure, with a labeled point for each weights."""
+    """Draws a row for each measure, with a labeled point for each backbone."""
     colors: dict[str, str] = {}
     for row, values in enumerate(evaluations.values()):
         panel.plot([100 * v for v in values.values()], [row] * len(values), color="#cccccc")
@@ -183,7 +183,7 @@ def _draw_evaluations(panel: "Axes", evaluations: Mapping[str, Mapping[str, floa
 
 
 def _describe_bounds(bounds: Mapping[str, Bounds]) -> str:
-    """Text of a loss's bounds, of each run where they differ; empty without any."""
+    """Text of a loss's bounds, per run if they differ; empty if there are none."""
     texts = {run: _describe(*ends) for run, ends in bounds.items()}
     if len(set(texts.values())) <= 1:
         return next(iter(texts.values()), "")
@@ -202,7 +202,7 @@ def _describe(low: float | None, high: float | None) -> str:
 
 
 def _bounds_by_metric(loss_bounds: Mapping[str, Bounds]) -> dict[str, Bounds]:
-    """The terms' bounds, and those of their sum, which is logged as `loss`."""
+    """Bounds of the loss terms, and of their sum, which is logged as `loss`."""
     if not loss_bounds:
         return {}
     lows, highs = zip(*loss_bounds.values(), strict=True)
@@ -217,7 +217,7 @@ def _sum(bounds: Sequence[float | None]) -> float | None:
 def _metrics_to_show(
     runs: Mapping[str, Sequence[Mapping]], bounds: Mapping[str, Mapping[str, Bounds]]
 ) -> list[str]:
-    """The known metrics that occur, then the others; a loss's only term is the loss itself."""
+    """Known metrics that occur, then others. A single loss term is omitted, since it equals the loss."""
     present, all_terms = set(), set()
     for run, records in runs.items():
         terms = set(bounds[run]) - {"loss"}

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Narrower axes would show noise as if it were news.
+# Minimum range of an axis, so that noise is not enlarged.
 _NARROWEST = 2.0
 _OURS, _PAPER = COLORS[0], COLORS[5]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Cell = tuple[int, int, int]  # image, row, column
 _QUERY_COLOR, _RESULT_COLOR = "#ffe119", "#19e68c"
-_CROP = 0.4  # side of what is shown around a cell, as a share of the image's
+_CROP = 0.4  # Side of the crop around a cell, as a share of the image's.
 _MIN_CELLS = 3  # but at least so many cells
 
 
@@ -124,7 +124,7 @@ def _draw(
 
 
 def _zoom(panel: "Axes", images: np.ndarray, cell: Cell, size: tuple[int, int]) -> None:
-    """Shows what is around a cell; at the image's border the crop is moved inside."""
+    """Limits a panel to the surroundings of a cell, moved inside the image at its border."""
     starts, ends = [], []
     for index, cells, pixels in zip(cell[1:], size, images.shape[1:3], strict=True):
         side = min(max(_CROP, _MIN_CELLS / cells), 1.0) * pixels

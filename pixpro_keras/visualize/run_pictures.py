@@ -125,7 +125,7 @@ class RunPictures(keras.callbacks.Callback):
         self._drawn_step = step
 
     def _with_statistics_of_images(self) -> keras.Model:
-        # A copy: statistics of a model on several replicas are not to be written from outside of them.
+        # A copy, since statistics of a model on several replicas must not be assigned outside of them.
         copy = type(self._encoder).from_config(self._encoder.get_config())
         copy.set_weights(self._encoder.get_weights())
         apply_precise_bn(copy, [self._inputs])

@@ -11,7 +11,7 @@ from pixpro_keras.utils.markdown import markdown_table
 from pixpro_keras.weights.export import usage_by_file
 
 CARD_FILE = "README.md"
-# Hugging Face's term for a license that nobody has stated.
+# Hugging Face's term for an unknown license.
 UNKNOWN_LICENSE = "unknown"
 _TAGS = ("keras", "tensorflow", "self-supervised-learning", "backbone", "pixpro_keras")
 

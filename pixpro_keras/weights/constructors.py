@@ -21,7 +21,7 @@ class Constructor(Protocol):
         classes: int = 1000,
         classifier_activation: str | None = "softmax",
     ) -> keras.Model:
-        """Builds the network; see `_constructor`."""
+        """Builds the network."""
 
 
 def _constructor(name: str) -> Constructor:

@@ -22,7 +22,7 @@ class Detectron2FileError(ValueError):
 
 
 def detectron2_config(name: str) -> dict[str, Any]:
-    """Lines of a detectron2 config without which the weights would give other features.
+    """Lines of a detectron2 config that the weights need to give equal features.
 
     Args:
         name: one of the paper's ResNets, or `resnet50`, `resnet101`, `resnet152` of keras.applications.
@@ -128,7 +128,7 @@ def from_detectron2(path: str | os.PathLike) -> keras.Model:
         path: the file.
 
     Raises:
-        Detectron2FileError: if the file is truncated, wants to import something other than arrays,
+        Detectron2FileError: if the file is truncated, imports something other than arrays,
             or does not hold a whole ResNet.
     """
     content = _unpickle(path)
@@ -166,7 +166,7 @@ def from_detectron2(path: str | os.PathLike) -> keras.Model:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Unpickles plain values and NumPy arrays; everything else could run code."""
+    """Unpickler restricted to plain values and NumPy arrays, since other objects could run code."""
 
     _ADMITTED = frozenset(
         (f"numpy.{package}.{module}", name)
@@ -180,7 +180,7 @@ class _ArraysOnly(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._ADMITTED:
-            raise pickle.UnpicklingError(f"the file wants to import {module}.{name}")
+            raise pickle.UnpicklingError(f"the file imports {module}.{name}")
         if module == "collections":
             return collections.OrderedDict
         return super().find_class(module, name)
@@ -192,5 +192,5 @@ def _unpickle(path: str | os.PathLike) -> Any:
             return _ArraysOnly(file).load()
     except OSError as error:
         raise Detectron2FileError(f"{path}: {error.strerror}") from error
-    except Exception as error:  # a broken pickle raises nearly anything
+    except Exception as error:  # A broken pickle raises many kinds of errors.
         raise Detectron2FileError(f"{path}: no complete pickle of arrays ({error})") from error

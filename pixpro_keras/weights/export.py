@@ -28,7 +28,7 @@ class _Format:
         file: name of the file or folder.
         write: function of a plain network, its name and a path that writes the file.
         usage: function of the network's name and the path that gives the code to load the file.
-        has_features: whether the outputs can be others than C5.
+        has_features: whether outputs other than C5 are possible.
     """
 
     file: str
@@ -255,7 +255,7 @@ def export_backbone(
 
 
 def _plain_copy(backbone: keras.Model, name: str) -> keras.Model:
-    """The plain float32 network, of output stride 32, with the backbone's weights."""
+    """Plain float32 network with output stride 32 and the backbone's weights."""
     network = backbones.plain_network(name)
     try:
         backbones.copy_weights(backbone, network)
@@ -265,7 +265,7 @@ def _plain_copy(backbone: keras.Model, name: str) -> keras.Model:
 
 
 def _write_atomically(kind: _Format, network: keras.Model, name: str, path: pathlib.Path) -> None:
-    """Lets the writer work beside the file or folder, then puts the result in its place."""
+    """Writes to a temporary path next to the file or folder, then moves the result to its place."""
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         temporary = pathlib.Path(folder) / path.name
         kind.write(network, name, temporary)

@@ -103,5 +103,5 @@ def upload(
 
 
 def _escape(name: str) -> str:
-    """Pattern of `fnmatch` that matches nothing but the name."""
+    """Pattern for `fnmatch` that matches only the name."""
     return "".join(f"[{character}]" if character in "*?[" else character for character in name)

@@ -8,6 +8,7 @@ import keras
 
 from pixpro_keras.backbones import network_files, registry
 from pixpro_keras.backbones.levels import feature_network, require_feature_map
+from pixpro_keras.backbones.names import available
 from pixpro_keras.utils.checksums import check_listed
 from pixpro_keras.utils.errors import first_line
 from pixpro_keras.weights.detectron2 import from_detectron2
@@ -15,7 +16,7 @@ from pixpro_keras.weights.torch import backbone_from_state_dict, find_state_dict
 
 # Attribute of a weights file with the name of its network; Keras ignores it.
 NAME_ATTRIBUTE = "pixpro_keras_backbone"
-# In the place of a path: keras.applications' own weights.
+# Instead of a path: ImageNet weights of keras.applications.
 IMAGENET = "imagenet"
 TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".bin", ".ckpt", ".safetensors")
 _SERVING = "it is made for serving; export the same run with --format=keras and load that"
@@ -65,7 +66,7 @@ def load_backbone(
 
 
 def _load(path_or_name: str | os.PathLike, name: str | None = None) -> keras.Model:
-    if str(path_or_name) in registry.available():
+    if str(path_or_name) in available():
         return registry.plain_network(str(path_or_name))
     if str(path_or_name) == IMAGENET:
         if name is None:
@@ -96,12 +97,12 @@ def _load(path_or_name: str | os.PathLike, name: str | None = None) -> keras.Mod
         network, _, _ = backbone_from_state_dict(state_dict, path)
         return network
     if path.suffix in (".onnx", ".tflite"):
-        raise ValueError(f"{path} is no Keras network; {_SERVING}")
+        raise ValueError(f"{path} is not a Keras network; {_SERVING}")
     raise ValueError(f"{path}: files ending in {path.suffix!r} are not read")
 
 
 def keras_file(path: str | os.PathLike) -> str | None:
-    """The Keras file that `load_backbone` reads at a path, which is a name of its network; None of others.
+    """Keras file that `load_backbone` reads at a path and that also names its network; None for other files.
 
     Args:
         path: a file, or the folder of a run or of a conversion.
@@ -146,13 +147,13 @@ def _load_weights_file(path: pathlib.Path, name: str | None) -> keras.Model:
         )
     try:
         network.load_weights(path)
-    except Exception as error:  # Keras raises whatever it stumbles over
+    except Exception as error:  # Keras raises many kinds of errors.
         raise ValueError(f"{path}: no weights of {name} ({first_line(error)})") from error
     return network
 
 
 def _matrices(file: h5py.File) -> list[str]:
-    """Names of the weights with two axes, which in a network of convolutions are a classifier's."""
+    """Names of the weights with two axes: a classifier's, in a convolutional network."""
     found: list[str] = []
 
     def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:

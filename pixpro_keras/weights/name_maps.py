@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 import keras
 import numpy as np
 
-# Names in the other frameworks of a layer's weights, in the order of `layer.weights`.
+# Names of a layer's weights in the other frameworks, in the order of `layer.weights`.
 _WEIGHT_NAMES = {
     keras.layers.Conv2D: ("weight", "bias"),
     keras.layers.Dense: ("weight", "bias"),
@@ -96,7 +96,7 @@ def named_variables(
     """Name of each weight in another framework -> our variable.
 
     Args:
-        layers: layers of a network; those without weights are passed over.
+        layers: layers of a network; those without weights are skipped.
         layer_name: function of a layer's own name that gives its name in the other framework.
 
     Raises:
@@ -218,7 +218,7 @@ def assign_state_dict(
     Args:
         variables: name in the other framework -> our variable.
         state_dict: the same name -> array in torch's layout. Batch norm's `num_batches_tracked` is
-            passed over.
+            ignored.
         network: name of the network, for the error.
 
     Raises:
@@ -249,7 +249,7 @@ def load_torch_state_dict(model: keras.Model, state_dict: Mapping[str, np.ndarra
     Args:
         model: from `backbones.build`, such as `"resnet50_v1_5"`.
         state_dict: torch's name -> array in torch's layout (kernels are `(O, I, H, W)`). The classifier
-            (`fc.*`) and batch norm's `num_batches_tracked` are passed over.
+            (`fc.*`) and batch norm's `num_batches_tracked` are ignored.
 
     Raises:
         ValueError: naming what is missing, left over or of another shape; nothing is loaded then.

@@ -1,27 +1,21 @@
-"""The official checkpoints of PixPro (`ckpt_epoch_100.pth`): the whole training state, both ways."""
+"""The official checkpoints of PixPro (`ckpt_epoch_100.pth`): names of the weights, and reading of all state.
+
+`official_export` writes them.
+"""
 
 import argparse
 import dataclasses
-import io
 import os
-import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import keras
 import numpy as np
 
-from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.weights import name_maps
-from pixpro_keras.weights.torch import (
-    TorchFileError,
-    find_backbone,
-    find_state_dict,
-    import_torch,
-    to_arrays,
-)
+from pixpro_keras.weights.torch import TorchFileError, find_backbone, find_state_dict, to_arrays
 
-_MODULE = "module."  # DistributedDataParallel's
+MODULE = "module."  # DistributedDataParallel's
 _HEADS = ("projector.", "projector_instance.", "predictor.", "value_transform.")
 
 
@@ -80,14 +74,14 @@ def is_official_state(state: Mapping[str, Any]) -> bool:
         assert not is_official_state({"layer1.0.conv1.weight": 0})
         ```
     """
-    stripped = {name.removeprefix(_MODULE).split(".")[0] for name in state}
+    stripped = {name.removeprefix(MODULE).split(".")[0] for name in state}
     return {"encoder", "encoder_k", "projector", "projector_k"} <= stripped
 
 
 def parse_official_checkpoint(content: Any, path: str | os.PathLike) -> OfficialCheckpoint:
     """Parses the content of an official checkpoint.
 
-    `save_official_checkpoint` shows it in its example.
+    `official_export.save_official_checkpoint` shows it in its example.
 
     Args:
         content: from `read_torch_file`.
@@ -102,7 +96,7 @@ def parse_official_checkpoint(content: Any, path: str | os.PathLike) -> Official
             f"{path}: no PixPro checkpoint of the release: encoder, encoder_k, projector and "
             "projector_k are not all there"
         )
-    state = to_arrays({name.removeprefix(_MODULE): tensor for name, tensor in state.items()})
+    state = to_arrays({name.removeprefix(MODULE): tensor for name, tensor in state.items()})
     # Published files hold the weights alone.
     options = content.get("opt") or {}
     if isinstance(options, argparse.Namespace):
@@ -126,7 +120,7 @@ def parse_official_checkpoint(content: Any, path: str | os.PathLike) -> Official
 
 
 def _trained_names(state: Mapping[str, np.ndarray]) -> list[str]:
-    """The trained parameters in the order of the official optimizer: 1-d ones, then the rest."""
+    """Names of trained parameters in the order of the official optimizer: 1-d first, then the rest."""
     statistics = ("running_mean", "running_var", "num_batches_tracked")
     modules = ("encoder.", *_HEADS)
     trained = [name for name in state if name.startswith(modules) and not name.endswith(statistics)]
@@ -165,7 +159,7 @@ def _read_momenta(
 def describe_network(checkpoint: OfficialCheckpoint) -> dict[str, Any]:
     """The network of a checkpoint, as arguments.
 
-    `save_official_checkpoint` shows it in its example.
+    `official_export.save_official_checkpoint` shows it in its example.
 
     Returns:
         `backbone`: a name; and arguments of `PixPro`: `num_transform_layers`, `hidden_dim`,
@@ -259,7 +253,7 @@ def _head(layers: list[keras.layers.Layer], prefix: str) -> dict[str, keras.Vari
 def load_official_checkpoint(method: PixProLike, checkpoint: OfficialCheckpoint) -> None:
     """Loads a whole checkpoint: both networks, heads, momenta, step.
 
-    `save_official_checkpoint` shows it in its example.
+    `official_export.save_official_checkpoint` shows it in its example.
 
     Args:
         method: `PixPro` of the checkpoint's network (`describe_network`), compiled with LARS, which is
@@ -275,262 +269,49 @@ def load_official_checkpoint(method: PixProLike, checkpoint: OfficialCheckpoint)
         method.step.assign(checkpoint.step)
         method.optimizer.iterations.assign(checkpoint.step)
     for name, momentum in checkpoint.momenta.items():
-        slot = _momentum_slot(method, variables[name])
+        slot = momentum_slot(method, variables[name])
         slot.assign(name_maps.from_torch_layout(momentum))
 
 
-def _inner_optimizer(method: PixProLike) -> Any:
-    """The optimizer that keeps the momenta; under a loss scale it lies inside another."""
+def inner_optimizer(method: PixProLike) -> Any:
+    """Optimizer that holds the momenta, unwrapped from a loss-scale optimizer.
+
+    Args:
+        method: compiled `PixPro`.
+
+    Example:
+        ```python
+        import pixpro_keras
+        from pixpro_keras.weights import official
+
+        backbone = pixpro_keras.backbones.build("resnet18_v1_5")
+        method = pixpro_keras.PixPro(backbone, total_steps=1, hidden_dim=16, out_dim=8)
+        method.compile(optimizer=pixpro_keras.LARS(1.0))
+        method.optimizer.build(method.trainable_variables)
+        print(official.inner_optimizer(method).name)
+        ```
+    """
     return getattr(method.optimizer, "inner_optimizer", method.optimizer)
 
 
-def _momentum_slot(method: PixProLike, variable: keras.Variable) -> keras.Variable:
-    optimizer = _inner_optimizer(method)
-    return optimizer.momentums[optimizer._get_variable_index(variable)]
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingProgress:
-    """Schedule of a run, and the step that it has reached.
-
-    Attributes:
-        step: optimizer steps done.
-        steps_per_epoch: optimizer steps in an epoch.
-        epochs: epochs of the whole run.
-        warmup_epochs: epochs of linear warm-up from a hundredth of the peak.
-        peak_learning_rate: learning rate after the warm-up.
-        learning_rate: learning rate of the next step.
-    """
-
-    step: int
-    steps_per_epoch: int
-    epochs: int
-    warmup_epochs: float
-    peak_learning_rate: float
-    learning_rate: float
-
-
-def save_official_checkpoint(
-    method: PixProLike,
-    path: str | os.PathLike,
-    progress: TrainingProgress,
-    options: Mapping[str, Any],
-) -> None:
-    """Writes the training state of a PixPro, from which the official pre-training continues.
+def momentum_slot(method: PixProLike, variable: keras.Variable) -> keras.Variable:
+    """Momentum of a trained variable.
 
     Args:
-        method: the trained `PixPro`, its optimizer built.
-        path: the file, written atomically.
-        progress: schedule and step of the run.
-        options: the official options that correspond to the run, among them `arch`.
-
-    Raises:
-        ValueError: if the official code has no such network.
-        OSError: if the file cannot be written.
-        ImportError: if torch is not installed.
+        method: compiled `PixPro`, its optimizer built.
+        variable: one of its trainable variables.
 
     Example:
         ```python
-        import tempfile
-
         import pixpro_keras
         from pixpro_keras.weights import official
-        from pixpro_keras.weights.torch import read_torch_file
 
         backbone = pixpro_keras.backbones.build("resnet18_v1_5")
-        method = pixpro_keras.PixPro(backbone, total_steps=100, hidden_dim=16, out_dim=8)
+        method = pixpro_keras.PixPro(backbone, total_steps=1, hidden_dim=16, out_dim=8)
         method.compile(optimizer=pixpro_keras.LARS(1.0))
         method.optimizer.build(method.trainable_variables)
-        progress = official.TrainingProgress(
-            step=50,
-            steps_per_epoch=10,
-            epochs=10,
-            warmup_epochs=1,
-            peak_learning_rate=1.0,
-            learning_rate=0.5,
-        )
-        path = f"{tempfile.mkdtemp()}/ckpt.pth"
-        official.save_official_checkpoint(method, path, progress, {"arch": "resnet18"})
-
-        checkpoint = official.parse_official_checkpoint(read_torch_file(path), path)
-        print(official.describe_network(checkpoint))
-        official.load_official_checkpoint(method, checkpoint)
-        assert method.steps_done() == 50
+        print(official.momentum_slot(method, method.trainable_variables[0]).shape)
         ```
     """
-    variables = official_variables(method)
-    momenta = _to_tensors(
-        {
-            name: name_maps.to_torch_layout(
-                keras.ops.convert_to_numpy(_momentum_slot(method, variable))
-            )
-            for name, variable in variables.items()
-            if variable.trainable
-        }
-    )
-    optimizer = _optimizer_state(momenta, progress, _inner_optimizer(method))
-    state = {"optimizer": optimizer, "scheduler": _scheduler_state(progress)}
-    _write(path, variables, progress, options, state)
-
-
-def save_official_backbone(
-    backbone: keras.Model,
-    path: str | os.PathLike,
-    progress: TrainingProgress,
-    options: Mapping[str, Any],
-) -> None:
-    """Writes a backbone alone, for the official transfer and linear scripts.
-
-    Args:
-        backbone: a v1_5 ResNet, trained by any method.
-        path: the file, written atomically.
-        progress: schedule and step of the run.
-        options: the official options that correspond to the run, among them `arch`.
-
-    Raises:
-        ValueError: if the backbone is another network.
-        OSError: if the file cannot be written.
-        ImportError: if torch is not installed.
-
-    Example:
-        ```python
-        import tempfile
-
-        import pixpro_keras
-        from pixpro_keras.weights.official import TrainingProgress, save_official_backbone
-
-        backbone = pixpro_keras.backbones.build("resnet18_v1_5")
-        progress = TrainingProgress(
-            step=100,
-            steps_per_epoch=10,
-            epochs=10,
-            warmup_epochs=1,
-            peak_learning_rate=1.0,
-            learning_rate=0.0,
-        )
-        path = f"{tempfile.mkdtemp()}/backbone.pth"
-        save_official_backbone(backbone, path, progress, {"arch": "resnet18"})
-        pixpro_keras.load_backbone(path)
-        ```
-    """
-    named = name_maps.torch_variables(backbone)
-    variables = {f"encoder.{name}": variable for name, variable in named.items()}
-    _write(path, variables, progress, options, {})
-
-
-def _to_tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    torch = import_torch("writing")
-    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
-
-
-def _write(
-    path: str | os.PathLike,
-    variables: Mapping[str, keras.Variable],
-    progress: TrainingProgress,
-    options: Mapping[str, Any],
-    training_state: Mapping[str, Any],
-) -> None:
-    torch = import_torch("writing")
-    arrays = name_maps.to_torch_state_dict(variables, num_batches=progress.step)
-    ordered = {_MODULE + name: arrays[name] for name in sorted(arrays, key=_registration_order)}
-    content = {
-        # The authors' code has a Namespace here, which torch.load refuses by default, and reads none.
-        "opt": dict(options),
-        "epoch": progress.step // progress.steps_per_epoch,
-        "model": _to_tensors(ordered),
-        **training_state,
-    }
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    write_atomically(path, buffer.getvalue())
-
-
-_MODULES = (
-    "encoder",
-    "projector",
-    "encoder_k",
-    "projector_k",
-    "value_transform",
-    "projector_instance",
-    "projector_instance_k",
-    "predictor",
-)
-_WEIGHTS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-
-
-def _registration_order(name: str) -> tuple:
-    """Sort key: the order in which the official modules register their weights.
-
-    It numbers the slots of the official optimizer.
-    """
-    module, *path, weight = name.split(".")
-    key: list[tuple[int, int]] = []
-    for part in path:
-        number = re.search(r"\d+$", part)
-        if part == "downsample":  # after the convolutions of its block
-            key.append((9, 0))
-        elif part.startswith("layer"):  # after the stem
-            key.append((10 + int(part[-1]), 0))
-        else:
-            key.append((int(number.group()) if number else 0, int(part.startswith("bn"))))
-    return _MODULES.index(module), key, _WEIGHTS.index(weight)
-
-
-def _optimizer_state(
-    momenta: Mapping[str, Any], progress: TrainingProgress, optimizer
-) -> dict[str, Any]:
-    """State of torch's SGD under the official LARS: 1-d parameters first, then the rest."""
-    ordered = sorted(momenta, key=_registration_order)
-    groups = (
-        [n for n in ordered if momenta[n].ndim == 1],
-        [n for n in ordered if momenta[n].ndim > 1],
-    )
-    shared = {
-        "lr": progress.learning_rate,
-        "initial_lr": progress.peak_learning_rate,
-        "momentum": optimizer.sgd_momentum,
-        "dampening": 0,
-        "nesterov": False,
-    }
-    split = len(groups[0])
-    return {
-        "state": {
-            index: {"momentum_buffer": momenta[name]}
-            for index, name in enumerate([*groups[0], *groups[1]])
-        },
-        "param_groups": [
-            shared | {"weight_decay": 0, "ignore": True, "params": list(range(split))},
-            shared
-            | {
-                "weight_decay": optimizer.l2_decay,
-                "ignore": False,
-                "params": list(range(split, len(ordered))),
-            },
-        ],
-    }
-
-
-def _scheduler_state(progress: TrainingProgress) -> dict[str, Any]:
-    """State of the official warm-up around torch's cosine schedule."""
-    warmup_steps = round(progress.warmup_epochs * progress.steps_per_epoch)
-    decay_steps = progress.epochs * progress.steps_per_epoch - warmup_steps
-    shared = {
-        "base_lrs": [progress.peak_learning_rate] * 2,
-        "_last_lr": [progress.learning_rate] * 2,
-    }
-    cosine = shared | {
-        "T_max": decay_steps,
-        "eta_min": 1e-6,
-        "last_epoch": max(progress.step - warmup_steps, 0),
-        "_step_count": max(progress.step - warmup_steps, 0) + 1,
-    }
-    if not warmup_steps:
-        return cosine
-    return shared | {
-        "multiplier": 100,
-        "warmup_epoch": warmup_steps,
-        "finished": False,
-        "last_epoch": progress.step,
-        "_step_count": progress.step + 1,
-        "after_scheduler": cosine,
-    }
+    optimizer = inner_optimizer(method)
+    return optimizer.momentums[optimizer._get_variable_index(variable)]

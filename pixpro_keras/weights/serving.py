@@ -1,4 +1,4 @@
-"""A backbone for programs without Keras: SavedModel, ONNX, LiteRT. Any batch, any image size."""
+"""Export of a backbone for programs without Keras: SavedModel, ONNX, LiteRT, for any batch and image size."""
 
 import contextlib
 import os
@@ -49,7 +49,7 @@ def save_onnx(network: keras.Model, path: pathlib.Path) -> None:
 
 
 class _GroupedConv2D(keras.layers.Conv2D):
-    """A convolution in groups as TensorFlow's operation, where Keras compiles a function of its own."""
+    """Grouped convolution by `tf.nn.conv2d`; Keras's layer uses an XLA-compiled function."""
 
     def call(self, inputs: Tensor) -> Tensor:
         outputs = tf.nn.conv2d(
@@ -61,7 +61,7 @@ class _GroupedConv2D(keras.layers.Conv2D):
 
 
 def _with_grouped_operations(network: keras.Model) -> keras.Model:
-    """The network with convolutions in groups that tf2onnx can read; itself if it has none."""
+    """Replaces grouped convolutions, if there are any, by layers that tf2onnx can convert."""
 
     def is_grouped(layer: keras.layers.Layer) -> bool:
         return type(layer) is keras.layers.Conv2D and layer.groups > 1
@@ -86,7 +86,7 @@ def save_litert(network: keras.Model, path: pathlib.Path) -> None:
 def _export(network: keras.Model, path: pathlib.Path, keras_format: str) -> None:
     inputs = keras.Input((None, None, 3), name="images")
     named = keras.Model(inputs, network(inputs, training=False), name=network.name)
-    # The converters print messages for their developers.
+    # The converters print debug messages.
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         named.export(
             str(path),

@@ -15,10 +15,10 @@ from pixpro_keras.weights import name_maps
 
 SAFETENSORS_SUFFIX = ".safetensors"
 _NO_SAFETENSORS = "safetensors files need safetensors: pip install 'pixpro-keras[torch]'"
-# The key of a checkpoint that holds the weights, where it is not the state dict itself. Of DINO's two
-# networks its authors evaluate the teacher.
+# Keys under which checkpoints store the weights, if they are not a plain state dict. DINO's authors
+# evaluate the teacher.
 _STATE_KEYS = ("model", "state_dict", "model_state_dict", "teacher", "student")
-# What training tools put around a whole model.
+# Prefixes that training tools put before the names of a whole model.
 _WRAPPERS = ("module.", "model.", "_orig_mod.")
 # The parts of timm's deep stem -> their names in the release.
 _TIMM_STEM = {
@@ -71,7 +71,7 @@ def read_torch_file(path: str | os.PathLike) -> Any:
     Tensors, plain Python values and `argparse.Namespace` are admitted, nothing else.
 
     Raises:
-        TorchFileError: if the file is missing, truncated, or wants to import something.
+        TorchFileError: if the file is missing, truncated, or imports something.
         ImportError: if torch is not installed.
 
     Example:
@@ -103,7 +103,7 @@ def read_torch_file(path: str | os.PathLike) -> Any:
         )
         if wanted:
             raise TorchFileError(
-                f"{path}: the file wants to import {wanted.group(1)}, which could run code; only "
+                f"{path}: the file imports {wanted.group(1)}, which could run code; only "
                 "tensors, plain values and argparse.Namespace are read"
             ) from error
         raise TorchFileError(f"{path}: no complete torch file ({first_line(error)})") from error
@@ -116,7 +116,7 @@ def _read_safetensors(path: str | os.PathLike) -> dict[str, Any]:
         raise ImportError(_NO_SAFETENSORS) from error
     try:
         return load_file(path)
-    except Exception as error:  # its own class, which is none of Python's
+    except Exception as error:  # A class of its own, not one of Python's.
         raise TorchFileError(f"{path}: no complete safetensors file ({error})") from error
 
 
@@ -145,7 +145,7 @@ def find_state_dict(content: Any, path: str | os.PathLike) -> dict[str, Any]:
 
 
 def to_arrays(state_dict: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Tensors of any precision as float32 arrays, integers as they are."""
+    """Converts tensors of any precision to float32 arrays; integers keep their type."""
     return {
         name: (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
         for name, tensor in state_dict.items()
@@ -208,7 +208,7 @@ def find_backbone(state_dict: Mapping[str, Any], path: str | os.PathLike) -> tup
 
 
 def _rank(prefix: str) -> int | None:
-    """Place of a prefix in the order of preference; None if it is none of a known online backbone."""
+    """Rank of a prefix in the order of preference; None if it is not that of a known online backbone."""
     while wrapper := next((x for x in _WRAPPERS if prefix.startswith(x)), None):
         prefix = prefix[len(wrapper) :]
     if prefix.endswith(".0."):  # the first of a Sequential: mmselfsup's backbone before its neck
@@ -217,10 +217,10 @@ def _rank(prefix: str) -> int | None:
 
 
 def _name_numbered(state_dict: dict[str, Any]) -> dict[str, Any]:
-    """Gives ResNets made of `Sequential(*children)` torchvision's names, where there are any.
+    """Renames weights of ResNets made of `Sequential(*children)` to torchvision's names, if there are any.
 
-    Convolution and batch norm of the stem are 0 and 1 there, and the stages the four numbers, behind
-    parts without weights, whose first block has a `conv1`.
+    There, convolution and batch norm of the stem are modules 0 and 1. The stages are the four numbered
+    modules whose first block has a `conv1`.
     """
     stages: dict[str, list[int]] = {}
     for name in state_dict:
@@ -245,7 +245,7 @@ def _name_numbered(state_dict: dict[str, Any]) -> dict[str, Any]:
 
 
 def _name_in_stem(name: str) -> str:
-    """The release's name of a weight in timm's deep stem, whose parts are numbered through."""
+    """Name in the authors' release of a weight of timm's deep stem, whose layers are numbered."""
     part, _, weight = name.rpartition(".")
     return f"{_TIMM_STEM.get(part, part)}.{weight}"
 
@@ -347,7 +347,7 @@ def backbone_from_state_dict(
     below = {
         _name_in_stem(key[len(prefix) :]): value
         for key, value in state_dict.items()
-        # Heads beside the network are passed over.
+        # Other heads are skipped.
         if key.startswith(prefix) and re.match(r"(conv1|bn1|layer\d+)\.", key[len(prefix) :])
     }
     try:

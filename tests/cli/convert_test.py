@@ -1,4 +1,4 @@
-"""Published files to ours and back, as commands."""
+"""Conversion of published files to ours and back, by commands."""
 
 import argparse
 import json

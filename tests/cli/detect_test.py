@@ -80,7 +80,7 @@ class OpenDataTest(tf.test.TestCase):
         self.assertEqual(open_data(options)[1].image_ids, test.image_ids)
         self.assertNotEqual(open_data(options.replace(seed=2))[1].image_ids, test.image_ids)
         # Splits that are named must be there, and a data set that has them has a test.
-        with self.assertRaisesRegex(FlagError, "--train_split=default: of the split"):
+        with self.assertRaisesRegex(FlagError, "--train_split=default: the split"):
             open_data(DetectOptions.make(dataset=f"voc:{flat}", train_split="default"))
         cat = {"image_id": 7, "category_id": 3, "bbox": [1, 2, 10, 20], "area": 200}
         for split in ("train2017", "val2017"):

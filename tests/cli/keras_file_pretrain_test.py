@@ -94,7 +94,7 @@ class KerasFilePretrainTest(tf.test.TestCase, parameterized.TestCase):
             result = self.pretrain(backbone=self.folder / "mine.keras", **NO_STEP)
         log = " ".join(logs.output)
         self.assertIn(f"starts from the weights of {self.folder / 'mine.keras'}", log)
-        self.assertIn("mine.keras as RGB in 0..1, then (x - mean) / std", log)
+        self.assertIn("mine.keras: RGB in 0..1, then (x - mean) / std", log)
         self.assertAllClose(result.backbone.get_layer("conv0").kernel, network.layers[1].kernel)
 
     @pytest.mark.slow

@@ -72,7 +72,7 @@ class ReproduceTest(tf.test.TestCase):
             fcntl.flock(lock, fcntl.LOCK_EX)
             result = self.run_script("--scale=paper --data=/data")
         self.assertEqual(result.returncode, 1)
-        self.assertIn("another reproduce.py is at work there", result.stderr)
+        self.assertIn("another reproduce.py is running there", result.stderr)
 
     @pytest.mark.slow
     def test_a_change_of_flags_is_said_and_redone_when_asked(self):

@@ -4,10 +4,7 @@ import pathlib
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl.testing import parameterized
 
-from pixpro_keras.cli import segment
-from pixpro_keras.cli.options.option_fields import FlagError
 from tests.helpers.examples import save_image
 from tests.helpers.jobs import run_job, run_jobs
 
@@ -26,67 +23,6 @@ BAD_INPUT = (
     ("--label_fraction=0", "--label_fraction=0"),
     ("--dataset=scenes --train_split=nothing", "--train_split=nothing"),
 )
-
-
-class LabelValuesTest(parameterized.TestCase):
-    @parameterized.parameters(
-        ({}, (255, None)),
-        ({"ignore_value": 0}, (0, None)),
-        ({"ignore_value": -1}, (None, None)),
-        ({"label_map": ("0:0", "255:1")}, (None, {0: 0, 255: 1})),
-        ({"label_map": ("0:1", "7:0")}, (255, {0: 1, 7: 0})),
-        ({"label_map": ("1:0", "2:1"), "ignore_value": 0}, (0, {1: 0, 2: 1})),
-    )
-    def test_options_of_values(self, options, expected):
-        values = segment.label_values(segment.SegmentOptions.make(dataset="folder:x", **options))
-        self.assertEqual((values.ignored, values.classes), expected)
-
-    @parameterized.parameters(
-        {"label_map": ("0",)},
-        {"label_map": ("0:a",)},
-        {"label_map": ("0:0", "0:1")},
-        {"label_map": ("256:0",)},
-        {"label_map": ("0:255",)},
-        {"label_map": ("0:0", "255:1"), "ignore_value": 255},
-    )
-    def test_wrong_options_are_named(self, **options):
-        with self.assertRaisesRegex(FlagError, "--label_map="):
-            segment.label_values(segment.SegmentOptions.make(dataset="folder:x", **options))
-
-
-class FlatFolderTest(tf.test.TestCase):
-    def setUp(self):
-        super().setUp()
-        self.folder = pathlib.Path(self.create_tempdir().full_path)
-        for number in range(10):
-            image = np.full((8, 8, 3), number, np.uint8)
-            save_image(self.folder / "images" / f"{number}.png", image)
-            save_image(self.folder / "masks" / f"{number}.png", image[..., 0] % 2)
-
-    def parts(self, **options):
-        options = segment.SegmentOptions.make(dataset=f"folder:{self.folder}", **options)
-        parts = segment.open_parts(segment.resolve_test_split(options))
-        return [[one.describe(index) for index in range(one.num_examples)] for one in parts]
-
-    def test_is_split_by_the_seed(self):
-        with self.assertLogs("absl", "INFO") as logs:
-            train, test = self.parts(val_fraction=0.3)
-        self.assertIn("has no splits: 3 of its 10 images are the test", logs.output[-1])
-        self.assertEqual((len(train), len(test), len({*train, *test})), (7, 3, 10))
-        self.assertEqual(self.parts(val_fraction=0.3), [train, test])
-        self.assertNotEqual(self.parts(val_fraction=0.3, seed=1)[1], test)
-
-    def test_no_image_left_is_refused(self):
-        with self.assertRaisesRegex(FlagError, "--val_fraction=0.99.*: no image is left"):
-            self.parts(val_fraction=0.99)
-
-    def test_folders_with_splits_have_no_fraction(self):
-        for split in ("train", "val"):
-            for part in ("images", "masks"):
-                save_image(self.folder / split / part / f"{split}.png", np.eye(8, dtype=np.uint8))
-        self.assertEqual([len(part) for part in self.parts()], [1, 1])
-        with self.assertRaisesRegex(FlagError, "--val_fraction=0.2: .* has a test of its own"):
-            self.parts(val_fraction=0.2)
 
 
 @pytest.mark.slow

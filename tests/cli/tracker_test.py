@@ -27,7 +27,7 @@ SHORT = {
 
 
 class Recorder(Tracker):
-    """A tracker that keeps all in memory."""
+    """Tracker that keeps everything in memory."""
 
     run_id = "1"
 

@@ -28,7 +28,7 @@ class VisualizeTest(tf.test.TestCase):
         self.folder = pathlib.Path(self.create_tempdir().full_path)
 
     def visualize(self, *flags):
-        """The folder of the pictures, and what the job prints."""
+        """Runs the job. Returns the folder of the pictures and the printed text."""
         out = self.folder / "out"
         result = run_job("visualize.py", *flags, f"--workdir={out}")
         self.assertEqual(result.returncode, 0, msg=result.stderr)
@@ -62,7 +62,7 @@ class VisualizeTest(tf.test.TestCase):
             self.assertGreater(read_png(out / name).std(), 10)
         page = (out / "click_map.html").read_text()
         self.assertIn('"shape": [3, 4, 4, 256]', page)
-        self.assertIn('"names": ["0.jpg", "3.jpg", "4.jpg"]', page)  # three of 0, 1, 3 and 4
+        self.assertIn('"names": ["0.jpg", "1.jpg", "4.jpg"]', page)  # three of 0, 1, 2 and 4
         self.assertEqual(stdout.split(), [str(out / name) for name in (*names, "click_map.html")])
 
     @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Images as they are found: odd kinds, damaged ones, odd names, and a folder that changes meanwhile."""
+"""Faulty input: unusual formats, damaged files, unusual names, and a folder that changes during a run."""
 
 import os
 import pathlib
@@ -16,7 +16,7 @@ RED, BLUE = (220, 30, 40), (30, 60, 200)
 
 
 def picture():
-    """Red above blue."""
+    """Image whose upper half is red and lower half is blue."""
     from PIL import Image
 
     array = np.zeros((40, 60, 3), np.uint8)

@@ -24,7 +24,7 @@ def start_worker(dispatcher):
 
 
 def start_worker_process(address):
-    """As a user does on another machine. It says when it serves."""
+    """Starts the command, as on another machine, and waits until it serves."""
     command = [sys.executable, ROOT / "experiments" / "data_service.py", "--role=worker"]
     process = subprocess.Popen(
         [*command, f"--dispatcher={address}"],
@@ -86,7 +86,7 @@ class ServiceTest(tf.test.TestCase):
 
     def test_addresses(self):
         check_address(self.address)
-        for address, message in (("here", "HOST:PORT"), ("localhost:1", "nobody answers")):
+        for address, message in (("here", "HOST:PORT"), ("localhost:1", "no answer")):
             with self.assertRaisesRegex(ValueError, message):
                 check_address(address)
 

@@ -13,7 +13,8 @@ from pixpro_keras.detection.box_pipeline import (
     make_box_batches,
     scaled_size,
 )
-from pixpro_keras.detection.box_source import COCO, BoxSource, make_objects
+from pixpro_keras.detection.box_source import COCO, BoxSource
+from pixpro_keras.detection.objects import make_objects
 
 
 def painted_source(sizes):

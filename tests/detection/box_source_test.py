@@ -8,46 +8,19 @@ from pixpro_keras.detection.box_source import (
     COCO,
     VOC07,
     BoxSource,
-    Notes,
     for_testing,
     for_training,
-    make_objects,
     unscored_classes,
     with_classes,
     without,
 )
+from pixpro_keras.detection.objects import make_objects
 
 
 def source(objects, class_names=("cat", "dog"), class_ids=(1, 2)):
     sizes = np.array([[40, 60]] * len(objects), np.int32)
     ids = range(len(objects))
     return BoxSource("s", lambda i: i, str, sizes, objects, class_names, ids, class_ids, COCO)
-
-
-class MakeObjectsTest(tf.test.TestCase):
-    def test_small_excess_is_cut_off(self):
-        objects = make_objects("image", (40, 60), [[-1, 0, 61, 40.5]], [0], [False])
-        self.assertAllEqual(objects.boxes, [[0, 0, 60, 40]])
-
-    def test_what_is_left_out_is_left_out_of_all_fields(self):
-        notes = Notes()
-        objects = make_objects(
-            "image",
-            (40, 60),
-            [[70, 0, 80, 9], [0, 0, 9, 9]],
-            [0, 1],
-            [False, True],
-            [90.0, 81.0],
-            [[[70, 0, 80, 0, 80, 9]], [[0, 0, 9, 0, 9, 9]]],
-            clip_boxes=True,
-            notes=notes,
-        )
-        self.assertEqual(str(notes), "boxes outside, left out: 1 (object 1 of image)")
-        self.assertAllEqual(objects.boxes, [[0, 0, 9, 9]])
-        self.assertAllEqual(objects.classes, [1])
-        self.assertAllEqual(objects.is_ignored, [True])
-        self.assertAllEqual(objects.areas, [81.0])
-        self.assertEqual(objects.segmentations, [[[0, 0, 9, 0, 9, 9]]])
 
 
 class PartsTest(tf.test.TestCase, parameterized.TestCase):

@@ -78,7 +78,7 @@ class COCOTest(tf.test.TestCase, parameterized.TestCase):
         ({"category_id": "3"}, "category '3', which is not in the list"),
         ({"category_id": [3]}, "unhashable"),
         ({"image_id": [7]}, "unhashable"),
-        ({"bbox": [1, 2, -10, 20]}, "wrong way round"),
+        ({"bbox": [1, 2, -10, 20]}, "corners in wrong order"),
         ({"bbox": [1, 2, float("nan"), 20]}, "is outside of all images"),
         ({"segmentation": "mask"}, "must be a list of polygons, or RLE"),
         ({"segmentation": [["1"] * 8]}, "a polygon must be a list of three or more pairs"),
@@ -98,7 +98,7 @@ class COCOTest(tf.test.TestCase, parameterized.TestCase):
         ("images", {"id": 9}, "image 9: a.jpg and b.jpg have this id"),
         ("categories", {"id": "3"}, "category 3: id must be a whole number. Received: '3'"),
         ("categories", {"name": None}, "category 3: name must be a text. Received: None"),
-        ("categories", {"id": 1}, "category 1: the names 'cat' and 'dog' have one id"),
+        ("categories", {"id": 1}, "category 1: the names 'cat' and 'dog' have the same id"),
     )
     def test_wrong_entries_are_named(self, part, wrong, message):
         self.refused(message, {}, change=lambda content: content[part][0].update(wrong))
@@ -110,7 +110,7 @@ class COCOTest(tf.test.TestCase, parameterized.TestCase):
             change=lambda content: content["annotations"][0].pop("bbox"),
         )
         self.refused(
-            "annotation number 1 of the list is not laid out",
+            "annotation number 1 of the list has an invalid structure",
             {},
             change=lambda content: content.update(annotations=[5]),
         )
@@ -131,7 +131,7 @@ class COCOTest(tf.test.TestCase, parameterized.TestCase):
                 "categories that are there twice, read once": 1,
                 "images that are in the list twice, read once": 1,
                 "annotations without an area, which get their box's": 1,
-                "annotations with the id of another one, read all the same": 1,
+                "annotations with the id of another one, read anyway": 1,
                 "annotations of unknown images, left out": 1,
             },
         )
@@ -171,7 +171,7 @@ class COCOTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual([len(one) for one in source.objects[0].segmentations], numbers)
         train = for_training(source, with_masks=True)
         self.assertLen(train.objects[0].boxes, sum(numbers))
-        empty = {"images without a box to learn from, left out": 1}  # b.jpg
+        empty = {"images without a box for training, left out": 1}  # b.jpg
         self.assertEqual(train.notes.counts, counts | empty)
         # Without masks, the boxes stay.
         self.assertLen(for_training(source, with_masks=False).objects[0].boxes, len(masks))

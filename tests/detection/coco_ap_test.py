@@ -12,10 +12,11 @@ from pycocotools import mask as masks
 from pycocotools.cocoeval import COCOeval
 
 from pixpro_keras.detection import instance_masks
-from pixpro_keras.detection.box_source import COCO, BoxSource, make_objects
+from pixpro_keras.detection.box_source import COCO, BoxSource
 from pixpro_keras.detection.coco_ap import coco_scores, coco_statistics
 from pixpro_keras.detection.datasets import open_boxes
 from pixpro_keras.detection.inference import Detections, to_coco_results
+from pixpro_keras.detection.objects import make_objects
 from tests.helpers.examples import write_image
 
 

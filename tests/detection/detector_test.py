@@ -9,12 +9,13 @@ from absl.testing import parameterized
 from pixpro_keras import backbones
 from pixpro_keras.detection import fpn_detector, instance_masks, mask_head
 from pixpro_keras.detection.box_pipeline import BoxConfig, make_box_batches
-from pixpro_keras.detection.box_source import COCO, BoxSource, make_objects
+from pixpro_keras.detection.box_source import COCO, BoxSource
 from pixpro_keras.detection.c4_detector import C4Detector
 from pixpro_keras.detection.coco_ap import coco_scores
 from pixpro_keras.detection.detector import DetectorConfig
 from pixpro_keras.detection.fpn_detector import FPNDetector
 from pixpro_keras.detection.inference import detect_in_source
+from pixpro_keras.detection.objects import make_objects
 from pixpro_keras.detection.serving import ServedDetector, save_detector
 from pixpro_keras.evaluation.precise_bn import apply_precise_bn
 from pixpro_keras.optimizers import SGD

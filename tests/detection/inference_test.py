@@ -3,8 +3,9 @@ import tensorflow as tf
 
 from pixpro_keras.data.broken_images import BrokenImagesError, WrongValueError
 from pixpro_keras.detection.box_pipeline import count_broken
-from pixpro_keras.detection.box_source import COCO, BoxSource, make_objects
+from pixpro_keras.detection.box_source import COCO, BoxSource
 from pixpro_keras.detection.inference import detect_in_source
+from pixpro_keras.detection.objects import make_objects
 
 
 def source_of(images, size=(40, 60)):

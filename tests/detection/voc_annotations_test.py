@@ -36,7 +36,7 @@ class VOCTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.parameters(
         ([("cat", 0, 1, 1, 70, 40)], "is outside.*0, 0, 70, 40"),
-        ([("cat", 0, 30, 1, 20, 40)], "wrong way round"),
+        ([("cat", 0, 30, 1, 20, 40)], "corners in wrong order"),
         ([("unicorn", 0, 1, 1, 20, 40)], "the class 'unicorn' is none of"),
     )
     def test_wrong_objects(self, objects, message):
@@ -97,7 +97,7 @@ class VOCTest(tf.test.TestCase, parameterized.TestCase):
         image.rename(image.with_suffix(".PNG"))
         self.assertIn("2007_000000.PNG", self.open().describe(0))
         image.with_suffix(".bmp").write_bytes(b"BM")
-        with self.assertRaisesRegex(ValueError, "2007_000000.* have one name"):
+        with self.assertRaisesRegex(ValueError, "2007_000000.* have the same name"):
             self.open()
 
     def test_an_image_listed_twice_is_read_once(self):

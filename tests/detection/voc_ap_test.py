@@ -1,8 +1,8 @@
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.detection.box_source import make_objects
 from pixpro_keras.detection.inference import Detections
+from pixpro_keras.detection.objects import make_objects
 from pixpro_keras.detection.voc_ap import average_precision, class_average_precision, voc_scores
 
 SIZE = (100, 100)

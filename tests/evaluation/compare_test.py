@@ -17,7 +17,7 @@ from tests.helpers.tables import unpadded
 
 
 def colored_batches(count, seed):
-    """Noise; the color of an image's right half tells its class, 1 to 3. The left half is 0."""
+    """Noisy images whose right half has the color of its class, 1 to 3. The left half is of class 0."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % 3
     images = rng.normal(0, 0.3, (count, 8, 8, 3))
@@ -29,7 +29,7 @@ def colored_batches(count, seed):
 
 
 def pooled(blind):
-    """Means of 2x2 pixels, normalized; a blind one adds up the channels and cannot see colors."""
+    """Backbone of normalized 2x2 means; a blind one sums over the channels and ignores color."""
     inputs = keras.Input((None, None, 3))
     x = keras.layers.AveragePooling2D(2)(inputs)
     if blind:

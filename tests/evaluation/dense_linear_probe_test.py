@@ -8,7 +8,7 @@ from tests.helpers.tiny_networks import tiny_backbone
 
 
 def problem(num_classes, seed=0, count=8, size=16):
-    """Images whose brightness says the class, in two halves."""
+    """Images of two halves whose brightness is the class."""
     rng = np.random.default_rng(seed)
     masks = np.repeat(rng.integers(0, num_classes, (count, size, 2)), size // 2, axis=2)
     masks = np.repeat(masks[:, ::8], 8, axis=1)

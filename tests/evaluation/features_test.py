@@ -71,7 +71,7 @@ def cell_labels_loop(masks, size):
 
 
 def quadrant_means():
-    """A backbone of no weights: means over 2x2 pixels, three channels."""
+    """Backbone without weights: 2x2 means of three channels."""
     inputs = keras.Input((None, None, 3))
     return keras.Model(inputs, keras.layers.AveragePooling2D(2)(inputs))
 

@@ -10,7 +10,7 @@ def overlapping(rng, labels):
 
 class LogisticRegressionTest(tf.test.TestCase):
     def test_optimum_of_the_stated_objective(self):
-        """Cross-entropy's gradient at the optimum is minus that of the penalty, by hand."""
+        """At the optimum, the gradient of the cross-entropy is minus that of the penalty."""
         rng = np.random.default_rng(0)
         labels = rng.integers(0, 3, 200)
         features = overlapping(rng, labels)

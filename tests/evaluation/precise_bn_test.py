@@ -72,7 +72,7 @@ class ReestimateBatchNormTest(tf.test.TestCase):
         self.assertAllClose(results[1], results[2], rtol=1e-4)
 
     def test_each_shape_stays_static(self):
-        """As a detector needs it, which lays its anchors by the size of the batch's images."""
+        """Detectors need static shapes, since their anchors depend on the image size."""
         seen = []
 
         class Static(keras.Model):

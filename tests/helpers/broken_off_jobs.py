@@ -1,4 +1,4 @@
-"""Jobs that a signal breaks off at a random moment, on one core, and the time until they have ended."""
+"""Interrupts jobs by signals at random times, on one core, and measures the time until they end."""
 
 import os
 import pathlib
@@ -15,7 +15,7 @@ _BAR = b" images/s"
 
 
 def break_off(script, flags, signals, seed=0, cwd=ROOT):
-    """Breaks a command off, once with each signal: in turn while it starts and while it works.
+    """Interrupts a command once with each signal, alternately while it starts and while it works.
 
     Yields:
         For each signal: exit code, that of SIGKILL where it had not ended two minutes later; seconds of
@@ -62,6 +62,6 @@ def _written(pid):
 
 
 def _cpu_seconds(pid):
-    """Of a process that runs or has ended, and that nobody has waited for."""
+    """CPU seconds of a process that is running, or has ended without being waited for."""
     fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

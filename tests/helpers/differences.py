@@ -1,4 +1,4 @@
-"""A pytest plugin that prints how far apart values of each test are, for `docs/verification.md`.
+"""Pytest plugin that prints the largest difference of compared values per test, for `docs/verification.md`.
 
     python -m pytest -n0 -p tests.helpers.differences tests/losses tests/layers
 

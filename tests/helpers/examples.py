@@ -1,4 +1,4 @@
-"""Examples of sources, read and written in the tests of several packages."""
+"""Reads and writes small data sets for tests of several packages."""
 
 import json
 
@@ -12,13 +12,13 @@ _OBJECT = (
 
 
 def read_example(source, index):
-    """Encoded image and label of a source."""
+    """Reads an encoded image and its label from a source."""
     example = source.read(tf.constant(index, tf.int64))
     return example["image"].numpy(), int(example["label"])
 
 
 def number_source(count, broken=lambda index: tf.constant(False)):
-    """Gray images, of which those are broken of which `broken` says so; labels are the indices."""
+    """Source of gray images with their indices as labels; those for which `broken` is true are unreadable."""
     from pixpro_keras.data.sources import Source
 
     def read(index):
@@ -33,13 +33,13 @@ def number_source(count, broken=lambda index: tf.constant(False)):
 
 
 def read_masks(source):
-    """All images and masks of a source."""
+    """Reads all images and masks of a source."""
     data = tf.data.Dataset.range(source.num_examples).map(source.read)
     return [(image.numpy(), mask.numpy()) for image, mask in data]
 
 
 def save_image(path, array, palette=False):
-    """Writes an image or a mask, this one perhaps with a palette."""
+    """Writes an image, or a mask with an optional palette."""
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def write_image(path, height=40, width=60):
 
 
 def write_voc(root, objects, year=2007, split="trainval", size=(40, 60)):
-    """Writes a VOC data set; `objects`: of each image, tuples of name, difficult, and corners."""
+    """Writes a VOC data set. `objects`: for each image, tuples of name, difficult and corners."""
     folder = root / f"VOC{year}"
     for name in ("Annotations", "ImageSets/Main"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def write_voc(root, objects, year=2007, split="trainval", size=(40, 60)):
 
 
 def write_coco(root, annotations, categories=((3, "cat"), (1, "dog")), split="train2017"):
-    """Writes a COCO data set of two images, 7 and 9."""
+    """Writes a COCO data set of two images with ids 7 and 9."""
     write_image(root / split / "a.jpg")
     write_image(root / split / "b.jpg", 60, 40)
     images = [

@@ -33,7 +33,7 @@ name = pathlib.Path(sys.argv[0]).stem
 
 
 class Fakes:
-    """A folder with a script, and jobs of it.
+    """Folder with a script and jobs that run it.
 
     Args:
         root: an empty folder.

@@ -1,4 +1,4 @@
-"""A disk that takes no more."""
+"""Simulation of a full disk."""
 
 import contextlib
 import resource
@@ -6,7 +6,7 @@ import resource
 
 @contextlib.contextmanager
 def largest_file(size):
-    """No file may grow beyond a size: a full disk as root sees it, too."""
+    """Limits the size of files in bytes, which acts as a full disk also for root."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

@@ -1,4 +1,4 @@
-"""Runs the project's jobs as a user does: as commands."""
+"""Runs the project's commands in processes of their own."""
 
 import functools
 import json
@@ -88,7 +88,7 @@ for request in sys.stdin:
 
 @functools.cache
 def _server():
-    """The process that forks, one for all tests of this process; it ends when its input does."""
+    """Process that forks the jobs of all tests of this process. It ends with its input."""
     return subprocess.Popen(
         [sys.executable, "-c", _FORKS],
         stdin=subprocess.PIPE,
@@ -111,7 +111,7 @@ def _ask(request):
 
 
 class StartedJob:
-    """A job in a process of its own, as `subprocess.Popen`.
+    """Job in a process of its own, with the interface of `subprocess.Popen`.
 
     Args:
         script: name of the command.
@@ -133,22 +133,22 @@ class StartedJob:
         os.kill(self.pid, number)
 
     def wait(self):
-        """The finished process, with `stdout` and `stderr` as text."""
+        """Waits for the job and returns the finished process, with `stdout` and `stderr` as text."""
         return subprocess.CompletedProcess(self.args, *_ask(self.pid))
 
 
 def run_job(script, *flags, cwd=ROOT):
-    """The finished process, with `stdout` and `stderr` as text."""
+    """Runs a job to its end and returns the process, with `stdout` and `stderr` as text."""
     return StartedJob(script, *flags, cwd=cwd).wait()
 
 
 def run_jobs(script, command_lines, cwd=ROOT):
-    """Finished processes as of `run_job`, one after the other."""
+    """Runs several jobs in sequence; see `run_job`."""
     return [run_job(script, *flags, cwd=cwd) for flags in command_lines]
 
 
 def write_photos(folder, count=8, size=40, seed=0):
-    """Smooth random JPEG images in a folder."""
+    """Writes smooth random JPEG images to a folder."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)

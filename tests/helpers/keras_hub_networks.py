@@ -1,4 +1,4 @@
-"""The smallest backbones of KerasHub's families."""
+"""Small backbones of KerasHub's families."""
 
 import pytest
 
@@ -6,7 +6,7 @@ REASON = "keras-hub is not installed: pip install 'pixpro-keras[keras-hub]'"
 
 
 def make_backbone(family, **kwargs):
-    """A backbone with new weights; skips the test where KerasHub is missing."""
+    """Makes a backbone with random weights. Skips the test if KerasHub is missing."""
     pytest.importorskip("keras_hub", reason=REASON)
     from keras_hub import models
 

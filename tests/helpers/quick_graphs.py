@@ -1,4 +1,4 @@
-"""Settings with which graphs of a few pixels, and pictures that nobody looks at, are quicker to make."""
+"""Settings that speed up tracing and optimization of small graphs, and drawing in tests."""
 
 import gc
 import inspect
@@ -8,7 +8,7 @@ from tensorflow.python.framework import ops
 
 
 def make_graphs_quickly():
-    """Makes this process trace quicker; numbers and errors stay, but for where an operation was made.
+    """Speeds up tracing in this process. Errors then lack the place where an operation was created.
 
     Rewriting the graphs takes longer than running them here. The Python stack that TensorFlow notes for each
     operation, which error messages of a running graph show, is a seventh of the time of tracing; looking all

@@ -1,11 +1,11 @@
-"""Weights with which a network's features say something about each of its layers."""
+"""Random weights that make the features of a network depend on all its layers."""
 
 import keras
 import numpy as np
 
 
 def randomize(model, seed=0):
-    """Gives a model random weights that keep the size of its features, batch norm's included.
+    """Sets random weights, also of batch norm, that keep the scale of the features.
 
     New ResNets pass their input through, since their last scales are 0, and other untrained networks
     let it fade.
@@ -32,7 +32,7 @@ def randomize(model, seed=0):
 
 
 def photo(height, width, batch=1, seed=0):
-    """Smooth random images, `(batch, height, width, 3)` float32 in 0..255."""
+    """Makes smooth random images, `(batch, height, width, 3)` float32 in 0..255."""
     rng = np.random.default_rng(seed)
     coarse = rng.uniform(0, 255, (batch, height // 8 + 1, width // 8 + 1, 3))
     fine = rng.uniform(-20, 20, (batch, height, width, 3))

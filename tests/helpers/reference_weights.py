@@ -16,7 +16,7 @@ _TWINS = {
 
 
 def by_rule(name, shape):
-    """Values of the torch-layout parameter `name`: float32 of `shape`."""
+    """Computes the values of parameter `name` in torch layout, float32 of `shape`."""
     for target, online in _TWINS.items():
         name = online + name[len(target) :] if name.startswith(target) else name
     if name.endswith(("running_mean", "num_batches_tracked")):

@@ -1,4 +1,4 @@
-"""Hashes of drawn scenes, from plain NumPy, which other processes import at once."""
+"""Hashes of drawn scenes. Needs only NumPy, so that other processes import it quickly."""
 
 import hashlib
 

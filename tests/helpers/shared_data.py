@@ -7,7 +7,7 @@ _SHARED = pathlib.Path(__file__).resolve().parents[3] / "shared"
 
 
 def shared_path(*parts: str) -> pathlib.Path:
-    """Path below `../shared`, or a skipped test that says what is missing."""
+    """Path below `../shared`. Skips the test if it is missing."""
     path = _SHARED.joinpath(*parts)
     if not path.exists():
         raise unittest.SkipTest(f"needs ../shared/{'/'.join(parts)}, which is absent")

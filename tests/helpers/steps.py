@@ -1,4 +1,4 @@
-"""Small methods, and what takes steps of them."""
+"""Small methods and their training steps."""
 
 import keras
 import tensorflow as tf
@@ -11,7 +11,7 @@ TINY = {"hidden_dim": 32, "out_dim": 8, "total_steps": 20, "base_momentum": 0.9}
 
 
 def build(method="pixpro", synchronized=False, optimizer=None, **kwargs):
-    """A compiled method; `synchronized` is of its backbone, whose batch norms are plain Keras ones."""
+    """Makes a compiled method. `synchronized` applies to the batch norms of its backbone."""
     keras.utils.set_random_seed(0)
     arguments = {name: value for name, value in (TINY | kwargs).items() if value is not None}
     model = METHODS[method](tiny_backbone(synchronized), **arguments)
@@ -21,7 +21,7 @@ def build(method="pixpro", synchronized=False, optimizer=None, **kwargs):
 
 
 def variables(model):
-    """State from which a step continues: weights, queues, counters and the optimizer's state."""
+    """All variables of the training state: weights, queues, counters and optimizer."""
     return model.weights + model.optimizer.variables
 
 

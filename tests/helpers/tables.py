@@ -4,5 +4,5 @@ import re
 
 
 def unpadded(text: str) -> str:
-    """Returns a text with each run of spaces as one, so that rows of tables do not depend on the others."""
+    """Collapses spaces, so that a row of a table does not depend on the width of the others."""
     return re.sub(" +", " ", text)

@@ -11,7 +11,7 @@ RESNET6, RESNET10 = "resnet6_v1_5", "resnet10_v1_5"
 
 
 def register_resnets():
-    """Makes two ResNets known in this process.
+    """Registers two small ResNets in this process.
 
     `RESNET10`, of one basic block a stage, has all that is special in ResNet-18 and is traced in half
     the time. `RESNET6` is ResNet-18's first stage, `(B, H, W, 3) -> (B, H / 4, W / 4, 64)`, for tests in
@@ -48,7 +48,7 @@ def tiny_pyramid_backbone(synchronized=False, channels=8):
 
 
 def pyramid_method(cls, **kwargs):
-    """A method on `tiny_pyramid_backbone`, compiled and with its optimizer built; the same each time."""
+    """Makes a compiled method on `tiny_pyramid_backbone` with equal weights on each call."""
     keras.utils.set_random_seed(0)
     small = {"hidden_dim": 16, "out_dim": 8, "total_steps": 20}
     method = cls(tiny_pyramid_backbone(), **(small | kwargs))

@@ -1,4 +1,4 @@
-"""`experiments/pretrain.py` for processes of their own, which know the networks of the tests."""
+"""`experiments/pretrain.py` with the networks of the tests registered, to run as a process."""
 
 from pixpro_keras.cli.pretrain import main
 from tests.helpers.tiny_networks import register_resnets

@@ -1,4 +1,4 @@
-"""Short runs of small methods, and callbacks that watch and stop them."""
+"""Short runs of small methods, and callbacks that record and stop them."""
 
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ STEPS, EPOCHS, BATCH = 4, 3, 8
 
 
 def batches(first, batch_size=BATCH, part=slice(None)):
-    """The batches of a run from step `first` on."""
+    """Yields the batches of a run from step `first` on."""
     for step in range(first, 1000):
         yield {k: tf.constant(v[part]) for k, v in random_batch(batch_size, seed=step).items()}
 
@@ -71,7 +71,7 @@ class Square(Task):
 
 
 def compiled_square():
-    """A `Square` with its optimizer built."""
+    """Makes a compiled `Square` with its optimizer built."""
     task = Square()
     task.compile(keras.optimizers.SGD(0.01), jit_compile=False)
     task.optimizer.build(task.trainable_variables)

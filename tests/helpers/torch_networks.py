@@ -7,7 +7,7 @@ import pytest
 
 
 def import_torch():
-    """torch, or a skipped test that says how to get it."""
+    """Imports torch. Skips the test if it is missing."""
     return pytest.importorskip("torch", reason="needs PyTorch: pip install 'pixpro-keras[torch]'")
 
 
@@ -20,7 +20,7 @@ def resnet(
     group_width=64,
     is_deep=False,
 ):
-    """A ResNet up to C5 under torchvision's names; with a deep stem (ResNet-D) under the release's.
+    """Makes a ResNet up to C5 with torchvision's names, or ResNet-D with names of the authors' release.
 
     Without arguments it is `tiny_networks.RESNET10`.
     """
@@ -135,7 +135,7 @@ def official_pixpro(inner_dim=32, dim=16, transform_layers=1, instance=False, **
 
 
 def randomize(model, seed=0):
-    """Random weights and batch-norm statistics that keep the size of the features."""
+    """Sets random weights and batch-norm statistics that keep the scale of the features."""
     torch = import_torch()
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in model.state_dict().items():
@@ -150,7 +150,7 @@ def randomize(model, seed=0):
 
 
 def features(model, images):
-    """C5 in inference mode of `(B, H, W, 3)` images, `(B, h, w, C)`."""
+    """Computes C5 `(B, h, w, C)` of `(B, H, W, 3)` images in inference mode."""
     torch = import_torch()
     model.eval()
     with torch.no_grad():

@@ -23,7 +23,7 @@ BATCH, STEPS, STOPPED = 8, 6, 4
 
 
 def train_on_photos(model, strategy, photos, callbacks=(), steps_per_execution=1):
-    """All steps of one epoch, from the model's step on."""
+    """Trains to the end of the epoch, from the step of the model."""
     source = sources.open_source(f"folder:{photos}")
     config = pipeline.DataConfig(image_size=16, use_xla=False)
     first_step = model.steps_done()

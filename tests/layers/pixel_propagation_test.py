@@ -29,7 +29,7 @@ def set_by_rule(layer, channels, num_layers):
 
 
 def value_and_gradients(layer, x, jit_compile):
-    """Of a traced call, with regard to the input and the trained variables."""
+    """Value of a traced call and its gradients: input and trained variables."""
 
     @tf.function(jit_compile=jit_compile)
     def call(x):

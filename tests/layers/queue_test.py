@@ -118,7 +118,7 @@ class QueueTest(tf.test.TestCase, parameterized.TestCase):
         block = blocks(1, 2)[0]
 
         class Reader(keras.layers.Layer):
-            """Reads within a layer, where Keras casts variables to the compute dtype."""
+            """Layer that reads the queue; inside it, Keras casts variables to the compute dtype."""
 
             def call(self, x):
                 queue.enqueue(x)

@@ -14,7 +14,7 @@ roi_align_module = sys.modules[roi_align.__module__]
 
 
 def bilinear(image, y, x):
-    """One sample of `(H, W, C)`, by detectron2's rules."""
+    """One bilinear sample of `(H, W, C)`, by detectron2's rules."""
     height, width, _ = image.shape
     if y < -1 or y > height or x < -1 or x > width:
         return np.zeros(image.shape[2])
@@ -27,7 +27,7 @@ def bilinear(image, y, x):
 
 
 def oracle(features, boxes, size, ratio):
-    """A ratio of 0 is detectron2's: as many samples as a bin has cells, rounded up."""
+    """RoIAlign as a loop. A sampling ratio of 0 means one sample per cell of a bin, as in detectron2."""
     result = np.zeros((*boxes.shape[:2], size, size, features.shape[-1]))
     for b, image in enumerate(features):
         for r, (left, top, right, bottom) in enumerate(boxes[b]):

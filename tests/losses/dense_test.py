@@ -161,7 +161,7 @@ TAU, SLOTS, CELLS, CHANNELS = 0.2, 9, 4, 3
 
 
 def slot_case(batch=4, seed=0):
-    """Slots of both views and the scores of their cells; image 1's views have no slot in common."""
+    """Slots of both views and scores of their cells. The views of image 1 share no slot."""
     slots_q, slots_k, scores_q, scores_k = arrays(
         (batch, SLOTS, CHANNELS),
         (batch, SLOTS, CHANNELS),
@@ -178,7 +178,7 @@ def slot_case(batch=4, seed=0):
 
 
 def slot_contrast_by_loop(slots_q, slots_k, scores_q, scores_k):
-    """As the authors' code: pick the rows that count, then cross entropy among what is left."""
+    """The authors' code: selects the valid rows and computes the cross entropy among them."""
     in_q = [{int(np.argmax(cell)) for cell in scores} for scores in scores_q]
     in_k = [{int(np.argmax(cell)) for cell in scores} for scores in scores_k]
     keys = {(b, s): unit(slots_k[b, s]) for b in range(len(in_k)) for s in in_k[b]}

@@ -25,7 +25,7 @@ def cross_entropy_by_loop(cosines, positives, temperature):
 
 
 def nt_xent_by_loop(view1, view2, temperature):
-    """The textbook's: 2B anchors, self-similarity left out of the sum."""
+    """NT-Xent by its definition: 2B anchors, sum without self-similarity."""
     z = unit(np.concatenate([view1, view2]).astype("float64"))
     count, losses = len(view1), []
     for i in range(2 * count):

@@ -18,7 +18,7 @@ def start(seed=0):
 
 
 def lars_loop(weights, gradients, rates, momentum, decay, trust, epsilon=1e-8):
-    """float64, variable by variable."""
+    """LARS in NumPy float64, one variable at a time."""
     slots = {name: np.zeros_like(w) for name, w in weights.items()}
     weights = {name: w.copy() for name, w in weights.items()}
     for step, rate in zip(gradients, rates, strict=True):

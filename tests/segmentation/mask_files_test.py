@@ -144,7 +144,7 @@ class MaskFilesTest(tf.test.TestCase, parameterized.TestCase):
     def test_two_images_of_one_mask_are_refused(self):
         self.write_pair("a.png", np.ones((6, 8)))
         save_image(self.root / "images" / "a.jpg", self.image)
-        with self.assertRaisesRegex(ValueError, r"a\.jpg and .*a\.png have one name"):
+        with self.assertRaisesRegex(ValueError, r"a\.jpg and .*a\.png have the same name"):
             open_masks(f"folder:{self.root}", "train")
 
     def test_images_are_upright_as_their_masks(self):
@@ -176,7 +176,7 @@ class MaskFilesTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertLogs("absl", "WARNING") as logs:
             source = open_masks(f"folder:{self.root}", "train")
         self.assertEqual(source.num_examples, 1)
-        self.assertIn("1 files without an image passed over, such as", logs.output[0])
+        self.assertIn("skipped 1 files without an image, such as", logs.output[0])
         self.assertIn("labels/1.png", logs.output[0])
 
     def test_the_folder_of_the_masks_is_named(self):

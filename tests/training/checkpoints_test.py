@@ -103,7 +103,7 @@ class FaultsTest(tf.test.TestCase, parameterized.TestCase):
             return
         with self.assertLogs("absl", "WARNING") as logs:
             self.assertEqual(self.checkpoints.restore(), 4)
-        self.assertRegex(logs.output[0], r"Passed over: .*ckpt-8")
+        self.assertRegex(logs.output[0], r"Skipped: .*ckpt-8")
         self.assertAllEqual(self.weight, tf.fill(self.weight.shape, 4.0))
         with self.assertRaisesRegex(CheckpointError, "ckpt-8"):
             load_weights(self.model, str(self.folder / "ckpt-8"))

@@ -28,7 +28,9 @@ class NoteDevicesTest(tf.test.TestCase):
     def test_warns_of_others(self):
         with self.assertLogs("absl", "WARNING") as logs:
             self.note(precision="mixed_bfloat16")
-        self.assertIn("goes on elsewhere: precision was float32, is mixed_b", logs.output[0])
+        self.assertIn(
+            "continues on other devices: precision was float32, is mixed_b", logs.output[0]
+        )
         self.assertIn("the global batch stay the same", logs.output[0])
 
     def test_warns_of_another_batch(self):

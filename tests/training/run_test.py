@@ -5,34 +5,18 @@ import signal
 
 import keras
 import tensorflow as tf
-from absl.testing import parameterized
 
 from pixpro_keras.training.callbacks import TrainingDivergedError
 from pixpro_keras.training.checkpoints import CheckpointError, checkpoint_steps
 from pixpro_keras.training.history import FewerStepsError, RunChangedError, read_history
 from pixpro_keras.training.run import (
-    RunConfig,
     estimate_run,
     make_devices,
     open_checkpoints,
     run_training,
 )
+from pixpro_keras.training.run_config import RunConfig
 from tests.helpers.tiny_runs import StopAt, compiled_square
-
-
-class RunConfigTest(parameterized.TestCase):
-    @parameterized.parameters(
-        ({"epochs": 0}, "`epochs` must be at least 1. Received: epochs=0"),
-        ({"max_nonfinite_steps": 0}, "`max_nonfinite_steps` must be at least 1"),
-        ({"on_save_error": "ignore"}, "`on_save_error` must be one of continue, stop"),
-        ({"precision": "float16"}, "`precision` must be one of float32"),
-        ({"steps_per_execution": 0}, "`steps_per_execution` must be at least 1"),
-    )
-    def test_refuses_by_name(self, arguments, message):
-        with self.assertRaisesRegex(ValueError, message):
-            RunConfig(
-                **({"workdir": "x", "epochs": 1, "steps_per_epoch": 3, "batch_size": 1} | arguments)
-            )
 
 
 class RunTest(tf.test.TestCase):

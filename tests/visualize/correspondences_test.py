@@ -24,7 +24,7 @@ def draw(coord1, coord2, size=(4, 4), **options):
 
 
 def marked_cells(panel, size):
-    """Color -> the cells outlined in it, as (row, column) in view 1 and in view 2."""
+    """Color -> cells outlined in it, (row, column) in view 1 and in view 2."""
     found = {}
     for box in panel.patches:
         if isinstance(box, Rectangle):

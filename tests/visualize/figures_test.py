@@ -11,7 +11,7 @@ from pixpro_keras.visualize import figures
 
 
 def two_halves():
-    """Left half red, right half blue, edge to edge."""
+    """Figure whose left half is red and right half is blue, without margins."""
     figure = figures.new_figure(2, 1)
     figure.set_layout_engine("none")
     panel = figure.add_axes((0, 0, 1, 1))

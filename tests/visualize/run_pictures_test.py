@@ -83,7 +83,7 @@ class RunPicturesTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertLogs("absl", "WARNING") as logs:
             pictures.on_train_begin({"step": 0})
             pictures.on_train_batch_end(0, {"step": 1})
-        self.assertIn("A picture cannot be written, the run goes on", logs.output[0])
+        self.assertIn("A picture cannot be written, the run continues", logs.output[0])
         self.assertNotEmpty(list(folder.glob("events.out.tfevents.*")))
 
 

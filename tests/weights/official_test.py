@@ -13,13 +13,13 @@ from absl.testing import parameterized
 from pixpro_keras import backbones
 from pixpro_keras.methods import PixContrast, PixPro
 from pixpro_keras.optimizers import LARS, WarmupCosine
-from pixpro_keras.weights import official
+from pixpro_keras.weights import official, official_export
 from pixpro_keras.weights.torch import TorchFileError, read_torch_file
 from tests.helpers import torch_networks
 from tests.helpers.shared_data import shared_path
 from tests.helpers.tiny_networks import RESNET10
 
-PROGRESS = official.TrainingProgress(
+PROGRESS = official_export.TrainingProgress(
     step=30,
     steps_per_epoch=10,
     epochs=8,
@@ -110,7 +110,7 @@ class OfficialCheckpointTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEmpty(left)
 
         options = {"arch": "resnet18", "pixpro_clamp_value": 0.0}
-        official.save_official_checkpoint(method, self.path, PROGRESS, options)
+        official_export.save_official_checkpoint(method, self.path, PROGRESS, options)
         written = self.torch.load(self.path, weights_only=True)  # torch's default
         self.assertEqual(written["epoch"], 3)
         self.assertEqual(written["opt"]["arch"], "resnet18")
@@ -142,7 +142,7 @@ class OfficialCheckpointTest(tf.test.TestCase, parameterized.TestCase):
     @pytest.mark.slow
     def test_names_and_order_are_official(self):
         keys = json.loads(shared_path("reference", "official_state_dict_keys.json").read_text())
-        self.assertEqual(sorted(keys, key=official._registration_order), list(keys))
+        self.assertEqual(sorted(keys, key=official_export._registration_order), list(keys))
         method = build_resnet50()
         named = official.official_variables(method)
         self.assertEqual(set(named), {k for k in keys if not k.endswith("num_batches_tracked")})
@@ -199,13 +199,13 @@ class OfficialCheckpointTest(tf.test.TestCase, parameterized.TestCase):
     @pytest.mark.slow
     def test_networks_without_an_official_counterpart(self, arguments, message):
         with self.assertRaisesRegex(ValueError, message):
-            official.save_official_checkpoint(build(**arguments), self.path, PROGRESS, {})
+            official_export.save_official_checkpoint(build(**arguments), self.path, PROGRESS, {})
         self.assertFalse(self.path.exists())
 
     def test_other_methods_give_their_online_backbone(self):
         method = build(PixContrast)
         backbone = method.encoder.backbone
-        official.save_official_backbone(backbone, self.path, PROGRESS, {"arch": "resnet18"})
+        official_export.save_official_backbone(backbone, self.path, PROGRESS, {"arch": "resnet18"})
         written = self.torch.load(self.path, weights_only=True)  # torch's default
         model = torch_networks.resnet()
         state = {k.removeprefix("module.encoder."): v for k, v in written["model"].items()}

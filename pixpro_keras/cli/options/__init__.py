@@ -1,1 +1,1 @@
-"""Options of the commands: one frozen dataclass a group, from which flags and Python arguments come alike."""
+"""Options of the commands: frozen dataclasses that define both flags and Python arguments."""

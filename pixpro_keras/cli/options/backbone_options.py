@@ -55,7 +55,7 @@ class BackboneOptions(Options):
 
 
 def check_backbone(options: BackboneOptions) -> None:
-    """Refuses a network that is unknown or does not take the image size, before anything is built.
+    """Checks that the network is known and takes the image size.
 
     Raises:
         FlagError: naming the flag.
@@ -74,10 +74,10 @@ def check_backbone(options: BackboneOptions) -> None:
 
 
 def log_input(options: BackboneOptions) -> None:
-    """Says which pixels a network of a file gets, since its convention is concluded from its layers."""
+    """Logs the input convention of a network from a file, since it is inferred from its layers."""
     if network_files.is_file(options.backbone):
         convention = backbones.input_convention(options.backbone)
-        logging.info("Images go into %s as %s.", options.backbone, convention)
+        logging.info("Input of %s: %s.", options.backbone, convention)
 
 
 def build_backbone(options: BackboneOptions, trained: keras.Model | None = None) -> keras.Model:

@@ -39,7 +39,7 @@ class ClusterOptions(Options):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DeviceOptions(RunOptions, ClusterOptions):
-    """Run and several machines."""
+    """Options of the run and of several machines."""
 
 
 def make_devices(options: DeviceOptions, deterministic: bool = False) -> tf.distribute.Strategy:

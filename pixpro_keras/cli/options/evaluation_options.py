@@ -22,7 +22,7 @@ from pixpro_keras.training.workers import is_multi_worker
 from pixpro_keras.types import Tensor
 from pixpro_keras.weights.load import IMAGENET, keras_file, load_backbone
 
-# In the place of a path: new weights, as without --weights.
+# Instead of a path: random weights, as without --weights.
 RANDOM = "random"
 
 EvaluationT = TypeVar("EvaluationT", bound="EvaluationOptions")
@@ -58,7 +58,7 @@ class EvaluationOptions(BackboneOptions):
 
 @dataclasses.dataclass(frozen=True)
 class EvaluatedBackbone:
-    """A backbone as the options want it.
+    """Backbone that the options describe.
 
     Attributes:
         network: the backbone, `(B, H, W, 3) -> (B, h, w, C)`.
@@ -92,7 +92,7 @@ def read_backbone(options: EvaluationT) -> tuple[EvaluatedBackbone, EvaluationT]
 
 
 def _load(options: EvaluationT, weights: str) -> tuple[keras.Model, EvaluationT, str]:
-    """The loaded network, options in which `backbone` is its name, and its name in a table."""
+    """Loads a network. Returns it, options with `backbone` set to its name, and its name in tables."""
     if weights == IMAGENET:
         check_backbone(options)
         with flag_errors(options, "weights"):
@@ -105,7 +105,7 @@ def _load(options: EvaluationT, weights: str) -> tuple[keras.Model, EvaluationT,
 
 
 def _network_name(backbone: keras.Model, given: str | None, weights: str) -> str:
-    """Name by which `backbones` knows a loaded network: its own, or else `--backbone`."""
+    """Name of a loaded network in `backbones`: its own name if registered, else `--backbone`."""
     own = backbones.name_of(backbone)
     if own is None:
         given = given or keras_file(weights)
@@ -121,7 +121,7 @@ def _network_name(backbone: keras.Model, given: str | None, weights: str) -> str
 
 
 def check_one_machine(strategy: tf.distribute.Strategy, name: str, what: str) -> None:
-    """Refuses several machines, for what would be done by each of them.
+    """Raises `FlagError` on several machines, for work that each of them would repeat.
 
     Args:
         strategy: distribution strategy of the job.
@@ -136,7 +136,7 @@ def check_one_machine(strategy: tf.distribute.Strategy, name: str, what: str) ->
 
 
 def fill_batch(chosen: np.ndarray, label_fraction: float, batch_size: int) -> np.ndarray:
-    """Repeats the examples that `--label_fraction` left, where they are fewer than a batch."""
+    """Repeats the examples of `--label_fraction` if they are fewer than a batch."""
     if label_fraction == 1 or not len(chosen):
         return chosen
     return np.tile(chosen, -(-batch_size // len(chosen)))

@@ -25,7 +25,7 @@ from pixpro_keras.segmentation.mask_source import MaskSource
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils.bars import with_bar
 
-# Names of folders, in lower case, that are no classes.
+# Names of folders, in lower case, that are not classes.
 _SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 LabeledT = TypeVar("LabeledT", bound="LabeledOptions")
@@ -89,7 +89,7 @@ def resolve_parts(options: LabeledT, data_dir: str | None) -> LabeledT:
 
 
 def _is_whole(options: Options) -> bool:
-    """True if both parts of `--dataset` are the data set itself, which has no splits."""
+    """Returns True if `--dataset` has no splits, so that training and test part are cut from it."""
     if not isinstance(options, LabeledOptions) or options.dataset is None:
         return False
     return options.train_dataset == options.test_dataset == options.dataset
@@ -120,7 +120,7 @@ def open_parts(options: Options, train: str, test: str, data_dir: str | None) ->
 
 
 def _split(options: LabeledOptions, source: Source, labels: np.ndarray) -> LabeledParts:
-    """Parts of a data set without splits, with the same share of each class in the test."""
+    """Splits a data set into training and test part, with the same fraction of each class."""
     seed = options.seed if isinstance(options, RunOptions) else 0
     chosen = stratified_subset(labels, options.val_fraction, seed, num_left=1)
     log_split(options, seed, len(chosen), len(labels), source.name)
@@ -137,10 +137,10 @@ def _split(options: LabeledOptions, source: Source, labels: np.ndarray) -> Label
 
 
 def _match_classes(train: Source, test: Source) -> Source:
-    """Test images, their labels in the numbers of the training images' classes.
+    """Test images with labels renumbered to the training classes.
 
     Raises:
-        FlagError: if the test images are of classes that the training images are not of.
+        FlagError: if the test images have classes that the training images lack.
     """
     if train.class_names == test.class_names:
         return test
@@ -174,7 +174,7 @@ def frozen_features(
 ) -> Features:
     """Returns the pooled features of all images of a source.
 
-    Images that cannot be decoded are passed over and named, as in pre-training.
+    Images that cannot be decoded are skipped and logged by name, as in pre-training.
 
     Args:
         backbone: measured in inference mode.
@@ -183,7 +183,7 @@ def frozen_features(
         preprocess: function from RGB in 0..255 to the backbone's convention.
         batch_size: images that go through the backbone together.
         strategy: devices that share the work.
-        max_broken_share: share of the images that may be passed over.
+        max_broken_share: largest share of images that cannot be decoded, in [0, 1].
 
     Raises:
         BrokenImagesError: if more images cannot be decoded.
@@ -197,14 +197,14 @@ def frozen_features(
 
 @contextlib.contextmanager
 def image_errors(source: Source | MaskSource | str) -> Iterator[None]:
-    """Turns TensorFlow's error about a broken image into one that names its file.
+    """Context that converts TensorFlow's error about a broken image to one that names its file.
 
     Args:
         source: the images; a source that cannot be searched is its name alone.
     """
     try:
         yield
-    # Errors of TensorFlow's decoders, and of Python under them.
+    # Errors of TensorFlow's decoders and of Python code called by them.
     except (
         tf.errors.InvalidArgumentError,
         tf.errors.UnknownError,
@@ -249,14 +249,14 @@ def _open_labeled(options: Options, name: str, data_dir: str | None) -> tuple[So
 
 
 def _flag_of(options: Options, name: str) -> str:
-    """The flag from which an option with images has its value: its own, or that of both parts."""
+    """Name of the flag that gave the value of an option: its own, or `dataset`."""
     if isinstance(options, LabeledOptions) and options.dataset and not options.is_given(name):
         return "dataset"
     return name
 
 
 def _parts(spec: str, data_dir: str | None) -> tuple[str, str]:
-    """The training part and the test part of a data set."""
+    """Specifications of the training part and the test part of a data set."""
     kind, _, rest = spec.partition(":")
     if kind == "folder" and rest:
         root = find_folder(rest)
@@ -283,7 +283,7 @@ def _parts(spec: str, data_dir: str | None) -> tuple[str, str]:
 
 
 def _has_classes(root: pathlib.Path) -> bool:
-    """True if a folder has folders of classes, as far as their names tell; splits are none."""
+    """Returns True if the subfolders look like classes: more than one, and none named like a split."""
     names = [path.name.lower() for path in root.iterdir() if path.is_dir()]
     names = [name for name in names if name[0] not in "._"]
     return len(names) > 1 and not set(names) & _SPLITS

@@ -39,7 +39,7 @@ _ARGUMENTS = {
     "projector_hidden_dim": "hidden_dim",
     "projector_dim": "out_dim",
 }
-# Options that decide which checkpoints fit.
+# Options that must equal those of a checkpoint.
 _IDENTITY = (
     "method",
     "backbone",
@@ -51,7 +51,7 @@ _IDENTITY = (
     "fpn",
     "num_classes",
 )
-# Options of the group that are for every method, or have a check of their own.
+# Options that all methods have, or that are checked elsewhere.
 _NOT_COMPARED = ("method", "remat", "fpn")
 
 
@@ -182,11 +182,11 @@ class MethodOptions(Options):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelOptions(MethodOptions, TrainingOptions, ViewOptions):
-    """Everything that describes a pre-training's model and how it is trained."""
+    """Options of a pre-training's model and its training."""
 
 
 def identity(options: ModelOptions) -> dict:
-    """Returns what makes the weights of two runs interchangeable."""
+    """Returns the values that must be equal for two runs to share weights."""
     parts: dict = {
         "pixel": options.pixel_weight > 0,
         "instance": options.instance_form if options.instance_weight > 0 else None,
@@ -203,7 +203,7 @@ def identity(options: ModelOptions) -> dict:
 
 
 def check_method(options: ModelOptions) -> None:
-    """Refuses options that the method does not have, and combinations that cannot work.
+    """Checks for options that the method does not have, and for invalid combinations.
 
     Presets that several methods share may hold options of some of them: the log names those that are
     not used.
@@ -215,7 +215,7 @@ def check_method(options: ModelOptions) -> None:
     known = _arguments_of(cls)
     if issubclass(cls, PixContrast) and options.negatives != "queue":
         known -= {"queue_size"}
-    if not options.target_encoder:
+    if not (cls.has_target and options.target_encoder):
         known -= {"base_momentum"}
     for field in option_fields(MethodOptions):
         name = field.name
@@ -286,7 +286,7 @@ def build_method(
         _ARGUMENTS.get(field.name, field.name): getattr(options, field.name)
         for field in option_fields(MethodOptions)
     } | {"bn_momentum": options.bn_momentum}
-    # A method takes what it has; an option left at None leaves the method's own default.
+    # Only arguments of the method are passed; an option of None keeps the method's default.
     arguments = {k: v for k, v in arguments.items() if k in known and v is not None}
     with flag_errors(options, "backbone"):
         backbone = build_backbone(options, trained)

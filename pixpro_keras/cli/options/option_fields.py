@@ -91,14 +91,14 @@ class Options:
     from_files: frozenset[str] = frozenset()
 
     def __post_init__(self):
-        """Brings values to their field's type and checks them."""
+        """Converts values to the types of their fields and checks them."""
         for field in option_fields(type(self)):
             value = _convert(field, getattr(self, field.name))
             object.__setattr__(self, field.name, value)
             _check(field, value)
 
     def is_given(self, name: str) -> bool:
-        """Tells if the user gave an option."""
+        """Returns True if the user gave an option."""
         return name in self.given
 
     def replace(self: OptionsT, **values: Any) -> OptionsT:
@@ -145,7 +145,7 @@ class Options:
 
 
 def closest(name: str, names: Sequence[str]) -> str | None:
-    """The name that was probably meant by one that does not exist; None if there is none like it."""
+    """Known name that is most similar to an unknown one; None if none is similar."""
     name = name.replace("-", "_").lower()
     close = difflib.get_close_matches(name, names, 1)
     within = [one for one in names if len(name) > 2 and name in one.split("_")]

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from pixpro_keras.cli.options.option_fields import Options, option
 from pixpro_keras.training.precision import best_precision
-from pixpro_keras.training.run import PRECISIONS
+from pixpro_keras.training.run_config import PRECISIONS
 from pixpro_keras.training.strategy import STRATEGIES
 from pixpro_keras.weights.card import UNKNOWN_LICENSE
 
@@ -34,7 +34,7 @@ class RunOptions(Options):
         choices=(AUTO, *PRECISIONS),
         is_main=True,
     )
-    # Not an option: what `auto` found.
+    # Not an option: result of `auto`.
     precision_reason: str = ""
     seed: int = option(
         0, "Seed of the initialization, the order of the images and the augmentation.", is_main=True

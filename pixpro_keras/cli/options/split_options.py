@@ -43,7 +43,7 @@ def random_split(
 
 
 def log_split(options: SplitOptions, seed: int, num_test: int, count: int, data: str) -> None:
-    """Says how a data set without splits was split; see `random_split`."""
+    """Logs the split of a data set without splits; see `random_split`."""
     logging.info(
         "%s has no splits: %d of its %d images are the test (--val_fraction=%g, --seed=%d), the others are "
         "trained on.",
@@ -56,7 +56,7 @@ def log_split(options: SplitOptions, seed: int, num_test: int, count: int, data:
 
 
 def refuse_fraction(options: SplitOptions, data: str) -> None:
-    """Refuses a share that was given for a data set with a test of its own; presets may have one.
+    """Raises `FlagError` if a fraction was given for a data set with a test split; presets may have one.
 
     Raises:
         FlagError: naming both flags.

@@ -13,7 +13,7 @@ from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.parsing import serialize
 from pixpro_keras.optimizers import LARS, SGD, WarmupCosine, WarmupPoly, WarmupSteps
 from pixpro_keras.training.history import ON_CHANGE_ACTIONS
-from pixpro_keras.training.run import SAVE_ERROR_ACTIONS
+from pixpro_keras.training.run_config import SAVE_ERROR_ACTIONS
 from pixpro_keras.training.trackers import TRACKERS
 
 TrainingT = TypeVar("TrainingT", bound="TrainingOptions")
@@ -24,7 +24,7 @@ _LENGTHS = {
     "warmup_epochs": "warmup_iterations",
     "decay_epochs": "decay_iterations",
 }
-# Steps of an epoch whose length nothing gives: the divisor of the whole that is nearest.
+# Approximate steps per epoch if no flag gives them; the nearest divisor of the total is used.
 _STEPS_PER_EPOCH = 1000
 
 
@@ -202,7 +202,7 @@ def resolve_lengths(options: TrainingT, num_examples: int, data_flag: str = "dat
         ):
             both = " ".join(serialize(options, in_epochs, in_steps))
             raise FlagError(
-                f"{both}: these differ at {steps_per_epoch} steps in an epoch; one of them is enough"
+                f"{both}: these differ at {steps_per_epoch} steps in an epoch; give one of them"
             )
         exact = [step / steps_per_epoch for step in steps]
         values[in_epochs] = (
@@ -214,7 +214,7 @@ def resolve_lengths(options: TrainingT, num_examples: int, data_flag: str = "dat
 
 
 def _prefer_command_line(options: TrainingT) -> TrainingT:
-    """Options without the lengths of flag files that the command line gives in the other unit."""
+    """Drops lengths of a flag file that the command line gives in the other unit (epochs or steps)."""
     direct = options.given - options.from_files
     dropped = {
         theirs
@@ -223,7 +223,7 @@ def _prefer_command_line(options: TrainingT) -> TrainingT:
         if ours in direct and theirs in options.from_files
     }
     for name in sorted(dropped):
-        logging.info("%s of the flag file gives way to the command line", *serialize(options, name))
+        logging.info("The command line replaces %s of the flag file", *serialize(options, name))
     fields = {
         field.name: field.default for field in option_fields(type(options)) if field.name in dropped
     }

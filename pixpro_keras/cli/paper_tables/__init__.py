@@ -1,4 +1,4 @@
-"""The paper's tables as data, and what runs their jobs and writes them down."""
+"""The paper's tables as data, and code that runs their jobs and reports the results."""
 
 from pixpro_keras.cli.paper_tables.definition import TableError
 from pixpro_keras.cli.paper_tables.scales import SCALES

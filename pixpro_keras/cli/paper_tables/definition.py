@@ -45,7 +45,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Transfer:
-    """A transfer job, and which of its numbers are reported; the first is the one that is drawn.
+    """Transfer job and its reported numbers, of which the first is plotted.
 
     Attributes:
         name: of its folder, and what `--columns` calls it.

@@ -39,13 +39,13 @@ class Record:
     submitted: str = ""
 
     def write(self, folder: pathlib.Path) -> None:
-        """Writes it to a job's folder."""
+        """Writes the record to a job's folder."""
         text = json.dumps(dataclasses.asdict(self), indent=2)
         write_atomically(folder / RECORD, text.encode())
 
 
 def read_record(folder: pathlib.Path) -> Record | None:
-    """The record of a job's folder; None where the job was not started from here."""
+    """Reads the record of a job's folder; None if the job was not started by this command."""
     try:
         return Record(**json.loads((folder / RECORD).read_text()))
     except (FileNotFoundError, NotADirectoryError):
@@ -56,13 +56,13 @@ def is_finished(job: Job, places: Places) -> bool:
     """Returns True if the result of a job exists."""
     folder = places.folder(job)
     record = read_record(folder)
-    # Of jobs that ran elsewhere only the result is known.
+    # Jobs that ran elsewhere have a result only.
     ended_well = record is None or record.exit_code == 0 or bool(record.submitted)
     return ended_well and (folder / job.result).is_file()
 
 
 def differences(job: Job, places: Places) -> list[str]:
-    """In what a job differs from what began or ran in its folder; empty where nothing did."""
+    """Differences between a job and the one that started in its folder; empty if none did."""
     folder = places.folder(job)
     record, now = read_record(folder), resolved_flags(job)
     if record is None:
@@ -92,7 +92,7 @@ def resolved_flags(job: Job) -> dict[str, str]:
 
 
 def set_aside(folder: pathlib.Path) -> pathlib.Path:
-    """Renames a folder, so that its job begins anew; the new path."""
+    """Renames a folder, so that its job starts from the beginning. Returns the new path."""
     number = 1
     while (old := folder.with_name(f"{folder.name}.old{number}")).exists():
         number += 1
@@ -100,7 +100,7 @@ def set_aside(folder: pathlib.Path) -> pathlib.Path:
 
 
 def images_per_second(folder: pathlib.Path) -> float | None:
-    """Median speed of a training; None without one."""
+    """Median speed of a training; None if it has no log."""
     try:
         metrics = read_metrics(folder / METRICS_FILE)
     except (OSError, ValueError):
@@ -111,7 +111,7 @@ def images_per_second(folder: pathlib.Path) -> float | None:
 
 
 def _other_than_file(job: Job, places: Places) -> list[str]:
-    """The same for a job that somebody ran by hand: its `flags.cfg` has all flags that there are."""
+    """Flags that differ in a job without a record, read from its `flags.cfg`."""
     try:
         lines = parsing.read_flags(places.folder(job) / "flags.cfg")
     except OSError:
@@ -136,7 +136,7 @@ def _values(flags: Iterable[str]) -> dict[str, str]:
 
 
 def _number(value: str | None) -> Any:
-    """A number as such: 1e-4 is 0.0001."""
+    """Converts a value to a number if possible, so that 1e-4 equals 0.0001."""
     try:
         return float(value or "")
     except ValueError:

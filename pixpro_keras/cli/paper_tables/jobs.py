@@ -1,4 +1,4 @@
-"""From rows and columns to commands."""
+"""Jobs of a table: commands made from rows and columns."""
 
 import dataclasses
 import pathlib
@@ -12,12 +12,12 @@ from pixpro_keras.cli.paper_tables.pretrainings import PRETRAININGS
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PRETRAIN = "pretrain"
-_RESULTS = {PRETRAIN: "curves.png"}  # the last thing it writes; others write SCRIPT.json
+_RESULTS = {PRETRAIN: "curves.png"}  # Written last. Other scripts write SCRIPT.json.
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A command, and where it runs.
+    """Command and its folder.
 
     Attributes:
         name: folder below `--workdir`: pre-training, seed, and `pretrain` or the transfer.
@@ -33,7 +33,7 @@ class Job:
 
     @property
     def result(self) -> str:
-        """File in its folder that says that it is finished."""
+        """File in the job's folder that marks it as finished."""
         return _RESULTS.get(self.script, f"{pathlib.Path(self.script).name}.json")
 
 
@@ -60,7 +60,7 @@ class Places:
         return [python, str(script), *map(self.fill, words)]
 
     def fill(self, flag: str) -> str:
-        """A flag with its folders."""
+        """Fills the folders into a flag."""
         return flag.replace("{workdir}", str(self.workdir)).replace("{data}", str(self.data))
 
 
@@ -88,14 +88,14 @@ class Planner:
                 )
 
     def pretraining(self, row: Row, transfer: Transfer) -> str | None:
-        """Name of the pre-training of a cell; None where this scale has none."""
+        """Name of the pre-training of a cell; None if this scale has none."""
         name = row.pretraining
         if self.scale.is_paper:
             name = row.instead.get(transfer.name, name)
         return name if self.scale.is_paper or PRETRAININGS[name].flags is not None else None
 
     def transfer(self, row: Row, transfer: Transfer, seed: int) -> Job | None:
-        """The job of a cell; None where this scale has none."""
+        """Job of a cell; None if this scale has none."""
         name = self.pretraining(row, transfer)
         if name is None:
             return None
@@ -131,7 +131,7 @@ def plan(
     rows: Sequence[str] = (),
     columns: Sequence[str] = (),
 ) -> list[Job]:
-    """The jobs of a table in their order: each after the one whose weights it takes.
+    """Jobs of a table in order: each after the job whose weights it uses.
 
     Args:
         planner: makes them.
@@ -163,14 +163,14 @@ def plan(
 
 
 def columns_of(table: Table, scale: Scale) -> list[Transfer]:
-    """The transfers of a table: the paper's own, or all that stand for something at another scale."""
+    """Transfers of a table: the paper's, or their counterparts at another scale."""
     if scale.is_paper:
         return [scale.transfers[name] for name in table.transfers]
     return list(scale.transfers.values())
 
 
 def missing_data(jobs: Iterable[Job], places: Places) -> list[str]:
-    """Folders below `--data` that the jobs read and that are not there."""
+    """Missing folders below `--data`."""
     wanted = {
         path for job in jobs for flag in job.flags for path in re.findall(r"\{data\}[^+]*", flag)
     }
@@ -178,7 +178,7 @@ def missing_data(jobs: Iterable[Job], places: Places) -> list[str]:
 
 
 def print_commands(jobs: Iterable[Job], places: Places) -> None:
-    """Prints each command on a line of its own, and before it what it waits for."""
+    """Prints each command on a line, after a comment with its dependencies."""
     print(f"# In {ROOT}:")
     for job in jobs:
         print(f"# {job.name}" + (f", after {job.after.name}" if job.after is not None else ""))

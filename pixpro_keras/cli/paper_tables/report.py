@@ -1,4 +1,4 @@
-"""Writes a table down: Markdown, JSON and a picture."""
+"""Report of a table: Markdown, JSON and a picture."""
 
 import json
 import pathlib
@@ -35,7 +35,7 @@ def write_report(workdir: pathlib.Path, found: Mapping[str, Any], command: str) 
 
 
 def markdown(found: Mapping[str, Any], command: str, picture: str) -> str:
-    """The whole text."""
+    """Text of `tableN.md`."""
     parts = [
         f"# Table {found['table']}, {found['scale']}: {found['title']}",
         found["what"],
@@ -78,7 +78,9 @@ def _notes(found: Mapping[str, Any]) -> str:
     if found["scale"] != "paper":
         lines.append("Epochs in the names of rows are the paper's.")
     if found["not_here"]:
-        lines.append(f"Nothing here stands for the paper's {', '.join(found['not_here'])}.")
+        lines.append(
+            f"This scale has no counterpart of the paper's {', '.join(found['not_here'])}."
+        )
     return "\n".join(f"- {line}" for line in lines)
 
 

@@ -1,4 +1,4 @@
-"""Gathers the results of a table's jobs."""
+"""Collection of the results of a table's jobs."""
 
 import json
 import pathlib
@@ -135,12 +135,12 @@ def _state(job: Job, places: Places) -> str:
 def _numbers(file: pathlib.Path, transfer: Transfer) -> dict[str, float]:
     results = json.loads(file.read_text())
     numbers = {name: results.get(name) for name in transfer.numbers}
-    # A share without anything to count is not a number.
+    # A share of nothing is NaN.
     return {k: v for k, v in numbers.items() if v is not None and v == v}
 
 
 def _paper(row: Row, transfer: Transfer) -> dict[str, float]:
-    """The paper's numbers of a cell, by name."""
+    """Numbers of a cell in the paper, by name."""
     if transfer.stands_for is None:
         return {}
     names = PAPER.transfers[transfer.stands_for].numbers
@@ -148,7 +148,7 @@ def _paper(row: Row, transfer: Transfer) -> dict[str, float]:
 
 
 def _paper_label(table: Table, transfer: Transfer) -> str | None:
-    """Name of a column in the paper; None if the paper's table lacks the column."""
+    """Name of a column in the paper; None if its table does not have the column."""
     if transfer.stands_for not in table.transfers:
         return None
     return PAPER.transfers[transfer.stands_for].label

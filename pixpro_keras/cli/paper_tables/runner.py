@@ -24,7 +24,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class Runner:
-    """Runs what is not finished; passes signals on to the job that runs.
+    """Runs unfinished jobs and passes signals to the running job.
 
     Args:
         places: folders of this machine.
@@ -106,7 +106,7 @@ class Runner:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Else the terminal's Ctrl-C would reach the job twice, which means "at once".
+                # Otherwise Ctrl-C in a terminal would reach the job twice, which stops it immediately.
                 start_new_session=True,
             )
             if self._received is not None:  # between two jobs
@@ -139,7 +139,7 @@ class Runner:
 
 
 def commit_of_code() -> str:
-    """The commit that is checked out, with `+` where files differ from it; empty without git."""
+    """Commit that is checked out, with `+` if files differ from it; empty without git."""
     try:
         commit = _git("rev-parse", "--short=10", "HEAD")
         return commit + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
@@ -154,7 +154,7 @@ def _git(*arguments: str) -> str:
 
 
 def _end_of(log: os.PathLike) -> str:
-    """The error in a log, or else its last line."""
+    """Error in a log, or its last line if there is none."""
     with open(log, errors="replace") as file:
         lines = [line.strip() for line in file if line.strip()]
     errors = [line for line in lines if line.startswith("error:")]

@@ -144,7 +144,7 @@ SMALL = Scale(
             "imagenet",
         ),
     ),
-    # As the pre-trainings begin.
+    # As at the start of the pre-trainings.
     scratch=("--backbone=resnet18_v1_5", "--zero_init_residual=false"),
     labeled="folder:{data}/caltech101/train",
 )

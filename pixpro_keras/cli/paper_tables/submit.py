@@ -1,4 +1,4 @@
-"""Hands jobs to a cluster, through a command that the user gives."""
+"""Submission of jobs to a cluster by a command of the user."""
 
 import shlex
 import subprocess
@@ -19,7 +19,7 @@ PLACEHOLDERS = ("command", "after", "name", "log")
 
 
 def check_template(template: str) -> list[str]:
-    """Words of `--submit`.
+    """Splits `--submit` into words and checks them.
 
     Raises:
         TableError: if it cannot be one.
@@ -29,12 +29,12 @@ def check_template(template: str) -> list[str]:
     except ValueError as error:
         raise TableError(f"--submit={template}: {error}") from error
     if not any("{command}" in word for word in words):
-        raise TableError(f"--submit={template}: {{command}} must stand where the command goes")
+        raise TableError(f"--submit={template}: {{command}} must mark the place of the command")
     return words
 
 
 def submit_jobs(template: Sequence[str], jobs: Sequence[Job], places: Places, commit: str) -> int:
-    """Submits what is neither finished nor submitted, pre-trainings before their transfers.
+    """Submits jobs that are neither finished nor submitted, pre-trainings before transfers.
 
     Args:
         template: words, in which `{command}` is the job's command as one word, `{after}` the
@@ -91,6 +91,6 @@ def submit_jobs(template: Sequence[str], jobs: Sequence[Job], places: Places, co
 
 
 def job_id(printed: str) -> str:
-    """The id in what a submission printed: `123` of `Submitted batch job 123` and of `123;cluster`."""
+    """Job id from the output of a submission: `123` of `Submitted batch job 123` and of `123;cluster`."""
     words = printed.split()
     return words[-1].partition(";")[0] if words else "unknown"

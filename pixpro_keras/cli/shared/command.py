@@ -21,7 +21,7 @@ from pixpro_keras.utils.notices import without_notices
 
 _PACKAGE = str(pathlib.Path(__file__).resolve().parents[2]) + os.sep
 
-# Parses the flags of any command and ends, for those who check command lines.
+# Flag that makes any command exit after parsing its flags, to check command lines.
 _ONLY_CHECK = "--only_check_args"
 
 
@@ -66,38 +66,38 @@ def run(
         print("Interrupted.", file=sys.stderr)
         code = 128 + signal.SIGINT
     finally:
-        # What is left is Python's own end, in which an exception of a destructor would only be printed.
+        # Only Python's shutdown follows, where an exception in a destructor would only be printed.
         interrupt.remove()
     sys.exit(code or 0)
 
 
-# Code from which Python's callbacks of references, and TensorFlow's functions in Python, are called.
+# Files that call callbacks of weak references and TensorFlow's Python functions.
 _SWALLOWING = ("weakref.py", "_weakrefset.py", "script_ops.py")
 _SOON, _LATER = 0.05, 3.0  # seconds
 
 
 class Interrupt:
-    """Handler of SIGINT that raises KeyboardInterrupt, and sends the signal again where that is lost.
+    """Handler of SIGINT that raises KeyboardInterrupt, and sends the signal again if that is lost.
 
-    Python only prints what is raised in a destructor or a weak reference's callback, so that nothing is
-    raised there, but a moment later. TensorFlow's C++ part makes other errors of it, or goes on: hence
-    `is_raised`, and another signal some seconds later. A timer of the system sends it, since a thread
-    cannot be started safely in a handler.
+    Python only prints exceptions of destructors and callbacks of weak references. There, the handler does
+    not raise but sends the signal again a moment later. TensorFlow's C++ part may convert the exception or
+    ignore it: hence `is_raised`, and another signal some seconds later. A timer of the system sends it,
+    since a thread cannot be started safely in a handler.
 
     Attributes:
-        is_raised: whether KeyboardInterrupt was raised, of which any error may have come.
+        is_raised: whether KeyboardInterrupt was raised, so that later errors may result from it.
     """
 
     def __init__(self):
         self.is_raised = False
 
     def install(self) -> None:
-        """Makes this the handler."""
+        """Installs the handler."""
         signal.signal(signal.SIGINT, self)
         signal.signal(signal.SIGALRM, self._send_again)
 
     def remove(self) -> None:
-        """Gives SIGINT and the timer back to the system."""
+        """Restores the default handler of SIGINT and stops the timer."""
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, 0)
 
@@ -105,7 +105,7 @@ class Interrupt:
         """Handles the signal.
 
         Raises:
-            KeyboardInterrupt: unless it would only be printed.
+            KeyboardInterrupt: unless Python would discard it at this place.
         """
         is_lost = False
         while frame is not None and not is_lost:
@@ -118,7 +118,8 @@ class Interrupt:
             raise KeyboardInterrupt
 
     def _send_again(self, *_) -> None:
-        if signal.getsignal(signal.SIGINT) != signal.SIG_DFL:  # else it would end a run that saves
+        # By default the signal would end a run that is saving.
+        if signal.getsignal(signal.SIGINT) != signal.SIG_DFL:
             os.kill(os.getpid(), signal.SIGINT)
 
 
@@ -126,7 +127,7 @@ def set_up_log() -> None:
     """Sends the log to the terminal: the project's own lines, and warnings of everyone."""
     logging.use_absl_handler()
     if not flags.FLAGS["verbosity"].using_default_value:
-        return  # all that the user asked for, with time and place
+        return  # The user's verbosity, with time and source line.
     logging.set_verbosity(logging.INFO)
     python_logging.getLogger("tensorflow").setLevel(python_logging.WARNING)
     handler = logging.get_absl_handler()
@@ -137,7 +138,7 @@ def set_up_log() -> None:
 
 
 def _between_bars(emit: Callable[[python_logging.LogRecord], None]) -> Callable:
-    """A handler's function that writes lines, but takes bars away meanwhile."""
+    """Wraps `Handler.emit` so that progress bars are hidden while a line is written."""
 
     def emit_between(record: python_logging.LogRecord) -> None:
         with tqdm.external_write_mode(file=sys.stderr):
@@ -147,7 +148,7 @@ def _between_bars(emit: Callable[[python_logging.LogRecord], None]) -> Callable:
 
 
 class LogFormatter(python_logging.Formatter):
-    """Text of a log line: of warnings and errors with the word before it, in color on a terminal."""
+    """Formatter of log lines: warnings and errors begin with their level, in color on a terminal."""
 
     def format(self, record: python_logging.LogRecord) -> str:
         """Returns the text."""
@@ -162,16 +163,16 @@ class LogFormatter(python_logging.Formatter):
 
 
 class OwnLines(python_logging.Filter):
-    """Filter that leaves out what other packages tell without need."""
+    """Filter that drops messages of other packages below warnings."""
 
     def filter(self, record: python_logging.LogRecord) -> bool:
-        """Tells if a line is shown."""
+        """Returns True if a line is shown."""
         is_own = record.pathname.startswith(_PACKAGE)
         return is_own or record.levelno >= python_logging.WARNING
 
 
 def _look_for_devices() -> None:
-    """Lets TensorFlow look for devices, whose notices come the first time only."""
+    """Makes TensorFlow look for devices, with the notices of the first call suppressed."""
     tensorflow = sys.modules.get("tensorflow")
     if tensorflow is not None:
         with without_notices():
@@ -186,7 +187,7 @@ def fail(error: Exception) -> NoReturn:
 
 @contextlib.contextmanager
 def flag_errors(options: Options, *names: str) -> Iterator[None]:
-    """Turns an error of the library about an argument into one about the flags it came from.
+    """Context that converts an error about an argument to one about its flags.
 
     Args:
         options: options of the command.
@@ -195,7 +196,7 @@ def flag_errors(options: Options, *names: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, OSError, ImportError) as error:  # of imports: an extra that is missing
+    except (ValueError, OSError, ImportError) as error:  # Raised by imports if an extra is missing.
         if isinstance(error, UserError):
             raise
         meant = [
@@ -222,7 +223,7 @@ def prepare_workdir(options: Options, path: str) -> Iterator[pathlib.Path]:
     Raises:
         FlagError: if it cannot be written, is in use, or a training run is there.
     """
-    # Here, so that commands that compute nothing do not wait for TensorFlow.
+    # Imported here, so that commands without computation do not load TensorFlow.
     from pixpro_keras.training.workdir import open_workdir
 
     refuse_run(pathlib.Path(path).expanduser())
@@ -233,7 +234,7 @@ def prepare_workdir(options: Options, path: str) -> Iterator[pathlib.Path]:
 
 
 def refuse_run(workdir: pathlib.Path) -> None:
-    """Refuses the folder of a training run, for a job that does not train and writes `flags.cfg`.
+    """Raises `FlagError` for the folder of a training run, whose `flags.cfg` would be overwritten.
 
     Raises:
         FlagError: if a run is there.

@@ -1,4 +1,4 @@
-"""One job for several backbones, their results side by side."""
+"""Runs of one job for several backbones, with a common table of results."""
 
 import json
 import pathlib
@@ -15,7 +15,7 @@ from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.shared import command, parsing
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.result_files import results_table, write_table
-from pixpro_keras.training.run import RunResult
+from pixpro_keras.training.run_config import RunResult
 from pixpro_keras.visualize.comparison_chart import draw_comparison
 from pixpro_keras.visualize.figures import save_figure
 from pixpro_keras.weights.load import IMAGENET, keras_file, load_backbone
@@ -24,7 +24,7 @@ OptionsT = TypeVar("OptionsT", bound=CompareOptions)
 ResultT = TypeVar("ResultT", bound=RunResult | None)
 
 _BASELINES = (RANDOM, IMAGENET)
-_MOST_PANELS = 4  # of the chart; the table has all measures
+_MOST_PANELS = 4  # Measures in the chart; the table has all.
 
 
 def run_each(options: OptionsT, run: Callable[[OptionsT], ResultT], name: str) -> ResultT:
@@ -70,7 +70,7 @@ def run_each(options: OptionsT, run: Callable[[OptionsT], ResultT], name: str) -
 
 
 def _check(options: CompareOptions) -> None:
-    """Refuses what would fail only after the first backbones."""
+    """Checks the options before the first backbone is evaluated."""
     flag = f"--compare={','.join(options.compare)}"
     if options.weights is not None:
         raise FlagError(f"{flag}: replaces --weights={options.weights}; give one of them")
@@ -85,7 +85,7 @@ def _check(options: CompareOptions) -> None:
 
 
 def _backbone_of_baselines(options: CompareOptions) -> str:
-    """Network of `random` and `imagenet`: `--backbone`, or else that of the first weights from a file."""
+    """Network for `random` and `imagenet`: `--backbone`, else the network of the first weights file."""
     name = options.backbone
     paths = [weights for weights in options.compare if weights not in _BASELINES]
     if not options.is_given("backbone") and paths:
@@ -109,7 +109,7 @@ def _backbone_of_baselines(options: CompareOptions) -> str:
 
 
 def _folders(compare: Sequence[str]) -> list[str]:
-    """A folder for each backbone: the last part of its path, or all parts where that is not unique."""
+    """Folder names, one per backbone: the last part of its path, or the whole path if that is not unique."""
     names = [pathlib.PurePath(weights).name for weights in compare]
     return [
         name if names.count(name) == 1 else weights.strip("/").replace("/", "_")
@@ -118,7 +118,7 @@ def _folders(compare: Sequence[str]) -> list[str]:
 
 
 def _write(workdir: pathlib.Path, all_rows: Sequence[Mapping]) -> None:
-    """Prints and writes the table, and draws the first measures."""
+    """Prints and writes the table, and plots the first measures."""
     rows = [{name: value for name, value in row.items() if _is_cell(value)} for row in all_rows]
     names = list(dict.fromkeys(name for row in rows for name in row))
     measures = {

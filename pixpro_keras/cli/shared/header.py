@@ -1,4 +1,4 @@
-"""The header of a training: what will be done, before it begins."""
+"""Header of a training, printed before it starts."""
 
 import os
 import pathlib
@@ -11,7 +11,7 @@ from pixpro_keras.cli.options.training_options import TrainingJobOptions, peak_l
 from pixpro_keras.training.workers import is_chief
 
 _INSTALL = "pip install 'tensorflow[and-cuda]'"
-# Where Linux's driver, and that of WSL, show the cards.
+# Paths that exist with the drivers of Linux and of WSL.
 _NVIDIA = (pathlib.Path("/proc/driver/nvidia/gpus"), pathlib.Path("/usr/lib/wsl/lib/nvidia-smi"))
 
 
@@ -24,7 +24,7 @@ def print_header(
     data: str,
     first_step: int = 0,
 ) -> None:
-    """Prints what a training will do, in the one process that writes.
+    """Prints the header of a training in the process that writes.
 
     Args:
         options: resolved.
@@ -32,7 +32,7 @@ def print_header(
         num_images: number of training images.
         task: name -> value of the first lines: method or task, backbone.
         data: the training images.
-        first_step: step from which it goes on.
+        first_step: step from which the run continues.
     """
     if is_chief(strategy):
         rows = header_rows(options, strategy, num_images, data, first_step)
@@ -52,7 +52,7 @@ def header_rows(
     epochs = "1 epoch" if options.epochs == 1 else f"{options.epochs} epochs"
     steps = f"{total}: {epochs} of {steps_per_epoch} steps of {options.batch_size} images"
     if first_step:
-        steps += f"; goes on from step {first_step}"
+        steps += f"; continues from step {first_step}"
     return {
         "device": describe_devices(strategy),
         "precision": options.precision + (f", for {reason}" if reason else ""),
@@ -83,7 +83,7 @@ def describe_devices(strategy: tf.distribute.Strategy) -> str:
 
 
 def why_no_gpu() -> str:
-    """Returns what keeps TensorFlow from an NVIDIA card of this machine; nothing where there is none."""
+    """Returns the reason why TensorFlow does not use the NVIDIA card; empty if there is no card."""
     if not has_nvidia_card():
         return ""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
@@ -94,8 +94,8 @@ def why_no_gpu() -> str:
 
 
 def has_nvidia_card() -> bool:
-    """Tells if a driver shows an NVIDIA card, whether TensorFlow can use it or not."""
+    """Returns True if a driver shows an NVIDIA card, also if TensorFlow cannot use it."""
     cards, wsl = _NVIDIA
     has_card = cards.is_dir() and any(cards.iterdir())
-    # On other systems the driver's program tells.
+    # Other systems: ask the driver's program.
     return has_card or wsl.exists() or (os.name == "nt" and shutil.which("nvidia-smi") is not None)

@@ -1,4 +1,4 @@
-"""The model card of a run's export, from its flags, its log and what it ran on."""
+"""Model card of a run's export, from its flags, log and devices."""
 
 import json
 import pathlib
@@ -20,7 +20,7 @@ from pixpro_keras.weights.card import write_card
 # First step, last step, recipe.
 Period = tuple[int, int, Mapping[str, Any]]
 
-# Where things lie on a machine is nothing for a card.
+# Paths of a machine are left out of a card.
 _PLACES = re.compile(
     r"--(workdir|data_dir|init_weights|input|output|checkpoint|data_service|license|\w*dataset)=.*"
     r"|--backbone=.*\.keras"
@@ -54,12 +54,12 @@ def write(
     step = method.steps_done()
     lines = parsing.read_flags(workdir / parsing.FLAGS_FILE)
     periods = run_recipe.trained_periods(read_history(workdir), step)
-    if periods:  # a run that went on with other flags may not have come to a step with them
+    if periods:  # A run continued with other flags may have made no step with them.
         options, lines = _trained(options, lines, periods[-1][-1])
     run = dict(line.removeprefix("--").split("=", 1) for line in lines if "=" in line)
     devices = _read_json(workdir / "devices.json")
     versions = [f"{name} {devices[name]}" for name in ("tensorflow", "keras") if name in devices]
-    if not periods:  # of a conversion, or of a version that recorded nothing
+    if not periods:  # Converted checkpoints and old versions have no records.
         data = {"dataset": run.get("dataset", "not known"), "num_images": num_images}
         periods = [(0, step, data | {"batch_size": options.batch_size})]
     return write_card(
@@ -85,7 +85,7 @@ def write(
 def _trained(
     options: ModelOptions, lines: list[str], recipe: Mapping[str, Any]
 ) -> tuple[ModelOptions, list[str]]:
-    """Options and flags with the values of a recipe."""
+    """Replaces values of options and flags by those of a recipe."""
     known = {field.name for field in option_fields(type(options))} & set(recipe)
     if not known:
         return options, lines
@@ -96,7 +96,7 @@ def _trained(
 
 
 def _by_period(periods: Sequence[Period], describe: Callable[[Mapping], str]) -> str:
-    """A fact of each period with its steps; the fact alone where it is the same in all."""
+    """Describes a fact for each period with its steps, or once if it is the same in all periods."""
     facts = [describe(recipe) for _, _, recipe in periods]
     if len(set(facts)) == 1:
         return facts[0]
@@ -114,7 +114,7 @@ def _data(recipe: Mapping) -> str:
 
 
 def _beginning(run: Mapping[str, str]) -> dict[str, str]:
-    """The row about the weights with which the training began, where they were not new."""
+    """Row about the initial weights; empty if they were random."""
     path = run.get("init_weights")
     return {} if path is None else {"Initial weights": pathlib.PurePath(path).name}
 
@@ -127,13 +127,13 @@ def _steps(periods: Sequence[Period], step: int, steps_per_epoch: int | None) ->
 
 
 def _story(periods: Sequence[Period]) -> dict[str, str]:
-    """The row about flags that changed on the way, where there are any."""
+    """Row about flags that changed during the run; empty if none did."""
     shown = [
         {k: _public_name(v) if k.endswith("dataset") and v else v for k, v in recipe.items()}
         for _, _, recipe in periods
     ]
     for recipe in shown:
-        recipe.pop("init_weights", None)  # have a row
+        recipe.pop("init_weights", None)  # They have a row of their own.
     if len(shown) == 1:
         return {}
     texts = run_recipe.changed_values(shown)
@@ -145,7 +145,7 @@ def _story(periods: Sequence[Period]) -> dict[str, str]:
 
 
 def _public_name(dataset: str) -> str:
-    """A data set, or several, without the folders above them."""
+    """Specification of one or several data sets, without parent folders."""
     names = []
     for part in split_specification(dataset):
         kind, _, place = part.partition(":")
@@ -162,7 +162,7 @@ def _read_json(file: pathlib.Path) -> dict:
 
 
 def _last_metrics(workdir: pathlib.Path, step: int) -> dict[str, Any]:
-    """Newest line of a run's log, up to a step; empty where the log cannot be read."""
+    """Newest line of a run's log up to a step; empty if the log cannot be read."""
     try:
         lines: list[dict[str, Any]] = read_metrics(workdir / METRICS_FILE)
     except (OSError, ValueError):

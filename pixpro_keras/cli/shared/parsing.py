@@ -1,4 +1,4 @@
-"""From command lines and flag files to options and back, by absl."""
+"""Conversion of command lines and flag files to options and back, by absl."""
 
 import inspect
 import pathlib
@@ -60,7 +60,7 @@ def parse(
     Args:
         cls: class of the options.
         argv: flags, without the program's name.
-        known_only: whether flags that the class does not have are passed over.
+        known_only: whether flags that the class does not have are ignored.
         with_absl: whether absl's own flags, such as `--verbosity`, are parsed too.
 
     Returns:
@@ -96,7 +96,7 @@ def _unknown_flag(name: str, names: Sequence[str]) -> FlagError:
 
 
 def _given(cls: type[Options], values: flags.FlagValues) -> dict[str, Any]:
-    """Options that the newest command line gave; the flags then have their defaults again."""
+    """Options given on the last parsed command line. Resets the flags to their defaults."""
     names = [field.name for field in option_fields(cls) if values[field.name].present]
     given = {name: values[name].value for name in names}
     for name in names:
@@ -142,7 +142,7 @@ def write_flags(
 ) -> None:
     """Writes `flags.cfg`: the value of every option of the job, which alone repeats the run.
 
-    When the run goes on with other flags than it began with, the log says which.
+    If the run continues with other flags than before, the log lists them.
 
     Args:
         options: resolved options of the job.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pixpro_keras.cli.options.option_fields import FlagError
 
 _PACKAGE = pathlib.Path(__file__).resolve().parents[2]
-# Where the wheel puts the presets, and where they are in the repository.
+# Folder of the presets in the wheel and in the repository.
 _FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "experiments" / "configs")
 CONFIGS = next((folder for folder in _FOLDERS if folder.is_dir()), _FOLDERS[0])
 

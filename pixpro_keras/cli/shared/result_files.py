@@ -9,7 +9,7 @@ from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.utils.markdown import markdown_table
 
 _MOST_COLUMNS = 100  # of a terminal
-# What every training leaves in its directory.
+# Files of every training.
 TRAINING_FILES = {
     "checkpoints/": "the last steps, from which the same command continues",
     "metrics.jsonl": "all scalars, also for TensorBoard: tensorboard --logdir DIRECTORY",

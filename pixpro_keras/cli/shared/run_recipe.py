@@ -1,4 +1,4 @@
-"""Flags of a run that decide what its weights become, and the story of those that changed on the way."""
+"""Flags of a run that determine its weights, and the history of their changes."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -9,16 +9,16 @@ from pixpro_keras.data.sources import split_specification
 from pixpro_keras.training.history import Period
 from pixpro_keras.weights.load import IMAGENET
 
-# Flags with which a run may go on as it likes. All others are part of its recipe.
+# Flags that may change when a run continues. All others are part of its recipe.
 FREE_FLAGS = frozenset(
     [
-        # Places and devices; `training.devices` warns of what they change in the last bits.
+        # Paths and devices; `training.devices` warns if they change rounding.
         *("workdir", "data_dir", "strategy", "precision", "accumulate_steps", "deterministic"),
         *("cluster", "kubernetes_selector", "num_workers"),
         *("worker_timeout_seconds", "start_timeout_seconds", "jit_compile", "remat", "augment_on"),
         *("input_threads", "data_service", "image_cache_share", "steps_per_execution"),
-        # Lengths: more are allowed, and fewer than are done are refused. What they give in steps is
-        # part of the recipe.
+        # Lengths: they may grow, but not fall below the steps done. Their values in steps are part of
+        # the recipe.
         *("epochs", "iterations", "steps_per_epoch", "warmup_epochs", "warmup_iterations"),
         *("decay_epochs", "decay_iterations"),
         # Files, logs and errors.
@@ -37,7 +37,7 @@ _NOT_ON_DISK = ("scenes", "tfds")
 
 
 def recipe_of(options: TrainingJobOptions, num_images: int) -> dict:
-    """Returns what a run is trained with: flags by name, lengths in steps, number of images.
+    """Returns the recipe of a run: flags by name, lengths in steps, number of images.
 
     Args:
         options: options of the command, resolved.
@@ -61,7 +61,7 @@ def recipe_of(options: TrainingJobOptions, num_images: int) -> dict:
 
 
 def _absolute(dataset: str) -> str:
-    """A data set, or several, by paths that mean the same in every folder."""
+    """Specification of one or several data sets, with absolute paths."""
     parts = []
     for part in split_specification(dataset):
         kind, _, place = part.partition(":")
@@ -88,7 +88,7 @@ def trained_periods(periods: Sequence[Period], step: int) -> list[tuple[int, int
 
 
 def changed_values(recipes: Sequence[Mapping]) -> list[str]:
-    """Returns for each recipe its values that are not the same in all; "not recorded" where it is empty."""
+    """Returns the values of each recipe that differ between recipes; "not recorded" if it is empty."""
     names = [
         name
         for name in dict.fromkeys(name for recipe in recipes for name in recipe)
@@ -103,7 +103,7 @@ def changed_values(recipes: Sequence[Mapping]) -> list[str]:
 
 
 def describe_periods(periods: Sequence[Period]) -> list[str]:
-    """Returns lines for `flags.cfg` that tell which steps were trained with what.
+    """Returns lines for `flags.cfg` with the recipe of each period.
 
     Args:
         periods: periods of the run.

@@ -1,4 +1,4 @@
-"""A finished pre-training, or one that goes on, as another job looks at it."""
+"""Reading of the folder of a pre-training, finished or not, by other jobs."""
 
 import dataclasses
 import pathlib

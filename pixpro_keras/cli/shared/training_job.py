@@ -30,6 +30,7 @@ from pixpro_keras.training.history import (
     find_differences,
     read_history,
 )
+from pixpro_keras.training.run_config import RunConfig, RunResult
 from pixpro_keras.training.strategy import replica_batch_size
 from pixpro_keras.training.trackers import track_run
 from pixpro_keras.training.workdir import RunLock, open_workdir
@@ -41,7 +42,7 @@ DRY_RUN = "This was a dry run: nothing was written."
 
 
 def main(
-    cls: type[OptionsT], function: Callable[[OptionsT], run.RunResult], description: str
+    cls: type[OptionsT], function: Callable[[OptionsT], RunResult], description: str
 ) -> NoReturn:
     """Runs a command that trains and ends the process.
 
@@ -105,7 +106,7 @@ def start(options: TrainingJobOptions) -> Iterator[StartedJob]:
 
 
 def check_place(path: str) -> None:
-    """Makes sure that a run could have its directory at a path, which is left as it is.
+    """Checks that a run could create its directory at a path. Nothing is created.
 
     Raises:
         WorkdirInUseError: if another run is going on there.
@@ -114,21 +115,21 @@ def check_place(path: str) -> None:
     workdir = pathlib.Path(path).expanduser().absolute()
     there = next(one for one in (workdir, *workdir.parents) if one.exists())
     if not (there.is_dir() and os.access(there, os.W_OK)):
-        raise OSError(f"{there} is no folder that can be written")
+        raise OSError(f"{there} is not a writable folder")
     if there == workdir:
         lock = RunLock(workdir)
         lock.acquire()
         lock.release()
 
 
-def run_config(options: TrainingJobOptions, workdir: pathlib.Path) -> run.RunConfig:
+def run_config(options: TrainingJobOptions, workdir: pathlib.Path) -> RunConfig:
     """Returns the configuration of the run.
 
     Args:
         options: resolved.
         workdir: the run's directory.
     """
-    return run.RunConfig(
+    return RunConfig(
         workdir,
         epochs=options.epochs,
         steps_per_epoch=options.steps_per_epoch or 1,
@@ -147,7 +148,7 @@ def run_config(options: TrainingJobOptions, workdir: pathlib.Path) -> run.RunCon
 
 def open_checkpoints(
     options: TrainingJobOptions,
-    config: run.RunConfig,
+    config: RunConfig,
     strategy: tf.distribute.Strategy,
     task: Task,
     identity: dict,
@@ -164,7 +165,7 @@ def open_checkpoints(
         num_images: number of training images.
 
     Returns:
-        The checkpoints, and the step from which the run goes on.
+        The checkpoints, and the step from which the run continues.
 
     Raises:
         FlagError: if the run has done more steps, or with other data or flags and without
@@ -172,7 +173,7 @@ def open_checkpoints(
         CheckpointError: if its checkpoints cannot be used.
     """
     workdir = pathlib.Path(config.workdir)
-    if options.dry_run:  # Where the run would go on is read, and nothing written.
+    if options.dry_run:  # Only the step is read; nothing is written.
         config = dataclasses.replace(config, workdir=pathlib.Path(options.workdir).expanduser())
     recipe = run_recipe.recipe_of(options, num_images)
     try:
@@ -193,7 +194,7 @@ def open_checkpoints(
             raise
     if is_chief(strategy) and not options.dry_run:
         periods = read_history(workdir)
-        # Else the run is finished, and its steps were trained with what is there.
+        # Otherwise the run is finished and keeps its files.
         if not find_differences(periods[-1].recipe, recipe):
             comments = run_recipe.describe_periods(periods)
             parsing.write_flags(options, workdir, but=("on_change", "dry_run"), comments=comments)
@@ -205,10 +206,10 @@ def run_training(
     options: TrainingJobOptions,
     task: Task,
     make_batches: Callable[[tf.distribute.InputContext], tf.data.Dataset],
-    config: run.RunConfig,
+    config: RunConfig,
     checkpoints: Checkpoints,
     **arguments,
-) -> run.RunResult:
+) -> RunResult:
     """Trains as `training.run.run_training` does, whose arguments it takes.
 
     Prints whether there was nothing left to train, or the run ends early. A `--dry_run` takes a few
@@ -238,7 +239,7 @@ def run_training(
             )
         if is_chief(strategy):
             print(f"{text}\n{DRY_RUN}")
-        return run.RunResult(steps=0, is_dry_run=True)
+        return RunResult(steps=0, is_dry_run=True)
     if is_chief(strategy) and not steps_left:
         print(
             f"The run in {config.workdir} is finished: all its {config.total_steps} steps are done "
@@ -264,7 +265,7 @@ def run_training(
 
 
 def _settings(options: TrainingJobOptions) -> dict[str, object]:
-    """Options that have a value, as a tracker shows them."""
+    """Options that have a value, formatted for a tracker."""
     values = {field.name: getattr(options, field.name) for field in option_fields(type(options))}
     return {
         name: ",".join(value) if isinstance(value, tuple) else value
@@ -291,13 +292,13 @@ def _measured_table(measured: Sequence[Mapping[str, float | None]]) -> str:
 
 
 def _leave_onednn() -> None:
-    """Starts the job anew without oneDNN, whose sums over several threads are not the same twice.
+    """Restarts the process without oneDNN, whose multi-threaded sums are not deterministic.
 
-    TensorFlow decides about it when it is imported, before there are flags.
+    TensorFlow reads the setting on import, before flags are parsed.
     """
     name = "TF_ENABLE_ONEDNN_OPTS"
     if os.environ.get(name) != "0":
         os.environ[name] = "0"
-        logging.info("--deterministic: starting anew without oneDNN")
+        logging.info("--deterministic: restarting without oneDNN")
         sys.stdout.flush()
         os.execv(sys.executable, sys.orig_argv)

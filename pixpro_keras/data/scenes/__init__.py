@@ -13,7 +13,7 @@ _MODULES = {"composition": ("CLASS_NAMES", "draw_scene"), "scenes_dataset": ("Sc
 
 
 def __getattr__(name: str) -> Any:
-    # Not at import: processes that draw scenes would wait for TensorFlow.
+    # Not on import: processes that draw scenes do not need TensorFlow.
     for module, names in _MODULES.items():
         if name in names:
             return getattr(importlib.import_module(f"{__name__}.{module}"), name)

@@ -23,7 +23,7 @@ CLASS_NAMES = tuple(drawing.OBJECTS)
 _SPLIT_KEYS = {"train": 1, "validation": 2}  # Streams of random numbers; never reuse one.
 _MIN_VISIBLE_PIXELS = 48
 _MIN_VISIBLE_SHARE = 0.2
-_HABITAT_SHARE = 0.5  # Share of grounds typical of the main object; the others are any.
+_HABITAT_SHARE = 0.5  # Share of grounds that are typical of the main object; others are random.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,8 +89,8 @@ def draw_scene(split: str, index: int) -> dict[str, Any]:
     hidden = np.zeros((height, width), bool)
     layers: list[Layer] = []
     objects: list[dict[str, Any]] = []
-    # From front to back, so that what is visible of each thing is known when it is reached, and
-    # what is hardly visible is never drawn: picture and annotations cannot disagree.
+    # From front to back, so that the visible part of each object is known before it is drawn. Hardly
+    # visible objects are not drawn, so that image and annotations agree.
     for thing in _arrange(dice, height, width, main_label):
         layer = _trace(thing, dice, height, width)
         window = (layer.rows, layer.columns)
@@ -130,7 +130,7 @@ def draw_scene(split: str, index: int) -> dict[str, Any]:
 
 
 def _arrange(dice: drawing.Dice, height: int, width: int, main_label: int) -> list[Thing]:
-    """One large object, smaller ones and clutter, from front to back."""
+    """Arranges one large object, smaller ones and clutter, from front to back."""
     side = min(height, width)
 
     def place(
@@ -155,7 +155,7 @@ def _arrange(dice: drawing.Dice, height: int, width: int, main_label: int) -> li
 
 
 def _trace(thing: Thing, dice: drawing.Dice, height: int, width: int) -> Layer:
-    """Lays a thing's outline and texture on the canvas, turned, mirrored, squashed and bent."""
+    """Draws an object's outline and texture on the canvas, rotated, mirrored, squashed and bent."""
     radius = thing.radius
     reach = 1.1 * radius + 4
     columns, rows = (
@@ -208,7 +208,7 @@ def _paint(
 
 
 def _ground(dice: drawing.Dice, x: Array, y: Array, pixel: float, main_label: int) -> Array:
-    """`(3, H, W)`: one texture, or two that meet at a bent line."""
+    """Draws the ground, `(3, H, W)`: one texture, or two that meet at a curved line."""
     habitat = drawing.HABITATS[CLASS_NAMES[main_label]]
 
     def texture() -> Array:
@@ -230,7 +230,7 @@ def _ground(dice: drawing.Dice, x: Array, y: Array, pixel: float, main_label: in
 def _shade_below(
     canvas: Array, layer: Layer, light: tuple[float, float], dice: drawing.Dice
 ) -> None:
-    """Casts a soft shadow, away from the light, on what is already painted."""
+    """Draws the soft shadow of a layer on the canvas."""
     shift_x, shift_y = (-int(np.floor(4 * part + 0.5)) for part in light)
     height, width = canvas.shape[1:]
     top, left = layer.rows.start + shift_y, layer.columns.start + shift_x
@@ -245,7 +245,7 @@ def _shade_below(
 def _paint_layer(
     canvas: Array, layer: Layer, light: tuple[float, float], mottle: Array, dice: drawing.Dice
 ) -> None:
-    """Paints one layer over the canvas: two colors, mottled, and lit like a cushion."""
+    """Paints a layer on the canvas: two mottled colors with shading toward the rim."""
     dark, bright = _colors(dice, 0.35)
     # The rim bends away from the viewer: lit on the light's side, dim on the other.
     slope_y, slope_x = np.gradient(layer.distance)

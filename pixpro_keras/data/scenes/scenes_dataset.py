@@ -83,7 +83,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
     def download_and_prepare(self, **kwargs: Any) -> None:
         """Draws the data set unless it exists; of several processes, one draws and the others wait.
 
-        TFDS writes to a temporary folder and renames it, which fails for whoever comes second;
+        TFDS writes to a temporary folder and renames it, which fails for a second process;
         and since it names that folder by Python's global random numbers, processes with the same
         seed even write into each other's.
 
@@ -92,7 +92,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
         """
         with _locked(os.fspath(self.data_dir_root)):
             super().download_and_prepare(**kwargs)
-            # Another process may have drawn the set since this builder looked.
+            # Another process may have drawn the set meanwhile.
             self.info.read_from_directory(self.data_dir)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
@@ -111,9 +111,9 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
 
 
 def _draw_in_parallel(split: str, number: int) -> Iterator[dict[str, Any]]:
-    """The scenes of a split in their order, drawn by one process per core.
+    """Yields the scenes of a split in order, drawn by one process per core.
 
-    Processes of `multiprocessing` would run the script of whoever calls `tfds.load` once more.
+    `multiprocessing` is not used, since its processes would import the main script of the caller again.
     """
     num_workers = min(os.cpu_count() or 1, 8)
     root = pathlib.Path(__file__).resolve().parents[3]
@@ -128,7 +128,7 @@ def _draw_in_parallel(split: str, number: int) -> Iterator[dict[str, Any]]:
                 env=os.environ | {"PYTHONPATH": path},
             )
             stack.callback(worker.wait)
-            stack.callback(worker.kill)  # where the caller stops early
+            stack.callback(worker.kill)  # If the caller stops early.
             pipes.append(stack.enter_context(cast(BinaryIO, worker.stdout)))
         for index in range(number):
             yield pickle.load(pipes[index % num_workers])
@@ -165,7 +165,7 @@ def builder(data_dir: str | None = None) -> tfds.core.DatasetBuilder:
         ```
     """
     scenes = Scenes(data_dir=data_dir)
-    # A prepared set may lie in a folder that cannot be written, so its lock is not asked for.
+    # A prepared set may lie in a read-only folder, so it is not locked.
     if not scenes.is_prepared():
         silence = io.StringIO()
         with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):

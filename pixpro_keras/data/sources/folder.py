@@ -15,7 +15,7 @@ from pixpro_keras.types import Tensor
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _ENDINGS = tuple(extension.encode() for extension in IMAGE_EXTENSIONS)
-# What operating systems and storage devices leave in folders, besides names that begin with a dot.
+# Folders created by operating systems and storage devices, besides names that begin with a dot.
 _LEFT_BEHIND = (
     b"__macosx",
     b"@eadir",
@@ -43,7 +43,7 @@ def find_folder(path: str) -> pathlib.Path:
 
 
 def is_hidden(name: bytes) -> bool:
-    """Tells a file or folder that programs leave beside the user's own ones, and that is never read.
+    """Returns True for hidden files and folders, and those created by programs, which are never read.
 
     Args:
         name: its name, without its folder.
@@ -90,7 +90,7 @@ def iterate_images(folder: bytes) -> Iterator[bytes]:
         kinds = [os.fsdecode(kind) or "no ending" for kind, _ in walk.others.most_common()]
         shown = ", ".join(kinds[:_NAMES_SHOWN]) + (", ..." if len(kinds) > _NAMES_SHOWN else "")
         count = sum(walk.others.values())
-        logging.warning("%s: %d files of other kinds passed over (%s)", name, count, shown)
+        logging.warning("%s: skipped %d files of other kinds (%s)", name, count, shown)
     if walk.links:
         links = [os.fsdecode(link) for link in walk.links[:_NAMES_SHOWN]]
         logging.warning(
@@ -102,22 +102,22 @@ def iterate_images(folder: bytes) -> Iterator[bytes]:
 
 
 class _Walk:
-    """A walk through a folder.
+    """Recursive walk through a folder.
 
     Attributes:
-        others: number of the files of other kinds by their ending.
+        others: number of other files by extension.
         links: links that were not followed.
     """
 
     def __init__(self, folder: bytes):
         self._folder = folder
         self._root = os.path.realpath(folder)
-        self._elsewhere: set[bytes] = set()  # Real paths of the folders that only links lead to.
+        self._elsewhere: set[bytes] = set()  # Real paths of folders that are reached only by links.
         self.others: collections.Counter[bytes] = collections.Counter()
         self.links: list[bytes] = []
 
     def images(self, inside: bytes, is_elsewhere: bool = False) -> Iterator[bytes]:
-        """Iterates over the images of a part, whose path is empty or ends with a slash."""
+        """Yields the images below a subfolder, whose path is empty or ends with a slash."""
         found = []
         linked = set()
         with os.scandir(os.path.join(self._folder, inside)) as entries:
@@ -148,7 +148,7 @@ class _Walk:
                 yield from self.images(path)
 
     def _is_read(self, real: bytes) -> bool:
-        """True if the walk has met a folder or meets it without links, or it holds the whole tree."""
+        """Returns True if a linked folder is already part of the walk, or contains the whole tree."""
         if real in self._elsewhere or os.path.commonpath([real, self._root]) == real:
             return True
         inside = os.path.relpath(real, self._root).split(b"/")
@@ -158,7 +158,7 @@ class _Walk:
 def _is_folder(entry: os.DirEntry[bytes]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself
+    except OSError:  # A link to itself.
         return False
 
 
@@ -191,7 +191,7 @@ def find_image(folder: str | os.PathLike, stem: str) -> pathlib.Path:
     paths = [pathlib.Path(folder, f"{stem}{ending}") for ending in endings]
     present = [path for path in paths if path.exists()]
     if len(present) > 1 and not present[0].samefile(present[1]):
-        raise ValueError(f"{present[0]} and {present[1]} have one name; one of them must go")
+        raise ValueError(f"{present[0]} and {present[1]} have the same name; remove one of them")
     if (
         not present
         and stem.lower().endswith(IMAGE_EXTENSIONS)
@@ -238,7 +238,7 @@ def open_folder(specification: str, folder: str, data_dir: str | None = None) ->
     del data_dir
     find_folder(folder)
     root = os.fsencode(os.path.expanduser(folder))
-    # Millions of paths are one string and their ends, not millions of objects.
+    # Millions of paths are stored as one string and offsets, not as objects.
     paths, ends, owners = bytearray(), array.array("q", [0]), array.array("i")
     parents: dict[bytes, int] = {}
     try:

@@ -9,7 +9,7 @@ Opened = TypeVar("Opened")
 
 
 def path_hint(specification: str, kinds: Collection[str]) -> str:
-    """Question that ends an error, where a path was given in the place of `kind:path`; else nothing.
+    """Hint for an error if a path was given instead of `kind:path`; else an empty text.
 
     Args:
         specification: as given.
@@ -67,8 +67,7 @@ class Openers(Generic[Opened]):
             self._rests[kind] = usage[len(kind) : len(kind) + 1]
         ends = {":": ":", "[": r"(?:[:+]|$)", "": r"(?:\+|$)"}
         begins = "|".join(f"{kind}{ends[rest]}" for kind, rest in self._rests.items())
-        # A plus sign is between two specifications only where the next one begins; others belong to
-        # paths.
+        # A plus sign separates specifications only before the start of the next one.
         self._between = re.compile(rf"\+(?={begins})")
 
     def split(self, specification: str) -> list[str]:

@@ -32,11 +32,12 @@ def prepare_tfds(name: str, data_dir: str | None = None):
         ```
     """
     if name == "scenes":
-        from pixpro_keras.data.scenes import scenes_dataset  # drawing code, for this set only
+        # Drawing code, needed for this set only.
+        from pixpro_keras.data.scenes import scenes_dataset
 
         return scenes_dataset.builder(data_dir)
 
-    import tensorflow_datasets as tfds  # a second of start-up, for these sources only
+    import tensorflow_datasets as tfds  # Takes a second, so only for these sources.
 
     try:
         builder = tfds.builder(name, data_dir=data_dir)
@@ -44,7 +45,7 @@ def prepare_tfds(name: str, data_dir: str | None = None):
         raise ValueError(f"TFDS has no data set {name!r}: {first_line(error)}") from error
     try:
         builder.download_and_prepare()
-    except Exception as error:  # TFDS raises whatever its downloaders raise
+    except Exception as error:  # TFDS passes on any error of its downloaders.
         raise ValueError(f"TFDS cannot prepare {name!r}: {first_line(error)}") from error
     return builder
 

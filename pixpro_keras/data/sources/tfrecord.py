@@ -18,7 +18,7 @@ from pixpro_keras.types import Tensor
 
 _LENGTH_BYTES, _CRC_BYTES = 8, 4
 _HEADER_BYTES = _LENGTH_BYTES + _CRC_BYTES
-_THREADS = 16  # Reading headers is waiting for the disk or the network.
+_THREADS = 16  # Reading headers mostly waits for the disk or the network.
 
 
 class RecordFiles:

@@ -88,7 +88,7 @@ def _draw_boxes(
     ratio: tuple[float, float],
     is_good: Callable[[Box], Tensor] | None,
 ) -> tuple[Box, Tensor]:
-    """The first of ten random boxes that fits and is good; and True if there is one."""
+    """First of ten random boxes that fits and is accepted, and True if there is one."""
     # Columns: area, ratio, top, left.
     draws = tf.random.stateless_uniform((_TRIES, 4), seed)
     image_height, image_width = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
@@ -108,7 +108,7 @@ def _draw_boxes(
 
 
 def _central_box(height: Tensor, width: Tensor, ratio: tuple[float, float]) -> Box:
-    """The largest central box whose ratio is in the range."""
+    """Largest central box with a ratio in the range."""
     image_height, image_width = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
     whole = image_width / image_height
     center_width = tf.where(whole > ratio[1], tf.round(image_height * ratio[1]), image_width)
@@ -120,7 +120,7 @@ def _central_box(height: Tensor, width: Tensor, ratio: tuple[float, float]) -> B
 
 
 def _place(draw: Tensor, room: Tensor) -> Tensor:
-    """A whole number in 0..room, uniform."""
+    """Draws a uniform integer in 0..room."""
     return tf.cast(draw * tf.cast(room + 1, tf.float32), tf.int32)
 
 
@@ -167,10 +167,10 @@ def crop_and_resize(
 
 
 def _resize(image: Tensor, size: int, interpolation: str) -> Tensor:
-    """`tf.image.resize(image, (size, size), antialias=True)`: the same numbers, sooner.
+    """Equals `tf.image.resize(image, (size, size), antialias=True)` in two thirds of the time.
 
-    The kernel behind it adds up whole rows at a time, but goes through columns pixel by pixel. So
-    each axis has its turn as the rows of a matrix; that takes two thirds of the time.
+    TensorFlow's kernel processes whole rows at once but columns pixel by pixel. So each axis in turn is
+    resized as the rows of a matrix.
     """
     shape = tf.shape(image)
     height, width = shape[0], shape[1]
@@ -184,7 +184,7 @@ def _resize(image: Tensor, size: int, interpolation: str) -> Tensor:
 
 
 def _resize_rows(matrix: Tensor, size: int, kernel: str) -> Tensor:
-    """`(n, m)` to `(size, m)` by a kernel, which widens when it scales down."""
+    """Resizes `(n, m)` to `(size, m)` with antialiasing."""
     scale = size / tf.cast(tf.shape(matrix)[0], tf.float32)
     resized = tf.raw_ops.ScaleAndTranslate(
         images=matrix[None, :, None, :],

@@ -6,7 +6,7 @@ from pixpro_keras.data.transforms import crops
 from pixpro_keras.types import Tensor
 
 GRID = 3
-# Sides in pixels of the authors' image and patches, beside views of 224 px.
+# Sides in pixels of the authors' image and patches, for views of 224 px.
 _VIEW, _IMAGE, _PATCH = 224, 255, 64
 _AREA = (0.6, 1.0)
 

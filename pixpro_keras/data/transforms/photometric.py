@@ -21,9 +21,8 @@ def adjust_brightness(image: Tensor, factor: Tensor) -> Tensor:
 
 
 def adjust_contrast(image: Tensor, factor: Tensor, axis: int = -1) -> Tensor:
-    """Away from the mean of the grayscale image (factor > 1) or toward it, cut to 0..255."""
-    # One axis at a time: a sum over everything is split among however many threads there are, and
-    # its last bits with it.
+    """Contrast: away from the mean of the grayscale image (factor > 1) or toward it, clipped to 0..255."""
+    # One axis at a time, since the rounding of a sum over all axes depends on the number of threads.
     first, second = (2, 1) if axis == 0 else (-2, -3)
     mean = tf.reduce_mean(to_grayscale(image, axis), axis=first, keepdims=True)
     mean = tf.reduce_mean(mean, axis=second, keepdims=True)
@@ -31,17 +30,17 @@ def adjust_contrast(image: Tensor, factor: Tensor, axis: int = -1) -> Tensor:
 
 
 def adjust_saturation(image: Tensor, factor: Tensor, axis: int = -1) -> Tensor:
-    """Away from the grayscale image (factor > 1) or toward it, cut to 0..255."""
+    """Saturation: away from the grayscale image (factor > 1) or toward it, clipped to 0..255."""
     gray = to_grayscale(image, axis)
     return _clip(gray + factor * (image - gray))
 
 
 def adjust_hue(image: Tensor, delta: Tensor, axis: int = -1) -> Tensor:
-    """Turns the hue by `delta`, a share of the full circle, in [-0.5, 0.5]; value and saturation stay."""
+    """Shifts the hue by `delta`, a fraction of the full circle in [-0.5, 0.5]."""
     red, green, blue = tf.unstack(image, axis=axis)
     value = tf.maximum(tf.maximum(red, green), blue)
     chroma = value - tf.minimum(tf.minimum(red, green), blue)
-    safe = tf.where(chroma > 0, chroma, 1.0)  # gray has no hue, whatever is taken for it
+    safe = tf.where(chroma > 0, chroma, 1.0)  # The hue of gray is arbitrary.
     hue = tf.where(
         value == red,
         (green - blue) / safe,
@@ -78,7 +77,7 @@ def color_jitter(image: Tensor, factors: Tensor, order: Tensor, axis: int = -1) 
         functools.partial(adjust_hue, axis=axis),
     )
 
-    # A loop and not four copies: XLA compiles each step once.
+    # A loop instead of four copies, so that XLA compiles each step once.
     def body(place: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         branches = [
             lambda step=step, factor=factors[kind]: step(image, factor)
@@ -90,7 +89,7 @@ def color_jitter(image: Tensor, factors: Tensor, order: Tensor, axis: int = -1) 
 
 
 def gaussian_blur(image: Tensor, sigma: Tensor, max_sigma: float, axis: int = -1) -> Tensor:
-    """Gaussian blur; beyond the border the border's pixels go on, as in PIL.
+    """Gaussian blur; pixels beyond the border equal the nearest border pixels, as in PIL.
 
     Args:
         image: `(H, W, 3)`, or `(3, H, W)` with an axis of 0, of static shape.
@@ -118,7 +117,7 @@ def blur_weights(sigma: Tensor, max_sigma: float) -> Tensor:
 
 
 def weigh_shifted(image: Tensor, weights: list[Tensor], axis: int) -> Tensor:
-    """Weighted sum of copies shifted along an axis, as of a convolution; the border's pixels go on.
+    """Weighted sum of copies shifted along an axis (a convolution), with border pixels repeated.
 
     Of these XLA makes one loop, faster than its convolutions.
 

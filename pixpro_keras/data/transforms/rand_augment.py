@@ -13,7 +13,7 @@ from pixpro_keras.data.transforms import photometric
 from pixpro_keras.types import Tensor
 
 _PROBABILITY = 0.5  # of each drawn change
-# What comes in from beyond the border: ImageNet's mean color.
+# Fill beyond the border: ImageNet's mean color.
 _FILL = (124.0, 116.0, 104.0)
 
 
@@ -107,7 +107,7 @@ def solarize_add(image: Tensor, amount: Tensor) -> Tensor:
 
 
 def adjust_sharpness(image: Tensor, factor: Tensor) -> Tensor:
-    """Away from a smoothed image (factor > 1) or toward it; the border stays as it is."""
+    """Sharpness: away from a smoothed image (factor > 1) or toward it. The border does not change."""
     kernel = tf.constant([[1.0, 1.0, 1.0], [1.0, 5.0, 1.0], [1.0, 1.0, 1.0]]) / 13.0
     kernel = tf.tile(kernel[:, :, None, None], (1, 1, 3, 1))
     inside = tf.nn.depthwise_conv2d(image[None], kernel, [1, 1, 1, 1], "VALID")[0]
@@ -123,7 +123,7 @@ def affine(image: Tensor, rows: tuple[tuple, tuple]) -> Tensor:
         rows: two rows of three numbers, in pixels; a pixel's center is at half numbers.
     """
     (a, b, c), (d, e, f) = rows
-    # The op has centers at whole numbers.
+    # The operation has pixel centers at integers.
     matrix = [a, b, c + (a + b - 1) / 2, d, e, f + (d + e - 1) / 2, 0.0, 0.0]
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=(image - _FILL)[None],

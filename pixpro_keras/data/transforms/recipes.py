@@ -10,7 +10,7 @@ from pixpro_keras.data.transforms.rand_augment import rand_augment
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils import checks
 
-# Of a view's random numbers, the one that decides about grayscale.
+# Index of the random number of a view that decides about grayscale.
 _GRAY = 10
 
 
@@ -155,11 +155,11 @@ def apply_photometric(
         assert view.shape == (16, 16, 3)
         ```
     """
-    # Drawn out here: XLA's random numbers are not those of the same op outside it.
+    # Drawn outside XLA, whose random numbers differ from TensorFlow's.
     if not recipe.changes_colors:
         return image
     draws = draw(seed)
-    # As tensors: the views of all recipes share one compilation.
+    # Tensors, so that all recipes share one compilation.
     probabilities, strengths, sigmas = _numbers(recipe)
     change = _compiled_change if use_xla else _change
     image = change(image, draws, probabilities, strengths, sigmas, recipe.blur_sigma[1])
@@ -200,7 +200,7 @@ def apply_to_batch(images: Tensor, draws: Tensor, recipe: ViewRecipe) -> Tensor:
     factors, order, sigma, is_applied = _decide(draws, *_numbers(recipe))
 
     def image(x: Tensor) -> Tensor:
-        """`(B,)`, so that it applies to whole images."""
+        """Reshapes `(B,)` to broadcast over images."""
         return tf.reshape(x, (-1, 1, 1, 1))
 
     def jitter(x: Tensor) -> Tensor:
@@ -236,7 +236,7 @@ def apply_to_batch(images: Tensor, draws: Tensor, recipe: ViewRecipe) -> Tensor:
 
 
 def _probabilities(recipe: ViewRecipe) -> tuple[float, ...]:
-    """Of grayscale before the jitter, jitter, grayscale after it, blur and solarization."""
+    """Probabilities of grayscale before the jitter, jitter, grayscale after it, blur and solarization."""
     first, later = (recipe.grayscale, 0.0)[:: 1 if recipe.is_grayscale_first else -1]
     if recipe.is_rand_augmented:
         later = 0.0  # after RandAugment
@@ -244,7 +244,7 @@ def _probabilities(recipe: ViewRecipe) -> tuple[float, ...]:
 
 
 def _numbers(recipe: ViewRecipe) -> tuple[Tensor, Tensor, Tensor]:
-    """Probabilities, strengths of the jitter and the blur's range."""
+    """Probabilities, strengths of the jitter and range of the blur's sigma, as one vector."""
     return tuple(
         tf.constant(x) for x in (_probabilities(recipe), recipe.jitter_strengths, recipe.blur_sigma)
     )
@@ -253,7 +253,7 @@ def _numbers(recipe: ViewRecipe) -> tuple[Tensor, Tensor, Tensor]:
 def _decide(
     draws: Tensor, probabilities: Tensor, strengths: Tensor, sigmas: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Decisions that `(..., 13)` numbers in [0, 1) stand for.
+    """Converts `(..., 13)` uniform random numbers to parameters of the augmentation.
 
     Returns:
         Jitter's factors `(..., 4)` and order `(..., 4)`, the blur's sigma `(...)`, and True for each of
@@ -273,7 +273,7 @@ def _change(
     sigmas: Tensor,
     max_sigma: float,
 ) -> Tensor:
-    """A recipe as a function of `(13,)` numbers in [0, 1)."""
+    """Applies a recipe with the `(13,)` uniform random numbers."""
     factors, order, sigma, is_applied = _decide(draws, probabilities, strengths, sigmas)
     steps: tuple[Callable[[Tensor], Tensor], ...] = (
         lambda x: _lose_color(x, axis=0),
@@ -284,7 +284,7 @@ def _change(
     )
     image = tf.transpose(image, (2, 0, 1))  # a channel after the other: see `photometric`
     for number, step in enumerate(steps):
-        # A branch, because what is not applied need not be computed.
+        # A branch, so that steps that are not applied are not computed.
         image = tf.cond(is_applied[number], lambda x=image, step=step: step(x), lambda x=image: x)
     return tf.transpose(image, (1, 2, 0))
 

@@ -1,4 +1,4 @@
-"""Warnings about a run that learns nothing."""
+"""Warnings of collapse."""
 
 import keras
 from absl import logging

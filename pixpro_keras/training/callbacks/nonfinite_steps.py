@@ -79,10 +79,10 @@ class NonfiniteSteps(keras.callbacks.Callback):
             )
 
     def _count(self, logs: Mapping[str, float]) -> int:
-        """Counts the skipped steps on; returns the number of new ones."""
+        """Adds up the skipped steps and returns the number of new ones."""
         num_bad = int(logs.get("bad_steps", 0))
         before = self._num_skipped
-        if "bad_steps_in_row" in logs:  # The loop has counted since the training began.
+        if "bad_steps_in_row" in logs:  # The loop counts from the start of the training.
             self._num_skipped, self._num_in_row = num_bad, int(logs["bad_steps_in_row"])
         else:
             self._num_skipped += num_bad
@@ -90,7 +90,7 @@ class NonfiniteSteps(keras.callbacks.Callback):
         return self._num_skipped - before
 
     def _write(self, first: int, end: int) -> str:
-        """Writes the names of the images of some steps; returns the place, for the message."""
+        """Writes the image names of some steps to a file. Returns its path for the message."""
         if self._workdir is None or self._name_images is None:
             return ""
         file = pathlib.Path(self._workdir) / BAD_BATCHES_FILE

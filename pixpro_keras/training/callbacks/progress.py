@@ -64,7 +64,7 @@ class Progress(keras.callbacks.Callback):
         )
 
     def on_train_batch_end(self, batch, logs=None):
-        """Moves the bar."""
+        """Updates the bar."""
         steps = steps_done(logs, self.model)
         epoch = min(-(-steps // self._steps_per_epoch), self._epochs)
         self._bar.set_description_str(f"epoch {epoch}/{self._epochs}", refresh=False)
@@ -80,5 +80,5 @@ class Progress(keras.callbacks.Callback):
         self._bar.write("  ".join([f"epoch {epoch + 1}/{self._epochs}", *parts]))
 
     def on_train_end(self, logs=None):
-        """Leaves the bar as it is."""
+        """Does not change the bar."""
         self._bar.close()

@@ -18,7 +18,7 @@ from pixpro_keras.utils.metrics_file import METRICS_FILE
 from pixpro_keras.utils.summaries import Charts
 
 _SPEED = ("images_per_second", "input_wait_share", "memory_mib")
-# What is measured at a step, by name; nothing where it is not due.
+# Measurements of a step, by name; empty if none is due.
 Measurement = Callable[[int], Mapping[str, float]]
 
 
@@ -116,7 +116,7 @@ class RunLog(keras.callbacks.Callback):
         values |= self.measured
         values["memory_mib"] = memory_mib()
         line = {"step": step, "epoch": step / self._steps_per_epoch}
-        # JSON has no NaN, as after a window of skipped steps.
+        # JSON has no NaN, which occurs after a window of skipped steps.
         line |= {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._unwritten += json.dumps(line) + "\n"
         self._write_lines()
@@ -128,7 +128,7 @@ class RunLog(keras.callbacks.Callback):
                 description = describe_bounds(name, self._loss_bounds)
                 tf.summary.scalar(names[name], value, description=description)
 
-        if not self._unwritten:  # else the disk takes no charts either
+        if not self._unwritten:  # After a failed write, charts would fail too.
             self._charts.write(step, summarize)
         for sink in self._sinks:
             sink(step, {names[name]: float(value) for name, value in values.items()})
@@ -139,7 +139,7 @@ class RunLog(keras.callbacks.Callback):
         self._charts.flush()
 
     def _write_lines(self) -> None:
-        """Appends the lines that wait for it; after an error of the disk they go on waiting."""
+        """Appends the pending lines to the file. After a disk error they stay pending."""
         with survive_disk(str(self._file)):
             try:
                 append(self._file, self._unwritten.encode())
@@ -150,7 +150,7 @@ class RunLog(keras.callbacks.Callback):
 
 
 def chart_name(name: str, measured: Collection[str] = ()) -> str:
-    """Name of a metric in TensorBoard and at trackers, which group charts by what stands before the slash.
+    """Name of a metric in TensorBoard and trackers, which group charts by the part before the slash.
 
     Args:
         name: name in the logs.

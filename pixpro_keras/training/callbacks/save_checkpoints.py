@@ -67,6 +67,6 @@ class SaveCheckpoints(keras.callbacks.Callback):
             message = f"{error}. The last good state is that of step {self._saved_step}"
             if is_error_fatal:
                 raise SaveError(message) from error
-            logging.error("%s. The run goes on and will try again.", message)
+            logging.error("%s. The run continues and will try again.", message)
         else:
             self._saved_step = step

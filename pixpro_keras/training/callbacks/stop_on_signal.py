@@ -41,7 +41,7 @@ class StopOnSignal(keras.callbacks.Callback):
     def _stop(self, number, frame):
         self.received = signal.Signals(number)
         for known in self._previous:
-            # A handler of Python would wait for the end of the step.
+            # A Python handler would run only after the step.
             signal.signal(known, signal.SIG_DFL)
         tqdm.write(f"{self.received.name}: saving after this step; once more to leave at once.")
 
@@ -51,7 +51,7 @@ class StopOnSignal(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def on_train_end(self, logs=None):
-        """Gives the signals back."""
+        """Restores the signal handlers."""
         self.restore_handlers()
 
     def restore_handlers(self) -> None:

@@ -12,7 +12,7 @@ from pixpro_keras.cli.options.training_options import (
 
 class BuildOptimizerTest(tf.test.TestCase):
     def step(self, shape, name):
-        """The change of one variable of ones in AdamW's first step, whose gradient is 2."""
+        """Change of a variable of ones in AdamW's first step with a gradient of 2."""
         options = TrainingOptions(
             optimizer="adamw",
             base_learning_rate=0.01,

@@ -13,14 +13,13 @@ from pixpro_keras.cli.shared import parsing
 
 
 def options_class(script):
-    """The class of a command's options."""
+    """Options class of a command."""
     module = importlib.import_module(f"pixpro_keras.cli.{script}")
+    places = module.__name__, f"pixpro_keras.cli.options.{script}_options"
     (cls,) = (
         value
         for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, Options)
-        and value.__module__ == module.__name__
+        if isinstance(value, type) and issubclass(value, Options) and value.__module__ in places
     )
     return cls
 

@@ -22,7 +22,7 @@ class RunEachTest(tf.test.TestCase):
         self.done = []
 
     def job(self, options):
-        """Stands for a job: notes what it is asked for, and writes a result."""
+        """Fake job that records its options and writes a result."""
         self.done.append((options.backbone, options.weights))
         workdir = pathlib.Path(options.workdir)
         workdir.mkdir(parents=True)

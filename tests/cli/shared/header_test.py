@@ -50,7 +50,7 @@ class HeaderTest(tf.test.TestCase, parameterized.TestCase):
             },
         )
         self.assertRegex(self.text(), r"learning rate +0\.25 at its peak")
-        self.assertIn("goes on from step 20", self.text(first_step=20))
+        self.assertIn("continues from step 20", self.text(first_step=20))
 
     def test_what_auto_chose(self):
         with mock.patch.object(

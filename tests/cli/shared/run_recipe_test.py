@@ -1,11 +1,11 @@
 import os
 import unittest
 
-from pixpro_keras.cli.detect import DetectOptions
 from pixpro_keras.cli.linear_probe import LinearProbeOptions
+from pixpro_keras.cli.options.detect_options import DetectOptions
 from pixpro_keras.cli.options.option_fields import option_fields
-from pixpro_keras.cli.pretrain import PretrainOptions
-from pixpro_keras.cli.segment import SegmentOptions
+from pixpro_keras.cli.options.pretrain_options import PretrainOptions
+from pixpro_keras.cli.options.segment_options import SegmentOptions
 from pixpro_keras.cli.shared.run_recipe import (
     FREE_FLAGS,
     changed_values,

@@ -208,7 +208,7 @@ class BuilderTest(tf.test.TestCase):
 
     @pytest.mark.slow
     def test_color_does_not_tell_the_class(self):
-        """20 nearest neighbors by mean color find the class hardly more often than chance."""
+        """20-NN accuracy on mean colors is near chance."""
 
         def colors(split, count):
             examples = [*tfds.as_numpy(built.as_dataset(split).take(count))]

@@ -88,7 +88,7 @@ class FolderTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertLogs("absl", "WARNING") as logs:
             self.open()
         (line,) = logs.output
-        self.assertIn("4 files of other kinds passed over (.tif, ", line)
+        self.assertIn("skipped 4 files of other kinds (.tif, ", line)
         for kind in ("no ending", ".heic"):
             self.assertIn(kind, line)
 
@@ -121,7 +121,7 @@ class FolderTest(tf.test.TestCase, parameterized.TestCase):
         self.write("a b.PNG", "two.jpg", "two.png")
         self.assertEqual(find_image(self.folder, "a b"), self.folder / "a b.PNG")
         self.assertEqual(find_image(self.folder, "none"), self.folder / "none.jpg")
-        with self.assertRaisesRegex(ValueError, r"two\.jpg and .*two\.png have one name"):
+        with self.assertRaisesRegex(ValueError, r"two\.jpg and .*two\.png have the same name"):
             find_image(self.folder, "two")
 
     def test_reads_inside_a_map(self):

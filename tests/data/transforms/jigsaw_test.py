@@ -5,7 +5,7 @@ from pixpro_keras.data.transforms import jigsaw
 
 
 def gradient_image(size=255):
-    """Red is x, green is y, in shares of the side."""
+    """Image whose red channel is x / side and green channel is y / side."""
     line = np.linspace(0, 255, size)
     image = np.zeros((size, size, 3))
     image[..., 0], image[..., 1] = line[None, :], line[:, None]

@@ -6,7 +6,7 @@ from pixpro_keras.data.transforms import photometric
 
 
 def photo(height=24, width=30, seed=0):
-    """Whole numbers in 0..255 with smooth and sharp parts, float32."""
+    """Image of integers in 0..255, float32, with smooth and sharp parts."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3)).astype("float32")
     return np.round(tf.image.resize(coarse, (height, width)).numpy())
 
@@ -93,7 +93,7 @@ class BlurTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.parameters(0.8, 1.5, 2.0)
     def test_is_near_pils(self, sigma):
-        """PIL's is three box filters; both have the same variance."""
+        """PIL applies three box filters with the same variance."""
         from PIL import ImageFilter
 
         image = photo(64, 64)

@@ -74,7 +74,7 @@ class RunLogTest(tf.test.TestCase):
             log.on_train_batch_end(1, {"step": 2, "loss": 1.0})
             log.on_train_batch_end(2, {"step": 3, "loss": float("nan")})
             self.assertLen(file.read_text().splitlines(), 1)
-        self.assertIn("metrics.jsonl cannot be written, the run goes on", logs.output[0])
+        self.assertIn("metrics.jsonl cannot be written, the run continues", logs.output[0])
         log.on_train_batch_end(3, {"step": 4, "loss": 1.0})
         log.on_train_end({"step": 4})
         lines = [json.loads(line) for line in file.read_text().splitlines()]

@@ -1,0 +1,135 @@
+"""Names of the networks."""
+
+import difflib
+import functools
+import pathlib
+from collections.abc import Callable
+
+import keras
+
+from pixpro_keras.backbones import keras_cv_networks, network_files, resnet
+
+
+@functools.cache
+def applications() -> dict[str, Callable[..., keras.Model]]:
+    """Lower-case name -> constructor in keras.applications.
+
+    NASNet is excluded: keras.applications can build it only for one fixed image size.
+
+    Example:
+        ```python
+        from pixpro_keras.backbones.names import applications
+
+        print(applications()["resnet50"])
+        ```
+    """
+    return {
+        name.lower(): getattr(keras.applications, name)
+        for name in dir(keras.applications)
+        if name[0].isupper() and not name.startswith("NASNet")
+    }
+
+
+def available() -> tuple[str, ...]:
+    """Names that `build` accepts, sorted: keras.applications except NASNet, our ResNets, KerasCV's presets.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+
+        assert "resnet50_v1_5" in backbones.available()
+        ```
+    """
+    own = (*applications(), *resnet.ARCHITECTURES)
+    return tuple(sorted([*own, *keras_cv_networks.names()]))
+
+
+def name_of(network: keras.Model) -> str | None:
+    """Name of a network from `build` or `plain_network`, or of a copy of it; None for others.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+
+        assert backbones.name_of(backbones.build("resnet18_v1_5")) == "resnet18_v1_5"
+        ```
+    """
+    name = keras_cv_networks.name_of(network) or network.name.lower()
+    return name if name in available() else None
+
+
+def is_keras_application(name: str) -> bool:
+    """Tells if the name is of keras.applications, which then loads the backbone's weights.
+
+    Raises:
+        ValueError: if the name is unknown.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+
+        assert backbones.is_keras_application("resnet50")
+        assert not backbones.is_keras_application("resnet50_v1_5")
+        ```
+    """
+    check_name(name)
+    return name in applications()
+
+
+def constructor_name(name: str) -> str:
+    """Name of the network's constructor in keras.applications.
+
+    Raises:
+        ValueError: if keras.applications has no such network.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+
+        assert backbones.constructor_name("resnet50") == "keras.applications.ResNet50"
+        ```
+    """
+    if not is_keras_application(name):
+        raise ValueError(f"{name} is not a network of keras.applications")
+    return f"keras.applications.{applications()[name].__name__}"
+
+
+def public_name(name: str) -> str:
+    """Name of a network without the folders of its file.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+
+        assert backbones.public_name("resnet50") == "resnet50"
+        assert backbones.public_name("/data/mine.keras") == "mine.keras"
+        ```
+    """
+    return pathlib.PurePath(name).name if network_files.is_file(name) else name
+
+
+def check_name(name: str) -> None:
+    """Checks that a name is known, or that a file holds a backbone.
+
+    Raises:
+        ValueError: if not; the error proposes similar names.
+
+    Example:
+        ```python
+        from pixpro_keras.backbones.names import check_name
+
+        check_name("resnet18_v1_5")
+        ```
+    """
+    if network_files.is_file(name):
+        network_files.backbone_in(name)
+        return
+    if name not in available():
+        near = difflib.get_close_matches(name.lower(), available(), n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else "."
+        raise ValueError(
+            "`backbone` must be a keras.applications network in lower case (except NASNet), a preset of "
+            "KerasCV such as keras_cv:yolo_v8_s_backbone, the path of a .keras file, or one of "
+            f"{', '.join(resnet.ARCHITECTURES)}; `pixpro_keras.backbones.available()` lists all. "
+            f"Received: {name!r}{hint}"
+        )

@@ -1,0 +1,79 @@
+"""Copies of weights between networks of the same layers."""
+
+import itertools
+import re
+
+import keras
+
+
+def copy_weights(source: keras.Model, target: keras.Model) -> None:
+    """Copies a network's weights into the same network with other settings, such as a dilated one.
+
+    Args:
+        source: trained network, under any dtype policy and strategy.
+        target: from `build` or `plain_network`; output stride, batch-norm settings and dtype policy
+            stay its own.
+
+    Raises:
+        ValueError: naming the first weight that does not fit; nothing is copied then.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+
+        backbone = backbones.build("resnet18_v1_5")
+        dilated = backbones.build("resnet18_v1_5", output_stride=16)
+        backbones.copy_weights(backbone, dilated)
+        ```
+    """
+    check_same_weights(source, target)
+    for value, variable in zip(source.weights, target.weights, strict=True):
+        variable.assign(keras.ops.convert_to_numpy(value))
+    for layer in target.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # Keras's layer uses copies of its weights.
+
+
+def check_same_weights(source: keras.Model, target: keras.Model) -> None:
+    """Checks that two networks have the same weights, by name and shape.
+
+    Args:
+        source: a network.
+        target: another one.
+
+    Raises:
+        ValueError: naming the first weight that does not fit.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+
+        network = backbones.build("resnet18_v1_5")
+        backbones.check_same_weights(network, backbones.plain_network("resnet18_v1_5"))
+        ```
+    """
+    pairs = itertools.zip_longest(map(_describe, source.weights), map(_describe, target.weights))
+    for theirs, ours in pairs:
+        if _without_inner_numbers(theirs) != _without_inner_numbers(ours):
+            raise ValueError(
+                f"the weights of {source.name!r} are not those of {target.name}: "
+                f"{theirs or 'no weight'} in the place of {ours or 'no weight'}"
+            )
+
+
+def _without_inner_numbers(description: str | None) -> str | None:
+    """Removes the numbers in the layer name of a description.
+
+    Copying a block of KerasHub's MobileNet adds a number to the names of its layers.
+    """
+    return description and re.sub(r"(_\d+)+(?=[_/])", "", description)
+
+
+def _describe(weight: keras.Variable) -> str:
+    """Layer name, weight name and shape of a weight, equal in all copies of its network.
+
+    Final numbers are removed, since Keras counts unnamed layers over the whole process (`conv2d_94` in
+    the second InceptionV3). Outer names are left out, since a cloned model loses the names of nested models.
+    """
+    parts = [re.sub(r"_\d+$", "", part) for part in weight.path.split("/")[-2:]]
+    return f"{'/'.join(parts)} {tuple(weight.shape)}"

@@ -1,0 +1,71 @@
+"""Options of a detection."""
+
+import dataclasses
+
+from pixpro_keras import detection
+from pixpro_keras.cli.options.compare_options import CompareOptions
+from pixpro_keras.cli.options.option_fields import option, with_default
+from pixpro_keras.cli.options.split_options import SplitOptions
+from pixpro_keras.cli.options.training_options import TrainingJobOptions
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DetectOptions(SplitOptions, CompareOptions, TrainingJobOptions):
+    """Options of the detection."""
+
+    model: str = option("faster_rcnn_c4", "The detector.", choices=detection.available())
+    dataset: str = option(
+        None,
+        "Images and boxes: voc:PATH (contains VOC2007, VOC2012), coco:PATH, tfds:voc/2007 and similar, or"
+        " scenes. A folder with a single COCO file, or with VOC's XML files and no ImageSets, is split by"
+        " --val_fraction.",
+        is_required=True,
+    )
+    train_split: str = option("2007_trainval,2012_trainval", "Training split; train2017 for COCO.")
+    test_split: str = option("2007_test", "Test split; val2017 for COCO.")
+    clip_boxes: bool = option(
+        False,
+        "Clip boxes that are far or mostly outside of their image, and drop those fully outside, instead "
+        "of raising an error.",
+    )
+    short_sides: tuple[str, ...] = option(
+        tuple(str(side) for side in range(480, 801, 32)),
+        "Short sides of training images in pixels; each image gets one of them at random.",
+    )
+    test_short_side: int = option(800, "Short side of test images in pixels.", above=0)
+    max_side: int = option(1333, "Longest side of any image in pixels.", above=0)
+    num_canvases: int = option(
+        12,
+        "Largest number of sizes to which images are padded. Each is traced once; more sizes need less "
+        "padding.",
+        above=0,
+    )
+    max_boxes: int = option(100, "Largest number of objects used per training image.", above=0)
+    num_rois: int = option(512, "Proposals per image that the heads are trained on.", above=0)
+    max_proposals: int | None = option(
+        None,
+        "Largest number of proposals per image. Default: 2000 in training, 1000 in tests.",
+        above=0,
+    )
+    bn_batches: int = option(
+        200,
+        "Training batches of --batch_size images from which the batch-norm statistics are recomputed "
+        "before a test (precise batch norm).",
+        minimum=0,
+    )
+    test_every_iterations: int = option(
+        0,
+        "Steps between tests during the training, whose AP is logged with the loss; 0: none. Must be a "
+        "multiple of --log_every_steps.",
+        minimum=0,
+    )
+    workdir: str = with_default(TrainingJobOptions, "workdir", "runs/detect")
+    optimizer: str = with_default(TrainingJobOptions, "optimizer", "sgd")
+    # 0.02 at a batch of 16.
+    base_learning_rate: float = with_default(TrainingJobOptions, "base_learning_rate", 0.32)
+    weight_decay: float = with_default(TrainingJobOptions, "weight_decay", 1e-4)
+    decay_norms: bool = with_default(TrainingJobOptions, "decay_norms", False)
+    warmup_fraction: float = with_default(TrainingJobOptions, "warmup_fraction", 0.001)
+    batch_size: int = with_default(TrainingJobOptions, "batch_size", 16)
+    # As in detectron2's training from scratch: C4's head is a stage of the backbone.
+    zero_init_residual: bool = with_default(CompareOptions, "zero_init_residual", False)

@@ -1,0 +1,159 @@
+"""Options of a segmentation, and the images and masks that they name."""
+
+import dataclasses
+
+from pixpro_keras.cli.options.compare_options import CompareOptions
+from pixpro_keras.cli.options.labeled_options import image_shape
+from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
+from pixpro_keras.cli.options.split_options import SplitOptions, random_split, refuse_fraction
+from pixpro_keras.cli.options.training_options import TrainingJobOptions
+from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.data.labels import select, warn_of_shared
+from pixpro_keras.segmentation.mask_datasets import open_masks
+from pixpro_keras.segmentation.mask_files import is_flat_folder
+from pixpro_keras.segmentation.mask_source import LabelValues, MaskSource, resized
+from pixpro_keras.types import IGNORED
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SegmentOptions(SplitOptions, CompareOptions, TrainingJobOptions):
+    """Options of the segmentation."""
+
+    dataset: str = option(
+        None,
+        "Images and masks: folder:PATH (PATH/train/images, PATH/train/labels, the same for val; or "
+        "PATH/images and PATH/labels, split by --val_fraction), voc:PATH, cityscapes:PATH, "
+        "tfds:NAME[/config], scenes.",
+        is_required=True,
+    )
+    test_dataset: str | None = option(None, "Test images and masks. Default: those of --dataset.")
+    train_split: str = option("train", "Training split.")
+    test_split: str = option(
+        "",
+        "Test split. Default: val; validation for tfds: and scenes.",
+    )
+    ignore_value: int = option(
+        IGNORED,
+        "Mask value to ignore, for folder: and voc:; -1: none.",
+        minimum=-1,
+        maximum=255,
+    )
+    label_map: tuple[str, ...] | None = option(
+        None,
+        "Class of each mask value, for folder: and voc:, as VALUE:CLASS,VALUE:CLASS,...; 0:0,255:1 for "
+        "black-and-white masks. Default: the values are the classes.",
+    )
+    resize: tuple[str, ...] | None = option(
+        None,
+        "Height,width in pixels to which all images and masks are scaled first. Default: not scaled.",
+    )
+    frozen: bool = option(False, "Train only a linear classifier, on the frozen backbone.")
+    solver: str = option(
+        "sgd",
+        "Solver of the classifier of --frozen: sgd, on random crops; or lbfgs, multinomial logistic "
+        "regression on the cells of all training images, which are held in memory.",
+        choices=("sgd", "lbfgs"),
+    )
+    level: str = option("c5", "Feature map to classify.", choices=("c2", "c3", "c4", "c5"))
+    crop_size: int = option(769, "Side of training crops and test windows in pixels.", above=0)
+    window_stride: int = option(513, "Distance between test windows in pixels.", above=0)
+    whole_images: bool = option(False, "Segment test images whole instead of in windows.")
+    min_scale: float = option(0.5, "Smallest random scale of training images.", above=0)
+    max_scale: float = option(2.0, "Largest random scale of training images.", above=0)
+    color_jitter: bool = option(
+        True, "Change brightness, contrast, saturation and hue of training crops at random."
+    )
+    workdir: str = with_default(TrainingJobOptions, "workdir", "runs/segment")
+    optimizer: str = with_default(TrainingJobOptions, "optimizer", "sgd")
+    base_learning_rate: float = with_default(TrainingJobOptions, "base_learning_rate", 0.01)
+    learning_rate_scaling: str = with_default(TrainingJobOptions, "learning_rate_scaling", "none")
+    weight_decay: float = with_default(TrainingJobOptions, "weight_decay", 1e-4)
+    warmup_epochs: float = with_default(TrainingJobOptions, "warmup_epochs", 0.0)
+    batch_size: int = with_default(TrainingJobOptions, "batch_size", 16)
+    output_stride: str = with_default(CompareOptions, "output_stride", "16")
+
+
+def resolve_test_split(options: SegmentOptions) -> SegmentOptions:
+    """Returns options that name the test split."""
+    if options.test_split:
+        return options
+    spec = options.test_dataset or options.dataset
+    is_tfds = spec.startswith(("tfds:", "scenes"))
+    return options.replace(test_split="validation" if is_tfds else "val")
+
+
+def open_parts(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:
+    """Returns the training and the test images.
+
+    Raises:
+        FlagError: if they cannot be opened, or do not go together.
+    """
+    shape = image_shape("resize", options.resize)
+    kind, _, path = options.dataset.partition(":")
+    is_flat = kind == "folder" and is_flat_folder(path, options.train_split, options.test_split)
+    if is_flat and not options.test_dataset:
+        train, test = split_folder(options)
+    else:
+        train, test = open_splits(options)
+    if shape is not None:
+        train, test = resized(train, shape), resized(test, shape)
+    return train, test
+
+
+def split_folder(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:
+    """Returns the training and the test images of a folder without splits."""
+    with flag_errors(options, "dataset", "val_fraction"):
+        whole = open_masks(options.dataset, options.train_split, values=label_values(options))
+        train, test = random_split(options, options.seed, whole.num_examples, options.dataset)
+    return select(whole, train), select(whole, test)
+
+
+def open_splits(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:
+    """Returns the images of the training and the test split.
+
+    Raises:
+        FlagError: if they cannot be opened, or do not go together.
+    """
+    refuse_fraction(options, f"--dataset={options.dataset}")
+    test_flag = "test_dataset" if options.test_dataset else "dataset"
+    test_spec: str = options.test_dataset or options.dataset
+    values = label_values(options)
+    with flag_errors(options, "dataset", "train_split"):
+        train = open_masks(
+            options.dataset, options.train_split, data_dir=options.data_dir, values=values
+        )
+    with flag_errors(options, test_flag, "test_split"):
+        test = open_masks(test_spec, options.test_split, data_dir=options.data_dir, values=values)
+        is_list = test_spec.startswith("voc:") and options.test_split != options.train_split
+        if train.describe(0) == test.describe(0) and not is_list:
+            raise ValueError("these are the training images")
+        num_more = len(test.class_names) - len(train.class_names)
+        if num_more > 0 or test.class_names != train.class_names[: len(test.class_names)]:
+            raise ValueError(f"other classes than the training images': {test.class_names}")
+    warn_of_shared(train, test)
+    return train, test
+
+
+def label_values(options: SegmentOptions) -> LabelValues:
+    """Returns the meaning of the values in masks.
+
+    Raises:
+        FlagError: if `--label_map` or `--ignore_value` cannot be used.
+    """
+    if options.label_map is None:
+        return LabelValues(None if options.ignore_value < 0 else options.ignore_value)
+    pairs = [one.strip().partition(":") for one in options.label_map]
+    if not pairs or not all(value.isdecimal() and number.isdecimal() for value, _, number in pairs):
+        raise FlagError(
+            f"--label_map={','.join(options.label_map)}: must be VALUE:CLASS,VALUE:CLASS,..."
+        )
+    classes = {int(value): int(number) for value, _, number in pairs}
+    if len(classes) < len(pairs):
+        raise FlagError(f"--label_map={','.join(options.label_map)}: a value is listed twice")
+    ignored: int | None = options.ignore_value
+    if options.ignore_value < 0 or (
+        options.ignore_value in classes and not options.is_given("ignore_value")
+    ):
+        ignored = None
+    with flag_errors(options, "label_map", "ignore_value"):
+        return LabelValues(ignored, classes)

@@ -1,0 +1,105 @@
+"""Initial weights of a pre-training: from a file, or of a model in memory."""
+
+import contextlib
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterator
+
+import keras
+from absl import logging
+
+from pixpro_keras import backbones
+from pixpro_keras.backbones import network_files
+from pixpro_keras.cli.options.option_fields import FlagError
+from pixpro_keras.cli.options.pretrain_options import PretrainOptions
+from pixpro_keras.cli.shared import parsing, training_job
+from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.training.checkpoints import latest_checkpoint
+from pixpro_keras.weights import load_backbone
+
+# File of the model passed to `pretrain`, before training.
+INITIAL_FILE = "initial_backbone.keras"
+
+
+@contextlib.contextmanager
+def initial_file(options: PretrainOptions, network: keras.Model) -> Iterator[str]:
+    """Saves a network to a file for `--backbone`; a continued run uses its existing file.
+
+    Args:
+        options: options of the run.
+        network: functional model from images to a map.
+
+    Yields:
+        Path of the file: in `--workdir`, or for a dry run a temporary file.
+
+    Raises:
+        ValueError: if the model is not a backbone.
+        FlagError: if the file cannot be written, or a continued run has another network.
+    """
+    backbones.require_feature_map(network)
+    workdir = pathlib.Path(options.workdir).expanduser()
+    file = workdir / INITIAL_FILE
+    if file.exists() and latest_checkpoint(workdir / "checkpoints") is not None:
+        try:
+            backbones.check_same_weights(network, load_backbone(file))
+        except ValueError as error:
+            raise FlagError(
+                f"--workdir={options.workdir}: the run there has another backbone: {error}"
+            ) from error
+        yield str(file)
+        return
+    with tempfile.TemporaryDirectory() as elsewhere:
+        if options.dry_run:
+            file = pathlib.Path(elsewhere) / "run" / INITIAL_FILE
+        with flag_errors(options, "workdir"):
+            training_job.check_place(options.workdir)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+                network.save(pathlib.Path(folder) / INITIAL_FILE)
+                os.replace(pathlib.Path(folder) / INITIAL_FILE, file)
+        try:
+            yield str(file)
+        except BaseException:
+            if not (file.parent / parsing.FLAGS_FILE).exists():
+                file.unlink()  # The run did not start.
+                if not any(file.parent.iterdir()):
+                    file.parent.rmdir()
+            raise
+
+
+def read_init_weights(options: PretrainOptions, workdir: pathlib.Path) -> keras.Model | None:
+    """Returns the network of `--init_weights`, or of `--backbone=FILE.keras`.
+
+    None if the weights are random, and if a run continues from its own weights.
+
+    Args:
+        options: resolved.
+        workdir: the run's directory.
+
+    Raises:
+        FlagError: if it cannot be loaded, or is another network.
+    """
+    weights = options.init_weights
+    if weights is None and network_files.is_file(options.backbone):
+        weights = options.backbone
+    if weights is None or latest_checkpoint(workdir / "checkpoints") is not None:
+        return None
+    with flag_errors(options, "init_weights", "backbone"):
+        network = load_backbone(weights, name=options.backbone)
+    name = backbones.name_of(network)
+    if name not in (None, options.backbone) and not network_files.is_file(options.backbone):
+        raise FlagError(
+            f"--backbone={options.backbone}: --init_weights={options.init_weights} is {name}"
+        )
+    logging.info(
+        "The backbone starts from the weights of %s, so that --zero_init_residual and --kernel_fan have no "
+        "effect. Heads are new.",
+        weights,
+    )
+    if not options.warmup_epochs:
+        logging.warning(
+            "Initial weights without warm-up: the first steps, in which the heads are random, may destroy "
+            "the weights. --warmup_epochs=1 or more prevents this"
+        )
+    return network
