@@ -28,6 +28,14 @@ IMAGES = np.random.default_rng(0).uniform(0, 255, (1, 64, 96, 3)).astype("float3
 
 
 class KerasCVNetworksTest(tf.test.TestCase, parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        # The shape of what a block returns, which Keras finds out by tracing it: by its parts instead, in a
+        # third of the time.
+        layers = keras_cv_networks.import_keras_cv().layers
+        for block in (layers.MBConvBlock, layers.FusedMBConvBlock):
+            self.enterContext(mock.patch.object(block, "compute_output_spec", block.call))
+
     def published_params(self, backbone, name):
         return type(backbone).presets[name.removeprefix("keras_cv:")]["metadata"]["params"]
 
@@ -42,11 +50,6 @@ class KerasCVNetworksTest(tf.test.TestCase, parameterized.TestCase):
         keras.initializers.VarianceScaling, "__call__", keras.initializers.Zeros.__call__
     )
     def test_sizes_of_all_presets(self):
-        # Keras traces a layer whose shape of output it does not know; those of these can be found out by
-        # their parts, in a third of the time.
-        layers = keras_cv_networks.import_keras_cv().layers
-        for block in (layers.MBConvBlock, layers.FusedMBConvBlock):
-            self.enterContext(mock.patch.object(block, "compute_output_spec", block.call))
         # Else Keras gives the weights below their values in the next test.
         self.addCleanup(keras.utils.clear_session)
         for name in set(keras_cv_networks.names()) - set(SMALL):
