@@ -163,10 +163,11 @@ def run(options: PretrainOptions) -> PretrainResult:
         FlagError: if an option cannot be used.
     """
     options = resolve_precision(options)
-    check_backbone(options)
-    _check_fixed_size(options)
     check_method(options)
     with training_job.start(options) as job:
+        # After the devices, which cannot be set up once a network has been read from its file.
+        check_backbone(options)
+        _check_fixed_size(options)
         return train(options, job)
 
 

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers.jobs import ROOT, TINY_RUN, write_photos
+from tests.helpers.tiny_networks import tiny_backbone
 
 
 @pytest.mark.slow
@@ -16,13 +17,16 @@ class LaunchLocalTest(tf.test.TestCase):
     def test_a_signal_to_one_worker_saves_and_ends_all(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         photos = write_photos(folder / "photos")
+        # Reading a network from its file must not come before the workers join.
+        tiny_backbone().save(folder / "network.keras")
         command = [
             sys.executable,
             ROOT / "experiments" / "launch_local.py",
             "--workers=2",
             "--",
-            ROOT / "tests" / "helpers" / "tiny_pretrain.py",
+            "pretrain",
             *TINY_RUN,
+            f"--backbone={folder / 'network.keras'}",
             f"--dataset=folder:{photos}",
             "--epochs=100000",
             f"--workdir={folder / 'run'}",

@@ -12,8 +12,7 @@ import tensorflow as tf
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# A run of a few seconds once TensorFlow is imported. Its backbone is known to the jobs of this module and
-# to `tiny_pretrain.py` only.
+# A run of a few seconds once TensorFlow is imported. Its backbone is known to the jobs of this module only.
 TINY_RUN = (
     "--backbone=resnet6_v1_5",
     "--projector_hidden_dim=16",
@@ -39,7 +38,7 @@ from tests.helpers import quick_graphs, tiny_networks
 
 # As for the tests themselves; commands that tests start by themselves are as users have them.
 quick_graphs.make_graphs_quickly()
-quick_graphs.draw_without_layout()
+quick_graphs.without_layout().start()
 tiny_networks.register_resnets()
 files = {}
 

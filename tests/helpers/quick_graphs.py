@@ -2,6 +2,7 @@
 
 import gc
 import inspect
+from unittest import mock
 
 import tensorflow as tf
 from tensorflow.python.framework import ops
@@ -21,8 +22,8 @@ def make_graphs_quickly():
         create.__defaults__ = (*create.__defaults__[:-1], False)
 
 
-def draw_without_layout():
-    """Leaves out the layout of figures, which takes longer than drawing them: texts may overlap."""
+def without_layout():
+    """Patch that leaves out the layout of figures, which takes longer than drawing them: texts overlap."""
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    ConstrainedLayoutEngine.execute = lambda self, figure: None
+    return mock.patch.object(ConstrainedLayoutEngine, "execute", lambda self, figure: None)

@@ -77,10 +77,10 @@ def main(photos, folder):
     losses += train_on_photos(model, strategy, photos, steps_per_execution=2)
     arrays = {f"weight{index}": weight.numpy() for index, weight in enumerate(model.weights)}
     np.savez(folder / f"worker{rank}.npz", losses=losses, **arrays)
-    workers.gather(strategy, 0)
-    if not is_chief:
-        os._exit(5)  # as if it were killed
     try:
+        workers.gather(strategy, 0)  # which the other one may leave first
+        if not is_chief:
+            os._exit(5)  # as if it were killed
         workers.gather(strategy, 0)
     except tf.errors.UnavailableError:
         (folder / "noticed").touch()

@@ -1,4 +1,3 @@
-import functools
 from unittest import mock
 
 import keras
@@ -37,21 +36,6 @@ def smooth(function):
     Where rounding decides the sign of one value of some thousands, devices differ by more than any bound.
     """
     return mock.patch.object(tf.nn, "relu", tf.nn.softplus)(function)
-
-
-@functools.cache
-@smooth
-def first_step(case):
-    """Model of a case, its traced step, its variables before the first step, and what that step gives.
-
-    Returns:
-        The model, the function, the values before, and the logs and weights after `random_batch()`.
-    """
-    method, arguments = CASES[case]
-    model = build(method, **arguments)
-    step = traced_step(model)
-    before = [variable.numpy() for variable in variables(model)]
-    return model, step, before, scalars(step(random_batch())), model.get_weights()
 
 
 class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
@@ -94,18 +78,15 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         for one, two in zip(gradients, expected, strict=True):
             self.assertAllClose(one, two, rtol=1e-4, atol=1e-5)
 
-    @parameterized.parameters(*range(len(CASES)))
+    @parameterized.parameters(*CASES)
     @pytest.mark.slow
     @smooth
-    def test_two_replicas_equal_one_device(self, case):
-        single, step, before, _, _ = first_step(case)
-        for variable, value in zip(variables(single), before, strict=True):
-            variable.assign(value)
-        method, arguments = CASES[case]
+    def test_two_replicas_and_xla_equal_one_device(self, method, arguments):
+        single, compiled = build(method, **arguments), build(method, **arguments)
         strategy = two_cpus()
         with strategy.scope():
             mirrored = build(method, synchronized=True, **arguments)
-        mirrored_step = traced_step(mirrored, strategy)
+        step, mirrored_step = traced_step(single), traced_step(mirrored, strategy)
 
         for seed in range(5):
             batch = random_batch(seed=seed)
@@ -113,6 +94,8 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
             for one, two in zip(variables(single), variables(mirrored), strict=True):
                 two.assign(one)
             expected = scalars(step(batch))
+            if seed == 0:
+                self.check_step_by_xla(compiled, batch, expected, single.weights)
             logs = scalars(mirrored_step(per_replica(strategy, batch)), strategy)
             for name in {"loss", "learning_rate", "target_momentum", "updates"} & set(expected):
                 self.assertAllClose(logs[name], expected[name], rtol=3e-5, atol=1e-5, msg=name)
@@ -122,6 +105,14 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         for variable in mirrored.weights:
             copies = [v.numpy() for v in strategy.experimental_local_results(variable.value)]
             self.assertAllEqual(copies[0], copies[1], msg=variable.path)
+
+    def check_step_by_xla(self, model, batch, expected, weights):
+        """Compares a first step that XLA compiles with another one's logs and weights."""
+        logs = scalars(tf.function(model.train_step, jit_compile=True, autograph=False)(batch))
+        self.assertEqual(set(logs), set(expected))
+        self.assertAllClose(logs["loss"], expected["loss"], rtol=1e-4)
+        for one, two in zip(weights, model.weights, strict=True):
+            self.assertAllClose(two, one, rtol=1e-3, atol=1e-4, msg=one.path)
 
     def test_target_moves_before_its_forward_pass(self):
         model = build()
@@ -229,20 +220,6 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         history = model.fit(data, epochs=2, verbose=0).history
         self.assertAllEqual(model.step, 60)
         self.assertLess(history["loss"][-1], -2.0)
-
-    @parameterized.parameters(*range(len(CASES)))
-    @pytest.mark.slow
-    @smooth
-    def test_step_compiles_with_xla(self, case):
-        _, _, _, expected, weights = first_step(case)
-        method, arguments = CASES[case]
-        compiled = build(method, **arguments)
-        step = tf.function(compiled.train_step, jit_compile=True, autograph=False)
-        logs = scalars(step(random_batch()))
-        self.assertEqual(set(logs), set(expected))
-        self.assertAllClose(logs["loss"], expected["loss"], rtol=1e-4)
-        for one, two in zip(weights, compiled.weights, strict=True):
-            self.assertAllClose(one, two, rtol=1e-3, atol=1e-4, msg=two.path)
 
     @pytest.mark.slow
     def test_pixpro_learns_and_reaches_its_bound(self):

@@ -55,8 +55,6 @@ def main(
     def train(options: OptionsT) -> int:
         if options.deterministic:
             _leave_onednn()
-            # Before the options' checks, which may build a network: it cannot be set after that.
-            tf.config.threading.set_inter_op_parallelism_threads(1)
         return function(options).exit_code
 
     command.run(cls, train, description)

@@ -23,7 +23,7 @@ class SaveCheckpointsTest(tf.test.TestCase):
         model.step.assign(10)
         with self.assertLogs("absl", "ERROR") as logs:
             callback.on_train_batch_end(0, {"step": 10})
-        self.assertRegex(logs.output[0], "step 10 cannot be written.*of step 8.*goes on")
+        self.assertRegex(logs.output[0], "step 10 cannot be written.*of step 8.*continues")
         with self.assertRaisesRegex(SaveError, "last good state is that of step 8"):
             fatal.on_train_batch_end(0, {"step": 10})
         with self.assertRaises(SaveError):  # what the run ends with is not given up lightly
