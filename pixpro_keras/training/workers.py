@@ -105,9 +105,8 @@ def gather(strategy: tf.distribute.Strategy, value: float) -> np.ndarray:
 
     gathered = _exchange(strategy)(tf.constant(value, tf.float64))
     values = strategy.experimental_local_results(gathered)[0].numpy()
-    return values[
-        :: len(strategy.extended.worker_devices)
-    ]  # One value per worker, from its first replica.
+    # One value per worker, from its first replica.
+    return values[:: len(strategy.extended.worker_devices)]
 
 
 @functools.lru_cache(maxsize=1)
