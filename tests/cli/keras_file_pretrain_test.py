@@ -105,7 +105,7 @@ class KerasFilePretrainTest(tf.test.TestCase, parameterized.TestCase):
         self.assertTrue((self.folder / "run" / "pictures").exists())
         for options, message in (
             ({"image_size": 96}, "--image_size=96: .* takes images of 64 px only"),
-            ({"local_views": 2}, "--local_views=2: .* takes 64 px only"),
+            ({"local_views": 2, "method": "pixpro"}, "--local_views=2: .* takes 64 px only"),
             ({"probe": "scenes"}, "--probe=scenes: .* takes 64 px only"),
         ):
             with self.assertRaisesRegex(ValueError, message):

@@ -143,14 +143,18 @@ class StepGraphTest(tf.test.TestCase, parameterized.TestCase):
             step = tf.function(model.train_step)
             for _ in range(2):
                 step(batch)
-            try:
-                tf.config.experimental.reset_memory_stats("CPU:0")
-            except ValueError:
-                self.skipTest("TensorFlow counts a processor's memory only with oneDNN")
-            before = tf.config.experimental.get_memory_info("CPU:0")["current"]
-            step(batch)
-            peaks.append(tf.config.experimental.get_memory_info("CPU:0")["peak"] - before)
-        # Activations are most of it: 140 and 230 MiB.
+            of_steps = []
+            for _ in range(5):  # It depends on the order in which threads take operations.
+                try:
+                    tf.config.experimental.reset_memory_stats("CPU:0")
+                except ValueError:
+                    self.skipTest("TensorFlow counts a processor's memory only with oneDNN")
+                before = tf.config.experimental.get_memory_info("CPU:0")["current"]
+                step(batch)
+                peak = tf.config.experimental.get_memory_info("CPU:0")["peak"]
+                of_steps.append(peak - before)
+            peaks.append(min(of_steps))
+        # Activations are most of it: 105 to 145 and 186 to 250 MiB.
         self.assertLess(peaks[0], 0.75 * peaks[1])
 
     def test_is_traced_once_in_a_run_and_once_after_a_resume(self):
