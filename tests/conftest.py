@@ -6,9 +6,7 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # What XLA compiles here runs a few times at most: optimizing it takes longest.
-os.environ.setdefault(
-    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
-)
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 # As many processes as processors: with threads for all of them in each, small operations cost 1.7 times as
 # much. For the commands that tests start, too.
 if "PYTEST_XDIST_WORKER" in os.environ:

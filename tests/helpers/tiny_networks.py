@@ -1,5 +1,9 @@
 """A small backbone and small batches for tests of methods."""
 
+import contextlib
+import dataclasses
+from unittest import mock
+
 import keras
 import numpy as np
 
@@ -19,6 +23,14 @@ def register_resnets():
     """
     for name, blocks in ((RESNET6, (2,)), (RESNET10, (1, 1, 1, 1))):
         resnet.ARCHITECTURES[name] = resnet.Architecture(blocks, is_basic=True)
+
+
+@contextlib.contextmanager
+def of_one_block_a_stage(name):
+    """Makes a ResNet shorter for a while; yields its blocks."""
+    short = dataclasses.replace(resnet.ARCHITECTURES[name], blocks=(1, 1, 1, 1))
+    with mock.patch.dict(resnet.ARCHITECTURES, {name: short}):
+        yield short.blocks
 
 
 def tiny_backbone(synchronized=False, channels=16):

@@ -47,7 +47,7 @@ _OTHERS = {
     "mobilenetv3small": "mobilenet_v3",
     "xception": "xception",
 }
-_USUAL = {"resnet50": "resnet50", "resnet18_v1_5": None}
+_USUAL = {"resnet50": "resnet50", "mobilenetv2": "mobilenet_v2", "resnet18_v1_5": None}
 
 
 @functools.cache
@@ -101,6 +101,8 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
             {
                 "resnet50|backbone.weights.h5",
                 "resnet50|backbone.keras",
+                "mobilenetv2|backbone.weights.h5",
+                "mobilenetv2|backbone.keras",
                 "resnet18_v1_5|backbone.keras",
             },
         )

@@ -1,9 +1,6 @@
 import argparse
-import contextlib
-import dataclasses
 import os
 import pathlib
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,24 +8,15 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras import backbones
-from pixpro_keras.backbones import resnet
 from pixpro_keras.weights import export_backbone, load, torch
 from tests.helpers import torch_networks
 from tests.helpers.random_weights import randomize
-from tests.helpers.tiny_networks import RESNET10
+from tests.helpers.tiny_networks import RESNET10, of_one_block_a_stage
 
 
 class _Attack:
     def __reduce__(self):
         return os.system, ("true",)
-
-
-@contextlib.contextmanager
-def of_one_block_a_stage(name):
-    """Makes a ResNet shorter for a while; yields its blocks."""
-    short = dataclasses.replace(resnet.ARCHITECTURES[name], blocks=(1, 1, 1, 1))
-    with mock.patch.dict(resnet.ARCHITECTURES, {name: short}):
-        yield short.blocks
 
 
 class TorchFilesTest(tf.test.TestCase, parameterized.TestCase):
