@@ -3,6 +3,8 @@
 import gc
 import itertools
 import os
+import shutil
+import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # What XLA compiles here runs a few times at most: optimizing it takes longest.
@@ -18,6 +20,8 @@ import pytest
 
 def pytest_configure(config):
     """Prepares the processes that run tests, not the coordinating one, since imports take seconds."""
+    if not hasattr(config, "workerinput"):
+        _use_one_temporary_folder(config)
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         return
     import tensorflow as tf
@@ -32,6 +36,16 @@ def pytest_configure(config):
     )
     quick_graphs.make_graphs_quickly()  # not so in commands that tests start by themselves
     gc.freeze()
+
+
+def _use_one_temporary_folder(config):
+    """Puts all temporary files of this process and those that it starts in a folder removed at the end.
+
+    Runs, exports and TensorFlow's generated sources are gigabytes, which nothing else removes.
+    """
+    folder = tempfile.mkdtemp(prefix="pixpro_keras_tests_")
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 _files = itertools.count(1)
