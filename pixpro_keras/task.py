@@ -1,7 +1,7 @@
 """The only `train_step`, for everything that is trained here."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -81,7 +81,21 @@ class Task(keras.Model):
         self.step = self.add_weight(
             name="step", shape=(), dtype="int64", trainable=False, initializer="zeros"
         )
+        self._update_factors: dict[int, float] = {}  # By the variable's `id`.
         self.built = True
+
+    def scale_updates(self, variables: Sequence[keras.Variable], factor: float) -> None:
+        """Multiplies every update of some weights, their decay included, as a smaller learning rate would.
+
+        Args:
+            variables: trainable; often those of a pre-trained backbone.
+            factor: greater than 0; 1 changes nothing.
+
+        Raises:
+            ValueError: if the factor is not greater than 0.
+        """
+        checks.positive("factor", factor)
+        self._update_factors |= {id(variable): factor for variable in variables if factor != 1}
 
     def steps_done(self) -> int:
         """Steps since the run's beginning; waits for the accelerator."""
@@ -155,6 +169,8 @@ class Task(keras.Model):
         self, is_skipped: Tensor, gradients: list[Tensor], state: list, before: list[Tensor]
     ) -> None:
         """Applies the gradients, or restores the state if the step is skipped."""
+        slowed = [v for v in self.trainable_variables if id(v) in self._update_factors]
+        weights_before = [tf.identity(v.value) for v in slowed]
         is_scaled = isinstance(self.optimizer, keras.mixed_precision.LossScaleOptimizer)
         if is_scaled:
             # It skips steps itself and lowers its scale, but checks the first replica only.
@@ -162,7 +178,7 @@ class Task(keras.Model):
             gradients = [ops.where(is_skipped, ops.cast(infinity, g.dtype), g) for g in gradients]
             self.optimizer.apply(gradients, self.trainable_variables)
 
-        def decide(strategy, is_skipped, gradients, before):
+        def decide(strategy, is_skipped, gradients, before, weights_before):
             in_replica = not tf.distribute.in_cross_replica_context()
 
             def restore():
@@ -172,13 +188,19 @@ class Task(keras.Model):
                     )
 
             def apply():
-                if is_scaled:
-                    return
                 arguments = (gradients, self.trainable_variables)
-                if in_replica:
+                if in_replica and not is_scaled:
                     self.optimizer.apply(*arguments)
-                else:
+                elif not is_scaled:
                     strategy.extended.call_for_each_replica(self.optimizer.apply, args=arguments)
+                for variable, value in zip(slowed, weights_before, strict=True):
+                    factor = self._update_factors[id(variable)]
+                    strategy.extended.update(
+                        variable.value,
+                        lambda v, old, factor: v.assign(old + factor * (v - old)),
+                        args=(value, factor),
+                        group=False,
+                    )
 
             if not in_replica:
                 is_skipped = strategy.experimental_local_results(is_skipped)[0]
@@ -186,7 +208,7 @@ class Task(keras.Model):
 
         # Gradients cannot be summed over replicas inside a branch in replica context.
         tf.__internal__.distribute.interim.maybe_merge_call(
-            decide, tf.distribute.get_strategy(), is_skipped, gradients, before
+            decide, tf.distribute.get_strategy(), is_skipped, gradients, before, weights_before
         )
 
     def _gradients(self, batch: Batch) -> tuple[list[Tensor], dict[str, Tensor]]:

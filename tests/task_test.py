@@ -1,8 +1,14 @@
+import contextlib
+from types import MappingProxyType
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl.testing import parameterized
 
+from pixpro_keras.optimizers import LARS, SGD
+from pixpro_keras.task import Task
 from tests.helpers.replicas import per_replica, two_cpus
 from tests.helpers.steps import build, scalars, traced_step
 from tests.helpers.tiny_networks import random_batch
@@ -80,6 +86,69 @@ class NonfiniteStepTest(tf.test.TestCase):
         for variable in model.trainable_variables:
             one, two = strategy.experimental_local_results(variable.value)
             self.assertAllEqual(one, two)
+
+
+class Regression(Task):
+    loss_bounds = MappingProxyType({"error": (0.0, None)})
+
+    def __init__(self, optimizer):
+        super().__init__()
+        keras.utils.set_random_seed(0)
+        self.hidden, self.out = keras.layers.Dense(4), keras.layers.Dense(1)
+        self.hidden.build((None, 3))
+        self.out.build((None, 4))
+        self.compile(optimizer)
+        self.optimizer.build(self.trainable_variables)
+
+    def call(self, batch, training=False):
+        return {"error": keras.ops.mean((self.out(self.hidden(batch["x"])) - batch["y"]) ** 2)}
+
+
+def points(seed):
+    rng = np.random.default_rng(seed)
+    return {"x": rng.normal(size=(4, 3)).astype("float32"), "y": np.ones((4, 1), "float32")}
+
+
+class ScaleUpdatesTest(tf.test.TestCase, parameterized.TestCase):
+    def train(self, rate, make_optimizer, factor=1.0, scaled=("hidden", "out"), strategy=None):
+        """Returns the weights of both layers after three steps."""
+        with strategy.scope() if strategy else contextlib.nullcontext():
+            task = Regression(make_optimizer(rate))
+            for name in scaled:
+                task.scale_updates(getattr(task, name).trainable_variables, factor)
+        step = traced_step(task, strategy)
+        for seed in range(3):
+            step(per_replica(strategy, points(seed)) if strategy else points(seed))
+        return {name: values(getattr(task, name).weights) for name in ("hidden", "out")}
+
+    @parameterized.named_parameters(
+        ("sgd", lambda rate: SGD(rate, 0.9, l2_decay=0.1)),
+        ("lars", lambda rate: LARS(rate, 0.9, l2_decay=0.1)),
+        ("adamw", lambda rate: keras.optimizers.AdamW(rate, weight_decay=0.1)),
+        ("loss_scale", lambda rate: keras.mixed_precision.LossScaleOptimizer(SGD(rate), 2.0)),
+        ("replicas", lambda rate: SGD(rate, 0.9, l2_decay=0.1), True),
+    )
+    def test_is_a_smaller_learning_rate(self, make_optimizer, on_replicas=False):
+        strategy = two_cpus() if on_replicas else None
+        smaller = self.train(0.05, make_optimizer, strategy=strategy)
+        scaled = self.train(0.1, make_optimizer, factor=0.5, strategy=strategy)
+        self.assertAllClose(scaled, smaller, rtol=1e-4, atol=1e-6)
+        full = self.train(0.1, make_optimizer, strategy=strategy)
+        self.assertNotAllClose(full["hidden"][0], smaller["hidden"][0], rtol=1e-2)
+
+    def test_other_weights_keep_their_rate(self):
+        start, full, scaled = (
+            self.train(rate, lambda rate: SGD(rate, 0.0, l2_decay=0.0), factor, ["hidden"])
+            for rate, factor in ((1e-30, 1.0), (1e-3, 1.0), (1e-3, 1e-6))
+        )
+        self.assertAllClose(scaled["hidden"], start["hidden"], atol=1e-7)
+        self.assertNotAllClose(scaled["out"][0], start["out"][0], rtol=1e-3)
+        self.assertAllClose(scaled["out"], full["out"], rtol=1e-2)
+
+    def test_a_factor_that_cannot_be(self):
+        task = Regression(SGD())
+        with self.assertRaisesRegex(ValueError, "factor=0"):
+            task.scale_updates(task.trainable_variables, 0)
 
 
 if __name__ == "__main__":

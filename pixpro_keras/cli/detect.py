@@ -22,6 +22,7 @@ from absl import logging
 from pixpro_keras import detection
 from pixpro_keras.cli.options.detect_options import DetectOptions
 from pixpro_keras.cli.options.evaluation_options import read_backbone
+from pixpro_keras.cli.options.fine_tuning_options import slow_down_backbone
 from pixpro_keras.cli.options.labeled_options import image_errors
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.options.run_options import resolve_precision
@@ -103,6 +104,7 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
         task, backbone, options = build_detector(options, len(train.class_names))
         task.compile(build_optimizer(options), jit_compile=options.jit_compile)
         task.optimizer.build(task.trainable_variables)
+        backbone_name = slow_down_backbone(options, task, backbone)
     identity = {
         "model": options.model,
         "backbone": backbone.label,
@@ -116,7 +118,7 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
         options,
         strategy,
         train.num_examples,
-        task={"task": f"detection, {options.model}", "backbone": backbone.label},
+        task={"task": f"detection, {options.model}", "backbone": backbone_name},
         data=options.dataset,
         first_step=first_step,
     )

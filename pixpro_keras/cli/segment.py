@@ -22,6 +22,7 @@ from pixpro_keras.cli.options.evaluation_options import (
     fill_batch,
     read_backbone,
 )
+from pixpro_keras.cli.options.fine_tuning_options import slow_down_backbone
 from pixpro_keras.cli.options.labeled_options import image_errors
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.options.run_options import resolve_precision
@@ -81,6 +82,8 @@ def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> Run
     workdir, strategy, replica_batch_size = job.workdir, job.strategy, job.replica_batch_size
     if options.solver == "lbfgs" and not options.frozen:
         raise FlagError("--solver=lbfgs: needs --frozen")
+    if options.frozen and options.is_given("backbone_learning_rate_factor"):
+        raise FlagError("--backbone_learning_rate_factor: --frozen does not train the backbone")
     with flag_errors(options, "window_stride"):
         check_stride(options.window_stride, options.crop_size)
     with flag_errors(options, "min_scale", "max_scale"):
@@ -121,6 +124,7 @@ def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> Run
             )
         task.compile(build_optimizer(options), jit_compile=options.jit_compile)
         task.optimizer.build(task.trainable_variables)
+        backbone_name = slow_down_backbone(options, task, backbone)
     identity = {
         "backbone": backbone.label,
         "classes": num_classes,
@@ -137,7 +141,7 @@ def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> Run
         options,
         strategy,
         num_train,
-        task={"task": f"segmentation, {kind}", "backbone": backbone.label},
+        task={"task": f"segmentation, {kind}", "backbone": backbone_name},
         data=options.dataset,
         first_step=first_step,
     )

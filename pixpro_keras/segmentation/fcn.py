@@ -74,6 +74,9 @@ class FCN(Task):
         if is_frozen:
             backbone.trainable = False
         self.network = level_network(backbone, level)
+        for layer in backbone.layers:
+            if not any(layer is used for used in self.network.layers):
+                layer.trainable = False  # The loss has no gradient for what follows the map.
         channels = self.network.output_shape[-1]
         self.head: list[keras.layers.Layer] = []
         if not is_frozen:

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pixpro_keras import backbones
+from pixpro_keras.weights import export_backbone
 from tests.helpers.examples import save_image
 from tests.helpers.jobs import run_job, run_jobs
 
@@ -18,11 +20,17 @@ BAD_INPUT = (
     ("--batch_size=9", "--batch_size=9"),
     ("--backbone=mobilenetv3small", "--output_stride=16"),
     ("--solver=lbfgs --nofrozen", "--solver=lbfgs"),
+    ("--backbone_learning_rate_factor=0.1", "--backbone_learning_rate_factor"),
     ("--resize=40", "--resize=40"),
     ("--test_split=train", "these are the training images"),
     ("--label_fraction=0", "--label_fraction=0"),
     ("--dataset=scenes --train_split=nothing", "--train_split=nothing"),
 )
+
+
+def distance(one, other):
+    """Largest difference of two arrays, infinite if their shapes differ."""
+    return np.abs(one - other).max() if np.shape(one) == other.shape else np.inf
 
 
 @pytest.mark.slow
@@ -82,6 +90,18 @@ class SegmentTest(tf.test.TestCase):
         _, stored = self.segment("--solver=lbfgs", "--whole_images", "--label_fraction=0.5")
         self.assertEqual(stored["training images"], 2)
         self.assertGreater(stored["pixel accuracy"], 0.75)
+
+    def test_a_slow_backbone_up_to_a_level(self):
+        backbone = backbones.build("resnet10_v1_5")
+        export_backbone(backbone, backbone.name, self.folder / "trained" / "export")
+        flags = ("--nofrozen", f"--weights={self.folder / 'trained'}", "--level=c4")
+        result, _ = self.segment(*flags, "--backbone_learning_rate_factor=1e-9", "--epochs=1")
+        self.assertIn("learning rate times 1e-09", result.stdout)
+        path = tf.train.latest_checkpoint(str(self.folder / "run" / "checkpoints"))
+        trained = tf.train.load_checkpoint(path)
+        expected = backbone.get_layer("conv4_block1_1_conv").kernel.numpy()
+        weights = map(trained.get_tensor, trained.get_variable_to_shape_map())
+        self.assertLess(min(distance(one, expected) for one in weights), 1e-6)
 
     def test_bad_input_is_one_line_naming_the_flag(self):
         lines = [(*self.flags, *flags.split()) for flags, _ in BAD_INPUT]

@@ -68,6 +68,17 @@ class FcnTest(tf.test.TestCase):
         self.assertEqual(task.network(images).shape, (1, 8, 8, 8))
         self.assertEqual(task.logits(images, (64, 64)).shape, (1, 64, 64, 3))
 
+    def test_what_follows_the_level_is_not_trained(self):
+        task = build(backbone=tiny_pyramid_backbone, level="c4")
+        unused = [weight for weight in task.backbone.weights if "4/" in weight.path]
+        before = [weight.numpy() for weight in unused]
+        batch = {key: tf.constant(value) for key, value in random_crops(size=32).items()}
+        first = task.backbone.trainable_variables[0].numpy()
+        scalars(traced_step(task)(batch))
+        self.assertNotAllEqual(task.backbone.trainable_variables[0], first)
+        for old, weight in zip(before, unused, strict=True):
+            self.assertAllEqual(old, weight)
+
     @pytest.mark.slow
     def test_two_replicas_equal_one_device(self):
         batches = [random_crops(seed) for seed in range(3)]

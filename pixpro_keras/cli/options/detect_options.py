@@ -3,14 +3,13 @@
 import dataclasses
 
 from pixpro_keras import detection
-from pixpro_keras.cli.options.compare_options import CompareOptions
+from pixpro_keras.cli.options.fine_tuning_options import FineTuningOptions
 from pixpro_keras.cli.options.option_fields import option, with_default
 from pixpro_keras.cli.options.split_options import SplitOptions
-from pixpro_keras.cli.options.training_options import TrainingJobOptions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DetectOptions(SplitOptions, CompareOptions, TrainingJobOptions):
+class DetectOptions(SplitOptions, FineTuningOptions):
     """Options of the detection."""
 
     model: str = option("faster_rcnn_c4", "The detector.", choices=detection.available())
@@ -59,13 +58,13 @@ class DetectOptions(SplitOptions, CompareOptions, TrainingJobOptions):
         "multiple of --log_every_steps.",
         minimum=0,
     )
-    workdir: str = with_default(TrainingJobOptions, "workdir", "runs/detect")
-    optimizer: str = with_default(TrainingJobOptions, "optimizer", "sgd")
+    workdir: str = with_default(FineTuningOptions, "workdir", "runs/detect")
+    optimizer: str = with_default(FineTuningOptions, "optimizer", "sgd")
     # 0.02 at a batch of 16.
-    base_learning_rate: float = with_default(TrainingJobOptions, "base_learning_rate", 0.32)
-    weight_decay: float = with_default(TrainingJobOptions, "weight_decay", 1e-4)
-    decay_norms: bool = with_default(TrainingJobOptions, "decay_norms", False)
-    warmup_fraction: float = with_default(TrainingJobOptions, "warmup_fraction", 0.001)
-    batch_size: int = with_default(TrainingJobOptions, "batch_size", 16)
+    base_learning_rate: float = with_default(FineTuningOptions, "base_learning_rate", 0.32)
+    weight_decay: float = with_default(FineTuningOptions, "weight_decay", 1e-4)
+    decay_norms: bool = with_default(FineTuningOptions, "decay_norms", False)
+    warmup_fraction: float = with_default(FineTuningOptions, "warmup_fraction", 0.001)
+    batch_size: int = with_default(FineTuningOptions, "batch_size", 16)
     # As in detectron2's training from scratch: C4's head is a stage of the backbone.
-    zero_init_residual: bool = with_default(CompareOptions, "zero_init_residual", False)
+    zero_init_residual: bool = with_default(FineTuningOptions, "zero_init_residual", False)

@@ -2,11 +2,10 @@
 
 import dataclasses
 
-from pixpro_keras.cli.options.compare_options import CompareOptions
+from pixpro_keras.cli.options.fine_tuning_options import FineTuningOptions
 from pixpro_keras.cli.options.labeled_options import image_shape
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
 from pixpro_keras.cli.options.split_options import SplitOptions, random_split, refuse_fraction
-from pixpro_keras.cli.options.training_options import TrainingJobOptions
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.data.labels import select, warn_of_shared
 from pixpro_keras.segmentation.mask_datasets import open_masks
@@ -16,7 +15,7 @@ from pixpro_keras.types import IGNORED
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SegmentOptions(SplitOptions, CompareOptions, TrainingJobOptions):
+class SegmentOptions(SplitOptions, FineTuningOptions):
     """Options of the segmentation."""
 
     dataset: str = option(
@@ -63,14 +62,14 @@ class SegmentOptions(SplitOptions, CompareOptions, TrainingJobOptions):
     color_jitter: bool = option(
         True, "Change brightness, contrast, saturation and hue of training crops at random."
     )
-    workdir: str = with_default(TrainingJobOptions, "workdir", "runs/segment")
-    optimizer: str = with_default(TrainingJobOptions, "optimizer", "sgd")
-    base_learning_rate: float = with_default(TrainingJobOptions, "base_learning_rate", 0.01)
-    learning_rate_scaling: str = with_default(TrainingJobOptions, "learning_rate_scaling", "none")
-    weight_decay: float = with_default(TrainingJobOptions, "weight_decay", 1e-4)
-    warmup_epochs: float = with_default(TrainingJobOptions, "warmup_epochs", 0.0)
-    batch_size: int = with_default(TrainingJobOptions, "batch_size", 16)
-    output_stride: str = with_default(CompareOptions, "output_stride", "16")
+    workdir: str = with_default(FineTuningOptions, "workdir", "runs/segment")
+    optimizer: str = with_default(FineTuningOptions, "optimizer", "sgd")
+    base_learning_rate: float = with_default(FineTuningOptions, "base_learning_rate", 0.01)
+    learning_rate_scaling: str = with_default(FineTuningOptions, "learning_rate_scaling", "none")
+    weight_decay: float = with_default(FineTuningOptions, "weight_decay", 1e-4)
+    warmup_epochs: float = with_default(FineTuningOptions, "warmup_epochs", 0.0)
+    batch_size: int = with_default(FineTuningOptions, "batch_size", 16)
+    output_stride: str = with_default(FineTuningOptions, "output_stride", "16")
 
 
 def resolve_test_split(options: SegmentOptions) -> SegmentOptions:
