@@ -56,7 +56,11 @@ class SegmentOptions(SplitOptions, FineTuningOptions):
     level: str = option("c5", "Feature map to classify.", choices=("c2", "c3", "c4", "c5"))
     crop_size: int = option(769, "Side of training crops and test windows in pixels.", above=0)
     window_stride: int = option(513, "Distance between test windows in pixels.", above=0)
-    whole_images: bool = option(False, "Segment test images whole instead of in windows.")
+    whole_images: bool = option(
+        False,
+        "Segment test images whole instead of in windows of --crop_size. For --frozen, or if the crops are "
+        "about as large as the images: an FCN depends on the zeros around what it was trained on.",
+    )
     min_scale: float = option(0.5, "Smallest random scale of training images.", above=0)
     max_scale: float = option(2.0, "Largest random scale of training images.", above=0)
     color_jitter: bool = option(
