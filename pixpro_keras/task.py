@@ -89,13 +89,13 @@ class Task(keras.Model):
 
         Args:
             variables: trainable; often those of a pre-trained backbone.
-            factor: greater than 0; 1 changes nothing.
+            factor: greater than 0; replaces an earlier one of the same weights.
 
         Raises:
             ValueError: if the factor is not greater than 0.
         """
         checks.positive("factor", factor)
-        self._update_factors |= {id(variable): factor for variable in variables if factor != 1}
+        self._update_factors |= {id(variable): factor for variable in variables}
 
     def steps_done(self) -> int:
         """Steps since the run's beginning; waits for the accelerator."""
