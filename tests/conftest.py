@@ -3,6 +3,7 @@
 import gc
 import itertools
 import os
+import pathlib
 import shutil
 import tempfile
 
@@ -48,17 +49,29 @@ def _use_one_temporary_folder(config):
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
-_files = itertools.count(1)
+# The next size of this process at which garbage is looked for, and how often that was done.
+_limit = 0
+_collections = itertools.count(1)
+_GROWTH = 300 << 20
+
+
+def _size():
+    """Memory of this process in bytes."""
+    return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.fixture(autouse=True, scope="module")
 def collect_garbage():
-    """Frees the models and graphs of a test file, which are reference cycles.
+    """Frees the models and graphs of test files, which are reference cycles, when they have become many.
 
-    What is left is looked through again after some more files only: a second a file otherwise.
+    What is left is looked through again only now and then: it takes seconds.
     """
+    global _limit
     yield
-    if next(_files) % 24 == 0:
+    if _size() < _limit:
+        return
+    if next(_collections) % 8 == 0:
         gc.unfreeze()
     gc.collect()
     gc.freeze()
+    _limit = _size() + _GROWTH

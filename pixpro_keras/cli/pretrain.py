@@ -11,6 +11,7 @@ The same command continues an interrupted run. `--help` lists the flags.
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -261,8 +262,9 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
     if not options.data_service:
         cache = plan_image_cache(source, options.image_cache_share)
 
-    def batches(
-        context: tf.distribute.InputContext, start_step: int = first_step
+    @functools.cache  # Tracing it takes a second; pictures and measurements show batches of it, too.
+    def batches_from(
+        start_step: int, input_pipeline_id: int, num_input_pipelines: int
     ) -> tf.data.Dataset:
         return pipeline.make_dataset(
             source,
@@ -271,15 +273,18 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
             replica_batch_size=job.replica_batch_size,
             preprocess=None if view_config.colors_on_device else preprocess,
             start_step=start_step,
-            input_pipeline_id=context.input_pipeline_id,
-            num_input_pipelines=context.num_input_pipelines,
+            input_pipeline_id=input_pipeline_id,
+            num_input_pipelines=num_input_pipelines,
             broken=broken,
             data_service=options.data_service,
             cache=cache,
         )
 
+    def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        return batches_from(first_step, context.input_pipeline_id, context.num_input_pipelines)
+
     def one_batch(step: int) -> Batch:
-        batch = next(iter(batches(tf.distribute.InputContext(), step)))
+        batch = next(iter(batches_from(step, 0, 1)))
         return batch if device_transform is None else device_transform(batch)
 
     def chief_callbacks() -> list[keras.callbacks.Callback]:
