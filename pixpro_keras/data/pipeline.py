@@ -46,6 +46,7 @@ class DataConfig:
         local_image_size: side of the square local views in pixels.
         local_crop_area: smallest and largest area of a local view's crop.
         color_strength: factor of the recipe's color changes; see `recipes.scale_colors`.
+        blur_strength: factor of the blur's standard deviation; see `recipes.scale_blur`.
         seed: seed of order and augmentation, in `[0, 2**32)`.
         max_broken_share: largest fraction of a source's images that may be unreadable.
         num_parallel_calls: threads that decode and augment; None is the number of processors.
@@ -71,6 +72,7 @@ class DataConfig:
     local_image_size: int = 48
     local_crop_area: tuple[float, float] = (0.05, 0.2)
     color_strength: float = 1.0
+    blur_strength: float = 1.0
     seed: int = 0
     max_broken_share: float = 0.01
     num_parallel_calls: int | None = None
@@ -79,9 +81,11 @@ class DataConfig:
 
     @property
     def recipes(self) -> tuple[recipes.ViewRecipe, ...]:
-        """Recipe of each of two views, at `color_strength`."""
-        two_recipes = recipes.RECIPES[self.recipe]
-        return tuple(recipes.scale_colors(one, self.color_strength) for one in two_recipes)
+        """Recipe of each of two views, at `color_strength` and `blur_strength`."""
+        return tuple(
+            recipes.scale_blur(recipes.scale_colors(one, self.color_strength), self.blur_strength)
+            for one in recipes.RECIPES[self.recipe]
+        )
 
     def __post_init__(self):
         """Checks the values."""
@@ -97,6 +101,7 @@ class DataConfig:
         checks.at_least("num_local_views", self.num_local_views, 0)
         checks.positive("local_image_size", self.local_image_size)
         checks.at_least("color_strength", self.color_strength, 0)
+        checks.at_least("blur_strength", self.blur_strength, 0)
         checks.in_range("seed", self.seed, 0, 2**32 - 1)
         checks.in_range("max_broken_share", self.max_broken_share, 0, 1)
         if self.num_parallel_calls is not None:

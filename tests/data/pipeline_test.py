@@ -325,6 +325,7 @@ class DataConfigTest(tf.test.TestCase, parameterized.TestCase):
         {"crop_area": (0.5, 2.0)},
         {"crop_area": (0.5, 0.2)},
         {"color_strength": -0.1},
+        {"blur_strength": -0.1},
         {"num_views": 3},
         {"seed": -1},
         {"max_broken_share": 1.5},

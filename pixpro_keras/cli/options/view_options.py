@@ -46,6 +46,12 @@ class ViewOptions(BackboneOptions, RunOptions):
         "more color information.",
         minimum=0.0,
     )
+    blur_strength: float = option(
+        1.0,
+        "Factor of the blur's standard deviation, which the recipes state for images of 224 px; 0 is no "
+        "blur.",
+        minimum=0.0,
+    )
 
 
 def data_config(options: ViewOptions, **others: Any) -> DataConfig:
@@ -63,6 +69,7 @@ def data_config(options: ViewOptions, **others: Any) -> DataConfig:
         local_image_size=options.local_image_size,
         local_crop_area=(options.min_local_crop_area, options.min_crop_area),
         color_strength=options.color_strength,
+        blur_strength=options.blur_strength,
         seed=options.seed,
         **others,
     )

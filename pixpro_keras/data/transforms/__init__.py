@@ -13,6 +13,7 @@ from pixpro_keras.data.transforms.recipes import (
     apply_photometric,
     apply_to_batch,
     moves_pixels,
+    scale_blur,
     scale_colors,
 )
 from pixpro_keras.data.transforms.resize import resize_bilinear
@@ -30,5 +31,6 @@ __all__ = [
     "random_flip",
     "random_resized_crop_box",
     "resize_bilinear",
+    "scale_blur",
     "scale_colors",
 ]

@@ -125,6 +125,32 @@ def scale_colors(recipe: ViewRecipe, strength: float) -> ViewRecipe:
     )
 
 
+def scale_blur(recipe: ViewRecipe, strength: float) -> ViewRecipe:
+    """Scales the blur of a recipe.
+
+    The recipes are for images of 224 px; on smaller ones the same blur removes more.
+
+    Args:
+        recipe: probabilities and strengths.
+        strength: factor of the blur's standard deviation, at least 0. With 0 there is no blur.
+
+    Raises:
+        ValueError: if `strength` is negative.
+
+    Example:
+        ```python
+        from pixpro_keras.data.transforms import RECIPES, scale_blur
+
+        print(scale_blur(RECIPES["byol"][0], 0.5).blur_sigma)  # (0.05, 1.0)
+        ```
+    """
+    checks.at_least("blur_strength", strength, 0)
+    low, high = recipe.blur_sigma
+    return dataclasses.replace(
+        recipe, blur=recipe.blur if strength else 0.0, blur_sigma=(strength * low, strength * high)
+    )
+
+
 def draw(seed: Tensor) -> Tensor:
     """Draws the `(13,)` random numbers in [0, 1) that decide about one view's colors and blur."""
     return tf.random.stateless_uniform((13,), seed)

@@ -115,6 +115,22 @@ class RecipeTest(tf.test.TestCase, parameterized.TestCase):
             changed = recipes.apply_photometric(photo(), (number, 0), recipe, use_xla=False)
             self.assertAllClose(changed, photo(), atol=1e-3)
 
+    def test_scaled_blur(self):
+        recipe = recipes.RECIPES["byol"][0]
+        self.assertEqual(recipes.scale_blur(recipe, 1.0), recipe)
+        half = recipes.scale_blur(recipe, 0.5)
+        self.assertEqual((half.blur, half.blur_sigma), (recipe.blur, (0.05, 1.0)))
+        self.assertEqual(recipes.scale_blur(recipe, 0.0).blur, 0.0)
+        only_blur = dataclasses.replace(recipe, jitter=0.0, grayscale=0.0)
+        differences = []
+        for strength in (0.0, 0.01, 0.4, 1.0):
+            scaled = recipes.scale_blur(only_blur, strength)
+            views = [recipes.apply_photometric(photo(), (n, 0), scaled) for n in range(4)]
+            differences.append(float(np.mean(np.abs(np.stack(views) - photo()))))
+        self.assertEqual(differences[:2], [0.0, 0.0])
+        self.assertLess(0.0, differences[2])
+        self.assertLess(1.5 * differences[2], differences[3])
+
     def test_rand_augment_is_for_single_images(self):
         with self.assertRaisesRegex(ValueError, "RandAugment"):
             recipes.apply_to_batch(tf.zeros((2, 4, 4, 3)), None, recipes.RECIPES["infomin"][0])
