@@ -1,5 +1,6 @@
 """Two logical CPUs in a process that runs tests, so that replicas can be tried without a GPU."""
 
+import contextlib
 import gc
 import itertools
 import os
@@ -75,3 +76,15 @@ def collect_garbage():
     gc.collect()
     gc.freeze()
     _limit = _size() + _GROWTH
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_pictures(request):
+    """Leaves out what takes longest in the pictures of runs, except where pictures are tested."""
+    from tests.helpers.quick_graphs import without_curves, without_layout
+
+    with contextlib.ExitStack() as stack:
+        if request.path.parent.name != "visualize":
+            stack.enter_context(without_layout())
+            stack.enter_context(without_curves())
+        yield

@@ -39,6 +39,7 @@ from tests.helpers import quick_graphs, tiny_networks
 # As for the tests themselves; commands that tests start by themselves are as users have them.
 quick_graphs.make_graphs_quickly()
 quick_graphs.without_layout().start()
+quick_graphs.without_curves().start()
 tiny_networks.register_resnets()
 files = {}
 

@@ -27,3 +27,17 @@ def without_layout():
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     return mock.patch.object(ConstrainedLayoutEngine, "execute", lambda self, figure: None)
+
+
+def without_curves():
+    """Patch that leaves the picture of a run's curves empty, which takes half a second to render.
+
+    `tests/visualize/plots_test.py` renders them, and so do commands in processes of their own.
+    """
+    from pixpro_keras.visualize import figures, plots
+
+    def save_empty(figure, path):
+        del figure
+        figures.save_figure(figures.new_figure(1, 1), path)
+
+    return mock.patch.object(plots, "save_figure", save_empty)

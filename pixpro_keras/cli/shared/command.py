@@ -82,7 +82,8 @@ class Interrupt:
     Python only prints exceptions of destructors and callbacks of weak references. There, the handler does
     not raise but sends the signal again a moment later. TensorFlow's C++ part may convert the exception or
     ignore it: hence `is_raised`, and another signal some seconds later. A timer of the system sends it,
-    since a thread cannot be started safely in a handler.
+    since a thread cannot be started safely in a handler. What Python prints of an exception that
+    C++ code ignores is not shown.
 
     Attributes:
         is_raised: whether KeyboardInterrupt was raised, so that later errors may result from it.
@@ -95,9 +96,11 @@ class Interrupt:
         """Installs the handler."""
         signal.signal(signal.SIGINT, self)
         signal.signal(signal.SIGALRM, self._send_again)
+        sys.unraisablehook = self._show
 
     def remove(self) -> None:
-        """Restores the default handler of SIGINT and stops the timer."""
+        """Restores the default handler of SIGINT, stops the timer and shows all exceptions."""
+        sys.unraisablehook = sys.__unraisablehook__
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, 0)
 
@@ -116,6 +119,13 @@ class Interrupt:
         if not is_lost:
             self.is_raised = True
             raise KeyboardInterrupt
+
+    def _show(self, unraisable: "sys.UnraisableHookArgs") -> None:
+        """Shows an exception that C++ code ignores, unless it results from the signal."""
+        # An import in C reports the signal's exception as a SystemError.
+        results = KeyboardInterrupt | SystemError
+        if not (self.is_raised and issubclass(unraisable.exc_type, results)):
+            sys.__unraisablehook__(unraisable)
 
     def _send_again(self, *_) -> None:
         # By default the signal would end a run that is saving.

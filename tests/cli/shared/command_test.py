@@ -1,4 +1,5 @@
 import contextlib
+import ctypes
 import dataclasses
 import importlib
 import io
@@ -118,6 +119,25 @@ class InterruptTest(absltest.TestCase):
             done.append(tf.numpy_function(call, [], tf.float32).numpy())
             time.sleep(10)
         self.assertEqual(done, [0.0])
+
+    def test_what_c_code_ignores_of_it_is_not_shown(self):
+        def ignore(error):
+            """Raises it where C calls Python and can do nothing with it."""
+
+            @ctypes.CFUNCTYPE(None)
+            def call():
+                raise error
+
+            with contextlib.redirect_stderr(io.StringIO()) as shown:
+                call()
+            return shown.getvalue()
+
+        self.assertIn("SystemError: of something else", ignore(SystemError("of something else")))
+        with self.assertRaises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        self.assertEqual(ignore(SystemError("an exception is set")), "")
+        self.assertEqual(ignore(KeyboardInterrupt()), "")
+        self.assertIn("ValueError: of a user", ignore(ValueError("of a user")))
 
     def test_elsewhere_it_comes_at_once_and_again_where_nothing_came_of_it(self):
         begin = time.monotonic()
