@@ -95,6 +95,7 @@ SMALL = Scale(
             "segment",
             (
                 f"{_TRANSFER}camvid_finetune.cfg",
+                "--iterations=300",
                 "--keep_checkpoints=1",
                 "--dataset=folder:{data}/camvid",
             ),
