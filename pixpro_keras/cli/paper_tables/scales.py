@@ -96,6 +96,7 @@ SMALL = Scale(
             (
                 f"{_TRANSFER}camvid_finetune.cfg",
                 "--iterations=300",
+                "--backbone_learning_rate_factor=0.1",
                 "--keep_checkpoints=1",
                 "--dataset=folder:{data}/camvid",
             ),
