@@ -70,6 +70,7 @@ class InterruptTest(absltest.TestCase):
     def setUp(self):
         super().setUp()
         before = signal.getsignal(signal.SIGINT)
+        self.addCleanup(setattr, sys, "unraisablehook", sys.unraisablehook)
         interrupt = command.Interrupt()
         interrupt.install()
         self.addCleanup(signal.signal, signal.SIGINT, before)
