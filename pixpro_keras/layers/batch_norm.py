@@ -11,6 +11,7 @@ from pixpro_keras.types import Tensor
 __all__ = ["BatchNormalization"]
 
 _DTYPES = ("float32", "float16", "bfloat16")
+_CONVOLUTION_ATTRIBUTES = ("strides", "padding", "explicit_paddings", "data_format", "dilations")
 
 
 @keras.saving.register_keras_serializable("pixpro_keras")
@@ -20,10 +21,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
     For the backward pass Keras stores several float32 tensors of the input's size, also in mixed
     precision; this layer stores its input only. Over several replicas Keras reduces three tensors
     in the forward and two in the backward pass, this layer one in each, for which all replicas must
-    have equally many rows. Inference in 16 bits is one operation instead of several. In all other
-    cases (inference in float32, float64, other axes than the last) this is Keras's implementation.
-    It also has Keras's name, so that weights files of either load into the other. Exported models
-    contain Keras's layer: see `backbones.plain_network`.
+    have equally many rows. Inference in 16 bits is one operation instead of several, or, after a
+    convolution in a traced function, no operation: scale and offset become part of the convolution.
+    In all other cases (inference in float32, float64, other axes than the last) this is Keras's
+    implementation. It also has Keras's name, so that weights files of either load into the other.
+    Exported models contain Keras's layer: see `backbones.plain_network`.
 
     Statistics are always over all replicas, whatever `synchronized` says.
 
@@ -60,7 +62,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
         scale = tf.cast(self.gamma, tf.float32) if self.scale else tf.ones(channels)
         offset = tf.cast(self.beta, tf.float32) if self.center else tf.zeros(channels)
         if not is_trained:
-            return self._with_moving_statistics(inputs, scale, offset)
+            folded = None if training else self._folded_into_convolution(inputs, scale, offset)
+            return self._with_moving_statistics(inputs, scale, offset) if folded is None else folded
         normalize = _over_replicas if self.synchronized else _on_one_device
         outputs, mean, variance = normalize(inputs, scale, offset, self.epsilon)
         keep = self.momentum
@@ -82,6 +85,31 @@ class BatchNormalization(keras.layers.BatchNormalization):
         )
         if inputs.shape.rank != 4:
             outputs = tf.reshape(outputs, tf.shape(inputs))
+        outputs.set_shape(inputs.shape)
+        return tf.cast(outputs, self.compute_dtype)
+
+    def _folded_into_convolution(
+        self, inputs: Tensor, scale: Tensor, offset: Tensor
+    ) -> Tensor | None:
+        """The convolution that made the input, with scaled kernels and a bias; None without one.
+
+        Nothing else uses the convolution without them, so TensorFlow removes it from the graph.
+        """
+        if tf.is_symbolic_tensor(inputs) and inputs.op.type == "IdentityN":  # `tf.custom_gradient`
+            inputs = inputs.op.inputs[inputs.value_index]
+        if not tf.is_symbolic_tensor(inputs) or inputs.op.type != "Conv2D":
+            return None
+        maps, kernel = inputs.op.inputs
+        if kernel.op.type == "Cast":
+            kernel = kernel.op.inputs[0]  # before rounding to 16 bits
+        factor = scale * tf.math.rsqrt(tf.cast(self.moving_variance, tf.float32) + self.epsilon)
+        bias = offset - tf.cast(self.moving_mean, tf.float32) * factor
+        outputs = tf.raw_ops.Conv2D(
+            input=maps,
+            filter=tf.cast(tf.cast(kernel, tf.float32) * factor, inputs.dtype),
+            **{name: inputs.op.get_attr(name) for name in _CONVOLUTION_ATTRIBUTES},
+        )
+        outputs = tf.nn.bias_add(outputs, tf.cast(bias, inputs.dtype))
         outputs.set_shape(inputs.shape)
         return tf.cast(outputs, self.compute_dtype)
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras.layers.batch_norm import BatchNormalization
+from pixpro_keras.layers.conv import Conv2D
 
 SHAPES = {"maps": (4, 5, 3, 6), "rows": (7, 6), "sequence": (2, 5, 6), "one row": (1, 6)}
 
@@ -133,6 +134,35 @@ class BatchNormTest(tf.test.TestCase, parameterized.TestCase):
         found, expected = (tf.cast(layer(x, training=False), "float32") for layer in (ours, stock))
         rounding = {"mixed_float16": 2**-10, "mixed_bfloat16": 2**-7}[policy]
         self.assertAllClose(found, expected, rtol=2 * rounding, atol=rounding)
+
+    @parameterized.product(
+        policy=("mixed_float16", "mixed_bfloat16"),
+        settings=({"strides": 2}, {"dilation_rate": 2}, {"padding": "same"}),
+    )
+    def test_in_16_bits_a_traced_convolution_takes_it_in(self, policy, settings):
+        (_, norm), x = make_pair((2, 9, 9, 6), policy)
+        (_, exact), _ = make_pair((2, 9, 9, 6))
+        convolution = Conv2D(6, 3, use_bias=False, dtype=policy, **settings)
+        kept = keras.layers.Conv2D(6, 3, use_bias=False, **settings)
+        for layer in (convolution, kept):
+            layer.build(x.shape)
+        kept.set_weights(convolution.get_weights())
+        infer = tf.function(lambda x: norm(convolution(x), training=False))
+        operations = {
+            operation.type for operation in infer.get_concrete_function(x).graph.get_operations()
+        }
+        self.assertFalse([name for name in operations if "BatchNorm" in name])
+        rounding = {"mixed_float16": 2**-10, "mixed_bfloat16": 2**-7}[policy]
+        found, expected = tf.cast(infer(x), "float32"), exact(kept(x), training=False)
+        self.assertAllClose(found, expected, rtol=4 * rounding, atol=8 * rounding)
+
+    def test_a_frozen_one_in_training_leaves_the_convolution_as_it_is(self):
+        (_, norm), x = make_pair(SHAPES["maps"], "mixed_bfloat16")
+        norm.trainable = False
+        convolution = Conv2D(6, 1, use_bias=False, dtype="mixed_bfloat16")
+        infer = tf.function(lambda x: norm(convolution(x), training=True))
+        operations = infer.get_concrete_function(x).graph.get_operations()
+        self.assertIn("FusedBatchNormV3", {operation.type for operation in operations})
 
     @parameterized.parameters("float32", "mixed_bfloat16")
     def test_in_inference_gradients_are_those_of_keras(self, policy):
