@@ -112,15 +112,16 @@ class FCN(Task):
         """
         mask = ops.cast(batch[MASK], "int32")
         logits = self.logits(batch[IMAGE], tuple(mask.shape[1:3]), training)
-        is_labeled = ops.cast(mask != IGNORED, "float32")
-        labels = ops.where(mask != IGNORED, mask, 0)
-        losses = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        labels = ops.reshape(mask, (-1,))
+        is_labeled = ops.cast(labels != IGNORED, "float32")
+        losses, is_right = _cross_entropy(
+            ops.reshape(logits, (-1, logits.shape[-1])), ops.where(labels != IGNORED, labels, 0)
+        )
         # Of all replicas, so that the mean of their losses is the mean over the whole batch.
         total = ops.maximum(cross_replica_mean(ops.sum(is_labeled)), 1.0)
-        is_right = ops.cast(ops.equal(ops.argmax(logits, axis=-1), labels), "float32")
         return {
             "segmentation": ops.sum(losses * is_labeled) / total,
-            "pixel_accuracy": ops.sum(is_right * is_labeled) / total,
+            "pixel_accuracy": ops.sum(ops.cast(is_right, "float32") * is_labeled) / total,
         }
 
     def logits(self, images: Tensor, size: tuple[int, int], training: bool = False) -> Tensor:
@@ -139,6 +140,18 @@ class FCN(Task):
             depends = isinstance(layer, Conv2D | BatchNormalization)
             x = layer(x, training=training) if depends else layer(x)
         return tf.image.resize(ops.cast(x, "float32"), size, "bilinear")
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy `(N,)` of scores `(N, num_classes)`, and whether the label has the highest score.
+
+    Takes half the time of TensorFlow's operation, which does not vectorize over a few classes.
+    """
+    own = tf.gather(logits, labels, batch_dims=1)
+    by_class = tf.transpose(logits)
+    best = tf.stop_gradient(tf.reduce_max(by_class, axis=0))
+    losses = tf.math.log(tf.reduce_sum(tf.exp(by_class - best), axis=0)) + best - own
+    return losses, own >= best
 
 
 def _convolution(name: str) -> Conv2D:
