@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
+from pixpro_keras.layers.small_maps import SideBySide, is_faster_side_by_side
 from pixpro_keras.types import Tensor
 
 __all__ = ["Conv2D"]
@@ -123,16 +124,25 @@ def _with_products_backwards(stride: int, padding: str) -> Callable[[Tensor, Ten
 
     @tf.custom_gradient
     def convolve(inputs: Tensor, kernel: Tensor) -> tuple[Tensor, Callable]:
+        row = None
+        if is_faster_side_by_side(inputs, kernel, stride, padding):
+            row = SideBySide(inputs.shape[1:3], stride, padding)
+
         def gradient(by_outputs: Tensor) -> tuple[Tensor, Tensor]:
-            by_inputs = tf.raw_ops.Conv2DBackpropInput(
-                input_sizes=tf.shape(inputs),
-                filter=kernel,
-                out_backprop=by_outputs,
-                strides=strides,
-                padding=padding,
-            )
+            if row:
+                by_inputs = row.input_gradient(by_outputs, kernel)
+            else:
+                by_inputs = tf.raw_ops.Conv2DBackpropInput(
+                    input_sizes=tf.shape(inputs),
+                    filter=kernel,
+                    out_backprop=by_outputs,
+                    strides=strides,
+                    padding=padding,
+                )
             return by_inputs, _kernel_gradient(inputs, by_outputs, stride, padding)
 
+        if row:
+            return row.outputs(inputs, kernel), gradient
         return tf.nn.conv2d(inputs, kernel, strides, padding), gradient
 
     return convolve

@@ -1,14 +1,13 @@
 """Choice of the dtype policy for a machine."""
 
 import os
-import pathlib
 
 import tensorflow as tf
 
+from pixpro_keras.utils.processor import cpu_flags
+
 __all__ = ["best_precision"]
 
-# File of Linux with the features of the processor.
-_CPU_INFO = pathlib.Path("/proc/cpuinfo")
 # CPU flag -> name of the instructions that oneDNN uses.
 _CPU_FLAGS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}
 _LEAST_CAPABILITY = (8, 0)
@@ -42,15 +41,7 @@ def best_precision(strategy: str = "auto") -> tuple[str, str]:
         capability = min(tuple(one.get("compute_capability") or (0, 0)) for one in details)
         found = f"GPU of compute capability {'.'.join(map(str, capability))}"
         return "mixed_bfloat16" if capability >= _LEAST_CAPABILITY else "float32", found
-    names = [name for flag, name in _CPU_FLAGS.items() if flag in _cpu_flags()]
+    names = [name for flag, name in _CPU_FLAGS.items() if flag in cpu_flags()]
     if names:
         return "mixed_bfloat16", f"a processor with {' and '.join(names)}"
     return "float32", f"a processor without {' or '.join(_CPU_FLAGS.values())}"
-
-
-def _cpu_flags() -> set[str]:
-    try:
-        lines = _CPU_INFO.read_text().splitlines()
-    except OSError:  # Other systems do not have it.
-        return set()
-    return next((set(line.split()) for line in lines if line.startswith("flags")), set())

@@ -4,7 +4,8 @@ from unittest import mock
 import tensorflow as tf
 from absl.testing import parameterized
 
-from pixpro_keras.training import best_precision, precision
+from pixpro_keras.training import best_precision
+from pixpro_keras.utils import processor
 
 
 class BestPrecisionTest(tf.test.TestCase, parameterized.TestCase):
@@ -22,7 +23,7 @@ class BestPrecisionTest(tf.test.TestCase, parameterized.TestCase):
         if flags is not None:
             file.write_text(f"processor : 0\nflags\t\t: {flags}\n\nprocessor : 1\n")
         with (
-            mock.patch.object(precision, "_CPU_INFO", file),
+            mock.patch.object(processor, "_CPU_INFO", file),
             mock.patch.object(tf.config, "list_physical_devices", return_value=[]),
         ):
             self.assertEqual(best_precision(), (expected, reason))
