@@ -7,6 +7,7 @@ from pixpro_keras.backbones.levels import feature_network
 from pixpro_keras.detection.boxes import box_area
 from pixpro_keras.detection.detector import Detector, DetectorConfig
 from pixpro_keras.detection.mask_head import MaskHead
+from pixpro_keras.layers.conv import Conv2D
 from pixpro_keras.layers.fpn import FPN
 from pixpro_keras.layers.initializers import he_normal_fan_out
 from pixpro_keras.layers.roi_align import pyramid_roi_align
@@ -64,7 +65,7 @@ class FPNDetector(Detector):
         inputs = x = keras.Input((_BOX_POOL_SIZE, _BOX_POOL_SIZE, _CHANNELS))
         he_normal = he_normal_fan_out()
         for number in range(1, 5):
-            x = keras.layers.Conv2D(
+            x = Conv2D(
                 _CHANNELS,
                 3,
                 padding="same",

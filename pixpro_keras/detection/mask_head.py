@@ -104,8 +104,24 @@ class MaskHead(keras.layers.Layer):
             x = ops.reshape(convolution(x), (-1, num_boxes * size * size, _CHANNELS))
             x = ops.relu(norm(x, is_valid_cell, training=training))
             x = ops.reshape(x, (-1, size, size, _CHANNELS))
-        x = ops.cast(self.masks(self.enlarge(x)), "float32")
+        x = ops.cast(self._enlarged_masks(x), "float32")
         return ops.reshape(x, (-1, num_boxes, 2 * size, 2 * size, self.num_classes))
+
+    def _enlarged_masks(self, x: Tensor) -> Tensor:
+        """`masks(enlarge(x))`, `(N, S, S, C)` to `(N, 2S, 2S, K)`, with the cells moved last.
+
+        Each cell becomes four by one product; moving them costs little after `masks`, since they have K
+        channels and not 256.
+        """
+        size, channels = x.shape[2:]
+        kernel = tf.reshape(self.enlarge.kernel, (-1, channels))  # of (2, 2, 256, C)
+        x = tf.matmul(tf.reshape(x, (-1, channels)), kernel, transpose_b=True)
+        x = tf.nn.relu(tf.nn.bias_add(x, tf.tile(self.enlarge.bias, [4])))
+        x = self.masks(tf.reshape(x, (-1, size * size, 4, _CHANNELS)))
+        x = tf.reshape(x, (-1, size, size, 2, 2, self.num_classes))
+        return tf.reshape(
+            tf.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, 2 * size, 2 * size, self.num_classes)
+        )
 
     def get_config(self) -> dict:
         """Constructor arguments."""

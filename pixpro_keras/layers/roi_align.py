@@ -190,12 +190,13 @@ def pyramid_roi_align(
             by_flat = tf.zeros((batch * flat.shape[1], channels))
             for group, by_group in zip(groups, by_pooled, strict=True):
                 term, num_terms, _ = terms(group)
+                by_bins = tf.cast(by_group, tf.float32)
 
                 def add_back(
-                    number: Tensor, by_flat: Tensor, term=term, by_group=by_group
+                    number: Tensor, by_flat: Tensor, term=term, by_bins=by_bins
                 ) -> tuple[Tensor, Tensor]:
                     cells, weights = term(number)
-                    rows = tf.cast(by_group, tf.float32) * weights[..., None]
+                    rows = by_bins * weights[..., None]
                     cells = tf.reshape(cells + rows_before, (-1, 1))
                     rows = tf.reshape(rows, (-1, channels))
                     return number + 1, tf.tensor_scatter_nd_add(by_flat, cells, rows)

@@ -59,6 +59,17 @@ class MaskHeadTest(tf.test.TestCase):
         for weight, value in zip(head.non_trainable_weights, statistics, strict=True):
             self.assertAllClose(weight, value, atol=1e-5)
 
+    def test_enlarging_equals_keras_transposed_convolution(self):
+        head = MaskHead(K, 0)
+        head.build((None, None, 5, 5, 4))
+        rng = np.random.default_rng(0)
+        for weight in head.weights:
+            weight.assign(rng.normal(size=weight.shape))
+        inputs = rng.normal(size=(2, 3, 5, 5, 4)).astype("f")
+        expected = head.masks(head.enlarge(inputs.reshape(6, 5, 5, 4)))
+        found = head(inputs, np.ones((2, 3), "f"))
+        self.assertAllClose(found, np.reshape(expected, (2, 3, 10, 10, K)), rtol=1e-4, atol=1e-4)
+
     def test_is_rebuilt_from_its_config(self):
         config = MaskHead(K, 2, 0.8, name="masks").get_config()
         self.assertEqual(MaskHead.from_config(config).get_config(), config)
