@@ -16,6 +16,8 @@ __all__ = ["pyramid_roi_align", "roi_align"]
 _LARGEST_PRODUCT = 1 << 25
 # Groups of boxes of similar size in `pyramid_roi_align`: largest number of groups, least boxes per group.
 _MOST_GROUPS, _LEAST_BOXES = 8, 3
+# Terms of its gradient that are added at once, since TensorFlow copies the maps each time.
+_TERMS_TOGETHER = 4
 
 
 def roi_align(features: Tensor, boxes: Tensor, output_size: int, sampling_ratio: int = 0) -> Tensor:
@@ -186,7 +188,7 @@ def pyramid_roi_align(
         pooled = [pool_group(group) for group in groups]
 
         def gradient(*by_pooled):
-            rows_before = tf.range(batch)[:, None] * flat.shape[1]
+            rows_before = tf.range(batch)[:, None, None] * flat.shape[1]
             by_flat = tf.zeros((batch * flat.shape[1], channels))
             for group, by_group in zip(groups, by_pooled, strict=True):
                 term, num_terms, _ = terms(group)
@@ -195,11 +197,14 @@ def pyramid_roi_align(
                 def add_back(
                     number: Tensor, by_flat: Tensor, term=term, by_bins=by_bins
                 ) -> tuple[Tensor, Tensor]:
-                    cells, weights = term(number)
-                    rows = by_bins * weights[..., None]
+                    # After the last term, weights are 0.
+                    some = [term(number + n) for n in range(_TERMS_TOGETHER)]
+                    cells, weights = (tf.stack(each, axis=1) for each in zip(*some, strict=True))
+                    rows = by_bins[:, None] * weights[..., None]
                     cells = tf.reshape(cells + rows_before, (-1, 1))
                     rows = tf.reshape(rows, (-1, channels))
-                    return number + 1, tf.tensor_scatter_nd_add(by_flat, cells, rows)
+                    by_flat = tf.tensor_scatter_nd_add(by_flat, cells, rows)
+                    return number + _TERMS_TOGETHER, by_flat
 
                 by_flat = _repeat(add_back, num_terms, by_flat)
             return tf.cast(tf.reshape(by_flat, tf.shape(flat)), flat.dtype)
@@ -277,7 +282,7 @@ def _bins(
 
 
 def _repeat(step: Callable, count: Tensor, total: Tensor) -> Tensor:
-    """Loop of `number, total = step(number, total)` for numbers 0 to `count - 1`; returns `total`."""
+    """Loop of `number, total = step(number, total)` from 0 while `number < count`; returns `total`."""
     _, total = tf.while_loop(
         lambda number, _: number < count, step, [tf.constant(0), total], parallel_iterations=1
     )
