@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_keras import backbones
-from pixpro_keras.cli.options.backbone_options import build_backbone, check_backbone, log_input
+from pixpro_keras.cli.options.backbone_options import check_backbone, log_input
 from pixpro_keras.cli.options.method_options import (
     build_training,
     check_method,
@@ -35,8 +35,9 @@ from pixpro_keras.cli.options.pretrain_options import PretrainOptions
 from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.options.training_options import resolve_lengths
 from pixpro_keras.cli.options.view_options import data_config
-from pixpro_keras.cli.shared import model_card, parsing, training_job
+from pixpro_keras.cli.shared import parsing, training_job
 from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.finished_run import finish_run
 from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.cli.shared.initial_weights import INITIAL_FILE, initial_file, read_init_weights
 from pixpro_keras.data import pipeline, service, sources
@@ -45,18 +46,14 @@ from pixpro_keras.data.image_cache import plan_image_cache
 from pixpro_keras.data.labels import select
 from pixpro_keras.data.sampler import name_images
 from pixpro_keras.data.sources import Source
-from pixpro_keras.evaluation.compare import by_measure, comparison_table
 from pixpro_keras.evaluation.features import IMAGE, image_batches
-from pixpro_keras.evaluation.scenes_probe import probe_on_scenes
 from pixpro_keras.methods import METHODS, PretrainMethod
 from pixpro_keras.training.callbacks import FeatureRank
 from pixpro_keras.training.run_config import RunResult
 from pixpro_keras.training.workers import chief_alone, chief_first
 from pixpro_keras.types import VIEW1, Batch, Tensor
 from pixpro_keras.utils.files import write_atomically
-from pixpro_keras.visualize.plots import plot_metrics
 from pixpro_keras.visualize.run_pictures import RunPictures
-from pixpro_keras.weights import FPN_FILE, export_backbone, load_backbone, save_fpn
 
 # Number of images in a run's pictures, and their side in pixels: C5 has 12 x 12 cells.
 _NUM_PICTURED = 4
@@ -328,7 +325,7 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
         with chief_alone(strategy) as is_chief:
             if is_chief:
                 try:
-                    exported = finish(options, workdir, method, source.num_examples)
+                    exported = finish_run(options, workdir, method, source.num_examples)
                 except OSError as error:
                     raise FlagError(
                         f"--workdir={options.workdir}: trained and saved, but the results cannot be "
@@ -364,67 +361,6 @@ def _describe_backbone(options: PretrainOptions) -> str:
     if options.init_weights is None:
         return options.backbone
     return f"{options.backbone}, from {options.init_weights}"
-
-
-def finish(
-    options: PretrainOptions, workdir: pathlib.Path, method: PretrainMethod, num_images: int
-) -> dict[pathlib.Path, str]:
-    """Exports the backbone, compares it with its random initialization, lists all files.
-
-    Args:
-        options: options of the run, resolved.
-        workdir: the run's directory.
-        method: trained.
-        num_images: number of images it was trained on.
-
-    Returns:
-        Exported file -> its use.
-    """
-    backbone = method.encoder.backbone
-    exported = export_backbone(backbone, options.backbone, workdir / "export")
-    if method.encoder.fpn is not None:
-        save_fpn(method.encoder.fpn, workdir / "export" / FPN_FILE)
-        exported[workdir / "export" / FPN_FILE] = "the FPN, for Mask R-CNN FPN"
-    card = model_card.write(
-        options, options.license, workdir, workdir / "export", method, num_images
-    )
-    exported[card] = "model card: data, recipe, input convention, checksums"
-    evaluations: dict[str, dict[str, float]] = {}
-    print()
-    if options.probe == "scenes":
-        keras.utils.set_random_seed(options.seed)  # The initialization of this run.
-        compared = {"random initialization": build_backbone(options)}
-        if options.init_weights is not None:
-            with flag_errors(options, "init_weights"):
-                compared[f"initial weights, {options.init_weights}"] = load_backbone(
-                    options.init_weights, name=options.backbone
-                )
-        rows = probe_on_scenes(
-            compared | {"pre-trained": backbone},
-            backbones.preprocess_input(options.backbone),
-            options.data_dir,
-        )
-        write_atomically(workdir / "probe.json", json.dumps(rows, indent=2).encode())
-        evaluations = by_measure(rows)
-        print("Held-out scenes, frozen features:\n")
-        print(comparison_table(rows) + "\n")
-    plot_metrics(workdir / "metrics.jsonl", workdir / "curves.png", method.loss_bounds, evaluations)
-    print(f"Run in {workdir}:")
-    for path, what in [
-        ("checkpoints/", "the last steps, from which the same command continues"),
-        ("metrics.jsonl", f"all scalars; tensorboard --logdir {workdir} shows them"),
-        ("curves.png", "the scalars as charts"),
-        ("pictures/", "matching cells of views; similarity before and after training"),
-        ("flags.cfg", f"repeats the run: --flagfile={workdir}/flags.cfg"),
-        # Its path is long, and the line starts with it.
-        *(
-            (f"export/{path.name}", how.replace(repr(str(path)), "FILE"))
-            for path, how in exported.items()
-        ),
-    ]:
-        if (workdir / path).exists():  # Pictures, for example, are optional.
-            print(f"  {path:28} {what}")
-    return exported
 
 
 @contextlib.contextmanager

@@ -1,0 +1,79 @@
+"""Exported files, comparison, curves and the list of all files of a finished pre-training."""
+
+import json
+import pathlib
+
+import keras
+
+from pixpro_keras import backbones
+from pixpro_keras.cli.options.backbone_options import build_backbone
+from pixpro_keras.cli.options.pretrain_options import PretrainOptions
+from pixpro_keras.cli.shared import model_card
+from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.evaluation.compare import by_measure, comparison_table
+from pixpro_keras.evaluation.scenes_probe import probe_on_scenes
+from pixpro_keras.methods import PretrainMethod
+from pixpro_keras.utils.files import write_atomically
+from pixpro_keras.visualize.plots import plot_metrics
+from pixpro_keras.weights import FPN_FILE, export_backbone, load_backbone, save_fpn
+
+
+def finish_run(
+    options: PretrainOptions, workdir: pathlib.Path, method: PretrainMethod, num_images: int
+) -> dict[pathlib.Path, str]:
+    """Exports the backbone, compares it with its random initialization, lists all files.
+
+    Args:
+        options: options of the run, resolved.
+        workdir: the run's directory.
+        method: trained.
+        num_images: number of images it was trained on.
+
+    Returns:
+        Exported file -> its use.
+    """
+    backbone = method.encoder.backbone
+    exported = export_backbone(backbone, options.backbone, workdir / "export")
+    if method.encoder.fpn is not None:
+        save_fpn(method.encoder.fpn, workdir / "export" / FPN_FILE)
+        exported[workdir / "export" / FPN_FILE] = "the FPN, for Mask R-CNN FPN"
+    card = model_card.write(
+        options, options.license, workdir, workdir / "export", method, num_images
+    )
+    exported[card] = "model card: data, recipe, input convention, checksums"
+    evaluations: dict[str, dict[str, float]] = {}
+    print()
+    if options.probe == "scenes":
+        keras.utils.set_random_seed(options.seed)  # The initialization of this run.
+        compared = {"random initialization": build_backbone(options)}
+        if options.init_weights is not None:
+            with flag_errors(options, "init_weights"):
+                compared[f"initial weights, {options.init_weights}"] = load_backbone(
+                    options.init_weights, name=options.backbone
+                )
+        rows = probe_on_scenes(
+            compared | {"pre-trained": backbone},
+            backbones.preprocess_input(options.backbone),
+            options.data_dir,
+        )
+        write_atomically(workdir / "probe.json", json.dumps(rows, indent=2).encode())
+        evaluations = by_measure(rows)
+        print("Held-out scenes, frozen features:\n")
+        print(comparison_table(rows) + "\n")
+    plot_metrics(workdir / "metrics.jsonl", workdir / "curves.png", method.loss_bounds, evaluations)
+    print(f"Run in {workdir}:")
+    for path, what in [
+        ("checkpoints/", "the last steps, from which the same command continues"),
+        ("metrics.jsonl", f"all scalars; tensorboard --logdir {workdir} shows them"),
+        ("curves.png", "the scalars as charts"),
+        ("pictures/", "matching cells of views; similarity before and after training"),
+        ("flags.cfg", f"repeats the run: --flagfile={workdir}/flags.cfg"),
+        # Its path is long, and the line starts with it.
+        *(
+            (f"export/{path.name}", how.replace(repr(str(path)), "FILE"))
+            for path, how in exported.items()
+        ),
+    ]:
+        if (workdir / path).exists():  # Pictures, for example, are optional.
+            print(f"  {path:28} {what}")
+    return exported
