@@ -5,6 +5,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from pixpro_keras.layers.small_maps import faster_side_by_side
 from pixpro_keras.ops import cross_replica_mean
 from pixpro_keras.types import Tensor
 
@@ -104,11 +105,15 @@ class BatchNormalization(keras.layers.BatchNormalization):
             kernel = kernel.op.inputs[0]  # before rounding to 16 bits
         factor = scale * tf.math.rsqrt(tf.cast(self.moving_variance, tf.float32) + self.epsilon)
         bias = offset - tf.cast(self.moving_mean, tf.float32) * factor
-        outputs = tf.raw_ops.Conv2D(
-            input=maps,
-            filter=tf.cast(tf.cast(kernel, tf.float32) * factor, inputs.dtype),
-            **{name: inputs.op.get_attr(name) for name in _CONVOLUTION_ATTRIBUTES},
-        )
+        kernel = tf.cast(tf.cast(kernel, tf.float32) * factor, inputs.dtype)
+        given = {name: inputs.op.get_attr(name) for name in _CONVOLUTION_ATTRIBUTES}
+        outputs = None
+        if given["dilations"] == [1, 1, 1, 1]:
+            stride, padding = given["strides"][1], given["padding"].decode()
+            if row := faster_side_by_side(maps, kernel, stride, padding):
+                outputs = row.outputs(maps, kernel)
+        if outputs is None:
+            outputs = tf.raw_ops.Conv2D(input=maps, filter=kernel, **given)
         outputs = tf.nn.bias_add(outputs, tf.cast(bias, inputs.dtype))
         outputs.set_shape(inputs.shape)
         return tf.cast(outputs, self.compute_dtype)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
-from pixpro_keras.layers.small_maps import SideBySide, is_faster_side_by_side
+from pixpro_keras.layers.small_maps import faster_side_by_side
 from pixpro_keras.types import Tensor
 
 __all__ = ["Conv2D"]
@@ -124,9 +124,7 @@ def _with_products_backwards(stride: int, padding: str) -> Callable[[Tensor, Ten
 
     @tf.custom_gradient
     def convolve(inputs: Tensor, kernel: Tensor) -> tuple[Tensor, Callable]:
-        row = None
-        if is_faster_side_by_side(inputs, kernel, stride, padding):
-            row = SideBySide(inputs.shape[1:3], stride, padding)
+        row = faster_side_by_side(inputs, kernel, stride, padding)
 
         def gradient(by_outputs: Tensor) -> tuple[Tensor, Tensor]:
             if row:

@@ -4,8 +4,9 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras.layers import small_maps
+from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.layers.conv import Conv2D
-from pixpro_keras.layers.small_maps import SideBySide, is_faster_side_by_side
+from pixpro_keras.layers.small_maps import SideBySide, faster_side_by_side
 
 
 def convolve(inputs, kernel, by_outputs, stride, padding):
@@ -63,6 +64,16 @@ class SideBySideTest(tf.test.TestCase, parameterized.TestCase):
         for one, other in zip(*results, strict=True):
             self.assertAllClose(one, other, rtol=1e-2, atol=2e-2)
 
+    def test_inference_gives_the_same_with_tiles_and_without(self):
+        layer = Conv2D(512, 3, padding="same", use_bias=False, dtype="mixed_bfloat16")
+        norm = BatchNormalization(dtype="mixed_bfloat16")
+        inputs = tf.random.stateless_normal((2, 4, 4, 8), (0, 1), dtype=tf.float32)
+        results = []
+        for has_tiles in (False, True):
+            with mock.patch.object(small_maps, "_multiplies_tiles", return_value=has_tiles):
+                results.append(tf.function(lambda x: norm(layer(x), training=False))(inputs))
+        self.assertAllClose(*results, rtol=1e-2, atol=2e-2)
+
     @parameterized.parameters(
         ("bfloat16", 512, 3, 1, "SAME", True),
         ("bfloat16", 512, 8, 2, "VALID", True),
@@ -78,8 +89,8 @@ class SideBySideTest(tf.test.TestCase, parameterized.TestCase):
         inputs, kernel = tf.zeros((1, 3, width, 4), dtype), tf.zeros((3, 3, 4, filters), dtype)
         for has_tiles in (False, True):
             with mock.patch.object(small_maps, "_multiplies_tiles", return_value=has_tiles):
-                found = is_faster_side_by_side(inputs, kernel, stride, padding)
-            self.assertEqual(found, expected and has_tiles)
+                found = faster_side_by_side(inputs, kernel, stride, padding)
+            self.assertEqual(found is not None, expected and has_tiles)
 
 
 if __name__ == "__main__":
