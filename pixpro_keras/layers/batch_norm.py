@@ -100,17 +100,20 @@ class BatchNormalization(keras.layers.BatchNormalization):
             inputs = inputs.op.inputs[inputs.value_index]
         if not tf.is_symbolic_tensor(inputs) or inputs.op.type != "Conv2D":
             return None
+        given = {name: inputs.op.get_attr(name) for name in _CONVOLUTION_ATTRIBUTES}
+        if given["data_format"] != b"NHWC":
+            return None
         maps, kernel = inputs.op.inputs
         if kernel.op.type == "Cast":
             kernel = kernel.op.inputs[0]  # before rounding to 16 bits
         factor = scale * tf.math.rsqrt(tf.cast(self.moving_variance, tf.float32) + self.epsilon)
         bias = offset - tf.cast(self.moving_mean, tf.float32) * factor
         kernel = tf.cast(tf.cast(kernel, tf.float32) * factor, inputs.dtype)
-        given = {name: inputs.op.get_attr(name) for name in _CONVOLUTION_ATTRIBUTES}
         outputs = None
-        if given["dilations"] == [1, 1, 1, 1]:
-            stride, padding = given["strides"][1], given["padding"].decode()
-            if row := faster_side_by_side(maps, kernel, stride, padding):
+        _, stride, other_stride, _ = given["strides"]
+        if given["dilations"] == [1, 1, 1, 1] and stride == other_stride:
+            row = faster_side_by_side(maps, kernel, stride, given["padding"].decode())
+            if row is not None:
                 outputs = row.outputs(maps, kernel)
         if outputs is None:
             outputs = tf.raw_ops.Conv2D(input=maps, filter=kernel, **given)

@@ -19,7 +19,8 @@ _LEAST_FILTERS = 512
 
 @functools.cache
 def _multiplies_tiles() -> bool:
-    return "amx_bf16" in cpu_flags()
+    others = [tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU")]
+    return "amx_bf16" in cpu_flags() and not any(others)
 
 
 class SideBySide:
@@ -72,11 +73,13 @@ def faster_side_by_side(
     Args:
         inputs: `(B, H, W, C)`.
         kernel: `(h, w, C, filters)`.
-        stride: 1 or 2.
-        padding: "SAME" or "VALID".
+        stride: in both directions.
+        padding: as of TensorFlow.
     """
     height, width = inputs.shape[1:3]
     if height is None or width is None or kernel.shape[:2] != (3, 3):
+        return None
+    if stride not in (1, 2) or padding not in ("SAME", "VALID"):
         return None
     is_possible = stride == 1 if padding == "SAME" else width % stride == 0
     is_small = width // stride <= _MOST_COLUMNS and kernel.shape[3] >= _LEAST_FILTERS

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from pixpro_keras.layers import small_maps
 from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.layers.conv import Conv2D
 
@@ -155,6 +156,23 @@ class BatchNormTest(tf.test.TestCase, parameterized.TestCase):
         rounding = {"mixed_float16": 2**-10, "mixed_bfloat16": 2**-7}[policy]
         found, expected = tf.cast(infer(x), "float32"), exact(kept(x), training=False)
         self.assertAllClose(found, expected, rtol=4 * rounding, atol=8 * rounding)
+
+    def test_a_convolution_of_any_stride_and_padding_is_taken_in_rightly(self):
+        (_, norm), _ = make_pair((1, 6, 6, 512), "mixed_bfloat16")
+        (_, exact), _ = make_pair((1, 6, 6, 512))
+        kernel = tf.random.stateless_normal((3, 3, 6, 512), (0, 1), stddev=0.1)
+        images = tf.random.stateless_normal((1, 12, 12, 6), (0, 2))
+        for strides, paddings in (((2, 3), "VALID"), ((2, 2), [[0, 0], [1, 0], [1, 0], [0, 0]])):
+
+            @tf.function
+            def infer(x, norm, strides=strides, paddings=paddings):
+                maps = tf.nn.conv2d(x, tf.cast(kernel, x.dtype), strides, paddings)
+                return tf.cast(norm(maps, training=False), "float32")
+
+            with mock.patch.object(small_maps, "_multiplies_tiles", return_value=True):
+                found = infer(tf.cast(images, "bfloat16"), norm)
+            expected = infer(images, exact)
+            self.assertAllClose(found, expected, rtol=0.05, atol=0.05)
 
     def test_a_frozen_one_in_training_leaves_the_convolution_as_it_is(self):
         (_, norm), x = make_pair(SHAPES["maps"], "mixed_bfloat16")

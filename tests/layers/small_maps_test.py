@@ -80,6 +80,8 @@ class SideBySideTest(tf.test.TestCase, parameterized.TestCase):
         ("bfloat16", 512, 7, 2, "VALID", False),
         ("bfloat16", 512, 16, 2, "VALID", False),
         ("bfloat16", 512, 6, 2, "SAME", False),
+        ("bfloat16", 512, 9, 3, "VALID", False),
+        ("bfloat16", 512, 3, 1, "EXPLICIT", False),
         ("bfloat16", 512, 8, 1, "SAME", False),
         ("bfloat16", 256, 3, 1, "SAME", False),
         ("float32", 512, 3, 1, "SAME", False),
