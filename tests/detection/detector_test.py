@@ -150,7 +150,7 @@ class DetectorTest(tf.test.TestCase, parameterized.TestCase):
         task = build(FPNDetector, backbone=lambda _: tiny_pyramid_backbone(channels=32))
         step = traced_step(task)
         # Both are found after 60 of them, whatever the order in which processors add.
-        losses = [scalars(step(batch))["loss"] for batch in batches(source, 2, (96,)).take(90)]
+        losses = [scalars(step(batch))["loss"] for batch in batches(source, 2, (96,)).take(120)]
         self.assertLess(np.mean(losses[-5:]), 0.4 * losses[0])
         apply_precise_bn(task, batches(source, 2, (96,)).take(8))
         found = [None, None]
