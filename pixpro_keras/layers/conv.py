@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from pixpro_keras.layers.small_maps import faster_side_by_side
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils.processor import has_accelerator
 
 __all__ = ["Conv2D"]
 
@@ -87,8 +88,7 @@ class Conv2D(keras.layers.Conv2D):
             self.strides in ((1, 1), (2, 2))
             and self.groups == 1
             and self.data_format == "channels_last"
-            and not tf.config.list_logical_devices("GPU")
-            and not tf.config.list_logical_devices("TPU")
+            and not has_accelerator()
         )
 
 

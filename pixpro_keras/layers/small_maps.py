@@ -10,7 +10,7 @@ import functools
 import tensorflow as tf
 
 from pixpro_keras.types import Tensor
-from pixpro_keras.utils.processor import cpu_flags
+from pixpro_keras.utils.processor import cpu_flags, has_accelerator
 
 # Largest width of the inputs, divided by the stride, and least number of filters for which this is faster.
 _MOST_COLUMNS = 7
@@ -19,8 +19,7 @@ _LEAST_FILTERS = 512
 
 @functools.cache
 def _multiplies_tiles() -> bool:
-    others = [tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU")]
-    return "amx_bf16" in cpu_flags() and not any(others)
+    return "amx_bf16" in cpu_flags() and not has_accelerator()
 
 
 class SideBySide:
@@ -39,9 +38,10 @@ class SideBySide:
         # Columns of a map with the zeros after it, before and after the convolution.
         self._columns = self._width + (padding == "SAME")
         self._results = self._columns // stride
-        # The outputs between two maps are not used; after the last map there are none.
-        self._missing = 0 if padding == "SAME" else -(-2 // stride)
-        self._kept = self._results - self._missing if self._missing else self._width
+        # The outputs between two maps are not used; without padding there are none after the last map.
+        unused = 1 if padding == "SAME" else -(-2 // stride)
+        self._kept = self._results - unused
+        self._missing = 0 if padding == "SAME" else unused
 
     def outputs(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         """`(B, H, W, C)` to `(B, h, w, filters)`."""

@@ -1,6 +1,8 @@
-"""Features of the processor."""
+"""Features of the processor, and whether an accelerator computes in its place."""
 
 import pathlib
+
+import tensorflow as tf
 
 # File of Linux with the features of the processor.
 _CPU_INFO = pathlib.Path("/proc/cpuinfo")
@@ -13,3 +15,8 @@ def cpu_flags() -> set[str]:
     except OSError:
         return set()
     return next((set(line.split()) for line in lines if line.startswith("flags")), set())
+
+
+def has_accelerator() -> bool:
+    """True if TensorFlow has a GPU or a TPU. Sets up its devices."""
+    return any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU"))
