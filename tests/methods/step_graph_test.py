@@ -144,7 +144,7 @@ class StepGraphTest(tf.test.TestCase, parameterized.TestCase):
             for _ in range(2):
                 step(batch)
             of_steps = []
-            for _ in range(5):  # It depends on the order in which threads take operations.
+            for _ in range(10):  # It depends on the order in which threads take operations.
                 try:
                     tf.config.experimental.reset_memory_stats("CPU:0")
                 except ValueError:
@@ -153,8 +153,9 @@ class StepGraphTest(tf.test.TestCase, parameterized.TestCase):
                 step(batch)
                 peak = tf.config.experimental.get_memory_info("CPU:0")["peak"]
                 of_steps.append(peak - before)
-            peaks.append(min(of_steps))
-        # Activations are most of it: 105 to 145 and 186 to 250 MiB.
+            peaks.append(max(of_steps))
+        # Activations are most of it: at most 146 and 247 MiB. By chance a step of both passes at once may
+        # also end one of them before it begins the other, then it needs as little as 132 MiB.
         self.assertLess(peaks[0], 0.75 * peaks[1])
 
     def test_is_traced_once_in_a_run_and_once_after_a_resume(self):
