@@ -344,9 +344,9 @@ def global_covariance(vectors: Tensor) -> Tensor:
     channels = vectors.shape[-1]
     unit = ops.reshape(l2_normalize(vectors), (-1, channels))
     count = ops.cast(ops.shape(unit)[0], "float32")
-    mean = cross_replica_mean(ops.mean(unit, axis=0))
-    second = cross_replica_mean(ops.matmul(ops.transpose(unit), unit) / count)
-    return channels * (second - ops.outer(mean, mean))
+    # Not `E[xx'] - mm'`: of features that are alike it is rounding alone, and a variance below 0.
+    centered = unit - cross_replica_mean(ops.mean(unit, axis=0))
+    return channels * cross_replica_mean(ops.matmul(ops.transpose(centered), centered) / count)
 
 
 def _replica_context() -> tf.distribute.ReplicaContext:

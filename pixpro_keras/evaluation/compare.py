@@ -9,7 +9,7 @@ import tensorflow as tf
 from pixpro_keras.evaluation.features import IMAGE, Features, extract_features
 from pixpro_keras.evaluation.knn import top_k_accuracy, weighted_knn
 from pixpro_keras.evaluation.logistic_regression import fit_logistic_regression
-from pixpro_keras.evaluation.precise_bn import apply_precise_bn
+from pixpro_keras.evaluation.precise_bn import temporary_precise_bn
 from pixpro_keras.utils.markdown import markdown_table
 
 # Accuracy -> its column in a table.
@@ -30,12 +30,12 @@ def compare_backbones(
 ) -> dict[str, dict[str, float]]:
     """Accuracy of pooled features (image labels) and of cell features (masks).
 
-    All backbones are evaluated in the same way. Batch-norm statistics are first recomputed on
-    training images, since those of an untrained network do not fit its activations. Features are
-    then standardized per channel with the statistics of the training features.
+    All backbones are evaluated in the same way, with batch-norm statistics of training images, since
+    those of an untrained network do not fit its activations; afterwards each has its own again.
+    Features are standardized per channel with the statistics of the training features.
 
     Args:
-        backbones: name -> `(B, H, W, 3) -> (B, h, w, C)`. Their batch-norm statistics change.
+        backbones: name -> `(B, H, W, 3) -> (B, h, w, C)`.
         train: batches as from `labeled_batches`, with masks.
         test: the same, of other images.
         k: number of neighbors.
@@ -71,10 +71,11 @@ def compare_backbones(
         raise ValueError("`backbones` must hold at least one backbone. Received none.")
     rows = {}
     for name, backbone in backbones.items():
-        apply_precise_bn(backbone, (one[IMAGE] for one in train.take(num_batch_norm_batches)))
-        train_features, test_features = (
-            extract_features(backbone, data, cells_per_image=16) for data in (train, test)
-        )
+        images = (one[IMAGE] for one in train.take(num_batch_norm_batches))
+        with temporary_precise_bn(backbone, images):
+            train_features, test_features = (
+                extract_features(backbone, data, cells_per_image=16) for data in (train, test)
+            )
         rows[name] = feature_accuracies(train_features, test_features, k)
     commonest = float(np.mean(test_features.labels == np.bincount(train_features.labels).argmax()))
     rows["chance"] = {

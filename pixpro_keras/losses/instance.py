@@ -12,6 +12,10 @@ from pixpro_keras.utils import checks
 
 __all__ = ["batch_info_nce", "cross_entropy", "info_nce", "negative_cosine", "nt_xent", "top1"]
 
+# Cosines are tied when they differ by no more: a sum and a product of the same vectors round differently,
+# and a GPU's product keeps 10 bits of each factor (TF32).
+TIED_COSINES = 1e-3
+
 
 def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
     """Mean of `-cos(prediction_i, target_i)` over the images.
@@ -61,7 +65,7 @@ def cross_entropy(logits: Tensor, positive: Tensor) -> Tensor:
     return ops.mean(ops.sparse_categorical_crossentropy(positive, logits, from_logits=True))
 
 
-def top1(logits: Tensor, positive: Tensor) -> Tensor:
+def top1(logits: Tensor, positive: Tensor, tolerance: float = 0.0) -> Tensor:
     """Share of rows whose positive has the highest logit, for monitoring; has no gradient.
 
     A tie counts as missed: collapsed features, which make all logits equal, must not score.
@@ -69,6 +73,7 @@ def top1(logits: Tensor, positive: Tensor) -> Tensor:
     Args:
         logits: `(M, K)`, one row for each anchor.
         positive: `(M,)` integers, the column of each row's positive.
+        tolerance: largest difference of a tie.
 
     Returns:
         Scalar float32 in [0, 1].
@@ -82,8 +87,8 @@ def top1(logits: Tensor, positive: Tensor) -> Tensor:
         ```
     """
     of_positive = ops.take_along_axis(logits, ops.expand_dims(positive, 1), axis=1)
-    not_below = ops.sum(ops.cast(logits >= of_positive, "int32"), axis=1)  # Counts the positive.
-    return ops.mean(ops.cast(not_below == 1, "float32"))
+    not_below = logits >= of_positive - tolerance  # The positive is one of them.
+    return ops.mean(ops.cast(ops.sum(ops.cast(not_below, "int32"), axis=1) == 1, "float32"))
 
 
 def nt_xent(
@@ -133,14 +138,14 @@ def nt_xent(
     """
     anchors = ops.concatenate([embeddings1, embeddings2], axis=0)
     candidates = ops.concatenate([all_embeddings1, all_embeddings2], axis=0)
-    logits = _scale(_cosines(anchors, candidates), temperature)
+    cosines = _cosines(anchors, candidates)
     batch_size = all_embeddings1.shape[0]
     in_view1 = _positions(first, embeddings1.shape[0])
     in_view2 = in_view1 + batch_size
     itself = ops.concatenate([in_view1, in_view2], axis=0)
     is_itself = ops.arange(2 * batch_size, dtype="int32") == ops.expand_dims(itself, 1)
-    logits = ops.where(is_itself, -1e9, logits)
-    return _loss_and_top1(logits, ops.concatenate([in_view2, in_view1], axis=0))
+    cosines = ops.where(is_itself, -1e9, cosines)
+    return _loss_and_top1(cosines, ops.concatenate([in_view2, in_view1], axis=0), temperature)
 
 
 def info_nce(
@@ -181,7 +186,7 @@ def info_nce(
     of_positive = ops.sum(query * key, axis=1, keepdims=True)
     of_negatives = _cosines(query, ops.stop_gradient(negative_keys))
     cosines = ops.concatenate([of_positive, of_negatives], axis=1)  # (M, 1 + K)
-    return _loss_and_top1(_scale(cosines, temperature), ops.zeros(query.shape[:1], "int32"))
+    return _loss_and_top1(cosines, ops.zeros(query.shape[:1], "int32"), temperature)
 
 
 def batch_info_nce(
@@ -218,20 +223,19 @@ def batch_info_nce(
         loss, top1 = batch_info_nce(query, keys, first=0, temperature=0.2)
         ```
     """
-    logits = _scale(_cosines(query, ops.stop_gradient(keys)), temperature)
-    return _loss_and_top1(logits, _positions(first, query.shape[0]))
+    cosines = _cosines(query, ops.stop_gradient(keys))
+    return _loss_and_top1(cosines, _positions(first, query.shape[0]), temperature)
 
 
-def _loss_and_top1(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
-    return cross_entropy(logits, positive), top1(logits, positive)
+def _loss_and_top1(
+    cosines: Tensor, positive: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    logits = cosines / checks.positive("temperature", temperature)
+    return cross_entropy(logits, positive), top1(cosines, positive, TIED_COSINES)
 
 
 def _cosines(rows: Tensor, columns: Tensor) -> Tensor:
     return ops.matmul(l2_normalize(rows), ops.transpose(l2_normalize(columns)))
-
-
-def _scale(cosines: Tensor, temperature: float) -> Tensor:
-    return cosines / checks.positive("temperature", temperature)
 
 
 def _positions(first: int | Tensor, count: int) -> Tensor:

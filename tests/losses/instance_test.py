@@ -204,8 +204,12 @@ class Top1Test(tf.test.TestCase):
         self.assertAllEqual(instance.top1(np.zeros((4, 3), "float32"), np.zeros(4, int)), 0.0)
 
     def test_collapsed_features_do_not_score(self):
-        same = np.ones((4, 3), "float32")
-        self.assertAllEqual(instance.info_nce(same, same, same, 0.2)[1], 0.0)
+        for seed in range(20):  # The cosine with itself is 1 or its neighbor, by the order of additions.
+            vector = np.random.default_rng(seed).normal(size=128).astype("float32")
+            same = np.tile(vector, (8, 1))
+            self.assertAllEqual(instance.info_nce(same, same, same, 0.2)[1], 0.0)
+            self.assertAllEqual(instance.batch_info_nce(same, same, 0, 0.2)[1], 0.0)
+            self.assertAllEqual(instance.nt_xent(same, same, same, same, 0, 0.2)[1], 0.0)
 
 
 class AllTest(tf.test.TestCase, parameterized.TestCase):

@@ -17,15 +17,20 @@ class SpreadTermsTest(tf.test.TestCase):
         self.assertAllClose(spread_terms(covariance), (variance, covariances), rtol=1e-5)
 
     def test_features_that_are_all_alike_have_no_spread(self):
-        variance, covariance = spread_terms(global_covariance(tf.ones((8, 5))))
+        # As many as the cells of a batch, and no value that 32 bits hold exactly.
+        vector = np.random.default_rng(0).normal(size=256).astype("float32")
+        covariance = global_covariance(tf.constant(np.tile(vector, (3136, 1))))
+        self.assertAllGreaterEqual(tf.linalg.diag_part(covariance), 0.0)
+        variance, covariance = spread_terms(covariance)
         self.assertAllClose(variance, 0.99, atol=1e-4)
         self.assertAllClose(covariance, 0.0)
 
     def test_gradient_of_features_that_are_alike_is_finite(self):
-        vectors = tf.Variable(np.full((8, 5), 0.3, "float32"))
+        vector = np.random.default_rng(0).normal(size=256).astype("float32")
+        vectors = tf.Variable(np.tile(vector, (3136, 1)))
         with tf.GradientTape() as tape:
             loss = sum(spread_terms(global_covariance(vectors)))
-        self.assertAllEqual(np.isfinite(tape.gradient(loss, vectors)), np.ones((8, 5), bool))
+        self.assertAllEqual(np.isfinite(tape.gradient(loss, vectors)), np.ones((3136, 256), bool))
 
 
 if __name__ == "__main__":
