@@ -88,6 +88,11 @@ def run_one(options: DetectOptions) -> RunResult:
             f"--test_every_iterations={options.test_every_iterations}: must be a multiple of "
             f"--log_every_steps={options.log_every_steps}"
         )
+    if options.steps_per_execution > 1 and options.num_canvases > 1:
+        raise FlagError(
+            f"--steps_per_execution={options.steps_per_execution}: several steps in one call need images of "
+            f"one size, so --num_canvases=1 instead of {options.num_canvases}"
+        )
     options = resolve_precision(options)
     with training_job.start(options) as job:
         return train_and_test(options, job)

@@ -7,7 +7,13 @@ import tensorflow as tf
 from keras import ops
 
 from pixpro_keras.detection.box_pipeline import BOXES, CLASSES, SEED
-from pixpro_keras.detection.boxes import clip_boxes, decode_boxes, encode_boxes, pairwise_iou
+from pixpro_keras.detection.boxes import (
+    box_area,
+    clip_boxes,
+    decode_boxes,
+    encode_boxes,
+    pairwise_iou,
+)
 from pixpro_keras.detection.matching import match_boxes
 from pixpro_keras.detection.nms import multiclass_non_max_suppression
 from pixpro_keras.detection.sampling import image_noise, subsample_labels
@@ -225,6 +231,7 @@ def postprocess_detections(
     boxes = decode_boxes(deltas, proposals[:, :, None], BOX_WEIGHTS)
     boxes = clip_boxes(ops.reshape(boxes, (-1, num_rois * num_classes, 4)), sizes)
     boxes = ops.reshape(boxes, (-1, num_rois, num_classes, 4))
+    scores = ops.where(box_area(boxes) > 0, scores, 0.0)  # Outside of the image nothing is left.
     boxes, scores, classes, _ = multiclass_non_max_suppression(
         boxes, scores, SCORE_THRESHOLD, NMS_IOU_THRESHOLD, MAX_DETECTIONS
     )

@@ -1,5 +1,6 @@
 """A convolution that is faster where matrix products do the same."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import keras
@@ -27,9 +28,9 @@ class Conv2D(keras.layers.Conv2D):
     with a stride, and up to five times for 3x3 kernels over small maps (`benchmarks/README.md`). A
     dilated convolution is one operation; Keras's cuts the map into pieces, convolves them and puts
     them together again, which takes up to five times as long. Elsewhere (other kernels and strides,
-    groups, products on maps of unknown size, GPUs and TPUs) this is Keras's implementation. It also has
-    Keras's name, under which weights files store it. Exported models contain Keras's layer: see
-    `backbones.plain_network`.
+    groups, products on maps of unknown size; on GPUs and TPUs all but dilated convolutions) this is
+    Keras's implementation. It also has Keras's name, under which weights files store it. Exported
+    models contain Keras's layer: see `backbones.plain_network`.
 
     Args:
         **kwargs: arguments of `keras.layers.Conv2D`.
@@ -52,7 +53,7 @@ class Conv2D(keras.layers.Conv2D):
             convolve = _with_products_backwards(self.strides[0], self.padding.upper())
             outputs = convolve(inputs, tf.convert_to_tensor(self.kernel))
         elif self._is_dilated():
-            convolve = _dilated(self.dilation_rate, self.padding.upper())
+            convolve = _dilated(self.dilation_rate, self.padding.upper(), has_accelerator())
             outputs = convolve(inputs, tf.convert_to_tensor(self.kernel))
         else:
             return super().call(inputs)
@@ -80,15 +81,15 @@ class Conv2D(keras.layers.Conv2D):
             self.dilation_rate != (1, 1)
             and self.strides == (1, 1)
             and all(size % 2 for size in self.kernel_size)
-            and self._is_usual()
+            and self._is_usual(on_accelerators=True)
         )
 
-    def _is_usual(self) -> bool:
+    def _is_usual(self, on_accelerators: bool = False) -> bool:
         return (
             self.strides in ((1, 1), (2, 2))
             and self.groups == 1
             and self.data_format == "channels_last"
-            and not has_accelerator()
+            and (on_accelerators or not has_accelerator())
         )
 
 
@@ -172,8 +173,15 @@ def _products(places: list[Tensor], by_outputs: Tensor, shape: Sequence[int]) ->
     return tf.reshape(tf.stack(products), shape)
 
 
-def _dilated(rate: tuple[int, int], padding: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """Makes a dilated convolution whose gradients do not need operations that exist only with oneDNN."""
+def _dilated(
+    rate: tuple[int, int], padding: str, has_gradients: bool
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Makes a dilated convolution.
+
+    GPUs and TPUs have operations for its gradients (`has_gradients`), CPUs only with oneDNN.
+    """
+    if has_gradients:
+        return functools.partial(tf.nn.conv2d, strides=1, padding=padding, dilations=rate)
 
     @tf.custom_gradient
     def convolve(inputs: Tensor, kernel: Tensor) -> tuple[Tensor, Callable]:

@@ -227,9 +227,7 @@ def batch_info_nce(
     return _loss_and_top1(cosines, _positions(first, query.shape[0]), temperature)
 
 
-def _loss_and_top1(
-    cosines: Tensor, positive: Tensor, temperature: float
-) -> tuple[Tensor, Tensor]:
+def _loss_and_top1(cosines: Tensor, positive: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     logits = cosines / checks.positive("temperature", temperature)
     return cross_entropy(logits, positive), top1(cosines, positive, TIED_COSINES)
 

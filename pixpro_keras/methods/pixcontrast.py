@@ -69,15 +69,13 @@ class PixContrast(PixelMethod):
         if negatives == "queue":
             self.queue = Queue(queue_size, self.out_dim, name="queue")
 
-    def pixel_level(self, online, target, coord, target_coord, training):
-        """Loss and metrics of one direction; see `PixelMethod`. In training its keys enter the queue."""
-        outputs = super().pixel_level(online, target, coord, target_coord, training)
-        if self.queue is not None and training:
-            pixels = to_pixels(target)
+    def keep(self, maps):
+        """Enqueues one pixel of each image; see `PixelMethod`."""
+        if self.queue is not None:
+            pixels = to_pixels(maps[0])
             # The next place in each step: of so many pixels that overlap, few tell what all do.
             place = ops.cast(self.step, "int32") % pixels.shape[1]
             enqueue(self.queue, ops.take(pixels, place, axis=1))
-        return outputs
 
     def one_way(self, prediction, target, positives):
         """InfoNCE of the online pixels among the target's; see `PixelMethod`."""

@@ -221,7 +221,26 @@ class PixelMethod(base.PretrainMethod):
             ]
         else:
             directions = [functools.partial(self._both, batch, targets, share, training)]
-        return directions + [functools.partial(direction, *view, targets) for view in local_views]
+        directions += [functools.partial(direction, *view, targets) for view in local_views]
+        if training:
+            directions[-1] = functools.partial(self._last, directions[-1], targets)
+        return directions
+
+    def _last(
+        self, direction: Callable[[], dict[str, Tensor]], targets: list[tuple[dict, Tensor]]
+    ) -> dict[str, Tensor]:
+        """Outputs of the last direction. All have then compared with the same keys of earlier batches."""
+        outputs = direction()
+        if self.pixel_weight:
+            for maps, _ in targets:
+                self.keep(_levels(maps["pixel"]))
+        return outputs
+
+    def keep(self, maps: list[Tensor]) -> None:
+        """Receives the target's maps `(B, h, w, C)` of each view after all losses of a training step.
+
+        Here it does nothing; a method that compares with earlier batches keeps what it needs.
+        """
 
     def _both(
         self, batch: Batch, targets: list[tuple[dict, Tensor]], share: float, training: bool

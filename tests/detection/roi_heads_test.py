@@ -98,6 +98,18 @@ class RoiHeadsTest(tf.test.TestCase):
         self.assertAllEqual(found["classes"][0, :3], [2, 0, 1])
         self.assertAllClose(found["boxes"][0, :3], self.true[0, [1, 0, 2]], atol=1e-3)
 
+    def test_a_box_outside_of_the_image_is_no_detection(self):
+        proposals = np.array([[[90, 10, 100, 20], [40, 10, 50, 20]]], "f")
+        logits = np.zeros((1, 2, K + 1), "f")
+        logits[:, :, 1] = 6.0
+        # Moved to the right by 1.5 of its width: the first is then outside.
+        deltas = np.zeros((1, 2, K, 4), "f")
+        deltas[..., 0] = 1.5 * BOX_WEIGHTS[0]
+        is_valid, sizes = np.ones((1, 2), bool), np.array([[100.0, 100.0]], "f")
+        found = postprocess_detections(logits, deltas, proposals, is_valid, sizes)
+        is_found = found["scores"][0] > 0
+        self.assertAllClose(found["boxes"][0][is_found], [[55, 10, 65, 20]])
+
     def test_predictor_is_rebuilt_from_its_config(self):
         config = BoxPredictor(K, name="predictor").get_config()
         self.assertEqual(BoxPredictor.from_config(config).get_config(), config)

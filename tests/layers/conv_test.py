@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from pixpro_keras.layers import conv
 from pixpro_keras.layers.conv import Conv2D
 
 SHAPE = (2, 5, 3, 6)
@@ -85,6 +86,26 @@ class Conv2DTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(found, expected, atol=1e-5)
         for one, other in zip(gradients, expected_gradients, strict=True):
             self.assertAllClose(one, other, rtol=1e-5, atol=1e-4)
+
+    def test_a_dilated_convolution_of_an_accelerator_is_one_operation(self):
+        (stock, ours), x = make_pair(kernel_size=3, dilation_rate=2, padding="same")
+
+        @tf.function
+        def step(x):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                outputs = ours(x)
+            return outputs, tape.gradient(outputs, [x, ours.kernel.value])
+
+        with mock.patch.object(conv, "has_accelerator", return_value=True):
+            self.assertAllClose(ours(x), stock(x), atol=1e-5)
+            # Its gradients are traced only: a CPU has them with oneDNN alone.
+            nodes = step.get_concrete_function(x).graph.as_graph_def().node
+        operations = [node.op for node in nodes]
+        self.assertNotIn("SpaceToBatchND", operations)
+        self.assertEqual(operations.count("Conv2D"), 1)
+        self.assertEqual(operations.count("Conv2DBackpropInput"), 1)
+        self.assertEqual(operations.count("Conv2DBackpropFilter"), 1)
 
     @parameterized.parameters("mixed_bfloat16", "mixed_float16")
     def test_mixed_precision_stays_near_float32(self, policy):

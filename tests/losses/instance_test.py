@@ -204,7 +204,9 @@ class Top1Test(tf.test.TestCase):
         self.assertAllEqual(instance.top1(np.zeros((4, 3), "float32"), np.zeros(4, int)), 0.0)
 
     def test_collapsed_features_do_not_score(self):
-        for seed in range(20):  # The cosine with itself is 1 or its neighbor, by the order of additions.
+        for seed in range(
+            20
+        ):  # The cosine with itself is 1 or its neighbor, by the order of additions.
             vector = np.random.default_rng(seed).normal(size=128).astype("float32")
             same = np.tile(vector, (8, 1))
             self.assertAllEqual(instance.info_nce(same, same, same, 0.2)[1], 0.0)

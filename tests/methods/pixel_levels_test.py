@@ -1,3 +1,5 @@
+from unittest import mock
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -203,12 +205,28 @@ class NegativesTest(tf.test.TestCase, parameterized.TestCase):
             method.step.assign(step)
             start = int(method.queue.position)
             method(batch, training=True)
-            for number, view in enumerate(("view2", "view1")):
+            for number, view in enumerate(("view1", "view2")):
                 pixels = to_pixels(method.target_encoder(batch[view], training=True)["pixel"])
                 kept = method.queue.read()[start + 4 * number :][:4]
                 self.assertAllClose(kept, l2_normalize(pixels[:, step]), rtol=1e-4, atol=1e-5)
         method(batch)  # outside of training nothing is kept
         self.assertEqual(int(method.queue.position) % 16, 0)
+
+    @parameterized.parameters(True, False)
+    def test_all_directions_of_a_step_see_the_same_queue(self, use_target):
+        batch, local = random_batch(2, image_size=64), random_batch(2, image_size=32)
+        batch["local_views"] = np.stack([local["view1"], local["view2"]], axis=1)
+        batch["local_coords"] = np.stack([local["coord1"], local["coord2"]], axis=1)
+        method = build(PixContrast, negatives="queue", queue_size=16, use_target=use_target)
+        before = method.queue.read()
+        seen = []
+        read = method.queue.read
+        with mock.patch.object(method.queue, "read", lambda: seen.append(read()) or seen[-1]):
+            method(batch, training=True)
+        self.assertLen(seen, 6)  # Two directions, and two local views, to both views each.
+        for keys in seen:
+            self.assertAllEqual(keys, before)
+        self.assertEqual(int(method.queue.position), 4)  # Both images of both views, once.
 
     @parameterized.parameters(
         ({"negatives": "pixels"}, "negatives"),
