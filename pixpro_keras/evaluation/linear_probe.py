@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from pixpro_keras.losses.instance import cross_entropy, top1
 from pixpro_keras.task import Task
 from pixpro_keras.types import LABEL, VIEW1, Batch, Tensor
 from pixpro_keras.utils import checks
@@ -105,11 +104,15 @@ class LinearProbe(Task):
         logits = self.logits(
             batch[FEATURES] if FEATURES in batch else self.pool(batch[VIEW1], in_training)
         )
-        per_head = [cross_entropy(one, batch[LABEL]) for one in ops.unstack(logits)]
-        accuracies = [top1(one, batch[LABEL]) for one in ops.unstack(logits)]
-        factors = self.learning_rate_factors
-        weighted = [factor * loss for factor, loss in zip(factors, per_head, strict=True)]
-        return {"classification": sum(weighted), "top1": ops.max(ops.stack(accuracies))}
+        factors = ops.convert_to_tensor(self.learning_rate_factors, "float32")
+        rows = ops.reshape(logits, (-1, self.num_classes))  # Those of all classifiers at once.
+        labels = ops.tile(batch[LABEL], factors.shape)
+        losses = ops.sparse_categorical_crossentropy(labels, rows, from_logits=True)
+        is_right = ops.cast(ops.equal(ops.argmax(rows, axis=1), labels), "float32")
+        per_head = [
+            ops.mean(ops.reshape(x, (factors.shape[0], -1)), axis=1) for x in (losses, is_right)
+        ]
+        return {"classification": ops.sum(factors * per_head[0]), "top1": ops.max(per_head[1])}
 
     def pool(self, images: Tensor, training: bool = False) -> Tensor:
         """Features of preprocessed images: `(B, C)` float32, without gradient."""
