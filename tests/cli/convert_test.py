@@ -1,7 +1,6 @@
 """Conversion of published files to ours and back, by commands."""
 
 import argparse
-import json
 import pathlib
 
 import keras
@@ -11,6 +10,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from tests.helpers import torch_networks
+from tests.helpers.files import read_metrics
 from tests.helpers.jobs import TINY_RUN, run_job, write_photos
 from tests.helpers.tables import unpadded
 
@@ -101,9 +101,9 @@ class ConvertTest(tf.test.TestCase, parameterized.TestCase):
             "--picture_every_steps=0",
             "--log_every_steps=1",
         )
-        lines = (converted / "metrics.jsonl").read_text().splitlines()
-        self.assertEqual([json.loads(line)["step"] for line in lines], [5, 6, 7, 8])
-        self.assertTrue(np.isfinite(json.loads(lines[-1])["loss"]))
+        lines = read_metrics(converted)
+        self.assertEqual([line["step"] for line in lines], [5, 6, 7, 8])
+        self.assertTrue(np.isfinite(lines[-1]["loss"]))
 
     def test_backbone_of_another_method(self):
         torch = torch_networks.import_torch()

@@ -8,6 +8,7 @@ import tensorflow as tf
 from pixpro_keras.cli.detect import DetectOptions, open_data, score, unscored
 from pixpro_keras.cli.options.option_fields import FlagError
 from tests.helpers.examples import write_coco, write_voc
+from tests.helpers.files import read_metrics
 from tests.helpers.jobs import run_job, run_jobs
 
 # Flags, and what the error names.
@@ -126,7 +127,7 @@ class DetectTest(tf.test.TestCase):
             self.assertEqual(result.returncode, 0, msg=result.stderr)
         self.assertIn("Continuing from", result.stderr)
         self.assertRegex(result.stdout, "learning rate +0.0025 at its peak")
-        lines = [json.loads(x) for x in (run / "metrics.jsonl").read_text().splitlines()]
+        lines = read_metrics(run)
         self.assertEqual([x["step"] for x in lines], [1, 2, 3, 4])
         for name in ("detect.md", "detect.png", "detections.json"):
             self.assertTrue((run / name).exists(), name)

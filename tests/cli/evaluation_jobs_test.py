@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from pixpro_keras import backbones
 from pixpro_keras.weights import export_backbone
+from tests.helpers.files import read_metrics
 from tests.helpers.jobs import run_job, run_jobs, write_photos
 from tests.helpers.tables import unpadded
 from tests.helpers.tiny_networks import RESNET6
@@ -98,7 +99,7 @@ class EvaluationJobsTest(tf.test.TestCase):
             self.assertEqual(result.returncode, 0, msg=result.stderr)
         self.assertIn("Continuing from", result.stderr)
         run = self.folder / "run"
-        steps = [json.loads(x)["step"] for x in (run / "metrics.jsonl").read_text().splitlines()]
+        steps = [line["step"] for line in read_metrics(run)]
         self.assertAllEqual(steps, np.arange(1, 9))
         stored = json.loads((run / "linear_probe.json").read_text())
         self.assertEqual((stored["training images"], stored["test images"]), (8, 12))

@@ -8,6 +8,7 @@ import tensorflow as tf
 from pixpro_keras import backbones
 from pixpro_keras.weights import export_backbone
 from tests.helpers.examples import save_image
+from tests.helpers.files import read_metrics
 from tests.helpers.jobs import run_job, run_jobs
 
 # Flags, and what the error names.
@@ -83,8 +84,8 @@ class SegmentTest(tf.test.TestCase):
         found = tf.train.load_checkpoint(str(checkpoints / "ckpt-40"))
         for name in (n for n in names if n.startswith(("weights", "optimizer"))):
             self.assertAllEqual(found.get_tensor(name), expected[name])
-        lines = (self.folder / "run" / "metrics.jsonl").read_text().splitlines()
-        self.assertAllEqual([json.loads(x)["step"] for x in lines], np.arange(1, 41))
+        lines = read_metrics(self.folder / "run")
+        self.assertAllEqual([line["step"] for line in lines], np.arange(1, 41))
 
     def test_fits_cells_of_some_labels(self):
         _, stored = self.segment("--solver=lbfgs", "--whole_images", "--label_fraction=0.5")

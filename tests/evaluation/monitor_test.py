@@ -1,4 +1,3 @@
-import json
 import pathlib
 
 import keras
@@ -11,6 +10,7 @@ from pixpro_keras.methods import BYOL
 from pixpro_keras.optimizers import SGD
 from pixpro_keras.training.callbacks import RunLog
 from pixpro_keras.training.loop import train
+from tests.helpers.files import read_metrics
 from tests.helpers.tiny_networks import random_batch, tiny_backbone
 
 
@@ -46,8 +46,7 @@ class MonitorTest(tf.test.TestCase):
             callbacks=[RunLog(workdir, 3, 1, method.loss_bounds, measurements)],
             log_every_steps=1,
         )
-        lines = (workdir / "metrics.jsonl").read_text().splitlines()
-        return method, [json.loads(line) for line in lines]
+        return method, read_metrics(workdir)
 
     @pytest.mark.slow
     def test_is_in_the_log_of_every_second_epoch_and_changes_nothing(self):

@@ -16,6 +16,7 @@ from pixpro_keras.training.run import (
     run_training,
 )
 from pixpro_keras.training.run_config import RunConfig
+from tests.helpers.files import read_metrics
 from tests.helpers.tiny_runs import StopAt, compiled_square
 
 
@@ -56,8 +57,7 @@ class RunTest(tf.test.TestCase):
         return task, first_step, result
 
     def logged_steps(self):
-        lines = (self.workdir / "metrics.jsonl").read_text().splitlines()
-        return [json.loads(line)["step"] for line in lines]
+        return [line["step"] for line in read_metrics(self.workdir)]
 
     def test_continues_exactly(self):
         whole, _, _ = self.start(workdir=self.create_tempdir().full_path)

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import os
 import pathlib
 import shutil
@@ -27,6 +26,7 @@ from pixpro_keras.training.callbacks import (
 )
 from pixpro_keras.training.checkpoints import Checkpoints, checkpoint_steps
 from pixpro_keras.visualize.run_pictures import RunPictures
+from tests.helpers.files import read_metrics
 from tests.helpers.steps import build
 from tests.helpers.tiny_networks import random_batch
 from tests.helpers.tiny_runs import batches, compiled_square
@@ -85,8 +85,7 @@ class FitTest(tf.test.TestCase):
         with contextlib.redirect_stdout(output), cls.assertLogs(cls(), "absl", "WARNING") as logs:
             fit(cls.model, callbacks, epochs=EPOCHS)
         cls.output, cls.warnings = output.getvalue(), logs.output
-        lines = (cls.folder / "metrics.jsonl").read_text().splitlines()
-        cls.lines = [json.loads(line) for line in lines]
+        cls.lines = read_metrics(cls.folder)
 
     def test_checkpoints_are_saved_when_due(self):
         self.assertEqual(checkpoint_steps(self.folder / "checkpoints"), [6, 4, 2])

@@ -1,4 +1,3 @@
-import json
 import pathlib
 
 import numpy as np
@@ -11,6 +10,7 @@ from pixpro_keras.training.callbacks import (
     TrainingDivergedError,
 )
 from pixpro_keras.training.loop import train
+from tests.helpers.files import read_metrics
 from tests.helpers.tiny_runs import compiled_square
 
 
@@ -43,8 +43,7 @@ class NonfiniteStepsTest(tf.test.TestCase):
             model = self.run_with({1, 4, 5, 6}, 4, folder)
         self.assertEqual(model.steps_done(), 12)
         self.assertAllEqual(model.optimizer.iterations, 8)
-        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        by_step = {line["step"]: line for line in lines}
+        by_step = {line["step"]: line for line in read_metrics(folder)}
         self.assertEqual([by_step[s]["bad_steps"] for s in (1, 2, 6, 8, 12)], [0, 1, 3, 4, 4])
         self.assertIsNone(by_step[6]["loss"])  # both steps of the window were skipped
         self.assertTrue(np.isfinite(by_step[8]["loss"]))
