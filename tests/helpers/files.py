@@ -1,4 +1,4 @@
-"""What a run wrote."""
+"""Files that a run wrote, read again."""
 
 import json
 import pathlib
