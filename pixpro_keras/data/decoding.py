@@ -20,7 +20,8 @@ _rare = tf.function(experimental_attributes={"_noinline": True}, autograph=False
 def decode(encoded: Tensor) -> Tensor:
     """Decodes JPEG, PNG, BMP, WebP or the first frame of a GIF, upright.
 
-    Images are rotated according to their EXIF orientation, and palettes of BMP files are applied.
+    Images are rotated according to their EXIF orientation, palettes of BMP files are applied, and
+    transparency is dropped. An animated WebP file is an error.
     JPEG files are decoded with the accurate inverse DCT and smooth chroma upsampling, to the same
     pixels as in Pillow. Only TensorFlow operations are used, so that other processes can run the
     graph.
@@ -43,15 +44,21 @@ def decode(encoded: Tensor) -> Tensor:
     encoded = tf.convert_to_tensor(encoded)
     head = tf.strings.substr(encoded, 0, _HEAD_BYTES)
     signature = tf.strings.substr(encoded, 0, 2)
+    is_webp = tf.strings.substr(encoded, 0, 4) == b"RIFF"
     image = tf.cond(
         signature == b"\xff\xd8",
         lambda: _decode_jpeg(encoded),
-        lambda: tf.cond(signature == b"BM", lambda: _decode_bmp(encoded), lambda: _decode(encoded)),
+        lambda: tf.case(
+            [
+                (signature == b"BM", lambda: _decode_bmp(encoded)),
+                (is_webp, lambda: _decode_webp(encoded)),
+            ],
+            default=lambda: _decode(encoded),
+        ),
     )
     # Searching for the marker takes microseconds; headers are parsed only if it is found.
     is_marked = tf.strings.regex_full_match(head, rb"\C*(?:Exif\x00\x00|eXIf)\C*")
-    is_marked |= tf.strings.substr(encoded, 0, 4) == b"RIFF"
-    image = tf.cond(is_marked, lambda: _turned(image, encoded), lambda: image)
+    image = tf.cond(is_marked | is_webp, lambda: _turned(image, encoded), lambda: image)
     return tf.ensure_shape(image, (None, None, 3))
 
 
@@ -176,6 +183,18 @@ def _turned(image: Tensor, encoded: Tensor) -> Tensor:
     image = tf.cond(orientation > 4, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
     image = tf.ensure_shape(image, (None, None, 3))
     return mirrored(mirrored(image, 1, (2, 3, 6, 7)), 0, (3, 4, 7, 8))
+
+
+@_rare
+def _decode_webp(encoded: Tensor) -> Tensor:
+    padded = tf.strings.join([encoded, b"\0" * 21])
+    flags = tf.cast(tf.io.decode_raw(tf.strings.substr(padded, 20, 1), tf.uint8), tf.int64)
+    is_animated = (tf.strings.substr(padded, 12, 4) == b"VP8X") & (flags[0] // 2 % 2 == 1)
+    # TensorFlow writes four channels of a frame into the memory of three.
+    message = ["an animated WebP file; save one of its frames"]
+    with tf.control_dependencies([tf.debugging.Assert(~is_animated, message)]):
+        image = tf.io.decode_image(tf.identity(encoded), expand_animations=False)
+    return tf.ensure_shape(image[..., :3], (None, None, 3))
 
 
 @_rare

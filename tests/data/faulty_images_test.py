@@ -32,14 +32,26 @@ def turned(file):
     picture().transpose(Image.Transpose.ROTATE_90).save(file, "jpeg", exif=exif)
 
 
+def transparent():
+    """The picture, half transparent on its left."""
+    from PIL import Image
+
+    alpha = np.full((40, 60), 255, np.uint8)
+    alpha[:, :30] = 128
+    image = picture()
+    image.putalpha(Image.fromarray(alpha))
+    return image
+
+
 def of_16_bit(file):
     file.write_bytes(tf.io.encode_png(np.array(picture()).astype("uint16") * 257).numpy())
 
 
 # Readable ones, and how they are written.
 READABLE = {
-    "alpha.png": lambda file: picture().convert("RGBA").save(file),
-    "alpha.webp": lambda file: picture().convert("RGBA").save(file, lossless=True),
+    "alpha.png": lambda file: transparent().save(file),
+    "alpha.webp": lambda file: transparent().save(file, lossless=True, exact=True),
+    "lossy_alpha.webp": lambda file: transparent().save(file, quality=100, exact=True),
     "cmyk.jpg": lambda file: picture().convert("CMYK").save(file),
     "16_bit.png": of_16_bit,
     "turned.jpg": turned,
@@ -56,6 +68,10 @@ BROKEN = {
     "zero_bytes.jpg": lambda file: file.write_bytes(b""),
     "text.jpg": lambda file: file.write_text("<svg/>"),
     "tiff_named.jpg": lambda file: picture().save(file, "tiff"),
+    # TensorFlow overwrites memory when it decodes one without transparency.
+    "animated.webp": lambda file: picture().save(
+        file, save_all=True, append_images=[picture().rotate(180)]
+    ),
     "dangling.jpg": lambda file: file.symlink_to("/nowhere/at/all.jpg"),
 }
 
@@ -105,6 +121,10 @@ class ReasonsTest(tf.test.TestCase):
         self.assertEqual(read_error(self.source(wrong), 0), "a.png has the value 9")
         whole = tf.function(wrong, input_signature=[tf.TensorSpec((), tf.int64)])
         self.assertEqual(read_error(self.source(whole), 0), "a.png has the value 9")
+        file = pathlib.Path(self.create_tempdir().full_path, "animated.webp")
+        BROKEN["animated.webp"](file)
+        animated = self.source(lambda index: {"image": tf.constant(file.read_bytes())})
+        self.assertIn("an animated WebP file", read_error(animated, 0))
         empty = read_error(self.source(lambda index: {"image": tf.constant(b"")}), 0)
         self.assertEqual(empty, "Input is empty.")
 
