@@ -1,5 +1,6 @@
 """The linear probe: classifiers on a frozen backbone, trained by SGD."""
 
+import math
 from collections.abc import Sequence
 from types import MappingProxyType
 
@@ -65,9 +66,10 @@ class LinearProbe(Task):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if not learning_rate_factors or min(learning_rate_factors) <= 0:
+        is_sound = (math.isfinite(factor) and factor > 0 for factor in learning_rate_factors)
+        if not learning_rate_factors or not all(is_sound):
             raise ValueError(
-                "`learning_rate_factors` must be positive numbers. "
+                "`learning_rate_factors` must be positive, finite numbers. "
                 f"Received: {list(learning_rate_factors)}."
             )
         self.num_classes = int(checks.at_least("num_classes", num_classes, 2))

@@ -21,7 +21,11 @@ BAD_INPUT = (
     ("--train_dataset=folder:/nowhere", "--train_dataset=folder:/nowhere"),
     ("--image_size=8", "--image_size=8"),
 )
-BAD_PROBE = ("--batch_statistics", "--batch_statistics: needs --augment")
+BAD_PROBE = (
+    ("--batch_statistics", "--batch_statistics: needs --augment"),
+    ("--holdout_fraction=0 --learning_rate_factors=1,2", "--holdout_fraction=0"),
+    ("--learning_rate_factors=nan,1", "--learning_rate_factors=nan,1"),
+)
 
 
 @pytest.mark.slow
@@ -118,7 +122,8 @@ class EvaluationJobsTest(tf.test.TestCase):
             extra = "--k=5" if script == "knn.py" else "--batch_size=4"
             lines, names = [(*flags, extra) for flags in bad], named
             if script == "linear_probe.py":
-                lines, names = [*lines, (*self.flags, BAD_PROBE[0])], [*named, BAD_PROBE[1]]
+                lines += [(*self.flags, extra, *flags.split()) for flags, _ in BAD_PROBE]
+                names = [*named, *(name for _, name in BAD_PROBE)]
             for result, name in zip(run_jobs(script, lines), names, strict=True):
                 with self.subTest(f"{script} {name}"):
                     self.assertEqual(result.returncode, 1)

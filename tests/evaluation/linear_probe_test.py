@@ -103,6 +103,8 @@ class LinearProbeTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(
         ((), 3, "learning_rate_factors"),
         ((1.0, -1.0), 3, "learning_rate_factors"),
+        ((float("nan"), 1.0), 3, "learning_rate_factors"),
+        ((1.0, float("inf")), 3, "learning_rate_factors"),
         ((1.0,), 1, "num_classes=1"),
     )
     def test_bad_arguments(self, factors, num_classes, message):

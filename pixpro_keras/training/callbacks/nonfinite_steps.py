@@ -32,8 +32,8 @@ class NonfiniteSteps(keras.callbacks.Callback):
         name_images: step, counted from 0, to the names of its images.
 
     Raises:
-        TrainingDivergedError: while training, if too many steps in a row were skipped. They did not
-            change the weights.
+        TrainingDivergedError: while training, if too many steps in a row were skipped, and at its end, if
+            all were. They did not change the weights.
 
     Example:
         ```python
@@ -55,28 +55,39 @@ class NonfiniteSteps(keras.callbacks.Callback):
         self._name_images = name_images
         self._num_skipped = 0
         self._num_in_row = 0
+        self._first_step = 0
 
     def on_train_begin(self, logs=None):
         """Starts to count."""
         self._num_skipped, self._num_in_row = 0, 0
+        self._first_step = steps_done(logs, self.model)
 
     def on_train_batch_end(self, batch, logs=None):
         """Checks the newest metrics."""
         step = steps_done(logs, self.model)
         num_new = self._count(logs or {})
         if self._num_in_row >= self._max_in_row:
-            first = step - self._num_in_row
-            raise TrainingDivergedError(
-                f"the loss or a gradient was not finite in the last {self._num_in_row} steps up to "
-                f"step {step}: lower the learning rate, or train in float32, or look at the images"
-                f"{self._write(first, step)}. They did not change the checkpoints."
-            )
+            raise self._error(step)
         if num_new > 0:
             logging.warning(
                 "Skipped %d step(s) up to step %d: the loss or a gradient was not finite.",
                 num_new,
                 step,
             )
+
+    def on_train_end(self, logs=None):
+        """Ends a short training with an error if all of its steps were skipped."""
+        step = steps_done(logs, self.model)
+        if 0 < self._num_in_row == step - self._first_step:
+            raise self._error(step)
+
+    def _error(self, step: int) -> TrainingDivergedError:
+        first = step - self._num_in_row
+        return TrainingDivergedError(
+            f"the loss or a gradient was not finite in the last {self._num_in_row} steps up to "
+            f"step {step}: lower the learning rate, or train in float32, or look at the images"
+            f"{self._write(first, step)}. They did not change the checkpoints."
+        )
 
     def _count(self, logs: Mapping[str, float]) -> int:
         """Adds up the skipped steps and returns the number of new ones."""

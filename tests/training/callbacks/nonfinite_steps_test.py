@@ -59,6 +59,12 @@ class NonfiniteStepsTest(tf.test.TestCase):
         self.assertEqual(lines[1], b"6\tb\xff\xc3\xa9.jpg")
         self.assertEqual([line[:1] for line in lines], [b"6", b"6", b"7", b"7", b"8", b"8", b""])
 
+    def test_a_training_without_a_sound_step_ends_with_an_error(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        with self.assertRaisesRegex(TrainingDivergedError, "last 12 steps up to step 12"):
+            self.run_with(set(range(12)), 100, folder)
+        self.run_with(set(range(11)), 100, folder)  # The last one is sound.
+
 
 if __name__ == "__main__":
     tf.test.main()
