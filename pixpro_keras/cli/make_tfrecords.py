@@ -12,6 +12,7 @@ import pathlib
 import random
 import re
 import shlex
+from collections.abc import Sequence
 
 import tensorflow as tf
 from tqdm import tqdm
@@ -21,6 +22,7 @@ from pixpro_keras.cli.shared import command
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.data.decoding import decode
 from pixpro_keras.data.sources import iterate_images, number_classes
+from pixpro_keras.data.sources.tfrecord import CLASS_NAMES
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,9 +72,16 @@ def shrink(content: bytes, short_side: int) -> bytes:
 
 
 def write_shard(
-    path: str, root: str, files: list[bytes], labels: list[int], short_side: int | None
+    path: str,
+    root: str,
+    files: list[bytes],
+    labels: list[int],
+    short_side: int | None,
+    class_names: Sequence[bytes] = (),
 ) -> int:
     """Writes one file under a temporary name, then renames it.
+
+    Each record has the name of its class, for other programs, and the first one those of all classes.
 
     Args:
         path: the file.
@@ -80,29 +89,34 @@ def write_shard(
         files: images.
         labels: class of each, -1 for none.
         short_side: see `shrink`; None keeps all bytes.
+        class_names: names of the classes 0, 1, ... of all files.
 
     Returns:
         Number of images.
     """
     temporary = f"{path}.incomplete"
     with tf.io.TFRecordWriter(temporary) as writer:
-        for file, label in zip(files, labels, strict=True):
+        for number, (file, label) in enumerate(zip(files, labels, strict=True)):
             content = pathlib.Path(os.fsdecode(os.path.join(os.fsencode(root), file))).read_bytes()
             if short_side is not None:
                 content = shrink(content, short_side)
             feature = {
-                "image/encoded": _bytes(content),
-                "image/filename": _bytes(file),
+                "image/encoded": _bytes([content]),
+                "image/filename": _bytes([file]),
                 "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
             }
+            if class_names:
+                feature["image/class/text"] = _bytes([class_names[label]])
+                if number == 0:
+                    feature[CLASS_NAMES] = _bytes(class_names)
             example = tf.train.Example(features=tf.train.Features(feature=feature))
             writer.write(example.SerializeToString())
     os.replace(temporary, path)
     return len(files)
 
 
-def _bytes(value: bytes) -> tf.train.Feature:
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+def _bytes(values: Sequence[bytes]) -> tf.train.Feature:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
 
 
 def escape_pattern(path: str) -> str:
@@ -147,6 +161,7 @@ def run(options: RecordOptions) -> None:
                 [files[index] for index in order[shard :: options.num_shards]],
                 [labels[index] for index in order[shard :: options.num_shards]],
                 options.short_side,
+                list(numbers),
             )
             for shard, path in enumerate(paths)
         ]

@@ -1,9 +1,13 @@
+import concurrent.futures
 import pathlib
+from unittest import mock
 
 import pytest
 import tensorflow as tf
 
-from pixpro_keras.cli.make_tfrecords import escape_pattern
+from pixpro_keras.cli.make_tfrecords import RecordOptions, escape_pattern, run
+from pixpro_keras.cli.options import labeled_options
+from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.data import sources
 from tests.helpers.jobs import run_job, write_photos
 
@@ -17,6 +21,53 @@ class PatternTest(tf.test.TestCase):
             file.touch()
             pattern = escape_pattern(str(root / name / "set[x]")) + "-*.tfrecord"
             self.assertEqual(tf.io.gfile.glob(pattern), [str(file)])
+
+
+class ClassNamesTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+        for part, names in (("train", ("cat", "dog", "eel")), ("val", ("cat", "eel"))):
+            for name in names:
+                write_photos(self.folder / part / name, count=2)
+            self.pack(part)
+
+    def pack(self, part):
+        with mock.patch("concurrent.futures.ProcessPoolExecutor", thread_pool):
+            run(
+                RecordOptions.make(
+                    input=self.folder / part, output=self.folder / "records" / part, num_shards=2
+                )
+            )
+
+    def parts(self, train, test):
+        options = labeled_options.LabeledOptions(train_dataset=train, test_dataset=test)
+        return labeled_options.open_parts(options, "train_dataset", "test_dataset", None)
+
+    def records(self, part):
+        return f"tfrecord:{self.folder}/records/{part}-*.tfrecord"
+
+    def test_parts_that_are_packed_separately_have_the_same_numbers(self):
+        for train in (self.records("train"), f"folder:{self.folder / 'train'}"):
+            with self.assertLogs("absl", "WARNING") as logs:
+                parts = self.parts(train, self.records("val"))
+            self.assertIn("no image of these classes: dog", " ".join(logs.output))
+            self.assertEqual(parts.test.class_names, ("cat", "dog", "eel"))
+            self.assertEqual(sorted(parts.test_labels.tolist()), [0, 0, 2, 2])
+        with self.assertRaisesRegex(FlagError, "first has none, only the second has dog"):
+            self.parts(self.records("val"), self.records("train"))
+
+    def test_each_record_has_the_name_of_its_class(self):
+        file = next((self.folder / "records").glob("val-00001*"))
+        for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
+            feature = tf.train.Example.FromString(record).features.feature
+            (text,) = feature["image/class/text"].bytes_list.value
+            self.assertEqual(text, feature["image/filename"].bytes_list.value[0].split(b"/")[0])
+
+
+def thread_pool(workers, mp_context):
+    del mp_context
+    return concurrent.futures.ThreadPoolExecutor(workers)
 
 
 @pytest.mark.slow

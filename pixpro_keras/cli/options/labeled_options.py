@@ -140,18 +140,24 @@ def _match_classes(train: Source, test: Source) -> Source:
     """Test images with labels renumbered to the training classes.
 
     Raises:
-        FlagError: if the test images have classes that the training images lack.
+        FlagError: if the test images have classes that the training images lack, or only one of both has
+            names of classes.
     """
     if train.class_names == test.class_names:
         return test
-    known, found = train.class_names or (), test.class_names or ()
+    if train.class_names is None or test.class_names is None:
+        nameless, named = (train, test) if train.class_names is None else (test, train)
+        raise FlagError(
+            f"{nameless.name} has labels without names of classes, which cannot be compared with those of "
+            f"{named.name}; records have names if pixpro-make-tfrecords packs a folder for each class"
+        )
+    known, found = train.class_names, test.class_names
     unknown = [name for name in found if name not in known]
     missing = [name for name in known if name not in found]
-    if unknown or not found:
+    if unknown:
         raise FlagError(
-            f"{train.name} and {test.name} have other classes: the names of their folders differ; "
-            f"only the first has {', '.join(missing) or 'none'}, "
-            f"only the second has {', '.join(unknown) or 'none'}"
+            f"{train.name} and {test.name} have other classes: only the first has "
+            f"{', '.join(missing) or 'none'}, only the second has {', '.join(unknown) or 'none'}"
         )
     logging.warning("%s has no image of these classes: %s", test.name, ", ".join(missing))
     numbers = tf.constant([known.index(name) for name in found], tf.int32)

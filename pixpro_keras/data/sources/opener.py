@@ -48,7 +48,8 @@ def open_source(specification: str, *, data_dir: str | None = None) -> Source:
         specification: `scenes` or `scenes:SPLIT` (the embedded set); `folder:PATH` (jpg, jpeg, png, webp
             and bmp files at any depth); `tfds:NAME[/config][:split]` (the split defaults to train and
             may be a slice, `train[:10%]`); `tfrecord:GLOB` (records with `image/encoded` and, if
-            there are labels, `image/class/label`). Several with `+` between are joined:
+            there are labels, `image/class/label`; the names of all classes, if they are known, are
+            `image/class/names` of each file's first record). Several with `+` between are joined:
             `folder:photos+folder:drawings`.
         data_dir: folder in which TFDS keeps its data sets; None is TFDS's default.
 

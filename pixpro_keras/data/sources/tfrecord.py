@@ -11,11 +11,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from pixpro_keras.data import python_ops
 from pixpro_keras.data.sources.source import Source
 from pixpro_keras.types import Tensor
 
+# Names of the classes 0, 1, ..., in the first record of a file: known before all labels are read.
+CLASS_NAMES = "image/class/names"
 _LENGTH_BYTES, _CRC_BYTES = 8, 4
 _HEADER_BYTES = _LENGTH_BYTES + _CRC_BYTES
 _THREADS = 16  # Reading headers mostly waits for the disk or the network.
@@ -77,6 +80,10 @@ class RecordFiles:
         finally:
             os.close(descriptor)
 
+    def first_records(self) -> list[int]:
+        """Numbers of the first record of each file that has records."""
+        return np.unique(self._owners, return_index=True)[1].tolist()
+
     def describe(self, index: int) -> str:
         """Describes a record as `FILE record N`, where N counts the file's records from 0."""
         owner = int(self._owners[index])
@@ -86,6 +93,9 @@ class RecordFiles:
 
 def open_tfrecord(specification: str, pattern: str, data_dir: str | None = None) -> Source:
     """Opens the images of TFRecord files.
+
+    Labels stay if all files name the same classes, or none does. Otherwise there are none, since a number
+    would mean one thing here and another there.
 
     Args:
         specification: name of the source.
@@ -102,6 +112,10 @@ def open_tfrecord(specification: str, pattern: str, data_dir: str | None = None)
     records = RecordFiles(files)
     if not len(records):
         raise ValueError(f"the {len(files)} file(s) of {pattern} hold no record")
+    named = _class_names(records)
+    class_names = named[0] if len(named) == 1 else None
+    if len(named) > 1:
+        logging.warning("%s: its files have different classes; their labels are not used", pattern)
     features = {
         "image/encoded": tf.io.FixedLenFeature((), tf.string),
         "image/class/label": tf.io.FixedLenFeature((), tf.int64, default_value=-1),
@@ -110,10 +124,28 @@ def open_tfrecord(specification: str, pattern: str, data_dir: str | None = None)
     def read(index: Tensor) -> dict[str, Tensor]:
         record = python_ops.read_record(records, index)
         example = tf.io.parse_single_example(record, features)
-        label = tf.cast(example["image/class/label"], tf.int32)
-        return {"image": example["image/encoded"], "label": label}
+        label = example["image/class/label"] if len(named) == 1 else -1
+        return {"image": example["image/encoded"], "label": tf.cast(label, tf.int32)}
 
-    return Source(specification, len(records), read, records.describe)
+    return Source(specification, len(records), read, records.describe, class_names)
+
+
+def _class_names(records: RecordFiles) -> list[tuple[str, ...] | None]:
+    """The different lists of classes in the files' first records; None for files without one."""
+    feature = {CLASS_NAMES: tf.io.FixedLenSequenceFeature((), tf.string, allow_missing=True)}
+
+    def read(index: int) -> tuple[str, ...] | None:
+        try:
+            example = tf.io.parse_single_example(records.read(index), feature)
+        except (
+            tf.errors.OpError,
+            UnicodeDecodeError,
+        ):  # Reported as a broken image when it is read.
+            return None
+        return tuple(map(os.fsdecode, example[CLASS_NAMES].numpy().tolist())) or None
+
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+        return list(dict.fromkeys(pool.map(read, records.first_records())))
 
 
 def _index(file: str) -> np.ndarray:

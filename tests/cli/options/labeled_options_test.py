@@ -40,6 +40,23 @@ class OpenPartsTest(tf.test.TestCase):
         with self.assertRaisesRegex(FlagError, "first has cat, only the second has Cat"):
             open_parts(folder)
 
+    def test_labels_without_names_are_not_compared_with_names(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        write_photos(folder / "train" / "cat", count=1)
+        image = (folder / "train" / "cat" / "0.jpg").read_bytes()
+        features = {
+            "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
+            "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[0])),
+        }
+        example = tf.train.Example(features=tf.train.Features(feature=features))
+        with tf.io.TFRecordWriter(f"{folder}/val.tfrecord") as writer:
+            writer.write(example.SerializeToString())
+        specs = [f"folder:{folder}/train", f"tfrecord:{folder}/val.tfrecord"]
+        for train, test in (specs, specs[::-1]):
+            options = labeled_options.LabeledOptions(train_dataset=train, test_dataset=test)
+            with self.assertRaisesRegex(FlagError, r"^tfrecord:\S+ has labels without names"):
+                labeled_options.open_parts(options, "train_dataset", "test_dataset", None)
+
     def test_test_images_that_are_training_images_are_told(self):
         folder = write_photos(self.create_tempdir().full_path + "/one", count=2).parent
         options = labeled_options.LabeledOptions(

@@ -1,9 +1,11 @@
+import os
 import pathlib
 
 import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras.data.sources import RecordFiles, open_source
+from pixpro_keras.data.sources.tfrecord import CLASS_NAMES
 from tests.helpers.examples import read_example
 
 RECORDS = ([b"one", b"", b"three" * 100], [b"four"], [b"five", b"six"])
@@ -62,8 +64,8 @@ class OpenTFRecordTest(tf.test.TestCase):
         super().setUp()
         self.folder = pathlib.Path(self.create_tempdir().full_path)
 
-    def write(self, *features):
-        with tf.io.TFRecordWriter(str(self.folder / "a.tfrecord")) as writer:
+    def write(self, *features, name="a.tfrecord"):
+        with tf.io.TFRecordWriter(str(self.folder / name)) as writer:
             for feature in features:
                 example = tf.train.Example(features=tf.train.Features(feature=feature))
                 writer.write(example.SerializeToString())
@@ -78,6 +80,27 @@ class OpenTFRecordTest(tf.test.TestCase):
         self.assertEqual(read_example(source, 0), (b"\xff\xd8 bytes", 7))
         self.assertEqual(read_example(source, 1), (b"\xff\xd8 bytes", -1))
         self.assertEndsWith(source.describe(1), "a.tfrecord record 1")
+
+    def test_names_of_classes(self):
+        image = tf.train.Feature(bytes_list=tf.train.BytesList(value=[b""]))
+        label = tf.train.Feature(int64_list=tf.train.Int64List(value=[1]))
+        record = {"image/encoded": image, "image/class/label": label}
+
+        def named(*names):
+            feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=names))
+            return record | {CLASS_NAMES: feature}
+
+        self.assertIsNone(self.write(record).class_names)
+        source = self.write(named(b"cat", b"\xe9"), record)
+        self.assertEqual(source.class_names, ("cat", os.fsdecode(b"\xe9")))
+        source = self.write(named(b"cat", b"\xe9"), name="b.tfrecord")
+        self.assertEqual([read_example(source, index)[1] for index in range(3)], [1, 1, 1])
+        for other in (named(b"dog", b"cat"), record):
+            with self.assertLogs("absl", "WARNING") as logs:
+                source = self.write(other, name="b.tfrecord")
+            self.assertIn("its files have different classes", logs.output[0])
+            self.assertIsNone(source.class_names)
+            self.assertEqual(read_example(source, 0)[1], -1)
 
     def test_no_record(self):
         with self.assertRaisesRegex(ValueError, "hold no record"):
