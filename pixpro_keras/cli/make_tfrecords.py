@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import pathlib
 import random
-import re
 import shlex
 from collections.abc import Sequence
 
@@ -22,7 +21,12 @@ from pixpro_keras.cli.shared import command
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.data.decoding import decode
 from pixpro_keras.data.sources import iterate_images, number_classes
-from pixpro_keras.data.sources.tfrecord import CLASS_NAMES
+from pixpro_keras.data.sources.tfrecord import (
+    CLASS_NAMES,
+    INCOMPLETE,
+    escape_pattern,
+    find_shards,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,7 +98,7 @@ def write_shard(
     Returns:
         Number of images.
     """
-    temporary = f"{path}.incomplete"
+    temporary = path + INCOMPLETE
     with tf.io.TFRecordWriter(temporary) as writer:
         for number, (file, label) in enumerate(zip(files, labels, strict=True)):
             content = pathlib.Path(os.fsdecode(os.path.join(os.fsencode(root), file))).read_bytes()
@@ -119,11 +123,6 @@ def _bytes(values: Sequence[bytes]) -> tf.train.Feature:
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
 
 
-def escape_pattern(path: str) -> str:
-    """Escapes a path for `tf.io.gfile.glob`."""
-    return re.sub(r"([\\*?\[\]{}])", r"\\\1", path)
-
-
 def run(options: RecordOptions) -> None:
     """Packs the images."""
     root = pathlib.Path(options.input).expanduser()
@@ -137,15 +136,19 @@ def run(options: RecordOptions) -> None:
         raise FlagError(f"--num_shards={options.num_shards}: there are only {len(files)} images")
     with flag_errors(options, "output"):
         output.parent.mkdir(parents=True, exist_ok=True)
+    count = f"{options.num_shards:05d}"
+    for other, shards in find_shards(str(output)).items():
+        if other != count:
+            raise FlagError(
+                f"--num_shards={options.num_shards}: {shards[0]} is of a packing in {int(other)} files; "
+                f"remove them, or choose another --output than {options.output}"
+            )
     parents = [os.path.dirname(file) for file in files]
     numbers = number_classes(parents)
     labels = [numbers.get(parent, -1) for parent in parents]
     order = list(range(len(files)))
     random.Random(options.shuffle_seed).shuffle(order)
-    paths = [
-        f"{output}-{shard:05d}-of-{options.num_shards:05d}.tfrecord"
-        for shard in range(options.num_shards)
-    ]
+    paths = [f"{output}-{shard:05d}-of-{count}.tfrecord" for shard in range(options.num_shards)]
     # New interpreters, since forking a process with TensorFlow's threads can hang.
     context = multiprocessing.get_context("spawn")
     with (

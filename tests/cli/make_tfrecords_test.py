@@ -5,22 +5,11 @@ from unittest import mock
 import pytest
 import tensorflow as tf
 
-from pixpro_keras.cli.make_tfrecords import RecordOptions, escape_pattern, run
+from pixpro_keras.cli.make_tfrecords import RecordOptions, run
 from pixpro_keras.cli.options import labeled_options
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.data import sources
 from tests.helpers.jobs import run_job, write_photos
-
-
-class PatternTest(tf.test.TestCase):
-    def test_any_name_is_matched(self):
-        root = pathlib.Path(self.create_tempdir().full_path)
-        for name in ("a[1]", "b{2}", "c*d", "e?f", "g h'i", "j(k)", "l+m"):
-            file = root / name / "set[x]-00000-of-00001.tfrecord"
-            file.parent.mkdir()
-            file.touch()
-            pattern = escape_pattern(str(root / name / "set[x]")) + "-*.tfrecord"
-            self.assertEqual(tf.io.gfile.glob(pattern), [str(file)])
 
 
 class ClassNamesTest(tf.test.TestCase):
@@ -33,12 +22,7 @@ class ClassNamesTest(tf.test.TestCase):
             self.pack(part)
 
     def pack(self, part):
-        with mock.patch("concurrent.futures.ProcessPoolExecutor", thread_pool):
-            run(
-                RecordOptions.make(
-                    input=self.folder / part, output=self.folder / "records" / part, num_shards=2
-                )
-            )
+        pack(self.folder / part, self.folder / "records" / part)
 
     def parts(self, train, test):
         options = labeled_options.LabeledOptions(train_dataset=train, test_dataset=test)
@@ -63,6 +47,29 @@ class ClassNamesTest(tf.test.TestCase):
             feature = tf.train.Example.FromString(record).features.feature
             (text,) = feature["image/class/text"].bytes_list.value
             self.assertEqual(text, feature["image/filename"].bytes_list.value[0].split(b"/")[0])
+
+
+class OutputTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+        write_photos(self.folder / "in", count=4)
+
+    def test_files_of_another_packing_are_in_the_way(self):
+        pack(self.folder / "in", self.folder / "out" / "set")
+        pack(self.folder / "in", self.folder / "out" / "set-b", num_shards=3)
+        pack(self.folder / "in", self.folder / "out" / "set")  # overwrites the same files
+        with self.assertRaisesRegex(
+            FlagError,
+            r"^--num_shards=3: \S+/set-00000-of-00002\.tfrecord is of a packing in 2 files",
+        ):
+            pack(self.folder / "in", self.folder / "out" / "set", num_shards=3)
+        self.assertLen(list((self.folder / "out").iterdir()), 5)
+
+
+def pack(folder, output, num_shards=2):
+    with mock.patch("concurrent.futures.ProcessPoolExecutor", thread_pool):
+        run(RecordOptions.make(input=folder, output=output, num_shards=num_shards))
 
 
 def thread_pool(workers, mp_context):

@@ -7,7 +7,8 @@ the samples can be any function of the step.
 
 import concurrent.futures
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +20,8 @@ from pixpro_keras.types import Tensor
 
 # Names of the classes 0, 1, ..., in the first record of a file: known before all labels are read.
 CLASS_NAMES = "image/class/names"
+INCOMPLETE = ".incomplete"  # End of a file's name while it is written.
+_SHARD = re.compile(r"(.*)-\d+-of-(\d+)([^/]*)", re.DOTALL)
 _LENGTH_BYTES, _CRC_BYTES = 8, 4
 _HEADER_BYTES = _LENGTH_BYTES + _CRC_BYTES
 _THREADS = 16  # Reading headers mostly waits for the disk or the network.
@@ -103,12 +106,11 @@ def open_tfrecord(specification: str, pattern: str, data_dir: str | None = None)
         data_dir: not used.
 
     Raises:
-        ValueError: if there is no file or no record, or a file is damaged.
+        ValueError: if there is no file or no record, a file is damaged, or files are of several packings
+            or of a part of one.
     """
     del data_dir
-    files = sorted(tf.io.gfile.glob(os.path.expanduser(pattern)))
-    if not files:
-        raise ValueError(f"no file matches {pattern}")
+    files = _find_files(pattern)
     records = RecordFiles(files)
     if not len(records):
         raise ValueError(f"the {len(files)} file(s) of {pattern} hold no record")
@@ -128,6 +130,65 @@ def open_tfrecord(specification: str, pattern: str, data_dir: str | None = None)
         return {"image": example["image/encoded"], "label": tf.cast(label, tf.int32)}
 
     return Source(specification, len(records), read, records.describe, class_names)
+
+
+def escape_pattern(path: str) -> str:
+    """Escapes a path for `tf.io.gfile.glob`."""
+    return re.sub(r"([\\*?\[\]{}])", r"\\\1", path)
+
+
+def find_shards(prefix: str, ending: str = ".tfrecord") -> dict[str, list[str]]:
+    """Finds the files `PREFIX-00000-of-00016.tfrecord` and their like, of one or several packings.
+
+    Args:
+        prefix: beginning of the paths.
+        ending: end of the names.
+
+    Returns:
+        The files by the number of files that their names state, such as `00016`.
+    """
+    files = tf.io.gfile.glob(f"{escape_pattern(prefix)}-*-of-*{escape_pattern(ending)}")
+    return _packings(sorted(files)).get((prefix, ending), {})
+
+
+def _packings(files: Iterable[str]) -> dict[tuple[str, str], dict[str, list[str]]]:
+    """Files by prefix and ending, then by the number of files that their names state."""
+    found: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for match in filter(None, map(_SHARD.fullmatch, files)):
+        prefix, count, ending = match.groups()
+        found.setdefault((prefix, ending), {}).setdefault(count, []).append(match.group())
+    return found
+
+
+def _find_files(pattern: str) -> list[str]:
+    """Files that match a pattern, apart from those that were not written to their end.
+
+    Raises:
+        ValueError: if there is none, or there are files of several packings or of a part of one.
+    """
+    found = sorted(tf.io.gfile.glob(os.path.expanduser(pattern)))
+    files = [file for file in found if not file.endswith(INCOMPLETE)]
+    if not files:
+        left = f" but {found[0]}, of an interrupted packing" if found else ""
+        raise ValueError(f"no file matches {pattern}{left}")
+    for (prefix, ending), packings in _packings(files).items():
+        names = [f"{prefix}-*-of-{count}{ending}" for count in packings]
+        if len(packings) > 1:
+            raise ValueError(
+                f"{' and '.join(names)} match it, which hold the same images if they were packed twice; "
+                "remove those that are out of date, or choose one"
+            )
+        ((count, shards),) = packings.items()
+        present = shards
+        if len(shards) < int(count):
+            # Files that are there, but do not match, are left out on purpose.
+            present = find_shards(prefix, ending).get(count, [])
+        if len(present) < int(count):
+            raise ValueError(
+                f"of the {int(count)} files {names[0]} only {len(present)} are there; the packing was "
+                "interrupted, or not all were copied"
+            )
+    return files
 
 
 def _class_names(records: RecordFiles) -> list[tuple[str, ...] | None]:

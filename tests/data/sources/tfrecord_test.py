@@ -5,7 +5,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras.data.sources import RecordFiles, open_source
-from pixpro_keras.data.sources.tfrecord import CLASS_NAMES
+from pixpro_keras.data.sources.tfrecord import CLASS_NAMES, escape_pattern
 from tests.helpers.examples import read_example
 
 RECORDS = ([b"one", b"", b"three" * 100], [b"four"], [b"five", b"six"])
@@ -109,6 +109,60 @@ class OpenTFRecordTest(tf.test.TestCase):
     def test_glob_without_match(self):
         with self.assertRaisesRegex(ValueError, r"no file matches /no/\*\.tfrecord"):
             open_source("tfrecord:/no/*.tfrecord")
+
+
+class ShardsTest(tf.test.TestCase, parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+
+    def write(self, *names):
+        for name in names:
+            with tf.io.TFRecordWriter(str(self.folder / name)) as writer:
+                image = tf.train.Feature(bytes_list=tf.train.BytesList(value=[b""]))
+                features = tf.train.Features(feature={"image/encoded": image})
+                writer.write(tf.train.Example(features=features).SerializeToString())
+
+    def count(self, pattern):
+        return open_source(f"tfrecord:{self.folder}/{pattern}").num_examples
+
+    def test_two_packings_are_refused(self):
+        self.write("a-0-of-1.tfrecord", "a-0-of-2.tfrecord", "a-1-of-2.tfrecord", "a-b-0-of-1")
+        with self.assertRaisesRegex(
+            ValueError, r"/a-\*-of-1\.tfrecord and \S+/a-\*-of-2\.tfrecord match it"
+        ):
+            self.count("a*")
+        for pattern, expected in (("a-*-of-2.tfrecord", 2), ("a-*of-1*", 2), ("a-b*", 1)):
+            self.assertEqual(self.count(pattern), expected)
+
+    @parameterized.parameters("", "x[1]-2-of-3/", "./")
+    def test_a_part_of_a_packing_is_refused_unless_it_was_chosen(self, folder):
+        (self.folder / folder.strip("/")).mkdir(exist_ok=True)
+        place = folder.replace("[", "\\[").replace("]", "\\]")
+        self.write(f"{folder}a-00000-of-00003", f"{folder}a-00002-of-00003")
+        with self.assertRaisesRegex(ValueError, r"of the 3 files \S+-of-00003 only 2 are there"):
+            self.count(f"{place}a-*")
+        self.write(f"{folder}a-00001-of-00003")
+        self.assertEqual(self.count(f"{place}a-*"), 3)
+        self.assertEqual(self.count(f"{place}a-0000[01]*"), 2)
+
+    def test_files_of_an_interrupted_packing(self):
+        self.write("a-0-of-1.tfrecord.incomplete")
+        with self.assertRaisesRegex(ValueError, r"no file matches .* but \S+\.incomplete"):
+            self.count("a*")
+        self.write("a-0-of-1.tfrecord")
+        self.assertEqual(self.count("a*"), 1)
+
+
+class PatternTest(tf.test.TestCase):
+    def test_any_name_is_matched(self):
+        root = pathlib.Path(self.create_tempdir().full_path)
+        for name in ("a[1]", "b{2}", "c*d", "e?f", "g h'i", "j(k)", "l+m"):
+            file = root / name / "set[x]-00000-of-00001.tfrecord"
+            file.parent.mkdir()
+            file.touch()
+            pattern = escape_pattern(str(root / name / "set[x]")) + "-*.tfrecord"
+            self.assertEqual(tf.io.gfile.glob(pattern), [str(file)])
 
 
 if __name__ == "__main__":
