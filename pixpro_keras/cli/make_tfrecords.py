@@ -129,6 +129,11 @@ def run(options: RecordOptions) -> None:
     output = pathlib.Path(options.output).expanduser()
     if not root.is_dir():
         raise FlagError(f"--input={options.input}: no such folder")
+    if os.path.basename(options.output) in ("", ".", ".."):
+        example = output / root.resolve().name
+        raise FlagError(
+            f"--output={options.output}: must end with the beginning of the files' names, such as {example}"
+        )
     files = list(iterate_images(os.fsencode(root)))
     if not files:
         raise FlagError(f"--input={options.input}: no image at any depth")

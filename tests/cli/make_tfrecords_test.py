@@ -4,6 +4,7 @@ from unittest import mock
 
 import pytest
 import tensorflow as tf
+from absl.testing import parameterized
 
 from pixpro_keras.cli.make_tfrecords import RecordOptions, run
 from pixpro_keras.cli.options import labeled_options
@@ -49,11 +50,16 @@ class ClassNamesTest(tf.test.TestCase):
             self.assertEqual(text, feature["image/filename"].bytes_list.value[0].split(b"/")[0])
 
 
-class OutputTest(tf.test.TestCase):
+class OutputTest(tf.test.TestCase, parameterized.TestCase):
     def setUp(self):
         super().setUp()
         self.folder = pathlib.Path(self.create_tempdir().full_path)
         write_photos(self.folder / "in", count=4)
+
+    @parameterized.parameters("/", "/.", "/x/..")
+    def test_a_folder_is_no_prefix(self, end):
+        with self.assertRaisesRegex(FlagError, rf"^--output=\S+{end}: must end .* as \S+/in$"):
+            pack(self.folder / "in", f"{self.folder}{end}")
 
     def test_files_of_another_packing_are_in_the_way(self):
         pack(self.folder / "in", self.folder / "out" / "set")
