@@ -308,14 +308,16 @@ def _classes_of_masks(masks: Sequence[pathlib.Path], values: LabelValues) -> tup
     """Class names for the values in the masks, without a list of names."""
     if values.classes is not None:
         return tuple(f"class {number}" for number in range(max(values.classes.values()) + 1))
-    found: set[int] = set()
+    found: dict[int, pathlib.Path] = {}  # The first mask with each value.
     for mask in masks:
-        found |= set(_values_in(mask).tolist())
+        found = dict.fromkeys(_values_in(mask).tolist(), mask) | found
     if 255 in found and values.ignored != 255:
+        ignored = -1 if values.ignored is None else values.ignored
         raise ValueError(
-            f"masks such as {masks[0]} have the value 255, which is ignored unless --label_map has it"
+            f"{found[255]} has the value 255, which --ignore_value={ignored} does not ignore, and is no "
+            "class without --label_map: their numbers are 0 to 254"
         )
-    counted = sorted(found - {values.ignored})
+    counted = sorted(found.keys() - {values.ignored})
     if not set(counted) - {0}:
         raise ValueError(_one_class(masks[0], values))
     missing = (

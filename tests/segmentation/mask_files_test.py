@@ -120,6 +120,14 @@ class MaskFilesTest(tf.test.TestCase, parameterized.TestCase):
         source = open_masks(f"folder:{self.root}", "train", values=LabelValues(0))
         self.assertAllEqual(read_masks(source)[0][1][0, :2], [255, 1])
 
+    @parameterized.parameters((0, 0), (None, -1))
+    def test_255_is_no_class_if_it_is_not_ignored(self, ignored, shown):
+        self.write_masks([0, 1], [2, 255])
+        with self.assertRaisesRegex(
+            ValueError, rf"1\.png has the value 255, which --ignore_value={shown} does not ignore"
+        ):
+            open_masks(f"folder:{self.root}", "train", values=LabelValues(ignored))
+
     def test_values_beside_the_map_are_refused(self):
         self.write_masks([0, 1], [0, 2])
         with self.assertRaisesRegex(
