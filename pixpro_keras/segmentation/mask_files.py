@@ -246,6 +246,7 @@ def _open_files(
                 f"{owners[mask]} and {image} have the same name, and so the same mask {mask}"
             )
     _check_headers(images, masks)
+    own_values: tuple[int, ...] = ()
     if isinstance(classes, pathlib.Path):
         class_names = read_class_names(classes)
         known = f"{classes} has {len(class_names)} names"
@@ -254,7 +255,7 @@ def _open_files(
         known = f"there are {len(class_names)} classes"
     else:
         assert isinstance(values, LabelValues)  # A table comes with names.
-        class_names = _classes_of_masks(masks, values)
+        class_names, own_values = _classes_of_masks(masks, values)
         known = f"--label_map gives classes to {sorted(values.classes or ())}"
     table = values.table(len(class_names)) if isinstance(values, LabelValues) else values
 
@@ -300,14 +301,48 @@ def _open_files(
             return image, tf.identity(result)
 
     return MaskSource(
-        specification, len(images), read, lambda index: str(images[index]), tuple(class_names)
+        specification,
+        len(images),
+        read,
+        lambda index: str(images[index]),
+        tuple(class_names),
+        own_values,
     )
 
 
-def _classes_of_masks(masks: Sequence[pathlib.Path], values: LabelValues) -> tuple[str, ...]:
-    """Class names for the values in the masks, without a list of names."""
+def warn_of_gaps(sources: Sequence[MaskSource], ignored: int | None) -> None:
+    """Warns of classes that are in no mask, because the values in the masks are no numbers in a row.
+
+    Args:
+        sources: parts of a data set; only those whose classes come from the values in their masks count.
+        ignored: value of pixels that do not count.
+    """
+    counted = values_of(sources)
+    missing = set(range(max(counted, default=0))) - {*counted, ignored}
+    if missing:
+        logging.warning(
+            "the masks of %s have the values %s alone: %d of %d classes occur nowhere; "
+            "--label_map=%s gives those that occur numbers in a row",
+            " and ".join(dict.fromkeys(source.name for source in sources)),
+            ", ".join(map(str, counted)),
+            len(missing),
+            counted[-1] + 1,
+            map_in_a_row(counted),
+        )
+
+
+def values_of(sources: Sequence[MaskSource]) -> list[int]:
+    """Returns the values in the masks of several sources, in ascending order; see `MaskSource.values`."""
+    return sorted({value for source in sources for value in source.values})
+
+
+def _classes_of_masks(
+    masks: Sequence[pathlib.Path], values: LabelValues
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Class names for the values in the masks, without a list of names, and these values."""
     if values.classes is not None:
-        return tuple(f"class {number}" for number in range(max(values.classes.values()) + 1))
+        names = tuple(f"class {number}" for number in range(max(values.classes.values()) + 1))
+        return names, ()
     found: dict[int, pathlib.Path] = {}  # The first mask with each value.
     for mask in masks:
         found = dict.fromkeys(_values_in(mask).tolist(), mask) | found
@@ -320,23 +355,7 @@ def _classes_of_masks(masks: Sequence[pathlib.Path], values: LabelValues) -> tup
     counted = sorted(found.keys() - {values.ignored})
     if not set(counted) - {0}:
         raise ValueError(_one_class(masks[0], values))
-    missing = (
-        counted[-1]
-        + 1
-        - len(counted)
-        - (values.ignored is not None and values.ignored < counted[-1])
-    )
-    if missing:
-        logging.warning(
-            "masks such as %s have the values %s alone: %d of %d classes occur nowhere; "
-            "--label_map=%s gives those that occur numbers in a row",
-            masks[0],
-            ", ".join(map(str, counted)),
-            missing,
-            counted[-1] + 1,
-            _map_in_a_row(counted),
-        )
-    return tuple(f"class {number}" for number in range(counted[-1] + 1))
+    return tuple(f"class {number}" for number in range(counted[-1] + 1)), tuple(counted)
 
 
 def _values_in(mask: pathlib.Path) -> np.ndarray:
@@ -351,7 +370,7 @@ def _one_class(mask: pathlib.Path, values: LabelValues) -> str:
     way = ""
     if values.ignored in present and len(present) > 1:
         way = (
-            f". If {values.ignored} is a class too, --label_map={_map_in_a_row(present)} gives each "
+            f". If {values.ignored} is a class too, --label_map={map_in_a_row(present)} gives each "
             "value its class; --ignore_value names another value to ignore"
         )
     ignored = "" if values.ignored is None else f" beside {values.ignored}, which is ignored,"
@@ -360,7 +379,8 @@ def _one_class(mask: pathlib.Path, values: LabelValues) -> str:
     )
 
 
-def _map_in_a_row(values: Sequence[int]) -> str:
+def map_in_a_row(values: Sequence[int]) -> str:
+    """Returns a `--label_map` that gives values numbers in a row."""
     return ",".join(f"{value}:{number}" for number, value in enumerate(values))
 
 

@@ -21,6 +21,7 @@ class MaskSource:
             classes, and 255 for pixels to ignore.
         describe: index to a readable name.
         class_names: names of the classes 0, 1, ...
+        values: values in the masks that are classes, where the classes have no other source.
 
     Example:
         ```python
@@ -39,6 +40,7 @@ class MaskSource:
     read: Callable[[Tensor], tuple[Tensor, Tensor]]
     describe: Callable[[int], str]
     class_names: tuple[str, ...]
+    values: tuple[int, ...] = ()
 
 
 def resized(source: MaskSource, size: tuple[int, int]) -> MaskSource:

@@ -135,12 +135,6 @@ class MaskFilesTest(tf.test.TestCase, parameterized.TestCase):
         ):
             open_masks(f"folder:{self.root}", "train", values=LabelValues(255, {0: 1, 1: 0}))
 
-    def test_classes_that_occur_nowhere_are_told(self):
-        self.write_masks([0, 100])
-        with self.assertLogs("absl", "WARNING") as logs:
-            open_masks(f"folder:{self.root}", "train")
-        self.assertIn("--label_map=0:0,100:1", logs.output[0])
-
     def test_images_in_subfolders_and_hidden_ones(self):
         self.write_pair("a.png", np.ones((6, 8)))
         self.write_pair("deep/a.png", np.ones((6, 8)))

@@ -9,7 +9,7 @@ from pixpro_keras.cli.options.split_options import SplitOptions, random_split, r
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.data.labels import select, warn_of_shared
 from pixpro_keras.segmentation.mask_datasets import open_masks
-from pixpro_keras.segmentation.mask_files import is_flat_folder
+from pixpro_keras.segmentation.mask_files import is_flat_folder, warn_of_gaps
 from pixpro_keras.segmentation.mask_source import LabelValues, MaskSource, resized
 from pixpro_keras.types import IGNORED
 
@@ -98,6 +98,7 @@ def open_parts(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:
         train, test = split_folder(options)
     else:
         train, test = open_splits(options)
+    warn_of_gaps((train, test), label_values(options).ignored)
     if shape is not None:
         train, test = resized(train, shape), resized(test, shape)
     return train, test

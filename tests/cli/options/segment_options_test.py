@@ -75,5 +75,38 @@ class FlatFolderTest(tf.test.TestCase):
             self.parts(val_fraction=0.2)
 
 
+class ClassesTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+
+    def write(self, split, *values):
+        folder = self.folder / split
+        save_image(folder / "images" / f"{split}.png", np.zeros((2, len(values), 3)))
+        save_image(folder / "labels" / f"{split}.png", np.tile(values, (2, 1)))
+
+    def parts(self, **options):
+        options = SegmentOptions.make(dataset=f"folder:{self.folder}", **options)
+        return open_parts(resolve_test_split(options))
+
+    def test_classes_that_occur_nowhere_are_told_once(self):
+        self.write("train", 0, 50, 255, 100)
+        self.write("val", 0, 20)
+        with self.assertLogs("absl", "WARNING") as logs:
+            self.parts()
+        (line,) = logs.output
+        self.assertIn("the values 0, 20, 50, 100 alone: 97 of 101 classes occur nowhere", line)
+        self.assertIn("--label_map=0:0,20:1,50:2,100:3 gives", line)
+
+    def test_the_ignored_value_is_no_gap(self):
+        self.write("train", 0, 1, 2, 4)
+        self.write("val", 1, 2, 3)
+        with self.assertNoLogs("absl", "WARNING"):
+            self.parts()
+        self.write("val", 1, 2, 0)
+        with self.assertNoLogs("absl", "WARNING"):
+            self.parts(ignore_value=3)
+
+
 if __name__ == "__main__":
     tf.test.main()
