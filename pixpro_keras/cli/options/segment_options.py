@@ -9,7 +9,12 @@ from pixpro_keras.cli.options.split_options import SplitOptions, random_split, r
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.data.labels import select, warn_of_shared
 from pixpro_keras.segmentation.mask_datasets import open_masks
-from pixpro_keras.segmentation.mask_files import is_flat_folder, warn_of_gaps
+from pixpro_keras.segmentation.mask_files import (
+    is_flat_folder,
+    map_in_a_row,
+    values_of,
+    warn_of_gaps,
+)
 from pixpro_keras.segmentation.mask_source import LabelValues, MaskSource, resized
 from pixpro_keras.types import IGNORED
 
@@ -131,11 +136,29 @@ def open_splits(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:
         is_list = test_spec.startswith("voc:") and options.test_split != options.train_split
         if train.describe(0) == test.describe(0) and not is_list:
             raise ValueError("these are the training images")
-        num_more = len(test.class_names) - len(train.class_names)
-        if num_more > 0 or test.class_names != train.class_names[: len(test.class_names)]:
-            raise ValueError(f"other classes than the training images': {test.class_names}")
+        if test.class_names != train.class_names[: len(test.class_names)]:
+            raise ValueError(_other_classes(train, test))
     warn_of_shared(train, test)
     return train, test
+
+
+def _other_classes(train: MaskSource, test: MaskSource) -> str:
+    """Reason why test images do not go with training images, and the way out."""
+    if train.values and test.values:
+        higher = [value for value in test.values if value > train.values[-1]]
+        folders = dict.fromkeys(source.name.partition(":")[2] for source in (train, test))
+        return (
+            f"the test masks have the values {', '.join(map(str, higher))}, the training masks none above "
+            f"{train.values[-1]}, so that their classes differ; list all classes in "
+            f"{' and '.join(f'{folder}/classes.txt' for folder in folders)}, "
+            f"or by --label_map={map_in_a_row(values_of((train, test)))}"
+        )
+    here = [name for name in test.class_names if name not in train.class_names]
+    missing = [name for name in train.class_names if name not in test.class_names]
+    return (
+        f"other classes than the training images. Only here: {', '.join(here) or 'none'}; only in training: "
+        f"{', '.join(missing) or 'none'}"
+    )
 
 
 def label_values(options: SegmentOptions) -> LabelValues:

@@ -89,6 +89,25 @@ class ClassesTest(tf.test.TestCase):
         options = SegmentOptions.make(dataset=f"folder:{self.folder}", **options)
         return open_parts(resolve_test_split(options))
 
+    def test_classes_of_the_test_alone_are_named_with_the_way_out(self):
+        self.write("train", 0, 1, 3, 255)
+        self.write("val", 0, 2, 5, 6)
+        pairs = ("0:0", "1:1", "2:2", "3:3", "5:4", "6:5")
+        with self.assertRaisesRegex(
+            FlagError,
+            r"^--dataset=\S+: the test masks have the values 5, 6, the training masks none above 3, .* in "
+            rf"{self.folder}/classes\.txt, or by --label_map={','.join(pairs)}$",
+        ):
+            self.parts()
+        _, test = self.parts(label_map=pairs)
+        self.assertLen(test.class_names, 6)
+        (self.folder / "classes.txt").write_text("a\nb\nc\nd\ne\nf\ng\n")
+        self.assertEqual([len(part.class_names) for part in self.parts()], [7, 7])
+        self.write("train", 0, 1)
+        (self.folder / "classes.txt").rename(self.folder / "train" / "classes.txt")
+        with self.assertRaisesRegex(FlagError, "Only here: class 0, .*; only in training: a, b"):
+            self.parts()
+
     def test_classes_that_occur_nowhere_are_told_once(self):
         self.write("train", 0, 50, 255, 100)
         self.write("val", 0, 20)
