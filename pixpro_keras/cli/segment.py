@@ -28,6 +28,7 @@ from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.options.segment_options import (
     SegmentOptions,
+    check_solver,
     open_parts,
     resolve_test_split,
 )
@@ -80,8 +81,7 @@ def run_one(options: SegmentOptions) -> RunResult:
 def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> RunResult:
     """Trains and tests a segmenter in the directory of a job that has been started."""
     workdir, strategy, replica_batch_size = job.workdir, job.strategy, job.replica_batch_size
-    if options.solver == "lbfgs" and not options.frozen:
-        raise FlagError("--solver=lbfgs: needs --frozen")
+    check_solver(options)
     if options.frozen and options.is_given("backbone_learning_rate_factor"):
         raise FlagError("--backbone_learning_rate_factor: --frozen does not train the backbone")
     with flag_errors(options, "window_stride"):

@@ -21,6 +21,7 @@ BAD_INPUT = (
     ("--batch_size=9", "--batch_size=9"),
     ("--backbone=mobilenetv3small", "--output_stride=16"),
     ("--solver=lbfgs --nofrozen", "--solver=lbfgs"),
+    ("--solver=lbfgs", "--batch_size=4: --solver=lbfgs does not use it"),
     ("--backbone_learning_rate_factor=0.1", "--backbone_learning_rate_factor"),
     ("--resize=40", "--resize=40"),
     ("--test_split=train", "these are the training images"),
@@ -88,6 +89,7 @@ class SegmentTest(tf.test.TestCase):
         self.assertAllEqual([line["step"] for line in lines], np.arange(1, 41))
 
     def test_fits_cells_of_some_labels(self):
+        self.flags = [x for x in self.flags if not x.startswith(("--batch_size", "--log_every"))]
         _, stored = self.segment("--solver=lbfgs", "--whole_images", "--label_fraction=0.5")
         self.assertEqual(stored["training images"], 2)
         self.assertGreater(stored["pixel accuracy"], 0.75)

@@ -2,11 +2,20 @@
 
 import dataclasses
 
+from absl import logging
+
 from pixpro_keras.cli.options.fine_tuning_options import FineTuningOptions
 from pixpro_keras.cli.options.labeled_options import image_shape
-from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
+from pixpro_keras.cli.options.option_fields import (
+    FlagError,
+    option,
+    option_fields,
+    with_default,
+)
 from pixpro_keras.cli.options.split_options import SplitOptions, random_split, refuse_fraction
+from pixpro_keras.cli.options.training_options import TrainingOptions
 from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.parsing import serialize
 from pixpro_keras.data.labels import select, warn_of_shared
 from pixpro_keras.segmentation.mask_datasets import open_masks
 from pixpro_keras.segmentation.mask_files import (
@@ -17,6 +26,10 @@ from pixpro_keras.segmentation.mask_files import (
 )
 from pixpro_keras.segmentation.mask_source import LabelValues, MaskSource, resized
 from pixpro_keras.types import IGNORED
+
+# Options of a training in steps, on random crops, which L-BFGS is not.
+_SGD_ALONE = {field.name for field in option_fields(TrainingOptions)} - {"deterministic", "dry_run"}
+_SGD_ALONE |= {"bn_momentum", "color_jitter", "max_scale", "min_scale", "on_change", "tracker"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,6 +92,29 @@ class SegmentOptions(SplitOptions, FineTuningOptions):
     warmup_epochs: float = with_default(FineTuningOptions, "warmup_epochs", 0.0)
     batch_size: int = with_default(FineTuningOptions, "batch_size", 16)
     output_stride: str = with_default(FineTuningOptions, "output_stride", "16")
+
+
+def check_solver(options: SegmentOptions) -> None:
+    """Checks for options that the solver does not have.
+
+    Presets, and flags.cfg of earlier runs, may hold them: the log names those that are not used.
+
+    Raises:
+        FlagError: naming the flags.
+    """
+    if options.solver != "lbfgs":
+        return
+    if not options.frozen:
+        raise FlagError("--solver=lbfgs: needs --frozen")
+    for field in option_fields(SegmentOptions):
+        if field.name not in _SGD_ALONE or not options.is_given(field.name):
+            continue
+        message = f"{' '.join(serialize(options, field.name))}: --solver=lbfgs does not use it"
+        if field.name not in options.from_files:
+            raise FlagError(message)
+        # flags.cfg lists all defaults.
+        if getattr(options, field.name) != field.default:
+            logging.warning("%s. The flag file's value is not used.", message)
 
 
 def resolve_test_split(options: SegmentOptions) -> SegmentOptions:

@@ -7,10 +7,12 @@ from absl.testing import parameterized
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.options.segment_options import (
     SegmentOptions,
+    check_solver,
     label_values,
     open_parts,
     resolve_test_split,
 )
+from pixpro_keras.cli.shared import parsing
 from tests.helpers.examples import save_image
 
 
@@ -38,6 +40,52 @@ class LabelValuesTest(parameterized.TestCase):
     def test_wrong_options_are_named(self, **options):
         with self.assertRaisesRegex(FlagError, "--label_map="):
             label_values(SegmentOptions.make(dataset="folder:x", **options))
+
+
+class CheckSolverTest(parameterized.TestCase):
+    flags = ("--dataset=folder:x", "--frozen", "--solver=lbfgs")
+
+    @parameterized.parameters(
+        "--iterations=5",
+        "--nocolor_jitter",
+        "--color_jitter",
+        "--base_learning_rate=0.1",
+        "--batch_size=16",
+        "--tracker=mlflow",
+    )
+    def test_options_of_sgd_are_refused(self, flag):
+        options, _ = parsing.parse(SegmentOptions, [*self.flags, flag])
+        with self.assertRaisesRegex(FlagError, f"^{flag}: --solver=lbfgs does not use it"):
+            check_solver(options)
+        check_solver(options.replace(solver="sgd"))
+
+    def test_others_are_not(self):
+        flags = (
+            "--resize=8,8",
+            "--whole_images",
+            "--level=c4",
+            "--label_fraction=0.5",
+            "--dry_run",
+        )
+        flags += ("--deterministic", "--precision=auto", "--seed=1", "--compare=random,imagenet")
+        flags += (
+            "--crop_size=64",
+            "--window_stride=64",
+            "--max_broken_share=0",
+            "--output_stride=16",
+        )
+        with self.assertNoLogs("absl", "WARNING"):
+            check_solver(parsing.parse(SegmentOptions, [*self.flags, *flags])[0])
+            preset = "--flagfile=camvid_cells.cfg"
+            check_solver(parsing.parse(SegmentOptions, [self.flags[0], preset])[0])
+
+    def test_those_of_a_flag_file_are_told(self):
+        file = self.create_tempfile("flags.cfg", "--iterations=5\n--batch_size=16\n").full_path
+        options, _ = parsing.parse(SegmentOptions, [f"--flagfile={file}", *self.flags])
+        with self.assertLogs("absl", "WARNING") as logs:
+            check_solver(options)
+        (line,) = logs.output
+        self.assertIn("--iterations=5: --solver=lbfgs does not use it. The flag file's", line)
 
 
 class FlatFolderTest(tf.test.TestCase):
