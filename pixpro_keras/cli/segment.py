@@ -24,11 +24,10 @@ from pixpro_keras.cli.options.evaluation_options import (
 )
 from pixpro_keras.cli.options.fine_tuning_options import slow_down_backbone
 from pixpro_keras.cli.options.labeled_options import image_errors
-from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.options.segment_options import (
     SegmentOptions,
-    check_solver,
+    check_training,
     open_parts,
     resolve_test_split,
 )
@@ -81,9 +80,7 @@ def run_one(options: SegmentOptions) -> RunResult:
 def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> RunResult:
     """Trains and tests a segmenter in the directory of a job that has been started."""
     workdir, strategy, replica_batch_size = job.workdir, job.strategy, job.replica_batch_size
-    check_solver(options)
-    if options.frozen and options.is_given("backbone_learning_rate_factor"):
-        raise FlagError("--backbone_learning_rate_factor: --frozen does not train the backbone")
+    check_training(options)
     with flag_errors(options, "window_stride"):
         check_stride(options.window_stride, options.crop_size)
     with flag_errors(options, "min_scale", "max_scale"):

@@ -94,22 +94,25 @@ class SegmentOptions(SplitOptions, FineTuningOptions):
     output_stride: str = with_default(FineTuningOptions, "output_stride", "16")
 
 
-def check_solver(options: SegmentOptions) -> None:
-    """Checks for options that the solver does not have.
+def check_training(options: SegmentOptions) -> None:
+    """Checks for options that `--frozen` and its solver do not have.
 
     Presets, and flags.cfg of earlier runs, may hold them: the log names those that are not used.
 
     Raises:
         FlagError: naming the flags.
     """
-    if options.solver != "lbfgs":
-        return
-    if not options.frozen:
+    if options.solver == "lbfgs" and not options.frozen:
         raise FlagError("--solver=lbfgs: needs --frozen")
+    unused: dict[str, str] = {}
+    if options.frozen:
+        unused["backbone_learning_rate_factor"] = "--frozen does not train the backbone"
+    if options.solver == "lbfgs":
+        unused |= dict.fromkeys(_SGD_ALONE, "--solver=lbfgs does not use it")
     for field in option_fields(SegmentOptions):
-        if field.name not in _SGD_ALONE or not options.is_given(field.name):
+        if field.name not in unused or not options.is_given(field.name):
             continue
-        message = f"{' '.join(serialize(options, field.name))}: --solver=lbfgs does not use it"
+        message = f"{' '.join(serialize(options, field.name))}: {unused[field.name]}"
         if field.name not in options.from_files:
             raise FlagError(message)
         # flags.cfg lists all defaults.

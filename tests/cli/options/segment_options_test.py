@@ -7,7 +7,7 @@ from absl.testing import parameterized
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.options.segment_options import (
     SegmentOptions,
-    check_solver,
+    check_training,
     label_values,
     open_parts,
     resolve_test_split,
@@ -42,7 +42,7 @@ class LabelValuesTest(parameterized.TestCase):
             label_values(SegmentOptions.make(dataset="folder:x", **options))
 
 
-class CheckSolverTest(parameterized.TestCase):
+class CheckTrainingTest(parameterized.TestCase):
     flags = ("--dataset=folder:x", "--frozen", "--solver=lbfgs")
 
     @parameterized.parameters(
@@ -56,8 +56,8 @@ class CheckSolverTest(parameterized.TestCase):
     def test_options_of_sgd_are_refused(self, flag):
         options, _ = parsing.parse(SegmentOptions, [*self.flags, flag])
         with self.assertRaisesRegex(FlagError, f"^{flag}: --solver=lbfgs does not use it"):
-            check_solver(options)
-        check_solver(options.replace(solver="sgd"))
+            check_training(options)
+        check_training(options.replace(solver="sgd"))
 
     def test_others_are_not(self):
         flags = (
@@ -75,17 +75,31 @@ class CheckSolverTest(parameterized.TestCase):
             "--output_stride=16",
         )
         with self.assertNoLogs("absl", "WARNING"):
-            check_solver(parsing.parse(SegmentOptions, [*self.flags, *flags])[0])
+            check_training(parsing.parse(SegmentOptions, [*self.flags, *flags])[0])
             preset = "--flagfile=camvid_cells.cfg"
-            check_solver(parsing.parse(SegmentOptions, [self.flags[0], preset])[0])
+            check_training(parsing.parse(SegmentOptions, [self.flags[0], preset])[0])
 
     def test_those_of_a_flag_file_are_told(self):
         file = self.create_tempfile("flags.cfg", "--iterations=5\n--batch_size=16\n").full_path
         options, _ = parsing.parse(SegmentOptions, [f"--flagfile={file}", *self.flags])
         with self.assertLogs("absl", "WARNING") as logs:
-            check_solver(options)
+            check_training(options)
         (line,) = logs.output
         self.assertIn("--iterations=5: --solver=lbfgs does not use it. The flag file's", line)
+
+    def test_flags_of_a_run_repeat_it(self):
+        for solver in ("sgd", "lbfgs"):
+            options, _ = parsing.parse(SegmentOptions, [*self.flags, f"--solver={solver}"])
+            folder = pathlib.Path(self.create_tempdir().full_path)
+            parsing.write_flags(options, folder)
+            options, _ = parsing.parse(SegmentOptions, [f"--flagfile={folder / 'flags.cfg'}"])
+            with self.assertNoLogs("absl", "WARNING"):
+                check_training(options)
+        options = options.replace(
+            given=frozenset({"backbone_learning_rate_factor"}), from_files=frozenset()
+        )
+        with self.assertRaisesRegex(FlagError, "--frozen does not train the backbone"):
+            check_training(options)
 
 
 class FlatFolderTest(tf.test.TestCase):
