@@ -207,7 +207,7 @@ def _fit_dense_linear_probe(
         return
     write_flags(options, workdir)
     batches = image_batches(train, backbone.preprocess, whole_batch_size(options, strategy))
-    with image_errors(train):
+    with image_errors(train), flag_errors(options, "dataset", "label_fraction"):
         classifier = fit_dense_linear_probe(
             network, batches, len(train.class_names), strategy=strategy
         )

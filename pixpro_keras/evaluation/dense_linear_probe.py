@@ -78,7 +78,7 @@ def fit_dense_linear_probe(
         The classifier, with the standardization in its weights.
 
     Raises:
-        ValueError: if there is only one class, or no batch.
+        ValueError: if the labeled cells are of less than two classes, or there is no batch.
 
     Example:
         ```python
@@ -109,6 +109,12 @@ def fit_dense_linear_probe(
     cells, classes = np.concatenate(features), np.concatenate(labels)
     mean, std = cells.mean(axis=0), cells.std(axis=0) + 1e-6
     is_labeled = classes != IGNORED
+    found = np.unique(classes[is_labeled])
+    if len(found) < 2:
+        raise ValueError(
+            f"the {len(classes)} cells of the training images must be of at least two classes; their "
+            f"centers have {f'class {found[0]} alone' if len(found) else 'no class'}"
+        )
     model = fit_logistic_regression(
         (cells[is_labeled] - mean) / std, classes[is_labeled], l2=l2, iterations=iterations
     )

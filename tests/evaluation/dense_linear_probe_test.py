@@ -45,6 +45,12 @@ class DenseLinearProbeTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(tf.nn.softmax(logits)[:, :-1], expected, atol=1e-4)
         self.assertGreater(np.mean(logits.argmax(1)[is_labeled] == labels[is_labeled]), 0.9)
 
+    @parameterized.parameters((1, "class 1 alone"), (255, "no class"))
+    def test_less_than_two_classes(self, value, message):
+        batches = [(np.zeros((1, 32, 32, 3), "float32"), np.full((1, 32, 32), value))]
+        with self.assertRaisesRegex(ValueError, message):
+            fit_dense_linear_probe(tiny_backbone(), batches, 2)
+
     def test_no_batches(self):
         with self.assertRaisesRegex(ValueError, "at least one batch"):
             fit_dense_linear_probe(tiny_backbone(), [], 2)
