@@ -145,6 +145,27 @@ class ManifestTest(tf.test.TestCase, parameterized.TestCase):
             raise OSError("full")
         check_files(self.folder / SUMS_FILE)
 
+    def test_files_of_another_origin_are_not_listed_any_more(self):
+        manifest, origins = self.folder / SUMS_FILE, ("0" * 64, "1" * 64)
+        for name, origin in (("a.keras", 0), ("b.npz", None), ("c.pth", 0)):
+            with listing(self.folder / name, None if origin is None else origins[origin]):
+                (self.folder / name).write_bytes(b"one")
+        self.assertEqual(set(read_manifest(manifest)), {"a.keras", "b.npz", "c.pth"})
+        before = manifest.read_bytes()
+        with self.assertRaisesRegex(OSError, "full"), listing(self.folder / "a.keras", origins[1]):
+            raise OSError("full")
+        self.assertEqual(manifest.read_bytes(), before)
+        with listing(self.folder / "a.keras", origins[1]):
+            self.assertEqual(set(read_manifest(manifest)), {"b.npz", "c.pth"})
+        self.assertEqual(set(read_manifest(manifest)), {"a.keras"})
+        self.assertTrue((self.folder / "c.pth").exists())
+        subprocess.run(
+            ["sha256sum", "--check", "--strict", SUMS_FILE],
+            cwd=self.folder,
+            check=True,
+            capture_output=True,
+        )
+
     def test_changed_weights_are_refused_before_they_are_read(self):
         for name in ("backbone.keras", "a.weights.h5", "a.pth", "a.pkl"):
             path = self.write(name, b"as exported")

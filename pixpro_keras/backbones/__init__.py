@@ -21,7 +21,7 @@ from pixpro_keras.backbones.names import (
     public_name,
 )
 from pixpro_keras.backbones.registry import build, plain_network
-from pixpro_keras.backbones.weight_copies import check_same_weights, copy_weights
+from pixpro_keras.backbones.weight_copies import check_same_weights, copy_weights, weights_digest
 
 __all__ = [
     "FEATURES",
@@ -42,4 +42,5 @@ __all__ = [
     "public_name",
     "pyramid_network",
     "require_feature_map",
+    "weights_digest",
 ]

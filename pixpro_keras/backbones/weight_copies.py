@@ -1,5 +1,6 @@
 """Copies of weights between networks of the same layers."""
 
+import hashlib
 import itertools
 import re
 
@@ -32,6 +33,28 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
     for layer in target.layers:
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()  # Keras's layer uses copies of its weights.
+
+
+def weights_digest(network: keras.Model) -> str:
+    """SHA-256 of a network's weights, in hexadecimal digits.
+
+    Args:
+        network: built, under any strategy.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+
+        backbone = backbones.build("resnet18_v1_5")
+        dilated = backbones.build("resnet18_v1_5", output_stride=16)
+        backbones.copy_weights(backbone, dilated)
+        assert backbones.weights_digest(dilated) == backbones.weights_digest(backbone)
+        ```
+    """
+    digest = hashlib.sha256()
+    for weight in network.weights:
+        digest.update(keras.ops.convert_to_numpy(weight).tobytes())
+    return digest.hexdigest()
 
 
 def check_same_weights(source: keras.Model, target: keras.Model) -> None:

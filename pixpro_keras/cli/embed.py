@@ -8,7 +8,6 @@ interrupted job.
 """
 
 import dataclasses
-import hashlib
 import json
 import os
 import pathlib
@@ -104,9 +103,6 @@ def run(options: EmbedOptions) -> None:
 
 def _recipe(options: EmbedOptions, backbone: EvaluatedBackbone, num_images: int) -> dict:
     """Values that must be equal in two runs that share parts."""
-    digest = hashlib.sha256()
-    for weight in backbone.network.weights:
-        digest.update(keras.ops.convert_to_numpy(weight).tobytes())
     names = (
         "dataset",
         "features",
@@ -117,7 +113,7 @@ def _recipe(options: EmbedOptions, backbone: EvaluatedBackbone, num_images: int)
         "precision",
     )
     recipe = {name: getattr(options, name) for name in names}
-    return recipe | {"weights": digest.hexdigest(), "images": num_images}
+    return recipe | {"weights": backbones.weights_digest(backbone.network), "images": num_images}
 
 
 def _open_parts(folder: pathlib.Path, recipe: dict) -> None:

@@ -14,15 +14,13 @@ from pixpro_keras.cli.options.method_options import ModelOptions, build_training
 from pixpro_keras.cli.options.option_fields import FlagError, option
 from pixpro_keras.cli.options.run_options import CardOptions
 from pixpro_keras.cli.options.training_options import build_schedule, peak_learning_rate
-from pixpro_keras.cli.shared import command, model_card, stored_run
+from pixpro_keras.cli.shared import command, model_card, parsing, stored_run
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.parsing import FLAGS_FILE
 from pixpro_keras.methods import PixPro, PretrainMethod
 from pixpro_keras.training.checkpoints import latest_checkpoint, load_weights
 from pixpro_keras.utils.checksums import listing
 from pixpro_keras.weights import FORMATS, check_format, export_backbone, official_export
-
-_TORCH = "torch"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,8 +33,8 @@ class ExportOptions(CardOptions):
     output: str | None = option(None, "Folder of the files. Default: export/ in the run's folder.")
     format: tuple[str, ...] | None = option(
         None,
-        f"Formats to write, of {', '.join([*FORMATS, _TORCH])}. torch is a checkpoint that the authors' "
-        "scripts read. Default: all that Keras reads.",
+        f"Formats to write, of {', '.join([*FORMATS, model_card.TORCH])}. torch is a checkpoint that the "
+        "authors' scripts read. Default: all that Keras reads.",
     )
     features: str = option(
         "c5",
@@ -58,8 +56,10 @@ def run(options: ExportOptions) -> None:
     if path is None or not os.path.exists(f"{path}.index"):
         raise FlagError(f"--checkpoint={options.checkpoint}: no such checkpoint in {directory}")
     trained = stored_run.read_options(workdir)
-    with_torch = options.format is not None and _TORCH in options.format
-    formats = None if options.format is None else [f for f in options.format if f != _TORCH]
+    with_torch = options.format is not None and model_card.TORCH in options.format
+    formats = (
+        None if options.format is None else [f for f in options.format if f != model_card.TORCH]
+    )
     with flag_errors(options, "format", "features"):
         for chosen in formats or []:
             check_format(chosen, trained.backbone, options.features)
@@ -67,15 +67,23 @@ def run(options: ExportOptions) -> None:
     method = build_training(trained)
     load_weights(method, path, optimizer=with_torch)
     written: dict[pathlib.Path, str] = {}
-    with flag_errors(options, "format", "output"):
+    given = [
+        name for name in ("input", "workdir", "checkpoint", "output") if options.is_given(name)
+    ]
+    flags = parsing.serialize(options, *given) if given else []
+    with (
+        flag_errors(options, "format", "output"),
+        model_card.naming_outdated(output, *flags),
+    ):
         if formats != []:
             written = export_backbone(
                 method.encoder.backbone, trained.backbone, output, formats, options.features
             )
         if with_torch:
             output.mkdir(parents=True, exist_ok=True)
-            with listing(output / "release.pth"):
-                written |= export_torch(trained, method, output / "release.pth")
+            file = output / model_card.TORCH_FILE
+            with listing(file, backbones.weights_digest(method.encoder.backbone)):
+                written |= export_torch(trained, method, file)
         license_name = options.license if options.is_given("license") else trained.license
         card = model_card.write(trained, license_name, workdir, output, method)
         written[card] = "the model card"

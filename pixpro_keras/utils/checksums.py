@@ -14,6 +14,8 @@ from pixpro_keras.utils.files import write_atomically
 # Beside files that are handed on.
 SUMS_FILE = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
+# A comment for `sha256sum`.
+_ORIGIN = re.compile(r"# made from ([0-9a-f]{64})")
 _CHUNK = 2**20
 
 
@@ -50,13 +52,15 @@ def write_manifest(manifest: str | os.PathLike, names: Iterable[str]) -> None:
 
 
 @contextlib.contextmanager
-def listing(path: str | os.PathLike) -> Iterator[None]:
+def listing(path: str | os.PathLike, origin: str | None = None) -> Iterator[None]:
     """Context that updates `SHA256SUMS` beside a file or folder after a write.
 
     In between it does not list the path, so that a crash leaves no checksum of an older content.
 
     Args:
         path: file or folder that is written inside.
+        origin: SHA-256 of what the path is made from, such as a network's weights. Files beside it that
+            were made from something else stay, but are no longer listed. Default: not compared.
 
     Example:
         ```python
@@ -74,22 +78,27 @@ def listing(path: str | os.PathLike) -> Iterator[None]:
     path = pathlib.Path(path)
     manifest = path.parent / SUMS_FILE
     sums: dict[str, str] = {}
+    before: str | None = None
     try:
-        sums = read_manifest(manifest) if manifest.exists() else {}
+        sums, before = _read(manifest) if manifest.exists() else ({}, None)
     except ManifestError as error:
         logging.warning("%s; a new one is written", error)
     others = {n: s for n, s in sums.items() if n.partition("/")[0] != path.name}
     if others != sums:
-        _write(manifest, others)
+        _write(manifest, others, before)
     try:
         yield
     except BaseException:
         if others != sums:  # A failed writer keeps the previous file.
-            _write(manifest, sums)
+            _write(manifest, sums, before)
         raise
+    if origin is None:
+        origin = before
+    elif origin != before:
+        others = {}
     files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
     names = (file.relative_to(path.parent).as_posix() for file in files)
-    _write(manifest, others | {name: _sha256(path.parent / name) for name in names})
+    _write(manifest, others | {name: _sha256(path.parent / name) for name in names}, origin)
 
 
 def check_listed(path: str | os.PathLike) -> None:
@@ -119,13 +128,21 @@ def read_manifest(manifest: str | os.PathLike) -> dict[str, str]:
     Raises:
         ManifestError: if it is no manifest, or names files elsewhere than beside or below it.
     """
-    manifest = pathlib.Path(manifest)
+    return _read(pathlib.Path(manifest))[0]
+
+
+def _read(manifest: pathlib.Path) -> tuple[dict[str, str], str | None]:
+    """Reads the checksums of files, and that of what they are made from; see `listing`."""
     try:
         text = manifest.read_bytes().decode(errors="surrogateescape")
     except OSError as error:
         raise ManifestError(f"{manifest} cannot be read: {error}") from error
     sums = {}
+    origin: str | None = None
     for number, line in enumerate(text.split("\n")[:-1], 1):
+        if number == 1 and (match := _ORIGIN.fullmatch(line)):
+            origin = match[1]
+            continue
         match = _LINE.fullmatch(line)
         if match is None:
             raise ManifestError(f"{manifest} is damaged: line {number} is no checksum of a file")
@@ -135,7 +152,7 @@ def read_manifest(manifest: str | os.PathLike) -> dict[str, str]:
         sums[match[2]] = match[1]
     if text and not text.endswith("\n"):
         raise ManifestError(f"{manifest} is cut off")
-    return sums
+    return sums, origin
 
 
 def check_files(manifest: str | os.PathLike, names: Iterable[str] | None = None) -> None:
@@ -164,8 +181,9 @@ def check_files(manifest: str | os.PathLike, names: Iterable[str] | None = None)
             )
 
 
-def _write(manifest: pathlib.Path, sums: dict[str, str]) -> None:
-    lines = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
+def _write(manifest: pathlib.Path, sums: dict[str, str], origin: str | None = None) -> None:
+    lines = f"# made from {origin}\n" if origin else ""
+    lines += "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
     write_atomically(manifest, lines.encode(errors="surrogateescape"))
 
 

@@ -125,6 +125,7 @@ _FORMATS = {
     ),
 }
 FORMATS = tuple(_FORMATS)
+FORMAT_BY_FILE = {kind.file: name for name, kind in _FORMATS.items()}
 # Written at the end of a run.
 _DEFAULT_FORMATS = ("keras_applications", "keras")
 
@@ -210,7 +211,8 @@ def export_backbone(
         backbone: trained network from `backbones.build(name)`.
         name: its name, or the path of the Keras file it was built from.
         directory: folder of the files; created when missing. Their checksums go to `SHA256SUMS`
-            beside them, which `load_backbone` compares.
+            beside them, which `load_backbone` compares. Files there of other weights stay, but are no
+            longer listed, so that neither `write_card` nor `upload` takes them for current ones.
         formats: some of `FORMATS`; default: those that Keras reads.
         features: outputs of `saved_model`, `onnx` and `litert`: `"c5"`, `"c2-c5"` or `"pooled"`.
 
@@ -244,11 +246,12 @@ def export_backbone(
     outputs = backbones.feature_network(network, features)
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
+    origin = backbones.weights_digest(network)
     written = {}
     for chosen in formats:
         kind = _FORMATS[chosen]
         path = directory / kind.file
-        with listing(path):
+        with listing(path, origin):
             _write_atomically(kind, outputs if kind.has_features else network, name, path)
         written[path] = kind.usage(name, path)
     return written

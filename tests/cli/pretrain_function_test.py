@@ -9,9 +9,11 @@ import tensorflow as tf
 
 import pixpro_keras
 from pixpro_keras import backbones
+from pixpro_keras.cli import export as export_command
 from pixpro_keras.cli.pretrain import PretrainOptions
 from pixpro_keras.cli.shared import parsing
 from pixpro_keras.training import open_workdir
+from pixpro_keras.utils.checksums import read_manifest
 from pixpro_keras.weights import export_backbone
 from tests.helpers.files import read_metrics
 from tests.helpers.jobs import write_photos
@@ -65,6 +67,42 @@ class PretrainFunctionTest(tf.test.TestCase):
         self.assertEqual([line["step"] for line in read_metrics(self.folder / "run")], [1, 2, 3, 4])
         for one, two in zip(result.backbone.weights, again.backbone.weights, strict=True):
             self.assertAllClose(one, two, atol=1e-5)
+
+    @pytest.mark.slow
+    def test_formats_of_an_earlier_step_are_not_listed(self):
+        flags = {"method": "simclr", "picture_every_steps": 0, "warmup_epochs": 0}
+        run = self.folder / "run"
+        self.pretrain(**flags, epochs=1)
+
+        def export(*formats):
+            with contextlib.redirect_stdout(io.StringIO()) as output:
+                export_command.run(
+                    export_command.ExportOptions.make(input=str(run), format=formats)
+                )
+            return output.getvalue()
+
+        def listed():
+            card = (run / "export" / "README.md").read_text()
+            names = {name.partition("/")[0] for name in read_manifest(run / "export/SHA256SUMS")}
+            for name in ("backbone.keras", "release.pth", "saved_model"):
+                self.assertEqual(f"`{name}" in card, name in names)
+            return names
+
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            self.pretrain(**flags, epochs=1)  # the same weights
+        self.assertNotIn("Of other weights", export("saved_model", "torch") + output.getvalue())
+        self.assertEqual(listed(), {"backbone.keras", "release.pth", "saved_model"})
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            self.pretrain(**flags, epochs=2)
+        self.assertIn(
+            f"{run / 'export' / 'release.pth'}, {run / 'export' / 'saved_model'}\n"
+            f"To write them anew: pixpro-export --input={run} --format=torch,saved_model\n",
+            output.getvalue(),
+        )
+        self.assertEqual(listed(), {"backbone.keras"})
+        self.assertTrue((run / "export" / "release.pth").exists())
+        self.assertNotIn("Of other weights", export("saved_model", "torch"))
+        self.assertEqual(listed(), {"backbone.keras", "release.pth", "saved_model"})
 
     @pytest.mark.slow
     def test_a_run_is_not_overwritten(self):

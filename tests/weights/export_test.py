@@ -17,6 +17,7 @@ from absl.testing import parameterized
 
 import pixpro_keras
 from pixpro_keras import backbones
+from pixpro_keras.utils.checksums import read_manifest
 from pixpro_keras.weights import export_backbone
 from tests.helpers.random_weights import photo, randomize
 
@@ -211,6 +212,21 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         export_backbone(backbone, "resnet10_v1_5", self.folder)
         kernel = keras.saving.load_model(path).get_layer("conv1_conv").kernel
         np.testing.assert_array_equal(kernel, backbone.get_layer("conv1_conv").kernel)
+
+    def test_files_of_other_weights_are_not_listed(self):
+        backbone = backbones.build("mobilenetv3small")
+        files = {"backbone.keras", "backbone.weights.h5"}
+
+        def listed_after(*formats):
+            export_backbone(backbone, "mobilenetv3small", self.folder, formats)
+            return set(read_manifest(self.folder / "SHA256SUMS"))
+
+        listed_after("keras")
+        self.assertEqual(listed_after("keras_applications"), files)
+        randomize(backbone)
+        self.assertEqual(listed_after("keras"), {"backbone.keras"})
+        self.assertTrue((self.folder / "backbone.weights.h5").exists())
+        self.assertEqual(listed_after("keras_applications"), files)
 
     def test_folder_that_cannot_be(self):
         (self.folder / "taken").write_text("a file")

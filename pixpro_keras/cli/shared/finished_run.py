@@ -33,10 +33,11 @@ def finish_run(
         Exported file -> its use.
     """
     backbone = method.encoder.backbone
-    exported = export_backbone(backbone, options.backbone, workdir / "export")
-    if method.encoder.fpn is not None:
-        save_fpn(method.encoder.fpn, workdir / "export" / FPN_FILE)
-        exported[workdir / "export" / FPN_FILE] = "the FPN, for Mask R-CNN FPN"
+    with model_card.naming_outdated(workdir / "export", f"--input={workdir}"):
+        exported = export_backbone(backbone, options.backbone, workdir / "export")
+        if method.encoder.fpn is not None:
+            save_fpn(method.encoder.fpn, workdir / "export" / FPN_FILE)
+            exported[workdir / "export" / FPN_FILE] = "the FPN, for Mask R-CNN FPN"
     card = model_card.write(
         options, options.license, workdir, workdir / "export", method, num_images
     )

@@ -1,9 +1,11 @@
 """Model card of a run's export, from its flags, log and devices."""
 
+import contextlib
 import json
 import pathlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pixpro_keras.backbones import public_name
@@ -13,12 +15,17 @@ from pixpro_keras.cli.shared import parsing, run_recipe
 from pixpro_keras.data.sources import split_specification
 from pixpro_keras.task import Task
 from pixpro_keras.training.history import read_history
+from pixpro_keras.utils.checksums import SUMS_FILE, ManifestError, read_manifest
 from pixpro_keras.utils.metrics_file import METRICS_FILE, read_metrics
 from pixpro_keras.version import __version__
 from pixpro_keras.weights.card import write_card
+from pixpro_keras.weights.export import FORMAT_BY_FILE
 
 # First step, last step, recipe.
 Period = tuple[int, int, Mapping[str, Any]]
+
+# Format of `pixpro-export` beside `FORMATS`, and its file.
+TORCH, TORCH_FILE = "torch", "release.pth"
 
 # Paths of a machine are left out of a card.
 _PLACES = re.compile(
@@ -80,6 +87,41 @@ def write(
         flags=[line for line in lines if not _PLACES.fullmatch(line)],
         license_name=license_name,
     )
+
+
+@contextlib.contextmanager
+def naming_outdated(folder: pathlib.Path, *flags: str) -> Iterator[None]:
+    """Context of an export that prints which files have other weights than those written inside.
+
+    They stay, but `SHA256SUMS` and the card no longer list them; see `utils.listing`.
+
+    Args:
+        folder: folder of the export.
+        *flags: flags of `pixpro-export` for the weights and the folder, but for the formats.
+    """
+    before = _listed(folder)
+    try:
+        yield
+    finally:
+        outdated = sorted(x for x in before - _listed(folder) if (folder / x).exists())
+        if outdated:
+            print(
+                f"Of other weights, and not in the model card and {SUMS_FILE} any more: "
+                f"{', '.join(str(folder / name) for name in outdated)}"
+            )
+        known = FORMAT_BY_FILE | {TORCH_FILE: TORCH}
+        formats = [known[name] for name in outdated if name in known]
+        if formats:
+            command = shlex.join(["pixpro-export", *flags, f"--format={','.join(formats)}"])
+            print(f"To write them anew: {command}")
+
+
+def _listed(folder: pathlib.Path) -> set[str]:
+    """Files and folders that the checksums of an export list; none if these cannot be read."""
+    try:
+        return {name.partition("/")[0] for name in read_manifest(folder / SUMS_FILE)}
+    except ManifestError:
+        return set()
 
 
 def _trained(
