@@ -166,8 +166,10 @@ def continue_history(
             raise FewerStepsError(
                 f"{first_step} steps are done already, more than the {total_steps} of the whole run"
             )
-        is_recorded = bool(trained[-1].recipe)
+        *earlier, last = trained
         # A finished run makes no steps, whatever its flags.
-        if first_step == total_steps or (is_recorded and not changed):
+        if first_step == total_steps:
             return trained
+        if last.recipe and not changed:  # Settings that it does not have yet are added.
+            return [*earlier, Period(last.first_step, {**recipe, **last.recipe})]
     return [*trained, Period(first_step, dict(recipe))]

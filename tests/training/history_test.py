@@ -29,6 +29,12 @@ class HistoryTest(parameterized.TestCase):
     def test_the_same_goes_on(self):
         self.assertEqual(continue_history([FIRST], 4, 6, dict(FIRST.recipe)), [FIRST])
 
+    def test_settings_that_are_not_recorded_are_added(self):
+        (period,) = continue_history([FIRST], 4, 6, {**FIRST.recipe, "warmup_steps": 5})
+        self.assertEqual(period, Period(0, {**FIRST.recipe, "warmup_steps": 5}))
+        with self.assertRaisesRegex(RunChangedError, "warmup_steps was 5, is 6"):
+            continue_history([period], 5, 6, {**FIRST.recipe, "warmup_steps": 6})
+
     def test_another_recipe_is_refused(self):
         with self.assertRaisesRegex(
             RunChangedError, "its 4 steps were .*: seed was 0, is 1. .*on_c"

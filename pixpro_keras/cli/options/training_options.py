@@ -74,7 +74,10 @@ class TrainingOptions(Options):
         1e-6, "Learning rate in the last step of a cosine schedule.", minimum=0.0
     )
     warmup_epochs: float = option(
-        5.0, "Epochs of linear warm-up from --warmup_fraction of the peak.", minimum=0.0
+        5.0,
+        "Epochs of linear warm-up from --warmup_fraction of the peak; at most the whole run. The epochs of "
+        "the default have 1000 steps, if --iterations is given without --steps_per_epoch.",
+        minimum=0.0,
     )
     warmup_iterations: int | None = option(None, "As --warmup_epochs, in steps.", minimum=0)
     warmup_fraction: float = option(
@@ -210,6 +213,10 @@ def resolve_lengths(options: TrainingT, num_examples: int, data_flag: str = "dat
         )
     if "epochs" in values:
         values["epochs"] = int(values["epochs"])
+    is_default = not options.is_given("warmup_epochs") and options.warmup_iterations is None
+    if is_default and total is not None and options.steps_per_epoch is None:
+        # The same number of steps for any total, so that a longer run continues a shorter one.
+        values["warmup_epochs"] = options.warmup_epochs * _STEPS_PER_EPOCH / steps_per_epoch
     return options.replace(**values)
 
 
@@ -241,6 +248,16 @@ def peak_learning_rate(options: TrainingOptions) -> float:
     return options.base_learning_rate * options.batch_size / 256
 
 
+def count_warmup_steps(options: TrainingOptions) -> int:
+    """Returns the steps of the warm-up, which is shortened to the run where it is longer.
+
+    Args:
+        options: resolved.
+    """
+    steps_per_epoch = options.steps_per_epoch or 1
+    return min(round(options.warmup_epochs * steps_per_epoch), options.epochs * steps_per_epoch)
+
+
 def build_schedule(options: TrainingOptions) -> keras.optimizers.schedules.LearningRateSchedule:
     """Returns the learning rate by step.
 
@@ -248,11 +265,10 @@ def build_schedule(options: TrainingOptions) -> keras.optimizers.schedules.Learn
         options: resolved.
     """
     steps_per_epoch = options.steps_per_epoch or 1
-    total_steps = options.epochs * steps_per_epoch
     arguments: dict[str, Any] = {
         "peak": peak_learning_rate(options),
-        "total_steps": total_steps,
-        "warmup_steps": min(round(options.warmup_epochs * steps_per_epoch), total_steps),
+        "total_steps": options.epochs * steps_per_epoch,
+        "warmup_steps": count_warmup_steps(options),
         "warmup_fraction": options.warmup_fraction,
     }
     with flag_errors(options, "schedule", "decay_epochs"):

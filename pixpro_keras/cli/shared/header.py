@@ -7,7 +7,12 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from pixpro_keras.cli.options.training_options import TrainingJobOptions, peak_learning_rate
+from pixpro_keras.cli.options.training_options import (
+    TrainingJobOptions,
+    build_schedule,
+    count_warmup_steps,
+    peak_learning_rate,
+)
 from pixpro_keras.training.workers import is_chief
 
 _INSTALL = "pip install 'tensorflow[and-cuda]'"
@@ -58,9 +63,24 @@ def header_rows(
         "precision": options.precision + (f", for {reason}" if reason else ""),
         "data": f"{data}, {num_images} images",
         "steps": steps,
-        "learning rate": f"{peak_learning_rate(options):.4g} at its peak",
+        "learning rate": _describe_rate(options),
         "workdir": options.workdir,
     }
+
+
+def _describe_rate(options: TrainingJobOptions) -> str:
+    """Highest learning rate, and why it is lower than the peak in a run that is all warm-up."""
+    peak = f"{peak_learning_rate(options):.4g}"
+    steps_per_epoch = options.steps_per_epoch or 1
+    total = options.epochs * steps_per_epoch
+    if count_warmup_steps(options) < total:
+        return f"{peak} at its peak"
+    warmup = round(options.warmup_epochs * steps_per_epoch)
+    instead = f" instead of {warmup} steps" if warmup > total else ""
+    return (
+        f"{float(build_schedule(options)(total - 1)):.4g} in the last step; the warm-up takes the whole "
+        f"run{instead} and ends before the peak of {peak}"
+    )
 
 
 def header_text(rows: Mapping[str, str]) -> str:

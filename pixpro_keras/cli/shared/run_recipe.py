@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from pixpro_keras.cli.options.option_fields import option_fields
-from pixpro_keras.cli.options.training_options import TrainingJobOptions
+from pixpro_keras.cli.options.training_options import TrainingJobOptions, count_warmup_steps
 from pixpro_keras.data.sources import split_specification
 from pixpro_keras.training.history import Period
 from pixpro_keras.weights.load import IMAGENET
@@ -39,6 +39,8 @@ _NOT_ON_DISK = ("scenes", "tfds")
 def recipe_of(options: TrainingJobOptions, num_images: int) -> dict:
     """Returns the recipe of a run: flags by name, lengths in steps, number of images.
 
+    A warm-up that takes the whole run has no length of its own, and is not in it.
+
     Args:
         options: options of the command, resolved.
         num_images: number of training images.
@@ -53,9 +55,11 @@ def recipe_of(options: TrainingJobOptions, num_images: int) -> dict:
                 value = os.path.abspath(os.path.expanduser(value))
             recipe[field.name] = list(value) if isinstance(value, tuple) else value
     per_epoch = options.steps_per_epoch or 1
+    warmup_steps = count_warmup_steps(options)
+    if warmup_steps < options.epochs * per_epoch:
+        recipe["warmup_steps"] = warmup_steps  # Else a longer run may have a longer one.
     return recipe | {
         "num_images": num_images,
-        "warmup_steps": round(options.warmup_epochs * per_epoch),
         "decay_steps": [round(float(epoch) * per_epoch) for epoch in options.decay_epochs],
     }
 

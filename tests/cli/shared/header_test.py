@@ -13,10 +13,10 @@ from pixpro_keras.cli.shared import header
 
 
 class HeaderTest(tf.test.TestCase, parameterized.TestCase):
-    def text(self, precision="float32", **arguments):
+    def text(self, precision="float32", epochs=30, **arguments):
         options = TrainingJobOptions(
             batch_size=64,
-            epochs=30,
+            epochs=epochs,
             steps_per_epoch=10,
             workdir="runs/photos",
             precision=precision,
@@ -51,6 +51,17 @@ class HeaderTest(tf.test.TestCase, parameterized.TestCase):
         )
         self.assertRegex(self.text(), r"learning rate +0\.25 at its peak")
         self.assertIn("continues from step 20", self.text(first_step=20))
+
+    def test_a_run_that_is_all_warmup_does_not_reach_the_peak(self):
+        self.assertRegex(
+            self.text(epochs=1),
+            r"learning rate +0\.225\d in the last step; the warm-up takes the whole run instead of 50 steps "
+            r"and ends before the peak of 0\.25\n",
+        )
+        self.assertRegex(
+            self.text(epochs=5), r" 0\.2451 in the last step; .* the whole run and ends"
+        )
+        self.assertRegex(self.text(epochs=6), r"learning rate +0\.25 at its peak\n")
 
     def test_what_auto_chose(self):
         with mock.patch.object(

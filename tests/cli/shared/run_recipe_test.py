@@ -1,3 +1,4 @@
+import itertools
 import os
 import unittest
 
@@ -6,6 +7,7 @@ from pixpro_keras.cli.options.detect_options import DetectOptions
 from pixpro_keras.cli.options.option_fields import option_fields
 from pixpro_keras.cli.options.pretrain_options import PretrainOptions
 from pixpro_keras.cli.options.segment_options import SegmentOptions
+from pixpro_keras.cli.options.training_options import resolve_lengths
 from pixpro_keras.cli.shared.run_recipe import (
     FREE_FLAGS,
     changed_values,
@@ -14,6 +16,7 @@ from pixpro_keras.cli.shared.run_recipe import (
     trained_periods,
 )
 from pixpro_keras.training import Period
+from pixpro_keras.training.history import find_differences
 
 PERIODS = [Period(0, {"seed": 0, "size": 8}), Period(4, {"seed": 1, "size": 8})]
 
@@ -47,6 +50,22 @@ class RunRecipeTest(unittest.TestCase):
         self.assertEqual(
             recipe(steps_per_epoch=20, warmup_epochs=1, decay_epochs=("1.5",)), by_epoch
         )
+
+    def test_a_warmup_of_the_whole_run_is_not_in_it(self):
+        for epochs in (2, 5):
+            self.assertNotIn("warmup_steps", recipe(steps_per_epoch=10, epochs=epochs))
+        self.assertEqual(recipe(steps_per_epoch=10, epochs=6)["warmup_steps"], 50)
+
+    def test_more_iterations_do_not_change_it(self):
+        recipes = []
+        for iterations in (4, 6, 9000, 9100, 10007):
+            options = PretrainOptions.make(
+                dataset="scenes", workdir="run", batch_size=10, iterations=iterations
+            )
+            recipes.append(recipe_of(resolve_lengths(options, 100), 100))
+        self.assertEqual([one.get("warmup_steps") for one in recipes], [None] * 2 + [5000] * 3)
+        for before, after in itertools.pairwise(recipes):
+            self.assertEqual(find_differences(before, after), [])
 
     def test_a_folder_is_the_same_from_everywhere(self):
         spec = "folder:photos/../photos/+tfds:voc/2007+scenes"
