@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pathlib
+import shutil
 import socket
 import tempfile
 import threading
@@ -19,8 +20,13 @@ from pixpro_keras.training.history import HISTORY_FILE
 from pixpro_keras.training.workers import is_chief
 
 LOCK_FILE = "run.lock"
-# Files that a run writes before its first step.
-_START_FILES = frozenset({"flags.cfg", "loss_bounds.json", DEVICES_FILE, HISTORY_FILE})
+# Files that a run writes before its first step, beside TensorBoard's.
+_START_FILES = frozenset(
+    [
+        *("flags.cfg", "loss_bounds.json", DEVICES_FILE, HISTORY_FILE),
+        *("pictures/correspondences.png", "pictures/similarity_0000000.png"),
+    ]
+)
 _BEAT_SECONDS = 10.0
 
 
@@ -159,8 +165,8 @@ def open_workdir(
 ) -> Iterator[pathlib.Path]:
     """Context that creates a run's directory and locks it against other runs.
 
-    If an error ends the block before the first step has left files, a directory that was missing or
-    empty is left as it was.
+    If an error ends the block before a step has left files, such as a checkpoint or a line of the log, a
+    directory that was missing or empty is left as it was.
 
     Args:
         path: the directory; created when missing, with its parents.
@@ -197,12 +203,21 @@ def open_workdir(
             yield workdir
     except BaseException:
         with contextlib.suppress(OSError):
-            if is_writer and was_empty and set(os.listdir(workdir)) <= _START_FILES:
-                for name in os.listdir(workdir):
-                    (workdir / name).unlink()
+            if is_writer and was_empty and _has_only_start_files(workdir):
+                for path in workdir.iterdir():
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
             for one in created:
                 one.rmdir()  # Fails if the folder is not empty.
         raise
+
+
+def _has_only_start_files(workdir: pathlib.Path) -> bool:
+    files = (path for path in workdir.rglob("*") if not path.is_dir())
+    return all(
+        file.name.startswith("events.out.tfevents.")
+        or file.relative_to(workdir).as_posix() in _START_FILES
+        for file in files
+    )
 
 
 def _lock(handle: int) -> bool:

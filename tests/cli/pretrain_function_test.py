@@ -211,6 +211,14 @@ class PretrainFunctionTest(tf.test.TestCase):
                 self.pretrain(**options)
             self.assertEqual([path.name for path in self.folder.iterdir()], ["photos"])
 
+    @pytest.mark.slow
+    def test_a_failure_before_the_first_line_of_the_log_leaves_nothing(self):
+        for index in range(1, 8):  # the first one is looked at before the start
+            (self.photos / f"{index}.jpg").write_bytes(b"no image")
+        with self.assertRaisesRegex(RuntimeError, "of the 8 images of .* cannot be decoded"):
+            self.pretrain(epochs=1)
+        self.assertEqual([path.name for path in self.folder.iterdir()], ["photos"])
+
     def test_two_runs_in_one_directory(self):
         refused = self.assertRaisesRegex(ValueError, "--workdir=.*run: a run is going on there")
         with open_workdir(self.folder / "run"):

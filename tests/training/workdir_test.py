@@ -118,6 +118,7 @@ class OpenWorkdirTest(unittest.TestCase):
     def fail_in(self, path, *names):
         with self.assertRaises(KeyboardInterrupt), open_workdir(path) as opened:
             for name in names:
+                (opened / name).parent.mkdir(exist_ok=True)
                 (opened / name).write_text("")
             raise KeyboardInterrupt
 
@@ -138,6 +139,20 @@ class OpenWorkdirTest(unittest.TestCase):
     def test_a_failed_start_takes_its_folders_away(self):
         self.fail_in(self.folder / "runs" / "one", "flags.cfg", "devices.json", "history.json")
         self.assertEqual(os.listdir(self.folder), [])
+
+    def test_charts_and_pictures_of_no_step_go_with_it(self):
+        start = (
+            "flags.cfg",
+            "events.out.tfevents.1.vm.2.0.scalars",
+            "pictures/correspondences.png",
+        )
+        self.fail_in(self.folder / "one", *start, "pictures/similarity_0000000.png")
+        self.assertEqual(os.listdir(self.folder), [])
+        for left in ("pictures/similarity_0000010.png", "checkpoints/ckpt-1.index"):
+            run = self.folder / left.partition("/")[0]
+            self.fail_in(run, *start, left)
+            for name in (*start, left):
+                self.assertTrue((run / name).exists(), msg=name)
 
     def test_a_failed_start_leaves_an_empty_folder_empty(self):
         self.fail_in(self.folder, "flags.cfg")
