@@ -47,13 +47,15 @@ def run(options: ExportOptions) -> None:
     """Exports the backbone of a run in all formats."""
     workdir = pathlib.Path(options.input or options.workdir).expanduser()
     output = pathlib.Path(options.output or workdir / "export").expanduser()
+    name = "input" if options.input else "workdir"
     if not (workdir / FLAGS_FILE).exists():
-        name = "input" if options.input else "workdir"
         raise FlagError(f"--{name}={workdir}: no {FLAGS_FILE} there, so it is not a run")
     directory = workdir / "checkpoints"
     path: str | None = str(directory / options.checkpoint) if options.checkpoint else None
     path = path or latest_checkpoint(directory)
-    if path is None or not os.path.exists(f"{path}.index"):
+    if path is None:
+        raise FlagError(f"--{name}={workdir}: no checkpoints there, so it is not a pre-training")
+    if not os.path.exists(f"{path}.index"):
         raise FlagError(f"--checkpoint={options.checkpoint}: no such checkpoint in {directory}")
     trained = stored_run.read_options(workdir)
     with_torch = options.format is not None and model_card.TORCH in options.format

@@ -219,6 +219,17 @@ class PretrainFunctionTest(tf.test.TestCase):
             self.pretrain(epochs=1)
         self.assertEqual([path.name for path in self.folder.iterdir()], ["photos"])
 
+    def test_an_export_of_no_pretraining_names_the_folder(self):
+        run = self.folder / "knn"
+        run.mkdir()
+        (run / "flags.cfg").write_text("--k=3\n")
+        for flag in ("input", "workdir"):
+            options = export_command.ExportOptions.make(**{flag: str(run)})
+            with self.assertRaisesRegex(
+                ValueError, f"--{flag}={run}: no checkpoints there, so it is not"
+            ):
+                export_command.run(options)
+
     def test_two_runs_in_one_directory(self):
         refused = self.assertRaisesRegex(ValueError, "--workdir=.*run: a run is going on there")
         with open_workdir(self.folder / "run"):
