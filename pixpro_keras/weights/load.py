@@ -8,7 +8,7 @@ import keras
 
 from pixpro_keras.backbones import network_files, registry
 from pixpro_keras.backbones.levels import feature_network, require_feature_map
-from pixpro_keras.backbones.names import available
+from pixpro_keras.backbones.names import available, name_of
 from pixpro_keras.utils.checksums import check_listed
 from pixpro_keras.utils.errors import first_line
 from pixpro_keras.weights.detectron2 import from_detectron2
@@ -35,7 +35,7 @@ def load_backbone(
             `"imagenet"`: the weights that keras.applications has for the network `name`, downloaded once.
         features: `"c5"`: the last map. `"c2-c5"`: a dict of four maps. `"pooled"`: `(B, C)`.
         name: name as for `backbones.build`: the network of `"imagenet"`, or of an `.h5` file that
-            does not state it, such as keras.applications' own.
+            does not state it, such as keras.applications' own. Other files must hold that network.
 
     Returns:
         Functional model of `(B, H, W, 3)` images in the network's own input convention.
@@ -58,6 +58,9 @@ def load_backbone(
         ```
     """
     network = _load(path_or_name, name)
+    own = name_of(network)
+    if name is not None and own not in (None, name) and not network_files.is_file(name):
+        raise ValueError(f"{path_or_name} is {own}, and `name` is {name}")
     try:
         require_feature_map(network)
     except ValueError as error:

@@ -65,7 +65,8 @@ class EvaluationJobsTest(tf.test.TestCase):
         self.assertEqual(again.returncode, 0, msg=again.stderr)
         self.assertEqual((run / "knn.json").read_text(), stored)
         wrong = run_job("knn.py", *flags, "--backbone=resnet50")
-        self.assertIn("error: --backbone=resnet50: --weights=", wrong.stderr)
+        self.assertIn(f"error: --weights={file} --backbone=resnet50: ", wrong.stderr)
+        self.assertIn(f"is {RESNET6}, and `name` is resnet50", wrong.stderr)
 
     def test_backbones_are_compared_in_one_table(self):
         network = backbones.build(RESNET6)

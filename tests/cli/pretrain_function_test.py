@@ -197,7 +197,7 @@ class PretrainFunctionTest(tf.test.TestCase):
         file = self.folder / "first" / "backbone.keras"
         export_backbone(backbones.build("resnet10_v1_5"), "resnet10_v1_5", file.parent)
         for weights, error in (
-            (file, "--backbone=resnet18_v1_5: --init_weights=.*backbone.keras is resnet10_v1_5"),
+            (file, "--init_weights=.* --backbone=resnet18_v1_5: .*backbone.keras is resnet10_v1_5"),
             ("imagenet", "--backbone=resnet18_v1_5: .* no ImageNet weights of resnet18_v1_5"),
             ("nowhere", "--init_weights=nowhere --backbone=resnet18_v1_5: "),
         ):

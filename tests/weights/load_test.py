@@ -36,6 +36,15 @@ class LoadBackboneTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(network.output_shape, (None, 512))
         np.testing.assert_array_equal(network.get_weights()[0], backbone.get_weights()[0])
 
+    def test_a_name_that_is_not_that_of_the_weights(self):
+        name = "mobilenetv3small"
+        files = export_backbone(backbones.build(name), name, self.folder)
+        self.assertLen(files, 2)
+        for path in (self.folder, *files, name):
+            with self.assertRaisesRegex(ValueError, f"{path} is {name}, and `name` is resnet50"):
+                pixpro_keras.load_backbone(path, name="resnet50")
+            pixpro_keras.load_backbone(path, name=name)
+
     def test_a_weights_file_that_does_not_say_its_network(self):
         backbone = randomize(backbones.build("resnet10_v1_5"))
         path = self.folder / "a.weights.h5"

@@ -99,7 +99,7 @@ def _load(options: EvaluationT, weights: str) -> tuple[keras.Model, EvaluationT,
             loaded = load_backbone(weights, name=options.backbone)
         return loaded, options, f"{options.backbone}, imagenet"
     given = options.backbone if options.is_given("backbone") else None
-    with flag_errors(options, "weights"):
+    with flag_errors(options, "weights", "backbone"):
         loaded = load_backbone(weights, name=given)
     return loaded, options.replace(backbone=_network_name(loaded, given, weights)), weights
 
@@ -115,7 +115,7 @@ def _network_name(backbone: keras.Model, given: str | None, weights: str) -> str
                 "give its name by --backbone"
             )
         return given
-    if given not in (None, own):
+    if given not in (None, own):  # The path of a file; `load_backbone` refuses other names.
         raise FlagError(f"--backbone={given}: --weights={weights} is {own}")
     return own
 

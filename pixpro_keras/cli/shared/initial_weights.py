@@ -78,7 +78,7 @@ def read_init_weights(options: PretrainOptions, workdir: pathlib.Path) -> keras.
         workdir: the run's directory.
 
     Raises:
-        FlagError: if it cannot be loaded, or is another network.
+        FlagError: if it cannot be loaded, or is another network than `--backbone`.
     """
     weights = options.init_weights
     if weights is None and network_files.is_file(options.backbone):
@@ -87,11 +87,6 @@ def read_init_weights(options: PretrainOptions, workdir: pathlib.Path) -> keras.
         return None
     with flag_errors(options, "init_weights", "backbone"):
         network = load_backbone(weights, name=options.backbone)
-    name = backbones.name_of(network)
-    if name not in (None, options.backbone) and not network_files.is_file(options.backbone):
-        raise FlagError(
-            f"--backbone={options.backbone}: --init_weights={options.init_weights} is {name}"
-        )
     logging.info(
         "The backbone starts from the weights of %s, so that --zero_init_residual and --kernel_fan have no "
         "effect. Heads are new.",
