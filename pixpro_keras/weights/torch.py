@@ -44,6 +44,8 @@ _ONLINE = (
     "backbone.",  # DenseCL, mmselfsup, lightly
     "",
 )
+# First bytes of torch files: a zip archive, or a pickle as before torch 1.6.
+_STARTS = (b"PK", b"\x80")
 
 
 class TorchFileError(ValueError):
@@ -71,7 +73,7 @@ def read_torch_file(path: str | os.PathLike) -> Any:
     Tensors, plain Python values and `argparse.Namespace` are admitted, nothing else.
 
     Raises:
-        TorchFileError: if the file is missing, truncated, or imports something.
+        TorchFileError: if the file is missing, of another kind, truncated, or imports something.
         ImportError: if torch is not installed.
 
     Example:
@@ -106,7 +108,15 @@ def read_torch_file(path: str | os.PathLike) -> Any:
                 f"{path}: the file imports {wanted.group(1)}, which could run code; only "
                 "tensors, plain values and argparse.Namespace are read"
             ) from error
-        raise TorchFileError(f"{path}: no complete torch file ({first_line(error)})") from error
+        with open(path, "rb") as file:
+            is_torch = file.read(2).startswith(_STARTS)
+        if not is_torch:
+            raise TorchFileError(f"{path}: not a torch file") from error
+        # Without torch's advice to run code from the file.
+        reason = re.search(r"WeightsUnpickler error:\s*(.+)", text)
+        raise TorchFileError(
+            f"{path}: no complete torch file ({reason[1] if reason else first_line(error)})"
+        ) from error
 
 
 def _read_safetensors(path: str | os.PathLike) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 import argparse
 import os
 import pathlib
+import pickle
 
 import numpy as np
 import pytest
@@ -184,6 +185,20 @@ class TorchFilesTest(tf.test.TestCase, parameterized.TestCase):
         backbone = backbones.build("mobilenetv3small")
         with self.assertRaisesRegex(ValueError, "mobilenetv3small has no torchvision weights"):
             export_backbone(backbone, "mobilenetv3small", self.folder, ["torchvision"])
+
+    def test_what_is_no_torch_file(self):
+        pickled = self.folder / "weights.pkl.pth"
+        pickled.write_bytes(pickle.dumps({"epoch": 3}))
+        for name, content in (
+            ("a.jpg", b"\xff\xd8\xff\xe0"),
+            ("a.pth", b"<html>"),
+            ("b.pth", b"text"),
+        ):
+            (self.folder / name).write_bytes(content)
+            with self.assertRaisesRegex(ValueError, f"{name}: not a torch file$"):
+                torch.read_torch_file(self.folder / name)
+        with self.assertRaisesRegex(ValueError, r"no complete torch file \(Unsupported \w+ \d+\)$"):
+            torch.read_torch_file(pickled)
 
     def test_half_precision_and_namespace(self):
         model = torch_networks.randomize(torch_networks.resnet()).half()
