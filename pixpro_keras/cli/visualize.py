@@ -61,6 +61,17 @@ _PICTURES = (*_OF_IMAGES, "curves")
 _NUM_VIEW_PAIRS = 4
 
 
+def _are_places(values: tuple[str, ...]) -> bool:
+    """True for one or more `x:y` of two fractions each."""
+    try:
+        places = [tuple(map(float, value.split(":"))) for value in values]
+    except ValueError:
+        return False
+    return bool(places) and all(
+        len(place) == 2 and all(0 <= share <= 1 for share in place) for place in places
+    )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VisualizeOptions(EvaluationOptions, ModelOptions, DeviceOptions):
     """Options of the pictures."""
@@ -82,6 +93,8 @@ class VisualizeOptions(EvaluationOptions, ModelOptions, DeviceOptions):
         ("0.5:0.5", "0.2:0.25", "0.8:0.75"),
         "Query cells, `x:y` as fractions of the image from its upper left corner; in retrieval each image"
         " uses one of them, in turn.",
+        check=_are_places,
+        must="be cells x:y, of two fractions in 0..1 each, such as 0.5:0.5",
     )
     runs: tuple[str, ...] = option((), "Folders of the pre-trainings to plot as curves.")
     workdir: str = with_default(DeviceOptions, "workdir", "runs/pictures")
@@ -285,15 +298,10 @@ def spread(source: Source, count: int, max_broken_share: float) -> Source:
 def _cells(options: VisualizeOptions, size: tuple[int, int]) -> list[tuple[int, int]]:
     """Parses `--places` into rows and columns."""
     cells = []
-    with flag_errors(options, "places"):
-        for place in options.places:
-            x, y = (float(share) for share in place.split(":"))
-            if not (0 <= x <= 1 and 0 <= y <= 1):
-                raise ValueError(f"{place} is outside of the image: fractions must be in 0..1")
-            row, column = (min(int(s * n), n - 1) for s, n in zip((y, x), size, strict=True))
-            cells.append((row, column))
-        if not cells:
-            raise ValueError("give at least one")
+    for place in options.places:
+        x, y = (float(share) for share in place.split(":"))
+        row, column = (min(int(s * n), n - 1) for s, n in zip((y, x), size, strict=True))
+        cells.append((row, column))
     return cells
 
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from pixpro_keras import backbones
 from pixpro_keras.cli import visualize
+from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.data.broken_images import BrokenImagesError
 from pixpro_keras.data.sources import open_source
 from pixpro_keras.evaluation.features import IMAGE, image_batches
@@ -33,6 +34,16 @@ class VisualizeTest(tf.test.TestCase):
         result = run_job("visualize.py", *flags, f"--workdir={out}")
         self.assertEqual(result.returncode, 0, msg=result.stderr)
         return out, result.stdout
+
+    def test_places_are_fractions(self):
+        for places in (["0.5"], ["0.5:0.5:0.5"], ["0.5:0.5", "x:0"], ["0:1.1"], ["nan:0"], []):
+            with self.assertRaisesRegex(
+                FlagError,
+                f"--places={','.join(places)}: must be cells x:y, of two fractions in 0..1",
+            ):
+                visualize.VisualizeOptions.make(places=places)
+        options = visualize.VisualizeOptions.make(places=["0:1", "1:0.25"])
+        self.assertEqual(visualize._cells(options, (4, 8)), [(3, 0), (1, 7)])
 
     def test_broken_images_are_passed_over(self):
         photos = write_photos(self.folder / "photos", count=5)
