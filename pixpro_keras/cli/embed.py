@@ -8,6 +8,7 @@ interrupted job.
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -83,6 +84,9 @@ def run(options: EmbedOptions) -> None:
     check_one_machine(strategy, options.strategy, "embed.py")
     with flag_errors(options, "dataset"):
         source = open_source(options.dataset, data_dir=options.data_dir)
+    output = pathlib.Path(options.output).expanduser()
+    with flag_errors(options, "output"):
+        images = _names_digest(source, is_text=output.suffix == ".parquet")
     with strategy.scope():
         backbone, options = read_backbone(options)
     with flag_errors(options, "level", "features"):
@@ -90,10 +94,9 @@ def run(options: EmbedOptions) -> None:
             network = backbones.feature_network(backbone.network, "pooled")
         else:
             network = level_network(backbone.network, options.level)
-    output = pathlib.Path(options.output).expanduser()
     parts = output.with_name(f"{output.name}.parts")
     with flag_errors(options, "output"):
-        _open_parts(parts, _recipe(options, backbone, source.num_examples))
+        _open_parts(parts, _recipe(options, backbone, images))
         files = compute_parts(options, source, network, backbone, parts, strategy)
         join_parts(files, output)
         shutil.rmtree(parts)
@@ -101,7 +104,29 @@ def run(options: EmbedOptions) -> None:
     print(f"{output}: {options.features} features of {shape[0]} images, {shape[1:]} each")
 
 
-def _recipe(options: EmbedOptions, backbone: EvaluatedBackbone, num_images: int) -> dict:
+def _names_digest(source: Source, is_text: bool) -> str:
+    """SHA-256 of the images' names.
+
+    Args:
+        source: the images.
+        is_text: whether the names are written as UTF-8, which names of files need not be.
+
+    Raises:
+        ValueError: naming an image whose name cannot be written.
+    """
+    digest = hashlib.sha256()
+    for index in range(source.num_examples):
+        name = source.describe(index)
+        try:
+            digest.update(name.encode(errors="strict" if is_text else "surrogateescape") + b"\0")
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"the name of the image {name!r} is not UTF-8, as .parquet needs it; .npz takes any name"
+            ) from error
+    return digest.hexdigest()
+
+
+def _recipe(options: EmbedOptions, backbone: EvaluatedBackbone, images: str) -> dict:
     """Values that must be equal in two runs that share parts."""
     names = (
         "dataset",
@@ -113,7 +138,7 @@ def _recipe(options: EmbedOptions, backbone: EvaluatedBackbone, num_images: int)
         "precision",
     )
     recipe = {name: getattr(options, name) for name in names}
-    return recipe | {"weights": backbones.weights_digest(backbone.network), "images": num_images}
+    return recipe | {"weights": backbones.weights_digest(backbone.network), "images": images}
 
 
 def _open_parts(folder: pathlib.Path, recipe: dict) -> None:

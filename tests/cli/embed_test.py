@@ -1,5 +1,6 @@
 import contextlib
 import io
+import os
 import pathlib
 from unittest import mock
 
@@ -73,6 +74,10 @@ class EmbedTest(tf.test.TestCase):
         self.assertLen(list((self.folder / "a.npz.parts").glob("*.npz")), 1)
         with self.assertRaisesRegex(FlagError, "holds parts with other image_size"):
             embed.run(self.options("a.npz").replace(image_size=64))
+        (self.photos / "7.jpg").rename(self.photos / "8.jpg")
+        with self.assertRaisesRegex(FlagError, "holds parts with other images"):
+            self.run_job("a.npz")
+        (self.photos / "8.jpg").rename(self.photos / "7.jpg")
         with mock.patch.object(embed, "_write_part", wraps=write) as written:
             self.run_job("a.npz")
         self.assertEqual(written.call_count, 1)
@@ -87,6 +92,15 @@ class EmbedTest(tf.test.TestCase):
         with np.load(self.folder / "a.npz") as found:
             names = [pathlib.Path(name).name for name in found["names"]]
         self.assertEqual(names, [f"{number}.jpg" for number in (0, 1, 3, 4, 5, 6, 7)])
+
+    def test_a_name_that_is_not_utf_8(self):
+        (self.photos / "2.jpg").rename(self.photos / os.fsdecode(b"\xff.jpg"))
+        with self.assertRaisesRegex(FlagError, r"--output=.*a.parquet: .*udcff.jpg' .*\.npz takes"):
+            self.run_job("a.parquet")
+        self.assertFalse(list(self.folder.glob("*.parts")))
+        self.run_job("a.npz")
+        with np.load(self.folder / "a.npz") as found:
+            self.assertIn(b"\xff.jpg", [os.path.basename(os.fsencode(x)) for x in found["names"]])
 
     def test_other_endings_are_refused(self):
         with self.assertRaisesRegex(FlagError, "--output=.*a.csv: must end in .npz or .parquet"):
