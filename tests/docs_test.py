@@ -199,6 +199,14 @@ class DocsTest(tf.test.TestCase, parameterized.TestCase):
         pages = {path.name for path in (ROOT / "docs").glob("*.md")}
         self.assertEqual(pages, set(PAGES) - {_README})
 
+    def test_tests_that_are_named_are_there(self):
+        named = r"(tests/[a-z0-9_/]*_test\.py)(?:`? `(test_\w+)`)?"
+        for page in PAGES:
+            for file, test in re.findall(named, (ROOT / "docs" / page).read_text()):
+                self.assertTrue((ROOT / file).exists(), msg=f"{page}: {file}")
+                is_there = f"def {test}" in (ROOT / file).read_text()
+                self.assertTrue(is_there, msg=f"{page}: {file} {test}")
+
     def test_pictures_are_there_and_small(self):
         shown = {
             (ROOT / "docs" / page).parent / path

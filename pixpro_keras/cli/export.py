@@ -16,6 +16,7 @@ from pixpro_keras.cli.options.run_options import CardOptions
 from pixpro_keras.cli.options.training_options import build_schedule, peak_learning_rate
 from pixpro_keras.cli.shared import command, model_card, parsing, stored_run
 from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.finished_run import export_fpn
 from pixpro_keras.cli.shared.parsing import FLAGS_FILE
 from pixpro_keras.methods import PixPro, PretrainMethod
 from pixpro_keras.training.checkpoints import latest_checkpoint, load_weights
@@ -81,6 +82,9 @@ def run(options: ExportOptions) -> None:
             written = export_backbone(
                 method.encoder.backbone, trained.backbone, output, formats, options.features
             )
+            if formats is None or "keras" in formats:
+                # Else the FPN of another step stays beside the backbone.
+                written |= export_fpn(method, output)
         if with_torch:
             output.mkdir(parents=True, exist_ok=True)
             file = output / model_card.TORCH_FILE

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import pixpro_keras
 from pixpro_keras import backbones
-from pixpro_keras.cli import export as export_command
+from pixpro_keras.cli import export
 from pixpro_keras.cli.pretrain import PretrainOptions
 from pixpro_keras.cli.shared import parsing
 from pixpro_keras.training import open_workdir
@@ -76,9 +76,7 @@ class PretrainFunctionTest(tf.test.TestCase):
 
         def export(*formats):
             with contextlib.redirect_stdout(io.StringIO()) as output:
-                export_command.run(
-                    export_command.ExportOptions.make(input=str(run), format=formats)
-                )
+                export.run(export.ExportOptions.make(input=str(run), format=formats))
             return output.getvalue()
 
         def listed():
@@ -103,6 +101,18 @@ class PretrainFunctionTest(tf.test.TestCase):
         self.assertTrue((run / "export" / "release.pth").exists())
         self.assertNotIn("Of other weights", export("saved_model", "torch"))
         self.assertEqual(listed(), {"backbone.keras", "release.pth", "saved_model"})
+
+    @pytest.mark.slow
+    def test_an_export_writes_the_fpn_of_the_same_step(self):
+        run = self.folder / "run"
+        flags = {"backbone": "resnet10_v1_5", "fpn": True, "image_size": 64, "epochs": 2}
+        self.pretrain(**flags, warmup_epochs=0, picture_every_steps=0, checkpoint_every_steps=2)
+        newest = dict(np.load(run / "export" / "fpn.npz"))
+        export.run(export.ExportOptions(input=str(run)))
+        self.assertAllClose(dict(np.load(run / "export" / "fpn.npz")), newest)
+        export.run(export.ExportOptions(input=str(run), checkpoint="ckpt-2"))
+        older = dict(np.load(run / "export" / "fpn.npz"))
+        self.assertNotAllClose(older["lateral3/kernel"], newest["lateral3/kernel"])
 
     @pytest.mark.slow
     def test_a_run_is_not_overwritten(self):
@@ -224,11 +234,11 @@ class PretrainFunctionTest(tf.test.TestCase):
         run.mkdir()
         (run / "flags.cfg").write_text("--k=3\n")
         for flag in ("input", "workdir"):
-            options = export_command.ExportOptions.make(**{flag: str(run)})
+            options = export.ExportOptions.make(**{flag: str(run)})
             with self.assertRaisesRegex(
                 ValueError, f"--{flag}={run}: no checkpoints there, so it is not"
             ):
-                export_command.run(options)
+                export.run(options)
 
     def test_two_runs_in_one_directory(self):
         refused = self.assertRaisesRegex(ValueError, "--workdir=.*run: a run is going on there")

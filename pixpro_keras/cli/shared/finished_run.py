@@ -35,9 +35,7 @@ def finish_run(
     backbone = method.encoder.backbone
     with model_card.naming_outdated(workdir / "export", f"--input={workdir}"):
         exported = export_backbone(backbone, options.backbone, workdir / "export")
-        if method.encoder.fpn is not None:
-            save_fpn(method.encoder.fpn, workdir / "export" / FPN_FILE)
-            exported[workdir / "export" / FPN_FILE] = "the FPN, for Mask R-CNN FPN"
+        exported |= export_fpn(method, workdir / "export")
     card = model_card.write(
         options, options.license, workdir, workdir / "export", method, num_images
     )
@@ -78,3 +76,19 @@ def finish_run(
         if (workdir / path).exists():  # Pictures, for example, are optional.
             print(f"  {path:28} {what}")
     return exported
+
+
+def export_fpn(method: PretrainMethod, folder: pathlib.Path) -> dict[pathlib.Path, str]:
+    """Writes the FPN of a method that has one.
+
+    Args:
+        method: trained.
+        folder: folder of the exported backbone.
+
+    Returns:
+        File -> its use; empty without an FPN.
+    """
+    if method.encoder.fpn is None:
+        return {}
+    save_fpn(method.encoder.fpn, folder / FPN_FILE)
+    return {folder / FPN_FILE: "the FPN, for Mask R-CNN FPN"}
