@@ -175,7 +175,7 @@ def run(options: RecordOptions) -> None:
         ]
         for job in concurrent.futures.as_completed(jobs):
             bar.update(job.result())
-    dataset = shlex.quote(f"tfrecord:{escape_pattern(str(output))}-*.tfrecord")
+    dataset = shlex.quote(f"tfrecord:{escape_pattern(str(output))}-?????-of-{count}.tfrecord")
     print(f"{len(files)} images in {len(paths)} files: --dataset={dataset}")
 
 

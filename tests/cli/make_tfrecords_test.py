@@ -1,5 +1,8 @@
 import concurrent.futures
+import contextlib
+import io
 import pathlib
+import re
 from unittest import mock
 
 import pytest
@@ -71,6 +74,13 @@ class OutputTest(tf.test.TestCase, parameterized.TestCase):
         ):
             pack(self.folder / "in", self.folder / "out" / "set", num_shards=3)
         self.assertLen(list((self.folder / "out").iterdir()), 5)
+
+    def test_the_printed_files_are_those_of_this_prefix_alone(self):
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            pack(self.folder / "in", self.folder / "set")
+        pack(self.folder / "in", self.folder / "set-b")
+        (dataset,) = re.findall(r"--dataset='(.*)'", printed.getvalue())
+        self.assertEqual(sources.open_source(dataset).num_examples, 4)
 
 
 def pack(folder, output, num_shards=2):
