@@ -12,9 +12,8 @@ from pixpro_keras.utils import checks
 
 __all__ = ["batch_info_nce", "cross_entropy", "info_nce", "negative_cosine", "nt_xent", "top1"]
 
-# Cosines are tied when they differ by no more: a sum and a product of the same vectors round differently,
-# and a GPU's product keeps 10 bits of each factor (TF32).
-TIED_COSINES = 1e-3
+# Cosines are tied when they differ by no more: a sum and a product of the same vectors round differently.
+TIED_COSINES = 1e-5
 
 
 def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:

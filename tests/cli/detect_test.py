@@ -25,7 +25,7 @@ BAD_INPUT = (
     ("--batch_size=9", "--batch_size=9"),
     ("--max_boxes=0", "max_boxes"),
     ("--log_every_steps=2 --test_every_iterations=3", "--test_every_iterations=3"),
-    ("--steps_per_execution=2", "--steps_per_execution=2: .* --num_canvases=1 instead of 12"),
+    ("--steps_per_execution=2", "so --num_canvases=1 instead of 12"),
     ("--iterations=3", "--iterations=3"),
     ("--iterations=4", "--epochs=1 --iterations=4"),
 )

@@ -55,13 +55,13 @@ class ImageCacheTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_a_set_that_does_not_fit_is_not_kept_and_that_is_said(self):
         source = black_source(count=1 << 30)
-        with self.assertLogs(level="INFO") as logs:
+        with self.assertLogs("absl", "INFO") as logs:
             self.assertIsNone(plan_image_cache(source, 0.5))
         self.assertIn("black: 1073741824 decoded images take about 805,306,368 MiB", logs.output[0])
         self.assertIn(f"more than 50% of the memory, {machine_mib() / 2:,.0f} MiB", logs.output[0])
 
     def test_a_set_that_fits_is_kept_and_that_is_said(self):
-        with self.assertLogs(level="INFO") as logs:
+        with self.assertLogs("absl", "INFO") as logs:
             self.assertIsNotNone(plan_image_cache(black_source(), 0.5))
         self.assertIn("black: 5 decoded images take about 4 MiB, within 50%", logs.output[0])
 

@@ -166,7 +166,7 @@ TINY = Scale(
                 "--resize=48,48",
                 "--train_split=train[:64]",
                 "--test_split=validation[:16]",
-                *_SCENES,
+                "--dataset=scenes",
             ),
             ("mIoU", "pixel accuracy"),
         ),
