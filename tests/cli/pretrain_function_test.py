@@ -74,7 +74,7 @@ class PretrainFunctionTest(tf.test.TestCase):
         run = self.folder / "run"
         self.pretrain(**flags, epochs=1)
 
-        def export(*formats):
+        def write(*formats):
             with contextlib.redirect_stdout(io.StringIO()) as output:
                 export.run(export.ExportOptions.make(input=str(run), format=formats))
             return output.getvalue()
@@ -88,7 +88,7 @@ class PretrainFunctionTest(tf.test.TestCase):
 
         with contextlib.redirect_stdout(io.StringIO()) as output:
             self.pretrain(**flags, epochs=1)  # the same weights
-        self.assertNotIn("Of other weights", export("saved_model", "torch") + output.getvalue())
+        self.assertNotIn("Of other weights", write("saved_model", "torch") + output.getvalue())
         self.assertEqual(listed(), {"backbone.keras", "release.pth", "saved_model"})
         with contextlib.redirect_stdout(io.StringIO()) as output:
             self.pretrain(**flags, epochs=2)
@@ -99,7 +99,7 @@ class PretrainFunctionTest(tf.test.TestCase):
         )
         self.assertEqual(listed(), {"backbone.keras"})
         self.assertTrue((run / "export" / "release.pth").exists())
-        self.assertNotIn("Of other weights", export("saved_model", "torch"))
+        self.assertNotIn("Of other weights", write("saved_model", "torch"))
         self.assertEqual(listed(), {"backbone.keras", "release.pth", "saved_model"})
 
     @pytest.mark.slow
