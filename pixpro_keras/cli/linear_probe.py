@@ -106,16 +106,16 @@ def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) ->
             f"--learning_rate_factors={','.join(options.learning_rate_factors)}: several need "
             "--optimizer=sgd and --weight_decay=0, which make a weighted loss equal to another learning rate"
         )
-    if options.batch_statistics and not options.augment:
-        raise FlagError("--batch_statistics: needs --augment, for statistics of new crops")
-    with chief_first(strategy):
-        options = resolve_parts(options, options.data_dir)
-        parts = open_parts(options, "train_dataset", "test_dataset", options.data_dir)
     if len(factors) > 1 and not options.holdout_fraction:
         raise FlagError(
             "--holdout_fraction=0: images must be held out to choose one of several "
             f"--learning_rate_factors={','.join(options.learning_rate_factors)}"
         )
+    if options.batch_statistics and not options.augment:
+        raise FlagError("--batch_statistics: needs --augment, for statistics of new crops")
+    with chief_first(strategy):
+        options = resolve_parts(options, options.data_dir)
+        parts = open_parts(options, "train_dataset", "test_dataset", options.data_dir)
     labels = parts.train_labels
     chosen = stratified_subset(labels, options.label_fraction, options.seed)
     has_choice = len(factors) > 1

@@ -266,9 +266,8 @@ def slot_contrast(
     count = ops.sum(mask)
     divisor = count if num_queries is None else ops.cast(num_queries, "float32")
     loss = 2.0 * temperature * ops.sum(mask * per_query) / ops.maximum(divisor, 1e-6)
-    tied = (
-        of_keys >= of_positive[:, None] - instance.TIED_COSINES
-    )  # The positive is one of the keys.
+    # The positive is one of the keys.
+    tied = of_keys >= of_positive[:, None] - instance.TIED_COSINES
     nearest = ops.sum(ops.cast(tied, "float32"), axis=1) <= 1
     top1 = ops.sum(mask * ops.cast(nearest, "float32")) / ops.maximum(count, 1.0)
     return loss, top1

@@ -198,11 +198,8 @@ def _class_names(records: RecordFiles) -> list[tuple[str, ...] | None]:
     def read(index: int) -> tuple[str, ...] | None:
         try:
             example = tf.io.parse_single_example(records.read(index), feature)
-        except (
-            tf.errors.OpError,
-            UnicodeDecodeError,
-        ):  # Reported as a broken image when it is read.
-            return None
+        except (tf.errors.OpError, UnicodeDecodeError):
+            return None  # It is reported as a broken image when it is read.
         return tuple(map(os.fsdecode, example[CLASS_NAMES].numpy().tolist())) or None
 
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
