@@ -14,6 +14,12 @@ from pixpro_keras.data.sources.folder import find_folder, find_image, iterate_im
 from pixpro_keras.data.text_lists import read_names
 from pixpro_keras.data.voc_classes import VOC_CLASSES
 from pixpro_keras.segmentation.mask_source import LabelValues, MaskSource, class_table
+from pixpro_keras.segmentation.mask_values import (
+    classes_of_masks,
+    one_class_message,
+    read_class_names,
+    values_in,
+)
 from pixpro_keras.types import IGNORED, Tensor
 
 _NUM_LOOKED_AT = 16  # Number of masks whose values are checked before a run.
@@ -177,44 +183,6 @@ def _warn_of_unused(folder: pathlib.Path, masks: Sequence[pathlib.Path]) -> None
         )
 
 
-def read_class_names(path: str | os.PathLike) -> tuple[str, ...]:
-    r"""Reads a list of classes, the first of which has the number 0.
-
-    A blank line is a class without a name, so that those after it keep their numbers.
-
-    Args:
-        path: path of the list.
-
-    Raises:
-        ValueError: if it has no name, or one of them twice.
-
-    Example:
-        ```python
-        import pathlib
-        import tempfile
-
-        from pixpro_keras.segmentation.mask_files import read_class_names
-
-        file = pathlib.Path(tempfile.mkdtemp()) / "classes.txt"
-        file.write_text("sky\n\ncar\n")
-        assert read_class_names(file) == ("sky", "class 1", "car")
-        ```
-    """
-    lines = read_names(path, keep_blank=True)
-    if not lines:
-        raise ValueError(f"{path} has no name of a class")
-    blank = [str(number + 1) for number, line in enumerate(lines) if not line]
-    if blank:
-        logging.warning(
-            "%s: the blank lines (%s) count as classes without a name", path, ", ".join(blank)
-        )
-    names = tuple(line or f"class {number}" for number, line in enumerate(lines))
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise ValueError(f"{path} names {twice[0]!r} twice")
-    return names
-
-
 def _open_files(
     specification: str,
     split: str,
@@ -255,7 +223,7 @@ def _open_files(
         known = f"there are {len(class_names)} classes"
     else:
         assert isinstance(values, LabelValues)  # A table comes with names.
-        class_names, own_values = _classes_of_masks(masks, values)
+        class_names, own_values = classes_of_masks(masks, values)
         known = f"--label_map gives classes to {sorted(values.classes or ())}"
     table = values.table(len(class_names)) if isinstance(values, LabelValues) else values
 
@@ -263,7 +231,7 @@ def _open_files(
         return f"{mask} has the value {value}, for which there is no class: {known}"
 
     def classes_in(mask: pathlib.Path) -> set[int]:
-        present = _values_in(mask)
+        present = values_in(mask)
         unknown = present[table[present] < 0]
         if len(unknown):
             raise ValueError(complaint(mask, int(unknown[0])))
@@ -275,7 +243,7 @@ def _open_files(
         # A rare class may be in masks that were not looked at yet.
         found = set().union(*map(classes_in, masks))
         if not found - {0, IGNORED}:
-            raise ValueError(_one_class(masks[0], values))
+            raise ValueError(one_class_message(masks[0], values))
     warn_of_small_ranges(
         lambda number: images[number].read_bytes(),
         lambda number: str(images[number]),
@@ -308,80 +276,6 @@ def _open_files(
         tuple(class_names),
         own_values,
     )
-
-
-def warn_of_gaps(sources: Sequence[MaskSource], ignored: int | None) -> None:
-    """Warns of classes that are in no mask, because the values in the masks are no numbers in a row.
-
-    Args:
-        sources: parts of a data set; only those whose classes come from the values in their masks count.
-        ignored: value of pixels that do not count.
-    """
-    counted = values_of(sources)
-    missing = set(range(max(counted, default=0))) - {*counted, ignored}
-    if missing:
-        logging.warning(
-            "the masks of %s have the values %s alone: %d of %d classes occur nowhere; "
-            "--label_map=%s gives those that occur numbers in a row",
-            " and ".join(dict.fromkeys(source.name for source in sources)),
-            ", ".join(map(str, counted)),
-            len(missing),
-            counted[-1] + 1,
-            map_in_a_row(counted),
-        )
-
-
-def values_of(sources: Sequence[MaskSource]) -> list[int]:
-    """Returns the values in the masks of several sources, in ascending order; see `MaskSource.values`."""
-    return sorted({value for source in sources for value in source.values})
-
-
-def _classes_of_masks(
-    masks: Sequence[pathlib.Path], values: LabelValues
-) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Class names for the values in the masks, without a list of names, and these values."""
-    if values.classes is not None:
-        names = tuple(f"class {number}" for number in range(max(values.classes.values()) + 1))
-        return names, ()
-    found: dict[int, pathlib.Path] = {}  # The first mask with each value.
-    for mask in masks:
-        found = dict.fromkeys(_values_in(mask).tolist(), mask) | found
-    if 255 in found and values.ignored != 255:
-        ignored = -1 if values.ignored is None else values.ignored
-        raise ValueError(
-            f"{found[255]} has the value 255, which --ignore_value={ignored} does not ignore, and is no "
-            "class without --label_map: their numbers are 0 to 254"
-        )
-    counted = sorted(found.keys() - {values.ignored})
-    if not set(counted) - {0}:
-        raise ValueError(_one_class(masks[0], values))
-    return tuple(f"class {number}" for number in range(counted[-1] + 1)), tuple(counted)
-
-
-def _values_in(mask: pathlib.Path) -> np.ndarray:
-    try:
-        return np.unique(python_ops.load_indexed(mask.read_bytes()))
-    except (OSError, SyntaxError):  # Reported as a broken image when it is read.
-        return np.zeros(0, np.uint8)
-
-
-def _one_class(mask: pathlib.Path, values: LabelValues) -> str:
-    present = _values_in(mask).tolist()
-    way = ""
-    if values.ignored in present and len(present) > 1:
-        way = (
-            f". If {values.ignored} is a class too, --label_map={map_in_a_row(present)} gives each "
-            "value its class; --ignore_value names another value to ignore"
-        )
-    ignored = "" if values.ignored is None else f" beside {values.ignored}, which is ignored,"
-    return (
-        f"all masks, such as {mask}, hold one class or none{ignored} so nothing can be learned{way}"
-    )
-
-
-def map_in_a_row(values: Sequence[int]) -> str:
-    """Returns a `--label_map` that gives values numbers in a row."""
-    return ",".join(f"{value}:{number}" for number, value in enumerate(values))
 
 
 def _check_headers(images: Sequence[pathlib.Path], masks: Sequence[pathlib.Path]) -> None:

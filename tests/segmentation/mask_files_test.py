@@ -91,18 +91,6 @@ class MaskFilesTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(tf.errors.InvalidArgumentError, r"1\.png has the value 2"):
             read_masks(source)
 
-    def test_blank_lines_do_not_shift_numbers(self):
-        self.write_masks([0, 2])
-        (self.root / "classes.txt").write_text("\ufeffbackground\r\n\r\nroad sign\r\n\r\n")
-        source = open_masks(f"folder:{self.root}", "train")
-        self.assertEqual(source.class_names, ("background", "class 1", "road sign"))
-
-    def test_a_class_named_twice_is_refused(self):
-        self.write_masks([0, 1])
-        (self.root / "classes.txt").write_text("car\ncar\n")
-        with self.assertRaisesRegex(ValueError, r"classes\.txt names 'car' twice"):
-            open_masks(f"folder:{self.root}", "train")
-
     @parameterized.parameters("", "background\nthing\n")
     def test_masks_in_black_and_white(self, names):
         self.write_masks([0, 255], [255, 0])

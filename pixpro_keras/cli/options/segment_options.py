@@ -18,13 +18,9 @@ from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.parsing import serialize
 from pixpro_keras.data.labels import select, warn_of_shared
 from pixpro_keras.segmentation.mask_datasets import open_masks
-from pixpro_keras.segmentation.mask_files import (
-    is_flat_folder,
-    map_in_a_row,
-    values_of,
-    warn_of_gaps,
-)
+from pixpro_keras.segmentation.mask_files import is_flat_folder
 from pixpro_keras.segmentation.mask_source import LabelValues, MaskSource, resized
+from pixpro_keras.segmentation.mask_values import map_in_a_row, values_of, warn_of_gaps
 from pixpro_keras.types import IGNORED
 
 # Options of a training in steps, on random crops, which L-BFGS is not.
