@@ -74,8 +74,6 @@ def coco_statistics(detections: Sequence[Detections], source: BoxSource, kind: s
     images = range(source.num_examples)
     classes = range(1, len(source.class_names) + 1)
     rows = to_coco_results(detections, images, classes)
-    if not rows:
-        return ([0.0] * 3 + [-1.0] * 3) * 2
     if kind == "segm":
         # With a box present, pycocotools uses the area of the box instead of the mask's.
         rows = [{name: row[name] for name in row if name != "bbox"} for row in rows]
@@ -83,7 +81,13 @@ def coco_statistics(detections: Sequence[Detections], source: BoxSource, kind: s
         ground_truth = COCO()
         ground_truth.dataset = _dataset(source, kind == "segm")
         ground_truth.createIndex()
-        evaluation = COCOeval(ground_truth, ground_truth.loadRes(rows), kind)
+        found = COCO()
+        if rows:
+            found = ground_truth.loadRes(rows)
+        else:  # loadRes cannot read an empty list.
+            found.dataset = ground_truth.dataset | {"annotations": []}
+            found.createIndex()
+        evaluation = COCOeval(ground_truth, found, kind)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

@@ -134,9 +134,18 @@ class CocoApTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(coco_scores([one], source(boxes, [False, True]))["AP"], 1.0)
         self.assertLess(coco_scores([one], source(boxes))["AP"], 0.5)
 
-    def test_nothing_is_found(self):
-        nothing = Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, "int32"))
-        self.assertAllClose(coco_scores([nothing], source([(0, 0, 20, 20)]))["AP"], 0.0)
+    def test_without_a_detection_ap_is_0_where_there_is_an_object(self):
+        there = source([(0, 0, 20, 20), (0, 0, 100, 99), (0, 40, 40, 80)], [False, False, True])
+        names = ("AP", "AP50", "AP75", "AP small", "AP large")  # The medium object is a crowd.
+        expected = dict.fromkeys([*names, *(f"mask {name}" for name in names)], 0.0)
+        self.assertEqual(coco_scores([detections(np.zeros((0, 4)), [])], there), expected)
+        # It overlaps no object.
+        wrong = detections([(90, 99, 92, 100)], [0.9])
+        for kind in ("bbox", "segm"):
+            self.assertEqual(
+                coco_statistics([detections(np.zeros((0, 4)), [])], there, kind),
+                coco_statistics([wrong], there, kind),
+            )
 
     def test_objects_without_a_mask_do_not_count_for_masks(self):
         boxes = [(0, 0, 20, 20), (40, 40, 80, 80)]
