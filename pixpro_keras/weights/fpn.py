@@ -7,12 +7,17 @@ from typing import Any
 
 import keras
 import numpy as np
+from absl import logging
 
+from pixpro_keras.backbones.names import available
 from pixpro_keras.layers.fpn import FPN
-from pixpro_keras.utils.checksums import check_listed, listing
+from pixpro_keras.utils.checksums import SUMS_FILE, check_listed, listing, read_manifest
 from pixpro_keras.utils.files import write_atomically
+from pixpro_keras.weights.load import IMAGENET, keras_file
 
 FPN_FILE = "fpn.npz"
+# Weights without a path: those of keras.applications, and new ones on the command line.
+_NAMES = (IMAGENET, "random")
 
 
 def save_fpn(fpn: FPN, path: str | os.PathLike) -> None:
@@ -91,10 +96,14 @@ def find_fpn(path: str | os.PathLike) -> pathlib.Path | None:
     """Finds the file of an FPN's weights beside an exported backbone.
 
     Args:
-        path: path of the backbone, as for `load_backbone`: a file or the folder of a run.
+        path: path of the backbone, as for `load_backbone`. Names of networks have no file.
 
     Returns:
-        The file, or None where FPN pre-training left none.
+        The file, or None where FPN pre-training left none. One that `SHA256SUMS` beside it does not list
+        is of other weights than the backbone's, and is not returned.
+
+    Raises:
+        ManifestError: if `SHA256SUMS` cannot be read.
 
     Example:
         ```python
@@ -105,12 +114,17 @@ def find_fpn(path: str | os.PathLike) -> pathlib.Path | None:
         assert find_fpn(tempfile.mkdtemp()) is None
         ```
     """
-    path = pathlib.Path(path).expanduser()
-    folder = path if path.is_dir() else path.parent
-    for candidate in (folder / FPN_FILE, folder / "export" / FPN_FILE):
-        if candidate.exists():
-            return candidate
-    return None
+    if str(path) in (*_NAMES, *available()):
+        return None
+    backbone = pathlib.Path(keras_file(path) or path).expanduser()
+    file = backbone.parent / FPN_FILE
+    if not (backbone.is_file() and file.exists()):
+        return None
+    manifest = backbone.parent / SUMS_FILE
+    if manifest.exists() and FPN_FILE not in read_manifest(manifest):
+        logging.warning("%s is not loaded: %s does not list it", file, manifest)
+        return None
+    return file
 
 
 def _named_weights(fpn: FPN) -> dict[str, keras.Variable]:

@@ -1,10 +1,13 @@
+import contextlib
 import pathlib
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from pixpro_keras import backbones
 from pixpro_keras.layers.fpn import FPN
-from pixpro_keras.weights import FPN_FILE, find_fpn, load_fpn, save_fpn
+from pixpro_keras.weights import FPN_FILE, export_backbone, find_fpn, load_fpn, save_fpn
 
 
 def maps(lowest=2, size=64, batch=2):
@@ -44,17 +47,41 @@ class FpnFileTest(tf.test.TestCase):
         with self.assertRaisesRegex(ValueError, "fpn.npz is of another FPN"):
             load_fpn(other, path)
 
-    def test_is_found_in_the_folder_of_a_run_and_of_its_export(self):
+    def export(self, folder, seed=0):
+        keras.utils.set_random_seed(seed)
+        export_backbone(backbones.build("resnet18_v1_5"), "resnet18_v1_5", folder, ["keras"])
+
+    def test_is_found_beside_the_backbone_of_a_run_of_an_export_and_of_a_file(self):
         export = self.folder / "export"
-        export.mkdir()
-        backbone = export / "backbone.keras"
-        self.assertIsNone(find_fpn(self.folder))
-        self.assertIsNone(find_fpn(backbone))
+        self.export(export)
+        paths = self.folder, export, export / "backbone.keras"
+        for path in paths:
+            self.assertIsNone(find_fpn(path))
         fpn = FPN(4)
         fpn(maps(3))
         save_fpn(fpn, export / FPN_FILE)
-        for path in (self.folder, export, backbone):
+        for path in paths:
             self.assertEqual(find_fpn(path), export / FPN_FILE)
+
+    def test_a_name_and_a_file_elsewhere_have_none(self):
+        for folder in (self.folder, self.folder / "export"):
+            folder.mkdir(exist_ok=True)
+            (folder / FPN_FILE).touch()
+        with contextlib.chdir(self.folder):
+            for name in ("imagenet", "random", "resnet50"):
+                self.assertIsNone(find_fpn(name))
+        (self.folder / FPN_FILE).unlink()
+        (self.folder / "resnet50.pth").touch()
+        self.assertIsNone(find_fpn(self.folder / "resnet50.pth"))
+
+    def test_one_of_other_weights_is_not_found(self):
+        self.export(self.folder)
+        path = self.save(FPN(4))
+        self.export(self.folder)  # The same weights.
+        self.assertEqual(find_fpn(self.folder), path)
+        self.export(self.folder, seed=1)
+        self.assertTrue(path.exists())
+        self.assertIsNone(find_fpn(self.folder))
 
 
 if __name__ == "__main__":
