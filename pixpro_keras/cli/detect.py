@@ -21,7 +21,7 @@ from absl import logging
 
 from pixpro_keras import detection
 from pixpro_keras.cli.options.detect_options import DetectOptions
-from pixpro_keras.cli.options.evaluation_options import read_backbone
+from pixpro_keras.cli.options.evaluation_options import read_backbone, trained_weights
 from pixpro_keras.cli.options.fine_tuning_options import slow_down_backbone
 from pixpro_keras.cli.options.labeled_options import image_errors
 from pixpro_keras.cli.options.option_fields import FlagError
@@ -112,7 +112,7 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
         backbone_name = slow_down_backbone(options, task, backbone)
     identity = {
         "model": options.model,
-        "backbone": backbone.label,
+        **trained_weights(options, backbone),
         "classes": list(train.class_names),
     }
     config = training_job.run_config(options, workdir)

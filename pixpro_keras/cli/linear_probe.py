@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.cli.options.compare_options import CompareOptions
-from pixpro_keras.cli.options.evaluation_options import fill_batch, read_backbone
+from pixpro_keras.cli.options.evaluation_options import fill_batch, read_backbone, trained_weights
 from pixpro_keras.cli.options.labeled_options import (
     LabeledOptions,
     frozen_features,
@@ -138,7 +138,7 @@ def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) ->
         probe.compile(build_optimizer(options), jit_compile=False)
         probe.optimizer.build(probe.trainable_variables)
     identity = {
-        "backbone": backbone.label,
+        **trained_weights(options, backbone),
         "num_classes": parts.num_classes,
         "factors": factors,
     }

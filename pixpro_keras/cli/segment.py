@@ -21,6 +21,7 @@ from pixpro_keras.cli.options.evaluation_options import (
     check_one_machine,
     fill_batch,
     read_backbone,
+    trained_weights,
 )
 from pixpro_keras.cli.options.fine_tuning_options import slow_down_backbone
 from pixpro_keras.cli.options.labeled_options import image_errors
@@ -123,7 +124,7 @@ def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> Run
         task.optimizer.build(task.trainable_variables)
         backbone_name = slow_down_backbone(options, task, backbone)
     identity = {
-        "backbone": backbone.label,
+        **trained_weights(options, backbone),
         "classes": num_classes,
         "frozen": options.frozen,
         "level": options.level,

@@ -17,6 +17,8 @@ from pixpro_keras.utils.errors import UserError, first_line
 from pixpro_keras.utils.files import survive_disk, write_atomically
 
 _NAME = "ckpt-{}"
+# Variables of a LossScaleOptimizer, before those of the optimizer in it.
+_NUM_OF_LOSS_SCALE = 4
 _FILE = re.compile(r"ckpt-(\d+)\.(index|sha256|data-\d+-of-\d+)")
 
 
@@ -78,9 +80,9 @@ class Checkpoints:
         self._task = task
         self._keep = at_least("keep", keep, 1)
         # By position, since attribute tracking silently skips layers in dicts.
-        self._variables = {"weights": task.weights, "optimizer": task.optimizer.variables}
+        groups = {"weights": task.weights, "optimizer": task.optimizer.variables}
         self._checkpoint = tf.train.Checkpoint(
-            **{name: [v.value for v in variables] for name, variables in self._variables.items()}
+            **{name: [v.value for v in variables] for name, variables in groups.items()}
         )
 
     def restore(self) -> int:
@@ -148,11 +150,15 @@ class Checkpoints:
         return str(self._directory / _NAME.format(step))
 
     def _read(self, path: str) -> None:
-        reader = _open(path)
-        for group, variables in self._variables.items():
-            _check_shapes(reader, path, group, variables)
+        groups = _places(_open(path), path, self._task, optimizer=True)
+        checkpoint = tf.train.Checkpoint(
+            **{
+                name: {str(place): v.value for place, v in variables.items()}
+                for name, variables in groups.items()
+            }
+        )
         try:
-            self._checkpoint.read(path).assert_existing_objects_matched()
+            checkpoint.read(path).assert_existing_objects_matched()
         except Exception as error:  # TensorFlow's reader raises many kinds of errors.
             raise _damaged(path, error) from error
 
@@ -172,11 +178,11 @@ class Checkpoints:
             return
         try:
             stored = json.loads(file.read_text())
-            names = sorted(set(stored) | set(self._identity))
+            # A property that is missing there was unknown to the version that wrote it.
             changed = [
-                f"{name} was {stored.get(name)}, is {self._identity.get(name)}"
-                for name in names
-                if stored.get(name) != self._identity.get(name)
+                f"{name} was {value}, is {self._identity.get(name)}"
+                for name, value in sorted(stored.items())
+                if value != self._identity.get(name)
             ]
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise CheckpointError(
@@ -184,7 +190,8 @@ class Checkpoints:
             ) from error
         if changed:
             raise CheckpointError(
-                f"{self._directory} holds checkpoints of another model: {'; '.join(changed)}"
+                f"{self._directory} holds checkpoints of another model: {'; '.join(changed)}; use another "
+                "directory to start anew"
             )
 
 
@@ -260,15 +267,10 @@ def load_weights(task: Task, path: str, optimizer: bool = False) -> None:
         ```
     """
     reader = _open(path)
-    groups = {"weights": task.weights}
-    if optimizer:
-        groups["optimizer"] = task.optimizer.variables
-    for group, variables in groups.items():
-        _check_shapes(reader, path, group, variables)
-    for group, variables in groups.items():
-        for index, variable in enumerate(variables):
+    for group, variables in _places(reader, path, task, optimizer).items():
+        for place, variable in variables.items():
             try:
-                variable.assign(reader.get_tensor(_key(group, index)))
+                variable.assign(reader.get_tensor(_key(group, place)))
             except Exception as error:  # as above
                 raise _damaged(path, error) from error
 
@@ -321,18 +323,43 @@ def _key(group: str, index: int) -> str:
     return f"{group}/{index}/.ATTRIBUTES/VARIABLE_VALUE"
 
 
-def _check_shapes(reader, path: str, group: str, variables: list[keras.Variable]) -> None:
+def _places(reader, path: str, task: Task, optimizer: bool) -> dict[str, dict[int, keras.Variable]]:
+    """Variables to read from a checkpoint, by group and place in it.
+
+    A run may go on in another precision: the scale of the loss, which only mixed_float16 has, keeps its
+    value if the checkpoint has none, and is passed over if the task has none.
+
+    Raises:
+        CheckpointError: if the checkpoint has other variables.
+    """
     stored = reader.get_variable_to_shape_map()
-    number = sum(name.startswith(f"{group}/") for name in stored)
-    if number != len(variables):
-        raise CheckpointError(
-            f"checkpoint {path} belongs to another model: it holds {number} variables of the "
-            f"{group}, this model has {len(variables)}"
-        )
-    for index, variable in enumerate(variables):
-        shape = tuple(stored.get(_key(group, index), ()))
-        if shape != tuple(variable.shape):
+    groups = {"weights": dict(enumerate(task.weights))}
+    num_stored = {"weights": len(task.weights)}
+    if optimizer:
+        scale, variables = [], task.optimizer.variables
+        if isinstance(task.optimizer, keras.mixed_precision.LossScaleOptimizer):
+            variables = task.optimizer.inner_optimizer.variables
+            scale = task.optimizer.variables[:_NUM_OF_LOSS_SCALE]
+        has_scale = _count(stored, "optimizer") == _NUM_OF_LOSS_SCALE + len(variables)
+        first = _NUM_OF_LOSS_SCALE if has_scale else 0
+        groups["optimizer"] = dict(enumerate(variables, first)) | dict(enumerate(scale[:first]))
+        num_stored["optimizer"] = first + len(variables)
+    for group, variables_by_place in groups.items():
+        if _count(stored, group) != num_stored[group]:
             raise CheckpointError(
-                f"checkpoint {path} belongs to another model: {variable.path} has the shape "
-                f"{shape} there and {tuple(variable.shape)} here"
+                f"checkpoint {path} belongs to another model: it holds {_count(stored, group)} variables "
+                f"of the {group}, this model has {num_stored[group]}"
             )
+        for place, variable in variables_by_place.items():
+            shape = tuple(stored.get(_key(group, place), ()))
+            if shape != tuple(variable.shape):
+                raise CheckpointError(
+                    f"checkpoint {path} belongs to another model: {variable.path} has the shape "
+                    f"{shape} there and {tuple(variable.shape)} here"
+                )
+    return groups
+
+
+def _count(stored: dict, group: str) -> int:
+    """Number of stored variables in a group."""
+    return sum(name.startswith(f"{group}/") for name in stored)

@@ -111,6 +111,17 @@ class EvaluationJobsTest(tf.test.TestCase):
         self.assertBetween(stored["top-1"], 0.0, 1.0)
         self.assertTrue((run / "confusion.png").exists())
 
+    def test_weights_that_changed_since_the_training_are_refused(self):
+        flags = (*self.flags, f"--weights={self.folder / 'mine'}", "--epochs=1", "--batch_size=4")
+        for network in range(2):
+            export_backbone(backbones.build(RESNET6), RESNET6, self.folder / "mine", ["keras"])
+            result = run_job("linear_probe.py", *flags)
+            self.assertEqual(result.returncode, network, msg=result.stderr)
+        self.assertRegex(
+            result.stderr,
+            r"error: .*checkpoints of another model: weights was of SHA-256 .*another dir",
+        )
+
     def test_bad_input_is_one_line_naming_the_flag(self):
         bad = [(*self.flags, flags) for flags, _ in BAD_INPUT]
         bad.append((*self.flags, f"--test_dataset=folder:{self.folder}"))

@@ -2,10 +2,12 @@ import os
 import pathlib
 import resource
 
+import keras
 import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
+from pixpro_keras.optimizers import LARS
 from pixpro_keras.training.callbacks import SaveCheckpoints
 from pixpro_keras.training.checkpoints import (
     CheckpointError,
@@ -46,6 +48,12 @@ class CheckpointsTest(tf.test.TestCase):
         with self.assertRaisesRegex(CheckpointError, "backbone was resnet50, is resnet18"):
             Checkpoints(folder, build(), {"backbone": "resnet18", "method": "pixpro"}).restore()
 
+    def test_what_was_not_written_is_not_compared(self):
+        folder = self.create_tempdir().full_path
+        Checkpoints(folder, build(), {"method": "pixpro"}).save()
+        added = {"method": "pixpro", "weights": "of SHA-256 12"}
+        self.assertEqual(Checkpoints(folder, build(), added).restore(), 0)
+
     def test_a_tuple_is_the_list_that_is_read(self):
         folder = self.create_tempdir().full_path
         Checkpoints(folder, build(), {"levels": ("c4", "c5")}).save()
@@ -62,6 +70,39 @@ class CheckpointsTest(tf.test.TestCase):
         Checkpoints(folder, build(use_propagation=False), {}).save()
         with self.assertRaisesRegex(CheckpointError, "41 variables of the weights"):
             Checkpoints(folder, build(), {}).restore()
+
+    def test_a_run_may_go_on_in_another_precision(self):
+        folder = self.create_tempdir().full_path
+
+        def scaled():
+            return build(optimizer=keras.mixed_precision.LossScaleOptimizer(LARS(0.5)))
+
+        def check(model, optimizer, value):
+            Checkpoints(folder, model, {}).restore()
+            for variable in (model.trainable_variables[0], optimizer.variables[-1]):
+                self.assertAllEqual(variable, tf.fill(variable.shape, value))
+            variable.assign(tf.fill(variable.shape, value + 1))
+            model.trainable_variables[0].assign(
+                tf.fill(model.trainable_variables[0].shape, value + 1)
+            )
+            model.step.assign_add(1)
+
+        plain = build()
+        for variable in (plain.trainable_variables[0], plain.optimizer.variables[-1]):
+            variable.assign(tf.fill(variable.shape, 1.0))
+        Checkpoints(folder, plain, {}).save()
+        half = scaled()
+        half.optimizer.dynamic_scale.assign(64.0)
+        check(half, half.optimizer.inner_optimizer, 1.0)
+        self.assertEqual(half.optimizer.dynamic_scale, 64.0)
+        path = Checkpoints(folder, half, {}).save()
+        again = scaled()
+        check(again, again.optimizer.inner_optimizer, 2.0)
+        self.assertEqual(again.optimizer.dynamic_scale, 64.0)
+        check(plain, plain.optimizer, 2.0)
+        other = build()
+        load_weights(other, path, optimizer=True)
+        self.assertAllEqual(other.optimizer.variables[-1], plain.optimizer.variables[-1] - 1)
 
     def test_nothing_there_starts_at_zero(self):
         self.assertEqual(Checkpoints(self.create_tempdir().full_path, build(), {}).restore(), 0)

@@ -91,6 +91,19 @@ def read_backbone(options: EvaluationT) -> tuple[EvaluatedBackbone, EvaluationT]
     return EvaluatedBackbone(network, preprocess, label), options
 
 
+def trained_weights(options: EvaluationOptions, backbone: EvaluatedBackbone) -> dict[str, str]:
+    """Properties of the checkpoints of a training that starts from given weights.
+
+    Beside the path it says what was there, since a pre-training may go on at the same path: a training
+    that has begun must not report the old weights' results for the new ones.
+    """
+    label = {"backbone": backbone.label}
+    if options.weights in (None, RANDOM):
+        return label
+    digest = backbones.weights_digest(backbone.network)
+    return label | {"weights": f"of SHA-256 {digest[:16]}..."}
+
+
 def _load(options: EvaluationT, weights: str) -> tuple[keras.Model, EvaluationT, str]:
     """Loads a network. Returns it, options with `backbone` set to its name, and its name in tables."""
     if weights == IMAGENET:

@@ -23,8 +23,11 @@ class SlowDownBackboneTest(unittest.TestCase):
         self.assertEqual(calls, [mock.call(self.network.trainable_variables, 0.1)])
 
     def test_random_weights_keep_their_rate(self):
-        name, calls = self.slow_down(backbone="resnet18", backbone_learning_rate_factor=0.1)
-        self.assertEqual((name, calls), ("runs/mine", []))
+        for weights in (None, "random"):
+            name, calls = self.slow_down(
+                weights=weights, backbone="resnet18", backbone_learning_rate_factor=0.1
+            )
+            self.assertEqual((name, calls), ("runs/mine", []))
 
     def test_full_rate(self):
         self.assertEqual(self.slow_down(weights="runs/mine"), ("runs/mine", []))
