@@ -152,16 +152,7 @@ def level_network(backbone: keras.Model, level: str) -> keras.Model:
 
 
 def _pyramid(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
-    stages = {
-        match.group(1): layer.output  # the last block of a stage replaces those before it
-        for layer in backbone.layers
-        if (match := re.fullmatch(r"conv([2-5])_block\d+_out", layer.name))
-    }
-    # By stride alone, a v1_5 ResNet's C2 would be the first convolution of the next stage. ResNetV2
-    # uses the same names for stages that end with their stride.
-    if len(stages) == 4 and backbone.layers[-1].name.startswith("conv5_block"):
-        return {f"c{stage}": output for stage, output in stages.items()}
-    maps = named_levels(backbone)
+    maps = named_levels(backbone) | _stage_outputs(backbone)
     if not maps.keys() >= set(_LEVELS[:-1]):
         maps = _last_map_by_stride(backbone) | maps
     maps["c5"] = backbone.output
@@ -211,14 +202,37 @@ def named_levels(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
     }
 
 
+def map_strides(network: keras.Model) -> list[int | None]:
+    """Strides of the maps of a network: image pixels per cell.
+
+    Args:
+        network: functional model with one or several outputs.
+
+    Returns:
+        One number per output, in their order; None for outputs that are no maps, and for maps whose
+        padding leaves no whole number.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+        from pixpro_keras.backbones import levels
+
+        backbone = backbones.build("resnet18_v1_5", output_stride=16)
+        assert levels.map_strides(backbones.feature_network(backbone, "c2-c5")) == [4, 8, 16, 16]
+        ```
+    """
+    sides = _sides(network, keras.tree.flatten(network.output))
+    return [None if not side or whole % side else whole // side for whole, side in sides]
+
+
 def _sides(backbone: keras.Model, outputs: list[keras.KerasTensor]) -> list[tuple[int, int | None]]:
-    """Pairs of image side and output side in pixels, one per output; None for outputs that are not maps."""
+    """Pairs of image and output heights in pixels, one per output; None for outputs that are not maps."""
     if not outputs:
         return []
-    side = backbone.input.shape[1] or _PROBE_SIZE
+    height, width = (side or _PROBE_SIZE for side in backbone.input.shape[1:3])
     network = keras.Model(backbone.input, outputs)
-    specs = network.compute_output_spec(keras.KerasTensor((1, side, side, 3)))
-    return [(side, spec.shape[1] if len(spec.shape) == 4 else None) for spec in specs]
+    specs = network.compute_output_spec(keras.KerasTensor((1, height, width, 3)))
+    return [(height, spec.shape[1] if len(spec.shape) == 4 else None) for spec in specs]
 
 
 def mark_level(level: str) -> keras.layers.Layer:
@@ -235,6 +249,25 @@ def mark_level(level: str) -> keras.layers.Layer:
         ```
     """
     return keras.layers.Identity(name=f"{_MARK}{level}")
+
+
+def _stage_outputs(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
+    """Level name -> output of the stage's last block at the level's stride, in ResNets of keras.applications.
+
+    By stride alone, a v1_5 ResNet's C2 would be the first convolution of the next stage, and a ResNetV2's
+    C2 to C4 convolutions inside the last block of their stage, which halves the map.
+    """
+    blocks = [
+        (int(match.group(1)), layer.output)
+        for layer in backbone.layers
+        if (match := re.fullmatch(r"conv([2-5])_block\d+_out", layer.name))
+    ]
+    sides = _sides(backbone, [output for _, output in blocks])
+    return {
+        f"c{stage}": output
+        for (stage, output), (whole, side) in zip(blocks, sides, strict=True)
+        if side and round(math.log2(whole / side)) == stage
+    }
 
 
 def _last_map_by_stride(backbone: keras.Model) -> dict[str, keras.KerasTensor]:

@@ -1,9 +1,11 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras import backbones
+from pixpro_keras.backbones import levels
 from tests.helpers.random_weights import photo, randomize
 
 
@@ -31,11 +33,37 @@ class LevelsTest(tf.test.TestCase, parameterized.TestCase):
             layer = backbone.get_layer(f"conv{stage}_block{block}_out")
             self.assertIs(network.output[f"c{stage}"], layer.output)
 
+    @parameterized.parameters((32, 5), (16, 6))
+    def test_levels_of_resnet_v2_end_before_the_block_that_halves_the_map(self, stride, last):
+        backbone = backbones.build("resnet50v2", output_stride=stride)
+        maps = backbones.feature_network(backbone, "c2-c5").output
+        blocks = "conv2_block2_out", "conv3_block3_out", f"conv4_block{last}_out", "post_relu"
+        for output, name, width in zip(maps.values(), blocks, (256, 512, 1024, 2048), strict=True):
+            self.assertIs(output, backbone.get_layer(name).output)
+            self.assertEqual(output.shape[-1], width)
+
+    @pytest.mark.slow
+    def test_resnet_v2_is_computed_from_its_c4_alone(self):
+        backbone = randomize(backbones.build("resnet50v2"))
+        pyramid = backbones.pyramid_network(backbone, lowest=4)
+        last_stage = keras.Model(pyramid.output["c4"], backbone.output)
+        maps = pyramid(photo(64, 96) / 128 - 1, training=False)
+        found = last_stage(maps["c4"], training=False)
+        self.assertAllEqual(found, maps["c5"])
+
     def test_dilated_backbone(self):
         backbone = backbones.build("resnet18_v1_5", output_stride=16)
         maps = backbones.feature_network(backbone, "c2-c5")(photo(64, 64))
         self.assertEqual(maps["c4"].shape, (1, 4, 4, 256))
         self.assertEqual(maps["c5"].shape, (1, 4, 4, 512))
+
+    def test_strides_are_pixels_per_cell(self):
+        inputs = keras.Input((96, 64, 3))
+        halved = keras.layers.Conv2D(4, 3, 2, "same")(inputs)
+        cropped = keras.layers.Conv2D(4, 3, 2)(inputs)  # 47 rows
+        vector = keras.layers.GlobalAveragePooling2D()(halved)
+        network = keras.Model(inputs, [inputs, halved, cropped, vector])
+        self.assertEqual(levels.map_strides(network), [1, 2, None, None])
 
     def test_pooled(self):
         backbone = randomize(backbones.build("resnet18_v1_5"))
