@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from pixpro_keras.backbones.levels import feature_network
+from pixpro_keras.backbones.levels import feature_network, map_strides
 from pixpro_keras.detection.boxes import box_area
 from pixpro_keras.detection.detector import Detector, DetectorConfig
 from pixpro_keras.detection.mask_head import MaskHead
@@ -17,15 +17,20 @@ _CHANNELS = 256
 _BOX_POOL_SIZE, _MASK_POOL_SIZE = 7, 14
 # Side in pixels of a box that is pooled from P4; half of it is pooled from P3, and so on.
 _CANONICAL_BOX_SIZE = 224
+# Strides of P2 to P6; the second ones with a dilated last stage.
+_STRIDES = ((4, 8, 16, 32, 64), (4, 8, 16, 16, 32))
 
 
 class FPNDetector(Detector):
     """Proposals on P2 to P6; heads of four convolutions and, for boxes, a hidden layer.
 
     Args:
-        backbone: functional model with maps C2 to C5.
+        backbone: functional model with maps C2 to C5; C5 may keep C4's stride.
         config: sizes.
         **kwargs: arguments of `Task`.
+
+    Raises:
+        ValueError: if the backbone has no such maps.
 
     Reference:
         Lin et al., CVPR 2017, arXiv:1612.03144; the 4conv1fc head of Wu and He, ECCV 2018,
@@ -47,7 +52,6 @@ class FPNDetector(Detector):
         ```
     """
 
-    strides = (4, 8, 16, 32, 64)
     anchor_sizes = ((32,), (64,), (128,), (256,), (512,))
     train_num_proposals = (2000, 1000)
     test_num_proposals = (1000, 1000)
@@ -56,6 +60,14 @@ class FPNDetector(Detector):
         super().__init__(config, **kwargs)
         self.backbone = backbone
         self.levels = feature_network(backbone, "c2-c5")
+        found = map_strides(self.levels)
+        fitting = [strides for strides in _STRIDES if list(strides[:4]) == found]
+        if not fitting:
+            raise ValueError(
+                f"`backbone` must have C2 to C5 at strides 4, 8, 16 and 32 or 16. Received: {backbone.name}, "
+                f"at {', '.join(map(str, found))}."
+            )
+        self.strides = fitting[0]
         self.fpn = FPN(
             _CHANNELS,
             bn_momentum=config.bn_momentum,
