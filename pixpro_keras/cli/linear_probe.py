@@ -244,9 +244,9 @@ def hold_out(options: LinearProbeOptions, chosen: np.ndarray, labels: np.ndarray
     return chosen[places]
 
 
-def probabilities(probe, asked) -> np.ndarray:
-    """`(number of classifiers, N, num_classes)`."""
-    return keras.ops.convert_to_numpy(keras.ops.softmax(probe.logits(asked.pooled), axis=-1))
+def log_probabilities(probe, asked) -> np.ndarray:
+    """`(number of classifiers, N, num_classes)`, which rank where probabilities round to 0."""
+    return keras.ops.convert_to_numpy(keras.ops.log_softmax(probe.logits(asked.pooled), axis=-1))
 
 
 def finish(
@@ -271,9 +271,9 @@ def finish(
         class_names: names of the classes, where they are known.
     """
     *choice, asked = looked_at
-    all_scores = probabilities(probe, asked)
+    all_scores = log_probabilities(probe, asked)
     found = (
-        [top_k_accuracy(one, choice[0].labels) for one in probabilities(probe, *choice)]
+        [top_k_accuracy(one, choice[0].labels) for one in log_probabilities(probe, *choice)]
         if choice
         else []
     )

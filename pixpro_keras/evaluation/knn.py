@@ -39,7 +39,7 @@ def weighted_knn(
 
     Returns:
         `(N, num_classes)` float32; the largest is the prediction. Scores are relative to the
-        nearest neighbor's vote.
+        nearest neighbor's vote; those of classes without votes are -inf.
 
     Raises:
         ValueError: if an argument is out of its range, shapes differ, or a feature is not finite.
@@ -64,15 +64,16 @@ def weighted_knn(
     checks.positive("temperature", temperature)
     checks.at_least("block_size", block_size, 1)
     _check_data(train_features, train_labels, features, num_classes)
-    scores = np.zeros((len(features), num_classes), np.float32)
+    scores = np.full((len(features), num_classes), -np.inf, np.float32)
     query_size = _even_size(len(features), block_size)
     for begin in range(0, len(features), query_size):
         queries = features[begin : begin + query_size]
         cosines, indices = _nearest(_pad_rows(queries, query_size), train_features, k, block_size)
         cosines, indices = cosines[: len(queries)], indices[: len(queries)]
         votes = np.exp((cosines - cosines[:, :1]) / temperature)
-        rows = np.arange(begin, begin + len(queries))[:, None]
-        np.add.at(scores, (rows, train_labels[indices]), votes)
+        voted = np.arange(begin, begin + len(queries))[:, None], train_labels[indices]
+        scores[voted] = 0.0
+        np.add.at(scores, voted, votes)
     return scores
 
 
@@ -163,10 +164,13 @@ def _pad_rows(rows: Array, size: int) -> Array:
 
 
 def top_k_accuracy(scores: Array, labels: Array, k: int = 1) -> float:
-    """Fraction of rows whose label is among the k largest scores; a class without votes never is.
+    """Fraction of rows whose label is among the k largest scores.
+
+    A class with the score -inf, which is impossible, or NaN never is. Of equal scores, those of the first
+    classes rank first.
 
     Args:
-        scores: `(N, num_classes)`, at least 0.
+        scores: `(N, num_classes)`, such as logits. Probabilities in float32 may round to 0, and be ties.
         labels: `(N,)`.
         k: number of predictions per row, at least 1.
 
@@ -184,5 +188,5 @@ def top_k_accuracy(scores: Array, labels: Array, k: int = 1) -> float:
         ```
     """
     best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    has_votes = np.take_along_axis(scores, best, axis=1) > 0
-    return float(np.mean(((best == labels[:, None]) & has_votes).any(axis=1)))
+    is_possible = np.take_along_axis(scores, best, axis=1) > -np.inf
+    return float(np.mean(((best == labels[:, None]) & is_possible).any(axis=1)))

@@ -25,7 +25,8 @@ class WeightedKnnTest(tf.test.TestCase, parameterized.TestCase):
 
         scores = weighted_knn(train, labels, test, num_classes=5, k=k, temperature=temperature)
 
-        shares = scores / scores.sum(axis=1, keepdims=True)
+        votes = np.maximum(scores, 0)  # -inf: no votes.
+        shares = votes / votes.sum(axis=1, keepdims=True)
         self.assertAllClose(shares, oracle.predict_proba(test), rtol=1e-3, atol=1e-5)
         self.assertEqual(scores.dtype, np.float32)
 
@@ -52,7 +53,7 @@ class WeightedKnnTest(tf.test.TestCase, parameterized.TestCase):
         train = np.array([[1, 0], [0, 1], [0, 1], [0, 1], [0, 1]], "float32")
         labels = np.array([0, 3, 1, 2, 0])
         scores = weighted_knn(train, labels, train[1:2], num_classes=4, k=2, block_size=block_size)
-        self.assertAllClose(scores, [[0, 1, 0, 1]])
+        self.assertAllEqual(scores, [[-np.inf, 1, -np.inf, 1]])
 
     def test_largest_of_groups_are_the_largest_of_all(self):
         # Few different values, so that most are tied.
@@ -60,17 +61,21 @@ class WeightedKnnTest(tf.test.TestCase, parameterized.TestCase):
         for found, expected in zip(knn._top_k(values, 20), tf.math.top_k(values, 20), strict=True):
             self.assertAllEqual(found, expected)
 
-    def test_low_temperature_does_not_overflow(self):
+    def test_low_temperature_does_not_overflow_and_leaves_votes(self):
         train, labels, test = random_problem()
         scores = weighted_knn(train, labels, test, num_classes=5, temperature=1e-3)
         self.assertAllInRange(scores.max(axis=1), 1.0, 20.0)
+        # A vote that rounds to 0 is one.
+        usual = weighted_knn(train, labels, test, num_classes=5)
+        self.assertTrue((scores == 0).any())
+        self.assertAllEqual(np.isfinite(scores), np.isfinite(usual))
 
     def test_zero_features_are_far_from_all(self):
         train = np.array([[0, 0], [1, 0]], "float32")
         scores = weighted_knn(
             train, np.array([0, 1]), np.array([[1, 0.0]], "float32"), num_classes=2, k=1
         )
-        self.assertAllClose(scores, [[0, 1]])
+        self.assertAllEqual(scores, [[-np.inf, 1]])
 
     @parameterized.parameters(
         ({"k": 91}, r"`k` must be in \[1, 90\]. Received: k=91"),
@@ -100,14 +105,20 @@ class WeightedKnnTest(tf.test.TestCase, parameterized.TestCase):
 
 class TopKAccuracyTest(tf.test.TestCase):
     def test_hand_made(self):
+        no = -np.inf
         scores = np.array(
-            [[0.5, 0.3, 0.2, 0], [0.1, 0.2, 0.7, 0], [1, 0, 0, 0], [0.4, 0.4, 0.2, 0]]
+            [[0.5, 0.3, 0.2, no], [0.1, 0.2, 0.7, no], [1, no, no, no], [0.4, 0.4, 0.2, no]]
         )
         labels = np.array([0, 1, 1, 1])
         self.assertEqual(top_k_accuracy(scores, labels), 0.25)
         # The third item's class has no vote and is not among its two best, though ranked second.
         self.assertEqual(top_k_accuracy(scores, labels, k=2), 0.75)
         self.assertEqual(top_k_accuracy(scores, labels, k=4), 0.75)
+
+    def test_logits_of_any_sign_rank(self):
+        logits = np.array([[200.0, 90, 0, -10, -20, -30, np.nan]], "float32")
+        found = [top_k_accuracy(logits, np.array([label]), 5) for label in range(7)]
+        self.assertEqual(found, [1, 1, 1, 1, 1, 0, 0])
 
 
 if __name__ == "__main__":
