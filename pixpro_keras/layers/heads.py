@@ -140,7 +140,7 @@ class PooledMLP(keras.layers.Layer):
         out_dim: output channels.
         num_layers: number of linear layers, at least 1.
         batch_norm: `"none"`; `"hidden"`: before each ReLU (BYOL); `"all"`: after the last layer too,
-            there without offset (SimCLR). A layer before batch norm has no bias.
+            there without offset (SimCLR). Linear layers have a bias with `"none"` alone.
         initialization: `"torch"`, PyTorch's default, or `"he"`, He-normal kernels (fan in) and biases of 0
             (DenseCL).
         bn_momentum: fraction of the moving statistics that is kept in each step.
@@ -189,7 +189,7 @@ class PooledMLP(keras.layers.Layer):
                 initializers = {"kernel_initializer": he_normal_fan_in()}
             dense = keras.layers.Dense(
                 out_channels,
-                use_bias=not has_norm,
+                use_bias=self.batch_norm == "none",
                 name=f"linear{index}",
                 dtype=self.dtype_policy,
                 **initializers,

@@ -59,7 +59,7 @@ class HeadsTest(tf.test.TestCase, parameterized.TestCase):
         layers = {layer.name: layer for layer in head.layers}
         for index in range(1, num_layers + 1):
             has_norm = batch_norm == "all" or (batch_norm == "hidden" and index < num_layers)
-            self.assertEqual(layers[f"linear{index}"].use_bias, not has_norm)
+            self.assertEqual(layers[f"linear{index}"].use_bias, batch_norm == "none")
             x = linear(layers[f"linear{index}"], x)
             if has_norm:
                 self.assertEqual(layers[f"bn{index}"].center, index < num_layers)

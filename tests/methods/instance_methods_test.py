@@ -92,6 +92,19 @@ class LossesTest(tf.test.TestCase, parameterized.TestCase):
         found = method(self.batch, training=False)
         self.assertAllClose(found["instance"], expected, rtol=1e-5)
 
+    def test_last_layers_of_byol_have_no_bias(self):
+        # As in the authors' byol/utils/networks.py. Their hidden layer has one, without effect before batch
+        # norm.
+        method = build(BYOL)
+        for head in (method.encoder.heads["instance"], method.predictor):
+            head.layers[0].kernel.assign(tf.zeros_like(head.layers[0].kernel))
+            (norm,) = (x for x in head.layers if isinstance(x, keras.layers.BatchNormalization))
+            norm.beta.assign(-tf.ones_like(norm.beta))
+            # The ReLU sets all to 0.
+            vectors = head(tf.ones((2, head.layers[0].kernel.shape[0])), training=False)
+            self.assertAllEqual(vectors, tf.zeros((2, 8)))
+            self.assertLen(head.trainable_variables, 4)  # two kernels, scale and offset
+
     def test_moco_and_its_queue(self):
         method = build(MoCo, queue_size=16, temperature=0.2)
         queue = method.queue.read().numpy()
