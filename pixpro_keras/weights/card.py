@@ -5,6 +5,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from pixpro_keras import backbones
+from pixpro_keras.backbones import network_files
+from pixpro_keras.backbones.levels import map_strides
 from pixpro_keras.utils.checksums import SUMS_FILE, read_manifest
 from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.utils.markdown import markdown_table
@@ -64,7 +66,7 @@ def write_card(
     rows = {
         "Backbone": f"`{backbones.public_name(name)}`",
         "Input": backbones.input_convention(name),
-        "Output": "C5: the last feature map, stride 32",
+        "Output": _output(name),
         **facts,
         "License of the weights": license_name,
     }
@@ -95,6 +97,14 @@ def write_card(
     path = directory / CARD_FILE
     write_atomically(path, ("\n\n".join(parts) + "\n").encode())
     return path
+
+
+def _output(name: str) -> str:
+    """The map that is exported, with its stride where that is a whole number."""
+    stride: int | None = 32  # Of every network that has a name.
+    if network_files.is_file(name):
+        (stride,) = map_strides(network_files.backbone_in(name))
+    return "C5: the last feature map" + (f", stride {stride}" if stride else "")
 
 
 def _front_matter(license_name: str) -> str:

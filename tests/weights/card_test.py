@@ -1,6 +1,8 @@
 import pathlib
 
+import keras
 import tensorflow as tf
+from absl.testing import parameterized
 
 from pixpro_keras import backbones
 from pixpro_keras.utils.checksums import read_manifest
@@ -8,7 +10,7 @@ from pixpro_keras.weights import export_backbone, write_card
 from tests.helpers.tables import unpadded
 
 
-class CardTest(tf.test.TestCase):
+class CardTest(tf.test.TestCase, parameterized.TestCase):
     def card(self, name, formats, **arguments):
         folder = pathlib.Path(self.create_tempdir().full_path)
         export_backbone(backbones.build(name), name, folder, formats)
@@ -33,6 +35,7 @@ class CardTest(tf.test.TestCase):
             "| License of the weights | apache-2.0 |",
             "| loss | -0.666667 |",
             "| step | 8 |",
+            "| Output | C5: the last feature map, stride 32 |",
             "--epochs=3",
         ):
             self.assertIn(line, body.splitlines())
@@ -41,6 +44,16 @@ class CardTest(tf.test.TestCase):
         for file, checksum in sums.items():
             self.assertIn(f"| `{file}` | `{checksum}` |", body)
             self.assertIn(f"- `{file}`: `keras.", body)
+
+    @parameterized.parameters(("same", ", stride 4"), ("valid", ""))
+    def test_says_the_stride_of_the_network_of_a_file(self, padding, stride):
+        inputs = x = keras.Input((None, None, 3))
+        for _ in range(2):
+            x = keras.layers.Conv2D(4, 3, 2, padding)(x)
+        file = f"{self.create_tempdir().full_path}/mine.keras"
+        keras.Model(inputs, x).save(file)
+        text, _ = self.card(file, None)
+        self.assertIn(f"| Output | C5: the last feature map{stride} |", text.splitlines())
 
     def test_names_only_files_that_are_there(self):
         text, _ = self.card("resnet18_v1_5", ["keras"])
