@@ -9,9 +9,12 @@ Workers may join and leave during the training. They read the images under the s
 trainer.
 """
 
+import contextlib
 import dataclasses
+import pathlib
 import signal
 import threading
+from collections.abc import Iterator
 
 import tensorflow as tf
 
@@ -19,6 +22,7 @@ from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.shared import command
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.data.service import check_address
+from pixpro_keras.utils.errors import first_line
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,12 +61,13 @@ def start(options: ServiceOptions) -> tf.data.experimental.service.DispatchServe
     """Starts the server that the options describe and returns it."""
     service = tf.data.experimental.service
     if options.role == "dispatcher":
-        with flag_errors(options, "port"):
+        journal = options.journal and str(pathlib.Path(options.journal).expanduser())
+        with flag_errors(options, "port", "journal"), _server_errors():
             server = service.DispatchServer(
                 service.DispatcherConfig(
                     port=options.port,
-                    work_dir=options.journal,
-                    fault_tolerant_mode=options.journal is not None,
+                    work_dir=journal,
+                    fault_tolerant_mode=journal is not None,
                     worker_timeout_ms=options.lost_after_seconds * 1000,
                 )
             )
@@ -73,7 +78,7 @@ def start(options: ServiceOptions) -> tf.data.experimental.service.DispatchServe
     with flag_errors(options, "dispatcher"):
         check_address(options.dispatcher)
     host = options.host or "localhost"
-    with flag_errors(options, "port"):
+    with flag_errors(options, "port"), _server_errors():
         server = service.WorkerServer(
             service.WorkerConfig(
                 dispatcher_address=options.dispatcher,
@@ -83,6 +88,15 @@ def start(options: ServiceOptions) -> tf.data.experimental.service.DispatchServe
         )
     print(f"worker of {options.dispatcher}", flush=True)
     return server
+
+
+@contextlib.contextmanager
+def _server_errors() -> Iterator[None]:
+    """Converts what TensorFlow raises if a server cannot start to a ValueError of one line."""
+    try:
+        yield
+    except (RuntimeError, tf.errors.OpError) as error:
+        raise ValueError(first_line(error)) from error
 
 
 def main() -> None:

@@ -8,13 +8,14 @@ interrupted job.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
 import pathlib
 import shutil
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -187,14 +188,24 @@ def compute_parts(
     def features(images: Tensor) -> Tensor:
         return keras.ops.cast(network(images, training=False), "float32")
 
+    def taken(indices: np.ndarray, batch: Mapping[str, Tensor]) -> np.ndarray:
+        return indices[batch[INDEX].numpy()]
+
     spread = over_replicas(features, options.batch_size, strategy)
     files = []
+    broken = BrokenImages(source, options.max_broken_share)
     with open_bar(desc="features", total=source.num_examples, unit=" images", delay=1) as bar:
         for first in range(0, source.num_examples, options.part_size):
             file = folder / f"{first:012}.npz"
             files.append(file)
             indices = np.arange(first, min(first + options.part_size, source.num_examples))
-            if not file.exists():
+            if file.exists():
+                with np.load(file) as stored:
+                    names = set(stored["names"].tolist())
+                for index in indices.tolist():
+                    if source.describe(index) not in names:
+                        broken.report(index, is_last=False)
+            else:
                 part = select(source, indices)
                 batches = image_batches(
                     part,
@@ -203,8 +214,7 @@ def compute_parts(
                     options.batch_size,
                     pass_over_broken=True,
                 )
-                broken = BrokenImages(part, options.max_broken_share)
-                watched = broken.watch(batches, lambda batch: batch[INDEX].numpy())
+                watched = broken.watch(batches, functools.partial(taken, indices), indices.tolist())
                 rows = [
                     (spread(one[IMAGE]), one[INDEX].numpy(), one[LABEL].numpy()) for one in watched
                 ]

@@ -83,6 +83,10 @@ def classify(options: KnnOptions, workdir: pathlib.Path) -> None:
         )
         for source in (select(parts.train, chosen), parts.test)
     )
+    if options.k > len(train.labels):
+        raise FlagError(
+            f"--k={options.k}: only {len(train.labels)} of {len(chosen)} training images can be decoded"
+        )
     scores = weighted_knn(
         train.pooled,
         train.labels,

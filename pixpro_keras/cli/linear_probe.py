@@ -178,6 +178,11 @@ def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) ->
         )
 
     train_features = None if options.augment else features_of(train)
+    if train_features is not None and len(train_features.labels) < options.batch_size:
+        raise FlagError(
+            f"--batch_size={options.batch_size}: only {len(train_features.labels)} training images can be "
+            "decoded"
+        )
 
     def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
         if train_features is None:

@@ -154,6 +154,10 @@ def run(options: RecordOptions) -> None:
     order = list(range(len(files)))
     random.Random(options.shuffle_seed).shuffle(order)
     paths = [f"{output}-{shard:05d}-of-{count}.tfrecord" for shard in range(options.num_shards)]
+    with flag_errors(options, "output"):
+        # Else an interruption would leave new files among old ones, which look like one packing.
+        for old in find_shards(str(output)).get(count, []):
+            os.remove(old)
     # New interpreters, since forking a process with TensorFlow's threads can hang.
     context = multiprocessing.get_context("spawn")
     with (

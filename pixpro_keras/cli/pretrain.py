@@ -241,6 +241,7 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
         steps_per_epoch=options.steps_per_epoch or 1,
         image_size=options.image_size,
         data_dir=options.data_dir,
+        max_broken_share=options.max_broken_share,
     )
     checkpoints, first_step = training_job.open_checkpoints(
         options, config, strategy, method, identity(options), source.num_examples
@@ -348,13 +349,11 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
 def _whole_images(
     source: Source, preprocess: Callable[[Tensor], Tensor], size: int
 ) -> np.ndarray | None:
-    """Reads a few preprocessed images spread over the source; None if one is broken."""
+    """Reads a few preprocessed images spread over the source, without broken ones; None if all are."""
     chosen = select(source, source.spread_indices(_NUM_PICTURED))
-    try:
-        batches = image_batches(chosen, size, preprocess, _NUM_PICTURED)
-        return next(iter(batches))[IMAGE].numpy()
-    except tf.errors.InvalidArgumentError:
-        return None
+    batches = image_batches(chosen, size, preprocess, _NUM_PICTURED, pass_over_broken=True)
+    first = next(iter(batches), None)
+    return None if first is None else first[IMAGE].numpy()
 
 
 def _describe_backbone(options: PretrainOptions) -> str:

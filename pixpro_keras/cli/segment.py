@@ -49,7 +49,6 @@ from pixpro_keras.segmentation.class_presence import read_presence, stratified_i
 from pixpro_keras.segmentation.fcn import FCN
 from pixpro_keras.segmentation.mask_pipeline import (
     CropConfig,
-    image_batches,
     make_crops,
     readable_batches,
 )
@@ -207,12 +206,15 @@ def _fit_dense_linear_probe(
         print(f"{header_text(rows)}\n{training_job.DRY_RUN}")
         return
     write_flags(options, workdir)
-    batches = image_batches(train, backbone.preprocess, whole_batch_size(options, strategy))
-    with image_errors(train), flag_errors(options, "dataset", "label_fraction"):
+    broken = BrokenImages(train, options.max_broken_share)
+    batch_size = whole_batch_size(options, strategy)
+    batches = readable_batches(train, backbone.preprocess, batch_size, broken)
+    with flag_errors(options, "dataset", "label_fraction"):
         classifier = fit_dense_linear_probe(
             network, batches, len(train.class_names), strategy=strategy
         )
     segmenter = Segmenter(backbone.label, classifier.logits, backbone.preprocess)
+    num_train -= len(broken.names)
     finish(options, workdir, segmenter, train.class_names, num_train, test, strategy)
 
 
@@ -258,6 +260,7 @@ def finish(
     """
     logits, preprocess = segmenter.logits, segmenter.preprocess
     size, batch_size = options.crop_size, _BATCH_SIZE * strategy.num_replicas_in_sync
+    broken = BrokenImages(test, options.max_broken_share)
     if options.whole_images:
         batch_size = whole_batch_size(options, strategy)
         segment = over_replicas(
@@ -265,14 +268,14 @@ def finish(
             batch_size,
             strategy,
         )
-        batches = readable_batches(test, preprocess, batch_size, options.max_broken_share)
+        batches = readable_batches(test, preprocess, batch_size, broken)
     else:
         predict = over_replicas(
             lambda windows: ops.softmax(logits(windows, (size, size)), axis=-1),
             batch_size,
             strategy,
         )
-        batches = readable_batches(test, preprocess, 1, options.max_broken_share)
+        batches = readable_batches(test, preprocess, 1, broken)
 
         def segment(images: Tensor) -> np.ndarray:
             stride = options.window_stride
@@ -303,7 +306,7 @@ def finish(
         {
             "backbone": segmenter.label,
             "training images": num_train,
-            "test images": test.num_examples,
+            "test images": test.num_examples - len(broken.names),
             "mIoU": scores.miou,
             "pixel accuracy": scores.pixel_accuracy,
         }

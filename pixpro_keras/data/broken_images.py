@@ -1,8 +1,9 @@
 """Images that cannot be decoded."""
 
+import itertools
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -97,30 +98,34 @@ class BrokenImages:
                 logging.warning("skipped, cannot be decoded: %s", self.names[index])
 
     def watch(
-        self, batches: Iterable[BatchT], indices: Callable[[BatchT], np.ndarray]
+        self,
+        batches: Iterable[BatchT],
+        indices: Callable[[BatchT], np.ndarray],
+        numbers: Sequence[int] | None = None,
     ) -> Iterator[BatchT]:
         """Iterates over batches without the broken images, and reports each missing image.
 
         Args:
             batches: batches of the source's images in their order.
             indices: function of a batch to the indices of its images.
+            numbers: indices of the images that the batches should hold, ascending; None: all of the source's.
 
         Raises:
             BrokenImagesError: once too many are missing.
             WrongValueError: if one is not broken, but its mask or annotation is wrong.
         """
-        expected = 0
+        expected = iter(range(self._source.num_examples) if numbers is None else numbers)
         for batch in batches:
             for index in indices(batch).tolist():
-                self._report_missing(expected, index)
-                expected = index + 1
+                self._report_missing(itertools.takewhile(index.__ne__, expected))
             yield batch
-        self._report_missing(expected, self._source.num_examples)
+        self._report_missing(expected)
 
-    def _report_missing(self, begin: int, end: int) -> None:
-        for index in range(begin, end):
+    def _report_missing(self, indices: Iterable[int]) -> None:
+        missing = list(indices)
+        for index in missing:
             self.report(index, is_last=False)
-        if end > begin:
+        if missing:
             self.check()
 
     def check(self) -> None:

@@ -92,13 +92,13 @@ class DataConfig:
         checks.positive("image_size", self.image_size)
         checks.one_of("recipe", self.recipe, recipes.RECIPES)
         checks.in_range("num_views", self.num_views, 1, 2)
-        for name in ("crop_area", "local_crop_area"):
+        checks.at_least("num_local_views", self.num_local_views, 0)
+        for name in ("crop_area", *(["local_crop_area"] if self.num_local_views else [])):
             area = getattr(self, name)
             if not 0 < area[0] <= area[1] <= 1:
                 raise ValueError(
                     f"`{name}` must be an interval in (0, 1]. Received: {name}={area}."
                 )
-        checks.at_least("num_local_views", self.num_local_views, 0)
         checks.positive("local_image_size", self.local_image_size)
         checks.at_least("color_strength", self.color_strength, 0)
         checks.at_least("blur_strength", self.blur_strength, 0)

@@ -92,7 +92,10 @@ def check_source(source: Source) -> None:
         ```
     """
     function = tf.function(source.read).get_concrete_function(tf.TensorSpec((), tf.int64))
-    if any("PyFunc" in operation.type for operation in function.graph.get_operations()):
+    graph = function.graph.as_graph_def()
+    # The parts of a joined source are functions that the graph calls.
+    nodes = [*graph.node, *(node for part in graph.library.function for node in part.node_def)]
+    if any("PyFunc" in node.op for node in nodes):
         raise ValueError(
             f"{source.name} is read through Python, which other machines cannot do; use folder:PATH"
         )

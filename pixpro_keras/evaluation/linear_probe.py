@@ -143,6 +143,9 @@ def feature_batches(
     Returns:
         Data set of `{"features": (B, C), "label": (B,)}`.
 
+    Raises:
+        ValueError: if there are fewer rows than in a batch.
+
     Example:
         ```python
         import numpy as np
@@ -153,6 +156,7 @@ def feature_batches(
         print(next(iter(data))["features"].shape)  # (5, 4)
         ```
     """
+    checks.in_range("batch_size", batch_size, 1, len(labels))
     per_pass = len(labels) // batch_size
     all_features, all_labels = tf.constant(features), tf.constant(labels)
 

@@ -1,6 +1,7 @@
 """Evaluations of the features during the training."""
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 
 import keras
 import tensorflow as tf
@@ -54,8 +55,8 @@ class Monitor:
 
 def knn_accuracy(
     backbone: keras.Model,
-    train: tf.data.Dataset,
-    test: tf.data.Dataset,
+    train: Iterable[Mapping[str, Tensor]],
+    test: Iterable[Mapping[str, Tensor]],
     num_classes: int,
     *,
     k: int = 20,
@@ -104,8 +105,8 @@ def knn_accuracy(
 
 def dense_linear_miou(
     backbone: keras.Model,
-    train: tf.data.Dataset,
-    test: tf.data.Dataset,
+    train: Iterable[tuple[Tensor, Tensor]],
+    test: Iterable[tuple[Tensor, Tensor]],
     num_classes: int,
     *,
     strategy: tf.distribute.Strategy | None = None,
@@ -138,10 +139,13 @@ def dense_linear_miou(
         ```
     """
     classifier = fit_dense_linear_probe(backbone, train, num_classes, strategy=strategy)
-    batch_size = next(iter(test))[0].shape[0]
+    batches = iter(test)
+    first = next(batches)
+    batch_size = first[0].shape[0]
 
     def segment(images: Tensor) -> Tensor:
         return ops.argmax(classifier.logits(images, ops.shape(images)[1:3]), axis=-1)
 
     segment_batch = over_replicas(segment, batch_size, strategy)
-    return evaluate_segmentation(segment_batch, test, num_classes).scores().miou
+    batches = itertools.chain([first], batches)
+    return evaluate_segmentation(segment_batch, batches, num_classes).scores().miou

@@ -2,7 +2,7 @@
 
 from pixpro_keras.segmentation.fcn import FCN
 from pixpro_keras.segmentation.mask_datasets import open_masks
-from pixpro_keras.segmentation.mask_pipeline import CropConfig, image_batches, make_crops
+from pixpro_keras.segmentation.mask_pipeline import CropConfig, make_crops, readable_batches
 from pixpro_keras.segmentation.mask_source import MaskSource, resized
 from pixpro_keras.segmentation.sliding_window import sliding_window_inference
 
@@ -10,9 +10,9 @@ __all__ = [
     "FCN",
     "CropConfig",
     "MaskSource",
-    "image_batches",
     "make_crops",
     "open_masks",
+    "readable_batches",
     "resized",
     "sliding_window_inference",
 ]

@@ -185,58 +185,24 @@ def make_crops(
     return data.prefetch(tf.data.AUTOTUNE)
 
 
-def image_batches(
-    source: MaskSource, preprocess: Callable[[Tensor], Tensor], batch_size: int = 1
-) -> tf.data.Dataset:
-    """Batches whole images with their masks, in their order; the last batch may be smaller.
-
-    Args:
-        source: images and masks, all of one size if a batch has more than one.
-        preprocess: function from RGB in 0..255 to the backbone's convention.
-        batch_size: images per batch.
-
-    Returns:
-        Data set of images `(B, H, W, 3)` float32 and masks `(B, H, W)` int32.
-
-    Example:
-        ```python
-        import tensorflow as tf
-        from pixpro_keras.segmentation.mask_pipeline import image_batches
-        from pixpro_keras.segmentation.mask_source import MaskSource
-
-        def read(index):
-            return tf.zeros((40, 60, 3), tf.uint8), tf.zeros((40, 60), tf.int32)
-
-        source = MaskSource("black", 4, read, str, ("ground",))
-        images, masks = next(iter(image_batches(source, lambda x: x, batch_size=3)))
-        assert masks.shape == (3, 40, 60)
-        ```
-    """
-
-    def read(index: Tensor) -> tuple[Tensor, Tensor]:
-        image, mask = source.read(index)
-        return preprocess(image), mask
-
-    data = without_autotuning(tf.data.Dataset.range(source.num_examples))
-    return data.map(read, num_parallel_calls=NUM_THREADS).batch(batch_size).prefetch(2)
-
-
 def readable_batches(
     source: MaskSource,
     preprocess: Callable[[Tensor], Tensor],
     batch_size: int = 1,
-    max_broken_share: float = 0.01,
+    broken: BrokenImages | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Iterates over batches like `image_batches`, but passes over images that cannot be decoded.
+    """Iterates over batches of whole images and their masks, in their order.
+
+    The last batch may be smaller. Images that cannot be decoded are passed over.
 
     Args:
         source: images and masks, all of one size if a batch has more than one.
         preprocess: function from RGB in 0..255 to the backbone's convention.
         batch_size: images per batch.
-        max_broken_share: largest share of images that cannot be decoded, in [0, 1]; the log names each.
+        broken: count of the source's broken images, which the log names once; None: at most 1 % of them.
 
     Raises:
-        BrokenImagesError: once more of them cannot be decoded.
+        BrokenImagesError: once too many of them cannot be decoded.
         WrongValueError: if a mask has a value without a class.
 
     Example:
@@ -261,6 +227,6 @@ def readable_batches(
     data = without_autotuning(tf.data.Dataset.range(source.num_examples))
     data = data.map(read, num_parallel_calls=NUM_THREADS, deterministic=True)
     data = data.ignore_errors().batch(batch_size).prefetch(2)
-    broken = BrokenImages(source, max_broken_share)
+    broken = broken or BrokenImages(source, max_share=0.01)
     for images, masks, _ in broken.watch(data, lambda batch: batch[2].numpy()):
         yield images, masks

@@ -221,6 +221,8 @@ def checkpoint_steps(directory: str | os.PathLike) -> list[int]:
 def latest_checkpoint(directory: str | os.PathLike) -> str | None:
     """Returns the path prefix of the newest checkpoint in a directory, or None.
 
+    One that was being written when its run was killed has no index yet, and does not count.
+
     Args:
         directory: folder of the checkpoints, which may be missing.
 
@@ -233,8 +235,8 @@ def latest_checkpoint(directory: str | os.PathLike) -> str | None:
         assert latest_checkpoint(tempfile.mkdtemp()) is None
         ```
     """
-    steps = checkpoint_steps(directory)
-    return os.path.join(directory, _NAME.format(steps[0])) if steps else None
+    paths = (os.path.join(directory, _NAME.format(step)) for step in checkpoint_steps(directory))
+    return next((path for path in paths if os.path.exists(f"{path}.index")), None)
 
 
 def load_weights(task: Task, path: str, optimizer: bool = False) -> None:

@@ -36,7 +36,7 @@ from pixpro_keras.training.workers import (
     worker_errors,
 )
 from pixpro_keras.utils.memory import memory_mib
-from pixpro_keras.utils.metrics_file import METRICS_FILE, read_metrics
+from pixpro_keras.utils.metrics_file import METRICS_FILE, read_measured, read_metrics
 
 
 def make_devices(
@@ -337,14 +337,11 @@ def run_training(
     finally:
         stop.restore_handlers()
     metrics_file = pathlib.Path(workdir) / METRICS_FILE
-    lines = read_metrics(metrics_file) if is_writer and metrics_file.exists() else []
+    has_metrics = is_writer and metrics_file.exists()
+    lines = read_metrics(metrics_file) if has_metrics else []
     return RunResult(
         steps=task.steps_done(),
         stop_signal=signal.Signals(received) if received else None,
         metrics=lines[-1] if lines else {},
-        measured=[
-            {name: line[name] for name in ("step", *sorted(log.measured_names)) if name in line}
-            for line in lines
-            if not log.measured_names.isdisjoint(line)
-        ],
+        measured=read_measured(metrics_file) if has_metrics else [],
     )

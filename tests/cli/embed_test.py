@@ -12,6 +12,7 @@ import pixpro_keras
 from pixpro_keras import backbones
 from pixpro_keras.cli import embed
 from pixpro_keras.cli.options.option_fields import FlagError
+from pixpro_keras.data.broken_images import BrokenImagesError
 from pixpro_keras.weights import export_backbone
 from tests.helpers.jobs import write_photos
 from tests.helpers.random_weights import randomize
@@ -31,10 +32,9 @@ class EmbedTest(tf.test.TestCase):
             dataset=f"folder:{self.photos}",
             image_size=32,
             batch_size=3,
-            part_size=4,
             output=self.folder / output,
             strategy="one_device",
-            **options,
+            **({"part_size": 4} | options),
         )
 
     def run_job(self, output, **options):
@@ -92,6 +92,25 @@ class EmbedTest(tf.test.TestCase):
         with np.load(self.folder / "a.npz") as found:
             names = [pathlib.Path(name).name for name in found["names"]]
         self.assertEqual(names, [f"{number}.jpg" for number in (0, 1, 3, 4, 5, 6, 7)])
+
+    def test_broken_images_are_counted_over_all_parts(self):
+        for number in (3, 6):
+            (self.photos / f"{number}.jpg").write_bytes(b"no image")
+        # One of each part, of four images.
+        with self.assertRaisesRegex(BrokenImagesError, r"2 of the 8 images.*3\.jpg"):
+            self.run_job("a.npz", max_broken_share=0.2)
+        # The first part is finished, and its broken image counts.
+        with self.assertRaisesRegex(BrokenImagesError, r"2 of the 8 images.*3\.jpg"):
+            self.run_job("a.npz", max_broken_share=0.2)
+        self.run_job("a.npz", max_broken_share=0.25)
+        with np.load(self.folder / "a.npz") as found:
+            self.assertLen(found["names"], 6)
+
+    def test_a_last_part_of_one_broken_image(self):
+        (self.photos / "7.jpg").write_bytes(b"no image")
+        self.run_job("a.npz", part_size=7)
+        with np.load(self.folder / "a.npz") as found:
+            self.assertLen(found["names"], 7)
 
     def test_a_name_that_is_not_utf_8(self):
         (self.photos / "2.jpg").rename(self.photos / os.fsdecode(b"\xff.jpg"))

@@ -75,6 +75,15 @@ class OutputTest(tf.test.TestCase, parameterized.TestCase):
             pack(self.folder / "in", self.folder / "out" / "set", num_shards=3)
         self.assertLen(list((self.folder / "out").iterdir()), 5)
 
+    def test_an_interrupted_packing_leaves_no_old_files_among_the_new(self):
+        output = self.folder / "out" / "set"
+        pack(self.folder / "in", output)
+        (self.folder / "in" / "9.jpg").symlink_to("nowhere")
+        with self.assertRaisesRegex(FlagError, r"9\.jpg"):
+            pack(self.folder / "in", output)
+        with self.assertRaisesRegex(ValueError, "interrupted"):
+            sources.open_source(f"tfrecord:{output}-*")
+
     def test_the_printed_files_are_those_of_this_prefix_alone(self):
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             pack(self.folder / "in", self.folder / "set")

@@ -26,6 +26,7 @@ BAD_INPUT = (
     ("--batch_size=9", "--batch_size=9"),
     ("--image_size=16", "--image_size=16"),
     ("--gamma=0", "--gamma=0"),
+    ("--seed=-1", "--seed=-1"),
     ("--threshold=-1", "--threshold=-1"),
     ("--temperature=0", "--temperature=0"),
     ("--schedule=steps --decay_epochs=3,2", "--decay_epochs=3,2"),

@@ -335,6 +335,12 @@ class DataConfigTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, next(iter(kwargs))):
             pipeline.DataConfig(**({"image_size": 8} | kwargs))
 
+    def test_the_area_of_local_crops_counts_only_if_there_are_some(self):
+        areas = {"crop_area": (0.04, 1.0), "local_crop_area": (0.05, 0.04)}
+        pipeline.DataConfig(image_size=8, **areas)
+        with self.assertRaisesRegex(ValueError, "local_crop_area"):
+            pipeline.DataConfig(image_size=8, num_local_views=1, **areas)
+
 
 if __name__ == "__main__":
     tf.test.main()

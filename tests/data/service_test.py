@@ -1,5 +1,6 @@
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -7,8 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pixpro_keras.cli import data_service
+from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.data import pipeline, sources
 from pixpro_keras.data.service import check_address, check_source, through_service
+from pixpro_keras.data.sources.joined import join
 from tests.helpers.jobs import ROOT, write_photos
 
 service = tf.data.experimental.service
@@ -81,8 +85,21 @@ class ServiceTest(tf.test.TestCase):
             image = tf.numpy_function(lambda _: b"", [index], tf.string)
             return {"image": image, "label": tf.constant(0)}
 
+        numbers = sources.Source("numbers", 1, read, str)
         with self.assertRaisesRegex(ValueError, "numbers is read through Python.*folder:"):
-            check_source(sources.Source("numbers", 1, read, str))
+            check_source(numbers)
+        photos = sources.open_source(
+            f"folder:{write_photos(self.create_tempdir().full_path, count=2)}"
+        )
+        with self.assertRaisesRegex(ValueError, "is read through Python"):
+            check_source(join("both", [photos, numbers]))
+
+    def test_a_port_in_use_is_named(self):
+        with socket.create_server(("", 0)) as other:
+            port = other.getsockname()[1]
+            options = data_service.ServiceOptions.make(role="dispatcher", port=port)
+            with self.assertRaisesRegex(FlagError, f"--port={port}: Could not start"):
+                data_service.start(options)
 
     def test_addresses(self):
         check_address(self.address)

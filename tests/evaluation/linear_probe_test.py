@@ -130,6 +130,12 @@ class FeatureBatchesTest(tf.test.TestCase):
         self.assertLen(set(second), 9)
         self.assertNotAllEqual(first, second)
 
+    def test_a_batch_of_more_rows_than_there_are(self):
+        with self.assertRaisesRegex(
+            ValueError, "`batch_size` must be in .*Received: batch_size=11"
+        ):
+            feature_batches(self.features, self.labels, 11)
+
     def test_goes_on_where_it_stopped(self):
         whole = self.take(8)
         for start in (1, 3, 5):

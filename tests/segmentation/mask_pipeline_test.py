@@ -69,8 +69,8 @@ class ReadableBatchesTest(tf.test.TestCase):
             save_image(self.folder / "labels" / f"{number}.png", mask)
         self.source = open_masks(f"folder:{self.folder}", "val")
 
-    def batches(self, **arguments):
-        return list(mask_pipeline.readable_batches(self.source, lambda x: x, 2, **arguments))
+    def batches(self, *arguments):
+        return list(mask_pipeline.readable_batches(self.source, lambda x: x, 2, *arguments))
 
     def test_a_broken_image_is_passed_over_and_named(self):
         file = self.folder / "images" / "1.png"
@@ -82,7 +82,7 @@ class ReadableBatchesTest(tf.test.TestCase):
         )
         self.assertIn("images/1.png", logs.output[0])
         with self.assertRaisesRegex(BrokenImagesError, r"1 of the 4 images.*images/1\.png"):
-            self.batches(max_broken_share=0.0)
+            self.batches(BrokenImages(self.source, 0.0))
 
     def crops(self, count):
         broken = BrokenImages(self.source, 0.5)

@@ -14,6 +14,7 @@ from pixpro_keras.training.checkpoints import (
     Checkpoints,
     SaveError,
     checkpoint_steps,
+    latest_checkpoint,
     load_weights,
 )
 from tests.helpers.steps import build
@@ -151,6 +152,12 @@ class FaultsTest(tf.test.TestCase, parameterized.TestCase):
         # The next one is saved over it, or deletes it.
         self.save(6)
         self.assertEqual(checkpoint_steps(self.folder), [6, 4])
+
+    def test_the_newest_has_an_index(self):
+        (self.folder / "ckpt-8.index").unlink()  # as of a run that was killed while it saved
+        self.assertEqual(latest_checkpoint(self.folder), str(self.folder / "ckpt-4"))
+        (self.folder / "ckpt-4.index").unlink()
+        self.assertIsNone(latest_checkpoint(self.folder))
 
     def test_none_is_whole(self):
         for file in self.folder.glob("*.index"):

@@ -79,6 +79,15 @@ class RunTest(tf.test.TestCase):
         self.assertEqual((result.metrics["step"], result.metrics["hours"]), (6, 3.0))
         self.assertEqual((result.stop_signal, result.exit_code), (None, 0))
 
+    def test_evaluations_before_a_restart_are_in_the_result(self):
+        measurements = [lambda step: {"hours": step / 2} if step % 3 == 0 else {}]
+        self.start([StopAt(4)], measurements=measurements)
+        for _ in range(2):  # goes on; then there is nothing left to do
+            _, _, result = self.start(measurements=measurements)
+            self.assertEqual(
+                result.measured, [{"step": 3, "hours": 1.5}, {"step": 6, "hours": 3.0}]
+            )
+
     def test_ends_on_a_signal(self):
         def send(batch, logs):
             if batch == 0:  # a second one would end the process

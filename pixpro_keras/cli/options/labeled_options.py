@@ -194,11 +194,33 @@ def frozen_features(
     Raises:
         BrokenImagesError: if more images cannot be decoded.
     """
-    batches = image_batches(source, image_size, preprocess, batch_size, pass_over_broken=True)
     broken = BrokenImages(source, max_broken_share)
-    watched = broken.watch(batches, lambda batch: batch[INDEX].numpy())
-    shown = with_bar(watched, f"features of {source.name}", source.num_examples, size=batch_size)
+    batches = readable_batches(source, image_size, preprocess, batch_size, broken)
+    shown = with_bar(batches, f"features of {source.name}", source.num_examples, size=batch_size)
     return extract_features(backbone, shown, strategy=strategy)
+
+
+def readable_batches(
+    source: Source,
+    image_size: int,
+    preprocess: Callable[[Tensor], Tensor],
+    batch_size: int,
+    broken: BrokenImages,
+) -> Iterator[dict[str, Tensor]]:
+    """Returns the batches of `features.image_batches` without the images that cannot be decoded.
+
+    Args:
+        source: labeled images.
+        image_size: side of the square images in pixels.
+        preprocess: function from RGB in 0..255 to the backbone's convention.
+        batch_size: images per batch.
+        broken: count of the source's broken images, which the log names once.
+
+    Raises:
+        BrokenImagesError: once too many images cannot be decoded.
+    """
+    batches = image_batches(source, image_size, preprocess, batch_size, pass_over_broken=True)
+    return broken.watch(batches, lambda batch: batch[INDEX].numpy())
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import tensorflow as tf
 from pixpro_keras.cli.options import labeled_options
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.shared.command import flag_errors
-from pixpro_keras.evaluation import features
+from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.evaluation.monitor import Monitor, dense_linear_miou, knn_accuracy
 from pixpro_keras.segmentation import mask_pipeline
 from pixpro_keras.segmentation.mask_datasets import open_masks
@@ -56,6 +56,7 @@ def build_measurements(
     steps_per_epoch: int,
     image_size: int,
     data_dir: str | None,
+    max_broken_share: float,
 ) -> list[Monitor]:
     """Returns the measurement of `--eval_every_epochs`, for the log of a run; none if it is 0.
 
@@ -67,6 +68,7 @@ def build_measurements(
         steps_per_epoch: steps in an epoch.
         image_size: side of the images of k-NN, in pixels.
         data_dir: directory of TFDS data sets.
+        max_broken_share: largest share of images that cannot be decoded, in [0, 1].
 
     Raises:
         FlagError: if there is nothing to measure on, or it cannot be opened.
@@ -78,12 +80,17 @@ def build_measurements(
         parts = labeled_options.open_parts(
             options, "eval_train_dataset", "eval_test_dataset", data_dir
         )
+        # One count for all measurements, so that the log names a broken image once.
         train, test = (
-            features.image_batches(source, image_size, preprocess, _BATCH_SIZE)
+            functools.partial(
+                labeled_options.readable_batches,
+                *(source, image_size, preprocess, _BATCH_SIZE),
+                BrokenImages(source, max_broken_share),
+            )
             for source in (parts.train, parts.test)
         )
-        measures["knn_top1"] = functools.partial(
-            knn_accuracy, backbone, train, test, parts.num_classes, strategy=strategy
+        measures["knn_top1"] = lambda: knn_accuracy(
+            backbone, train(), test(), parts.num_classes, strategy=strategy
         )
     if options.eval_mask_dataset:
         shape = labeled_options.image_shape("eval_mask_size", options.eval_mask_size)
@@ -92,17 +99,20 @@ def build_measurements(
         spec = options.eval_mask_dataset
         test_split = "validation" if spec.startswith(("tfds:", "scenes")) else "val"
         with flag_errors(options, "eval_mask_dataset"):
-            train_masks, test_masks = (
+            sources = [
                 resized(open_masks(spec, split, data_dir=data_dir), shape)
                 for split in ("train", test_split)
+            ]
+        train_masks, test_masks = (
+            functools.partial(
+                mask_pipeline.readable_batches,
+                *(source, preprocess, _MASK_BATCH_SIZE),
+                BrokenImages(source, max_broken_share),
             )
-        measures["cells_miou"] = functools.partial(
-            dense_linear_miou,
-            backbone,
-            mask_pipeline.image_batches(train_masks, preprocess, _MASK_BATCH_SIZE),
-            mask_pipeline.image_batches(test_masks, preprocess, _MASK_BATCH_SIZE),
-            len(train_masks.class_names),
-            strategy=strategy,
+            for source in sources
+        )
+        measures["cells_miou"] = lambda: dense_linear_miou(
+            backbone, train_masks(), test_masks(), len(sources[0].class_names), strategy=strategy
         )
     if not measures:
         raise FlagError(

@@ -37,7 +37,11 @@ class RunOptions(Options):
     # Not an option: result of `auto`.
     precision_reason: str = ""
     seed: int = option(
-        0, "Seed of the initialization, the order of the images and the augmentation.", is_main=True
+        0,
+        "Seed of the initialization, the order of the images and the augmentation.",
+        minimum=0,
+        maximum=2**32 - 1,
+        is_main=True,
     )
     workdir: str = option(
         "runs/pretrain",

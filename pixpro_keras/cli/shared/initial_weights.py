@@ -15,7 +15,7 @@ from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.options.pretrain_options import PretrainOptions
 from pixpro_keras.cli.shared import parsing, training_job
 from pixpro_keras.cli.shared.command import flag_errors
-from pixpro_keras.training.checkpoints import latest_checkpoint
+from pixpro_keras.training.checkpoints import checkpoint_steps
 from pixpro_keras.weights import load_backbone
 
 # File of the model passed to `pretrain`, before training.
@@ -40,7 +40,7 @@ def initial_file(options: PretrainOptions, network: keras.Model) -> Iterator[str
     backbones.require_feature_map(network)
     workdir = pathlib.Path(options.workdir).expanduser()
     file = workdir / INITIAL_FILE
-    if file.exists() and latest_checkpoint(workdir / "checkpoints") is not None:
+    if file.exists() and checkpoint_steps(workdir / "checkpoints"):
         try:
             backbones.check_same_weights(network, load_backbone(file))
         except ValueError as error:
@@ -83,7 +83,7 @@ def read_init_weights(options: PretrainOptions, workdir: pathlib.Path) -> keras.
     weights = options.init_weights
     if weights is None and network_files.is_file(options.backbone):
         weights = options.backbone
-    if weights is None or latest_checkpoint(workdir / "checkpoints") is not None:
+    if weights is None or checkpoint_steps(workdir / "checkpoints"):
         return None
     with flag_errors(options, "init_weights", "backbone"):
         network = load_backbone(weights, name=options.backbone)

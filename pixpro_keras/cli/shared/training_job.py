@@ -15,7 +15,7 @@ import tensorflow as tf
 from absl import logging
 
 from pixpro_keras.cli.options.cluster_options import make_devices
-from pixpro_keras.cli.options.option_fields import option_fields
+from pixpro_keras.cli.options.option_fields import FlagError, option_fields
 from pixpro_keras.cli.options.training_options import TrainingJobOptions
 from pixpro_keras.cli.shared import command, parsing, run_recipe
 from pixpro_keras.cli.shared.command import flag_errors
@@ -90,6 +90,16 @@ def start(options: TrainingJobOptions) -> Iterator[StartedJob]:
     keras.mixed_precision.set_global_policy(options.precision)
     keras.utils.set_random_seed(options.seed)
     strategy = make_devices(options, deterministic=options.deterministic)
+    num_replicas = strategy.num_replicas_in_sync
+    if (
+        options.jit_compile
+        and num_replicas > 1
+        and not isinstance(strategy, tf.distribute.TPUStrategy)
+    ):
+        raise FlagError(
+            f"--jit_compile: XLA compiles the step of one device, and there are {num_replicas} replicas; "
+            "--strategy=one_device takes one of them"
+        )
     with flag_errors(options, "batch_size"):
         share = replica_batch_size(strategy, options.batch_size, options.accumulate_steps)
     with contextlib.ExitStack() as stack:

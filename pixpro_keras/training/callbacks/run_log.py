@@ -14,7 +14,7 @@ from pixpro_keras.training.callbacks.steps import steps_done
 from pixpro_keras.utils.checks import at_least
 from pixpro_keras.utils.files import append, survive_disk, write_atomically
 from pixpro_keras.utils.memory import memory_mib
-from pixpro_keras.utils.metrics_file import METRICS_FILE
+from pixpro_keras.utils.metrics_file import MEASURED, METRICS_FILE
 from pixpro_keras.utils.summaries import Charts
 
 _SPEED = ("images_per_second", "input_wait_share", "memory_mib")
@@ -43,7 +43,6 @@ class RunLog(keras.callbacks.Callback):
 
     Attributes:
         measured: values measured at the newest step, by name; empty if none was due.
-        measured_names: names of all that was measured.
 
     Example:
         ```python
@@ -82,7 +81,7 @@ class RunLog(keras.callbacks.Callback):
         self._charts = Charts(workdir, ".scalars")
         self._unwritten = ""
         self.measured: dict[str, float] = {}
-        self.measured_names: set[str] = set()
+        self._measured_names: set[str] = set()
 
     def on_train_begin(self, logs=None):
         """Drops the lines of steps that will be taken again; shows the flags beside the charts."""
@@ -107,7 +106,7 @@ class RunLog(keras.callbacks.Callback):
         self.measured = {
             name: x for measure in self._measurements for name, x in measure(step).items()
         }
-        self.measured_names |= self.measured.keys()
+        self._measured_names |= self.measured.keys()
         is_due = step % self._log_every_steps == 0 or step % self._steps_per_epoch == 0
         if not is_due and not self.measured:
             return
@@ -118,10 +117,12 @@ class RunLog(keras.callbacks.Callback):
         line = {"step": step, "epoch": step / self._steps_per_epoch}
         # JSON has no NaN, which occurs after a window of skipped steps.
         line |= {name: value if math.isfinite(value) else None for name, value in values.items()}
+        if self.measured:
+            line[MEASURED] = sorted(self.measured)
         self._unwritten += json.dumps(line) + "\n"
         self._write_lines()
 
-        names = {name: chart_name(name, self.measured_names) for name in values}
+        names = {name: chart_name(name, self._measured_names) for name in values}
 
         def summarize():
             for name, value in values.items():

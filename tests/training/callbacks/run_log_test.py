@@ -61,8 +61,10 @@ class RunLogTest(tf.test.TestCase):
         self.assertEqual(charts["flags"].tensor.string_val[0], b"    --seed=0\n    --epochs=1")
         line = json.loads((folder / "metrics.jsonl").read_text())
         self.assertEqual(
-            set(line), {"step", "epoch", "pixel", "images_per_second", "memory_mib", "knn_top1"}
+            set(line),
+            {"step", "epoch", "pixel", "images_per_second", "memory_mib", "knn_top1", "measured"},
         )
+        self.assertEqual(line["measured"], ["knn_top1"])
 
     def test_lines_wait_until_they_can_be_written(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
