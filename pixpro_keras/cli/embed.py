@@ -30,7 +30,7 @@ from pixpro_keras.cli.options.evaluation_options import (
     check_one_machine,
     read_backbone,
 )
-from pixpro_keras.cli.options.option_fields import option
+from pixpro_keras.cli.options.option_fields import FlagError, option
 from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.shared import command
 from pixpro_keras.cli.shared.command import flag_errors
@@ -78,6 +78,10 @@ class EmbedOptions(EvaluationOptions, DeviceOptions):
 
 def run(options: EmbedOptions) -> None:
     """Computes the parts that are missing, and joins all of them."""
+    if options.is_given("level") and options.features == "pooled":
+        raise FlagError(
+            f"--level={options.level}: pooled features are of the last map; --features=map takes maps"
+        )
     options = resolve_precision(options)
     keras.mixed_precision.set_global_policy(options.precision)
     keras.utils.set_random_seed(options.seed)

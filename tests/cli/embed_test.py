@@ -121,6 +121,10 @@ class EmbedTest(tf.test.TestCase):
         with np.load(self.folder / "a.npz") as found:
             self.assertIn(b"\xff.jpg", [os.path.basename(os.fsencode(x)) for x in found["names"]])
 
+    def test_a_level_is_of_maps(self):
+        with self.assertRaisesRegex(FlagError, "--level=c4: pooled .* --features=map"):
+            self.run_job("a.npz", level="c4")
+
     def test_other_endings_are_refused(self):
         with self.assertRaisesRegex(FlagError, "--output=.*a.csv: must end in .npz or .parquet"):
             self.options("a.csv")
