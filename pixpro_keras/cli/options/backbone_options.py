@@ -43,8 +43,8 @@ class BackboneOptions(Options):
     zero_init_residual: bool = option(
         True,
         "Initialize the last batch-norm scale of each residual block of a new ResNet to 0, as in the "
-        "paper's pre-training, instead of 1. After a few hundred steps it is still near 0, and the blocks"
-        " have almost no effect.",
+        "paper's pre-training, instead of 1. While it is near 0, as it still is after a few hundred "
+        "steps, the blocks have almost no effect.",
     )
     kernel_fan: str = option(
         "out",

@@ -67,5 +67,3 @@ class DetectOptions(SplitOptions, FineTuningOptions):
     decay_norms: bool = with_default(FineTuningOptions, "decay_norms", False)
     warmup_fraction: float = with_default(FineTuningOptions, "warmup_fraction", 0.001)
     batch_size: int = with_default(FineTuningOptions, "batch_size", 16)
-    # As in detectron2's training from scratch: C4's head is a stage of the backbone.
-    zero_init_residual: bool = with_default(FineTuningOptions, "zero_init_residual", False)

@@ -16,7 +16,7 @@ from pixpro_keras.cli.options.backbone_options import (
     check_backbone,
     log_input,
 )
-from pixpro_keras.cli.options.option_fields import FlagError, option
+from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.training.workers import is_multi_worker
 from pixpro_keras.types import Tensor
@@ -54,6 +54,9 @@ class EvaluationOptions(BackboneOptions):
         minimum=0,
         maximum=1,
     )
+    # Closed blocks would hide what random features are worth as a baseline. From scratch, detectron2
+    # starts with open ones too: C4's head is a stage of the backbone.
+    zero_init_residual: bool = with_default(BackboneOptions, "zero_init_residual", False)
 
 
 @dataclasses.dataclass(frozen=True)
