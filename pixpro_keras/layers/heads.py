@@ -41,8 +41,8 @@ class PointwiseMLP(keras.layers.Layer):
         num_layers: number of convolutions, at least 1.
         use_batch_norm: whether to use batch norm before each activation.
         activation: between the layers, `"relu"` or `"gelu"`.
-        kernel_stddev: standard deviation of truncated normal kernels with biases of 0; by default kernels
-            and biases are drawn as PyTorch does.
+        kernel_stddev: standard deviation of normal kernels with biases of 0; by default kernels and
+            biases are drawn as PyTorch does.
         bn_momentum: fraction of the moving statistics that is kept in each step (torch's 0.1 is 0.9 here).
 
     Raises:
@@ -86,7 +86,7 @@ class PointwiseMLP(keras.layers.Layer):
             out_channels = self.out_dim if is_last else self.hidden_dim
             initializers = torch_defaults(input_shape[-1])
             if self.kernel_stddev is not None:
-                normal = keras.initializers.TruncatedNormal(stddev=self.kernel_stddev)
+                normal = keras.initializers.RandomNormal(stddev=self.kernel_stddev)
                 initializers = {"kernel_initializer": normal}
             conv = Conv2D(
                 out_channels, 1, name=f"linear{index}", dtype=self.dtype_policy, **initializers

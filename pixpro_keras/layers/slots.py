@@ -12,6 +12,8 @@ from pixpro_keras.utils import checks
 __all__ = ["SlotHead", "SlotPredictor"]
 
 _EPSILON = 1e-6  # Added to assignments, so that an empty slot does not divide by 0.
+# torch's `trunc_normal_` cuts at -2 and 2, which is 100 standard deviations: the kernels are normal.
+_KERNEL_STDDEV = 0.02
 
 
 @keras.saving.register_keras_serializable("pixpro_keras")
@@ -22,7 +24,8 @@ class SlotHead(keras.layers.Layer):
     `a(i, k) = softmax_k(s(i, k) / temperature) + 1e-6`, slots `sum_i a(i, k) x_i / sum_i a(i, k)`.
 
     Args:
-        hidden_dim: hidden channels of the projector, which has three layers and GELU.
+        hidden_dim: hidden channels of the projector, which has three layers and GELU. Its kernels are
+            normal with standard deviation 0.02.
         out_dim: channels of cells, prototypes and slots.
         num_slots: prototypes, K.
         temperature: divisor of the assignment's scores, positive.
@@ -65,7 +68,7 @@ class SlotHead(keras.layers.Layer):
             out_dim,
             num_layers=3,
             activation="gelu",
-            kernel_stddev=0.02,
+            kernel_stddev=_KERNEL_STDDEV,
             bn_momentum=bn_momentum,
             name="projector",
             dtype=self.dtype_policy,
@@ -109,6 +112,8 @@ class SlotHead(keras.layers.Layer):
 class SlotPredictor(keras.layers.Layer):
     """Three linear layers with batch norm and GELU between them, for the slots with a mask of 1.
 
+    Kernels are normal with standard deviation 0.02, biases 0.
+
     Args:
         hidden_dim: hidden channels.
         out_dim: channels of the slots.
@@ -141,7 +146,7 @@ class SlotPredictor(keras.layers.Layer):
         for number, width in enumerate((hidden_dim, hidden_dim, out_dim), start=1):
             linear = keras.layers.Dense(
                 width,
-                kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+                kernel_initializer=keras.initializers.RandomNormal(stddev=_KERNEL_STDDEV),
                 name=f"linear{number}",
                 dtype=self.dtype_policy,
             )

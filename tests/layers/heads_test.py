@@ -50,6 +50,14 @@ class HeadsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertLen(head.layers, 5 if use_batch_norm else 3)
         self.assertAllClose(head(self.maps), x, rtol=1e-4, atol=1e-5)
 
+    def test_kernels_have_the_given_deviation(self):
+        keras.utils.set_random_seed(0)
+        head = PointwiseMLP(128, 64, kernel_stddev=0.1)
+        head.build((None, 3, 4, 128))
+        for layer in head.layers[::2]:
+            self.assertAllClose(np.asarray(layer.kernel).std(), 0.1, rtol=0.03)
+            self.assertAllEqual(layer.bias, np.zeros(layer.bias.shape))
+
     @parameterized.parameters(("none", 2), ("hidden", 2), ("all", 2), ("all", 3), ("none", 1))
     def test_pooled(self, batch_norm, num_layers):
         head = PooledMLP(7, 6, num_layers, batch_norm)

@@ -43,6 +43,21 @@ class SlotHeadTest(tf.test.TestCase, parameterized.TestCase):
                 x = x / np.sqrt(1 + 1e-5)
         self.assertAllClose(head(maps)["projected"], x, atol=1e-5)
 
+    def test_kernels_are_normal_with_the_authors_deviation(self):
+        keras.utils.set_random_seed(0)
+        head = SlotHead(hidden_dim=128, out_dim=64, num_slots=3)
+        head.build((None, 2, 2, 128))
+        predictor = SlotPredictor(hidden_dim=128, out_dim=64)
+        kernels = [
+            np.asarray(weight)
+            for weight in (*head.projector.weights, *predictor.weights)
+            if weight.name == "kernel"
+        ]
+        self.assertLen(kernels, 6)
+        for kernel in kernels:
+            self.assertAllClose(kernel.std(), 0.02, rtol=0.03)
+            self.assertGreater(np.abs(kernel).max(), 2.5 * 0.02)  # not truncated at 2
+
     @parameterized.parameters("float32", "mixed_float16", "mixed_bfloat16")
     def test_gradients_are_finite(self, policy):
         head = SlotHead(hidden_dim=8, out_dim=4, num_slots=3, dtype=policy)
