@@ -36,11 +36,11 @@ BAD_INPUT = (
     ("--queue_size=7", "--queue_size=7: --method=pixpro does not have it"),
     (
         "--method=pixcontrast --queue_size=7",
-        "--queue_size=7: --method=pixcontrast does not have it",
+        "--queue_size=7: only --negatives=queue has a queue",
     ),
     (
         "--target_encoder=false --base_momentum=0.9",
-        "--base_momentum=0.9: --method=pixpro does not have",
+        "--base_momentum=0.9: without a target encoder",
     ),
     ("--eval_every_epochs=1", "--eval_train_dataset"),
     ("--eval_every_epochs=1 --eval_train_dataset=scenes", "--eval_test_dataset"),

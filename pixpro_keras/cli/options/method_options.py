@@ -6,14 +6,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import keras
-from absl import logging
 
 from pixpro_keras.cli.options.backbone_options import build_backbone
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option, option_fields
 from pixpro_keras.cli.options.training_options import TrainingOptions, build_optimizer
 from pixpro_keras.cli.options.view_options import ViewOptions
-from pixpro_keras.cli.shared.command import flag_errors
-from pixpro_keras.cli.shared.parsing import serialize
+from pixpro_keras.cli.shared.command import flag_errors, refuse_unused
 from pixpro_keras.data.labels import check_labels
 from pixpro_keras.data.sources import Source
 from pixpro_keras.data.transforms import recipes
@@ -212,23 +210,7 @@ def check_method(options: ModelOptions) -> None:
         FlagError: naming the flags.
     """
     cls = METHODS[options.method]
-    known = _arguments_of(cls)
-    if issubclass(cls, PixContrast) and options.negatives != "queue":
-        known -= {"queue_size"}
-    if not (cls.has_target and options.target_encoder):
-        known -= {"base_momentum"}
-    for field in option_fields(MethodOptions):
-        name = field.name
-        if name in _NOT_COMPARED or not options.is_given(name):
-            continue
-        # flags.cfg of older runs lists the defaults of all methods.
-        if _ARGUMENTS.get(name, name) not in known and getattr(options, name) != field.default:
-            message = (
-                f"{' '.join(serialize(options, name))}: --method={options.method} does not have it"
-            )
-            if name not in options.from_files:
-                raise FlagError(message)
-            logging.warning("%s. The flag file's value is not used.", message)
+    refuse_unused(options, _unused(options, cls))
     if cls.uses_coordinates and recipes.moves_pixels(options.augmentation):
         raise FlagError(
             f"--augmentation={options.augmentation}: it moves pixels without changing the coordinates, "
@@ -243,6 +225,43 @@ def check_method(options: ModelOptions) -> None:
             f"--fpn needs a pixel-level method and an image size that is a multiple of 32: "
             f"--method={options.method} --image_size={options.image_size}"
         )
+
+
+def _unused(options: ModelOptions, cls: type[PretrainMethod]) -> dict[str, str]:
+    """Options that have no effect, and why."""
+    known = _arguments_of(cls)
+    names = [field.name for field in option_fields(MethodOptions)]
+    reasons = {
+        name: f"--method={options.method} does not have it"
+        for name in names
+        if name not in _NOT_COMPARED and _ARGUMENTS.get(name, name) not in known
+    }
+
+    def add(reason: str, *names: str) -> None:
+        for name in names:
+            reasons.setdefault(name, reason)
+
+    if not (cls.has_target and options.target_encoder):
+        add("without a target encoder there is no moving average", "base_momentum")
+    if not options.local_views:
+        add("--local_views=0 has no local views", "local_image_size", "min_local_crop_area")
+    if not issubclass(cls, PixelMethod):
+        return reasons
+    if options.negatives != "queue":
+        add("only --negatives=queue has a queue", "queue_size")
+    if not options.instance_weight:
+        add("--instance_weight=0 has no such branch", "instance_form", "instance_temperature")
+    elif options.instance_form != "contrastive":
+        add("only --instance_form=contrastive has a temperature", "instance_temperature")
+    if not options.pixel_weight:
+        reason = "--pixel_weight=0 has no pixel loss"
+        add(reason, "variance_weight", "covariance_weight", "threshold", "propagation", "negatives")
+    has_propagation = options.propagation or (
+        options.propagation is None and not issubclass(cls, PixContrast)
+    )
+    if not (has_propagation and options.pixel_weight):
+        add("there is no propagation module", "gamma", "transform_layers")
+    return reasons
 
 
 def resolve_classes(options: ModelT, source: Source) -> ModelT:

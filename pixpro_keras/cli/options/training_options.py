@@ -9,7 +9,7 @@ from absl import logging
 
 from pixpro_keras.cli.options.cluster_options import DeviceOptions
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option, option_fields
-from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.command import flag_errors, refuse_unused
 from pixpro_keras.cli.shared.parsing import serialize
 from pixpro_keras.optimizers import LARS, SGD, WarmupCosine, WarmupPoly, WarmupSteps
 from pixpro_keras.training.history import ON_CHANGE_ACTIONS
@@ -289,8 +289,16 @@ def build_optimizer(options: TrainingOptions) -> keras.optimizers.Optimizer:
         options: resolved.
 
     Raises:
-        FlagError: if AdamW would move each weight by a tenth or more a step.
+        FlagError: if AdamW would move each weight by a tenth or more a step, or a given flag has no effect.
     """
+    unused = {}
+    if options.optimizer == "adamw":
+        unused["sgd_momentum"] = "--optimizer=adamw has no momentum"
+    if options.optimizer != "sgd":
+        unused["decay_norms"] = "only --optimizer=sgd decays them"
+    if options.schedule != "cosine":
+        unused["end_learning_rate"] = "only --schedule=cosine ends at it"
+    refuse_unused(options, unused)
     schedule = build_schedule(options)
     momentum, l2_decay = options.sgd_momentum, options.weight_decay
     if options.optimizer == "lars":

@@ -1,11 +1,13 @@
 """Records in the folders of jobs: flags, times and exit codes."""
 
 import dataclasses
+import importlib
 import json
 import pathlib
 from collections.abc import Iterable
 from typing import Any
 
+from pixpro_keras.cli.options.option_fields import option_fields
 from pixpro_keras.cli.paper_tables.jobs import Job, Places
 from pixpro_keras.cli.shared import parsing, presets
 from pixpro_keras.utils.files import write_atomically
@@ -13,6 +15,24 @@ from pixpro_keras.utils.metrics_file import METRICS_FILE, read_metrics
 
 RECORD = "job.json"
 LOG = "log.txt"
+# Class of each command's options, by module.
+_OPTIONS = {
+    "pretrain": ("pixpro_keras.cli.options.pretrain_options", "PretrainOptions"),
+    "detect": ("pixpro_keras.cli.options.detect_options", "DetectOptions"),
+    "segment": ("pixpro_keras.cli.options.segment_options", "SegmentOptions"),
+    "linear_probe": ("pixpro_keras.cli.linear_probe", "LinearProbeOptions"),
+    "knn": ("pixpro_keras.cli.knn", "KnnOptions"),
+}
+# Flags that a continued run may change, but not a row of a table.
+_OF_RESULTS = {
+    "weights",
+    "bn_batches",
+    "test_short_side",
+    "window_stride",
+    "whole_images",
+}
+# Flags that a command writes as they follow from others and from the data.
+_WORKED_OUT = {"backbone", "train_dataset", "test_dataset", "num_classes"}
 
 
 @dataclasses.dataclass
@@ -111,17 +131,49 @@ def images_per_second(folder: pathlib.Path) -> float | None:
 
 
 def _other_than_file(job: Job, places: Places) -> list[str]:
-    """Flags that differ in a job without a record, read from its `flags.cfg`."""
+    """Flags that differ in a job without a record or in its pre-training, read from `flags.cfg`."""
+    file = places.folder(job) / "flags.cfg"
     try:
-        lines = parsing.read_flags(places.folder(job) / "flags.cfg")
+        ran = _values(parsing.read_flags(file))
     except OSError:
         return []
-    ran = _values(lines)
-    return [
-        f"{name}: was {ran.get(name, 'not given')}, is {places.fill(value)}"
-        for name, value in _values(presets.expand(job.flags)).items()
-        if _number(ran.get(name)) != _number(places.fill(value))
+    planned = {
+        name: places.fill(value) for name, value in _values(presets.expand(job.flags)).items()
+    }
+    found = [
+        f"{name}: was {ran.get(name, 'not given')}, is {value}"
+        for name, value in planned.items()
+        # `auto` is written as what it was on that machine.
+        if value != "auto" and _number(ran.get(name)) != _number(value)
     ]
+    found += [
+        f"{name}: was {value}, is not given"
+        for name, value in _added_flags(job, file).items()
+        if name not in planned
+    ]
+    if job.after is not None:
+        found += [f"pretrain {one}" for one in differences(job.after, places)]
+    return found
+
+
+def _added_flags(job: Job, file: pathlib.Path) -> dict[str, Any]:
+    """Values in a `flags.cfg`, which lists all flags, that are not the command's defaults.
+
+    Without what differs between machines and what a command works out itself, such as a run's length.
+    """
+    if job.script not in _OPTIONS:
+        return {}
+    from pixpro_keras.cli.shared.run_recipe import FREE_FLAGS  # TensorFlow takes seconds.
+
+    module, name = _OPTIONS[job.script]
+    cls = getattr(importlib.import_module(module), name)
+    ran = parsing.load(cls, file)
+    free = FREE_FLAGS - _OF_RESULTS | _WORKED_OUT
+    return {
+        field.name: getattr(ran, field.name)
+        for field in option_fields(cls)
+        if field.name not in free and getattr(ran, field.name) != field.default
+    }
 
 
 def _values(flags: Iterable[str]) -> dict[str, str]:

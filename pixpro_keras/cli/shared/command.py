@@ -8,13 +8,13 @@ import pathlib
 import signal
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NoReturn
 
 from absl import flags, logging
 from tqdm import tqdm
 
-from pixpro_keras.cli.options.option_fields import FlagError, Options, OptionsT
+from pixpro_keras.cli.options.option_fields import FlagError, Options, OptionsT, option_fields
 from pixpro_keras.cli.shared import parsing
 from pixpro_keras.utils.errors import UserError
 from pixpro_keras.utils.notices import without_notices
@@ -193,6 +193,28 @@ def fail(error: Exception) -> NoReturn:
     """Ends the process with an error in one line and exit code 1."""
     print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
     sys.exit(1)
+
+
+def refuse_unused(options: Options, unused: Mapping[str, str]) -> None:
+    """Refuses options that have no effect. Of a flag file, which commands share, the log names them.
+
+    Args:
+        options: options of the command.
+        unused: option -> the reason. One whose value is the default is passed over, since `flags.cfg`
+            lists all.
+
+    Raises:
+        FlagError: naming the flag and the reason.
+    """
+    for field in option_fields(type(options)):
+        name = field.name
+        if name not in unused or not options.is_given(name):
+            continue
+        if getattr(options, name) != field.default:
+            message = f"{' '.join(parsing.serialize(options, name))}: {unused[name]}"
+            if name not in options.from_files:
+                raise FlagError(message)
+            logging.warning("%s. The flag file's value is not used.", message)
 
 
 @contextlib.contextmanager

@@ -6,11 +6,39 @@ from pixpro_keras.cli.options.option_fields import FlagError
 
 
 class CheckMethodTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(
+        ({"instance_form": "contrastive"}, "--instance_weight=0 has no such branch"),
+        ({"instance_weight": 1.0, "instance_temperature": 0.1}, "only --instance_form=contrastive"),
+        ({"pixel_weight": 0.0, "instance_weight": 1.0, "variance_weight": 1.0}, "no pixel loss"),
+        ({"method": "pixcontrast", "gamma": 5.0}, "no propagation module"),
+        ({"propagation": False, "transform_layers": 3}, "no propagation module"),
+        ({"method": "pixcontrast", "queue_size": 7}, "only --negatives=queue"),
+        ({"local_image_size": 64}, "--local_views=0"),
+    )
+    def test_an_option_without_effect_is_refused(self, values, reason):
+        name = list(values)[-1]
+        with self.assertRaisesRegex(FlagError, f"^--{name}=.*: .*{reason}"):
+            check_method(ModelOptions(**values, given=frozenset(values)))
+        with self.assertLogs("absl", "WARNING") as logs:
+            check_method(
+                ModelOptions(**values, given=frozenset(values), from_files=frozenset(values))
+            )
+        self.assertRegex(logs.output[0], f"{reason}.*The flag file's value is not used")
+
+    @parameterized.parameters(
+        {"instance_weight": 1.0, "instance_form": "contrastive", "instance_temperature": 0.1},
+        {"method": "pixcontrast", "propagation": True, "gamma": 5.0, "transform_layers": 3},
+        {"variance_weight": 1.0, "gamma": 3.0, "local_views": 2, "local_image_size": 64},
+        {"gamma": 2.0, "propagation": False},  # the default, as flags.cfg lists it
+    )
+    def test_an_option_with_effect_is_taken(self, **values):
+        check_method(ModelOptions(**values, given=frozenset(values)))
+
     @parameterized.parameters("simclr", "supervised")
     def test_a_momentum_without_a_target_encoder_is_refused(self, method):
         options = ModelOptions(method=method, base_momentum=0.9, given=frozenset({"base_momentum"}))
         with self.assertRaisesRegex(
-            FlagError, f"--base_momentum=0.9: --method={method} does not have it"
+            FlagError, "--base_momentum=0.9: without a target encoder there is no"
         ):
             check_method(options)
 

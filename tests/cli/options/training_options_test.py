@@ -32,6 +32,15 @@ class BuildOptimizerTest(tf.test.TestCase):
     def test_adamw_does_not_decay_norms(self):
         self.assertAllClose(self.step((3,), "gamma"), np.full(3, -0.01), rtol=1e-4)
 
+    def test_flags_without_effect_are_refused(self):
+        for flag, values in (
+            ("--sgd_momentum=0.5", {"optimizer": "adamw", "sgd_momentum": 0.5}),
+            ("--nodecay_norms", {"optimizer": "lars", "decay_norms": False}),
+            ("--end_learning_rate=0.5", {"schedule": "poly", "end_learning_rate": 0.5}),
+        ):
+            with self.assertRaisesRegex(FlagError, f"^{flag}: "):
+                build_optimizer(TrainingOptions(**values, given=frozenset(values)))
+
     def test_a_learning_rate_of_another_optimizer(self):
         with self.assertRaisesRegex(
             FlagError, "base_learning_rate=4.0: a peak of 16 suits lars and sgd"

@@ -1,5 +1,6 @@
 import tensorflow as tf
 
+from pixpro_keras.cli.options.segment_options import SegmentOptions
 from pixpro_keras.cli.paper_tables.job_records import (
     Record,
     differences,
@@ -8,6 +9,7 @@ from pixpro_keras.cli.paper_tables.job_records import (
     set_aside,
 )
 from pixpro_keras.cli.paper_tables.jobs import Job
+from pixpro_keras.cli.shared import parsing
 from tests.helpers.fake_jobs import Fakes, finish_by_hand
 
 
@@ -62,6 +64,33 @@ class RecordsTest(tf.test.TestCase):
         other = self.fakes.job("one/voc", "--weight_decay=1e-3", "--seed=1")
         expected = ["weight_decay: was 0.0001, is 1e-3", "seed: was not given, is 1"]
         self.assertEqual(differences(other, self.fakes.places), expected)
+
+    def segment_by_hand(self, name, *flags):
+        """Writes the flags that a segmentation which ran by hand leaves; returns its folder."""
+        folder = self.fakes.places.workdir / name
+        folder.mkdir(parents=True)
+        options, _ = parsing.parse(SegmentOptions, ["--dataset=folder:camvid", *flags])
+        parsing.write_flags(options.replace(test_split="val"), folder)
+
+    def test_flags_that_were_added_by_hand_are_seen(self):
+        planned = ("--dataset=folder:camvid", "--backbone=resnet18_v1_5", "--precision=auto")
+        job = Job("scratch/seed0/cells", "segment", planned)
+        self.segment_by_hand(job.name, *planned[1:2], "--precision=float32", "--epochs=3")
+        self.assertEqual(differences(job, self.fakes.places), [])
+        job = Job("scratch/seed1/cells", "segment", planned)
+        self.segment_by_hand(job.name, *planned[1:2], "--weights=runs/mine", "--crop_size=100")
+        self.assertCountEqual(
+            differences(job, self.fakes.places),
+            ["weights: was runs/mine, is not given", "crop_size: was 100, is not given"],
+        )
+
+    def test_a_pre_training_that_ran_by_hand_is_compared_for_its_transfers(self):
+        ran, planned = (self.fakes.job("one/pretrain", f"--epochs={n}") for n in (1, 2))
+        finish_by_hand(self.fakes.places, ran, {})
+        voc = self.fakes.job("one/voc", "--seed=0", after=planned)
+        finish_by_hand(self.fakes.places, voc, {"AP": 0.1})
+        expected = ["pretrain epochs: was 1, is 2"]
+        self.assertEqual(differences(voc, self.fakes.places), expected)
 
     def test_what_is_set_aside_stays(self):
         job = self.fakes.job("one/voc")
