@@ -7,6 +7,7 @@ from pixpro_keras.cli.linear_probe import LinearProbeOptions
 from pixpro_keras.cli.options.detect_options import DetectOptions
 from pixpro_keras.cli.options.pretrain_options import PretrainOptions
 from pixpro_keras.cli.options.segment_options import SegmentOptions
+from pixpro_keras.cli.options.training_options import build_schedule, resolve_lengths
 from pixpro_keras.cli.shared import parsing
 from tests.helpers.jobs import ROOT
 
@@ -90,6 +91,17 @@ class PresetFilesTest(unittest.TestCase):
             self.assertEqual(flags["short_sides"], sides)
         models = [values[f"{name}.cfg"]["model"] for name in names[:3]]
         self.assertEqual(models, ["faster_rcnn_c4", "mask_rcnn_c4", "mask_rcnn_fpn"])
+
+    def test_warm_up_starts_at_0_as_in_simclr_and_byol(self):
+        # google-research/simclr, model_util.py; deepmind-research, byol/utils/schedules.py
+        for name in ("simclr_r50_1000ep", "byol_r50_300ep"):
+            preset = CONFIGS / "pretrain" / f"{name}.cfg"
+            options, _ = parsing.parse(PretrainOptions, [f"--flagfile={preset}"])
+            options = resolve_lengths(options, 1_281_167)
+            schedule = build_schedule(options)
+            steps, peak = 10 * (1_281_167 // 4096), 0.3 * 4096 / 256
+            for step in (0, 1, 1000, steps):
+                self.assertAlmostEqual(float(schedule(step)), peak * step / steps, places=5)
 
     def test_header(self):
         for preset in CONFIGS.rglob("*.cfg"):
