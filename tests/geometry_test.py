@@ -67,6 +67,14 @@ class PositivePairsTest(tf.test.TestCase, parameterized.TestCase):
         coord = np.array([[0.1, 0.2, 0.6, 0.7]], "float32")
         self.assertAllEqual(geometry.positive_pairs(coord, coord, (7, 7), 0.7)[0], np.eye(49))
 
+    def test_maps_of_a_single_cell_are_positive_with_little_overlap(self):
+        one = np.array([[0.0, 0.0, 0.5, 0.5]], "float32")
+        two = np.array([[0.3, 0.3, 0.8, 0.8]], "float32")  # 0.6 diagonals away
+        self.assertAllEqual(geometry.positive_pairs(one, two, (1, 1), 0.7), [[[1.0]]])
+        share = np.mean(geometry.positive_pairs(one, two, (7, 7), 0.7))
+        self.assertAllClose(share, np.mean(positive_pairs_loop(one, two, (7, 7), 0.7)))
+        self.assertLess(share, 0.01)
+
     def test_mirrored_copy_pairs_each_cell_with_its_mirror(self):
         coord = np.array([[0.1, 0.2, 0.6, 0.9]], "float32")
         mask = geometry.positive_pairs(coord, coord[:, [2, 1, 0, 3]], (3, 3), 0.5)
