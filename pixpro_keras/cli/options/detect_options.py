@@ -43,8 +43,9 @@ class DetectOptions(SplitOptions, FineTuningOptions):
     num_rois: int = option(512, "Proposals per image that the heads are trained on.", above=0)
     max_proposals: int | None = option(
         None,
-        "Largest number of proposals per image. Default: 2000 in training, 1000 in tests. With fewer than"
-        " about twice --num_rois, places of the heads stay empty, which their batch norm counts too.",
+        "Largest number of proposals per image. Default, and most that is used: 2000 in the training of a "
+        "C4 detector, else 1000. With fewer than about twice --num_rois, places of the heads stay empty, "
+        "which their batch norm counts too.",
         above=0,
     )
     bn_batches: int = option(
