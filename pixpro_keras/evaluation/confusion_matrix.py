@@ -38,12 +38,20 @@ class ConfusionMatrix:
         """Adds the classes of pixels, or of images.
 
         Args:
-            labels: true classes, integers of any shape.
+            labels: true classes, integers of any shape, in [0, K) or `ignored`.
             predictions: predicted classes in [0, K), of the same shape.
+
+        Raises:
+            ValueError: naming a label or a prediction that counts and is not in [0, K).
         """
         size = len(self.matrix)
         counted = np.ones(labels.shape, bool) if self.ignored is None else labels != self.ignored
-        pairs = labels[counted].astype(np.int64) * size + predictions[counted]
+        labels, predictions = labels[counted].astype(np.int64), predictions[counted]
+        for name, classes in (("labels", labels), ("predictions", predictions)):
+            outside = classes[(classes < 0) | (classes >= size)]
+            if outside.size:
+                raise ValueError(f"`{name}` must be in [0, {size}). Received: {outside[0]}.")
+        pairs = labels * size + predictions
         self.matrix += np.bincount(pairs, minlength=size**2).reshape(size, size)
 
     def scores(self) -> "SegmentationScores":

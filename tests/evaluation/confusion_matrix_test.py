@@ -60,6 +60,18 @@ class ConfusionMatrixTest(tf.test.TestCase):
         confusion.add(labels + 253, predictions)  # 255 among them
         self.assertAllEqual(confusion.matrix, expected)
 
+    def test_a_class_out_of_range_is_named(self):
+        confusion = ConfusionMatrix(2)
+        for labels, predictions, message in (
+            ([0, 5, 255], [0, 1, 1], r"`labels` must be in \[0, 2\). Received: 5"),
+            ([0, -1, 255], [0, 1, 1], r"`labels` must be in \[0, 2\). Received: -1"),
+            ([0, 1, 255], [0, 2, 1], r"`predictions` must be in \[0, 2\). Received: 2"),
+        ):
+            with self.assertRaisesRegex(ValueError, message):
+                confusion.add(np.array(labels), np.array(predictions))
+        confusion.add(np.array([0, 1, 255]), np.array([0, 1, 7]))  # The last one does not count.
+        self.assertAllEqual(confusion.matrix, [[1, 0], [0, 1]])
+
 
 class EvaluateSegmentationTest(tf.test.TestCase):
     def test_adds_up_batches(self):
