@@ -121,8 +121,8 @@ def to_detectron2(network: keras.Model, name: str) -> dict[str, Any]:
 def from_detectron2(path: str | os.PathLike) -> keras.Model:
     """Reads the plain network of a `.pkl` file, from `to_detectron2` or the official converter.
 
-    A file without `config` is taken for one of the paper's ResNets. `to_detectron2` shows both in its
-    example.
+    A file without `config` is taken for one of the paper's ResNets. A head (`stem.fc.*`) is ignored.
+    `to_detectron2` shows both in its example.
 
     Args:
         path: the file.
@@ -135,6 +135,8 @@ def from_detectron2(path: str | os.PathLike) -> keras.Model:
     arrays = content.get("model") if isinstance(content, dict) else None
     if not isinstance(arrays, dict) or "stem.conv1.weight" not in arrays:
         raise Detectron2FileError(f"{path}: no ResNet in detectron2's names")
+    # The converters of detectron2 and MoCo take the classifier or projector for a part of the stem.
+    arrays = {key: array for key, array in arrays.items() if not key.startswith("stem.fc.")}
     blocks = tuple(
         len({key.split(".")[1] for key in arrays if key.startswith(f"res{stage}.")})
         for stage in range(2, 6)

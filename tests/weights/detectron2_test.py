@@ -105,6 +105,19 @@ class Detectron2FilesTest(tf.test.TestCase, parameterized.TestCase):
             for ours, theirs in zip(network.weights, backbone.weights, strict=True):
                 np.testing.assert_array_equal(ours, theirs)
 
+    @parameterized.named_parameters(
+        ("of_torchvision", {"stem.fc.weight": (10, 512), "stem.fc.bias": (10,)}),
+        ("of_moco", {"stem.fc.0.weight": (512, 512), "stem.fc.2.bias": (128,)}),
+    )
+    def test_a_head_is_ignored(self, head):
+        backbone, path, _ = self.export("resnet18_v1_5")
+        arrays = pickle.loads(path.read_bytes())["model"]
+        arrays |= {name: np.ones(shape, "float32") for name, shape in head.items()}
+        path = self.folder / "converted.pkl"
+        path.write_bytes(pickle.dumps({"model": arrays, "matching_heuristics": True}))
+        for ours, theirs in zip(load_backbone(path).weights, backbone.weights, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
     def test_names_of_a_whole_network(self):
         _, path, _ = self.export("resnet18_v1_5")
         names = set(pickle.loads(path.read_bytes())["model"])
