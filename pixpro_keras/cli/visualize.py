@@ -132,7 +132,8 @@ def draw_curves(options: VisualizeOptions, workdir: pathlib.Path) -> None:
                 raise ValueError(f"{folder / METRICS_FILE} has no finished line")
             if (folder / "loss_bounds.json").exists():
                 bounds[run] = json.loads((folder / "loss_bounds.json").read_text())
-    _save(draw_metrics(runs, bounds), workdir / "curves.png")
+        figure = draw_metrics(runs, bounds)
+    _save(figure, workdir / "curves.png")
 
 
 def draw_images(options: VisualizeOptions, workdir: pathlib.Path) -> VisualizeOptions:

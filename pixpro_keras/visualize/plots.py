@@ -58,7 +58,7 @@ def plot_metrics(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it has no finished line.
+        ValueError: if it has no finished line, or no metric to draw.
         ImportError: if matplotlib is not installed.
 
     Example:
@@ -78,7 +78,10 @@ def plot_metrics(
     records = read_metrics(metrics_path)
     if not records:
         raise ValueError(f"`metrics_path` must have a finished line. Received: {metrics_path}.")
-    figure = draw_metrics({"": records}, {"": loss_bounds or {}}, evaluations)
+    try:
+        figure = draw_metrics({"": records}, {"": loss_bounds or {}}, evaluations)
+    except ValueError as error:
+        raise ValueError(f"{metrics_path}: {error}") from error
     save_figure(figure, png_path)
 
 
@@ -101,6 +104,7 @@ def draw_metrics(
         A figure with a panel for each metric, and one for the evaluations.
 
     Raises:
+        ValueError: if there is no metric to draw.
         ImportError: if matplotlib is not installed.
 
     Example:
@@ -115,6 +119,11 @@ def draw_metrics(
     names = _metrics_to_show(runs, bounds)
     colors = dict(zip(runs, itertools.cycle(COLORS), strict=False))
     num_panels = len(names) + bool(evaluations)
+    if not num_panels:
+        logged = sorted(
+            {name for records in runs.values() for record in records for name in record}
+        )
+        raise ValueError(f"`runs` must have a metric to draw. Received: {', '.join(logged)}.")
     columns = min(num_panels, _COLUMNS)
     rows = -(-num_panels // columns)
     figure = new_figure(4 * _COLUMNS, 2.6 * rows + 0.25 * (len(runs) > 1))

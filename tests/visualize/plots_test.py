@@ -108,6 +108,11 @@ class PlotMetricsTest(tf.test.TestCase):
         (self.folder / "empty.jsonl").write_text('{"step"')
         with self.assertRaisesRegex(ValueError, "`metrics_path`.*empty.jsonl"):
             plots.plot_metrics(self.folder / "empty.jsonl", self.folder / "p.png")
+        (self.folder / "bare.jsonl").write_text('{"step": 1, "epoch": 0.5}\n')
+        with self.assertRaisesRegex(
+            ValueError, "bare.jsonl.*a metric to draw. Received: epoch, step"
+        ):
+            plots.plot_metrics(self.folder / "bare.jsonl", self.folder / "p.png")
 
 
 if __name__ == "__main__":
