@@ -165,6 +165,13 @@ class Task(keras.Model):
         logs["updates"] = ops.cast(self.optimizer.iterations, "float32")
         return _mean_over_replicas(outputs) | logs
 
+    def test_step(self, data: Batch) -> dict[str, Tensor]:
+        """Refuses `evaluate` and `validation_data`: there is no loss of a validation."""
+        raise ValueError(
+            f"{type(self).__name__} has no validation loss: call it with `training=False`, or measure the "
+            "frozen features, for instance by a `pixpro_keras.evaluation.Monitor` in a callback."
+        )
+
     def _update(
         self, is_skipped: Tensor, gradients: list[Tensor], state: list, before: list[Tensor]
     ) -> None:
@@ -214,6 +221,7 @@ class Task(keras.Model):
     def _gradients(self, batch: Batch) -> tuple[list[Tensor], dict[str, Tensor]]:
         """This replica's share of the gradients of the mean loss, and the outputs."""
         parts = self.accumulate_steps
+        _check_sizes(batch, parts)
         total: list[Tensor] = []
         outputs: dict[str, Tensor] = {}
         for part in range(parts):
@@ -249,6 +257,21 @@ def _after(tensors: list[Tensor]) -> contextlib.AbstractContextManager:
     181,000 of the 207,000 edges of ResNet-50's graph.
     """
     return tf.control_dependencies([tf.group(*tensors)] if tensors else [])
+
+
+def _check_sizes(batch: Batch, parts: int) -> None:
+    """Raises a ValueError unless the batch can be cut into equal parts."""
+    sizes = {key: value.shape[0] for key, value in batch.items()}
+    if None in sizes.values():
+        raise ValueError(
+            "batches must have a static size, as from `Dataset.batch(..., drop_remainder=True)`. Received: "
+            f"sizes of {sizes}."
+        )
+    if any(size % parts or size < parts for size in sizes.values()):
+        raise ValueError(
+            "`accumulate_steps` must divide the batch of each replica. Received: "
+            f"accumulate_steps={parts}, sizes of {sizes}."
+        )
 
 
 def _part(value: Tensor, part: int, parts: int) -> Tensor:

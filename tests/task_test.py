@@ -25,6 +25,25 @@ def values(variables):
     return [keras.ops.convert_to_numpy(v) for v in variables]
 
 
+class BatchSizeTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters((7, 2), (6, 4), (2, 4))
+    def test_parts_of_a_batch_are_equal(self, size, parts):
+        model = build(accumulate_steps=parts)
+        message = f"accumulate_steps={parts}, sizes of .*'view1': {size}"
+        with self.assertRaisesRegex(ValueError, message):
+            model.train_step(random_batch(size))
+
+    def test_sizes_are_static(self):
+        data = tf.data.Dataset.from_tensor_slices(random_batch(6)).batch(4)
+        with self.assertRaisesRegex(ValueError, "static size.*drop_remainder"):
+            build().fit(data, verbose=0)
+
+    def test_there_is_no_validation_loss(self):
+        data = tf.data.Dataset.from_tensors(random_batch(4))
+        with self.assertRaisesRegex(ValueError, "PixPro has no validation loss"):
+            build().evaluate(data, verbose=0)
+
+
 class NonfiniteStepTest(tf.test.TestCase):
     def tearDown(self):
         keras.mixed_precision.set_global_policy("float32")

@@ -59,6 +59,8 @@ def roi_align(features: Tensor, boxes: Tensor, output_size: int, sampling_ratio:
     boxes = ops.stop_gradient(ops.cast(boxes, "float32"))
     height, width, channels = features.shape[1:]
     num_boxes = boxes.shape[1]
+    if not num_boxes:
+        return _no_boxes(boxes, output_size, features)
     row_size = output_size * width * channels * (features.shape[0] or 1)
     num_together = max(1, _LARGEST_PRODUCT // row_size)
 
@@ -89,6 +91,11 @@ def roi_align(features: Tensor, boxes: Tensor, output_size: int, sampling_ratio:
         return tf.concat(pooled, axis=1), gradient
 
     return pool(ops.convert_to_tensor(features))
+
+
+def _no_boxes(boxes: Tensor, output_size: int, features: Tensor) -> Tensor:
+    shape = (tf.shape(boxes)[0], 0, output_size, output_size, features.shape[-1])
+    return tf.zeros(shape, features.dtype)
 
 
 def pyramid_roi_align(
@@ -129,6 +136,8 @@ def pyramid_roi_align(
     channels = features[0].shape[-1]
     boxes = ops.stop_gradient(ops.cast(boxes, "float32"))
     num_boxes = boxes.shape[1]
+    if not num_boxes:
+        return _no_boxes(boxes, output_size, features[0])
     # Maps are concatenated: first row of each map in `flat`, and sides of the map of each box.
     sides = np.array([x.shape[1:3] for x in features], np.int32)
     firsts = np.cumsum([0, *sides.prod(axis=1)])[:-1].astype(np.int32)

@@ -38,7 +38,7 @@ def draw_before_after(
         A figure with a row for each image.
 
     Raises:
-        ValueError: if a place is outside, or there are fewer than three channels.
+        ValueError: if a place is outside, or there are fewer than three channels or finite cells.
         ImportError: if matplotlib is not installed.
 
     Example:
@@ -72,7 +72,8 @@ def draw_before_after(
     for number, (row, place) in enumerate(cells):
         for name, maps in states.items():
             cosines = np.einsum("bhwc,bc->bhw", maps, maps[:, row, place])
-            low = min(float(np.percentile(cosines, _LOW_PERCENT)), 0.999)
+            finite = cosines[np.isfinite(cosines)]
+            low = min(float(np.percentile(finite, _LOW_PERCENT)), 0.999) if finite.size else 0.0
             for index, image in enumerate(images):
                 panel = panels[index, column]
                 draw_heat(panel, image, cosines[index], low)
@@ -95,4 +96,5 @@ def draw_before_after(
 
 def _unit_length(maps: np.ndarray) -> np.ndarray:
     maps = np.asarray(maps, np.float32)
+    maps = np.where(np.isfinite(maps), maps, np.nan)
     return maps / np.maximum(np.linalg.norm(maps, axis=-1, keepdims=True), 1e-12)

@@ -23,10 +23,11 @@ def pca_colors(features: np.ndarray) -> np.ndarray:
         features: `(B, h, w, C)`, C at least 3.
 
     Returns:
-        `(B, h, w, 3)` float64 in [0, 1]; each component is scaled to the middle 98 % of its values.
+        `(B, h, w, 3)` float64 in [0, 1]; each component is scaled to the middle 98 % of its values. Cells
+        with a value that is not finite are gray.
 
     Raises:
-        ValueError: if there are fewer than three channels or cells.
+        ValueError: if there are fewer than three channels or finite cells.
 
     Example:
         ```python
@@ -38,17 +39,21 @@ def pca_colors(features: np.ndarray) -> np.ndarray:
         ```
     """
     cells = np.asarray(features, np.float64).reshape(-1, features.shape[-1])
+    is_finite = np.isfinite(cells).all(axis=1)
+    colors = np.full((len(cells), 3), 0.5)
+    cells = cells[is_finite]
     if min(cells.shape) < 3:
         raise ValueError(
-            f"`features` must have three channels and cells or more. Received: {features.shape}"
+            f"`features` must have three channels and finite cells or more. Received: {features.shape}, "
+            f"{len(cells)} finite cells"
         )
     cells = cells - cells.mean(axis=0)
     # Eigenvectors of the covariance, so that the cost does not depend on the number of cells.
     _, directions = np.linalg.eigh(cells.T @ cells)
     components = cells @ directions[:, -1:-4:-1]
     low, high = np.percentile(components, (1, 99), axis=0)
-    colors = (components - low) / np.maximum(high - low, 1e-12)
-    return np.clip(colors, 0, 1).reshape(*features.shape[:-1], 3)
+    colors[is_finite] = np.clip((components - low) / np.maximum(high - low, 1e-12), 0, 1)
+    return colors.reshape(*features.shape[:-1], 3)
 
 
 def draw_pca(images: np.ndarray, features: Mapping[str, np.ndarray]) -> "Figure":

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from pixpro_keras.evaluation.precise_bn import apply_precise_bn
 from pixpro_keras.training.callbacks.steps import steps_done
@@ -120,9 +121,13 @@ class RunPictures(keras.callbacks.Callback):
             self._before = step, features
         first, before = self._before
         states = {f"step {first}": before, f"step {step}": features}
-        figure = draw_before_after(self._images, states, note="" if first else _NOTE)
-        self._show(figure, "similarity", f"similarity_{step:07d}.png", step)
         self._drawn_step = step
+        try:
+            figure = draw_before_after(self._images, states, note="" if first else _NOTE)
+        except ValueError as error:  # A training does not end because of a picture.
+            logging.warning("No picture of step %d: %s", step, error)
+            return
+        self._show(figure, "similarity", f"similarity_{step:07d}.png", step)
 
     def _with_statistics_of_images(self) -> keras.Model:
         # A copy, since statistics of a model on several replicas must not be assigned outside of them.

@@ -95,6 +95,14 @@ class RoiAlignTest(tf.test.TestCase, parameterized.TestCase):
             atol=1e-5,
         )
 
+    def test_no_boxes(self):
+        features = tf.ones((2, 4, 4, 3), tf.bfloat16)
+        for pooled in (
+            roi_align(features, tf.zeros((2, 0, 4)), 5),
+            pyramid_roi_align([features], tf.zeros((2, 0, 4)), tf.zeros((2, 0), tf.int32), 5),
+        ):
+            self.assertEqual((pooled.shape, pooled.dtype), ((2, 0, 5, 5, 3), tf.bfloat16))
+
     def test_boxes_in_several_parts(self):
         features = tf.constant(np.random.default_rng(0).normal(size=(1, 4, 4, 1)), "float32")
         boxes = random_boxes(np.random.default_rng(0), 1, 5, 4, 4)

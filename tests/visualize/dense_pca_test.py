@@ -19,6 +19,18 @@ class DensePcaTest(tf.test.TestCase):
         with self.assertRaisesRegex(ValueError, "three channels"):
             pca_colors(np.zeros((1, 4, 4, 2)))
 
+    def test_cells_that_are_not_finite_are_gray(self):
+        features = np.random.default_rng(0).normal(size=(1, 4, 4, 8))
+        features[0, 1, 2, 3], features[0, 3, 3, 0] = np.inf, np.nan
+        colors = pca_colors(features)
+        is_gray = (colors == 0.5).all(axis=-1)
+        self.assertEqual(np.argwhere(is_gray).tolist(), [[0, 1, 2], [0, 3, 3]])
+        self.assertAllInRange(colors, 0, 1)
+        with self.assertRaisesRegex(ValueError, "2 finite cells"):
+            features[0, 1:, :, 0] = np.nan
+            features[0, 0, 2:] = np.inf
+            pca_colors(features)
+
     def test_picture(self):
         images = np.zeros((3, 32, 32, 3), np.uint8)
         maps = np.random.default_rng(0).normal(size=(3, 4, 4, 5))

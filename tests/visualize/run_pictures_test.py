@@ -71,6 +71,22 @@ class RunPicturesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertIn("untrained", draw.call_args[1]["note"])
         self.assertAllEqual(encoder.get_weights()[-1], weights[-1])
 
+    def test_features_that_are_not_finite_do_not_end_the_run(self):
+        workdir = pathlib.Path(self.create_tempdir().full_path)
+        encoder = Encoder(tiny_backbone(), {"pixel": PointwiseMLP(8, 8)})
+        batch = random_batch(4, image_size=64)
+        pictures = RunPictures(workdir, batch, encoder, lambda x: x, every_steps=1, threshold=0.7)
+        pictures.on_train_begin({"step": 0})
+        for weight in encoder.backbone.trainable_weights:
+            weight.assign(tf.fill(weight.shape, float("inf")))
+        pictures.on_train_batch_end(0, {"step": 1})
+        # All cells of the first state are finite, none of this one.
+        self.assertTrue((workdir / "pictures" / "similarity_0000001.png").exists())
+        pictures = RunPictures(workdir, batch, encoder, lambda x: x, every_steps=1, threshold=0.7)
+        with self.assertLogs("absl", "WARNING") as logs:
+            pictures.on_train_batch_end(0, {"step": 2})
+        self.assertIn("No picture of step 2: `features` must have", logs.output[0])
+
     def test_pictures_in_a_folder_that_cannot_be(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         (folder / "pictures").write_text("a file")
