@@ -7,8 +7,10 @@ import zipfile
 
 import keras
 
+from pixpro_keras.backbones.dtype_policies import global_policy, with_policy
 from pixpro_keras.backbones.keras_cv_networks import import_keras_cv
 from pixpro_keras.backbones.levels import require_feature_map
+from pixpro_keras.backbones.weight_copies import copy_weights
 from pixpro_keras.utils.checksums import check_listed
 from pixpro_keras.utils.errors import first_line
 
@@ -146,7 +148,7 @@ def with_new_weights(network: keras.Model, policy: str) -> keras.Model:
 
     Args:
         network: functional model.
-        policy: name of the dtype policy, for classes that have one for all their layers.
+        policy: name of the dtype policy of all its layers, whatever they had.
 
     Example:
         ```python
@@ -158,10 +160,35 @@ def with_new_weights(network: keras.Model, policy: str) -> keras.Model:
         print(network.output_shape)  # (None, None, None, 512)
         ```
     """
-    config = network.get_config()
-    if "dtype" in config:
-        config["dtype"] = policy
-    return type(network).from_config(config)
+    with global_policy(policy):  # of layers that are not in the config
+        return type(network).from_config(with_policy(network.get_config(), policy))
+
+
+def in_float32(network: keras.Model) -> keras.Model:
+    """Returns the network if all its layers compute in float32, or else a copy that does, with equal weights.
+
+    Args:
+        network: functional model.
+
+    Example:
+        ```python
+        import keras
+
+        from pixpro_keras.backbones import network_files
+
+        inputs = keras.Input((None, None, 3))
+        network = keras.Model(inputs, keras.layers.Conv2D(8, 3, dtype="mixed_float16")(inputs))
+        print(network_files.in_float32(network).output.dtype)  # float32
+        ```
+    """
+    # Models have the policy under which they were read, and inputs none.
+    unused = keras.Model, keras.layers.InputLayer
+    layers = [layer for layer in network._flatten_layers() if not isinstance(layer, unused)]
+    if all(layer.compute_dtype == "float32" for layer in layers):
+        return network
+    copy = with_new_weights(network, "float32")
+    copy_weights(network, copy)
+    return copy
 
 
 def scales_images(network: keras.Model) -> bool:

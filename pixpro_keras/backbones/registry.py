@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from pixpro_keras.backbones import keras_cv_networks, network_files, resnet
+from pixpro_keras.backbones.dtype_policies import global_policy, with_policy
 from pixpro_keras.backbones.levels import mark_level, named_levels
 from pixpro_keras.backbones.names import applications, check_name, is_keras_application
 from pixpro_keras.backbones.weight_copies import copy_weights
@@ -81,8 +82,8 @@ def build(name: str, *, output_stride: int = 32, bn_momentum: float = 0.9) -> ke
             kind = Conv2D
         elif kind is keras.layers.Normalization:
             kind = Normalization
-        if network_files.is_file(name) and "dtype" in config:
-            config["dtype"] = keras.config.dtype_policy()  # Not the saved policy.
+        if network_files.is_file(name):
+            config = with_policy(config, keras.config.dtype_policy().name)  # Not the saved policy.
         if name in _RESNETS:
             config |= _initialization(layer)
         config |= dilated.get(layer.name, {})
@@ -149,9 +150,7 @@ def plain_network(name: str) -> keras.Model:
         ```
     """
     check_name(name)
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
+    with global_policy("float32"):
         if name in resnet.ARCHITECTURES:
             return resnet.build_resnet(name)
         network = _keras_network(name)
@@ -160,8 +159,6 @@ def plain_network(name: str) -> keras.Model:
             if network_files.is_file(name)
             else network
         )
-    finally:
-        keras.config.set_dtype_policy(policy)
 
 
 def imagenet_network(name: str) -> keras.Model:
@@ -195,10 +192,8 @@ def imagenet_network(name: str) -> keras.Model:
             "has, given by its path"
         )
     network = plain_network(name)
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
     try:
-        with warnings.catch_warnings():
+        with global_policy("float32"), warnings.catch_warnings():
             # MobileNet warns that its weights are for 224 px; they work with any size.
             warnings.simplefilter("ignore")
             trained = _keras_application(name, "imagenet")
@@ -207,8 +202,6 @@ def imagenet_network(name: str) -> keras.Model:
             f"the ImageNet weights of {name} are neither in Keras's folder of models nor can they be "
             f"downloaded ({first_line(error)})"
         ) from error
-    finally:
-        keras.config.set_dtype_policy(policy)
     copy_weights(trained, network)
     _keep_scale(trained, network)
     return network

@@ -65,7 +65,7 @@ def load_backbone(
         require_feature_map(network)
     except ValueError as error:
         raise ValueError(f"{path_or_name}: {error}") from error
-    return feature_network(network, features)
+    return feature_network(network_files.in_float32(network), features)
 
 
 def _load(path_or_name: str | os.PathLike, name: str | None = None) -> keras.Model:

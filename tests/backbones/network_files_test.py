@@ -9,6 +9,7 @@ from absl.testing import parameterized
 
 import pixpro_keras
 from pixpro_keras import backbones
+from pixpro_keras.backbones.dtype_policies import global_policy
 from pixpro_keras.methods import PixPro
 from pixpro_keras.weights import export_backbone
 from tests.helpers.keras_hub_networks import FAMILIES, make_backbone
@@ -27,6 +28,13 @@ def train_a_step(backbone):
     views = np.random.default_rng(0).normal(size=(2, 2, 64, 64, 3)).astype("float32")
     batch = {"view1": views[0], "view2": views[1], "coord1": corners, "coord2": corners}
     return method.train_step({name: tf.constant(value) for name, value in batch.items()})
+
+
+def compute_dtypes(network):
+    """Compute dtypes of the layers of a network, in nested models too."""
+    inputs_and_models = keras.layers.InputLayer, keras.Model
+    layers = network._flatten_layers(include_self=False, recursive=True)
+    return {x.compute_dtype for x in layers if not isinstance(x, inputs_and_models)}
 
 
 @dataclasses.dataclass
@@ -166,16 +174,39 @@ class NetworkFilesTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "`output_stride` must be 32"):
             backbones.build(path, output_stride=16)
 
+    def half_network(self):
+        """Random network of float16, part of it in a nested model."""
+        with global_policy("mixed_float16"):
+            inner = keras.Sequential([keras.layers.Conv2D(8, 3), keras.layers.BatchNormalization()])
+            inputs = keras.Input((None, None, 3))
+            return randomize(keras.Model(inputs, keras.layers.ReLU()(inner(inputs)), name="half"))
+
     def test_layers_get_the_policy_of_the_run(self):
-        path = self.saved(tiny_pyramid_backbone())
-        policy = keras.config.dtype_policy()
-        keras.config.set_dtype_policy("mixed_bfloat16")
-        try:
-            self.assertEqual(backbones.build(path).compute_dtype, "bfloat16")
-            self.assertEqual(backbones.build(path).layers[1].compute_dtype, "bfloat16")
-        finally:
-            keras.config.set_dtype_policy(policy)
-        self.assertEqual(backbones.plain_network(path).layers[1].compute_dtype, "float32")
+        path = self.saved(self.half_network())
+        for policy, dtype in (("mixed_bfloat16", "bfloat16"), ("float32", "float32")):
+            with global_policy(policy):
+                self.assertEqual(compute_dtypes(backbones.build(path)), {dtype})
+                self.assertEqual(backbones.build(path).output.dtype, dtype)
+                self.assertEqual(compute_dtypes(backbones.plain_network(path)), {"float32"})
+
+    @parameterized.parameters("float32", "mixed_bfloat16")
+    def test_a_file_of_any_precision_is_exported_and_loaded_in_float32(self, policy):
+        half = self.half_network()
+        path = self.saved(half)
+        with global_policy(policy):
+            trained = backbones.build(path)
+            backbones.copy_weights(half, trained)
+            export_backbone(trained, path, self.folder / "export")
+            loaded = pixpro_keras.load_backbone(path)
+        exported = keras.saving.load_model(self.folder / "export" / "backbone.keras")
+        convolution, norm = half.layers[1].layers
+        kernel, bias = (x.numpy() for x in convolution.weights)
+        gamma, beta, mean, variance = (x.numpy() for x in norm.weights)
+        maps = tf.nn.conv2d(1000 * IMAGES, kernel, 1, "VALID") + bias
+        maps = (maps - mean) / np.sqrt(variance + norm.epsilon) * gamma + beta
+        for network in (exported, loaded):
+            self.assertEqual(compute_dtypes(network), {"float32"})
+            self.assertAllClose(network(1000 * IMAGES), tf.nn.relu(maps), rtol=1e-4, atol=1e-2)
 
     def test_input_convention(self):
         images = np.full((1, 4, 4, 3), 255.0)
