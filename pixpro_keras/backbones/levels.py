@@ -98,7 +98,10 @@ def feature_network(backbone: keras.Model, features: str = "c5") -> keras.Model:
     if features == "c5":
         return backbone
     if features == "pooled":
-        pooled = keras.layers.GlobalAveragePooling2D(name="pooled")(backbone.output)
+        pool = keras.layers.GlobalAveragePooling2D(
+            data_format="channels_last", dtype=backbone.output.dtype, name="pooled"
+        )
+        pooled = pool(backbone.output)
         return keras.Model(backbone.input, pooled, name=backbone.name)
     return keras.Model(backbone.input, _pyramid(backbone), name=backbone.name)
 
@@ -272,12 +275,26 @@ def _stage_outputs(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
 
 def _last_map_by_stride(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
     """Level name -> deepest map with the stride of that level."""
-    outputs = [
-        layer.output for layer in backbone.layers if isinstance(layer.output, keras.KerasTensor)
-    ]
+    outputs = _layer_outputs(backbone)
     maps = {}
     for output, (whole, side) in zip(outputs, _sides(backbone, outputs), strict=True):
         # Maps with one row belong to squeeze-and-excitation; padded maps have no integer stride.
         if side and side > 1 and whole % side == 0:
             maps[whole // side] = output
     return {f"c{level}": maps[2**level] for level in (2, 3, 4, 5) if 2**level in maps}
+
+
+def _layer_outputs(backbone: keras.Model) -> list[keras.KerasTensor]:
+    """Outputs of all calls of layers, in their order; a layer's `output` is that of its first call only."""
+    graph = keras.Model(backbone.input, backbone.output)
+    places = {operation: place for place, operation in enumerate(graph.operations)}
+    nodes = [
+        node
+        for _, same_depth in sorted(graph._nodes_by_depth.items(), reverse=True)
+        for node in sorted(same_depth, key=lambda node: places[node.operation])
+    ]
+    return [
+        node.outputs[0]
+        for node in nodes
+        if isinstance(node.operation, keras.layers.Layer) and len(node.outputs) == 1
+    ]

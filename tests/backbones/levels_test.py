@@ -6,6 +6,7 @@ from absl.testing import parameterized
 
 from pixpro_keras import backbones
 from pixpro_keras.backbones import levels
+from pixpro_keras.backbones.dtype_policies import global_policy
 from tests.helpers.random_weights import photo, randomize
 
 
@@ -51,6 +52,20 @@ class LevelsTest(tf.test.TestCase, parameterized.TestCase):
         found = last_stage(maps["c4"], training=False)
         self.assertAllEqual(found, maps["c5"])
 
+    def test_levels_of_a_layer_that_is_called_several_times_are_after_it(self):
+        inputs = keras.Input((None, None, 3))
+        shared, x, maps = keras.layers.ReLU(), inputs, {}
+        for level in range(1, 6):
+            x = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3, 2, "same")(x))
+            x = maps[f"c{level}"] = shared(x)
+        backbone = randomize(keras.Model(inputs, x))
+        del maps["c1"]
+        images = photo(64, 96) / 128 - 1
+        found = backbones.feature_network(backbone, "c2-c5")(images, training=False)
+        expected = keras.Model(inputs, maps)(images, training=False)
+        for level, values in expected.items():
+            self.assertAllEqual(found[level], values)
+
     def test_dilated_backbone(self):
         backbone = backbones.build("resnet18_v1_5", output_stride=16)
         maps = backbones.feature_network(backbone, "c2-c5")(photo(64, 64))
@@ -71,6 +86,15 @@ class LevelsTest(tf.test.TestCase, parameterized.TestCase):
         pooled = backbones.feature_network(backbone, "pooled")(images, training=False)
         maps = backbone(images, training=False)
         self.assertAllClose(pooled, np.mean(maps, axis=(1, 2)), rtol=1e-5)
+
+    def test_pooling_has_the_precision_of_the_backbone(self):
+        with global_policy("mixed_float16"):
+            half = backbones.build("resnet18_v1_5")
+            pooled = backbones.feature_network(backbones.plain_network("resnet18_v1_5"), "pooled")
+            self.assertEqual(pooled.output.dtype, "float32")
+            self.assertEqual(pooled.layers[-1].compute_dtype, "float32")
+        pooled = backbones.feature_network(half, "pooled")
+        self.assertEqual(pooled.output.dtype, "float16")
 
     def test_c5_is_the_backbone(self):
         backbone = backbones.build("resnet18_v1_5")
