@@ -8,6 +8,7 @@ from collections.abc import Callable
 import keras
 
 from pixpro_keras.backbones import keras_cv_networks, network_files, resnet
+from pixpro_keras.backbones.data_format import require_channels_last
 
 
 @functools.cache
@@ -109,10 +110,11 @@ def public_name(name: str) -> str:
 
 
 def check_name(name: str) -> None:
-    """Checks that a name is known, or that a file holds a backbone.
+    """Checks that a name is known, or that a file holds a backbone, and that its network can be built.
 
     Raises:
         ValueError: if not; the error proposes similar names.
+        DataFormatError: if Keras's image data format is channels_first.
 
     Example:
         ```python
@@ -121,6 +123,7 @@ def check_name(name: str) -> None:
         check_name("resnet18_v1_5")
         ```
     """
+    require_channels_last()
     if network_files.is_file(name):
         network_files.backbone_in(name)
         return

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from pixpro_keras.backbones.data_format import require_channels_last
 from pixpro_keras.layers.initializers import he_normal_fan_out
 
 
@@ -136,6 +137,9 @@ def build_resnet(
     Returns:
         Functional model `(B, H, W, 3) -> (B, H / output_stride, W / output_stride, C)`.
 
+    Raises:
+        DataFormatError: if Keras's image data format is channels_first.
+
     Reference:
         He et al., 2015, arXiv:1512.03385; stride as in torchvision and the PixPro release. ResNet-D: He et
         al., 2018, arXiv:1812.01187. ResNeXt: Xie et al., 2016, arXiv:1611.05431. Wide ResNets: Zagoruyko
@@ -149,6 +153,7 @@ def build_resnet(
         print(network.output_shape)  # (None, 2, 2, 512)
         ```
     """
+    require_channels_last()
     architecture = ARCHITECTURES[name]
     builder = _Builder(architecture, convolution, batch_norm, bn_momentum)
     inputs = keras.Input(input_shape)

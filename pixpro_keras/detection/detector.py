@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 from keras import ops
 
+from pixpro_keras.backbones.data_format import require_channels_last
 from pixpro_keras.detection.anchors import ASPECT_RATIOS, grid_anchors
 from pixpro_keras.detection.box_pipeline import IMAGE, SIZE
 from pixpro_keras.detection.mask_head import MaskHead, mask_loss, select_class
@@ -82,6 +83,9 @@ class Detector(Task, abc.ABC):
         config: sizes.
         **kwargs: arguments of `Task`.
 
+    Raises:
+        DataFormatError: if Keras's image data format is channels_first.
+
     Reference:
         Ren et al., NeurIPS 2015, arXiv:1506.01497; He et al., ICCV 2017, arXiv:1703.06870; all
         numbers as in detectron2's configurations.
@@ -104,6 +108,7 @@ class Detector(Task, abc.ABC):
     test_num_proposals: tuple[int, int]
 
     def __init__(self, config: DetectorConfig, **kwargs):
+        require_channels_last()
         super().__init__(**kwargs)
         self.config = config
         names = (*_LOSSES, "mask") if config.with_masks else _LOSSES

@@ -2,6 +2,7 @@
 
 import keras
 
+from pixpro_keras.backbones.data_format import require_channels_last
 from pixpro_keras.backbones.levels import pyramid_network, require_feature_map
 from pixpro_keras.backbones.remat import Remat
 from pixpro_keras.layers.fpn import FPN
@@ -27,6 +28,7 @@ class Encoder(keras.Model):
 
     Raises:
         ValueError: if the model is no backbone; see `backbones.require_feature_map`.
+        DataFormatError: if Keras's image data format is channels_first.
 
     Example:
         ```python
@@ -48,6 +50,7 @@ class Encoder(keras.Model):
         level_heads: dict[str, dict[str, keras.layers.Layer]] | None = None,
         **kwargs,
     ):
+        require_channels_last()
         require_feature_map(backbone)
         super().__init__(**kwargs)
         self.backbone = backbone

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from pixpro_keras.backbones.data_format import require_channels_last
 from pixpro_keras.backbones.levels import level_network
 from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.layers.conv import Conv2D
@@ -32,6 +33,9 @@ class FCN(Task):
         level: map that is classified, `c2` to `c5`.
         bn_momentum: fraction of batch norm's moving statistics that is kept in each step.
         **kwargs: arguments of `Task`.
+
+    Raises:
+        DataFormatError: if Keras's image data format is channels_first.
 
     Reference:
         Long et al., CVPR 2015, arXiv:1411.4038, in the form of MoCo's Cityscapes protocol.
@@ -65,6 +69,7 @@ class FCN(Task):
         bn_momentum: float = 0.9,
         **kwargs,
     ):
+        require_channels_last()
         super().__init__(**kwargs)
         self.backbone = backbone
         self.num_classes = num_classes
