@@ -120,6 +120,7 @@ def build_resnet(
     batch_norm: type[layers.BatchNormalization] = layers.BatchNormalization,
     convolution: type[layers.Conv2D] = layers.Conv2D,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    input_tensor: keras.KerasTensor | None = None,
 ) -> keras.Model:
     """A ResNet up to its last feature map (C5), with new weights.
 
@@ -133,6 +134,8 @@ def build_resnet(
         batch_norm: class of the batch norms; Keras's own for files that plain Keras reads.
         convolution: class of the convolutions; Keras's own for files that plain Keras reads.
         input_shape: `(H, W, 3)`; None is any side.
+        input_tensor: images `(B, H, W, 3)` of layers that come before, instead of `input_shape`; the network
+            begins with their inputs.
 
     Returns:
         Functional model `(B, H, W, 3) -> (B, H / output_stride, W / output_stride, C)`.
@@ -156,15 +159,15 @@ def build_resnet(
     require_channels_last()
     architecture = ARCHITECTURES[name]
     builder = _Builder(architecture, convolution, batch_norm, bn_momentum)
-    inputs = keras.Input(input_shape)
+    images = keras.Input(input_shape) if input_tensor is None else input_tensor
     if architecture.is_deep:
-        x = inputs
+        x = images
         for part, stride in (("conv1_1", 2), ("conv1_2", 1)):
             x = builder.norm(builder.conv(x, 32, 3, part, stride), part)
             x = layers.ReLU(name=f"{part}_relu")(x)
         x = builder.conv(x, 64, 3, "conv1")
     else:
-        x = builder.conv(inputs, 64, 7, "conv1", stride=2)
+        x = builder.conv(images, 64, 7, "conv1", stride=2)
     x = builder.norm(x, "conv1")
     x = layers.ReLU(name="conv1_relu")(x)
     # After the ReLU, padding with zeros is padding with minus infinity.
@@ -181,6 +184,7 @@ def build_resnet(
                 stride=2 if is_strided else 1,
                 dilation=dilation,
             )
+    (inputs,) = keras.utils.get_source_inputs(images)
     return keras.Model(inputs, x, name=name)
 
 

@@ -1,4 +1,7 @@
-"""The `_v1_5` ResNets with the signature of keras.applications, weights from a file included."""
+"""The `_v1_5` ResNets by constructors as in keras.applications, weights from a file included.
+
+They differ in two defaults, `include_top=False` and `weights=None`, and have no `name`.
+"""
 
 import os
 from typing import Protocol
@@ -6,16 +9,18 @@ from typing import Protocol
 import keras
 
 from pixpro_keras.backbones import copy_weights, min_image_size, resnet
+from pixpro_keras.utils.errors import first_line
 from pixpro_keras.weights.load import IMAGENET, load_backbone
 
 
 class Constructor(Protocol):
-    """Signature of a constructor in keras.applications."""
+    """Signature of the constructors, with the order of keras.applications."""
 
     def __call__(
         self,
         include_top: bool = False,
         weights: str | os.PathLike | None = None,
+        input_tensor: keras.KerasTensor | None = None,
         input_shape: tuple[int | None, int | None, int] | None = None,
         pooling: str | None = None,
         classes: int = 1000,
@@ -28,6 +33,7 @@ def _constructor(name: str) -> Constructor:
     def construct(
         include_top=False,
         weights=None,
+        input_tensor=None,
         input_shape=None,
         pooling=None,
         classes=1000,
@@ -35,7 +41,11 @@ def _constructor(name: str) -> Constructor:
     ):
         if pooling not in (None, "avg", "max"):
             raise ValueError(f"`pooling` must be None, 'avg' or 'max'. Received: {pooling!r}")
-        network = resnet.build_resnet(name, input_shape=_check_shape(name, input_shape))
+        if input_tensor is not None:
+            input_shape = tuple(input_tensor.shape[1:])
+        network = resnet.build_resnet(
+            name, input_shape=_check_shape(name, input_shape), input_tensor=input_tensor
+        )
         is_whole = weights is not None and str(weights).endswith(".weights.h5")
         if weights is not None and not is_whole:
             _copy_backbone(weights, network)
@@ -51,7 +61,12 @@ def _constructor(name: str) -> Constructor:
         if output is not network.output:
             network = keras.Model(network.input, output, name=name)
         if is_whole:
-            network.load_weights(weights)
+            try:
+                network.load_weights(weights)
+            except Exception as error:  # Keras raises many kinds of errors.
+                raise ValueError(
+                    f"{weights}: no weights of {name} ({first_line(error)})"
+                ) from error
         return network
 
     construct.__name__ = construct.__qualname__ = (
@@ -64,6 +79,8 @@ def _constructor(name: str) -> Constructor:
         include_top: whether pooling and a classifier follow C5.
         weights: None for new weights, or a file: `.keras`, a torch file or a detectron2 `.pkl` for
             the backbone (see `load_backbone`), or `.weights.h5` of the whole network.
+        input_tensor: images `(B, H, W, 3)` of layers that come before, such as a `Rescaling`; the
+            network begins with their inputs. It has the shape, not `input_shape`.
         input_shape: `(H, W, 3)`, each side None or at least 32; default: any size.
         pooling: None, `"avg"` or `"max"` over C5, where there is no top.
         classes: outputs of the top.
@@ -73,7 +90,7 @@ def _constructor(name: str) -> Constructor:
         Functional model: `(B, h, w, C)`, `(B, C)` with pooling, `(B, classes)` with the top.
 
     Raises:
-        ValueError: if an argument is out of range or the weights are another network's.
+        ValueError: if an argument is out of range, or there are no weights or another network's.
 
     Example:
         ```python

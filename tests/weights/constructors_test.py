@@ -1,3 +1,4 @@
+import inspect
 import pathlib
 from unittest import mock
 
@@ -49,6 +50,21 @@ class ConstructorsTest(tf.test.TestCase, parameterized.TestCase):
         again = pixpro_keras.ResNet18V1_5(include_top=True, classes=7, weights=path)
         self.assertAllEqual(again(self.images, training=False), scores)
 
+    def test_arguments_have_the_order_of_keras_applications(self):
+        theirs = inspect.signature(keras.applications.ResNet50).parameters
+        ours = list(inspect.signature(pixpro_keras.ResNet50V1_5).parameters)
+        self.assertEqual(ours, [x for x in theirs if x != "name"])
+
+    def test_layers_before_the_network(self):
+        path = self.folder / "backbone.keras"
+        self.backbone.save(path)
+        inputs = keras.Input((64, 96, 3))
+        shifted = keras.layers.Rescaling(1 / 128, offset=-1)(inputs)
+        network = pixpro_keras.ResNet18V1_5(False, path, shifted, pooling="avg")
+        self.assertIs(network.input, inputs)
+        pooled = network(photo(64, 96), training=False)
+        self.assertAllClose(pooled, self.maps.mean((1, 2)), rtol=1e-5)
+
     @parameterized.parameters(
         ("ResNet18V1_5", 11_176_512),
         ("ResNet34V1_5", 21_284_672),
@@ -70,6 +86,7 @@ class ConstructorsTest(tf.test.TestCase, parameterized.TestCase):
         (path,) = export_backbone(self.backbone, "resnet18_v1_5", self.folder)
         for arguments, message in (
             ({"weights": path}, "must hold resnet34_v1_5. Received.*with resnet18_v1_5"),
+            ({"weights": "/no/a.weights.h5"}, "/no/a.weights.h5: no weights of resnet34_v1_5"),
             ({"weights": "imagenet"}, "no ImageNet weights of resnet34_v1_5"),
             ({"pooling": "mean"}, "Received: 'mean'"),
             ({"input_shape": (16, 64, 3)}, r"at least 32. Received: input_shape=\(16, 64, 3\)"),
