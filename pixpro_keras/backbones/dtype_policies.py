@@ -42,11 +42,11 @@ def with_policy(config: Any, policy: str) -> Any:
 
 
 @contextlib.contextmanager
-def global_policy(policy: str) -> Iterator[None]:
-    """Context in which a dtype policy is Keras's global one.
+def global_policy(policy: str | keras.DTypePolicy) -> Iterator[None]:
+    """Context in which a dtype policy is Keras's global one; after it, the one from before is.
 
     Args:
-        policy: name of the dtype policy.
+        policy: dtype policy or its name.
 
     Example:
         ```python

@@ -204,11 +204,8 @@ def compute_parts(
             files.append(file)
             indices = np.arange(first, min(first + options.part_size, source.num_examples))
             if file.exists():
-                with np.load(file) as stored:
-                    names = set(stored["names"].tolist())
-                for index in indices.tolist():
-                    if source.describe(index) not in names:
-                        broken.report(index, is_last=False)
+                for index in _left_out(source, indices, file):
+                    broken.report(index, is_last=False)
             else:
                 part = select(source, indices)
                 batches = image_batches(
@@ -225,6 +222,13 @@ def compute_parts(
                 _write_part(file, part, rows)
             bar.update(len(indices))
     return files
+
+
+def _left_out(source: Source, indices: np.ndarray, file: pathlib.Path) -> list[int]:
+    """Indices of the images that a finished part does not hold."""
+    with np.load(file) as stored:
+        names = set(stored["names"].tolist())
+    return [index for index in indices.tolist() if source.describe(index) not in names]
 
 
 def _write_part(

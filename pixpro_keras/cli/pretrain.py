@@ -15,13 +15,14 @@ import functools
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from pixpro_keras import backbones
+from pixpro_keras.backbones.dtype_policies import global_policy
 from pixpro_keras.cli.options.backbone_options import check_backbone, log_input
 from pixpro_keras.cli.options.method_options import (
     build_training,
@@ -139,7 +140,8 @@ def pretrain(
         base, _ = parsing.parse(PretrainOptions, [f"--flagfile={name}"])
     network = options.get("backbone")
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_global_policy())
+        # The run changes it.
+        stack.enter_context(global_policy(keras.config.dtype_policy()))
         if isinstance(network, keras.Model):
             made = PretrainOptions.make(base, **options | {"backbone": INITIAL_FILE})
             made = made.replace(backbone=stack.enter_context(initial_file(made, network)))
@@ -360,16 +362,6 @@ def _describe_backbone(options: PretrainOptions) -> str:
     if options.init_weights is None:
         return options.backbone
     return f"{options.backbone}, from {options.init_weights}"
-
-
-@contextlib.contextmanager
-def _global_policy() -> Iterator[None]:
-    """Restores Keras's global dtype policy, which a run changes."""
-    before = keras.mixed_precision.global_policy()
-    try:
-        yield
-    finally:
-        keras.mixed_precision.set_global_policy(before)
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ import tensorflow as tf
 from pixpro_keras.backbones.levels import level_network
 from pixpro_keras.cli.options.backbone_options import build_backbone
 from pixpro_keras.cli.options.cluster_options import DeviceOptions
-from pixpro_keras.cli.options.evaluation_options import RANDOM, EvaluationOptions, read_backbone
+from pixpro_keras.cli.options.evaluation_options import EvaluationOptions, read_backbone
 from pixpro_keras.cli.options.labeled_options import image_errors
 from pixpro_keras.cli.options.method_options import ModelOptions
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
@@ -164,7 +164,7 @@ def draw_images(options: VisualizeOptions, workdir: pathlib.Path) -> VisualizeOp
     gallery_images = to_display(gallery, preprocess)
     with flag_errors(options, "level"):
         network = level_network(evaluated.network, options.level)
-    if options.weights in (None, RANDOM):
+    if options.has_random_weights:
         # With the initial statistics all features look the same.
         apply_precise_bn(network, [gallery[shown]])
     gallery_features = _predict(network, gallery)
@@ -177,7 +177,7 @@ def draw_images(options: VisualizeOptions, workdir: pathlib.Path) -> VisualizeOp
             draw_propagation(options, workdir, folder, images, inputs)
     if "pca" in options.pictures:
         maps = {label: features}
-        if options.weights not in (None, RANDOM):
+        if not options.has_random_weights:
             untrained = level_network(build_backbone(options), options.level)
             apply_precise_bn(untrained, [inputs])
             maps = {"random weights": _predict(untrained, inputs)} | maps

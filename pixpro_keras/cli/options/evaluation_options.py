@@ -58,6 +58,11 @@ class EvaluationOptions(BackboneOptions):
     # starts with open ones too: C4's head is a stage of the backbone.
     zero_init_residual: bool = with_default(BackboneOptions, "zero_init_residual", False)
 
+    @property
+    def has_random_weights(self) -> bool:
+        """True without `--weights`, and with `--weights=random`."""
+        return self.weights in (None, RANDOM)
+
 
 @dataclasses.dataclass(frozen=True)
 class EvaluatedBackbone:
@@ -101,7 +106,7 @@ def trained_weights(options: EvaluationOptions, backbone: EvaluatedBackbone) -> 
     that has begun must not report the old weights' results for the new ones.
     """
     label = {"backbone": backbone.label}
-    if options.weights in (None, RANDOM):
+    if options.has_random_weights:
         return label
     digest = backbones.weights_digest(backbone.network)
     return label | {"weights": f"of SHA-256 {digest[:16]}..."}

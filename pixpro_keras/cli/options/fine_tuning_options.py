@@ -3,7 +3,7 @@
 import dataclasses
 
 from pixpro_keras.cli.options.compare_options import CompareOptions
-from pixpro_keras.cli.options.evaluation_options import RANDOM, EvaluatedBackbone
+from pixpro_keras.cli.options.evaluation_options import EvaluatedBackbone
 from pixpro_keras.cli.options.option_fields import option
 from pixpro_keras.cli.options.training_options import TrainingJobOptions
 from pixpro_keras.task import Task
@@ -24,7 +24,7 @@ class FineTuningOptions(CompareOptions, TrainingJobOptions):
 def slow_down_backbone(options: FineTuningOptions, task: Task, backbone: EvaluatedBackbone) -> str:
     """Applies `--backbone_learning_rate_factor`; returns the backbone's name for the header."""
     factor = options.backbone_learning_rate_factor
-    if options.weights in (None, RANDOM) or factor == 1:
+    if options.has_random_weights or factor == 1:
         return backbone.label
     task.scale_updates(backbone.network.trainable_variables, factor)
     return f"{backbone.label}, learning rate times {factor:g}"

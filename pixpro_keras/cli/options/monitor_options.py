@@ -84,7 +84,10 @@ def build_measurements(
         train, test = (
             functools.partial(
                 labeled_options.readable_batches,
-                *(source, image_size, preprocess, _BATCH_SIZE),
+                source,
+                image_size,
+                preprocess,
+                _BATCH_SIZE,
                 BrokenImages(source, max_broken_share),
             )
             for source in (parts.train, parts.test)
@@ -106,7 +109,9 @@ def build_measurements(
         train_masks, test_masks = (
             functools.partial(
                 mask_pipeline.readable_batches,
-                *(source, preprocess, _MASK_BATCH_SIZE),
+                source,
+                preprocess,
+                _MASK_BATCH_SIZE,
                 BrokenImages(source, max_broken_share),
             )
             for source in sources

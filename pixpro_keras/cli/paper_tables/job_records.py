@@ -24,13 +24,7 @@ _OPTIONS = {
     "knn": ("pixpro_keras.cli.knn", "KnnOptions"),
 }
 # Flags that a continued run may change, but not a row of a table.
-_OF_RESULTS = {
-    "weights",
-    "bn_batches",
-    "test_short_side",
-    "window_stride",
-    "whole_images",
-}
+_OF_RESULTS = {"weights", "bn_batches", "test_short_side", "window_stride", "whole_images"}
 # Flags that a command writes as they follow from others and from the data.
 _WORKED_OUT = {"backbone", "train_dataset", "test_dataset", "num_classes"}
 
