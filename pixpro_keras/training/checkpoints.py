@@ -178,11 +178,11 @@ class Checkpoints:
             return
         try:
             stored = json.loads(file.read_text())
-            # A property that is missing there was unknown to the version that wrote it.
+            names = sorted(set(stored) | set(self._identity))
             changed = [
-                f"{name} was {value}, is {self._identity.get(name)}"
-                for name, value in sorted(stored.items())
-                if value != self._identity.get(name)
+                f"{name} was {stored.get(name)}, is {self._identity.get(name)}"
+                for name in names
+                if stored.get(name) != self._identity.get(name)
             ]
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise CheckpointError(

@@ -49,11 +49,12 @@ class CheckpointsTest(tf.test.TestCase):
         with self.assertRaisesRegex(CheckpointError, "backbone was resnet50, is resnet18"):
             Checkpoints(folder, build(), {"backbone": "resnet18", "method": "pixpro"}).restore()
 
-    def test_what_was_not_written_is_not_compared(self):
+    def test_a_property_of_one_of_both_is_another_model(self):
         folder = self.create_tempdir().full_path
         Checkpoints(folder, build(), {"method": "pixpro"}).save()
-        added = {"method": "pixpro", "weights": "of SHA-256 12"}
-        self.assertEqual(Checkpoints(folder, build(), added).restore(), 0)
+        added = {"method": "pixpro", "pixel_levels": ["c4"]}
+        with self.assertRaisesRegex(CheckpointError, r"pixel_levels was None, is \['c4'\]"):
+            Checkpoints(folder, build(), added).restore()
 
     def test_a_tuple_is_the_list_that_is_read(self):
         folder = self.create_tempdir().full_path
