@@ -54,7 +54,9 @@ class ServedDetector(tf.Module):
         self._preprocess = preprocess
         self._class_names = class_names
         self._sides = short_side, max_side
-        wide = fitting_canvas(np.array([[short_side, max_side]]), short_side, max_side)
+        # A short side above the longest one is never reached.
+        largest = np.array([[min(short_side, max_side), max_side]])
+        wide = fitting_canvas(largest, short_side, max_side)
         self._padded_sizes = wide, wide[::-1]
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, 3), tf.uint8, name="image")])
