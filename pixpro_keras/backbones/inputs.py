@@ -8,7 +8,13 @@ import keras
 import tensorflow as tf
 
 from pixpro_keras.backbones import keras_cv_networks, network_files, resnet
-from pixpro_keras.backbones.names import applications, check_name, name_of
+from pixpro_keras.backbones.names import (
+    application_in,
+    applications,
+    check_name,
+    module_name,
+    name_of,
+)
 from pixpro_keras.types import Tensor
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -47,7 +53,7 @@ def preprocess_input(name: str) -> Callable:
         return _standardize
     if name in keras_cv_networks.names():
         return lambda images: tf.cast(images, tf.float32)  # the network scales them itself
-    module = getattr(keras.applications, _module_name(name))
+    module = getattr(keras.applications, module_name(name))
 
     def preprocess(images):
         images = tf.cast(images, tf.float32)
@@ -95,7 +101,7 @@ def input_convention(name: str) -> str:
     if name in keras_cv_networks.names():
         return f"RGB in 0..255; {size}"
     return (
-        f"RGB in 0..255, through `keras.applications.{_module_name(name)}.preprocess_input`; {size}"
+        f"RGB in 0..255, through `keras.applications.{module_name(name)}.preprocess_input`; {size}"
     )
 
 
@@ -104,24 +110,12 @@ def _convention_of(name: str) -> str:
     if not network_files.is_file(name):
         return name
     network = network_files.backbone_in(name)
-    known = name_of(network) or _application_of(network)
+    known = name_of(network) or application_in(network)
     if known is not None:
         return known
     # KerasCV networks take 0..255, the paper's ResNets standardized images.
     scaled = network_files.scales_images(network)
     return keras_cv_networks.names()[0] if scaled else next(iter(resnet.ARCHITECTURES))
-
-
-def _application_of(network: keras.Model) -> str | None:
-    """Our name of a network that keras.applications has named; None for other networks."""
-    name = re.sub(r"_\d\.\d+_\w+$", "", network.name)  # mobilenetv2_1.00_224
-    name = re.sub(r"[-_]", "", name).lower()
-    return name if name in applications() else None
-
-
-def _module_name(name: str) -> str:
-    """Name of the keras.applications module that defines the network's preprocessing."""
-    return applications()[name].__module__.rpartition(".")[2]
 
 
 @functools.cache

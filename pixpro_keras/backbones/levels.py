@@ -48,6 +48,11 @@ def _fault(network: object) -> str | None:
     """Reason why a model is not a backbone; None if it is one."""
     if not isinstance(network, keras.Model):
         return f"it is a {type(network).__name__}, not a keras.Model"
+    if isinstance(network, keras.Sequential) and network.built:
+        return (
+            "it is a Sequential, which has no input of its own; "
+            "keras.Model(network.inputs[0], network.outputs[0]) is the same network as a functional model"
+        )
     try:
         inputs, output = network.input, network.output
     except (AttributeError, ValueError):  # Subclassed models, and models that are not built.

@@ -3,9 +3,11 @@
 import difflib
 import functools
 import pathlib
+import re
 from collections.abc import Callable
 
 import keras
+import numpy as np
 
 from pixpro_keras.backbones import keras_cv_networks, network_files, resnet
 from pixpro_keras.backbones.data_format import require_channels_last
@@ -57,6 +59,54 @@ def name_of(network: keras.Model) -> str | None:
     """
     name = keras_cv_networks.name_of(network) or network.name.lower()
     return name if name in available() else None
+
+
+def application_in(network: keras.Model) -> str | None:
+    """Name of the network of keras.applications that a model is, or begins with; None of others.
+
+    Args:
+        network: built by keras.applications, or around such a network, with any input size.
+
+    Example:
+        ```python
+        import keras
+
+        from pixpro_keras.backbones.names import application_in
+
+        network = keras.applications.MobileNetV2(include_top=False, weights=None, alpha=0.35)
+        assert network.name == "mobilenetv2_0.35_224" and application_in(network) == "mobilenetv2"
+        ```
+    """
+    for model in network_files.first_layers(network):
+        name = re.sub(r"_\d\.\d+_\w+$", "", model.name)
+        name = re.sub(r"[-_]", "", name).lower()
+        if isinstance(model, keras.Model) and name in applications():
+            return name
+    return None
+
+
+def module_name(name: str) -> str:
+    """Name of the module in keras.applications that has the preprocessing of a network.
+
+    Args:
+        name: of a network of keras.applications.
+
+    Example:
+        ```python
+        from pixpro_keras.backbones.names import module_name
+
+        assert module_name("mobilenetv3small") == "mobilenet_v3"
+        ```
+    """
+    return applications()[name].__module__.rpartition(".")[2]
+
+
+@functools.cache
+def _has_own_scaling(name: str) -> bool:
+    """True if a network of keras.applications scales images itself: its `preprocess_input` does nothing."""
+    module = getattr(keras.applications, module_name(name))
+    images = np.full((1, 1, 1, 3), 100.0)
+    return bool(np.all(module.preprocess_input(images.copy()) == images))
 
 
 def is_keras_application(name: str) -> bool:
@@ -112,6 +162,8 @@ def public_name(name: str) -> str:
 def check_name(name: str) -> None:
     """Checks that a name is known, or that a file holds a backbone, and that its network can be built.
 
+    A network of keras.applications whose `preprocess_input` leaves images as they are must scale them itself.
+
     Raises:
         ValueError: if not; the error proposes similar names.
         DataFormatError: if Keras's image data format is channels_first.
@@ -125,7 +177,13 @@ def check_name(name: str) -> None:
     """
     require_channels_last()
     if network_files.is_file(name):
-        network_files.backbone_in(name)
+        network = network_files.backbone_in(name)
+        known = application_in(network)
+        if known and _has_own_scaling(known) and not network_files.scales_images(network):
+            raise ValueError(
+                f"{name}: {network.name} lacks the layers that scale its images. Save it with them: "
+                "include_preprocessing=True in keras.applications"
+            )
         return
     if name not in available():
         near = difflib.get_close_matches(name.lower(), available(), n=3)

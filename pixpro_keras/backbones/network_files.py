@@ -191,6 +191,30 @@ def in_float32(network: keras.Model) -> keras.Model:
     return copy
 
 
+def first_layers(network: keras.Model) -> list[keras.layers.Layer]:
+    """A network, then the model that it begins with, and so on, then the first layer that is no model.
+
+    Example:
+        ```python
+        import keras
+
+        from pixpro_keras.backbones.network_files import first_layers
+
+        inner = keras.Sequential([keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(4, 3)])
+        outer = keras.Sequential([keras.Input((32, 32, 3)), inner])
+        assert first_layers(outer) == [outer, inner, inner.layers[0]]
+        ```
+    """
+    chain: list[keras.layers.Layer] = [network]
+    while isinstance(chain[-1], keras.Model):
+        inner = (x for x in chain[-1].layers if not isinstance(x, keras.layers.InputLayer))
+        first = next(inner, None)
+        if first is None:
+            break
+        chain.append(first)
+    return chain
+
+
 def scales_images(network: keras.Model) -> bool:
     """True if a network begins with layers that scale its images, and so takes RGB in 0..255.
 
@@ -202,13 +226,8 @@ def scales_images(network: keras.Model) -> bool:
         assert network_files.scales_images(pixpro_keras.backbones.build("efficientnetb0"))
         ```
     """
-    first = (keras.layers.InputLayer, keras.layers.Rescaling, keras.layers.Normalization)
-    for layer in network.layers:
-        if not isinstance(layer, first):
-            return False
-        if not isinstance(layer, keras.layers.InputLayer):
-            return True
-    return False
+    scaling = keras.layers.Rescaling | keras.layers.Normalization
+    return isinstance(first_layers(network)[-1], scaling)
 
 
 def fixed_size(network: keras.Model) -> int | None:

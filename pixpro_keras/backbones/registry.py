@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from pixpro_keras.backbones import keras_cv_networks, network_files, resnet
-from pixpro_keras.backbones.dtype_policies import global_policy, with_policy
+from pixpro_keras.backbones.dtype_policies import global_policy
 from pixpro_keras.backbones.levels import mark_level, named_levels
 from pixpro_keras.backbones.names import applications, check_name, is_keras_application
 from pixpro_keras.backbones.weight_copies import copy_weights
@@ -70,6 +70,8 @@ def build(name: str, *, output_stride: int = 32, bn_momentum: float = 0.9) -> ke
             convolution=Conv2D,
         )
     base = _keras_network(name)
+    if network_files.is_file(name):  # Not with the saved policy.
+        base = network_files.with_new_weights(base, keras.config.dtype_policy().name)
     dilated = _dilated_settings(base) if output_stride == 16 else {}
     marked = {x._keras_history.operation.name: level for level, x in named_levels(base).items()}
 
@@ -82,8 +84,6 @@ def build(name: str, *, output_stride: int = 32, bn_momentum: float = 0.9) -> ke
             kind = Conv2D
         elif kind is keras.layers.Normalization:
             kind = Normalization
-        if network_files.is_file(name):
-            config = with_policy(config, keras.config.dtype_policy().name)  # Not the saved policy.
         if name in _RESNETS:
             config |= _initialization(layer)
         config |= dilated.get(layer.name, {})
@@ -95,12 +95,14 @@ def build(name: str, *, output_stride: int = 32, bn_momentum: float = 0.9) -> ke
         return mark_level(marked[layer.name])(outputs) if layer.name in marked else outputs
 
     try:
-        model = keras.models.clone_model(base, clone_function=clone, call_function=call)
+        model = keras.models.clone_model(
+            base, clone_function=clone, call_function=call, recursive=True
+        )
     except (TypeError, ValueError):
         if not network_files.is_file(name):
             raise
         # Some layers, as in KerasHub's MiT, cannot be built from their config, but their network can.
-        return network_files.with_new_weights(base, keras.config.dtype_policy().name)
+        return base
     model.name = name if name in applications() else base.name
     return model
 

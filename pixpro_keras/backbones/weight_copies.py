@@ -30,9 +30,33 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
     check_same_weights(source, target)
     for value, variable in zip(source.weights, target.weights, strict=True):
         variable.assign(keras.ops.convert_to_numpy(value))
-    for layer in target.layers:
+    refresh_normalization(target)
+
+
+def refresh_normalization(network: keras.Model) -> None:
+    """Makes Keras's `Normalization` layers compute with their weights, after these were set.
+
+    They compute with copies, which they make when they are adapted or read from a file.
+
+    Args:
+        network: built; nested models included.
+
+    Example:
+        ```python
+        import keras
+        import numpy as np
+
+        from pixpro_keras.backbones.weight_copies import refresh_normalization
+
+        network = keras.Sequential([keras.Input((3,)), keras.layers.Normalization()])
+        network.set_weights([np.ones(3), np.full(3, 4.0), np.array(0)])
+        refresh_normalization(network)
+        print(network(np.full((1, 3), 5.0)))  # (5 - 1) / sqrt(4)
+        ```
+    """
+    for layer in network._flatten_layers():
         if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()  # Keras's layer uses copies of its weights.
+            layer.finalize_state()
 
 
 def weights_digest(network: keras.Model) -> str:

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from pixpro_keras.backbones.weight_copies import refresh_normalization
 from pixpro_keras.types import Tensor
 
 __all__ = ["make_target", "one_minus_momentum", "update"]
@@ -28,6 +29,7 @@ def make_target(online: keras.Model) -> keras.Model:
     """
     target = type(online).from_config(online.get_config())
     target.set_weights(online.get_weights())
+    refresh_normalization(target)
     for variable in target.trainable_variables:
         variable.trainable = False
     return target

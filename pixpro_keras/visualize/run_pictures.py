@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from pixpro_keras.backbones.weight_copies import refresh_normalization
 from pixpro_keras.evaluation.precise_bn import apply_precise_bn
 from pixpro_keras.training.callbacks.steps import steps_done
 from pixpro_keras.types import COORD1, COORD2, VIEW1, VIEW2, Batch, Tensor
@@ -133,6 +134,7 @@ class RunPictures(keras.callbacks.Callback):
         # A copy, since statistics of a model on several replicas must not be assigned outside of them.
         copy = type(self._encoder).from_config(self._encoder.get_config())
         copy.set_weights(self._encoder.get_weights())
+        refresh_normalization(copy)
         apply_precise_bn(copy, [self._inputs])
         return copy
 

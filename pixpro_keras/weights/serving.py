@@ -7,6 +7,7 @@ import pathlib
 import keras
 import tensorflow as tf
 
+from pixpro_keras.backbones.weight_copies import refresh_normalization
 from pixpro_keras.types import Tensor
 
 
@@ -66,15 +67,16 @@ def _with_grouped_operations(network: keras.Model) -> keras.Model:
     def is_grouped(layer: keras.layers.Layer) -> bool:
         return type(layer) is keras.layers.Conv2D and layer.groups > 1
 
-    if not any(is_grouped(layer) for layer in network.layers):
+    if not any(is_grouped(layer) for layer in network._flatten_layers()):
         return network
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         kind = _GroupedConv2D if is_grouped(layer) else type(layer)
         return kind.from_config(layer.get_config())
 
-    copy = keras.models.clone_model(network, clone_function=clone)
+    copy = keras.models.clone_model(network, clone_function=clone, recursive=True)
     copy.set_weights(network.get_weights())
+    refresh_normalization(copy)
     return copy
 
 

@@ -10,6 +10,7 @@ from absl.testing import parameterized
 import pixpro_keras
 from pixpro_keras import backbones
 from pixpro_keras.backbones.dtype_policies import global_policy
+from pixpro_keras.layers import BatchNormalization
 from pixpro_keras.methods import PixPro
 from pixpro_keras.weights import export_backbone
 from tests.helpers.keras_hub_networks import FAMILIES, make_backbone
@@ -174,6 +175,34 @@ class NetworkFilesTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "`output_stride` must be 32"):
             backbones.build(path, output_stride=16)
 
+    def test_layers_of_nested_models_are_those_of_a_training(self):
+        inner = keras.Sequential(
+            [
+                keras.layers.Normalization(),
+                keras.layers.Conv2D(8, 4, 4),
+                keras.layers.BatchNormalization(),
+            ]
+        )
+        inputs = keras.Input((None, None, 3))
+        middle = keras.Model(inputs, inner(inputs))
+        inputs = keras.Input((None, None, 3))
+        original = keras.Model(inputs, keras.layers.ReLU()(middle(inputs)), name="nested")
+        inner.layers[0].adapt(255 * np.abs(IMAGES))
+        expected = randomize(original)(255 * IMAGES)
+        path = self.saved(original)
+        trained = backbones.build(path, bn_momentum=0.5)
+        layers = trained._flatten_layers()
+        (norm,) = (x for x in layers if isinstance(x, keras.layers.BatchNormalization))
+        self.assertIsInstance(norm, BatchNormalization)
+        self.assertEqual(norm.momentum, 0.5)
+        for network in (trained, backbones.plain_network(path)):
+            backbones.copy_weights(original, network)
+            self.assertAllClose(network(255 * IMAGES), expected, rtol=1e-5, atol=1e-5)
+        continued = backbones.build(path)  # whose variables a checkpoint sets
+        for variable, value in zip(continued.weights, original.weights, strict=True):
+            variable.assign(value)
+        self.assertAllClose(continued(255 * IMAGES), expected, rtol=1e-5, atol=1e-5)
+
     def half_network(self):
         """Random network of float16, part of it in a nested model."""
         with global_policy("mixed_float16"):
@@ -222,6 +251,23 @@ class NetworkFilesTest(tf.test.TestCase, parameterized.TestCase):
         known = self.saved(backbones.plain_network("mobilenetv2"), "known.keras")
         known = backbones.preprocess_input(known)(images)
         self.assertAllEqual(known, np.ones_like(images))
+
+    def test_a_nested_model_at_the_beginning_determines_the_input_convention(self):
+        images = np.full((1, 4, 4, 3), 255.0)
+        inner = keras.Sequential([keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(8, 3)])
+        application = backbones.plain_network("mobilenetv2")
+        for first, expected in ((inner, images), (application, np.ones_like(images))):
+            inputs = keras.Input((64, 64, 3))
+            outer = keras.Model(inputs, keras.layers.Conv2D(8, 1)(first(inputs)))
+            path = self.saved(outer, f"{first.name}.keras")
+            self.assertAllEqual(backbones.preprocess_input(path)(images), expected)
+
+    def test_a_network_without_the_layers_that_scale_its_images_is_refused(self):
+        network = keras.applications.MobileNetV3Small(
+            include_top=False, weights=None, include_preprocessing=False
+        )
+        with self.assertRaisesRegex(ValueError, "MobileNetV3Small lacks .* include_preprocessing"):
+            backbones.preprocess_input(self.saved(network))
 
     def test_errors(self):
         half = self.folder / "half.keras"

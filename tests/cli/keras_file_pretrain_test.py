@@ -127,6 +127,10 @@ class KerasFilePretrainTest(tf.test.TestCase, parameterized.TestCase):
                 Subclassed(name="mine"),
                 "mine is no backbone: it is a Subclassed that is not functional",
             ),
+            (
+                keras.Sequential([inputs, keras.layers.Conv2D(4, 3)], name="mine"),
+                r"mine is no backbone: it is a Sequential.* keras.Model\(network.inputs\[0\]",
+            ),
         ):
             way_out = r" `backbone` must be a functional Keras model .*\(B, h, w, C\)"
             for train in (

@@ -1,5 +1,6 @@
 import math
 
+import keras
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
@@ -42,6 +43,16 @@ class TargetTest(tf.test.TestCase):
         outputs = target(images, training=True)["pixel"]
         self.assertAllClose(outputs, online(images, training=True)["pixel"], atol=1e-6)
         self.assertNotAllClose(target.backbone.get_layer("bn0").moving_mean, before)
+
+    def test_normalizes_images_as_the_online_network(self):
+        inputs = keras.Input((16, 16, 3))
+        layer = keras.layers.Normalization()
+        layer.adapt(np.random.default_rng(0).uniform(0, 255, (8, 16, 16, 3)))
+        maps = keras.layers.Conv2D(4, 4, 4)(layer(inputs))
+        online = Encoder(keras.Model(inputs, maps), {})
+        images = tf.random.stateless_uniform((2, 16, 16, 3), (1, 2), 0, 255)
+        expected = online(images)["features"]
+        self.assertAllEqual(ema.make_target(online)(images)["features"], expected)
 
     def test_update_moves_parameters_only(self):
         online = encoder()
