@@ -54,10 +54,13 @@ class Places:
         return self.workdir / job.name
 
     def command(self, job: Job, python: str = sys.executable) -> list[str]:
-        """Words of a job's command, to be run in the repository's folder."""
+        """Words of a job's command, to be run in the repository's folder, or anywhere without one."""
         script = pathlib.Path("experiments", f"{job.script}.py")
+        program = [str(script)]
+        if not (ROOT / script).is_file():  # An installed package has modules instead of scripts.
+            program = ["-c", f"from pixpro_keras.cli.{job.script} import main; main()"]
         words = [*job.flags, "--workdir={workdir}/" + job.name]
-        return [python, str(script), *map(self.fill, words)]
+        return [python, *program, *map(self.fill, words)]
 
     def fill(self, flag: str) -> str:
         """Fills the folders into a flag."""

@@ -7,7 +7,8 @@ from pixpro_keras.cli.options.option_fields import FlagError
 
 _PACKAGE = pathlib.Path(__file__).resolve().parents[2]
 # Folder of the presets in the wheel and in the repository.
-_FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "experiments" / "configs")
+_IN_REPOSITORY = ("experiments", "configs")
+_FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent.joinpath(*_IN_REPOSITORY))
 CONFIGS = next((folder for folder in _FOLDERS if folder.is_dir()), _FOLDERS[0])
 
 
@@ -24,7 +25,10 @@ def find(name: str) -> pathlib.Path:
     path = pathlib.Path(name).expanduser()
     if path.is_file():
         return path
-    presets = [p for p in CONFIGS.rglob("*.cfg") if p.parts[-len(path.parts) :] == path.parts]
+    parts = path.parts
+    if parts[:2] == _IN_REPOSITORY:  # The wheel has them elsewhere.
+        parts = parts[2:]
+    presets = [p for p in CONFIGS.rglob("*.cfg") if p.parts[-len(parts) :] == parts]
     if len(presets) != 1:
         raise FlagError(f"--flagfile={name}: no such file, and no preset in {CONFIGS}")
     return presets[0]

@@ -1,12 +1,14 @@
 import importlib
 import itertools
 import pathlib
+from unittest import mock
 
 import tensorflow as tf
 
 from pixpro_keras.cli.options.method_options import check_method
 from pixpro_keras.cli.options.option_fields import Options
 from pixpro_keras.cli.paper_tables import SCALES, TABLES, TableError
+from pixpro_keras.cli.paper_tables import jobs as jobs_module
 from pixpro_keras.cli.paper_tables.jobs import Places, Planner, missing_data, plan
 from pixpro_keras.cli.paper_tables.pretrainings import PRETRAININGS
 from pixpro_keras.cli.shared import parsing
@@ -49,6 +51,19 @@ class JobsTest(tf.test.TestCase):
             ]
             rows = {name.partition("/")[0] for name in names}
             self.assertContainsSubset({row.pretraining for row in runs} - {"scratch"}, rows)
+
+    def test_jobs_of_an_installed_package_need_no_scripts(self):
+        packages = pathlib.Path(self.create_tempdir().full_path)
+        places = Places(pathlib.Path("/runs"))
+        for _, _, jobs in all_jobs():
+            for job in jobs:
+                (_, script, *flags) = places.command(job)
+                self.assertTrue((jobs_module.ROOT / script).is_file(), msg=script)
+                with mock.patch.object(jobs_module, "ROOT", packages):
+                    (_, option, code, *same_flags) = places.command(job)
+                self.assertEqual((option, same_flags), ("-c", flags))
+                module = pathlib.Path(script).stem
+                self.assertEqual(code, f"from pixpro_keras.cli.{module} import main; main()")
 
     def test_tables_share_jobs(self):
         for scale in SCALES:

@@ -1,9 +1,12 @@
+import pathlib
 import signal
 import subprocess
 import sys
+from unittest import mock
 
 import tensorflow as tf
 
+from pixpro_keras.cli.paper_tables import runner
 from pixpro_keras.cli.paper_tables.job_records import read_record
 from pixpro_keras.cli.paper_tables.runner import Runner
 from tests.helpers.fake_jobs import Fakes
@@ -70,6 +73,17 @@ class RunnerTest(tf.test.TestCase):
         (folder / job.result).write_text("{}")
         self.assertEqual(self.run_jobs(job), 1)
         self.assertEqual(self.fakes.times_run(job), 2)
+
+    def test_an_installed_package_has_no_commit(self):
+        inside = self.create_tempdir().full_path
+        subprocess.run(["git", "init", "--quiet", inside], check=True)
+        commit = ["commit", "--quiet", "--allow-empty", "--message=of someone else"]
+        name = ["-c", "user.name=someone", "-c", "user.email=someone@else"]
+        subprocess.run(["git", "-C", inside, *name, *commit], check=True)
+        packages = pathlib.Path(inside) / "site-packages"
+        packages.mkdir()
+        with mock.patch.object(runner, "ROOT", packages):
+            self.assertEqual(runner.commit_of_code(), "")
 
     def test_signals_reach_the_job_and_the_same_command_goes_on(self):
         for number, expected in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):

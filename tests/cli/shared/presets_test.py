@@ -2,8 +2,10 @@
 
 import os
 import pathlib
+import shutil
 import tempfile
 import unittest
+from unittest import mock
 
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.shared import presets
@@ -40,6 +42,15 @@ class PresetsTest(unittest.TestCase):
             self.assertEqual(
                 argv, presets.expand(["job", "--seed=1", "--flagfile", name, *argv[-3:]])
             )
+
+    def test_a_preset_of_the_wheel_finds_its_base(self):
+        configs = self.folder / "site-packages" / "pixpro_keras" / "configs"
+        shutil.copytree(ROOT / "experiments" / "configs", configs)
+        with mock.patch.object(presets, "CONFIGS", configs):
+            for preset in configs.rglob("*.cfg"):
+                self.assertNotIn("--flagfile", presets.expand([f"--flagfile={preset.name}"]))
+            argv = presets.expand(["--flagfile=pixpro_r50_400ep.cfg"])
+        self.assertIn("--epochs=100", argv)  # the base's
 
     def test_a_file_goes_before_a_preset(self):
         (self.folder / "quickstart.cfg").write_text(
