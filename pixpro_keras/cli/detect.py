@@ -21,7 +21,11 @@ from absl import logging
 
 from pixpro_keras import detection
 from pixpro_keras.cli.options.detect_options import DetectOptions
-from pixpro_keras.cli.options.evaluation_options import read_backbone, trained_weights
+from pixpro_keras.cli.options.evaluation_options import (
+    fill_batch,
+    read_backbone,
+    trained_weights,
+)
 from pixpro_keras.cli.options.fine_tuning_options import slow_down_backbone
 from pixpro_keras.cli.options.labeled_options import image_errors
 from pixpro_keras.cli.options.option_fields import FlagError
@@ -40,6 +44,7 @@ from pixpro_keras.detection.box_source import (
     COCO,
     VOC07,
     BoxSource,
+    class_presence,
     for_testing,
     for_training,
     pick,
@@ -56,6 +61,7 @@ from pixpro_keras.detection.serving import ServedDetector, save_detector
 from pixpro_keras.detection.voc_ap import voc_scores
 from pixpro_keras.evaluation.monitor import Monitor
 from pixpro_keras.evaluation.precise_bn import apply_precise_bn, temporary_precise_bn
+from pixpro_keras.segmentation.class_presence import stratified_images
 from pixpro_keras.training.run_config import RunResult
 from pixpro_keras.training.workers import chief_alone, is_multi_worker
 from pixpro_keras.types import Tensor
@@ -102,6 +108,7 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
     """Trains and tests a detector in the directory of a job that has been started."""
     workdir, strategy, replica_batch_size = job.workdir, job.strategy, job.replica_batch_size
     train, test = open_data(options)
+    train, num_train = draw_labeled(options, train)
     box_config = build_box_config(options)
     options = resolve_lengths(options, train.num_examples)
 
@@ -122,7 +129,7 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
     print_header(
         options,
         strategy,
-        train.num_examples,
+        num_train,
         task={"task": f"detection, {options.model}", "backbone": backbone_name},
         data=options.dataset,
         first_step=first_step,
@@ -185,7 +192,7 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
                 facts = {
                     "model": options.model,
                     "backbone": backbone.label,
-                    "training images": train.num_examples,
+                    "training images": num_train,
                     "test images": test.num_examples,
                 }
                 shown = unscored(options, test) | scores
@@ -222,6 +229,18 @@ def open_data(options: DetectOptions) -> tuple[BoxSource, BoxSource]:
         test = for_testing(test, with_masks)
     warn_of_shared(train, test)
     return train, test
+
+
+def draw_labeled(options: DetectOptions, train: BoxSource) -> tuple[BoxSource, int]:
+    """Returns the share `--label_fraction` of the training images, at least a batch, and their number.
+
+    Fewer images than a batch are repeated; the number is that of different ones.
+    """
+    if options.label_fraction == 1:
+        return train, train.num_examples
+    chosen = stratified_images(class_presence(train), options.label_fraction, options.seed)
+    filled = fill_batch(chosen, options.label_fraction, options.batch_size)
+    return pick(train, filled.tolist()), len(chosen)
 
 
 def build_box_config(options: DetectOptions) -> box_pipeline.BoxConfig:

@@ -286,6 +286,31 @@ def pick(source: BoxSource, kept: Sequence[int]) -> BoxSource:
     )
 
 
+def class_presence(source: BoxSource) -> np.ndarray:
+    """Finds the classes that each image has an object of, `(N, K)` bool.
+
+    Args:
+        source: images with boxes.
+
+    Example:
+        ```python
+        import numpy as np
+        from pixpro_keras.detection.box_source import COCO, BoxSource, class_presence
+        from pixpro_keras.detection.objects import make_objects
+
+        objects = [make_objects("a", (40, 60), [[0, 0, 9, 9]], [1], [False])]
+        sizes = np.array([[40, 60]], np.int32)
+        names, read = ("cat", "dog"), lambda index: b""
+        source = BoxSource("one", read, str, sizes, objects, names, [1], [1, 2], COCO)
+        assert class_presence(source).tolist() == [[False, True]]
+        ```
+    """
+    presence = np.zeros((source.num_examples, len(source.class_names)), bool)
+    for row, one in zip(presence, source.objects, strict=True):
+        row[one.classes] = True
+    return presence
+
+
 def unscored_classes(source: BoxSource) -> list[str]:
     """Names of the classes without an object that counts, which have no AP.
 

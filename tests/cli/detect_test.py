@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixpro_keras.cli.detect import DetectOptions, open_data, score, unscored
+from pixpro_keras.cli.detect import DetectOptions, draw_labeled, open_data, score, unscored
 from pixpro_keras.cli.options.option_fields import FlagError
 from tests.helpers.examples import write_coco, write_voc
 from tests.helpers.files import read_metrics
@@ -90,6 +90,29 @@ class OpenDataTest(tf.test.TestCase):
         splits = {"train_split": "train2017", "test_split": "val2017"}
         with self.assertRaisesRegex(FlagError, "--val_fraction=0.3: .* has a test of its own"):
             open_data(DetectOptions.make(dataset=f"coco:{root}/coco", val_fraction=0.3, **splits))
+
+    def test_a_share_of_the_labels_has_every_class(self):
+        root = pathlib.Path(self.create_tempdir().full_path)
+        boxes = {name: [(name, 0, 2, 3, 11, 22)] for name in ("cat", "dog")}
+        write_voc(root, [boxes["cat"]] * 18 + [boxes["dog"]] * 2)
+        options = {"dataset": f"voc:{root}", "batch_size": 3}
+        options |= {"train_split": "2007_trainval", "test_split": "2007_trainval"}
+
+        def drawn(**others):
+            options_of_draw = DetectOptions.make(**options, **others)
+            train, count = draw_labeled(options_of_draw, open_data(options_of_draw)[0])
+            return train.image_ids, count, train.class_names
+
+        ids, count, _ = drawn()
+        self.assertEqual((len(ids), count), (20, 20))
+        ids, count, class_names = drawn(label_fraction=0.2)
+        self.assertEqual((len(ids), len({*ids}), count), (5, 5, 5))
+        self.assertLen({"2007_000018", "2007_000019"} & {*ids}, 1)
+        self.assertLen(class_names, 20)
+        self.assertNotEqual(drawn(label_fraction=0.2, seed=1)[0], ids)
+        # Fewer than a batch are repeated.
+        ids, count, _ = drawn(label_fraction=0.05)
+        self.assertEqual((len(ids), len({*ids}), count), (4, 2, 2))
 
 
 @pytest.mark.slow
