@@ -3,14 +3,17 @@
 import dataclasses
 import os
 import pathlib
+from collections.abc import Mapping
 
 import keras
 import numpy as np
 
 from pixpro_keras import backbones
+from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.sources import open_source
-from pixpro_keras.evaluation.features import extract_features, image_batches
-from pixpro_keras.utils.checks import positive
+from pixpro_keras.evaluation.features import INDEX, extract_features, image_batches
+from pixpro_keras.types import Tensor
+from pixpro_keras.utils.checks import in_range, positive
 from pixpro_keras.weights.load import keras_file, load_backbone
 
 
@@ -39,6 +42,7 @@ def embed(
     image_size: int = 224,
     batch_size: int = 64,
     data_dir: str | None = None,
+    max_broken_share: float = 0.01,
 ) -> Embeddings:
     """Computes feature vectors of images with a frozen backbone.
 
@@ -52,12 +56,15 @@ def embed(
         image_size: side of the square images in pixels.
         batch_size: images that go through the backbone together.
         data_dir: folder in which TFDS keeps its data sets; None is TFDS's default.
+        max_broken_share: largest share of images that cannot be decoded, in [0, 1]; the log names them. A
+            single one is always allowed, unless this is 0.
 
     Returns:
-        Vectors, names and labels of all images.
+        Vectors, names and labels of all images that can be decoded.
 
     Raises:
-        ValueError: if images or weights cannot be opened, or the network is not known.
+        ValueError: if images or weights cannot be opened, or the network is not known or returns no map.
+        BrokenImagesError: if more images cannot be decoded.
 
     Example:
         ```python
@@ -70,6 +77,7 @@ def embed(
     """
     positive("image_size", image_size)
     positive("batch_size", batch_size)
+    in_range("max_broken_share", max_broken_share, 0, 1)
     specification = dataset if isinstance(dataset, str) else f"folder:{os.fspath(dataset)}"
     source = open_source(specification, data_dir=data_dir)
     if isinstance(weights, keras.Model):
@@ -87,7 +95,15 @@ def embed(
     if backbones.fixed_image_size(name) not in (None, image_size):
         side = backbones.fixed_image_size(name)
         raise ValueError(f"`image_size` must be {side} for {name}. Received: {image_size}.")
-    batches = image_batches(source, image_size, backbones.preprocess_input(name), batch_size)
-    features = extract_features(network, batches)
-    names = [source.describe(index) for index in range(source.num_examples)]
+    batches = image_batches(
+        source, image_size, backbones.preprocess_input(name), batch_size, pass_over_broken=True
+    )
+    indices: list[int] = []
+
+    def read(batch: Mapping[str, Tensor]) -> np.ndarray:
+        indices.extend(found := batch[INDEX].numpy())
+        return found
+
+    features = extract_features(network, BrokenImages(source, max_broken_share).watch(batches, read))
+    names = [source.describe(int(index)) for index in indices]
     return Embeddings(features.pooled, names, features.labels, source.class_names)

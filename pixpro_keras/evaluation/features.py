@@ -180,7 +180,7 @@ def extract_features(
         Pooled and cell features with their labels, in the order of the data.
 
     Raises:
-        ValueError: if `batches` is empty.
+        ValueError: if `batches` is empty, or the backbone does not return a map.
 
     Example:
         ```python
@@ -198,7 +198,11 @@ def extract_features(
     pooled, labels, cells, cell_classes = [], [], [], []
 
     def run(images: Tensor) -> Tensor:
-        return keras.ops.cast(backbone(images, training=False), "float32")
+        maps = backbone(images, training=False)
+        shapes = keras.tree.map_structure(lambda x: tuple(x.shape), maps)
+        if not hasattr(maps, "shape") or len(maps.shape) != 4:
+            raise ValueError(f"`backbone` must return a map (B, h, w, C). Received: {shapes}.")
+        return keras.ops.cast(maps, "float32")
 
     def pool(images: Tensor) -> Tensor:
         return keras.ops.mean(run(images), axis=(1, 2))

@@ -102,7 +102,8 @@ class Queue(keras.layers.Layer):
 
 def _enqueue_on_each_replica(strategy: tf.distribute.Strategy, queue, position, keys) -> None:
     def write(queue, position, keys):
-        rows = tf.range(keys.shape[0], dtype="int64") + position
+        # Batches of another size may have left the position at a place that B does not divide.
+        rows = (tf.range(keys.shape[0], dtype="int64") + position) % queue.shape[0]
         queue.scatter_update(tf.IndexedSlices(keys, rows))
 
     def advance(position, keys):

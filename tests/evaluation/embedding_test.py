@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import pixpro_keras
 from pixpro_keras import backbones
+from pixpro_keras.data.broken_images import BrokenImagesError
 from pixpro_keras.data.decoding import decode
 from tests.helpers.jobs import write_photos
 
@@ -40,6 +41,26 @@ class EmbedTest(tf.test.TestCase):
             f"folder:{self.folder / 'photos'}", self.folder / "export", image_size=32
         )
         self.assertAllClose(one.vectors, two.vectors, atol=1e-6)
+
+    def test_broken_images_are_passed_over_by_name_up_to_a_share(self):
+        broken = self.folder / "photos" / "cats" / "1.jpg"
+        broken.write_bytes(b"no image")
+        with self.assertLogs("absl", "WARNING") as logs:
+            embeddings = pixpro_keras.embed(self.folder / "photos", self.network, image_size=32)
+        self.assertIn(f"cannot be decoded: {broken}", logs.output[0])
+        names = [pathlib.Path(name).relative_to(self.folder) for name in embeddings.names]
+        expected = ["cats/0.jpg", "cats/2.jpg", "dogs/0.jpg", "dogs/1.jpg", "dogs/2.jpg"]
+        self.assertEqual([str(name) for name in names], [f"photos/{name}" for name in expected])
+        self.assertAllEqual(embeddings.labels, [0, 0, 1, 1, 1])
+        self.assertEqual(embeddings.vectors.shape, (5, 512))
+        with self.assertRaisesRegex(BrokenImagesError, f"1 of the 6 images .*{broken}"):
+            pixpro_keras.embed(self.folder / "photos", self.network, max_broken_share=0)
+
+    def test_a_network_that_returns_no_map_is_refused(self):
+        network = backbones.feature_network(self.network, "pooled")
+        message = r"`backbone` must return a map \(B, h, w, C\). Received: \(6, 512\)"
+        with self.assertRaisesRegex(ValueError, message):
+            pixpro_keras.embed(self.folder / "photos", network, image_size=32)
 
     def test_an_unknown_network_is_refused(self):
         inputs = keras.Input((None, None, 3))

@@ -38,6 +38,14 @@ class QueueTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllEqual(queue.read(), expected)
             self.assertAllEqual(queue.position, (row + 2) % 6)
 
+    def test_blocks_may_become_larger(self):
+        queue = Queue(8, 3)
+        small, large = blocks(1, 4)[0], blocks(1, 8)[0]
+        queue.enqueue(small)
+        queue.enqueue(large)
+        self.assertAllEqual(queue.read(), np.concatenate([large[4:], large[:4]]))
+        self.assertAllEqual(queue.position, 4)
+
     def test_a_block_may_fill_the_queue(self):
         queue = Queue(4, 3)
         for block in blocks(2, 4):
