@@ -5,11 +5,11 @@ import dataclasses
 import tensorflow as tf
 
 from pixpro_keras import training
-from pixpro_keras.cli.options.option_fields import Options, option
+from pixpro_keras.cli.options.option_fields import Options, option, option_fields
 from pixpro_keras.cli.options.run_options import RunOptions
-from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.command import flag_errors, refuse_unused
 from pixpro_keras.training.cluster import CLUSTERS, make_resolver
-from pixpro_keras.training.workers import make_multi_worker
+from pixpro_keras.training.workers import is_multi_worker, make_multi_worker
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ def make_devices(options: DeviceOptions, deterministic: bool = False) -> tf.dist
         deterministic: whether a run repeats to the last bit.
 
     Raises:
-        FlagError: if there are no such devices or workers.
+        FlagError: if there are no such devices or workers, or a given flag of `ClusterOptions` has no effect.
     """
 
     def join_workers() -> tf.distribute.Strategy:
@@ -66,7 +66,15 @@ def make_devices(options: DeviceOptions, deterministic: bool = False) -> tf.dist
                 resolver, options.worker_timeout_seconds, options.start_timeout_seconds
             )
 
+    of_kubernetes = ("kubernetes_selector", "num_workers")
+    if options.cluster != "kubernetes":
+        refuse_unused(options, dict.fromkeys(of_kubernetes, "only --cluster=kubernetes has pods"))
     with flag_errors(options, "strategy"):
-        return training.make_devices(
+        strategy = training.make_devices(
             options.strategy, deterministic=deterministic, make_multi_worker=join_workers
         )
+    if not is_multi_worker(strategy):
+        reason = f"needs --strategy=multi_worker; --strategy={options.strategy} trains on this machine alone"
+        names = (field.name for field in option_fields(ClusterOptions))
+        refuse_unused(options, dict.fromkeys(names, reason))
+    return strategy

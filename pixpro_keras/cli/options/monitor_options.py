@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from pixpro_keras.cli.options import labeled_options
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option
-from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.command import flag_errors, refuse_unused
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.evaluation.monitor import Monitor, dense_linear_miou, knn_accuracy
 from pixpro_keras.segmentation import mask_pipeline
@@ -71,8 +71,15 @@ def build_measurements(
         max_broken_share: largest share of images that cannot be decoded, in [0, 1].
 
     Raises:
-        FlagError: if there is nothing to measure on, or it cannot be opened.
+        FlagError: if there is nothing to measure on, or it cannot be opened, or a given flag has no effect.
     """
+    unused = {}
+    if not options.eval_mask_dataset:
+        unused["eval_mask_size"] = "there is no --eval_mask_dataset"
+    if not options.eval_every_epochs:
+        datasets = ("eval_train_dataset", "eval_test_dataset", "eval_mask_dataset")
+        unused |= dict.fromkeys(datasets, "needs --eval_every_epochs, which is 0")
+    refuse_unused(options, unused)
     if not options.eval_every_epochs:
         return []
     measures: dict[str, Callable[[], float]] = {}

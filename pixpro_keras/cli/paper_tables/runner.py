@@ -140,7 +140,7 @@ class Runner:
 
 def commit_of_code() -> str:
     """Commit that is checked out, with `+` if files differ from it; empty without git."""
-    if not (ROOT / ".git").exists():  # An installed package may lie in a repository of someone else.
+    if not (ROOT / ".git").exists():  # An installed package may lie in another repository.
         return ""
     try:
         commit = _git("rev-parse", "--short=10", "HEAD")

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.cli.options.monitor_options import MonitorOptions, build_measurements
+from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.data.broken_images import BrokenImagesError
 from tests.helpers.examples import save_image
 
@@ -25,14 +26,19 @@ class BuildMeasurementsTest(tf.test.TestCase):
                 save_image(self.folder / "masks" / split / "labels" / f"{number}.png", mask)
 
     def measure(self, max_broken_share):
-        options = MonitorOptions.make(
+        (monitor,) = self.build(
+            max_broken_share,
             eval_every_epochs=1,
             eval_train_dataset=f"folder:{self.folder / 'labeled' / 'train'}",
             eval_test_dataset=f"folder:{self.folder / 'labeled' / 'val'}",
             eval_mask_dataset=f"folder:{self.folder / 'masks'}",
             eval_mask_size=("16", "16"),
         )
-        (monitor,) = build_measurements(
+        return [monitor(step) for step in (3, 6)]
+
+    def build(self, max_broken_share=0.0, **values):
+        options = MonitorOptions.make(**values)
+        return build_measurements(
             options,
             keras.Sequential([keras.Input((16, 16, 3)), keras.layers.AveragePooling2D(4)]),
             lambda images: images / 255,
@@ -42,7 +48,16 @@ class BuildMeasurementsTest(tf.test.TestCase):
             data_dir=None,
             max_broken_share=max_broken_share,
         )
-        return [monitor(step) for step in (3, 6)]
+
+    def test_flags_without_effect_are_refused(self):
+        for values, message in (
+            ({"eval_train_dataset": "scenes"}, "--eval_train_dataset=scenes: needs --eval_every"),
+            ({"eval_mask_dataset": "scenes"}, "--eval_mask_dataset=scenes: needs --eval_every"),
+            ({"eval_mask_size": ["16", "16"]}, "--eval_mask_size=16,16: there is no --eval_mask"),
+        ):
+            with self.assertRaisesRegex(FlagError, message):
+                self.build(**values)
+        self.assertEqual(self.build(), [])
 
     def test_broken_images_are_passed_over_and_named_once(self):
         broken = ("labeled/train/0/2.png", "labeled/val/1/3.png")
