@@ -104,6 +104,8 @@ def embed(
         indices.extend(found := batch[INDEX].numpy())
         return found
 
-    features = extract_features(network, BrokenImages(source, max_broken_share).watch(batches, read))
+    features = extract_features(
+        network, BrokenImages(source, max_broken_share).watch(batches, read)
+    )
     names = [source.describe(int(index)) for index in indices]
     return Embeddings(features.pooled, names, features.labels, source.class_names)
