@@ -55,11 +55,16 @@ class MaskFilesTest(tf.test.TestCase, parameterized.TestCase):
             self.root / "leftImg8bit" / "train" / "ulm" / f"{stem}_leftImg8bit.png", self.image
         )
         ids = np.tile([0, 7, 8, 11, 24, 29, 33, 31], (6, 1))
-        save_image(self.root / "gtFine" / "train" / "ulm" / f"{stem}_gtFine_labelIds.png", ids)
+        mask = self.root / "gtFine" / "train" / "ulm" / f"{stem}_gtFine_labelIds.png"
+        save_image(mask, ids)
         source = open_masks(f"cityscapes:{self.root}", "train")
         self.assertLen(source.class_names, 19)
-        ((_, mask),) = read_masks(source)
-        self.assertAllEqual(mask[0], [255, 0, 1, 2, 11, 255, 18, 16])
+        ((_, found),) = read_masks(source)
+        self.assertAllEqual(found[0], [255, 0, 1, 2, 11, 255, 18, 16])
+        # As in the test split, whose masks are not public.
+        save_image(mask, np.full((6, 8), 3))
+        with self.assertRaisesRegex(ValueError, f"no mask, such as {mask}, has a pixel of a class"):
+            open_masks(f"cityscapes:{self.root}", "train")
 
     def test_camvid(self):
         source = open_masks(f"folder:{shared_path('data', 'camvid')}", "val")
