@@ -81,8 +81,9 @@ def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> Run
     """Trains and tests a segmenter in the directory of a job that has been started."""
     workdir, strategy, replica_batch_size = job.workdir, job.strategy, job.replica_batch_size
     check_training(options)
-    with flag_errors(options, "window_stride"):
-        check_stride(options.window_stride, options.crop_size)
+    if not options.whole_images:
+        with flag_errors(options, "window_stride"):
+            check_stride(options.window_stride, options.crop_size)
     with flag_errors(options, "min_scale", "max_scale"):
         crop_config = CropConfig(
             options.crop_size,

@@ -103,8 +103,12 @@ def check_training(options: SegmentOptions) -> None:
     unused: dict[str, str] = {}
     if options.frozen:
         unused["backbone_learning_rate_factor"] = "--frozen does not train the backbone"
+    if options.whole_images:
+        unused["window_stride"] = "--whole_images has no windows"
     if options.solver == "lbfgs":
         unused |= dict.fromkeys(_SGD_ALONE, "--solver=lbfgs does not use it")
+        if options.whole_images:
+            unused["crop_size"] = "--solver=lbfgs with --whole_images has no crops"
     for field in option_fields(SegmentOptions):
         if field.name not in unused or not options.is_given(field.name):
             continue
@@ -135,6 +139,11 @@ def open_parts(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:
     kind, _, path = options.dataset.partition(":")
     is_flat = kind == "folder" and is_flat_folder(path, options.train_split, options.test_split)
     if is_flat and not options.test_dataset:
+        for name in sorted({"train_split", "test_split"} & options.given - options.from_files):
+            split = getattr(options, name)
+            raise FlagError(
+                f"--{name}={split}: {options.dataset} has no splits, there is no {path}/{split}/images"
+            )
         train, test = split_folder(options)
     else:
         train, test = open_splits(options)

@@ -180,7 +180,6 @@ TINY = Scale(
                 "--base_learning_rate=0.02",
                 "--resize=48,48",
                 "--crop_size=32",
-                "--window_stride=32",
                 "--whole_images",
                 "--epochs=1",
                 "--steps_per_epoch=4",

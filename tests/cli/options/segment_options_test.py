@@ -62,7 +62,6 @@ class CheckTrainingTest(parameterized.TestCase):
     def test_others_are_not(self):
         flags = (
             "--resize=8,8",
-            "--whole_images",
             "--level=c4",
             "--label_fraction=0.5",
             "--dry_run",
@@ -76,8 +75,20 @@ class CheckTrainingTest(parameterized.TestCase):
         )
         with self.assertNoLogs("absl", "WARNING"):
             check_training(parsing.parse(SegmentOptions, [*self.flags, *flags])[0])
+            whole = (*self.flags, "--whole_images")
+            check_training(parsing.parse(SegmentOptions, whole)[0])
             preset = "--flagfile=camvid_cells.cfg"
             check_training(parsing.parse(SegmentOptions, [self.flags[0], preset])[0])
+
+    @parameterized.parameters(
+        ("--window_stride=64", "--frozen", "--whole_images has no windows"),
+        ("--window_stride=64", "--solver=lbfgs", "--whole_images has no windows"),
+        ("--crop_size=64", "--solver=lbfgs", "--solver=lbfgs with --whole_images has no crops"),
+    )
+    def test_whole_images_have_no_windows(self, flag, other, reason):
+        flags = ("--dataset=folder:x", "--frozen", "--whole_images", other, flag)
+        with self.assertRaisesRegex(FlagError, f"^{flag}: {reason}"):
+            check_training(parsing.parse(SegmentOptions, flags)[0])
 
     def test_those_of_a_flag_file_are_told(self):
         file = self.create_tempfile("flags.cfg", "--iterations=5\n--batch_size=16\n").full_path
@@ -123,6 +134,12 @@ class FlatFolderTest(tf.test.TestCase):
         self.assertEqual((len(train), len(test), len({*train, *test})), (7, 3, 10))
         self.assertEqual(self.parts(val_fraction=0.3), [train, test])
         self.assertNotEqual(self.parts(val_fraction=0.3, seed=1)[1], test)
+
+    def test_a_split_that_is_named_must_be_there(self):
+        for name in ("train_split", "test_split"):
+            message = rf"^--{name}=other: .* has no splits, there is no {self.folder}/other/images"
+            with self.assertRaisesRegex(FlagError, message):
+                self.parts(**{name: "other"})
 
     def test_no_image_left_is_refused(self):
         with self.assertRaisesRegex(FlagError, "--val_fraction=0.99.*: no image is left"):
