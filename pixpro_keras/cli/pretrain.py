@@ -230,7 +230,7 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
     if view_config.colors_on_device:
         device_transform = pipeline.make_device_transform(view_config, preprocess)
     with chief_first(strategy):
-        trained = read_init_weights(options, workdir)
+        trained = read_init_weights(options)
     with strategy.scope():
         method = build_training(options, device_transform, trained)
     config = training_job.run_config(options, workdir)

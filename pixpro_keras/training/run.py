@@ -167,7 +167,7 @@ def estimate_run(
     make_batches: Callable[[tf.distribute.InputContext], tf.data.Dataset],
     config: RunConfig,
     strategy: tf.distribute.Strategy | None = None,
-    num_steps: int = 6,
+    num_steps: int = 8,
 ) -> dict[str, float]:
     """Estimates time and memory of a run from a few steps, which change the task's weights.
 
@@ -176,8 +176,8 @@ def estimate_run(
         make_batches: as of `run_training`.
         config: configuration of the run; nothing is written to its directory.
         strategy: distribution strategy of the run; default: the present one.
-        num_steps: steps that are taken; of `steps_per_execution` each as many. The first ones, which
-            hold the tracing, do not count.
+        num_steps: steps that are taken, an even number; of `steps_per_execution` each as many. The first
+            half, which holds the tracing and takes batches that were prepared meanwhile, does not count.
 
     Returns:
         `parameters` (trained ones), `images_per_second`, `hours` of the steps that are left, `memory_mib`
@@ -201,7 +201,7 @@ def estimate_run(
         steps_per_epoch=steps,
         batch_size=config.batch_size,
         callbacks=[LastLogs()],
-        log_every_steps=steps,
+        log_every_steps=steps // 2,
         jit_compile=config.jit_compile,
         steps_per_execution=config.steps_per_execution,
     )

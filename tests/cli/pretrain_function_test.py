@@ -199,6 +199,7 @@ class PretrainFunctionTest(tf.test.TestCase):
         # It goes on without the file, which is part of what it was trained with.
         file.unlink()
         with contextlib.redirect_stdout(io.StringIO()):
+            self.assertTrue(self.pretrain(**flags, init_weights=file, dry_run=True).is_dry_run)
             self.assertEqual(self.pretrain(**flags, init_weights=file).steps, 2)
         with self.assertRaisesRegex(ValueError, f"init_weights was {file}, is None"):
             self.pretrain(**flags | {"epochs": 2})

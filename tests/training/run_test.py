@@ -2,8 +2,10 @@ import json
 import os
 import pathlib
 import signal
+import time
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.training.callbacks import TrainingDivergedError
@@ -147,6 +149,26 @@ class RunTest(tf.test.TestCase):
         self.assertAllClose(found["hours"] * 3600, 20_000 / found["images_per_second"])
         self.assertGreater(found["memory_mib"], 0)
         self.assertFalse((self.workdir / "run").exists())
+
+    def test_an_estimate_counts_no_batches_that_were_prepared_while_tracing(self):
+        config = RunConfig(self.workdir / "run", epochs=1, steps_per_epoch=1000, batch_size=2)
+
+        def prepare(number):
+            time.sleep(0.2)
+            return np.float32([number, 2.0])
+
+        def prepared(number):
+            return {"x": tf.ensure_shape(tf.numpy_function(prepare, [number], tf.float32), (2,))}
+
+        def traced_slowly(batch):
+            time.sleep(1.0)
+            return batch
+
+        data = tf.data.Dataset.range(1000).map(prepared).prefetch(3)
+        task = compiled_square()
+        task.device_transform = traced_slowly
+        found = estimate_run(task, lambda context: data, config)
+        self.assertLess(found["images_per_second"], 1.2 * config.batch_size / 0.2)
 
     def test_an_estimate_of_a_run_that_goes_on_counts_the_steps_that_are_left(self):
         self.start(recipe={"seed": 0})

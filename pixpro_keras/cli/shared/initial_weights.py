@@ -68,14 +68,13 @@ def initial_file(options: PretrainOptions, network: keras.Model) -> Iterator[str
             raise
 
 
-def read_init_weights(options: PretrainOptions, workdir: pathlib.Path) -> keras.Model | None:
+def read_init_weights(options: PretrainOptions) -> keras.Model | None:
     """Returns the network of `--init_weights`, or of `--backbone=FILE.keras`.
 
-    None if the weights are random, and if a run continues from its own weights.
+    None if the weights are random, and if a run continues from its own weights, as a dry run would.
 
     Args:
         options: resolved.
-        workdir: the run's directory.
 
     Raises:
         FlagError: if it cannot be loaded, or is another network than `--backbone`.
@@ -83,6 +82,7 @@ def read_init_weights(options: PretrainOptions, workdir: pathlib.Path) -> keras.
     weights = options.init_weights
     if weights is None and network_files.is_file(options.backbone):
         weights = options.backbone
+    workdir = pathlib.Path(options.workdir).expanduser()
     if weights is None or checkpoint_steps(workdir / "checkpoints"):
         return None
     with flag_errors(options, "init_weights", "backbone"):

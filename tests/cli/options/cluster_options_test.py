@@ -7,7 +7,10 @@ from pixpro_keras.cli.options.option_fields import FlagError
 class MakeDevicesTest(tf.test.TestCase):
     def test_flags_of_several_machines_are_refused_on_one(self):
         for values, message in (
-            ({"cluster": "slurm"}, "--cluster=slurm: needs --strategy=multi_worker; --strategy=auto"),
+            (
+                {"cluster": "slurm"},
+                "--cluster=slurm: needs --strategy=multi_worker; --strategy=auto",
+            ),
             ({"start_timeout_seconds": 5}, "--start_timeout_seconds=5.0: needs --strategy=multi"),
             ({"num_workers": 2}, "--num_workers=2: only --cluster=kubernetes has pods"),
         ):
