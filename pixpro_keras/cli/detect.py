@@ -26,7 +26,7 @@ from pixpro_keras.cli.options.evaluation_options import (
     read_backbone,
     trained_weights,
 )
-from pixpro_keras.cli.options.fine_tuning_options import slow_down_backbone
+from pixpro_keras.cli.options.fine_tuning_options import refuse_image_size, slow_down_backbone
 from pixpro_keras.cli.options.labeled_options import image_errors
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.options.run_options import resolve_precision
@@ -259,6 +259,7 @@ def build_box_config(options: DetectOptions) -> box_pipeline.BoxConfig:
 def build_detector(options: DetectOptions, num_classes: int):
     """Returns the detector, its backbone, and options that name the backbone."""
     backbone, options = read_backbone(options)
+    refuse_image_size(options, "--short_sides and --test_short_side")
     with flag_errors(options, "num_rois"):
         config = DetectorConfig(
             num_classes,

@@ -23,7 +23,7 @@ from pixpro_keras.cli.options.evaluation_options import (
     read_backbone,
     trained_weights,
 )
-from pixpro_keras.cli.options.fine_tuning_options import slow_down_backbone
+from pixpro_keras.cli.options.fine_tuning_options import refuse_image_size, slow_down_backbone
 from pixpro_keras.cli.options.labeled_options import image_errors
 from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.options.segment_options import (
@@ -111,6 +111,7 @@ def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> Run
     options = resolve_lengths(options, train.num_examples)
     with strategy.scope():
         backbone, options = read_backbone(options)
+        refuse_image_size(options, "--resize and --crop_size")
         with flag_errors(options, "level"):
             task = FCN(
                 backbone.network,
@@ -194,6 +195,7 @@ def _fit_dense_linear_probe(
     command.refuse_run(pathlib.Path(options.workdir).expanduser())
     with strategy.scope():
         backbone, options = read_backbone(options)
+        refuse_image_size(options, "--resize and --crop_size")
     with flag_errors(options, "level"):
         network = level_network(backbone.network, options.level)
     if options.dry_run:

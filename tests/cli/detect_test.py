@@ -21,6 +21,7 @@ BAD_INPUT = (
     ("--short_sides=64,x", "--short_sides=64,x"),
     ("--max_side=32", "--max_side=32"),
     ("--num_rois=2", "--num_rois=2"),
+    ("--image_size=64", "--image_size=64: the sizes of the images are --short_sides"),
     ("--weights=/nowhere", "--weights=/nowhere"),
     ("--batch_size=9", "--batch_size=9"),
     ("--max_boxes=0", "max_boxes"),

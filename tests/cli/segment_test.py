@@ -25,6 +25,7 @@ BAD_INPUT = (
     ("--solver=lbfgs", "--batch_size=4: --solver=lbfgs does not use it"),
     ("--backbone_learning_rate_factor=0.1", "--backbone_learning_rate_factor"),
     ("--resize=40", "--resize=40"),
+    ("--image_size=64", "--image_size=64: the sizes of the images are --resize and --crop_size"),
     ("--test_split=train", "these are the training images"),
     ("--label_fraction=0", "--label_fraction=0"),
     ("--dataset=scenes --train_split=nothing", "--train_split=nothing"),

@@ -2,10 +2,12 @@
 
 import dataclasses
 
+from pixpro_keras import backbones
 from pixpro_keras.cli.options.compare_options import CompareOptions
 from pixpro_keras.cli.options.evaluation_options import EvaluatedBackbone
 from pixpro_keras.cli.options.option_fields import option
 from pixpro_keras.cli.options.training_options import TrainingJobOptions
+from pixpro_keras.cli.shared.command import refuse_unused
 from pixpro_keras.task import Task
 
 
@@ -28,3 +30,17 @@ def slow_down_backbone(options: FineTuningOptions, task: Task, backbone: Evaluat
         return backbone.label
     task.scale_updates(backbone.network.trainable_variables, factor)
     return f"{backbone.label}, learning rate times {factor:g}"
+
+
+def refuse_image_size(options: FineTuningOptions, sizes: str) -> None:
+    """Refuses `--image_size`, the size of square views, which networks of one size alone have here too.
+
+    Args:
+        options: whose `backbone` is the network.
+        sizes: flags that give the sizes of the images.
+
+    Raises:
+        FlagError: naming these flags.
+    """
+    if backbones.fixed_image_size(options.backbone) is None:
+        refuse_unused(options, {"image_size": f"the sizes of the images are {sizes}"})
