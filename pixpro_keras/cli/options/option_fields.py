@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -176,13 +177,19 @@ def _convert(field: dataclasses.Field, value: Any) -> Any:
             raise FlagError(f"--{field.name}={value!r}: must be a list")
         return tuple(str(item) for item in value)
     if kind is str and isinstance(value, os.PathLike):
-        return os.fspath(value)
+        value = os.fspath(value)
     if kind is str and field.metadata["choices"] and isinstance(value, int):
         return str(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value) if abs(value) < 2**53 else value
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise FlagError(f"--{field.name}={value!r}: must be of type {kind.__name__}")
+    if kind is str and re.search(
+        "[\ud800-\udfff]", value
+    ):  # It could not be written to `flags.cfg`.
+        raise FlagError(
+            f"--{field.name}={value!r}: must be UTF-8; a link can give a path another name"
+        )
     return value
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import os
 import pathlib
 
 from absl.testing import parameterized
@@ -39,6 +40,10 @@ class OptionsTest(parameterized.TestCase):
         ({"color": "green"}, "--color=green: must be one of red, blue"),
         ({"is_filled": 1}, "--is_filled=1: must be of type bool"),
         ({"corners": "a,b"}, "--corners='a,b': must be a list"),
+        (
+            {"name": pathlib.Path(os.fsdecode(b"caf\xe9"))},
+            "--name='caf\\udce9': must be UTF-8; a link can give a path another name",
+        ),
     )
     def test_wrong_values_are_named(self, values, message):
         with self.assertRaisesWithLiteralMatch(FlagError, message):
