@@ -1,5 +1,7 @@
 """Data sets with boxes: Pascal VOC and COCO on disk, TFDS, and the embedded scenes."""
 
+import io
+
 import numpy as np
 import tensorflow as tf
 
@@ -89,26 +91,24 @@ def _open_tfds(
     specification: str, name: str, split: str, data_dir: str | None, clip_boxes: bool
 ) -> BoxSource:
     """Opens a TFDS data set; without a name, the embedded scenes."""
+    from PIL import Image
+
     builder = prepare_tfds(name or "scenes", data_dir)
     features = builder.info.features
-    if "objects" not in features or "bbox" not in features["objects"]:
-        raise ValueError(f"TFDS data set {builder.name!r} has no boxes")
+    if "objects" not in features or not all(x in features["objects"] for x in ("bbox", "label")):
+        raise ValueError(f"TFDS data set {builder.name!r} has no `objects` with `bbox` and `label`")
     has_masks = "instance_mask" in features
     names = ["image", "objects", *(["instance_mask"] if has_masks else [])]
     records = TFDSRecords(builder, split, names, keep_encoded=["image"])
 
-    @tf.function(input_signature=[tf.TensorSpec((), tf.string)])
-    def parse(record):
-        example = records.parse(record)
-        image = example.pop("image")
-        return example | {"size": tf.io.extract_jpeg_shape(image)[:2]}
-
+    parse = tf.function(records.parse, input_signature=[tf.TensorSpec((), tf.string)])
     notes = Notes()
     sizes, objects = [], []
     is_voc = builder.name == "voc"
     for index in range(len(records)):
         example = tf.nest.map_structure(lambda x: x.numpy(), parse(records.files.read(index)))
-        height, width = map(int, example["size"])
+        with Image.open(io.BytesIO(example["image"])) as image:
+            width, height = image.size
         in_image = example["objects"]
         # TFDS has shares of the image, `ymin, xmin, ymax, xmax`; those of VOC count pixels from 1.
         boxes = in_image["bbox"][:, [1, 0, 3, 2]] * np.array([width, height] * 2, np.float32)
@@ -117,7 +117,7 @@ def _open_tfds(
         if has_masks:
             instances = example["instance_mask"][..., 0]
             segmentations = [instance_masks.to_rle(instances == n + 1) for n in range(len(boxes))]
-        ignored = in_image["is_difficult" if is_voc else "is_crowd"]
+        ignored = in_image.get("is_difficult" if is_voc else "is_crowd", np.zeros(len(boxes), bool))
         name = records.files.describe(index)
         objects.append(
             make_objects(

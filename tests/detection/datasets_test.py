@@ -1,11 +1,37 @@
 import pathlib
+from unittest import mock
 
+import numpy as np
 import tensorflow as tf
+import tensorflow_datasets as tfds
 
+from pixpro_keras.detection import datasets
 from pixpro_keras.detection.box_source import for_training
 from pixpro_keras.detection.datasets import open_boxes
 from tests.helpers.examples import write_coco, write_voc
 from tests.helpers.shared_data import shared_path
+
+
+class TinyCells(tfds.core.GeneratorBasedBuilder):
+    """PNG images of which the second has an object; nothing tells crowds."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    box = "bbox"
+
+    def _info(self):
+        label = tfds.features.ClassLabel(names=["red", "white"])
+        objects = {self.box: tfds.features.BBoxFeature(), "label": label}
+        image = tfds.features.Image(encoding_format="png")
+        features = {"image": image, "objects": tfds.features.Sequence(objects)}
+        return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        cell = {self.box: tfds.features.BBox(0.1, 0.2, 0.5, 0.6), "label": "white"}
+        for number in range(2):
+            yield number, {"image": np.zeros((40, 60, 3), np.uint8), "objects": [cell] * number}
 
 
 class OpenBoxesTest(tf.test.TestCase):
@@ -35,6 +61,25 @@ class OpenBoxesTest(tf.test.TestCase):
         ):
             with self.assertRaises(ValueError):
                 open_boxes(spec, split)
+
+    def open_cells(self, box):
+        with mock.patch.object(TinyCells, "box", box):
+            builder = TinyCells(data_dir=self.root)
+            builder.download_and_prepare()
+        with mock.patch.object(datasets, "prepare_tfds", return_value=builder):
+            return open_boxes("tfds:tiny_cells", "train")
+
+    def test_tfds_of_any_image_format_without_crowds(self):
+        source = self.open_cells("bbox")
+        self.assertAllEqual(source.sizes, [(40, 60)] * 2)
+        self.assertEqual(source.class_names, ("red", "white"))
+        self.assertAllClose(source.objects[1].boxes, [[12, 4, 36, 20]])
+        self.assertAllEqual(source.objects[1].is_ignored, [False])
+        self.assertEqual(for_training(source, with_masks=False).num_examples, 1)
+
+    def test_tfds_without_boxes(self):
+        with self.assertRaisesRegex(ValueError, "'tiny_cells' has no `objects` with `bbox` and"):
+            self.open_cells("place")
 
     def test_real_data(self):
         source = open_boxes(f"voc:{shared_path('data', 'voc_bccd')}", "2007_train")
