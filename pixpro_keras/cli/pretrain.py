@@ -15,6 +15,7 @@ import functools
 import json
 import os
 import pathlib
+import random
 from collections.abc import Callable, Mapping
 
 import keras
@@ -85,13 +86,15 @@ def pretrain(
     dataset: str | os.PathLike | None = None,
     workdir: str | os.PathLike | None = None,
     *,
-    preset: str | None = None,
+    preset: str | os.PathLike | None = None,
     **options,
 ) -> PretrainResult:
     """Pre-trains a backbone on unlabeled images, as the command `pixpro-pretrain` does.
 
     Uses the devices of the machine, writes checkpoints, logs, pictures and the exported backbone to
     `workdir`, and continues an interrupted run there, with the same weights as without the break.
+    Keras's dtype policy and the random numbers of Python and NumPy are afterwards as they were; the random
+    seeds of TensorFlow and Keras are the run's.
 
     Args:
         dataset: images: `folder:PATH`, `tfds:NAME`, `tfrecord:GLOB`, `scenes`, or several with `+`
@@ -136,12 +139,15 @@ def pretrain(
     options |= {name: value for name, value in named.items() if value is not None}
     base = None
     if preset is not None:
-        name = preset if preset.endswith(".cfg") else f"{preset}.cfg"
+        name = os.fspath(preset)
+        name = name if name.endswith(".cfg") else f"{name}.cfg"
         base, _ = parsing.parse(PretrainOptions, [f"--flagfile={name}"])
     network = options.get("backbone")
     with contextlib.ExitStack() as stack:
-        # The run changes it.
+        # The run changes them.
         stack.enter_context(global_policy(keras.config.dtype_policy()))
+        stack.callback(random.setstate, random.getstate())
+        stack.callback(np.random.set_state, np.random.get_state())
         if isinstance(network, keras.Model):
             made = PretrainOptions.make(base, **options | {"backbone": INITIAL_FILE})
             made = made.replace(backbone=stack.enter_context(initial_file(made, network)))

@@ -1,6 +1,7 @@
 import contextlib
 import io
 import pathlib
+import random
 
 import keras
 import numpy as np
@@ -215,6 +216,20 @@ class PretrainFunctionTest(tf.test.TestCase):
             with self.assertRaisesRegex(ValueError, error):
                 self.pretrain(backbone="resnet18_v1_5", init_weights=weights)
         self.assertFalse((self.folder / "run").exists())
+
+    def test_random_numbers_go_on_as_they_were(self):
+        random.seed(7)
+        np.random.seed(7)
+        expected = random.Random(7).random(), np.random.RandomState(7).rand()
+        with self.assertRaisesRegex(ValueError, "--batch_size=9: "):
+            self.pretrain(batch_size=9)
+        self.assertEqual((random.random(), np.random.rand()), expected)
+
+    def test_a_preset_may_be_a_path_object(self):
+        preset = self.folder / "mine.cfg"
+        preset.write_text("--batch_size=9\n")
+        with self.assertRaisesRegex(ValueError, "--batch_size=9: "):
+            pixpro_keras.pretrain(self.photos, self.folder / "run", preset=preset)
 
     def test_a_failed_start_leaves_nothing(self):
         for options in ({"batch_size": 9}, {"eval_every_epochs": 1}):

@@ -5,7 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from pixpro_keras import training
-from pixpro_keras.cli.options.option_fields import Options, option, option_fields
+from pixpro_keras.cli.options.option_fields import FlagError, Options, option, option_fields
 from pixpro_keras.cli.options.run_options import RunOptions
 from pixpro_keras.cli.shared.command import flag_errors, refuse_unused
 from pixpro_keras.training.cluster import CLUSTERS, make_resolver
@@ -69,10 +69,17 @@ def make_devices(options: DeviceOptions, deterministic: bool = False) -> tf.dist
     of_kubernetes = ("kubernetes_selector", "num_workers")
     if options.cluster != "kubernetes":
         refuse_unused(options, dict.fromkeys(of_kubernetes, "only --cluster=kubernetes has pods"))
-    with flag_errors(options, "strategy"):
-        strategy = training.make_devices(
-            options.strategy, deterministic=deterministic, make_multi_worker=join_workers
-        )
+    try:
+        with flag_errors(options, "strategy"):
+            strategy = training.make_devices(
+                options.strategy, deterministic=deterministic, make_multi_worker=join_workers
+            )
+    except RuntimeError as error:
+        if not deterministic:
+            raise
+        raise FlagError(
+            f"--deterministic: TensorFlow has used a device already; start Python anew ({error})"
+        ) from error
     if not is_multi_worker(strategy):
         reason = f"needs --strategy=multi_worker; --strategy={options.strategy} trains on this machine alone"
         names = (field.name for field in option_fields(ClusterOptions))

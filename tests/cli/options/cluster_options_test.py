@@ -25,6 +25,11 @@ class MakeDevicesTest(tf.test.TestCase):
             make_devices(options)
         self.assertIn("--cluster=slurm: needs --strategy=multi_worker", logs.output[0])
 
+    def test_deterministic_is_refused_once_a_device_was_used(self):
+        tf.zeros(1)
+        with self.assertRaisesRegex(FlagError, "--deterministic: TensorFlow has used a device"):
+            make_devices(DeviceOptions(), deterministic=True)
+
 
 if __name__ == "__main__":
     tf.test.main()

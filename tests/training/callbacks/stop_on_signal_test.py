@@ -32,12 +32,21 @@ class StopOnSignalTest(tf.test.TestCase):
     def test_the_second_one_ends_at_once(self):
         child = os.fork()
         if child == 0:
+            signal.signal(signal.SIGINT, lambda number, frame: None)  # as a command has its own
             self.begin()
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
             os._exit(0)
         _, status = os.waitpid(child, 0)
         self.assertEqual(os.waitstatus_to_exitcode(status), -signal.SIGINT)
+
+    def test_the_second_one_raises_where_the_first_would_have(self):
+        stop = self.begin()
+        os.kill(os.getpid(), signal.SIGINT)
+        with self.assertRaises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        stop.restore_handlers()
+        self.assertEqual(stop.received, signal.SIGINT)
 
 
 if __name__ == "__main__":
