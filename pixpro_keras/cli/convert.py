@@ -17,10 +17,10 @@ import keras
 
 from pixpro_keras.cli.options.cluster_options import DeviceOptions
 from pixpro_keras.cli.options.method_options import ModelOptions, build_training, identity
-from pixpro_keras.cli.options.option_fields import FlagError, option
+from pixpro_keras.cli.options.option_fields import FlagError, option, option_fields
 from pixpro_keras.cli.options.run_options import CardOptions
 from pixpro_keras.cli.shared import command
-from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.command import flag_errors, refuse_unused
 from pixpro_keras.cli.shared.parsing import write_flags
 from pixpro_keras.training.checkpoints import Checkpoints
 from pixpro_keras.weights import FORMATS, export_backbone, official, write_card
@@ -101,6 +101,8 @@ def convert_backbone(
     options: ConvertOptions, state, source: pathlib.Path, results: pathlib.Path
 ) -> dict[str, str]:
     """Writes the backbone of a plain state dict. Returns its entries for the model card."""
+    names = {field.name for field in option_fields(ModelOptions)} - {"backbone"}
+    refuse_unused(options, dict.fromkeys(names, "the file holds no training to continue"))
     expected = options.backbone if options.is_given("backbone") else None
     network, name, prefix = backbone_from_state_dict(state, source, expected)
     export(options, network, name, results)
@@ -155,7 +157,11 @@ def continuing(
     network: dict,
     output: pathlib.Path,
 ) -> ConvertOptions:
-    """Returns the options for continuing the checkpoint, as far as it stores them."""
+    """Returns the options for continuing the checkpoint, as far as it stores them.
+
+    Raises:
+        FlagError: if one was given that the checkpoint contradicts.
+    """
     values: dict = {
         "method": "pixpro",
         "workdir": str(output),
@@ -182,6 +188,8 @@ def continuing(
         values["batch_size"] = round(256 * share)
     if checkpoint.step and checkpoint.epoch:
         values["steps_per_epoch"] = checkpoint.step // checkpoint.epoch
+    changed = {name: value for name, value in values.items() if getattr(options, name) != value}
+    refuse_unused(options, {name: f"the checkpoint has {value}" for name, value in changed.items()})
     return options.replace(**values)
 
 

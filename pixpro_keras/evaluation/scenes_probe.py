@@ -24,7 +24,7 @@ def probe_on_scenes(
     """Accuracies on held-out scenes, from the labels of 800 training scenes; see `compare_backbones`.
 
     Args:
-        backbones: name -> `(B, H, W, 3) -> (B, h, w, C)`. Their batch-norm statistics change.
+        backbones: name -> `(B, H, W, 3) -> (B, h, w, C)`.
         preprocess: the backbones' input convention, of RGB images in 0..255.
         data_dir: folder of the TFDS data sets; None is that of TFDS.
 

@@ -170,6 +170,14 @@ class ConvertTest(tf.test.TestCase, parameterized.TestCase):
                 "holds resnet10_v1_5, not resnet50_v1_5",
             ),
             (
+                [f"--input={self.folder / 'ckpt.pth'}", "--epochs=400"],
+                "--epochs=400: the checkpoint has 4",
+            ),
+            (
+                [f"--input={self.folder / 'ckpt.pth'}", "--layout=torchvision", "--gamma=3"],
+                "--gamma=3.0: the file holds no training",
+            ),
+            (
                 [f"--input={self.folder / 'ckpt.pth'}", f"--output={self.folder / 'full'}"],
                 "is not an empty folder",
             ),
