@@ -152,9 +152,9 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
             broken=broken,
         )
 
-    # One machine measures batch norm on one device, with the parts of all replicas in turn.
+    # Of several machines, one measures batch norm on one device, with the parts of all replicas in turn.
     bn_strategy = None if is_multi_worker(strategy) else strategy
-    bn_batch_size = replica_batch_size if bn_strategy is None else options.batch_size
+    bn_batch_size = normalized_together(options, replica_batch_size, bn_strategy)
 
     def few_batches() -> Iterator:
         data = batches(tf.distribute.InputContext(), 0, bn_batch_size)
@@ -278,6 +278,20 @@ def build_detector(options: DetectOptions, num_classes: int):
                 missing = load_fpn(task.fpn, file)
             logging.info("FPN from %s, but for %s", file, ", ".join(missing) or "nothing")
     return task, backbone, options
+
+
+def normalized_together(
+    options: DetectOptions, replica_batch_size: int, strategy: tf.distribute.Strategy | None
+) -> int:
+    """Returns the number of images whose statistics batch norm takes together in training.
+
+    Args:
+        options: resolved.
+        replica_batch_size: images that each replica takes per step.
+        strategy: devices whose statistics are taken together; None is one device.
+    """
+    size = replica_batch_size if strategy is None else options.batch_size
+    return size // options.accumulate_steps
 
 
 def finish(

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixpro_keras.cli.detect import DetectOptions, draw_labeled, open_data, score, unscored
+from pixpro_keras.cli.detect import (
+    DetectOptions,
+    draw_labeled,
+    normalized_together,
+    open_data,
+    score,
+    unscored,
+)
 from pixpro_keras.cli.options.option_fields import FlagError
 from tests.helpers.examples import write_coco, write_voc
 from tests.helpers.files import read_metrics
@@ -114,6 +121,13 @@ class OpenDataTest(tf.test.TestCase):
         # Fewer than a batch are repeated.
         ids, count, _ = drawn(label_fraction=0.05)
         self.assertEqual((len(ids), len({*ids}), count), (4, 2, 2))
+
+    def test_parts_of_a_step_are_normalized_alone(self):
+        for steps, expected in ((1, (16, 8)), (4, (4, 2))):
+            options = DetectOptions(batch_size=16, accumulate_steps=steps)
+            strategies = (tf.distribute.get_strategy(), None)
+            sizes = [normalized_together(options, 8, strategy) for strategy in strategies]
+            self.assertEqual(tuple(sizes), expected)
 
 
 @pytest.mark.slow
