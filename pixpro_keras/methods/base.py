@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+from absl import logging
 from keras import ops
 
 from pixpro_keras.layers.fpn import FPN
@@ -22,7 +23,7 @@ class PretrainMethod(Task):
     config contains its arguments and its backbone.
 
     Args:
-        backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
+        backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`. Its regularizers have no effect.
         heads: layers on the backbone's map, by name.
         fpn: feature pyramid on C3 to C5, where the method has one.
         pyramid_heads: layers on each of the FPN's maps, by name.
@@ -93,6 +94,7 @@ class PretrainMethod(Task):
         self.encoder = Encoder(backbone, heads, fpn, pyramid_heads, level_heads, name="encoder")
         if self.has_target:
             self.target_encoder = ema.make_target(self.encoder)
+        _warn_of_regularizers(backbone)
 
     def before_step(self) -> dict[str, Tensor]:
         """Updates the target before its forward pass, as in the official code."""
@@ -120,3 +122,14 @@ class PretrainMethod(Task):
         """A new method with the same arguments, and weights of its own."""
         backbone = keras.saving.deserialize_keras_object(config["backbone"])
         return cls(**config | {"backbone": backbone})
+
+
+def _warn_of_regularizers(backbone: keras.Model) -> None:
+    regularized = [v.path for v in backbone.trainable_variables if v.regularizer is not None]
+    regularized += [x.path for x in backbone._flatten_layers() if x.activity_regularizer is not None]
+    if regularized:
+        logging.warning(
+            "The regularizers of %s, such as that of %s, have no effect: weight decay is the optimizer's.",
+            backbone.name,
+            regularized[0],
+        )

@@ -210,6 +210,13 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(scalars(traced_step(changed)(batch)), expected, rtol=1e-5)
         self.assertNotIn("device_transform", changed.get_config())
 
+    def test_regularizers_without_effect_are_named(self):
+        inputs = keras.Input((16, 16, 3))
+        maps = keras.layers.Conv2D(4, 4, 4, kernel_regularizer="l2", name="conv")(inputs)
+        with self.assertLogs("absl", "WARNING") as logs:
+            PixPro(keras.Model(inputs, maps), hidden_dim=4, out_dim=4, total_steps=1)
+        self.assertIn("that of conv/kernel, have no effect", logs.output[0])
+
     def test_logs_tell_the_steps_done(self):
         step = traced_step(build())
         self.assertEqual([scalars(step(random_batch()))["step"] for _ in range(2)], [1, 2])
