@@ -97,11 +97,18 @@ def write_shard(
 
     Returns:
         Number of images.
+
+    Raises:
+        FlagError: if an image cannot be read.
     """
     temporary = path + INCOMPLETE
     with tf.io.TFRecordWriter(temporary) as writer:
         for number, (file, label) in enumerate(zip(files, labels, strict=True)):
-            content = pathlib.Path(os.fsdecode(os.path.join(os.fsencode(root), file))).read_bytes()
+            image = pathlib.Path(root, os.fsdecode(file))
+            try:
+                content = image.read_bytes()
+            except OSError as error:
+                raise FlagError(f"--input={root}: an image cannot be read: {error}") from error
             if short_side is not None:
                 content = shrink(content, short_side)
             feature = {
@@ -134,7 +141,8 @@ def run(options: RecordOptions) -> None:
         raise FlagError(
             f"--output={options.output}: must end with the beginning of the files' names, such as {example}"
         )
-    files = list(iterate_images(os.fsencode(root)))
+    with flag_errors(options, "input"):
+        files = list(iterate_images(os.fsencode(root)))
     if not files:
         raise FlagError(f"--input={options.input}: no image at any depth")
     if len(files) < options.num_shards:
@@ -177,8 +185,15 @@ def run(options: RecordOptions) -> None:
             )
             for shard, path in enumerate(paths)
         ]
-        for job in concurrent.futures.as_completed(jobs):
-            bar.update(job.result())
+        try:
+            for job in concurrent.futures.as_completed(jobs):
+                bar.update(job.result())
+        except BaseException:
+            # The error would be shown only after all other files had been written.
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
     dataset = shlex.quote(f"tfrecord:{escape_pattern(str(output))}-?????-of-{count}.tfrecord")
     print(f"{len(files)} images in {len(paths)} files: --dataset={dataset}")
 

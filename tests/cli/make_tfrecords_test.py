@@ -1,14 +1,17 @@
 import concurrent.futures
 import contextlib
 import io
+import os
 import pathlib
 import re
+import time
 from unittest import mock
 
 import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
+from pixpro_keras.cli import make_tfrecords
 from pixpro_keras.cli.make_tfrecords import RecordOptions, run
 from pixpro_keras.cli.options import labeled_options
 from pixpro_keras.cli.options.option_fields import FlagError
@@ -79,10 +82,33 @@ class OutputTest(tf.test.TestCase, parameterized.TestCase):
         output = self.folder / "out" / "set"
         pack(self.folder / "in", output)
         (self.folder / "in" / "9.jpg").symlink_to("nowhere")
-        with self.assertRaisesRegex(FlagError, r"9\.jpg"):
+        with self.assertRaisesRegex(FlagError, r"^--input=\S+/in: an image cannot .*9\.jpg"):
             pack(self.folder / "in", output)
         with self.assertRaisesRegex(ValueError, "interrupted"):
             sources.open_source(f"tfrecord:{output}-*")
+
+    def test_an_error_does_not_wait_for_the_other_files(self):
+        def write(path, *_):
+            if "-00000-" in path:
+                raise FlagError("--input=...: an image cannot be read")
+            written.append(path)
+            time.sleep(0.5)
+            return 1
+
+        written = []
+        with (
+            mock.patch.object(make_tfrecords, "write_shard", write),
+            self.assertRaisesRegex(FlagError, "--input="),
+        ):
+            pack(self.folder / "in", self.folder / "set", num_shards=4, workers=1)
+        self.assertLess(len(written), 3)
+
+    def test_a_folder_that_cannot_be_read_is_one_line(self):
+        with (
+            mock.patch.object(os, "scandir", side_effect=PermissionError(13, "no access")),
+            self.assertRaisesRegex(FlagError, r"^--input=\S+/in: .*no access"),
+        ):
+            pack(self.folder / "in", self.folder / "set")
 
     def test_the_printed_files_are_those_of_this_prefix_alone(self):
         with contextlib.redirect_stdout(io.StringIO()) as printed:
@@ -92,9 +118,10 @@ class OutputTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(sources.open_source(dataset).num_examples, 4)
 
 
-def pack(folder, output, num_shards=2):
+def pack(folder, output, **options):
+    options = {"num_shards": 2} | options
     with mock.patch("concurrent.futures.ProcessPoolExecutor", thread_pool):
-        run(RecordOptions.make(input=folder, output=output, num_shards=num_shards))
+        run(RecordOptions.make(input=folder, output=output, **options))
 
 
 def thread_pool(workers, mp_context):
