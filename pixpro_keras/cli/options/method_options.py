@@ -243,6 +243,11 @@ def _unused(options: ModelOptions, cls: type[PretrainMethod]) -> dict[str, str]:
 
     if not (cls.has_target and options.target_encoder):
         add("without a target encoder there is no moving average", "base_momentum")
+    views = recipes.RECIPES[options.augmentation]
+    if not any(view.blur for view in views):
+        add(f"--augmentation={options.augmentation} does not blur", "blur_strength")
+    if not any(view.jitter or view.grayscale or view.solarize for view in views):
+        add(f"--augmentation={options.augmentation} does not change colors", "color_strength")
     if not options.local_views:
         add("--local_views=0 has no local views", "local_image_size", "min_local_crop_area")
     if not issubclass(cls, PixelMethod):

@@ -274,6 +274,13 @@ def build_schedule(options: TrainingOptions) -> keras.optimizers.schedules.Learn
     with flag_errors(options, "schedule", "decay_epochs"):
         if options.schedule == "steps":
             boundaries = [round(float(epoch) * steps_per_epoch) for epoch in options.decay_epochs]
+            if boundaries and max(boundaries) >= arguments["total_steps"]:
+                logging.warning(
+                    "--decay_epochs=%s: the run ends after %d epochs, so that the learning rate does not "
+                    "decay at all of them",
+                    ",".join(options.decay_epochs),
+                    options.epochs,
+                )
             return WarmupSteps(boundaries=boundaries, **arguments)
         if options.decay_epochs:
             raise ValueError("only --schedule=steps has epochs at which it decays")
@@ -296,6 +303,8 @@ def build_optimizer(options: TrainingOptions) -> keras.optimizers.Optimizer:
         unused["sgd_momentum"] = "--optimizer=adamw has no momentum"
     if options.optimizer != "sgd":
         unused["decay_norms"] = "only --optimizer=sgd decays them"
+    if not count_warmup_steps(options):
+        unused["warmup_fraction"] = "there is no warm-up"
     if options.schedule != "cosine":
         unused["end_learning_rate"] = "only --schedule=cosine ends at it"
     refuse_unused(options, unused)

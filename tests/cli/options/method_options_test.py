@@ -14,6 +14,11 @@ class CheckMethodTest(tf.test.TestCase, parameterized.TestCase):
         ({"propagation": False, "transform_layers": 3}, "no propagation module"),
         ({"method": "pixcontrast", "queue_size": 7}, "only --negatives=queue"),
         ({"local_image_size": 64}, "--local_views=0"),
+        (
+            {"augmentation": "instdisc", "blur_strength": 0.5},
+            "--augmentation=instdisc does not blur",
+        ),
+        ({"augmentation": "supervised", "color_strength": 0.5}, "does not change colors"),
     )
     def test_an_option_without_effect_is_refused(self, values, reason):
         name = list(values)[-1]
@@ -29,6 +34,7 @@ class CheckMethodTest(tf.test.TestCase, parameterized.TestCase):
         {"instance_weight": 1.0, "instance_form": "contrastive", "instance_temperature": 0.1},
         {"method": "pixcontrast", "propagation": True, "gamma": 5.0, "transform_layers": 3},
         {"variance_weight": 1.0, "gamma": 3.0, "local_views": 2, "local_image_size": 64},
+        {"augmentation": "instdisc", "color_strength": 0.5},
         {"gamma": 2.0, "propagation": False},  # the default, as flags.cfg lists it
     )
     def test_an_option_with_effect_is_taken(self, **values):

@@ -37,9 +37,18 @@ class BuildOptimizerTest(tf.test.TestCase):
             ("--sgd_momentum=0.5", {"optimizer": "adamw", "sgd_momentum": 0.5}),
             ("--nodecay_norms", {"optimizer": "lars", "decay_norms": False}),
             ("--end_learning_rate=0.5", {"schedule": "poly", "end_learning_rate": 0.5}),
+            ("--warmup_fraction=0.5", {"warmup_epochs": 0.0, "warmup_fraction": 0.5}),
         ):
             with self.assertRaisesRegex(FlagError, f"^{flag}: "):
                 build_optimizer(TrainingOptions(**values, given=frozenset(values)))
+
+    def test_decays_after_the_end_are_named(self):
+        options = TrainingOptions(schedule="steps", decay_epochs=("60", "80"), steps_per_epoch=5)
+        with self.assertNoLogs("absl", "WARNING"):
+            build_optimizer(options)
+        with self.assertLogs("absl", "WARNING") as logs:
+            build_optimizer(options.replace(epochs=80))
+        self.assertIn("--decay_epochs=60,80: the run ends after 80 epochs", logs.output[0])
 
     def test_a_learning_rate_of_another_optimizer(self):
         with self.assertRaisesRegex(
