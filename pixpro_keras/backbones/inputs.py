@@ -31,7 +31,7 @@ def preprocess_input(name: str) -> Callable:
         Function of `(..., H, W, 3)` RGB images in 0..255 that gives float32 of the same shape. For
         the paper's ResNets: scaled to 0..1, then by ImageNet's mean and standard deviation.
         Networks of KerasCV take images unchanged. For a network of a Keras file: by its name, if
-        that is in `available()`; unchanged, if it begins with layers that scale them; else as for
+        that is in `available()`; unchanged, if it begins by scaling them; else as for
         the paper's ResNets, which is the convention of KerasHub's presets.
 
     Raises:

@@ -61,18 +61,26 @@ def _fault(network: object) -> str | None:
             "code, or it is not built, and so its maps cannot be reached"
         )
     if not isinstance(inputs, keras.KerasTensor):
-        return f"it has {len(keras.tree.flatten(inputs))} inputs"
+        return _number(inputs, "inputs")
     if len(inputs.shape) != 4 or inputs.shape[-1] not in (None, 3):
         return f"its input has the shape {tuple(inputs.shape)}"
     if not isinstance(output, keras.KerasTensor):
-        names = f" ({', '.join(map(str, output))})" if isinstance(output, dict) else ""
-        return f"it has {len(keras.tree.flatten(output))} outputs{names}"
+        return _number(output, "outputs")
     shape = tuple(output.shape)
     if len(shape) == 2:
         return f"its output has the shape {shape}, of a classifier with its top or of a pooled map"
     if len(shape) != 4 or shape[-1] is None:
         return f"its output has the shape {shape}"
     return None
+
+
+def _number(tensors: list | tuple | dict, kind: str) -> str:
+    """Fault of a model whose `inputs` or `outputs` are not one tensor."""
+    count = len(keras.tree.flatten(tensors))
+    if count == 1:
+        return f"its {kind} are a {type(tensors).__name__} of one tensor, not the tensor"
+    names = f" ({', '.join(map(str, tensors))})" if isinstance(tensors, dict) else ""
+    return f"it has {count} {kind}{names}"
 
 
 def feature_network(backbone: keras.Model, features: str = "c5") -> keras.Model:

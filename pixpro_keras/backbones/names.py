@@ -77,10 +77,10 @@ def application_in(network: keras.Model) -> str | None:
         assert network.name == "mobilenetv2_0.35_224" and application_in(network) == "mobilenetv2"
         ```
     """
-    for model in network_files.first_layers(network):
-        name = re.sub(r"_\d\.\d+_\w+$", "", model.name)
+    for operation in network_files.first_operations(network):
+        name = re.sub(r"_\d\.\d+_\w+$", "", operation.name)
         name = re.sub(r"[-_]", "", name).lower()
-        if isinstance(model, keras.Model) and name in applications():
+        if isinstance(operation, keras.Model) and name in applications():
             return name
     return None
 

@@ -4,6 +4,7 @@ import functools
 import os
 import pathlib
 import zipfile
+from collections.abc import Iterator
 
 import keras
 
@@ -15,6 +16,8 @@ from pixpro_keras.utils.checksums import check_listed
 from pixpro_keras.utils.errors import first_line
 
 SUFFIX = ".keras"
+# Operations on images that are no layers. `GetItem` takes channels in another order.
+_ARITHMETIC = ("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "GetItem")
 
 
 def is_file(name: str) -> bool:
@@ -191,32 +194,43 @@ def in_float32(network: keras.Model) -> keras.Model:
     return copy
 
 
-def first_layers(network: keras.Model) -> list[keras.layers.Layer]:
-    """A network, then the model that it begins with, and so on, then the first layer that is no model.
+def first_operations(network: keras.Model) -> list:
+    """A network and its operations up to the first that computes something, also inside of nested models.
+
+    Inputs and random augmentation (`RandomFlip`, ...) are passed over.
 
     Example:
         ```python
         import keras
 
-        from pixpro_keras.backbones.network_files import first_layers
+        from pixpro_keras.backbones.network_files import first_operations
 
         inner = keras.Sequential([keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(4, 3)])
         outer = keras.Sequential([keras.Input((32, 32, 3)), inner])
-        assert first_layers(outer) == [outer, inner, inner.layers[0]]
+        assert first_operations(outer)[-1] is inner.layers[0]
         ```
     """
-    chain: list[keras.layers.Layer] = [network]
-    while isinstance(chain[-1], keras.Model):
-        inner = (x for x in chain[-1].layers if not isinstance(x, keras.layers.InputLayer))
-        first = next(inner, None)
-        if first is None:
+    found: list = [network]
+    for operation in _operations(network):
+        found.append(operation)
+        is_container = isinstance(operation, keras.layers.InputLayer | keras.Model)
+        if not (is_container or type(operation).__name__.startswith("Random")):
             break
-        chain.append(first)
-    return chain
+    return found
+
+
+def _operations(network: keras.Model) -> Iterator:
+    """Operations in their order, those of a nested model after it."""
+    for operation in getattr(network, "operations", network.layers):
+        yield operation
+        if isinstance(operation, keras.Model):
+            yield from _operations(operation)
 
 
 def scales_images(network: keras.Model) -> bool:
-    """True if a network begins with layers that scale its images, and so takes RGB in 0..255.
+    """True if a network begins with scaling of its images, and so takes RGB in 0..255.
+
+    By `Rescaling`, `Normalization` or arithmetic, as of keras.applications' `preprocess_input`.
 
     Example:
         ```python
@@ -226,8 +240,9 @@ def scales_images(network: keras.Model) -> bool:
         assert network_files.scales_images(pixpro_keras.backbones.build("efficientnetb0"))
         ```
     """
-    scaling = keras.layers.Rescaling | keras.layers.Normalization
-    return isinstance(first_layers(network)[-1], scaling)
+    first = first_operations(network)[-1]
+    is_layer = isinstance(first, keras.layers.Rescaling | keras.layers.Normalization)
+    return is_layer or type(first).__name__ in _ARITHMETIC
 
 
 def fixed_size(network: keras.Model) -> int | None:

@@ -126,7 +126,9 @@ class PretrainMethod(Task):
 
 def _warn_of_regularizers(backbone: keras.Model) -> None:
     regularized = [v.path for v in backbone.trainable_variables if v.regularizer is not None]
-    regularized += [x.path for x in backbone._flatten_layers() if x.activity_regularizer is not None]
+    regularized += [
+        x.path for x in backbone._flatten_layers() if x.activity_regularizer is not None
+    ]
     if regularized:
         logging.warning(
             "The regularizers of %s, such as that of %s, have no effect: weight decay is the optimizer's.",

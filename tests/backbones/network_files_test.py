@@ -252,14 +252,23 @@ class NetworkFilesTest(tf.test.TestCase, parameterized.TestCase):
         known = backbones.preprocess_input(known)(images)
         self.assertAllEqual(known, np.ones_like(images))
 
-    def test_a_nested_model_at_the_beginning_determines_the_input_convention(self):
+    def test_the_beginning_of_a_network_determines_its_input_convention(self):
         images = np.full((1, 4, 4, 3), 255.0)
-        inner = keras.Sequential([keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(8, 3)])
-        application = backbones.plain_network("mobilenetv2")
-        for first, expected in ((inner, images), (application, np.ones_like(images))):
+        applications = keras.applications
+        rescaled = keras.Sequential([keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(8, 3)])
+        for number, (first, expected) in enumerate(
+            (
+                (rescaled, images),
+                (backbones.plain_network("mobilenetv2"), np.ones_like(images)),
+                (keras.Sequential([keras.layers.RandomFlip(), rescaled]), images),
+                (applications.resnet50.preprocess_input, images),
+                (applications.mobilenet_v2.preprocess_input, images),
+                (applications.densenet.preprocess_input, images),
+            )
+        ):
             inputs = keras.Input((64, 64, 3))
             outer = keras.Model(inputs, keras.layers.Conv2D(8, 1)(first(inputs)))
-            path = self.saved(outer, f"{first.name}.keras")
+            path = self.saved(outer, f"{number}.keras")
             self.assertAllEqual(backbones.preprocess_input(path)(images), expected)
 
     def test_a_network_without_the_layers_that_scale_its_images_is_refused(self):

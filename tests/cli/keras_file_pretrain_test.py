@@ -128,6 +128,10 @@ class KerasFilePretrainTest(tf.test.TestCase, parameterized.TestCase):
                 "mine is no backbone: it is a Subclassed that is not functional",
             ),
             (
+                keras.Model([inputs], keras.layers.Conv2D(4, 3)(inputs), name="mine"),
+                "mine is no backbone: its inputs are a list of one tensor",
+            ),
+            (
                 keras.Sequential([inputs, keras.layers.Conv2D(4, 3)], name="mine"),
                 r"mine is no backbone: it is a Sequential.* keras.Model\(network.inputs\[0\]",
             ),
