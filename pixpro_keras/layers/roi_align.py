@@ -81,12 +81,14 @@ def roi_align(features: Tensor, boxes: Tensor, output_size: int, sampling_ratio:
                 pooled.append(tf.einsum("brtw,brswc->brstc", across[:, part], rows))
 
         def gradient(by_pooled):
-            by_features = tf.zeros((), by_pooled.dtype)
+            # 16 bits would round each of many sums.
+            by_features = tf.zeros((), tf.float32 if features.dtype.size == 2 else features.dtype)
             for part in parts:
                 with tf.control_dependencies([by_features]):
                     rows = tf.einsum("brtw,brstc->brswc", across[:, part], by_pooled[:, part])
-                by_features += tf.einsum("brsh,brswc->bhwc", down[:, part], rows)
-            return by_features
+                by_part = tf.einsum("brsh,brswc->bhwc", down[:, part], rows)
+                by_features += tf.cast(by_part, by_features.dtype)
+            return tf.cast(by_features, features.dtype)
 
         return tf.concat(pooled, axis=1), gradient
 

@@ -110,6 +110,24 @@ class RoiAlignTest(tf.test.TestCase, parameterized.TestCase):
         with mock.patch.object(roi_align_module, "_LARGEST_PRODUCT", 20):  # two boxes
             self.assertAllClose(roi_align(features, boxes, 2), expected, atol=1e-6)
 
+    def test_gradients_of_many_parts_do_not_add_up_in_16_bits(self):
+        rng = np.random.default_rng(0)
+        features = tf.constant(rng.normal(size=(1, 6, 6, 2)), "float32")
+        boxes = random_boxes(rng, 1, 200, 6, 6)
+        weights = np.abs(rng.normal(size=(1, 200, 2, 2, 2))).astype("float32")
+
+        def gradient(dtype):
+            x = tf.cast(features, dtype)
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                loss = tf.reduce_sum(weights * tf.cast(roi_align(x, boxes, 2), "float32"))
+            return tf.cast(tape.gradient(loss, x), "float32")
+
+        expected = gradient("float32")
+        with mock.patch.object(roi_align_module, "_LARGEST_PRODUCT", 24):  # one box
+            error = gradient("bfloat16") - expected
+        self.assertLess(np.abs(error).max(), 0.006 * np.abs(expected).max())
+
     def test_the_whole_map_at_its_own_size_is_the_map(self):
         features = np.random.default_rng(0).normal(size=(1, 6, 6, 2)).astype("float32")
         boxes = np.array([[[0, 0, 6, 6]]], "float32")
