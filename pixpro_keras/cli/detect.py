@@ -43,6 +43,7 @@ from pixpro_keras.detection.annotations import WHOLE
 from pixpro_keras.detection.box_source import (
     COCO,
     VOC07,
+    VOC12,
     BoxSource,
     class_presence,
     for_testing,
@@ -73,7 +74,7 @@ from pixpro_keras.weights import find_fpn, load_fpn
 
 _NUM_PICTURES = 6
 _PICTURE_SCORE = 0.5
-
+_RULES = {COCO: "COCO", VOC07: "VOC 2007, 11 points", VOC12: "VOC since 2010, area"}
 
 _FILES = {
     "detect.png": "test images with true and detected boxes",
@@ -194,6 +195,7 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
                     "backbone": backbone.label,
                     "training images": num_train,
                     "test images": test.num_examples,
+                    "AP by": _RULES[test.metric],
                 }
                 shown = unscored(options, test) | scores
                 write_results(

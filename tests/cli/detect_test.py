@@ -170,6 +170,7 @@ class DetectTest(tf.test.TestCase):
         for name in ("detect.md", "detect.png", "detections.json"):
             self.assertTrue((run / name).exists(), name)
         result = json.loads((run / "detect.json").read_text())
+        self.assertEqual(result["AP by"], "VOC 2007, 11 points")
         self.assertEqual(["AP50" in x for x in lines], [False, False, False, True])
         for key in ("AP", "AP50"):
             self.assertAllClose(lines[-1][key], result[key])
