@@ -21,7 +21,7 @@ from pixpro_keras.cli.shared.parsing import FLAGS_FILE
 from pixpro_keras.methods import PixPro, PretrainMethod
 from pixpro_keras.training.checkpoints import latest_checkpoint, load_weights
 from pixpro_keras.utils.checksums import listing
-from pixpro_keras.weights import FORMATS, check_format, export_backbone, official_export
+from pixpro_keras.weights import FORMATS, check_format, export_backbone, official, official_export
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,8 @@ class ExportOptions(CardOptions):
     format: tuple[str, ...] | None = option(
         None,
         f"Formats to write, of {', '.join([*FORMATS, model_card.TORCH])}. torch is a checkpoint that the "
-        "authors' scripts read. Default: all that Keras reads.",
+        "authors' scripts read: the training state of a PixPro as they train it, else the backbone. "
+        "Default: all that Keras reads.",
     )
     features: str = option(
         "c5",
@@ -64,6 +65,8 @@ def run(options: ExportOptions) -> None:
         None if options.format is None else [f for f in options.format if f != model_card.TORCH]
     )
     with flag_errors(options, "format", "features"):
+        if with_torch and options.features != "c5":
+            raise ValueError("the format torch holds the backbone up to c5")
         for chosen in formats or []:
             check_format(chosen, trained.backbone, options.features)
 
@@ -100,7 +103,11 @@ def run(options: ExportOptions) -> None:
 def export_torch(
     options: ModelOptions, method: PretrainMethod, path: pathlib.Path
 ) -> dict[pathlib.Path, str]:
-    """Writes a checkpoint in the release's layout; returns how to use it."""
+    """Writes a checkpoint in the release's layout, of the backbone alone where the release has no such run.
+
+    Returns:
+        The file -> its use.
+    """
     step = method.steps_done()
     peak = peak_learning_rate(options)
     progress = official_export.TrainingProgress(
@@ -132,11 +139,26 @@ def export_torch(
         "pixpro_transform_layer": options.transform_layers,
         "pixpro_ins_loss_weight": options.instance_weight,
     }
-    if isinstance(method, PixPro):
+    reason = _why_backbone_alone(options, method)
+    if reason is None:
         official_export.save_official_checkpoint(method, path, progress, settings)
-    else:
-        official_export.save_official_backbone(method.encoder.backbone, path, progress, settings)
-    return {path: "the PixPro release's --resume and transfer scripts"}
+        return {path: "the PixPro release's --resume and transfer scripts"}
+    official_export.save_official_backbone(method.encoder.backbone, path, progress, settings)
+    return {path: f"the PixPro release's transfer scripts, not its --resume: {reason}"}
+
+
+def _why_backbone_alone(options: ModelOptions, method: PretrainMethod) -> str | None:
+    """Returns the reason why the release could not continue the run; None if it could."""
+    if not isinstance(method, PixPro):
+        return f"it has no --method={options.method}"
+    for name, theirs in (("optimizer", "lars"), ("schedule", "cosine")):
+        if getattr(options, name) != theirs:
+            return f"its PixPro has no --{name}={getattr(options, name)}"
+    try:
+        official.official_variables(method)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def main() -> None:
