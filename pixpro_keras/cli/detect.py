@@ -248,7 +248,7 @@ def draw_labeled(options: DetectOptions, train: BoxSource) -> tuple[BoxSource, i
 def build_box_config(options: DetectOptions) -> box_pipeline.BoxConfig:
     """Returns the configuration of training images."""
     with flag_errors(options, "short_sides", "max_side"):
-        return box_pipeline.BoxConfig(
+        config = box_pipeline.BoxConfig(
             tuple(int(side) for side in options.short_sides),
             options.max_side,
             options.max_boxes,
@@ -256,6 +256,16 @@ def build_box_config(options: DetectOptions) -> box_pipeline.BoxConfig:
             options.seed,
             options.num_canvases,
         )
+    smallest, largest = min(config.short_sides), max(config.short_sides)
+    if not smallest <= options.test_short_side <= largest:
+        logging.warning(
+            "--test_short_side=%d: objects have other sizes in the test than in training, where short sides "
+            "are %d to %d",
+            options.test_short_side,
+            smallest,
+            largest,
+        )
+    return config
 
 
 def build_detector(options: DetectOptions, num_classes: int):

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from pixpro_keras.cli.detect import (
     DetectOptions,
+    build_box_config,
     draw_labeled,
     normalized_together,
     open_data,
@@ -121,6 +122,15 @@ class OpenDataTest(tf.test.TestCase):
         # Fewer than a batch are repeated.
         ids, count, _ = drawn(label_fraction=0.05)
         self.assertEqual((len(ids), len({*ids}), count), (4, 2, 2))
+
+    def test_other_sizes_in_the_test_are_told(self):
+        sides = {"short_sides": ("160", "192"), "max_side": 320}
+        with self.assertLogs("absl", "WARNING") as logs:
+            build_box_config(DetectOptions(**sides))
+        self.assertIn("--test_short_side=800: objects have other sizes", logs.output[0])
+        with self.assertNoLogs("absl", "WARNING"):
+            build_box_config(DetectOptions(**sides, test_short_side=160))
+            build_box_config(DetectOptions())
 
     def test_parts_of_a_step_are_normalized_alone(self):
         for steps, expected in ((1, (16, 8)), (4, (4, 2))):
