@@ -38,7 +38,7 @@ from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.options.training_options import resolve_lengths
 from pixpro_keras.cli.options.view_options import data_config
 from pixpro_keras.cli.shared import parsing, training_job
-from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.command import flag_errors, refuse_unused
 from pixpro_keras.cli.shared.finished_run import finish_run
 from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.cli.shared.initial_weights import INITIAL_FILE, initial_file, read_init_weights
@@ -49,10 +49,11 @@ from pixpro_keras.data.labels import select
 from pixpro_keras.data.sampler import name_images
 from pixpro_keras.data.sources import Source
 from pixpro_keras.evaluation.features import IMAGE, image_batches
+from pixpro_keras.evaluation.monitor import Monitor
 from pixpro_keras.methods import METHODS, PretrainMethod
 from pixpro_keras.training.callbacks import FeatureRank
 from pixpro_keras.training.run_config import RunResult
-from pixpro_keras.training.workers import chief_alone, chief_first
+from pixpro_keras.training.workers import chief_alone, chief_first, is_chief
 from pixpro_keras.types import VIEW1, Batch, Tensor
 from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.visualize.run_pictures import RunPictures
@@ -170,11 +171,25 @@ def run(options: PretrainOptions) -> PretrainResult:
     """
     options = resolve_precision(options)
     check_method(options)
+    _check_service(options)
     with training_job.start(options) as job:
         # After the devices, which cannot be set up once a network has been read from its file.
         check_backbone(options)
         _check_fixed_size(options)
         return train(options, job)
+
+
+def _check_service(options: PretrainOptions) -> None:
+    """Raises `FlagError` for options that have no effect with a data service, or contradict it."""
+    if options.data_service is None:
+        return
+    service_flag = f"--data_service={options.data_service}"
+    if options.deterministic:
+        raise FlagError(
+            f"--deterministic: {service_flag} gives a step the images that are ready first, so that no "
+            "run repeats another"
+        )
+    refuse_unused(options, {"image_cache_share": f"the workers of {service_flag} keep no images"})
 
 
 def _check_fixed_size(options: PretrainOptions) -> None:
@@ -240,17 +255,20 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
     with strategy.scope():
         method = build_training(options, device_transform, trained)
     config = training_job.run_config(options, workdir)
-    # Before anything is written, since they may be refused.
-    measurements = build_measurements(
-        options,
-        method.encoder.backbone,
-        preprocess,
-        strategy,
-        steps_per_epoch=options.steps_per_epoch or 1,
-        image_size=options.image_size,
-        data_dir=options.data_dir,
-        max_broken_share=options.max_broken_share,
-    )
+    measurements: list[Monitor] = []
+    if is_chief(
+        strategy
+    ):  # It alone evaluates. Before anything is written, since it may be refused.
+        measurements = build_measurements(
+            options,
+            method.encoder.backbone,
+            preprocess,
+            strategy,
+            steps_per_epoch=options.steps_per_epoch or 1,
+            image_size=options.image_size,
+            data_dir=options.data_dir,
+            max_broken_share=options.max_broken_share,
+        )
     checkpoints, first_step = training_job.open_checkpoints(
         options, config, strategy, method, identity(options), source.num_examples
     )
@@ -331,8 +349,8 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
     )
     exported: dict[pathlib.Path, str] = {}
     if result.is_complete:
-        with chief_alone(strategy) as is_chief:
-            if is_chief:
+        with chief_alone(strategy) as is_writer:
+            if is_writer:
                 try:
                     exported = finish_run(options, workdir, method, source.num_examples)
                 except OSError as error:

@@ -2,6 +2,7 @@ import contextlib
 import io
 import pathlib
 import random
+from unittest import mock
 
 import keras
 import numpy as np
@@ -12,7 +13,7 @@ import pixpro_keras
 from pixpro_keras import backbones
 from pixpro_keras.cli import export
 from pixpro_keras.cli.pretrain import PretrainOptions
-from pixpro_keras.cli.shared import parsing
+from pixpro_keras.cli.shared import parsing, training_job
 from pixpro_keras.training import open_workdir
 from pixpro_keras.utils.checksums import read_manifest
 from pixpro_keras.weights import export_backbone
@@ -230,6 +231,23 @@ class PretrainFunctionTest(tf.test.TestCase):
         preset.write_text("--batch_size=9\n")
         with self.assertRaisesRegex(ValueError, "--batch_size=9: "):
             pixpro_keras.pretrain(self.photos, self.folder / "run", preset=preset)
+
+    def test_only_the_chief_needs_the_images_of_evaluations(self):
+        flags = {"eval_every_epochs": 1}
+        flags |= dict.fromkeys(["eval_train_dataset", "eval_test_dataset"], "folder:/nowhere")
+        with self.assertRaisesRegex(ValueError, "--eval_train_dataset=folder:/nowhere"):
+            self.pretrain(**flags)
+        with (
+            mock.patch("pixpro_keras.cli.pretrain.is_chief", return_value=False),
+            mock.patch.object(training_job, "open_checkpoints", side_effect=EOFError),
+            self.assertRaises(EOFError),  # It got as far.
+        ):
+            self.pretrain(**flags)
+
+    def test_flags_that_contradict_a_data_service(self):
+        for flag, value in (("deterministic", True), ("image_cache_share", 0.5)):
+            with self.assertRaisesRegex(ValueError, f"^--{flag}.*: .*--data_service"):
+                self.pretrain(data_service="localhost:1", **{flag: value})
 
     def test_a_failed_start_leaves_nothing(self):
         for options in ({"batch_size": 9}, {"eval_every_epochs": 1}):
