@@ -28,8 +28,8 @@ class Task(keras.Model):
 
     Args:
         accumulate_steps: parts into which each replica's batch is cut, at least 1. The gradients of
-            the parts are averaged and applied once, which saves memory; batch-norm statistics are per
-            part.
+            the parts are averaged and applied once, which saves memory; batch-norm statistics and the
+            negatives of a batch are per part.
         device_transform: function of a batch to the batch that is trained on, for augmentation that
             the input leaves to the accelerator; part of the traced step. A config cannot hold a
             function: `get_config` leaves it out, and it must be passed again when the task is rebuilt.

@@ -35,7 +35,8 @@ class TrainingOptions(Options):
     batch_size: int = option(1024, "Images per step, over all replicas.", above=0, is_main=True)
     accumulate_steps: int = option(
         1,
-        "Gradient accumulation: number of parts into which a replica's batch is divided to save memory.",
+        "Gradient accumulation: number of parts into which a replica's batch is divided to save memory. "
+        "Batch norm, and losses that compare the images of a batch, use one part at a time.",
         minimum=1,
         is_main=True,
     )
