@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.data.decoding import upright_size
+from pixpro_keras.data.sources.folder import IMAGE_EXTENSIONS
 from pixpro_keras.detection.box_source import BoxSource
 from pixpro_keras.detection.notes import Notes
 from pixpro_keras.detection.objects import Objects
@@ -128,6 +129,24 @@ def _check_size(path: pathlib.Path, size: tuple[int, int], annotation: pathlib.P
         f"the image {path} is {width} pixels wide and {height} high, but {size[1]} wide and "
         f"{size[0]} high in {annotation}{hint}"
     )
+
+
+def note_unlisted(
+    folder: pathlib.Path, paths: Sequence[pathlib.Path], reason: str, notes: Notes
+) -> None:
+    """Counts images in a folder that are not listed.
+
+    Args:
+        folder: folder of the images; its subfolders do not count.
+        paths: path of each image that is listed.
+        reason: why the others are left out: "images in the folder REASON".
+        notes: counts, to which these images are added.
+    """
+    listed = {os.path.basename(path) for path in paths if path.parent == folder}
+    for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
+        if name.lower().endswith(IMAGE_EXTENSIONS) and name not in listed and name[0] != ".":
+            kind = f"images in the folder {reason}, left out"
+            notes.add(kind, str(folder / name), is_expected=True)
 
 
 def check_units(

@@ -3,18 +3,18 @@
 import dataclasses
 import json
 import math
-import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from pixpro_keras.data.sources.folder import IMAGE_EXTENSIONS, find_folder
+from pixpro_keras.data.sources.folder import find_folder
 from pixpro_keras.detection.annotations import (
     WHOLE,
     check_images,
     check_units,
     is_number,
     naming,
+    note_unlisted,
     read_flag,
     read_size,
     source_of_files,
@@ -80,7 +80,7 @@ def open_coco_boxes(
         paths = [folder / image.file_name for image in images]
         sizes = [image.size for image in images]
         check_images(paths, sizes, [file] * len(paths))
-        _note_unlisted(folder, paths, notes)
+        note_unlisted(folder, paths, "that the list does not have", notes)
         objects = _read_objects(images, content["annotations"], list(classes), clip_boxes, notes)
         ids = [image.id for image in images]
         names, class_ids = list(classes.values()), list(classes)
@@ -159,15 +159,6 @@ def _holding(folders: Sequence[pathlib.Path], images: Sequence[_Image]) -> pathl
     """First folder that contains the first image; the first folder if none does."""
     holding = (x for x in folders if images and (x / images[0].file_name).exists())
     return next(holding, folders[0])
-
-
-def _note_unlisted(folder: pathlib.Path, paths: Sequence[pathlib.Path], notes: Notes) -> None:
-    """Counts images in the folder that are not listed."""
-    listed = {os.path.basename(path) for path in paths if path.parent == folder}
-    for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
-        if name.lower().endswith(IMAGE_EXTENSIONS) and name not in listed and name[0] != ".":
-            kind = "images in the folder that the list does not have, left out"
-            notes.add(kind, str(folder / name), is_expected=True)
 
 
 def _read_categories(categories: list, notes: Notes) -> dict[int, str]:

@@ -14,6 +14,7 @@ from pixpro_keras.detection.annotations import (
     check_images,
     check_units,
     naming,
+    note_unlisted,
     read_flag,
     read_size,
     source_of_files,
@@ -71,6 +72,7 @@ def open_voc_boxes(
         files, folder = _flat_files(root), _flat_images(root)
         annotations = [_read_annotation(file, class_names) for file in files]
         images = {find_image(folder, file.stem): file.stem for file in files}
+        note_unlisted(folder, list(images), "without an annotation", notes)
     for part in split.split(",") if split != WHOLE else ():
         year, _, name = part.partition("_") if has_years else ("", "", part)
         years.add(year)

@@ -110,6 +110,10 @@ class LayoutsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual([len(one.boxes) for one in source.objects], [1, 1])
         self.assertEqual(source.image_ids, ["2007_000000", "2007_000001"])
         self.assertAllEqual(source.objects[0].boxes, [[1, 2, 11, 22]])
+        self.assertEqual(source.notes.counts, {})
+        (self.root / images / "other.png").write_bytes(b"")
+        kind = "images in the folder without an annotation, left out"
+        self.assertEqual(open_boxes(f"voc:{self.root}", WHOLE).notes.counts, {kind: 1})
 
     def test_what_has_splits_or_is_another_layout_is_not_flat(self):
         write_coco(self.root, [_BOX], split="val2017")
