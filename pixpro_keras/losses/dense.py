@@ -69,7 +69,7 @@ def dense_info_nce(
     Args:
         query: `(B, N, C)`. Dense projections of one view.
         matched_keys: `(B, N, C)`. Dense projections of the other view by the momentum encoder,
-            `take_rows(keys, match(features_q, features_k))`; receives no gradient.
+            `take_rows(keys, match_cells(features_q, features_k))`; receives no gradient.
         queue: `(K, C)`. Dense projections of other images, each averaged over its cells; receives
             no gradient.
         temperature: tau, positive.
