@@ -216,7 +216,9 @@ def draw_views(
         )
     config = data_config(viewed, use_xla=False)
     shape = (1, config.image_size, config.image_size, 3)
-    size = build_backbone(viewed).compute_output_shape(shape)[1:3]
+    # A map with a pixel loss, as in the pictures of a run.
+    level = "c4" if viewed.fpn else viewed.pixel_levels[0]
+    size = level_network(build_backbone(viewed), level).compute_output_shape(shape)[1:3]
     threshold = viewed.threshold
     pairs = []
     for index in range(source.num_examples):

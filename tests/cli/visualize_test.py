@@ -1,5 +1,6 @@
 import json
 import pathlib
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from pixpro_keras.evaluation.features import IMAGE, image_batches
 from pixpro_keras.methods import PixPro
 from pixpro_keras.training.checkpoints import latest_checkpoint, load_weights
 from pixpro_keras.visualize.correspondences import to_display
-from pixpro_keras.visualize.figures import figure_to_array
+from pixpro_keras.visualize.figures import figure_to_array, new_figure
 from pixpro_keras.visualize.similarity import draw_similarity
 from tests.helpers.jobs import TINY_RUN, run_job, write_photos
 
@@ -56,6 +57,19 @@ class VisualizeTest(tf.test.TestCase):
         self.assertEqual(names, ["0.jpg", "2.jpg"])
         with self.assertRaisesRegex(BrokenImagesError, "4.jpg"):
             visualize.spread(source, 3, max_broken_share=0.0)
+
+    def test_matching_cells_are_those_of_the_pixel_loss(self):
+        source = open_source(f"folder:{write_photos(self.folder / 'photos', count=2)}")
+        sizes = []
+        for flags in ({}, {"pixel_levels": ["c4", "c5"]}, {"fpn": True}):
+            options = visualize.VisualizeOptions.make(
+                backbone="resnet10_v1_5", image_size=64, **flags
+            )
+            with mock.patch.object(visualize, "draw_correspondences") as drawn:
+                drawn.return_value = new_figure(1, 1)
+                visualize.draw_views(options, self.folder, source, None)
+            sizes.append(tuple(drawn.call_args.args[4]))
+        self.assertEqual(sizes, [(2, 2), (4, 4), (4, 4)])
 
     @pytest.mark.slow
     def test_pictures(self):
