@@ -2,9 +2,10 @@
 
     pixpro-launch-local --workers=2 -- pretrain --batch_size=64 ...
 
-What follows `--` is a script, here or in this folder, with its flags. Each worker gets a
-`TF_CONFIG` with free local ports, and its number before its output. If a worker fails, the others
-are stopped, and its exit code becomes the launcher's; Ctrl-C and SIGTERM reach every worker once.
+What follows `--` is a script, or a command of this package by its name (`pretrain`, `pixpro-pretrain`), with
+its flags. Each worker gets a `TF_CONFIG` with free local ports, and its number before its output. If a worker
+fails, the others are stopped, and its exit code becomes the launcher's; Ctrl-C and SIGTERM reach every worker
+once.
 """
 
 import contextlib
@@ -52,13 +53,25 @@ def run(options: LaunchOptions, job: Sequence[str]) -> int:
     if not job:
         raise FlagError("the command to start is missing: pixpro-launch-local -- COMMAND FLAGS")
     script, *job_flags = job
-    words = [script]
-    if not pathlib.Path(script).is_file():  # An installed package has modules instead of scripts.
-        name = pathlib.Path(script).stem
-        if not pathlib.Path(__file__).with_name(f"{name}.py").is_file():
-            raise FlagError(f"{script} is not a file")
-        words = ["-c", f"from pixpro_keras.cli.{name} import main; main()"]
-    return Launcher([*words, *job_flags], options.workers, options.grace_seconds).run()
+    words = [*find_script(script), *job_flags]
+    return Launcher(words, options.workers, options.grace_seconds).run()
+
+
+def find_script(name: str) -> list[str]:
+    """Words after `python` that run a script, by its path, or a command of this package, by its name.
+
+    Args:
+        name: `mine.py`, `pretrain`, `pretrain.py`, `pixpro-pretrain`.
+
+    Raises:
+        FlagError: if there is neither.
+    """
+    if pathlib.Path(name).is_file():
+        return [name]
+    module = pathlib.Path(name).stem.removeprefix("pixpro-").replace("-", "_")
+    if not pathlib.Path(__file__).with_name(f"{module}.py").is_file():
+        raise FlagError(f"{name} is not a file")
+    return ["-c", f"from pixpro_keras.cli.{module} import main; main()"]
 
 
 class Launcher:

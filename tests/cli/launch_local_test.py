@@ -8,8 +8,27 @@ import time
 import pytest
 import tensorflow as tf
 
+from pixpro_keras.cli.launch_local import find_script
+from pixpro_keras.cli.options.option_fields import FlagError
 from tests.helpers.jobs import ROOT, TINY_RUN, write_photos
 from tests.helpers.tiny_networks import tiny_backbone
+
+
+class FindScriptTest(tf.test.TestCase):
+    def test_commands_by_any_name(self):
+        for names, module in (
+            (("pretrain", "pretrain.py", "pixpro-pretrain"), "pretrain"),
+            (("linear_probe.py", "linear-probe", "pixpro-linear-probe"), "linear_probe"),
+        ):
+            for name in names:
+                words = ["-c", f"from pixpro_keras.cli.{module} import main; main()"]
+                self.assertEqual(find_script(name), words)
+
+    def test_scripts_by_path(self):
+        self.assertEqual(find_script(__file__), [__file__])
+        for name in ("pixpro.py", "pixpro-nothing", ""):
+            with self.assertRaisesRegex(FlagError, f"^{name} is not a file"):
+                find_script(name)
 
 
 @pytest.mark.slow
