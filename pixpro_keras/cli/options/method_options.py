@@ -225,6 +225,20 @@ def check_method(options: ModelOptions) -> None:
             f"--fpn needs a pixel-level method and an image size that is a multiple of 32: "
             f"--method={options.method} --image_size={options.image_size}"
         )
+    if options.batch_size == options.accumulate_steps and _compares_images(options, cls):
+        raise FlagError(
+            f"--batch_size={options.batch_size} --accumulate_steps={options.accumulate_steps}: a loss that "
+            "tells images apart needs two or more at a time, else it is 0"
+        )
+
+
+def _compares_images(options: ModelOptions, cls: type[PretrainMethod]) -> bool:
+    """Returns True if a loss term contrasts the images of a batch."""
+    if not issubclass(cls, PixelMethod):
+        return options.method == "simclr"
+    has_branch = options.instance_weight > 0 and options.instance_form == "contrastive"
+    is_pixcontrast = issubclass(cls, PixContrast) and options.pixel_weight > 0
+    return has_branch or (is_pixcontrast and options.negatives == "other_images")
 
 
 def _unused(options: ModelOptions, cls: type[PretrainMethod]) -> dict[str, str]:

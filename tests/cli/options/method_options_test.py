@@ -40,6 +40,23 @@ class CheckMethodTest(tf.test.TestCase, parameterized.TestCase):
     def test_an_option_with_effect_is_taken(self, **values):
         check_method(ModelOptions(**values, given=frozenset(values)))
 
+    @parameterized.parameters(
+        {"method": "simclr"},
+        {"instance_weight": 1.0, "instance_form": "contrastive"},
+        {"method": "pixcontrast", "negatives": "other_images"},
+    )
+    def test_contrast_of_a_single_image_is_refused(self, **values):
+        for batch_size in (1, 4):
+            sizes = {"batch_size": batch_size, "accumulate_steps": batch_size}
+            flags = f"--batch_size={batch_size} --accumulate_steps={batch_size}: a loss that tells"
+            with self.assertRaisesRegex(FlagError, f"^{flags}"):
+                check_method(ModelOptions(**values, **sizes))
+        check_method(ModelOptions(**values, batch_size=4, accumulate_steps=2))
+
+    @parameterized.parameters({}, {"method": "byol"}, {"method": "pixcontrast"})
+    def test_losses_of_a_single_image_are_taken(self, **values):
+        check_method(ModelOptions(**values, batch_size=1))
+
     @parameterized.parameters("simclr", "supervised")
     def test_a_momentum_without_a_target_encoder_is_refused(self, method):
         options = ModelOptions(method=method, base_momentum=0.9, given=frozenset({"base_momentum"}))
