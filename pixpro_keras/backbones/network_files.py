@@ -11,7 +11,7 @@ import keras
 from pixpro_keras.backbones.dtype_policies import global_policy, with_policy
 from pixpro_keras.backbones.keras_cv_networks import import_keras_cv
 from pixpro_keras.backbones.levels import require_feature_map
-from pixpro_keras.backbones.weight_copies import copy_weights
+from pixpro_keras.backbones.weight_copies import copy_normalization, copy_weights
 from pixpro_keras.utils.checksums import check_listed
 from pixpro_keras.utils.errors import first_line
 
@@ -147,7 +147,7 @@ def _read_backbone(path: str, changed: int, size: int) -> keras.Model:
 
 
 def with_new_weights(network: keras.Model, policy: str) -> keras.Model:
-    """Builds the same network, of the same class, with new weights.
+    """Builds the same network, of the same class, with new weights but the statistics of `Normalization`.
 
     Args:
         network: functional model.
@@ -164,7 +164,9 @@ def with_new_weights(network: keras.Model, policy: str) -> keras.Model:
         ```
     """
     with global_policy(policy):  # of layers that are not in the config
-        return type(network).from_config(with_policy(network.get_config(), policy))
+        copy = type(network).from_config(with_policy(network.get_config(), policy))
+    copy_normalization(network, copy)
+    return copy
 
 
 def in_float32(network: keras.Model) -> keras.Model:

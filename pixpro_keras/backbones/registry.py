@@ -11,7 +11,7 @@ from pixpro_keras.backbones import keras_cv_networks, network_files, resnet
 from pixpro_keras.backbones.dtype_policies import global_policy
 from pixpro_keras.backbones.levels import mark_level, named_levels
 from pixpro_keras.backbones.names import applications, check_name, is_keras_application
-from pixpro_keras.backbones.weight_copies import copy_weights
+from pixpro_keras.backbones.weight_copies import copy_normalization, copy_weights
 from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.layers.conv import Conv2D
 from pixpro_keras.layers.initializers import he_normal_fan_out
@@ -103,6 +103,7 @@ def build(name: str, *, output_stride: int = 32, bn_momentum: float = 0.9) -> ke
             raise
         # Some layers, as in KerasHub's MiT, cannot be built from their config, but their network can.
         return base
+    copy_normalization(base, model)
     model.name = name if name in applications() else base.name
     return model
 

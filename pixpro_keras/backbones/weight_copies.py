@@ -59,6 +59,36 @@ def refresh_normalization(network: keras.Model) -> None:
             layer.finalize_state()
 
 
+def copy_normalization(source: keras.Model, target: keras.Model) -> None:
+    """Copies the statistics of `Normalization` layers, which belong to the images that a network takes.
+
+    Args:
+        source: network whose layers are adapted.
+        target: the same network with new weights.
+
+    Example:
+        ```python
+        import keras
+        import numpy as np
+
+        from pixpro_keras.backbones.weight_copies import copy_normalization
+
+        networks = [
+            keras.Sequential([keras.Input((3,)), keras.layers.Normalization()]) for _ in range(2)
+        ]
+        networks[0].layers[0].adapt(np.random.rand(8, 3))
+        copy_normalization(*networks)
+        ```
+    """
+    layers = (
+        [x for x in network._flatten_layers() if isinstance(x, keras.layers.Normalization)]
+        for network in (source, target)
+    )
+    for one, other in zip(*layers, strict=True):
+        other.set_weights(one.get_weights())
+        other.finalize_state()
+
+
 def weights_digest(network: keras.Model) -> str:
     """SHA-256 of a network's weights, in hexadecimal digits.
 

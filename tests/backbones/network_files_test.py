@@ -195,7 +195,13 @@ class NetworkFilesTest(tf.test.TestCase, parameterized.TestCase):
         (norm,) = (x for x in layers if isinstance(x, keras.layers.BatchNormalization))
         self.assertIsInstance(norm, BatchNormalization)
         self.assertEqual(norm.momentum, 0.5)
+        statistics = inner.layers[0].get_weights()
         for network in (trained, backbones.plain_network(path)):
+            # With new weights, images are normalized all the same.
+            layers = network._flatten_layers()
+            (layer,) = (x for x in layers if isinstance(x, keras.layers.Normalization))
+            self.assertAllEqual(layer(255 * IMAGES), inner.layers[0](255 * IMAGES))
+            self.assertAllEqual(layer.get_weights()[0], statistics[0])
             backbones.copy_weights(original, network)
             self.assertAllClose(network(255 * IMAGES), expected, rtol=1e-5, atol=1e-5)
         continued = backbones.build(path)  # whose variables a checkpoint sets
