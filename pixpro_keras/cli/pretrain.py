@@ -175,7 +175,7 @@ def run(options: PretrainOptions) -> PretrainResult:
     with training_job.start(options) as job:
         # After the devices, which cannot be set up once a network has been read from its file.
         check_backbone(options)
-        _check_fixed_size(options)
+        _check_sizes(options)
         return train(options, job)
 
 
@@ -192,8 +192,13 @@ def _check_service(options: PretrainOptions) -> None:
     refuse_unused(options, {"image_cache_share": f"the workers of {service_flag} keep no images"})
 
 
-def _check_fixed_size(options: PretrainOptions) -> None:
-    """Raises `FlagError` for options with other image sizes, if the network has a fixed size."""
+def _check_sizes(options: PretrainOptions) -> None:
+    """Raises `FlagError` for image sizes besides `--image_size` that the network does not take."""
+    smallest = backbones.min_image_size(options.backbone)
+    if options.local_views and options.local_image_size < smallest:
+        raise FlagError(
+            f"--local_image_size={options.local_image_size}: {options.backbone} takes {smallest} px or more"
+        )
     if backbones.fixed_image_size(options.backbone) is None:
         return
     flags = {

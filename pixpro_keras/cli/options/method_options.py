@@ -37,6 +37,7 @@ _ARGUMENTS = {
     "projector_hidden_dim": "hidden_dim",
     "projector_dim": "out_dim",
 }
+_QUEUE_SIZE = 65536  # Default of all methods that have a queue.
 # Options that must equal those of a checkpoint.
 _IDENTITY = (
     "method",
@@ -225,11 +226,28 @@ def check_method(options: ModelOptions) -> None:
             f"--fpn needs a pixel-level method and an image size that is a multiple of 32: "
             f"--method={options.method} --image_size={options.image_size}"
         )
+    if options.fpn and options.local_views and options.local_image_size % 32:
+        raise FlagError(
+            f"--fpn --local_image_size={options.local_image_size}: an FPN needs multiples of 32"
+        )
+    size, part = options.queue_size or _QUEUE_SIZE, options.batch_size // options.accumulate_steps
+    if _has_queue(options, cls) and part and size % part:
+        raise FlagError(
+            f"--queue_size={size}: must be a multiple of the {part} images that are enqueued at a time "
+            f"(--batch_size={options.batch_size} --accumulate_steps={options.accumulate_steps}), such as "
+            f"{max(size // part, 1) * part}"
+        )
     if options.batch_size == options.accumulate_steps and _compares_images(options, cls):
         raise FlagError(
             f"--batch_size={options.batch_size} --accumulate_steps={options.accumulate_steps}: a loss that "
             "tells images apart needs two or more at a time, else it is 0"
         )
+
+
+def _has_queue(options: ModelOptions, cls: type[PretrainMethod]) -> bool:
+    """Returns True if a method keeps keys of earlier batches."""
+    is_pixel_level = issubclass(cls, PixelMethod)
+    return options.negatives == "queue" if is_pixel_level else "queue_size" in _arguments_of(cls)
 
 
 def _compares_images(options: ModelOptions, cls: type[PretrainMethod]) -> bool:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import os
 import re
 import types
@@ -181,12 +182,13 @@ def _convert(field: dataclasses.Field, value: Any) -> Any:
     if kind is str and field.metadata["choices"] and isinstance(value, int):
         return str(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value) if abs(value) < 2**53 else value
+        value = float(value) if abs(value) < 2**53 else value
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise FlagError(f"--{field.name}={value!r}: must be of type {kind.__name__}")
-    if kind is str and re.search(
-        "[\ud800-\udfff]", value
-    ):  # It could not be written to `flags.cfg`.
+    if kind is float and not math.isfinite(value):
+        raise FlagError(f"--{field.name}={value}: must be a finite number")
+    # Surrogates, of a path that is not UTF-8, cannot be written to `flags.cfg`.
+    if kind is str and re.search("[\ud800-\udfff]", value):
         raise FlagError(
             f"--{field.name}={value!r}: must be UTF-8; a link can give a path another name"
         )

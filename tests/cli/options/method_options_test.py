@@ -1,8 +1,11 @@
+import inspect
+
 import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras.cli.options.method_options import ModelOptions, check_method
 from pixpro_keras.cli.options.option_fields import FlagError
+from pixpro_keras.methods import METHODS
 
 
 class CheckMethodTest(tf.test.TestCase, parameterized.TestCase):
@@ -39,6 +42,41 @@ class CheckMethodTest(tf.test.TestCase, parameterized.TestCase):
     )
     def test_an_option_with_effect_is_taken(self, **values):
         check_method(ModelOptions(**values, given=frozenset(values)))
+
+    @parameterized.parameters(
+        ({"method": "moco", "batch_size": 96}, "65536: .* 96 images .*, such as 65472"),
+        (
+            {"method": "densecl", "batch_size": 96, "accumulate_steps": 3, "queue_size": 33},
+            r"33: .*such as 32$",
+        ),
+        ({"method": "infomin", "batch_size": 96, "queue_size": 64}, "64: .*, such as 96"),
+        ({"method": "pixcontrast", "negatives": "queue", "batch_size": 96}, "65536: .*"),
+    )
+    def test_a_queue_holds_whole_batches(self, values, message):
+        with self.assertRaisesRegex(FlagError, f"^--queue_size={message}"):
+            check_method(ModelOptions(**values))
+
+    @parameterized.parameters(
+        {"method": "moco", "accumulate_steps": 3, "queue_size": 64},
+        {"method": "pixcontrast"},
+        {"method": "simclr"},
+    )
+    def test_other_batches_are_taken(self, **values):
+        check_method(ModelOptions(**values, batch_size=96))
+
+    def test_local_views_of_an_fpn_have_sides_of_whole_cells(self):
+        with self.assertRaisesRegex(FlagError, "^--fpn --local_image_size=48: "):
+            check_method(ModelOptions(fpn=True, local_views=2))
+        check_method(ModelOptions(fpn=True, local_views=2, local_image_size=64))
+
+    def test_all_queues_have_the_same_default(self):
+        defaults = {
+            name: parameters["queue_size"].default
+            for name, cls in METHODS.items()
+            for parameters in [inspect.signature(cls.__init__).parameters]
+            if "queue_size" in parameters
+        }
+        self.assertEqual({*defaults.values()}, {65536}, msg=defaults)
 
     @parameterized.parameters(
         {"method": "simclr"},

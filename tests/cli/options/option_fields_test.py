@@ -1,4 +1,5 @@
 import dataclasses
+import math
 import os
 import pathlib
 
@@ -36,6 +37,8 @@ class OptionsTest(parameterized.TestCase):
         ({"sides": None}, "--sides: must not be None"),
         ({"size": 0}, "--size=0.0: must be positive"),
         ({"size": "1"}, "--size='1': must be of type float"),
+        ({"size": math.inf}, "--size=inf: must be a finite number"),
+        ({"share": math.nan}, "--share=nan: must be a finite number"),
         ({"share": 1.0}, "--share=1.0: must be below 1"),
         ({"color": "green"}, "--color=green: must be one of red, blue"),
         ({"is_filled": 1}, "--is_filled=1: must be of type bool"),
