@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.data.decoding import upright_size
+from pixpro_keras.data.decoding import upright_size, warn_of_small_ranges
 from pixpro_keras.data.sources.folder import IMAGE_EXTENSIONS
 from pixpro_keras.detection.box_source import BoxSource
 from pixpro_keras.detection.notes import Notes
@@ -19,6 +19,7 @@ from pixpro_keras.types import Tensor
 
 # Number of images whose headers are read at the start, 0.1 ms each.
 _NUM_HEADERS = 256
+_NUM_LOOKED_AT = 16  # Number of images whose values are checked at the start.
 _LARGEST_SIDE = 1 << 20
 
 # Instead of a split: all images of a folder without splits.
@@ -90,7 +91,8 @@ def check_images(
 ) -> None:
     """Checks that all images exist, and that a sample of them has the annotated size.
 
-    Only headers are read; the other images are checked when they are decoded.
+    Of that sample, only headers are read; the other images are checked when they are decoded. A few PNG
+    files are decoded, to warn of 16 bits that are nearly black.
 
     Args:
         paths: path of each image.
@@ -108,6 +110,11 @@ def check_images(
         paths[::step], sizes[::step], annotations[::step], strict=True
     ):
         _check_size(path, size, annotation)
+    warn_of_small_ranges(
+        lambda number: paths[number].read_bytes(),
+        lambda number: str(paths[number]),
+        list(range(0, len(paths), -(-len(paths) // _NUM_LOOKED_AT) or 1)),
+    )
 
 
 def _check_size(path: pathlib.Path, size: tuple[int, int], annotation: pathlib.Path) -> None:
