@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 
 import keras
 
@@ -116,7 +117,7 @@ def feature_network(backbone: keras.Model, features: str = "c5") -> keras.Model:
         )
         pooled = pool(backbone.output)
         return keras.Model(backbone.input, pooled, name=backbone.name)
-    return keras.Model(backbone.input, _pyramid(backbone), name=backbone.name)
+    return pyramid_network(backbone, lowest=2)
 
 
 def pyramid_network(backbone: keras.Model, lowest: int = 3) -> keras.Model:
@@ -137,9 +138,9 @@ def pyramid_network(backbone: keras.Model, lowest: int = 3) -> keras.Model:
         assert list(network.output) == ["c3", "c4", "c5"]
         ```
     """
-    network = feature_network(backbone, "c2-c5")
-    maps = {name: x for name, x in network.output.items() if int(name[1:]) >= lowest}
-    return keras.Model(network.input, maps, name=backbone.name)
+    require_feature_map(backbone)
+    maps = _maps(backbone, _LEVELS[lowest - 2 :])
+    return keras.Model(backbone.input, maps, name=backbone.name)
 
 
 def level_network(backbone: keras.Model, level: str) -> keras.Model:
@@ -150,7 +151,7 @@ def level_network(backbone: keras.Model, level: str) -> keras.Model:
         level: `"c2"` to `"c5"`.
 
     Raises:
-        ValueError: if the network has no map of one of the strides.
+        ValueError: if the network has no map of its stride.
 
     Example:
         ```python
@@ -163,22 +164,19 @@ def level_network(backbone: keras.Model, level: str) -> keras.Model:
     require_feature_map(backbone)
     if level == "c5":
         return backbone
-    levels = pyramid_network(backbone, lowest=2)
-    return keras.Model(levels.input, levels.output[level], name=backbone.name)
+    return keras.Model(backbone.input, _maps(backbone, (level,))[level], name=backbone.name)
 
 
-def _pyramid(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
+def _maps(backbone: keras.Model, levels: Sequence[str]) -> dict[str, keras.KerasTensor]:
+    """Level name -> map, of some levels."""
     maps = named_levels(backbone) | _stage_outputs(backbone)
-    if not maps.keys() >= set(_LEVELS[:-1]):
+    if not maps.keys() >= {*levels} - {"c5"}:
         maps = _last_map_by_stride(backbone) | maps
     maps["c5"] = backbone.output
-    missing = [str(2 ** int(level[1:])) for level in _LEVELS if level not in maps]
+    missing = [f"{2 ** int(level[1:])} ({level})" for level in levels if level not in maps]
     if missing:
-        raise ValueError(
-            f"`features` must be c5 or pooled for {backbone.name}, which has no map of stride "
-            f"{', '.join(missing)}. Received: 'c2-c5'"
-        )
-    return {level: maps[level] for level in _LEVELS}
+        raise ValueError(f"{backbone.name} has no map of stride {', '.join(missing)}")
+    return {level: maps[level] for level in levels}
 
 
 def named_levels(backbone: keras.Model) -> dict[str, keras.KerasTensor]:

@@ -63,7 +63,9 @@ class Encoder(keras.Model):
                 head.build(backbone.output_shape)
         self._levels: keras.Model | None = None
         if fpn is not None or level_heads:
-            self._levels = pyramid_network(backbone)
+            levels = [level for heads in self.level_heads.values() for level in heads]
+            lowest = 3 if fpn is not None else min(int(level[1:]) for level in levels)
+            self._levels = pyramid_network(backbone, lowest)
         outputs = {} if self._levels is None else self._levels.output
         shapes = {name: tuple(x.shape) for name, x in outputs.items()}
         for heads_by_level in self.level_heads.values():

@@ -100,11 +100,21 @@ class LevelsTest(tf.test.TestCase, parameterized.TestCase):
         backbone = backbones.build("resnet18_v1_5")
         self.assertIs(backbones.feature_network(backbone), backbone)
 
+    def test_a_network_without_a_map_of_stride_4_has_the_others(self):
+        x = inputs = keras.Input((None, None, 3))
+        for stride in (8, 2, 2):
+            x = keras.layers.Conv2D(stride, 3, stride, padding="same")(x)
+        network = keras.Model(inputs, x)
+        self.assertEqual(list(backbones.pyramid_network(network).output), ["c3", "c4", "c5"])
+        self.assertIs(backbones.level_network(network, "c3").output, network.layers[1].output)
+        with self.assertRaisesRegex(ValueError, r"no map of stride 4 \(c2\)$"):
+            backbones.level_network(network, "c2")
+
     def test_errors(self):
         backbone = backbones.build("resnet18_v1_5")
         with self.assertRaisesRegex(ValueError, "c5, c2-c5, pooled. Received: 'p3'"):
             backbones.feature_network(backbone, "p3")
-        with self.assertRaisesRegex(ValueError, "xception, which has no map of stride 4"):
+        with self.assertRaisesRegex(ValueError, r"xception has no map of stride 4 \(c2\)"):
             backbones.feature_network(backbones.build("xception"), "c2-c5")
 
 
