@@ -64,7 +64,7 @@ from pixpro_keras.evaluation.monitor import Monitor
 from pixpro_keras.evaluation.precise_bn import apply_precise_bn, temporary_precise_bn
 from pixpro_keras.segmentation.class_presence import stratified_images
 from pixpro_keras.training.run_config import RunResult
-from pixpro_keras.training.workers import chief_alone, is_multi_worker
+from pixpro_keras.training.workers import chief_alone, chief_first, is_multi_worker
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils.bars import with_bar
 from pixpro_keras.utils.files import write_atomically
@@ -108,7 +108,8 @@ def run_one(options: DetectOptions) -> RunResult:
 def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunResult:
     """Trains and tests a detector in the directory of a job that has been started."""
     workdir, strategy, replica_batch_size = job.workdir, job.strategy, job.replica_batch_size
-    train, test = open_data(options)
+    with chief_first(strategy):  # It prepares sets of TFDS.
+        train, test = open_data(options)
     train, num_train = draw_labeled(options, train)
     box_config = build_box_config(options)
     options = resolve_lengths(options, train.num_examples)
@@ -222,13 +223,14 @@ def open_data(options: DetectOptions) -> tuple[BoxSource, BoxSource]:
             whole = open_split(WHOLE)
             parts = random_split(options, options.seed, whole.num_examples, options.dataset)
             train, test = (pick(whole, part.tolist()) for part in parts)
-            return for_training(train, with_masks), for_testing(test, with_masks)
-    refuse_fraction(options, f"--dataset={options.dataset}")
-    with flag_errors(options, "dataset", "train_split", "model"):
-        train = for_training(open_split(options.train_split), with_masks)
-    with flag_errors(options, "dataset", "test_split"):
-        test = with_classes(open_split(options.test_split), train.class_names)
-        test = for_testing(test, with_masks)
+            train, test = for_training(train, with_masks), for_testing(test, with_masks)
+    else:
+        refuse_fraction(options, f"--dataset={options.dataset}")
+        with flag_errors(options, "dataset", "train_split", "model"):
+            train = for_training(open_split(options.train_split), with_masks)
+        with flag_errors(options, "dataset", "test_split"):
+            test = with_classes(open_split(options.test_split), train.class_names)
+            test = for_testing(test, with_masks)
     warn_of_shared(train, test)
     return train, test
 

@@ -1,10 +1,14 @@
+import contextlib
 import json
 import pathlib
+import types
+from unittest import mock
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from pixpro_keras.cli import detect
 from pixpro_keras.cli.detect import (
     DetectOptions,
     build_box_config,
@@ -99,6 +103,40 @@ class OpenDataTest(tf.test.TestCase):
         splits = {"train_split": "train2017", "test_split": "val2017"}
         with self.assertRaisesRegex(FlagError, "--val_fraction=0.3: .* has a test of its own"):
             open_data(DetectOptions.make(dataset=f"coco:{root}/coco", val_fraction=0.3, **splits))
+
+    def test_an_image_that_is_listed_twice_may_be_in_both_parts(self):
+        root = pathlib.Path(self.create_tempdir().full_path)
+        cat = {"category_id": 3, "bbox": [1, 2, 10, 20], "area": 200}
+        write_coco(root, [cat | {"image_id": number} for number in (7, 9)], split="all")
+        file = root / "annotations" / "instances_all.json"
+        content = json.loads(file.read_text())
+        first = content["images"][0]
+        content["images"] = [first, first | {"id": 9}]
+        file.write_text(json.dumps(content))
+        with self.assertLogs("absl", "WARNING") as logs:
+            open_data(DetectOptions.make(dataset=f"coco:{root}"))
+        self.assertIn("1 of the 1 test images are training images", logs.output[-1])
+
+    def test_the_chief_opens_the_data_first(self):
+        calls = []
+
+        @contextlib.contextmanager
+        def chief_first(strategy):
+            calls.append(strategy)
+            yield
+            calls.append("others")
+
+        def open_data(options):
+            calls.append("opens")
+            raise FlagError("no data")
+
+        job = types.SimpleNamespace(workdir=None, strategy="strategy", replica_batch_size=1)
+        with (
+            mock.patch.multiple(detect, chief_first=chief_first, open_data=open_data),
+            self.assertRaises(FlagError),
+        ):
+            detect.train_and_test(DetectOptions(), job)
+        self.assertEqual(calls, ["strategy", "opens"])
 
     def test_a_share_of_the_labels_has_every_class(self):
         root = pathlib.Path(self.create_tempdir().full_path)
