@@ -48,6 +48,7 @@ from pixpro_keras.data.image_cache import plan_image_cache
 from pixpro_keras.data.labels import select
 from pixpro_keras.data.sampler import name_images
 from pixpro_keras.data.sources import Source
+from pixpro_keras.data.transforms import patch_size
 from pixpro_keras.evaluation.features import IMAGE, image_batches
 from pixpro_keras.evaluation.monitor import Monitor
 from pixpro_keras.methods import METHODS, PretrainMethod
@@ -199,9 +200,17 @@ def _check_sizes(options: PretrainOptions) -> None:
         raise FlagError(
             f"--local_image_size={options.local_image_size}: {options.backbone} takes {smallest} px or more"
         )
+    has_jigsaw, patch = METHODS[options.method].uses_jigsaw, patch_size(options.image_size)
+    # Other networks take less than the 32 px that are the least for a view.
+    if has_jigsaw and patch < smallest != 32:
+        raise FlagError(
+            f"--method={options.method} --image_size={options.image_size}: the patches of its puzzle have "
+            f"{patch} px, and {options.backbone} takes {smallest} px or more"
+        )
     if backbones.fixed_image_size(options.backbone) is None:
         return
     flags = {
+        f"--method={options.method}": has_jigsaw,
         f"--local_views={options.local_views}": options.local_views > 0,
         f"--probe={options.probe}": options.probe != "none",
     }

@@ -107,6 +107,10 @@ class KerasFilePretrainTest(tf.test.TestCase, parameterized.TestCase):
             ({"image_size": 96}, "--image_size=96: .* takes images of 64 px only"),
             ({"local_views": 2, "method": "pixpro"}, "--local_views=2: .* takes 64 px only"),
             ({"probe": "scenes"}, "--probe=scenes: .* takes 64 px only"),
+            (
+                {"method": "infomin", "augmentation": "infomin", "queue_size": 8},
+                "--method=infomin: .* takes 64 px only",
+            ),
         ):
             with self.assertRaisesRegex(ValueError, message):
                 self.pretrain(backbone=self.folder / "run/export/backbone.keras", **options)

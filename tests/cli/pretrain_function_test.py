@@ -244,9 +244,14 @@ class PretrainFunctionTest(tf.test.TestCase):
         ):
             self.pretrain(**flags)
 
-    def test_local_views_that_a_network_does_not_take(self):
+    def test_small_images_that_a_network_does_not_take(self):
         with self.assertRaisesRegex(ValueError, "^--local_image_size=48: xception takes 71 px or"):
             self.pretrain(backbone="xception", image_size=96, local_views=2)
+        puzzle = {"method": "infomin", "augmentation": "infomin", "queue_size": 8}
+        with self.assertRaisesRegex(
+            ValueError, "^--method=infomin .* 64 px, and xception takes 71"
+        ):
+            self.pretrain(backbone="xception", image_size=224, **puzzle)
 
     def test_flags_that_contradict_a_data_service(self):
         for flag, value in (("deterministic", True), ("image_cache_share", 0.5)):
