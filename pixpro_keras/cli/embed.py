@@ -7,6 +7,7 @@ in parts, so that memory does not grow with the number of images, and the same c
 interrupted job.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -91,7 +92,7 @@ def run(options: EmbedOptions) -> None:
         source = open_source(options.dataset, data_dir=options.data_dir)
     output = pathlib.Path(options.output).expanduser()
     with flag_errors(options, "output"):
-        images = _names_digest(source, is_text=output.suffix == ".parquet")
+        images = _images_digest(source, is_text=output.suffix == ".parquet")
     with strategy.scope():
         backbone, options = read_backbone(options)
     with flag_errors(options, "level", "features"):
@@ -109,8 +110,8 @@ def run(options: EmbedOptions) -> None:
     print(f"{output}: {options.features} features of {shape[0]} images, {shape[1:]} each")
 
 
-def _names_digest(source: Source, is_text: bool) -> str:
-    """SHA-256 of the images' names.
+def _images_digest(source: Source, is_text: bool) -> str:
+    """SHA-256 of the images' names and, where they are files, of their sizes and times of change.
 
     Args:
         source: the images.
@@ -128,6 +129,9 @@ def _names_digest(source: Source, is_text: bool) -> str:
             raise ValueError(
                 f"the name of the image {name!r} is not UTF-8, as .parquet needs it; .npz takes any name"
             ) from error
+        with contextlib.suppress(OSError):  # Of images in records, the name is no path.
+            status = os.stat(name)
+            digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
     return digest.hexdigest()
 
 

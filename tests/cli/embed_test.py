@@ -63,7 +63,7 @@ class EmbedTest(tf.test.TestCase):
             self.assertEqual(found["features"].shape, (8, 2, 2, 256))
 
     def test_goes_on_where_it_was_cut_off(self):
-        write = embed._write_part
+        write, before = embed._write_part, (self.photos / "0.jpg").read_bytes()
         with (
             mock.patch.object(
                 embed, "_write_part", wraps=write, side_effect=[mock.DEFAULT, KeyboardInterrupt]
@@ -78,6 +78,12 @@ class EmbedTest(tf.test.TestCase):
         with self.assertRaisesRegex(FlagError, "holds parts with other images"):
             self.run_job("a.npz")
         (self.photos / "8.jpg").rename(self.photos / "7.jpg")
+        status = (self.photos / "0.jpg").stat()
+        (self.photos / "0.jpg").write_bytes((self.photos / "1.jpg").read_bytes())
+        with self.assertRaisesRegex(FlagError, "holds parts with other images"):
+            self.run_job("a.npz")
+        (self.photos / "0.jpg").write_bytes(before)
+        os.utime(self.photos / "0.jpg", ns=(status.st_atime_ns, status.st_mtime_ns))
         with mock.patch.object(embed, "_write_part", wraps=write) as written:
             self.run_job("a.npz")
         self.assertEqual(written.call_count, 1)
