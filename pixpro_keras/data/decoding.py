@@ -159,6 +159,12 @@ def _tiff_orientation(tiff: Tensor) -> Tensor:
     return tf.where(value > 8, tf.constant(1, tf.int64), value)
 
 
+# Outside of graphs, its operations would take some 10 ms one by one.
+_traced_orientation = tf.function(
+    _tiff_orientation, input_signature=[tf.TensorSpec((), tf.string)], autograph=False
+)
+
+
 def _bytes(text: Tensor) -> Tensor:
     return tf.cast(tf.io.decode_raw(text, tf.uint8), tf.int64)
 
@@ -250,7 +256,7 @@ def upright_size(image) -> tuple[int, int]:
     tiff = image.info.get("exif", b"")
     if tiff and image.format in ("JPEG", "PNG", "WEBP"):
         tiff = tiff.removeprefix(b"Exif\0\0")
-        if int(_tiff_orientation(tf.constant(tiff))) > 4:
+        if int(_traced_orientation(tf.constant(tiff))) > 4:
             return image.size[1], image.size[0]
     return image.size
 
