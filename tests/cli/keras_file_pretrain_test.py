@@ -10,6 +10,7 @@ from absl.testing import parameterized
 
 import pixpro_keras
 from pixpro_keras.cli import pretrain
+from pixpro_keras.cli.shared import stored_run
 from pixpro_keras.training import open_workdir
 from tests.helpers.jobs import write_photos
 from tests.helpers.keras_hub_networks import make_backbone
@@ -40,7 +41,8 @@ class KerasFilePretrainTest(tf.test.TestCase, parameterized.TestCase):
 
     def pretrain(self, **options):
         with contextlib.redirect_stdout(io.StringIO()):
-            return pixpro_keras.pretrain(self.photos, self.folder / "run", **SHORT | options)
+            workdir = options.pop("workdir", self.folder / "run")
+            return pixpro_keras.pretrain(self.photos, workdir, **SHORT | options)
 
     @pytest.mark.slow
     def test_an_instance_has_the_trained_weights_and_goes_on(self):
@@ -69,6 +71,14 @@ class KerasFilePretrainTest(tf.test.TestCase, parameterized.TestCase):
         # Other commands know it by its file.
         embeddings = pixpro_keras.embed(self.photos, self.folder / "run", image_size=64)
         self.assertEqual(embeddings.vectors.shape, (8, 32))
+        # A run that was moved is still itself.
+        moved = (self.folder / "run").rename(self.folder / "moved")
+        self.assertEqual(
+            stored_run.read_options(moved).backbone, str(moved / pretrain.INITIAL_FILE)
+        )
+        goes_on = {"backbone": backbone, "epochs": 2, "workdir": moved}
+        self.assertEqual(self.pretrain(**goes_on, dry_run=True).steps, 0)
+        self.assertEqual(self.pretrain(**goes_on).steps, 4)
 
     def test_a_failed_start_leaves_nothing(self):
         backbone = tiny_backbone()

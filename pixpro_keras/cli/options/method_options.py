@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import keras
 
+from pixpro_keras import backbones
 from pixpro_keras.cli.options.backbone_options import build_backbone
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option, option_fields
 from pixpro_keras.cli.options.training_options import TrainingOptions, build_optimizer
@@ -198,6 +199,8 @@ def identity(options: ModelOptions) -> dict:
         parts["queue_size"] = options.queue_size
     if not options.target_encoder:
         parts["target_encoder"] = False
+    # A run may be moved, with the file of its network.
+    parts["backbone"] = backbones.public_name(options.backbone)
     return {name: getattr(options, name) for name in _IDENTITY} | parts
 
 

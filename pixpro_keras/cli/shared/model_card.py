@@ -128,7 +128,8 @@ def _trained(
     options: ModelOptions, lines: list[str], recipe: Mapping[str, Any]
 ) -> tuple[ModelOptions, list[str]]:
     """Replaces values of options and flags by those of a recipe."""
-    known = {field.name for field in option_fields(type(options))} & set(recipe)
+    # A recipe has no path of the backbone, which cannot change.
+    known = {field.name for field in option_fields(type(options))} & set(recipe) - {"backbone"}
     if not known:
         return options, lines
     options = options.replace(**{name: recipe[name] for name in known})

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 
+from pixpro_keras.backbones import public_name
 from pixpro_keras.cli.options.option_fields import option_fields
 from pixpro_keras.cli.options.training_options import TrainingJobOptions, count_warmup_steps
 from pixpro_keras.data.sources import split_specification
@@ -51,6 +52,8 @@ def recipe_of(options: TrainingJobOptions, num_images: int) -> dict:
             value = getattr(options, field.name)
             if field.name.endswith("dataset") and value is not None:
                 value = _absolute(value)
+            if field.name == "backbone":
+                value = public_name(value)
             if field.name == "init_weights" and value not in (None, IMAGENET):
                 value = os.path.abspath(os.path.expanduser(value))
             recipe[field.name] = list(value) if isinstance(value, tuple) else value

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 
+from pixpro_keras.backbones import public_name
 from pixpro_keras.cli.options.method_options import ModelOptions, build_method
 from pixpro_keras.cli.options.run_options import CardOptions, RunOptions
 from pixpro_keras.cli.shared.parsing import FLAGS_FILE, load
@@ -24,12 +25,14 @@ def run_folder(path: str | None) -> pathlib.Path | None:
 
 
 def read_options(folder: pathlib.Path) -> StoredRun:
-    """Returns the options of a run.
+    """Returns the options of a run, which may have been moved with the file of its network.
 
     Raises:
         FlagError: if its `flags.cfg` cannot be used.
     """
-    return load(StoredRun, folder / FLAGS_FILE)
+    options = load(StoredRun, folder / FLAGS_FILE)
+    inside = folder / public_name(options.backbone)
+    return options.replace(backbone=str(inside)) if inside.is_file() else options
 
 
 def load_method(folder: pathlib.Path, output_stride: str) -> PretrainMethod | None:
