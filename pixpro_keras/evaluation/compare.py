@@ -31,8 +31,9 @@ def compare_backbones(
     """Accuracy of pooled features (image labels) and of cell features (masks).
 
     All backbones are evaluated in the same way, with batch-norm statistics of training images, since
-    those of an untrained network do not fit its activations; afterwards each has its own again.
-    Features are standardized per channel with the statistics of the training features.
+    those of an untrained network do not fit its activations; afterwards each has its own again. Frozen
+    batch norm (`trainable = False`) keeps its own all the time. Features are standardized per channel with
+    the statistics of the training features.
 
     Args:
         backbones: name -> `(B, H, W, 3) -> (B, h, w, C)`.

@@ -3,9 +3,12 @@
 import contextlib
 import os
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from pixpro_keras.backbones.weight_copies import refresh_normalization
 from pixpro_keras.types import Tensor
@@ -46,7 +49,34 @@ def save_onnx(network: keras.Model, path: pathlib.Path) -> None:
         raise ImportError(
             f"the format onnx needs {error.name}: pip install 'pixpro-keras[onnx]'"
         ) from error
-    _export(_with_grouped_operations(network), path, "onnx")
+    _export(_with_constants(_with_grouped_operations(network)), path, "onnx")
+
+
+class _Function(keras.layers.Layer):
+    """Layer that calls a function of TensorFlow."""
+
+    def __init__(self, function: Callable[[Tensor], Any], **kwargs):
+        super().__init__(**kwargs)
+        self.function = function
+
+    def call(self, images: Tensor) -> Any:
+        return self.function(images)
+
+
+def _with_constants(network: keras.Model) -> keras.Model:
+    """Makes a network whose tensors, variables or not, are constants.
+
+    tf2onnx takes tensors that are no variables, such as the mean of `Normalization`, for inputs of the model.
+    """
+    spec = tf.TensorSpec((None, None, None, 3), "float32")
+    traced = tf.function(lambda images: network(images, training=False)).get_concrete_function(spec)
+    frozen = convert_variables_to_constants_v2(traced)
+
+    def compute(images: Tensor) -> Any:
+        return tf.nest.pack_sequence_as(traced.structured_outputs, frozen(images))
+
+    inputs = keras.Input((None, None, 3))
+    return keras.Model(inputs, _Function(compute)(inputs), name=network.name)
 
 
 class _GroupedConv2D(keras.layers.Conv2D):
@@ -67,7 +97,12 @@ def _with_grouped_operations(network: keras.Model) -> keras.Model:
     def is_grouped(layer: keras.layers.Layer) -> bool:
         return type(layer) is keras.layers.Conv2D and layer.groups > 1
 
-    if not any(is_grouped(layer) for layer in network._flatten_layers()):
+    def has_grouped(model: keras.Model) -> bool:
+        return any(
+            is_grouped(x) or (isinstance(x, keras.Model) and has_grouped(x)) for x in model.layers
+        )
+
+    if not has_grouped(network):
         return network
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:

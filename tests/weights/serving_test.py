@@ -3,6 +3,7 @@
 import pathlib
 from unittest import mock
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -82,6 +83,22 @@ class ServingTest(tf.test.TestCase, parameterized.TestCase):
                 largest = np.abs(value).max()
                 self.assertGreater(np.std(value), 1e-2)
                 self.assertAllClose(result[name], value, atol=1e-5 * largest, rtol=0)
+
+    @parameterized.parameters("saved_model", "onnx", "litert")
+    def test_networks_that_scale_their_images(self, chosen):
+        if chosen == "onnx":
+            pytest.importorskip("tf2onnx", reason="needs pip install 'pixpro-keras[onnx]'")
+        images = photo(33, 40)
+        layer = keras.layers.Normalization()
+        layer.adapt(images)
+        inputs = keras.Input((None, None, 3))
+        x = keras.applications.resnet50.preprocess_input(inputs) / 255 + layer(inputs)
+        network = keras.Model(inputs, keras.layers.Conv2D(8, 3, 2)(x), name="scaling")
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        name = str(folder / "scaling.keras")
+        network.save(name)
+        (path,) = export_backbone(network, name, folder, [chosen])
+        self.assertAllClose(RUNNERS[chosen](path, images), network(images), rtol=1e-4, atol=1e-4)
 
     def test_other_features_are_for_serving_only(self):
         backbone = backbones.build("resnet10_v1_5")
