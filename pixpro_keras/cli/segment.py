@@ -48,6 +48,7 @@ from pixpro_keras.evaluation.replicas import over_replicas
 from pixpro_keras.segmentation.class_presence import read_presence, stratified_images
 from pixpro_keras.segmentation.fcn import FCN
 from pixpro_keras.segmentation.mask_pipeline import (
+    MEAN_COLOR,
     CropConfig,
     make_crops,
     readable_batches,
@@ -279,11 +280,12 @@ def finish(
             strategy,
         )
         batches = readable_batches(test, preprocess, 1, broken)
+        beyond = preprocess(tf.constant(MEAN_COLOR, shape=(1, 1, 3)))[0, 0]  # As around crops.
 
         def segment(images: Tensor) -> np.ndarray:
             stride = options.window_stride
             probabilities = [
-                sliding_window_inference(predict, image, size, stride, batch_size)
+                sliding_window_inference(predict, image, size, stride, batch_size, beyond)
                 for image in images
             ]
             return np.stack(probabilities).argmax(axis=-1)

@@ -17,7 +17,8 @@ from pixpro_keras.utils.autotuning import NUM_THREADS, without_autotuning
 IMAGE = "image"
 MASK = "mask"
 
-_MEAN_COLOR = (123.675, 116.28, 103.53)
+# Color of what lies beyond an image, in 0..255: ImageNet's mean.
+MEAN_COLOR = (123.675, 116.28, 103.53)
 _JITTER = recipes.ViewRecipe(
     jitter=0.8, jitter_strengths=(0.25, 0.5, 0.5, 0.05), grayscale=0.0, blur=0.0
 )
@@ -92,7 +93,7 @@ def make_crop(image: Tensor, mask: Tensor, seed: Tensor, config: CropConfig) -> 
     mask = tf.image.resize(mask[..., None], scaled, "nearest")[..., 0]
     missing = tf.maximum(size - scaled, 0)
     padding = [[0, missing[0]], [0, missing[1]]]
-    mean = tf.constant(_MEAN_COLOR)
+    mean = tf.constant(MEAN_COLOR)
     image = tf.pad(image - mean, [*padding, [0, 0]]) + mean
     mask = tf.pad(mask, padding, constant_values=IGNORED)
     room = tf.cast(tf.maximum(scaled - size, 0) + 1, tf.float32)

@@ -43,10 +43,11 @@ def sliding_window_inference(
     window: int,
     stride: int,
     batch_size: int = 1,
+    padding: Tensor | float = 0.0,
 ) -> np.ndarray:
     """Probabilities of each pixel, averaged over the windows that contain it.
 
-    An image smaller than a window is padded with zeros below and to the right.
+    An image smaller than a window is padded below and to the right.
 
     Args:
         predict: function of `(n, window, window, 3)` to `(n, window, window, num_classes)`
@@ -55,6 +56,7 @@ def sliding_window_inference(
         window: side of the windows in pixels.
         stride: pixels from one window to the next, at most `window`.
         batch_size: windows that go through the network together.
+        padding: color of the padding, a number or `(3,)`, preprocessed.
 
     Returns:
         `(H, W, num_classes)` float32.
@@ -75,7 +77,8 @@ def sliding_window_inference(
     """
     check_stride(stride, window)
     height, width = image.shape[:2]
-    padded = tf.pad(image, [[0, max(window - height, 0)], [0, max(window - width, 0)], [0, 0]])
+    missing = [[0, max(window - height, 0)], [0, max(window - width, 0)], [0, 0]]
+    padded = tf.pad(image - padding, missing) + padding
     rows, columns = (window_starts(length, window, stride) for length in padded.shape[:2])
     corners = [(top, left) for top in rows for left in columns]
     total, count = None, np.zeros((*padded.shape[:2], 1), np.float32)

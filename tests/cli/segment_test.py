@@ -6,6 +6,8 @@ import pytest
 import tensorflow as tf
 
 from pixpro_keras import backbones
+from pixpro_keras.cli.segment import Segmenter, SegmentOptions, finish
+from pixpro_keras.segmentation import MaskSource
 from pixpro_keras.weights import export_backbone
 from tests.helpers.examples import save_image
 from tests.helpers.files import read_metrics
@@ -37,6 +39,30 @@ SGD_ALONE = ("--batch_size", "--log_every", "--crop_size", "--window_stride")
 def distance(one, other):
     """Largest difference of two arrays, infinite if their shapes differ."""
     return np.abs(one - other).max() if np.shape(one) == other.shape else np.inf
+
+
+class FinishTest(tf.test.TestCase):
+    def test_windows_have_the_color_of_crops_beyond_the_image(self):
+        def read(index):
+            return tf.zeros((8, 8, 3), tf.uint8), tf.ones((8, 8), tf.int32)
+
+        def logits(windows, size):
+            """Finds class 1 everywhere if the last pixel has the mean color."""
+            is_mean = tf.reduce_all(abs(windows[:, -1, -1] - (123.675, 116.28, 103.53)) < 0.01, -1)
+            classes = tf.cast(is_mean, tf.int32)[:, None, None]
+            return tf.one_hot(tf.broadcast_to(classes, (tf.shape(windows)[0], *size)), 2)
+
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        finish(
+            SegmentOptions(dataset="folder:black", crop_size=16, window_stride=16),
+            folder,
+            Segmenter("tiny", logits, lambda image: tf.cast(image, tf.float32)),
+            ("zero", "one"),
+            1,
+            MaskSource("black", 1, read, str, ("zero", "one")),
+            tf.distribute.get_strategy(),
+        )
+        self.assertEqual(json.loads((folder / "segment.json").read_text())["one"], 1.0)
 
 
 @pytest.mark.slow

@@ -35,6 +35,20 @@ class SlidingWindowTest(tf.test.TestCase, parameterized.TestCase):
         expected = [*alone[:2], *((alone[2:] + alone[:2]) / 2), *alone[2:]]
         self.assertAllClose(found[0, :, 0], expected, atol=1e-6)
 
+    def test_small_images_are_padded_with_a_color(self):
+        seen = []
+
+        def predict(windows):
+            seen.append(windows.numpy())
+            return windows
+
+        color = [0.5, -1.0, 2.0]
+        image = np.random.default_rng(0).normal(size=(3, 6, 3)).astype("float32")
+        for padding, expected in (({}, 0.0), ({"padding": tf.constant(color)}, color)):
+            found = sliding_window_inference(predict, tf.constant(image), 4, 4, 2, **padding)
+            self.assertAllClose(found, image, atol=1e-6)
+            self.assertAllClose(seen.pop()[:, 3], np.broadcast_to(expected, (2, 4, 3)))
+
     def test_bad_stride(self):
         with self.assertRaisesRegex(ValueError, "stride=5"):
             sliding_window_inference(lambda x: x, tf.zeros((4, 4, 3)), 4, 5)
