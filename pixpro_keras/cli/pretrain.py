@@ -30,6 +30,7 @@ from pixpro_keras.cli.options.method_options import (
     check_method,
     identity,
     resolve_classes,
+    warn_of_long_queue,
 )
 from pixpro_keras.cli.options.monitor_options import build_measurements
 from pixpro_keras.cli.options.option_fields import FlagError
@@ -258,6 +259,7 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
             service.check_source(source)
     options = resolve_classes(options, source)
     options = resolve_lengths(options, source.num_examples)
+    warn_of_long_queue(options, source.num_examples)
 
     log_input(options)
     preprocess = backbones.preprocess_input(options.backbone)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import keras
+from absl import logging
 
 from pixpro_keras import backbones
 from pixpro_keras.cli.options.backbone_options import build_backbone
@@ -244,6 +245,23 @@ def check_method(options: ModelOptions) -> None:
         raise FlagError(
             f"--batch_size={options.batch_size} --accumulate_steps={options.accumulate_steps}: a loss that "
             "tells images apart needs two or more at a time, else it is 0"
+        )
+
+
+def warn_of_long_queue(options: ModelOptions, num_images: int) -> None:
+    """Warns if a queue holds earlier keys of the images that are compared with it.
+
+    Args:
+        options: options of the pre-training.
+        num_images: number of training images.
+    """
+    size = options.queue_size or _QUEUE_SIZE
+    if _has_queue(options, METHODS[options.method]) and size >= num_images:
+        logging.warning(
+            "--queue_size=%d: of %d images the queue holds all, so that each image is pushed away from "
+            "itself. The authors' queue holds a twentieth of their images",
+            size,
+            num_images,
         )
 
 

@@ -3,7 +3,11 @@ import inspect
 import tensorflow as tf
 from absl.testing import parameterized
 
-from pixpro_keras.cli.options.method_options import ModelOptions, check_method
+from pixpro_keras.cli.options.method_options import (
+    ModelOptions,
+    check_method,
+    warn_of_long_queue,
+)
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.methods import METHODS
 
@@ -68,6 +72,15 @@ class CheckMethodTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(FlagError, "^--fpn --local_image_size=48: "):
             check_method(ModelOptions(fpn=True, local_views=2))
         check_method(ModelOptions(fpn=True, local_views=2, local_image_size=64))
+
+    def test_a_queue_of_more_than_all_images_is_named(self):
+        for values in ({"method": "moco"}, {"method": "pixcontrast", "negatives": "queue"}):
+            with self.assertLogs("absl", "WARNING") as logs:
+                warn_of_long_queue(ModelOptions(**values), num_images=2000)
+            self.assertIn("--queue_size=65536: of 2000 images the queue holds all", logs.output[0])
+        with self.assertNoLogs("absl", "WARNING"):
+            warn_of_long_queue(ModelOptions(method="moco", queue_size=512), num_images=2000)
+            warn_of_long_queue(ModelOptions(method="pixcontrast"), num_images=2000)
 
     def test_all_queues_have_the_same_default(self):
         defaults = {
