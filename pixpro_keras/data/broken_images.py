@@ -143,7 +143,7 @@ class BrokenImages:
         with self._lock:
             names = list(self.names.values())
         if len(names) > allowed:
-            why = f"more than the allowed share of {self._max_share:g}"
+            why = f"more than max_broken_share={self._max_share:g} allows"
         elif self._is_hopeless:
             why = f"{CANDIDATES} of them in a row"
         elif len(names) == self._source.num_examples:

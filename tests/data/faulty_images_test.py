@@ -134,6 +134,16 @@ class ReasonsTest(tf.test.TestCase):
         with self.assertRaisesRegex(BrokenImagesError, "so that none is left: 0"):
             broken.check()
 
+    def test_the_error_names_the_limit(self):
+        broken = BrokenImages(self.source(lambda index: {"image": tf.constant(b"")}, 9), 0.01)
+        for index in range(2):
+            broken.check()
+            broken.report(index, is_last=False)
+        with self.assertRaisesRegex(
+            BrokenImagesError, "more than max_broken_share=0.01 allows: 0, 1"
+        ):
+            broken.check()
+
 
 class ChangingFolderTest(tf.test.TestCase):
     @pytest.mark.slow
