@@ -1,6 +1,7 @@
 """Export of a backbone for programs without Keras: SavedModel, ONNX, LiteRT, for any batch and image size."""
 
 import contextlib
+import logging
 import os
 import pathlib
 from collections.abc import Callable
@@ -49,6 +50,8 @@ def save_onnx(network: keras.Model, path: pathlib.Path) -> None:
         raise ImportError(
             f"the format onnx needs {error.name}: pip install 'pixpro-keras[onnx]'"
         ) from error
+    # Of MobileNetV3 an optimization fails, with a traceback in the log; the file is valid without it.
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     _export(_with_constants(_with_grouped_operations(network)), path, "onnx")
 
 
