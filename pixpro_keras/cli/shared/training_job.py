@@ -34,7 +34,7 @@ from pixpro_keras.training.run_config import RunConfig, RunResult
 from pixpro_keras.training.strategy import replica_batch_size
 from pixpro_keras.training.trackers import track_run
 from pixpro_keras.training.workdir import RunLock, open_workdir
-from pixpro_keras.training.workers import is_chief
+from pixpro_keras.training.workers import gather, is_chief, worker_errors
 from pixpro_keras.utils.markdown import markdown_table
 
 OptionsT = TypeVar("OptionsT", bound=TrainingJobOptions)
@@ -177,10 +177,19 @@ def open_checkpoints(
 
     Raises:
         FlagError: if the run has done more steps, or with other data or flags and without
-            `--on_change=continue`.
+            `--on_change=continue`; if its workers have different numbers of images.
         CheckpointError: if its checkpoints cannot be used.
     """
     workdir = pathlib.Path(config.workdir)
+    with worker_errors(strategy):
+        counts = [int(count) for count in gather(strategy, num_images)]
+    if (
+        len({*counts}) > 1
+    ):  # Their numbers would stand for different images, and their epochs differ.
+        raise FlagError(
+            f"--strategy={options.strategy}: the workers have different numbers of training images, "
+            f"{', '.join(map(str, counts))}; all must have the same files"
+        )
     if options.dry_run:  # Only the step is read; nothing is written.
         config = dataclasses.replace(config, workdir=pathlib.Path(options.workdir).expanduser())
     recipe = run_recipe.recipe_of(options, num_images)
