@@ -1,6 +1,7 @@
 """Options of a segmentation, and the images and masks that they name."""
 
 import dataclasses
+import pathlib
 
 from absl import logging
 
@@ -103,6 +104,7 @@ def check_training(options: SegmentOptions) -> None:
     unused: dict[str, str] = {}
     if options.frozen:
         unused["backbone_learning_rate_factor"] = "--frozen does not train the backbone"
+        unused["bn_momentum"] = "--frozen changes no statistics of batch norm"
     if options.whole_images:
         unused["window_stride"] = "--whole_images has no windows"
     if options.solver == "lbfgs":
@@ -136,14 +138,10 @@ def open_parts(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:
         FlagError: if they cannot be opened, or do not go together.
     """
     shape = image_shape("resize", options.resize)
+    check_named_splits(options)
     kind, _, path = options.dataset.partition(":")
     is_flat = kind == "folder" and is_flat_folder(path, options.train_split, options.test_split)
     if is_flat and not options.test_dataset:
-        for name in sorted({"train_split", "test_split"} & options.given - options.from_files):
-            split = getattr(options, name)
-            raise FlagError(
-                f"--{name}={split}: {options.dataset} has no splits, there is no {path}/{split}/images"
-            )
         train, test = split_folder(options)
     else:
         train, test = open_splits(options)
@@ -151,6 +149,24 @@ def open_parts(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:
     if shape is not None:
         train, test = resized(train, shape), resized(test, shape)
     return train, test
+
+
+def check_named_splits(options: SegmentOptions) -> None:
+    """Checks that folders have the splits that the command line names.
+
+    `open_masks` takes all images of a folder where a split is missing.
+
+    Raises:
+        FlagError: naming the split.
+    """
+    test_dataset = options.test_dataset or options.dataset
+    for name, data in (("train_split", options.dataset), ("test_split", test_dataset)):
+        kind, _, path = data.partition(":")
+        split = getattr(options, name)
+        folder = pathlib.Path(path).expanduser() / split / "images"
+        is_named = name in options.given - options.from_files
+        if is_named and kind == "folder" and not folder.is_dir():
+            raise FlagError(f"--{name}={split}: {data} has no such split, there is no {folder}")
 
 
 def split_folder(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:

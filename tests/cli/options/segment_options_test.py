@@ -111,6 +111,9 @@ class CheckTrainingTest(parameterized.TestCase):
         )
         with self.assertRaisesRegex(FlagError, "--frozen does not train the backbone"):
             check_training(options)
+        options = options.replace(given=frozenset({"bn_momentum"}), solver="sgd")
+        with self.assertRaisesRegex(FlagError, "--frozen changes no statistics"):
+            check_training(options)
 
 
 class FlatFolderTest(tf.test.TestCase):
@@ -136,10 +139,15 @@ class FlatFolderTest(tf.test.TestCase):
         self.assertNotEqual(self.parts(val_fraction=0.3, seed=1)[1], test)
 
     def test_a_split_that_is_named_must_be_there(self):
+        for part in ("images", "masks"):
+            save_image(self.folder / "val" / part / "other.png", np.eye(8, dtype=np.uint8))
+        missing = rf"=other: \S+ has no such split, there is no {self.folder}/other/images$"
         for name in ("train_split", "test_split"):
-            message = rf"^--{name}=other: .* has no splits, there is no {self.folder}/other/images"
-            with self.assertRaisesRegex(FlagError, message):
+            with self.assertRaisesRegex(FlagError, f"^--{name}{missing}"):
                 self.parts(**{name: "other"})
+        with self.assertRaisesRegex(FlagError, f"^--test_split{missing}"):
+            self.parts(test_dataset=f"folder:{self.folder}", test_split="other")
+        self.assertEqual([len(part) for part in self.parts(test_split="val")], [10, 1])
 
     def test_no_image_left_is_refused(self):
         with self.assertRaisesRegex(FlagError, "--val_fraction=0.99.*: no image is left"):
