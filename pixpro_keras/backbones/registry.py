@@ -1,11 +1,9 @@
 """Construction of the networks by name: for training, plain, or with ImageNet weights."""
 
-import itertools
 import re
 import warnings
 
 import keras
-import numpy as np
 
 from pixpro_keras.backbones import keras_cv_networks, network_files, resnet
 from pixpro_keras.backbones.dtype_policies import global_policy
@@ -206,21 +204,7 @@ def imagenet_network(name: str) -> keras.Model:
             f"downloaded ({first_line(error)})"
         ) from error
     copy_weights(trained, network)
-    _keep_scale(trained, network)
     return network
-
-
-def _keep_scale(trained: keras.Model, network: keras.Model) -> None:
-    """Moves the rescaling of EfficientNets with ImageNet weights into the variance of the normalization.
-
-    keras.applications adds a `Rescaling` layer after the normalization only for these weights.
-    """
-    for layer, following in itertools.pairwise(trained.layers):
-        is_normalization = isinstance(layer, keras.layers.Normalization)
-        if is_normalization and isinstance(following, keras.layers.Rescaling):
-            (ours,) = (x for x in network.layers if isinstance(x, keras.layers.Normalization))
-            ours.adapt_variance.assign(ours.adapt_variance / np.square(following.scale))
-            ours.finalize_state()
 
 
 def _keras_network(name: str) -> keras.Model:

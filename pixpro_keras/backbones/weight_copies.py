@@ -3,8 +3,10 @@
 import hashlib
 import itertools
 import re
+from typing import Any
 
 import keras
+import numpy as np
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
@@ -30,7 +32,27 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
     check_same_weights(source, target)
     for value, variable in zip(source.weights, target.weights, strict=True):
         variable.assign(keras.ops.convert_to_numpy(value))
+    _keep_scale(source, target)
     refresh_normalization(target)
+
+
+def _keep_scale(source: keras.Model, target: keras.Model) -> None:
+    """Moves the rescaling of EfficientNets with ImageNet weights into the variance of the normalization.
+
+    keras.applications adds a `Rescaling` layer after the normalization only for these weights.
+    """
+    for (_, theirs), (layer, ours) in zip(_scales(source), _scales(target), strict=True):
+        if theirs is not None and ours is None:
+            layer.adapt_variance.assign(layer.adapt_variance / np.square(theirs))
+
+
+def _scales(network: keras.Model) -> list[tuple[keras.layers.Normalization, Any]]:
+    """Each adapted normalization, and the scale of the `Rescaling` behind it or None."""
+    return [
+        (layer, following.scale if isinstance(following, keras.layers.Rescaling) else None)
+        for layer, following in itertools.pairwise(network.layers)
+        if isinstance(layer, keras.layers.Normalization) and layer.weights
+    ]
 
 
 def refresh_normalization(network: keras.Model) -> None:
