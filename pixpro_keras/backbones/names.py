@@ -50,6 +50,8 @@ def available() -> tuple[str, ...]:
 def name_of(network: keras.Model) -> str | None:
     """Name of a network from `build` or `plain_network`, or of a copy of it; None for others.
 
+    One that begins with scaling of images, which the network of that name does not do, is another.
+
     Example:
         ```python
         from pixpro_keras import backbones
@@ -58,11 +60,21 @@ def name_of(network: keras.Model) -> str | None:
         ```
     """
     name = keras_cv_networks.name_of(network) or network.name.lower()
-    return name if name in available() else None
+    return name if name in available() and not _is_wrapped(network, name) else None
+
+
+def _is_wrapped(network: keras.Model, name: str) -> bool:
+    """True if scaling of images was put before a network that does not scale them itself."""
+    if not network_files.scales_images(network):
+        return False
+    is_application = name in applications()
+    return not (_has_own_scaling(name) if is_application else name in keras_cv_networks.names())
 
 
 def application_in(network: keras.Model) -> str | None:
     """Name of the network of keras.applications that a model is, or begins with; None of others.
+
+    One that begins with scaling of images, which the network itself does not do, is another.
 
     Args:
         network: built by keras.applications, or around such a network, with any input size.
@@ -81,7 +93,7 @@ def application_in(network: keras.Model) -> str | None:
         name = re.sub(r"_\d\.\d+_\w+$", "", operation.name)
         name = re.sub(r"[-_]", "", name).lower()
         if isinstance(operation, keras.Model) and name in applications():
-            return name
+            return None if _is_wrapped(network, name) else name
     return None
 
 

@@ -10,12 +10,14 @@ from absl.testing import parameterized
 import pixpro_keras
 from pixpro_keras import backbones
 from pixpro_keras.backbones.dtype_policies import global_policy
+from pixpro_keras.backbones.resnet import build_resnet
+from pixpro_keras.cli.options.evaluation_options import EvaluationOptions, read_backbone
 from pixpro_keras.layers import BatchNormalization
 from pixpro_keras.methods import PixPro
 from pixpro_keras.weights import export_backbone
 from tests.helpers.keras_hub_networks import FAMILIES, make_backbone
-from tests.helpers.random_weights import randomize
-from tests.helpers.tiny_networks import tiny_pyramid_backbone
+from tests.helpers.random_weights import photo, randomize
+from tests.helpers.tiny_networks import RESNET6, tiny_pyramid_backbone
 
 IMAGES = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype("float32")
 
@@ -276,6 +278,17 @@ class NetworkFilesTest(tf.test.TestCase, parameterized.TestCase):
             outer = keras.Model(inputs, keras.layers.Conv2D(8, 1)(first(inputs)))
             path = self.saved(outer, f"{number}.keras")
             self.assertAllEqual(backbones.preprocess_input(path)(images), expected)
+
+    def test_scaling_before_a_known_network_makes_it_another(self):
+        images = photo(64, 64)
+        scaled = keras.layers.Rescaling(1 / 127.5, -1)(keras.Input((64, 64, 3)))
+        network = randomize(build_resnet(RESNET6, input_tensor=scaled))
+        self.assertIsNone(backbones.name_of(network))
+        path = self.saved(network)
+        self.assertEqual(backbones.input_convention(path), "RGB in 0..255; 64 x 64 px")
+        evaluated, _ = read_backbone(EvaluationOptions.make(weights=path, image_size=64))
+        features = evaluated.network(evaluated.preprocess(images), training=False)
+        self.assertAllClose(features, network(images, training=False), rtol=1e-5, atol=1e-5)
 
     def test_a_network_without_the_layers_that_scale_its_images_is_refused(self):
         network = keras.applications.MobileNetV3Small(
