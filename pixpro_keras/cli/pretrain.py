@@ -116,7 +116,8 @@ def pretrain(
     Raises:
         TypeError: if an option is unknown.
         ValueError: if the value of an option cannot be used.
-        RuntimeError: if the training ends early: not finite, broken images, a full disk, lost workers.
+        RuntimeError: if the training ends early: not finite, broken images, a full disk, too little memory,
+            lost workers.
 
     Example:
         ```python

@@ -1,10 +1,12 @@
 """A training run: devices, checkpoints, exact resume, logs. Commands and Python users share it."""
 
+import contextlib
 import math
 import os
 import pathlib
+import re
 import signal
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -35,8 +37,13 @@ from pixpro_keras.training.workers import (
     share_state,
     worker_errors,
 )
+from pixpro_keras.utils.errors import UserError
 from pixpro_keras.utils.memory import memory_mib
 from pixpro_keras.utils.metrics_file import METRICS_FILE, read_measured, read_metrics
+
+
+class DeviceMemoryError(UserError, RuntimeError):
+    """A device has not enough memory for a training step."""
 
 
 def make_devices(
@@ -182,6 +189,9 @@ def estimate_run(
     Returns:
         `parameters` (trained ones), `images_per_second`, `hours` of the steps that are left, `memory_mib`
         at its peak.
+
+    Raises:
+        DeviceMemoryError: if a device has not enough memory.
     """
     strategy = strategy or tf.distribute.get_strategy()
     seen: dict[str, float] = {}
@@ -193,18 +203,19 @@ def estimate_run(
     steps_left = config.total_steps - task.steps_done()
     task.step.assign(0)
     steps = num_steps * config.steps_per_execution
-    train(
-        task,
-        strategy.distribute_datasets_from_function(make_batches),
-        strategy=strategy,
-        epochs=1,
-        steps_per_epoch=steps,
-        batch_size=config.batch_size,
-        callbacks=[LastLogs()],
-        log_every_steps=steps // 2,
-        jit_compile=config.jit_compile,
-        steps_per_execution=config.steps_per_execution,
-    )
+    with _memory_errors(config):
+        train(
+            task,
+            strategy.distribute_datasets_from_function(make_batches),
+            strategy=strategy,
+            epochs=1,
+            steps_per_epoch=steps,
+            batch_size=config.batch_size,
+            callbacks=[LastLogs()],
+            log_every_steps=steps // 2,
+            jit_compile=config.jit_compile,
+            steps_per_execution=config.steps_per_execution,
+        )
     speed = seen["images_per_second"]
     return {
         "parameters": sum(math.prod(variable.shape) for variable in task.trainable_variables),
@@ -251,6 +262,7 @@ def run_training(
         SaveError: if a checkpoint that matters cannot be written.
         TrainingDivergedError: if too many steps in a row were not finite.
         BrokenImagesError: if too many images cannot be decoded.
+        DeviceMemoryError: if a device has not enough memory.
         WorkerLostError: if another worker is gone.
 
     Example:
@@ -315,7 +327,7 @@ def run_training(
             ),
         ]
     try:
-        with worker_errors(strategy):
+        with worker_errors(strategy), _memory_errors(config):
             train(
                 task,
                 strategy.distribute_datasets_from_function(make_batches),
@@ -345,3 +357,17 @@ def run_training(
         metrics=lines[-1] if lines else {},
         measured=read_measured(metrics_file) if has_metrics else [],
     )
+
+
+@contextlib.contextmanager
+def _memory_errors(config: RunConfig) -> Iterator[None]:
+    """Context that converts TensorFlow's error of many pages to one that names the way out."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        found = re.search(r"OOM when allocating .*?(?= by allocator|$)", str(error), re.MULTILINE)
+        why = f" ({found[0]})" if found else ""
+        raise DeviceMemoryError(
+            f"not enough memory for a step of {config.batch_size} images{why}. A smaller batch_size or "
+            "image_size, more accumulate_steps, remat or a precision of 16 bits need less"
+        ) from error

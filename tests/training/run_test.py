@@ -12,6 +12,7 @@ from pixpro_keras.training.callbacks import TrainingDivergedError
 from pixpro_keras.training.checkpoints import CheckpointError, checkpoint_steps
 from pixpro_keras.training.history import FewerStepsError, RunChangedError, read_history
 from pixpro_keras.training.run import (
+    DeviceMemoryError,
     estimate_run,
     make_devices,
     open_checkpoints,
@@ -140,6 +141,28 @@ class RunTest(tf.test.TestCase):
         task, first_step, result = self.start(recipe={"seed": 0})
         self.assertEqual((first_step, result.steps), (6, 6))
         self.assertAllEqual(task.slope, whole.slope)
+
+    def test_too_little_memory_is_one_line(self):
+        config = RunConfig(self.workdir, epochs=1, steps_per_epoch=3, batch_size=2)
+        data = tf.data.Dataset.from_tensors({"x": [1.0, 2.0]}).repeat()
+
+        def allocate(batch):
+            raise tf.errors.ResourceExhaustedError(
+                None,
+                None,
+                "Graph error:\n\nOOM when allocating tensor on GPU:0 by allocator a\nmore",
+            )
+
+        task = compiled_square()
+        task.device_transform = allocate
+        message = (
+            "^not enough memory for a step of 2 images .OOM when allocating tensor on GPU:0.. A sm"
+        )
+        with self.assertRaisesRegex(DeviceMemoryError, message):
+            estimate_run(task, lambda context: data, config)
+        checkpoints, _ = open_checkpoints(task, config, {"model": "square"})
+        with self.assertRaisesRegex(DeviceMemoryError, message):
+            run_training(task, lambda context: data, config, checkpoints)
 
     def test_an_estimate_counts_all_steps_and_writes_nothing(self):
         config = RunConfig(self.workdir / "run", epochs=10, steps_per_epoch=1000, batch_size=2)
