@@ -15,6 +15,7 @@ from pixpro_keras.training.history import (
 from pixpro_keras.training.loop import train
 from pixpro_keras.training.precision import best_precision
 from pixpro_keras.training.run import (
+    DeviceMemoryError,
     make_devices,
     open_checkpoints,
     run_training,
@@ -30,6 +31,7 @@ __all__ = [
     "CheckpointError",
     "Checkpoints",
     "DamagedCheckpointError",
+    "DeviceMemoryError",
     "FewerStepsError",
     "Period",
     "RunChangedError",
