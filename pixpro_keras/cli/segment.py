@@ -113,13 +113,14 @@ def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> Run
     with strategy.scope():
         backbone, options = read_backbone(options)
         refuse_image_size(options, "--resize and --crop_size")
-        with flag_errors(options, "level"):
+        with flag_errors(options, "level", "align_corners"):
             task = FCN(
                 backbone.network,
                 num_classes,
                 options.frozen,
                 options.level,
                 options.bn_momentum,
+                options.align_corners,
                 accumulate_steps=options.accumulate_steps,
             )
         task.compile(build_optimizer(options), jit_compile=options.jit_compile)

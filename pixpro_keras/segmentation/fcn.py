@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from pixpro_keras.backbones.data_format import require_channels_last
-from pixpro_keras.backbones.levels import level_network
+from pixpro_keras.backbones.levels import level_network, map_strides
 from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.layers.conv import Conv2D
 from pixpro_keras.layers.initializers import he_normal_fan_out
@@ -32,10 +32,14 @@ class FCN(Task):
         is_frozen: whether it is the dense linear probe.
         level: map that is classified, `c2` to `c5`.
         bn_momentum: fraction of batch norm's moving statistics that is kept in each step.
+        align_corners: whether cell k of the map is centered at pixel `k * stride`, as in ResNets, whose
+            padding is symmetric; else in the middle of its share of the pixels, as if the map covered
+            the image exactly.
         **kwargs: arguments of `Task`.
 
     Raises:
         DataFormatError: if Keras's image data format is channels_first.
+        ValueError: if corners are aligned and the map has no stride.
 
     Reference:
         Long et al., CVPR 2015, arXiv:1411.4038, in the form of MoCo's Cityscapes protocol.
@@ -67,6 +71,7 @@ class FCN(Task):
         is_frozen: bool = False,
         level: str = "c5",
         bn_momentum: float = 0.9,
+        align_corners: bool = False,
         **kwargs,
     ):
         require_channels_last()
@@ -79,6 +84,11 @@ class FCN(Task):
         if is_frozen:
             backbone.trainable = False
         self.network = level_network(backbone, level)
+        self.stride = map_strides(self.network)[0] if align_corners else None
+        if align_corners and self.stride is None:
+            raise ValueError(
+                f"the maps of {backbone.name} have no stride, which `align_corners` needs"
+            )
         for layer in backbone.layers:
             if not any(layer is used for used in self.network.layers):
                 layer.trainable = False  # The loss has no gradient for what follows the map.
@@ -144,7 +154,24 @@ class FCN(Task):
         for layer in self.head:
             depends = isinstance(layer, Conv2D | BatchNormalization)
             x = layer(x, training=training) if depends else layer(x)
-        return tf.image.resize(ops.cast(x, "float32"), size, "bilinear")
+        x = ops.cast(x, "float32")
+        if self.stride is None:
+            return tf.image.resize(x, size, "bilinear")
+        rows, columns = (
+            _shares(length, cells, self.stride)
+            for length, cells in zip(size, ops.shape(x)[1:3], strict=True)
+        )
+        return tf.einsum("Ww,bHwc->bHWc", columns, tf.einsum("Hh,bhwc->bHwc", rows, x))
+
+
+def _shares(length: int | Tensor, cells: int | Tensor, stride: int) -> Tensor:
+    """Shares `(length, cells)` of cells in pixels by linear interpolation, with cell k at pixel `k * stride`.
+
+    Pixels beyond the last cell have its value.
+    """
+    pixels = tf.cast(tf.range(length), tf.float32) / stride
+    numbers = tf.cast(tf.range(cells), tf.float32)
+    return tf.maximum(1.0 - tf.abs(tf.minimum(pixels, numbers[-1])[:, None] - numbers), 0.0)
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -59,6 +59,7 @@ class PresetFilesTest(unittest.TestCase):
         self.assertEqual((flags["batch_size"], flags["crop_size"]), (16, 769))
         self.assertEqual((flags["output_stride"], flags["frozen"]), ("16", False))
         self.assertEqual((flags["color_jitter"], flags["whole_images"]), (False, True))
+        self.assertTrue(flags["align_corners"])
 
     def test_detection_is_the_papers(self):
         names = (

@@ -27,6 +27,12 @@ def build(synchronized=False, backbone=tiny_backbone, **kwargs):
     return task
 
 
+def bilinear(cells, rows, columns):
+    """Values of `(h, w)` cells at fractional rows and columns."""
+    along = np.array([np.interp(columns, np.arange(cells.shape[1]), row) for row in cells])
+    return np.array([np.interp(rows, np.arange(cells.shape[0]), one) for one in along.T]).T
+
+
 class FcnTest(tf.test.TestCase):
     def test_loss_equals_a_loop(self):
         task, batch = build(), random_crops()
@@ -39,6 +45,31 @@ class FcnTest(tf.test.TestCase):
         found = task(batch)
         self.assertAllClose(found["segmentation"], np.mean(losses), rtol=1e-5)
         self.assertAllClose(found["pixel_accuracy"], np.mean(hits), rtol=1e-5)
+
+    def test_cells_are_at_every_fourth_pixel_where_corners_are_aligned(self):
+        task = build(is_frozen=True, align_corners=True)
+        task.head = []
+        for size in ((13, 17), (16, 24)):  # 13 = 3 * 4 + 1
+            images = np.random.default_rng(0).normal(size=(2, *size, 3)).astype("float32")
+            cells = task.network(images).numpy()
+            rows, columns = (np.minimum(np.arange(n) / 4, (n - 1) // 4) for n in size)
+            expected = np.array(
+                [
+                    [bilinear(cells[b, ..., c], rows, columns) for c in range(cells.shape[-1])]
+                    for b in range(2)
+                ]
+            )
+            found = task.logits(tf.constant(images), size)
+            self.assertAllClose(found, expected.transpose(0, 2, 3, 1), atol=1e-5)
+            if size[0] == 13:
+                resized = tf.compat.v1.image.resize_bilinear(cells, size, align_corners=True)
+                self.assertAllClose(found, resized, atol=1e-5)
+
+    def test_aligned_corners_need_a_stride(self):
+        inputs = keras.Input((None, None, 3))
+        outputs = keras.layers.Conv2D(4, 5, strides=3)(inputs)
+        with self.assertRaisesRegex(ValueError, "odd have no stride, which `align_corners` needs"):
+            FCN(keras.Model(inputs, outputs, name="odd"), 3, align_corners=True)
 
     def test_head_is_the_protocols(self):
         head = {layer.name: layer for layer in build().head}

@@ -27,6 +27,7 @@ from pixpro_keras.types import IGNORED
 # Options of a training in steps, on random crops, which L-BFGS is not.
 _SGD_ALONE = {field.name for field in option_fields(TrainingOptions)} - {"deterministic", "dry_run"}
 _SGD_ALONE |= {"bn_momentum", "color_jitter", "max_scale", "min_scale", "on_change", "tracker"}
+_SGD_ALONE |= {"align_corners"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,6 +79,12 @@ class SegmentOptions(SplitOptions, FineTuningOptions):
     )
     min_scale: float = option(0.5, "Smallest random scale of training images.", above=0)
     max_scale: float = option(2.0, "Largest random scale of training images.", above=0)
+    align_corners: bool = option(
+        False,
+        "Center the cells of the map at every 16th pixel (or other stride) from the first one on, where "
+        "those of ResNets lie; for --crop_size=769, which is 48 * 16 + 1. Otherwise the map is enlarged as "
+        "if it covered the image exactly, which shifts it by up to half a cell.",
+    )
     color_jitter: bool = option(
         True, "Change brightness, contrast, saturation and hue of training crops at random."
     )
