@@ -86,7 +86,7 @@ def application_in(network: keras.Model) -> str | None:
         from pixpro_keras.backbones.names import application_in
 
         network = keras.applications.MobileNetV2(include_top=False, weights=None, alpha=0.35)
-        assert network.name == "mobilenetv2_0.35_224" and application_in(network) == "mobilenetv2"
+        assert network.name != "mobilenetv2" and application_in(network) == "mobilenetv2"
         ```
     """
     for operation in network_files.first_operations(network):
