@@ -124,6 +124,10 @@ def make_objects(
         if segmentations and not any(segmentations):
             segmentations = None
     inside, keep = _inside(describe, size, boxes, names, clip_boxes, notes)
+    for number, mask in enumerate(segmentations or ()):
+        if keep[number] and isinstance(mask, list) and mask and not _fits(mask, inside[number]):
+            kind = "polygons that are elsewhere than their box, used anyway"
+            notes.add(kind, f"{names[number]} of {describe}")
     if areas is None:
         areas = np.prod(inside[:, 2:] - inside[:, :2], axis=1)
     objects = Objects(
@@ -150,6 +154,16 @@ def _sound_mask(
     if short:
         notes.add("polygons of fewer than three points, left out", case, short)
     return mask
+
+
+def _fits(polygons: list[list[float]], box: np.ndarray) -> bool:
+    """Tells if the bounds of polygons have an IoU of at least a half with their box, if it has an area."""
+    x1, y1, x2, y2 = box.tolist()
+    left, top = (min(min(one[axis::2]) for one in polygons) for axis in (0, 1))
+    right, bottom = (max(max(one[axis::2]) for one in polygons) for axis in (0, 1))
+    shared = max(min(x2, right) - max(x1, left), 0) * max(min(y2, bottom) - max(y1, top), 0)
+    area = (x2 - x1) * (y2 - y1)
+    return not area or 2 * shared >= area + (right - left) * (bottom - top) - shared
 
 
 def _inside(

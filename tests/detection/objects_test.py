@@ -9,6 +9,17 @@ class MakeObjectsTest(tf.test.TestCase):
         objects = make_objects("image", (40, 60), [[-1, 0, 61, 40.5]], [0], [False])
         self.assertAllEqual(objects.boxes, [[0, 0, 60, 40]])
 
+    def test_polygons_that_are_elsewhere_than_their_box_are_told(self):
+        polygon = [4.0, 4.0, 24.0, 4.0, 24.0, 14.0, 4.0, 14.0]
+        boxes = [[4, 4, 24, 14], [5, 4, 25, 15], [2, 2, 12, 7], [30, 20, 50, 30], [4, 4, 4, 14]]
+        notes = Notes()
+        objects = make_objects(
+            "a.jpg", (40, 60), boxes, [0] * 5, [False] * 5, None, [[polygon]] * 5, notes=notes
+        )
+        self.assertLen(objects.boxes, 5)
+        kind = "polygons that are elsewhere than their box, used anyway"
+        self.assertEqual(str(notes), f"{kind}: 2 (object 3 of a.jpg, ...)")
+
     def test_what_is_left_out_is_left_out_of_all_fields(self):
         notes = Notes()
         objects = make_objects(
