@@ -5,6 +5,7 @@ import os
 import pathlib
 import zipfile
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 
@@ -147,7 +148,9 @@ def _read_backbone(path: str, changed: int, size: int) -> keras.Model:
 
 
 def with_new_weights(network: keras.Model, policy: str) -> keras.Model:
-    """Builds the same network, of the same class, with new weights but the statistics of `Normalization`.
+    """Builds the same network, of the same class, of Keras's layers, with new weights.
+
+    The statistics of `Normalization` stay.
 
     Args:
         network: functional model.
@@ -164,8 +167,22 @@ def with_new_weights(network: keras.Model, policy: str) -> keras.Model:
         ```
     """
     with global_policy(policy):  # of layers that are not in the config
-        copy = type(network).from_config(with_policy(network.get_config(), policy))
+        config = _of_plain_keras(with_policy(network.get_config(), policy))
+        copy = type(network).from_config(config)
     copy_normalization(network, copy)
+    return copy
+
+
+def _of_plain_keras(config: Any) -> Any:
+    """Config of a model with Keras's layers instead of ours of the same name, which trained backbones have."""
+    if isinstance(config, list):
+        return [_of_plain_keras(value) for value in config]
+    if not isinstance(config, dict):
+        return config
+    copy = {name: _of_plain_keras(value) for name, value in config.items()}
+    package, _, name = (copy.get("registered_name") or "").rpartition(">")
+    if package == "pixpro_keras" and hasattr(keras.layers, name):
+        copy |= {"module": "keras.layers", "registered_name": None}
     return copy
 
 

@@ -1,5 +1,6 @@
 import dataclasses
 import pathlib
+import zipfile
 
 import keras
 import numpy as np
@@ -244,6 +245,17 @@ class NetworkFilesTest(tf.test.TestCase, parameterized.TestCase):
         for network in (exported, loaded):
             self.assertEqual(compute_dtypes(network), {"float32"})
             self.assertAllClose(network(1000 * IMAGES), tf.nn.relu(maps), rtol=1e-4, atol=1e-2)
+
+    def test_a_trained_backbone_in_a_file_is_exported_as_plain_keras(self):
+        path = self.saved(tiny_pyramid_backbone())
+        trained = self.saved(randomize(backbones.build(path)), "trained.keras")
+        network = backbones.build(trained)
+        backbones.copy_weights(keras.saving.load_model(trained), network)
+        export_backbone(network, trained, self.folder / "export")
+        with zipfile.ZipFile(self.folder / "export" / "backbone.keras") as file:
+            self.assertNotIn(b"pixpro_keras", file.read("config.json"))
+        exported = keras.saving.load_model(self.folder / "export" / "backbone.keras")
+        self.assertAllClose(exported(IMAGES), network(IMAGES), rtol=1e-5, atol=1e-5)
 
     def test_input_convention(self):
         images = np.full((1, 4, 4, 3), 255.0)
