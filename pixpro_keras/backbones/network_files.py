@@ -174,7 +174,7 @@ def with_new_weights(network: keras.Model, policy: str) -> keras.Model:
 
 
 def _of_plain_keras(config: Any) -> Any:
-    """Config of a model with Keras's layers instead of ours of the same name, which trained backbones have."""
+    """Config of a model with Keras's layers instead of ours of the same name, as in trained backbones."""
     if isinstance(config, list):
         return [_of_plain_keras(value) for value in config]
     if not isinstance(config, dict):
