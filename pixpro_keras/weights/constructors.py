@@ -7,6 +7,7 @@ import os
 from typing import Protocol
 
 import keras
+from absl import logging
 
 from pixpro_keras.backbones import copy_weights, min_image_size, resnet
 from pixpro_keras.utils.errors import first_line
@@ -49,6 +50,8 @@ def _constructor(name: str) -> Constructor:
         is_whole = weights is not None and str(weights).endswith(".weights.h5")
         if weights is not None and not is_whole:
             _copy_backbone(weights, network)
+            if include_top:
+                logging.warning("%s: the backbone alone is read; the top has new weights", weights)
         output = network.output
         if include_top or pooling == "avg":
             output = keras.layers.GlobalAveragePooling2D(name="avg_pool")(output)
@@ -78,7 +81,7 @@ def _constructor(name: str) -> Constructor:
     Args:
         include_top: whether pooling and a classifier follow C5.
         weights: None for new weights, or a file: `.keras`, a torch file or a detectron2 `.pkl` for
-            the backbone (see `load_backbone`), or `.weights.h5` of the whole network.
+            the backbone alone (see `load_backbone`), or `.weights.h5` of the whole network.
         input_tensor: images `(B, H, W, 3)` of layers that come before, such as a `Rescaling`; the
             network begins with their inputs. It has the shape, not `input_shape`.
         input_shape: `(H, W, 3)`, each side None or at least 32; default: any size.

@@ -50,6 +50,13 @@ class ConstructorsTest(tf.test.TestCase, parameterized.TestCase):
         again = pixpro_keras.ResNet18V1_5(include_top=True, classes=7, weights=path)
         self.assertAllEqual(again(self.images, training=False), scores)
 
+    def test_a_top_over_weights_of_a_backbone_is_said_to_be_new(self):
+        path = self.folder / "backbone.keras"
+        self.backbone.save(path)
+        with self.assertLogs("absl", "WARNING") as logs:
+            pixpro_keras.ResNet18V1_5(include_top=True, weights=path)
+        self.assertIn(f"{path}: the backbone alone is read; the top has new weights", logs.output[0])
+
     def test_arguments_have_the_order_of_keras_applications(self):
         theirs = inspect.signature(keras.applications.ResNet50).parameters
         ours = list(inspect.signature(pixpro_keras.ResNet50V1_5).parameters)
