@@ -52,7 +52,8 @@ def embed(
         dataset: images: `folder:PATH`, `tfds:NAME`, `tfrecord:GLOB`, `scenes`, or several with `+`
             between; a path object is a folder.
         weights: folder of a run, a weights file as for `load_backbone`, or a backbone.
-        backbone: name of the network, if neither the file nor the model states it.
+        backbone: name of the network, or path of its `.keras` file, if neither the file nor the model
+            states it.
         image_size: side of the square images in pixels.
         batch_size: images that go through the backbone together.
         data_dir: folder in which TFDS keeps its data sets; None is TFDS's default.
@@ -90,7 +91,8 @@ def embed(
     if name is None:
         raise ValueError(
             f"The network is called {network.name!r}; `backbone` must tell which one of "
-            f"`pixpro_keras.backbones.available()` it is. Received: backbone={backbone!r}."
+            "`pixpro_keras.backbones.available()` it is, or be the path of its .keras file, from whose layers "
+            f"the input convention follows. Received: backbone={backbone!r}."
         )
     if backbones.fixed_image_size(name) not in (None, image_size):
         side = backbones.fixed_image_size(name)
