@@ -97,6 +97,11 @@ class Task(keras.Model):
         checks.positive("factor", factor)
         self._update_factors |= {id(variable): factor for variable in variables}
 
+    @property
+    def seeds(self) -> list[keras.Variable]:
+        """States of the random numbers of layers such as dropout, which `weights` leaves out."""
+        return [v for v in self.variables if v.path.endswith("seed_generator_state")]
+
     def steps_done(self) -> int:
         """Steps since the run's beginning; waits for the accelerator."""
         return int(ops.convert_to_numpy(self.step))

@@ -37,10 +37,10 @@ class SaveError(UserError, RuntimeError):
 class Checkpoints:
     """The last few checkpoints of a run in one directory.
 
-    A checkpoint holds all weights (online, target, batch-norm statistics), the optimizer and the
-    step. The order of the samples is a function of seed and step, so there is nothing else to
-    save. Checkpoint 8 is `ckpt-8.index`, `ckpt-8.data-*` and, written last, `ckpt-8.sha256`.
-    Beside them lies `model.json`, which says what the weights belong to.
+    A checkpoint holds all weights (online, target, batch-norm statistics), the optimizer, the
+    step, and the states of random layers such as dropout. The order of the samples is a function of
+    seed and step, so there is nothing else to save. Checkpoint 8 is `ckpt-8.index`, `ckpt-8.data-*`
+    and, written last, `ckpt-8.sha256`. Beside them lies `model.json`, which says what the weights belong to.
 
     Args:
         directory: folder of the checkpoints; created when missing.
@@ -81,6 +81,8 @@ class Checkpoints:
         self._keep = at_least("keep", keep, 1)
         # By position, since attribute tracking silently skips layers in dicts.
         groups = {"weights": task.weights, "optimizer": task.optimizer.variables}
+        if task.seeds:
+            groups["seeds"] = task.seeds
         self._checkpoint = tf.train.Checkpoint(
             **{name: [v.value for v in variables] for name, variables in groups.items()}
         )
@@ -346,6 +348,9 @@ def _places(reader, path: str, task: Task, optimizer: bool) -> dict[str, dict[in
         first = _NUM_OF_LOSS_SCALE if has_scale else 0
         groups["optimizer"] = dict(enumerate(variables, first)) | dict(enumerate(scale[:first]))
         num_stored["optimizer"] = first + len(variables)
+        if _count(stored, "seeds"):  # Checkpoints of old versions have none.
+            groups["seeds"] = dict(enumerate(task.seeds))
+            num_stored["seeds"] = len(task.seeds)
     for group, variables_by_place in groups.items():
         if _count(stored, group) != num_stored[group]:
             raise CheckpointError(

@@ -148,7 +148,7 @@ def share_state(strategy: tf.distribute.Strategy, task: Task) -> None:
     """
     if not is_multi_worker(strategy):
         return
-    variables: list[keras.Variable] = [*task.weights, *task.optimizer.variables]
+    variables: list[keras.Variable] = [*task.weights, *task.seeds, *task.optimizer.variables]
 
     @tf.function
     def exchange(values):

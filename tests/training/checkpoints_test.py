@@ -1,6 +1,8 @@
 import os
 import pathlib
 import resource
+from typing import ClassVar
+from unittest import mock
 
 import keras
 import pytest
@@ -8,6 +10,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras.optimizers import LARS
+from pixpro_keras.task import Task
 from pixpro_keras.training.callbacks import SaveCheckpoints
 from pixpro_keras.training.checkpoints import (
     CheckpointError,
@@ -30,6 +33,21 @@ def flip_a_byte(file):
     content = bytearray(pathlib.Path(file).read_bytes())
     content[len(content) // 2] ^= 0x40
     pathlib.Path(file).write_bytes(content)
+
+
+class Dropping(Task):
+    """A line whose inputs are dropped at random."""
+
+    loss_bounds: ClassVar = {"square": (0.0, None)}
+
+    def __init__(self):
+        super().__init__()
+        self.slope = self.add_weight(name="slope", shape=(8,), initializer="ones")
+        self.dropout = keras.layers.Dropout(0.5)
+
+    def call(self, batch, training=False):
+        dropped = self.dropout(self.slope * batch["x"], training=training)
+        return {"square": keras.ops.mean((dropped - 3.0) ** 2)}
 
 
 class CheckpointsTest(tf.test.TestCase):
@@ -72,6 +90,40 @@ class CheckpointsTest(tf.test.TestCase):
         Checkpoints(folder, build(use_propagation=False), {}).save()
         with self.assertRaisesRegex(CheckpointError, "41 variables of the weights"):
             Checkpoints(folder, build(), {}).restore()
+
+    def test_dropout_goes_on_as_without_the_break(self):
+        def start(folder):
+            keras.utils.set_random_seed(0)
+            task = Dropping()
+            task.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+            task.optimizer.build(task.trainable_variables)
+            checkpoints = Checkpoints(folder, task, {})
+            checkpoints.restore()
+            return task, checkpoints
+
+        def train(task, steps):
+            for _ in range(steps):
+                task.train_step({"x": tf.ones((2, 8))})
+
+        whole, _ = start(self.create_tempdir().full_path)
+        train(whole, 4)
+        folder = self.create_tempdir().full_path
+        first, checkpoints = start(folder)
+        train(first, 2)
+        checkpoints.save()
+        rest, _ = start(folder)
+        train(rest, 2)
+        self.assertAllEqual(rest.slope, whole.slope)
+
+    def test_dropout_starts_anew_with_a_checkpoint_of_an_old_version(self):
+        folder = self.create_tempdir().full_path
+        task = Dropping()
+        task.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+        task.optimizer.build(task.trainable_variables)
+        task.step.assign(8)
+        with mock.patch.object(Dropping, "seeds", []):
+            Checkpoints(folder, task, {}).save()
+        self.assertEqual(Checkpoints(folder, task, {}).restore(), 8)
 
     def test_a_run_may_go_on_in_another_precision(self):
         folder = self.create_tempdir().full_path
