@@ -28,6 +28,9 @@ from pixpro_keras.utils.bars import with_bar
 # Names of folders, in lower case, that are not classes.
 _SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
+# Operation that is named by the errors of a data set.
+_OF_INPUT = "IteratorGetNext"
+
 LabeledT = TypeVar("LabeledT", bound="LabeledOptions")
 
 
@@ -227,6 +230,8 @@ def readable_batches(
 def image_errors(source: Source | MaskSource | str) -> Iterator[None]:
     """Context that converts TensorFlow's error about a broken image to one that names its file.
 
+    Errors of the training itself, which come in the same classes, pass.
+
     Args:
         source: the images; a source that cannot be searched is its name alone.
     """
@@ -243,6 +248,8 @@ def image_errors(source: Source | MaskSource | str) -> Iterator[None]:
         if NO_CLASS in reason:
             raise FlagError(f"{name}: {reason}") from error
         index = None if isinstance(source, str) else first_broken(source)
+        if index is None and _OF_INPUT not in str(error):
+            raise
         which = f"an image of {name}" if index is None else source.describe(index)  # type: ignore[union-attr]
         raise FlagError(f"{which} cannot be decoded: {reason}") from error
 

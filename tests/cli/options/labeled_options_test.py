@@ -6,6 +6,7 @@ import tensorflow as tf
 from pixpro_keras.cli.options import labeled_options
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.data.broken_images import BrokenImagesError
+from pixpro_keras.data.labels import select
 from pixpro_keras.data.sources import open_source
 from tests.helpers.jobs import write_photos
 from tests.helpers.shared_data import shared_path
@@ -159,6 +160,21 @@ class BrokenTest(tf.test.TestCase):
             labeled_options.image_errors(self.source),
         ):
             raise tf.errors.InvalidArgumentError(None, None, "jpeg::Uncompress failed")
+
+    def test_errors_of_the_training_are_not_those_of_an_image(self):
+        data = tf.data.Dataset.from_tensors(b"broken").map(tf.io.decode_jpeg)
+        with (
+            self.assertRaisesRegex(FlagError, "^an image of boxes cannot be decoded: .*image file"),
+            labeled_options.image_errors("boxes"),
+        ):
+            next(iter(data))
+        sound = select(self.source, [0, 1])
+        for source in ("boxes", sound):
+            with (
+                self.assertRaisesRegex(tf.errors.InvalidArgumentError, "7 is not in"),
+                labeled_options.image_errors(source),
+            ):
+                tf.gather(tf.range(3), 7)
 
 
 if __name__ == "__main__":
