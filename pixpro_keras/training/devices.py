@@ -73,10 +73,13 @@ def note_devices(
             same = "The order of the images, their views and the global batch stay the same"
             if before.get("batch_size", batch_size) != batch_size:
                 same = "The views of an image at a place in the stream stay the same"
+            differs = "sums are rounded in another order, so the weights differ slightly"
+            if before.get("accumulate_steps", accumulate_steps) != accumulate_steps:
+                differs = "batch norm and contrastive losses use parts of another size, so the weights differ"
             logging.warning(
-                "This run continues on other devices: %s. %s; sums are rounded in another order, so the "
-                "weights differ slightly from those of an uninterrupted run.",
+                "This run continues on other devices: %s. %s; %s from those of an uninterrupted run.",
                 ", ".join(changed),
                 same,
+                differs,
             )
     write_atomically(file, (json.dumps(now, indent=2) + "\n").encode())

@@ -31,7 +31,13 @@ class NoteDevicesTest(tf.test.TestCase):
         self.assertIn(
             "continues on other devices: precision was float32, is mixed_b", logs.output[0]
         )
-        self.assertIn("the global batch stay the same", logs.output[0])
+        self.assertIn("the global batch stay the same; sums are rounded", logs.output[0])
+
+    def test_warns_of_other_parts_of_a_batch(self):
+        with self.assertLogs("absl", "WARNING") as logs:
+            self.note(accumulate_steps=2)
+        self.assertIn("accumulate_steps was 1, is 2", logs.output[0])
+        self.assertIn("contrastive losses use parts of another size", logs.output[0])
 
     def test_warns_of_another_batch(self):
         with self.assertLogs("absl", "WARNING") as logs:
