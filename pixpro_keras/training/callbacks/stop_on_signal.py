@@ -1,6 +1,7 @@
 """Orderly end of a run on a signal."""
 
 import signal
+import sys
 import threading
 from typing import Any
 
@@ -11,7 +12,7 @@ from tqdm import tqdm
 class StopOnSignal(keras.callbacks.Callback):
     """Ctrl-C, SIGTERM or SIGUSR1 ends the training after the current step; a second one at once.
 
-    Where Ctrl-C raises KeyboardInterrupt, as in notebooks, a second one does so after the current step.
+    In a notebook, whose process must not end, a second Ctrl-C raises KeyboardInterrupt after the step.
     SIGTERM and SIGUSR1 are what schedulers send before they take a machine away. Python delivers
     signals to the main thread only; in another one the callback does nothing.
 
@@ -42,9 +43,9 @@ class StopOnSignal(keras.callbacks.Callback):
     def _stop(self, number, frame):
         self.received = signal.Signals(number)
         for known, previous in self._previous.items():
-            # Python handlers run only after the step; but the default one would end the kernel of a notebook.
-            is_pythons = previous is signal.default_int_handler
-            signal.signal(known, previous if is_pythons else signal.SIG_DFL)
+            # A Python handler would run only after the step. A notebook's process must stay nevertheless.
+            is_interactive = hasattr(sys, "ps1")
+            signal.signal(known, previous if is_interactive else signal.SIG_DFL)
         tqdm.write(f"{self.received.name}: saving after this step; once more to leave at once.")
 
     def on_train_batch_end(self, batch, logs=None):
