@@ -82,6 +82,8 @@ def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> Run
     """Trains and tests a segmenter in the directory of a job that has been started."""
     workdir, strategy, replica_batch_size = job.workdir, job.strategy, job.replica_batch_size
     check_training(options)
+    if options.solver == "lbfgs":
+        options = options.replace(whole_images=True)  # It is fitted to them.
     if not options.whole_images:
         with flag_errors(options, "window_stride"):
             check_stride(options.window_stride, options.crop_size)

@@ -32,7 +32,7 @@ BAD_INPUT = (
     ("--label_fraction=0", "--label_fraction=0"),
     ("--dataset=scenes --train_split=nothing", "--train_split=nothing"),
 )
-# Flags of the tests that --solver=lbfgs with --whole_images refuses.
+# Flags of the tests that --solver=lbfgs refuses.
 SGD_ALONE = ("--batch_size", "--log_every", "--crop_size", "--window_stride")
 
 
@@ -120,7 +120,8 @@ class SegmentTest(tf.test.TestCase):
 
     def test_fits_cells_of_some_labels(self):
         self.flags = [x for x in self.flags if not x.startswith(SGD_ALONE)]
-        _, stored = self.segment("--solver=lbfgs", "--whole_images", "--label_fraction=0.5")
+        _, stored = self.segment("--solver=lbfgs", "--label_fraction=0.5")
+        self.assertIn("--whole_images", (self.folder / "run" / "flags.cfg").read_text().split())
         self.assertEqual(stored["training images"], 2)
         self.assertGreater(stored["pixel accuracy"], 0.75)
 

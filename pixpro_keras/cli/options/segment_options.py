@@ -27,7 +27,7 @@ from pixpro_keras.types import IGNORED
 # Options of a training in steps, on random crops, which L-BFGS is not.
 _SGD_ALONE = {field.name for field in option_fields(TrainingOptions)} - {"deterministic", "dry_run"}
 _SGD_ALONE |= {"bn_momentum", "color_jitter", "max_scale", "min_scale", "on_change", "tracker"}
-_SGD_ALONE |= {"align_corners"}
+_SGD_ALONE |= {"align_corners", "crop_size", "window_stride"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,8 @@ class SegmentOptions(SplitOptions, FineTuningOptions):
     whole_images: bool = option(
         False,
         "Segment test images whole instead of in windows of --crop_size. For --frozen, or if the crops are "
-        "about as large as the images: an FCN depends on the zeros around what it was trained on.",
+        "about as large as the images: an FCN depends on the zeros around what it was trained on. "
+        "--solver=lbfgs always does.",
     )
     min_scale: float = option(0.5, "Smallest random scale of training images.", above=0)
     max_scale: float = option(2.0, "Largest random scale of training images.", above=0)
@@ -116,8 +117,8 @@ def check_training(options: SegmentOptions) -> None:
         unused["window_stride"] = "--whole_images has no windows"
     if options.solver == "lbfgs":
         unused |= dict.fromkeys(_SGD_ALONE, "--solver=lbfgs does not use it")
-        if options.whole_images:
-            unused["crop_size"] = "--solver=lbfgs with --whole_images has no crops"
+        if not options.whole_images:
+            unused["whole_images"] = "--solver=lbfgs is fitted to whole images and tested on them"
     for field in option_fields(SegmentOptions):
         if field.name not in unused or not options.is_given(field.name):
             continue

@@ -52,6 +52,8 @@ class CheckTrainingTest(parameterized.TestCase):
         "--base_learning_rate=0.1",
         "--batch_size=16",
         "--tracker=mlflow",
+        "--crop_size=64",
+        "--window_stride=64",
     )
     def test_options_of_sgd_are_refused(self, flag):
         options, _ = parsing.parse(SegmentOptions, [*self.flags, flag])
@@ -67,12 +69,7 @@ class CheckTrainingTest(parameterized.TestCase):
             "--dry_run",
         )
         flags += ("--deterministic", "--precision=auto", "--seed=1", "--compare=random,imagenet")
-        flags += (
-            "--crop_size=64",
-            "--window_stride=64",
-            "--max_broken_share=0",
-            "--output_stride=16",
-        )
+        flags += ("--max_broken_share=0", "--output_stride=16")
         with self.assertNoLogs("absl", "WARNING"):
             check_training(parsing.parse(SegmentOptions, [*self.flags, *flags])[0])
             whole = (*self.flags, "--whole_images")
@@ -81,14 +78,13 @@ class CheckTrainingTest(parameterized.TestCase):
             check_training(parsing.parse(SegmentOptions, [self.flags[0], preset])[0])
 
     @parameterized.parameters(
-        ("--window_stride=64", "--frozen", "--whole_images has no windows"),
-        ("--window_stride=64", "--solver=lbfgs", "--whole_images has no windows"),
-        ("--crop_size=64", "--solver=lbfgs", "--solver=lbfgs with --whole_images has no crops"),
+        ("--window_stride=64", "--whole_images", "--whole_images has no windows"),
+        ("--nowhole_images", "--solver=lbfgs", "--solver=lbfgs is fitted to whole images and"),
     )
     def test_whole_images_have_no_windows(self, flag, other, reason):
-        flags = ("--dataset=folder:x", "--frozen", "--whole_images", other, flag)
+        options, _ = parsing.parse(SegmentOptions, ["--dataset=x", "--frozen", other, flag])
         with self.assertRaisesRegex(FlagError, f"^{flag}: {reason}"):
-            check_training(parsing.parse(SegmentOptions, flags)[0])
+            check_training(options)
 
     def test_those_of_a_flag_file_are_told(self):
         file = self.create_tempfile("flags.cfg", "--iterations=5\n--batch_size=16\n").full_path
