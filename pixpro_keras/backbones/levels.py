@@ -49,6 +49,8 @@ def _fault(network: object) -> str | None:
     """Reason why a model is not a backbone; None if it is one."""
     if not isinstance(network, keras.Model):
         return f"it is a {type(network).__name__}, not a keras.Model"
+    if isinstance(getattr(getattr(network, "encoder", None), "backbone", None), keras.Model):
+        return f"it is a {type(network).__name__}, which has one as its `encoder.backbone`"
     if isinstance(network, keras.Sequential) and network.built:
         return (
             "it is a Sequential, which has no input of its own; "

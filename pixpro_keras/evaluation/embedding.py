@@ -91,8 +91,8 @@ def embed(
     if name is None:
         raise ValueError(
             f"The network is called {network.name!r}; `backbone` must tell which one of "
-            "`pixpro_keras.backbones.available()` it is, or be the path of its .keras file, whose layers tell "
-            f"the input convention. Received: backbone={backbone!r}."
+            "`pixpro_keras.backbones.available()` it is, or be the path of its .keras file, whose layers "
+            f"tell the input convention. Received: backbone={backbone!r}."
         )
     if backbones.fixed_image_size(name) not in (None, image_size):
         side = backbones.fixed_image_size(name)

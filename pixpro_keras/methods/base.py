@@ -6,6 +6,7 @@ import keras
 from absl import logging
 from keras import ops
 
+from pixpro_keras.backbones.dtype_policies import global_policy
 from pixpro_keras.layers.fpn import FPN
 from pixpro_keras.methods import ema
 from pixpro_keras.methods.encoder import Encoder
@@ -119,9 +120,10 @@ class PretrainMethod(Task):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "PretrainMethod":
-        """A new method with the same arguments, and weights of its own."""
-        backbone = keras.saving.deserialize_keras_object(config["backbone"])
-        return cls(**config | {"backbone": backbone})
+        """A new method with the same arguments and precision, and weights of its own."""
+        with global_policy(keras.dtype_policies.get(config.get("dtype"))):  # of the heads
+            backbone = keras.saving.deserialize_keras_object(config["backbone"])
+            return cls(**config | {"backbone": backbone})
 
 
 def _warn_of_regularizers(backbone: keras.Model) -> None:

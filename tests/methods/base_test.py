@@ -7,6 +7,8 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras import ops
+from pixpro_keras.backbones import require_feature_map
+from pixpro_keras.backbones.dtype_policies import global_policy
 from pixpro_keras.methods import METHODS, PixPro
 from tests.helpers.replicas import per_replica, two_cpus
 from tests.helpers.steps import TINY, build, scalars, traced_step, variables
@@ -201,6 +203,17 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         copy.set_weights(model.get_weights())
         batch = random_batch()
         self.assertAllClose(copy(batch), model(batch))
+
+    def test_is_no_backbone_but_has_one(self):
+        with self.assertRaisesRegex(ValueError, "is a PixPro, which has one as its `encoder.backb"):
+            require_feature_map(build())
+
+    def test_is_rebuilt_in_its_precision(self):
+        with global_policy("mixed_bfloat16"):
+            model = build(instance_weight=1.0)
+        copy = PixPro.from_config(model.get_config())
+        dtypes = [[x.compute_dtype for x in one._flatten_layers()] for one in (model, copy)]
+        self.assertEqual(dtypes[1], dtypes[0])
 
     @pytest.mark.slow
     def test_a_function_on_the_device_changes_the_batch_first(self):
