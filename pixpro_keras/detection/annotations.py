@@ -17,8 +17,8 @@ from pixpro_keras.detection.notes import Notes
 from pixpro_keras.detection.objects import Objects
 from pixpro_keras.types import Tensor
 
-# Number of images whose headers are read at the start, 0.1 ms each.
-_NUM_HEADERS = 256
+# Number of images whose headers are read at the start, 0.1 ms each: all but those of very large sets.
+_NUM_HEADERS = 10_000
 _NUM_LOOKED_AT = 16  # Number of images whose values are checked at the start.
 _LARGEST_SIDE = 1 << 20
 

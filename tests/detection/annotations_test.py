@@ -20,6 +20,17 @@ class CheckImagesTest(tf.test.TestCase):
                 with self.assertNoLogs("absl", "WARNING"):
                     check_images([path], [(6, 8)], [path])
 
+    def test_one_size_of_hundreds_that_is_wrong_is_named(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        image = tf.io.encode_png(tf.zeros((6, 8, 3), tf.uint8)).numpy()
+        paths = [folder / f"{number}.png" for number in range(600)]
+        for path in paths:
+            path.write_bytes(image)
+        sizes = [(6, 8)] * len(paths)
+        sizes[301] = (8, 6)
+        with self.assertRaisesRegex(ValueError, "301.png is 8 pixels wide and 6 high, but 6 wide"):
+            check_images(paths, sizes, paths)
+
     def test_no_image(self):
         check_images([], [], [])
 
