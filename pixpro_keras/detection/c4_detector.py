@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from pixpro_keras.backbones.levels import feature_network
+from pixpro_keras.backbones.levels import pyramid_network
 from pixpro_keras.detection.detector import Detector, DetectorConfig
 from pixpro_keras.detection.mask_head import MaskHead
 from pixpro_keras.layers.roi_align import roi_align
@@ -50,7 +50,7 @@ class C4Detector(Detector):
 
     def __init__(self, backbone: keras.Model, config: DetectorConfig, **kwargs):
         super().__init__(config, **kwargs)
-        levels = feature_network(backbone, "c2-c5").output
+        levels = pyramid_network(backbone, lowest=4).output
         self.backbone = backbone
         self.stem = keras.Model(backbone.input, levels["c4"], name="stem")
         try:

@@ -223,6 +223,13 @@ class DetectorTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "cut at C4"):
             C4Detector(keras.Model(inputs, x, name="crossed"), DetectorConfig(2))
 
+    def test_c4_needs_no_finer_map(self):
+        x = inputs = keras.Input((None, None, 3))
+        for stride in (16, 2):
+            x = keras.layers.Conv2D(4, stride, stride)(x)
+        task = C4Detector(keras.Model(inputs, x), DetectorConfig(2))
+        self.assertEqual(task.stem(np.zeros((1, 64, 64, 3))).shape, (1, 4, 4, 4))
+
 
 if __name__ == "__main__":
     tf.test.main()
