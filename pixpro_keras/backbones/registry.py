@@ -188,9 +188,10 @@ def imagenet_network(name: str) -> keras.Model:
         ```
     """
     if not is_keras_application(name):
+        hint = "; a torch file of torchvision or timm has, given by its path"
         raise ValueError(
-            f"keras.applications has no ImageNet weights of {name}; a torch file of torchvision or timm "
-            "has, given by its path"
+            f"keras.applications has no ImageNet weights of {name}"
+            + (hint if name in resnet.ARCHITECTURES else "")
         )
     network = plain_network(name)
     try:

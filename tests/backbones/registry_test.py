@@ -59,6 +59,8 @@ class ImagenetTest(tf.test.TestCase):
             ValueError, "no ImageNet weights of resnet50_v1_5; a torch file"
         ):
             imagenet_network("resnet50_v1_5")
+        with self.assertRaisesRegex(ValueError, "no ImageNet weights of keras_cv:resnet18$"):
+            imagenet_network("keras_cv:resnet18")
 
 
 class BuildTest(tf.test.TestCase, parameterized.TestCase):
