@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import tensorflow as tf
 from absl import logging
 from keras import ops
 
@@ -96,6 +97,7 @@ class PretrainMethod(Task):
         if self.has_target:
             self.target_encoder = ema.make_target(self.encoder)
         _warn_of_regularizers(backbone)
+        _warn_of_local_norms(backbone)
 
     def before_step(self) -> dict[str, Tensor]:
         """Updates the target before its forward pass, as in the official code."""
@@ -136,4 +138,19 @@ def _warn_of_regularizers(backbone: keras.Model) -> None:
             "The regularizers of %s, such as that of %s, have no effect: weight decay is the optimizer's.",
             backbone.name,
             regularized[0],
+        )
+
+
+def _warn_of_local_norms(backbone: keras.Model) -> None:
+    local = [
+        layer.path
+        for layer in backbone._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization) and not layer.synchronized
+    ]
+    if local and tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        logging.warning(
+            "Batch norms of %s, such as %s, normalize with the statistics of one replica each; "
+            "synchronized=True takes those of all replicas.",
+            backbone.name,
+            local[0],
         )

@@ -230,6 +230,13 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
             PixPro(keras.Model(inputs, maps), hidden_dim=4, out_dim=4, total_steps=1)
         self.assertIn("that of conv/kernel, have no effect", logs.output[0])
 
+    def test_batch_norms_of_single_replicas_are_named(self):
+        with two_cpus().scope(), self.assertLogs("absl", "WARNING") as logs:
+            build(synchronized=False)
+        self.assertIn("Batch norms of tiny, such as bn0, normalize with", logs.output[0])
+        with two_cpus().scope(), self.assertNoLogs("absl", "WARNING"):
+            build(synchronized=True)
+
     def test_logs_tell_the_steps_done(self):
         step = traced_step(build())
         self.assertEqual([scalars(step(random_batch()))["step"] for _ in range(2)], [1, 2])
