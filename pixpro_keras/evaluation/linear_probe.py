@@ -17,6 +17,7 @@ from pixpro_keras.utils.autotuning import without_autotuning
 FEATURES = "features"  # Key of batches that hold features instead of images.
 
 
+@keras.saving.register_keras_serializable("pixpro_keras")
 class LinearProbe(Task):
     """Linear classifiers on the averaged map, one for each learning rate.
 
@@ -126,6 +127,21 @@ class LinearProbe(Task):
         kernels, biases = ops.cast(self.kernels, "float32"), ops.cast(self.biases, "float32")
         # No einsum, which would transpose the kernels.
         return ops.matmul(features, kernels) + ops.expand_dims(biases, 1)
+
+    def get_config(self) -> dict:
+        """Constructor arguments, the backbone serialized."""
+        return super().get_config() | {
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "num_classes": self.num_classes,
+            "learning_rate_factors": self.learning_rate_factors,
+            "batch_statistics": self.batch_statistics,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict) -> "LinearProbe":
+        """A new probe with the same arguments, and weights of its own."""
+        backbone = keras.saving.deserialize_keras_object(config["backbone"])
+        return cls(**config | {"backbone": backbone})
 
 
 def feature_batches(

@@ -30,6 +30,15 @@ class LinearProbeTest(tf.test.TestCase, parameterized.TestCase):
             expected += factor * np.mean(losses)
         self.assertAllClose(probe(batch)["classification"], expected, rtol=1e-5)
 
+    def test_a_saved_probe_gives_the_same(self):
+        probe, batch = build((1.0, 0.1)), random_batch()
+        path = f"{self.create_tempdir().full_path}/probe.keras"
+        probe.save(path)
+        loaded = keras.saving.load_model(path)
+        self.assertEqual(loaded.learning_rate_factors, (1.0, 0.1))
+        self.assertLen(loaded.trainable_variables, 2)
+        self.assertAllEqual(loaded(batch)["classification"], probe(batch)["classification"])
+
     def test_only_the_classifiers_are_trained(self):
         probe = build()
         backbone = [w.numpy() for w in probe.backbone.weights]
