@@ -132,8 +132,10 @@ def train(
             bad = window.count_bad(**bad)
             means |= bad
             epoch_means.merge(window)
-            # The first step includes tracing, so it is left out of the speed.
             window = _Window(batch_size)
+            # The first step includes tracing, so it is left out of the speed.
+            if step == first and not is_epoch_end:
+                epoch_means.restart_clock()
         last_of_execution = (done - 1) % steps_per_epoch
         callback_list.on_train_batch_end(last_of_execution, means | {"step": done})
         if is_epoch_end:
@@ -209,6 +211,7 @@ class _Window:
         self._started = time.perf_counter()
         self._outputs: list[dict] = []
         self._waited: float | None = 0.0
+        self._num_untimed = 0
 
     def add(self, outputs: dict, waited: float | None) -> None:
         """Adds scalars, or vectors of several steps. `waited` is in seconds, None if not known."""
@@ -219,6 +222,11 @@ class _Window:
     def merge(self, other: "_Window") -> None:
         self._outputs += other._outputs
         self._add_waiting(other._waited)
+
+    def restart_clock(self) -> None:
+        """Leaves the steps so far out of speed and waiting time. Call it after `means` of what was merged."""
+        self._num_untimed = sum(one["bad_steps"].size for one in self._outputs)
+        self._started, self._waited = time.perf_counter(), 0.0
 
     def _add_waiting(self, waited: float | None) -> None:
         self._waited = None if waited is None or self._waited is None else self._waited + waited
@@ -237,7 +245,8 @@ class _Window:
         if not counts.any():
             counts[:] = True
         means = {name: float(np.mean(values[counts])) for name, values in steps.items()}
-        means["images_per_second"] = len(counts) * self._batch_size / seconds
+        num_timed = len(counts) - self._num_untimed
+        means["images_per_second"] = num_timed * self._batch_size / seconds
         if self._waited is not None:
             means["input_wait_share"] = self._waited / seconds
         return means

@@ -1,5 +1,6 @@
 import functools
 import pathlib
+import time
 
 import keras
 import numpy as np
@@ -52,6 +53,30 @@ class TrainTest(tf.test.TestCase, parameterized.TestCase):
         ends = [c for c in calls if c[0] == "end"]
         self.assertEqual([c[1] for c in ends], [0, 1])
         self.assertAllClose([c[2] for c in ends], np.mean(np.reshape(losses, (2, -1)), axis=1))
+
+    @parameterized.parameters(1, 2)
+    def test_speeds_leave_tracing_out(self, steps_per_execution):
+        def traced_slowly(batch):
+            time.sleep(0.5)
+            return batch
+
+        class Speeds(keras.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs=None):
+                speeds.append(logs["images_per_second"])
+
+        speeds, task = [], compiled_square()
+        task.device_transform = traced_slowly
+        train(
+            task,
+            tf.data.Dataset.from_tensors({"x": tf.ones(1)}).repeat(),
+            strategy=tf.distribute.get_strategy(),
+            epochs=2,
+            steps_per_epoch=4,
+            batch_size=1,
+            callbacks=[Speeds()],
+            steps_per_execution=steps_per_execution,
+        )
+        self.assertGreater(min(speeds), 4 / 0.5)
 
     @parameterized.parameters(1, 4, 6)
     @pytest.mark.slow
