@@ -70,7 +70,8 @@ def read_file(path: str | os.PathLike) -> keras.Model:
     except ImportError:
         raise
     except Exception as error:  # zipfile, json, h5py and Keras raise different errors.
-        raise ValueError(f"{path}: no complete Keras file ({first_line(error)})") from error
+        fault = "cannot be read" if zipfile.is_zipfile(path) else "no complete Keras file"
+        raise ValueError(f"{path}: {fault} ({first_line(error)})") from error
 
 
 def package_of(path: str | os.PathLike) -> str | None:

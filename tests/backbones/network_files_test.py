@@ -317,7 +317,10 @@ class NetworkFilesTest(tf.test.TestCase, parameterized.TestCase):
             keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(inputs)),
             name="classifier",
         )
+        inputs = keras.Input((None, None, 3))
+        scripted = keras.Model(inputs, keras.layers.Lambda(lambda x: x[:, ::2])(inputs))
         for path, message in (
+            (self.saved(scripted, "scripted.keras"), r"scripted.keras: cannot be read \(.*Lambda"),
             ("/nowhere/a.keras", "/nowhere/a.keras: No such file"),
             (str(half), "half.keras: no complete Keras file"),
             (
