@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from pixpro_keras import detection
+from pixpro_keras import backbones, detection
 from pixpro_keras.cli.options.detect_options import DetectOptions
 from pixpro_keras.cli.options.evaluation_options import (
     fill_batch,
@@ -274,6 +274,11 @@ def build_detector(options: DetectOptions, num_classes: int):
     """Returns the detector, its backbone, and options that name the backbone."""
     backbone, options = read_backbone(options)
     refuse_image_size(options, "--short_sides and --test_short_side")
+    side = backbones.fixed_image_size(options.backbone)
+    if side is not None:
+        raise FlagError(
+            f"--backbone={options.backbone}: takes images of {side} px only; a detector's are of many sizes"
+        )
     with flag_errors(options, "num_rois"):
         config = DetectorConfig(
             num_classes,

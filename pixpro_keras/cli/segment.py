@@ -23,11 +23,12 @@ from pixpro_keras.cli.options.evaluation_options import (
     read_backbone,
     trained_weights,
 )
-from pixpro_keras.cli.options.fine_tuning_options import refuse_image_size, slow_down_backbone
+from pixpro_keras.cli.options.fine_tuning_options import slow_down_backbone
 from pixpro_keras.cli.options.labeled_options import image_errors
 from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.options.segment_options import (
     SegmentOptions,
+    check_sizes,
     check_training,
     open_parts,
     resolve_test_split,
@@ -114,7 +115,7 @@ def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> Run
     options = resolve_lengths(options, train.num_examples)
     with strategy.scope():
         backbone, options = read_backbone(options)
-        refuse_image_size(options, "--resize and --crop_size")
+        check_sizes(options)
         with flag_errors(options, "level", "align_corners"):
             task = FCN(
                 backbone.network,
@@ -199,7 +200,7 @@ def _fit_dense_linear_probe(
     command.refuse_run(pathlib.Path(options.workdir).expanduser())
     with strategy.scope():
         backbone, options = read_backbone(options)
-        refuse_image_size(options, "--resize and --crop_size")
+        check_sizes(options)
     with flag_errors(options, "level"):
         network = level_network(backbone.network, options.level)
     if options.dry_run:

@@ -4,6 +4,7 @@ import pathlib
 import types
 from unittest import mock
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -160,6 +161,15 @@ class OpenDataTest(tf.test.TestCase):
         # Fewer than a batch are repeated.
         ids, count, _ = drawn(label_fraction=0.05)
         self.assertEqual((len(ids), len({*ids}), count), (4, 2, 2))
+
+    def test_networks_of_one_image_size_are_refused(self):
+        inputs = keras.Input((64, 64, 3))
+        outputs = keras.layers.Conv2D(4, 3, strides=32, padding="same")(inputs)
+        file = f"{self.create_tempdir().full_path}/network.keras"
+        keras.Model(inputs, outputs).save(file)
+        options = DetectOptions.make(dataset="scenes", backbone=file, image_size=64)
+        with self.assertRaisesRegex(FlagError, "^--backbone=.*: takes images of 64 px only"):
+            detect.build_detector(options, 2)
 
     def test_other_sizes_in_the_test_are_told(self):
         sides = {"short_sides": ("160", "192"), "max_side": 320}

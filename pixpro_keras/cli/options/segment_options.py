@@ -5,7 +5,8 @@ import pathlib
 
 from absl import logging
 
-from pixpro_keras.cli.options.fine_tuning_options import FineTuningOptions
+from pixpro_keras import backbones
+from pixpro_keras.cli.options.fine_tuning_options import FineTuningOptions, refuse_image_size
 from pixpro_keras.cli.options.labeled_options import image_shape
 from pixpro_keras.cli.options.option_fields import (
     FlagError,
@@ -128,6 +129,30 @@ def check_training(options: SegmentOptions) -> None:
         # flags.cfg lists all defaults.
         if getattr(options, field.name) != field.default:
             logging.warning("%s. The flag file's value is not used.", message)
+
+
+def check_sizes(options: SegmentOptions) -> None:
+    """Checks that a network of one image size gets images of that size.
+
+    Args:
+        options: whose `backbone` is the network.
+
+    Raises:
+        FlagError: naming the flags of the sizes.
+    """
+    refuse_image_size(options, "--resize and --crop_size")
+    side = backbones.fixed_image_size(options.backbone)
+    if side is None:
+        return
+    takes_crops = options.solver != "lbfgs"
+    is_resized = image_shape("resize", options.resize) == (side, side)
+    if (takes_crops and options.crop_size != side) or (options.whole_images and not is_resized):
+        crops = [f"--crop_size={side}"] if takes_crops else []
+        whole = [f"--resize={side},{side}"] if options.whole_images else []
+        raise FlagError(
+            f"--backbone={options.backbone}: takes images of {side} px only, so needs "
+            + " and ".join(crops + whole)
+        )
 
 
 def resolve_test_split(options: SegmentOptions) -> SegmentOptions:

@@ -1,5 +1,6 @@
 import pathlib
 
+import keras
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
@@ -7,6 +8,7 @@ from absl.testing import parameterized
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.options.segment_options import (
     SegmentOptions,
+    check_sizes,
     check_training,
     label_values,
     open_parts,
@@ -110,6 +112,32 @@ class CheckTrainingTest(parameterized.TestCase):
         options = options.replace(given=frozenset({"bn_momentum"}), solver="sgd")
         with self.assertRaisesRegex(FlagError, "--frozen changes no statistics"):
             check_training(options)
+
+
+class CheckSizesTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(
+        ({"crop_size": 64}, ""),
+        ({}, "--crop_size=64$"),
+        ({"crop_size": 64, "whole_images": True}, "--crop_size=64 and --resize=64,64$"),
+        ({"crop_size": 64, "whole_images": True, "resize": ("64", "64")}, ""),
+        ({"solver": "lbfgs", "whole_images": True}, "needs --resize=64,64$"),
+    )
+    def test_networks_of_one_size(self, sizes, needed):
+        inputs = keras.Input((64, 64, 3))
+        outputs = keras.layers.Conv2D(4, 3, strides=32, padding="same")(inputs)
+        file = f"{self.create_tempdir().full_path}/network.keras"
+        keras.Model(inputs, outputs).save(file)
+        options = SegmentOptions.make(dataset="folder:x", backbone=file, image_size=64, **sizes)
+        if not needed:
+            check_sizes(options)
+            return
+        with self.assertRaisesRegex(
+            FlagError, f"^--backbone=.*: takes images of 64 px only.*{needed}"
+        ):
+            check_sizes(options)
+
+    def test_others_take_any_size(self):
+        check_sizes(SegmentOptions.make(dataset="folder:x", whole_images=True))
 
 
 class FlatFolderTest(tf.test.TestCase):
