@@ -269,6 +269,8 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
         device_transform = pipeline.make_device_transform(view_config, preprocess)
     with chief_first(strategy):
         trained = read_init_weights(options)
+    # Again, since reading a network from its file and drawing the scenes take random numbers, but only once.
+    keras.utils.set_random_seed(options.seed)
     with strategy.scope():
         method = build_training(options, device_transform, trained)
     config = training_job.run_config(options, workdir)

@@ -1,6 +1,7 @@
 import contextlib
 import io
 import pathlib
+from unittest import mock
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ from absl.testing import parameterized
 
 import pixpro_keras
 from pixpro_keras.cli import pretrain
-from pixpro_keras.cli.shared import stored_run
+from pixpro_keras.cli.shared import stored_run, training_job
 from pixpro_keras.training import open_workdir
 from tests.helpers.jobs import write_photos
 from tests.helpers.keras_hub_networks import make_backbone
@@ -95,6 +96,23 @@ class KerasFilePretrainTest(tf.test.TestCase, parameterized.TestCase):
         ):
             self.pretrain(backbone=backbone)
         self.assertFalse((self.folder / "run" / pretrain.INITIAL_FILE).exists())
+
+    def test_a_second_call_begins_with_the_same_weights(self):
+        tiny_backbone().save(self.folder / "mine.keras")
+        begins = []
+
+        def stop(options, config, strategy, method, *_):
+            begins.append(method.get_weights())
+            raise EOFError
+
+        for _ in range(2):
+            with (
+                mock.patch.object(training_job, "open_checkpoints", stop),
+                self.assertRaises(EOFError),
+            ):
+                self.pretrain(backbone=self.folder / "mine.keras")
+        for one, two in zip(*begins, strict=True):
+            self.assertAllEqual(one, two)
 
     @pytest.mark.slow
     def test_a_file_is_trained_from_its_weights(self):
