@@ -316,7 +316,7 @@ def finish(
             "backbone": segmenter.label,
             "training images": num_train,
             "test images": test.num_examples - len(broken.names),
-            "mIoU": scores.miou,
+            "mIoU": scores.miou if np.isfinite(scores.miou) else None,  # JSON has no NaN.
             "pixel accuracy": scores.pixel_accuracy,
         }
         | {class_name: iou if np.isfinite(iou) else None for class_name, iou in per_class},

@@ -60,10 +60,9 @@ class ConfusionMatrix:
         union = self.matrix.sum(axis=0) + self.matrix.sum(axis=1) - right
         with np.errstate(invalid="ignore", divide="ignore"):
             iou = right / union
+        miou = float(np.nanmean(iou)) if union.any() else float("nan")
         total = max(self.matrix.sum(), 1)
-        return SegmentationScores(
-            float(np.nanmean(iou)), tuple(iou.tolist()), float(right.sum() / total)
-        )
+        return SegmentationScores(miou, tuple(iou.tolist()), float(right.sum() / total))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +71,7 @@ class SegmentationScores:
 
     Attributes:
         miou: mean intersection over union of the classes, in [0, 1], without classes that neither
-            occur nor are predicted.
+            occur nor are predicted; NaN if there is no other one.
         iou: intersection over union of each class; NaN for such classes.
         pixel_accuracy: fraction of correctly classified pixels, in [0, 1].
 

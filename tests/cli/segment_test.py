@@ -41,28 +41,40 @@ def distance(one, other):
     return np.abs(one - other).max() if np.shape(one) == other.shape else np.inf
 
 
+def finish_black(folder, logits, value):
+    """Result of a test on a black image of one class, in a window of four times its area."""
+
+    def read(index):
+        return tf.zeros((8, 8, 3), tf.uint8), tf.fill((8, 8), value)
+
+    finish(
+        SegmentOptions(dataset="folder:black", crop_size=16, window_stride=16),
+        pathlib.Path(folder),
+        Segmenter("tiny", logits, lambda image: tf.cast(image, tf.float32)),
+        ("zero", "one"),
+        1,
+        MaskSource("black", 1, read, str, ("zero", "one")),
+        tf.distribute.get_strategy(),
+    )
+    return json.loads((pathlib.Path(folder) / "segment.json").read_text())
+
+
 class FinishTest(tf.test.TestCase):
     def test_windows_have_the_color_of_crops_beyond_the_image(self):
-        def read(index):
-            return tf.zeros((8, 8, 3), tf.uint8), tf.ones((8, 8), tf.int32)
-
         def logits(windows, size):
             """Finds class 1 everywhere if the last pixel has the mean color."""
             is_mean = tf.reduce_all(abs(windows[:, -1, -1] - (123.675, 116.28, 103.53)) < 0.01, -1)
             classes = tf.cast(is_mean, tf.int32)[:, None, None]
             return tf.one_hot(tf.broadcast_to(classes, (tf.shape(windows)[0], *size)), 2)
 
-        folder = pathlib.Path(self.create_tempdir().full_path)
-        finish(
-            SegmentOptions(dataset="folder:black", crop_size=16, window_stride=16),
-            folder,
-            Segmenter("tiny", logits, lambda image: tf.cast(image, tf.float32)),
-            ("zero", "one"),
-            1,
-            MaskSource("black", 1, read, str, ("zero", "one")),
-            tf.distribute.get_strategy(),
-        )
-        self.assertEqual(json.loads((folder / "segment.json").read_text())["one"], 1.0)
+        found = finish_black(self.create_tempdir().full_path, logits, 1)
+        self.assertEqual((found["mIoU"], found["one"], found["zero"]), (1.0, 1.0, None))
+
+    def test_pixels_without_a_class_have_no_score(self):
+        def logits(windows, size):
+            return tf.zeros((tf.shape(windows)[0], *size, 2))
+
+        self.assertIsNone(finish_black(self.create_tempdir().full_path, logits, 255)["mIoU"])
 
 
 @pytest.mark.slow
