@@ -2,11 +2,13 @@
 
 import contextlib
 import dataclasses
+import json
 import math
 import os
 import pathlib
 import sys
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NoReturn, TypeVar
 
@@ -177,22 +179,14 @@ def open_checkpoints(
 
     Raises:
         FlagError: if the run has done more steps, or with other data or flags and without
-            `--on_change=continue`; if its workers have different numbers of images.
+            `--on_change=continue`; if its workers have different flags or numbers of images.
         CheckpointError: if its checkpoints cannot be used.
     """
     workdir = pathlib.Path(config.workdir)
-    with worker_errors(strategy):
-        counts = [int(count) for count in gather(strategy, num_images)]
-    if (
-        len({*counts}) > 1
-    ):  # Their numbers would stand for different images, and their epochs differ.
-        raise FlagError(
-            f"--strategy={options.strategy}: the workers have different numbers of training images, "
-            f"{', '.join(map(str, counts))}; all must have the same files"
-        )
+    recipe = run_recipe.recipe_of(options, num_images)
+    _compare_workers(options, strategy, num_images, recipe)
     if options.dry_run:  # Only the step is read; nothing is written.
         config = dataclasses.replace(config, workdir=pathlib.Path(options.workdir).expanduser())
-    recipe = run_recipe.recipe_of(options, num_images)
     try:
         opened = run.open_checkpoints(
             task,
@@ -216,6 +210,33 @@ def open_checkpoints(
             comments = run_recipe.describe_periods(periods)
             parsing.write_flags(options, workdir, but=("on_change", "dry_run"), comments=comments)
     return opened
+
+
+def _compare_workers(
+    options: TrainingJobOptions,
+    strategy: tf.distribute.Strategy,
+    num_images: int,
+    recipe: Mapping[str, object],
+) -> None:
+    """Raises `FlagError` on all workers if they would take different steps, and wait for each other."""
+    names = ("precision", "epochs", "steps_per_epoch", "accumulate_steps", "log_every_steps")
+    settings = {name: getattr(options, name) for name in names}
+    # Paths may be other ones on each machine.
+    paths_and_count = ("dataset", "weights", "num_images")
+    settings |= {k: v for k, v in recipe.items() if not k.endswith(paths_and_count)}
+    digest = zlib.crc32(json.dumps(settings, sort_keys=True).encode())
+    with worker_errors(strategy):
+        counts = [int(count) for count in gather(strategy, num_images)]
+        digests = gather(strategy, digest)
+    why = f"--strategy={options.strategy}: the workers have different"
+    if len({*counts}) > 1:
+        raise FlagError(
+            f"{why} numbers of training images, {', '.join(map(str, counts))}; all must have the same files"
+        )
+    if len({*digests}) > 1:
+        raise FlagError(
+            f"{why} flags, or --precision=auto found different processors; all need the same command"
+        )
 
 
 def run_training(

@@ -26,15 +26,46 @@ class StartTest(tf.test.TestCase):
 
 
 class OpenCheckpointsTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+        self.gathered = []
+
+    def open(self, others=None, num_images=12, **values):
+        """Opens a run whose second worker gathers the values `others`; returns this worker's."""
+        values = {"epochs": 1, "steps_per_epoch": 3, "strategy": "multi_worker"} | values
+        options = TrainingJobOptions.make(**values)
+        config = training_job.run_config(options, self.folder)
+        mine = []
+
+        def gather(strategy, value):
+            mine.append(value)
+            return np.array([value, others[len(mine) - 1] if others else value], "float64")
+
+        strategy, task = tf.distribute.get_strategy(), compiled_square()
+        with mock.patch.object(training_job, "gather", gather):
+            training_job.open_checkpoints(
+                options, config, strategy, task, {"model": "square"}, num_images
+            )
+        return mine
+
+    def test_workers_of_the_same_command_are_taken(self):
+        self.open(self.open(workdir="here"), workdir="there", keep_checkpoints=7)
+
     def test_workers_with_other_images_are_refused(self):
-        options = TrainingJobOptions.make(strategy="multi_worker", epochs=1, steps_per_epoch=3)
-        task = compiled_square()
-        config = training_job.run_config(options, pathlib.Path(self.create_tempdir().full_path))
-        arguments = options, config, tf.distribute.get_strategy(), task, {"model": "square"}, 12
-        counts = mock.patch.object(training_job, "gather", return_value=np.array([12.0, 13.0]))
-        with counts, self.assertRaisesRegex(FlagError, "^--strategy=multi_worker: .* 12, 13;"):
-            training_job.open_checkpoints(*arguments)
-        self.assertEqual(training_job.open_checkpoints(*arguments)[1], 0)
+        with self.assertRaisesRegex(FlagError, "^--strategy=multi_worker: .* images, 12, 13;"):
+            self.open([13, self.open()[1]])
+
+    def test_workers_with_other_flags_are_refused(self):
+        mine = self.open()
+        for values in (
+            {"batch_size": 64},
+            {"epochs": 2},
+            {"precision": "mixed_bfloat16"},
+            {"log_every_steps": 3},
+        ):
+            with self.assertRaisesRegex(FlagError, "^--strategy=multi_worker: .* different flags"):
+                self.open(mine, **values)
 
 
 if __name__ == "__main__":
