@@ -255,8 +255,9 @@ def warn_of_long_queue(options: ModelOptions, num_images: int) -> None:
         options: options of the pre-training.
         num_images: number of training images.
     """
-    size = options.queue_size or _QUEUE_SIZE
-    if _has_queue(options, METHODS[options.method]) and size >= num_images:
+    cls, size = METHODS[options.method], options.queue_size or _QUEUE_SIZE
+    keys_per_image = 2 if issubclass(cls, PixelMethod) else 1  # one of each view
+    if _has_queue(options, cls) and size >= keys_per_image * num_images:
         logging.warning(
             "--queue_size=%d: of %d images the queue holds all, so that each image is pushed away from "
             "itself. The authors' queue holds a twentieth of their images",

@@ -81,6 +81,8 @@ class CheckMethodTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertNoLogs("absl", "WARNING"):
             warn_of_long_queue(ModelOptions(method="moco", queue_size=512), num_images=2000)
             warn_of_long_queue(ModelOptions(method="pixcontrast"), num_images=2000)
+            pixels = ModelOptions(method="pixcontrast", negatives="queue", queue_size=3000)
+            warn_of_long_queue(pixels, num_images=2000)
 
     def test_all_queues_have_the_same_default(self):
         defaults = {
