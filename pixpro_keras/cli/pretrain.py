@@ -175,6 +175,7 @@ def run(options: PretrainOptions) -> PretrainResult:
     options = resolve_precision(options)
     check_method(options)
     _check_service(options)
+    _check_workdir(options)
     with training_job.start(options) as job:
         # After the devices, which cannot be set up once a network has been read from its file.
         check_backbone(options)
@@ -193,6 +194,17 @@ def _check_service(options: PretrainOptions) -> None:
             "run repeats another"
         )
     refuse_unused(options, {"image_cache_share": f"the workers of {service_flag} keep no images"})
+
+
+def _check_workdir(options: PretrainOptions) -> None:
+    """Raises `FlagError` for a folder of images as workdir: pictures of the run would become images."""
+    workdir = os.path.realpath(os.path.expanduser(options.workdir))
+    for part in sources.split_specification(options.dataset):
+        kind, _, path = part.partition(":")
+        if kind == "folder" and os.path.realpath(os.path.expanduser(path)) == workdir:
+            raise FlagError(
+                f"--workdir={options.workdir}: is the folder of the images; a folder inside of it may be one"
+            )
 
 
 def _check_sizes(options: PretrainOptions) -> None:

@@ -253,6 +253,13 @@ class PretrainFunctionTest(tf.test.TestCase):
         ):
             self.pretrain(backbone="xception", image_size=224, **puzzle)
 
+    def test_the_folder_of_the_images_is_no_workdir(self):
+        before = sorted(self.photos.iterdir())
+        for workdir in (self.photos, f"{self.photos}/../photos/"):
+            with self.assertRaisesRegex(ValueError, "^--workdir=.*: is the folder of the images"):
+                self.pretrain(workdir=workdir)
+        self.assertEqual(sorted(self.photos.iterdir()), before)
+
     def test_flags_that_contradict_a_data_service(self):
         for flag, value in (("deterministic", True), ("image_cache_share", 0.5)):
             with self.assertRaisesRegex(ValueError, f"^--{flag}.*: .*--data_service"):

@@ -27,6 +27,7 @@ _LEFT_BEHIND = (
     b"ehthumbs.db",
     b"desktop.ini",
 )
+_OF_A_RUN = b"flags.cfg"  # File in the folder of each training, with its pictures and charts.
 _NAMES_SHOWN = 5
 
 
@@ -63,8 +64,9 @@ def iterate_images(folder: bytes) -> Iterator[bytes]:
     """Iterates over the paths of all images below a folder, relative to it, in byte order.
 
     The tree is walked once, and only one branch of it is in memory at a time. Hidden files and folders
-    are left out. Links to folders are followed, but each folder is read once. At the end one line of
-    the log counts the files of other kinds, and one the links that were not followed.
+    are left out, and subfolders of trainings, whose pictures are none of the data. Links to folders are
+    followed, but each folder is read once. At the end one line of the log counts the files of other kinds,
+    one the folders of trainings, and one the links that were not followed.
 
     Args:
         folder: path of the folder.
@@ -91,6 +93,11 @@ def iterate_images(folder: bytes) -> Iterator[bytes]:
         shown = ", ".join(kinds[:_NAMES_SHOWN]) + (", ..." if len(kinds) > _NAMES_SHOWN else "")
         count = sum(walk.others.values())
         logging.warning("%s: skipped %d files of other kinds (%s)", name, count, shown)
+    if walk.runs:
+        runs = [os.fsdecode(run) for run in walk.runs[:_NAMES_SHOWN]]
+        logging.warning(
+            "%s: skipped %d folders of trainings, such as %s", name, len(walk.runs), ", ".join(runs)
+        )
     if walk.links:
         links = [os.fsdecode(link) for link in walk.links[:_NAMES_SHOWN]]
         logging.warning(
@@ -106,6 +113,7 @@ class _Walk:
 
     Attributes:
         others: number of other files by extension.
+        runs: subfolders of trainings.
         links: links that were not followed.
     """
 
@@ -114,12 +122,14 @@ class _Walk:
         self._root = os.path.realpath(folder)
         self._elsewhere: set[bytes] = set()  # Real paths of folders that are reached only by links.
         self.others: collections.Counter[bytes] = collections.Counter()
+        self.runs: list[bytes] = []
         self.links: list[bytes] = []
 
     def images(self, inside: bytes, is_elsewhere: bool = False) -> Iterator[bytes]:
         """Yields the images below a subfolder, whose path is empty or ends with a slash."""
         found = []
         linked = set()
+        others: collections.Counter[bytes] = collections.Counter()
         with os.scandir(os.path.join(self._folder, inside)) as entries:
             for entry in entries:
                 path = inside + entry.name
@@ -132,8 +142,12 @@ class _Walk:
                         linked.add(path + b"/")
                 elif entry.name.lower().endswith(_ENDINGS):
                     found.append(path)
+                elif entry.name == _OF_A_RUN and inside:
+                    self.runs.append(inside[:-1])
+                    return
                 else:
-                    self.others[os.path.splitext(entry.name)[1].lower()] += 1
+                    others[os.path.splitext(entry.name)[1].lower()] += 1
+        self.others += others
         for path in sorted(found):
             if not path.endswith(b"/"):
                 yield path

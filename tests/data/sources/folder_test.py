@@ -92,6 +92,18 @@ class FolderTest(tf.test.TestCase, parameterized.TestCase):
         for kind in ("no ending", ".heic"):
             self.assertIn(kind, line)
 
+    def test_pictures_of_a_training_are_no_data(self):
+        self.write("1.jpg", "a/2.jpg")
+        (self.folder / "flags.cfg").touch()  # of the folder that is asked for
+        names = ("flags.cfg", "metrics.jsonl", "curves.png", "pictures/similarity_0000000.png")
+        self.write(*(f"a/runs/mine/{name}" for name in names))
+        with self.assertLogs("absl", "WARNING") as logs:
+            source = self.open()
+        self.assertEqual(source.num_examples, 2)
+        text = "\n".join(logs.output)
+        self.assertIn("skipped 1 folders of trainings, such as a/runs/mine", text)
+        self.assertIn("skipped 1 files of other kinds (.cfg)", text)
+
     def test_links_that_lead_to_each_other(self):
         self.write("a/1.jpg", "b/2.jpg")
         (self.folder / "a" / "x").symlink_to("../b")
