@@ -11,6 +11,7 @@ import os
 import pathlib
 import random
 import shlex
+import signal
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -169,7 +170,13 @@ def run(options: RecordOptions) -> None:
     # New interpreters, since forking a process with TensorFlow's threads can hang.
     context = multiprocessing.get_context("spawn")
     with (
-        concurrent.futures.ProcessPoolExecutor(options.workers, mp_context=context) as pool,
+        concurrent.futures.ProcessPoolExecutor(
+            options.workers,
+            mp_context=context,
+            # A Ctrl-C reaches all processes; this one ends the others, without a traceback of each.
+            initializer=signal.signal,
+            initargs=(signal.SIGINT, signal.SIG_IGN),
+        ) as pool,
         tqdm(total=len(files), unit=" images") as bar,
         flag_errors(options, "output"),
     ):

@@ -124,8 +124,7 @@ def pack(folder, output, **options):
         run(RecordOptions.make(input=folder, output=output, **options))
 
 
-def thread_pool(workers, mp_context):
-    del mp_context
+def thread_pool(workers, **_):
     return concurrent.futures.ThreadPoolExecutor(workers)
 
 
