@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from pixpro_keras.backbones.dtype_policies import global_policy
 from pixpro_keras.ops import cross_replica_mean
 from pixpro_keras.types import Batch, Tensor
 from pixpro_keras.utils import checks
@@ -109,6 +110,15 @@ class Task(keras.Model):
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments but for `device_transform`."""
         return super().get_config() | {"accumulate_steps": self.accumulate_steps}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Task":
+        """A new task with the same arguments and precision, and weights of its own."""
+        with global_policy(keras.dtype_policies.get(config.get("dtype"))):  # of the heads
+            if "backbone" in config:
+                backbone = keras.saving.deserialize_keras_object(config["backbone"])
+                config = config | {"backbone": backbone}
+            return cls(**config)
 
     def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:
         """Loss terms, weighted, under the names of `loss_bounds`; other entries are metrics.

@@ -16,9 +16,10 @@ PACKAGE = ROOT / "pixpro_keras"
 LEVELS = [
     {"types", "utils", "version"},
     {"ops"},
-    {"geometry", "task"},
+    {"geometry"},
     {"losses", "layers", "optimizers"},
     {"backbones"},
+    {"task"},
     {"methods", "data"},
     {"training", "weights"},
     {"evaluation"},

@@ -13,6 +13,7 @@ _STRIDE = 16
 _POOL_SIZE = 14
 
 
+@keras.saving.register_keras_serializable("pixpro_keras")
 class C4Detector(Detector):
     """Two-stage detector on C4: its head is the last stage and a batch norm, on 14 x 14 cells per box.
 

@@ -3,7 +3,9 @@
 import abc
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
+import keras
 import tensorflow as tf
 from keras import ops
 
@@ -100,6 +102,7 @@ class Detector(Task, abc.ABC):
         ```
     """
 
+    backbone: keras.Model
     # Pixels per cell and anchor sizes in pixels of each map.
     strides: tuple[int, ...]
     anchor_sizes: tuple[tuple[int, ...], ...]
@@ -113,6 +116,18 @@ class Detector(Task, abc.ABC):
         self.config = config
         names = (*_LOSSES, "mask") if config.with_masks else _LOSSES
         self.loss_bounds = dict.fromkeys(names, (0.0, None))
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments, the backbone and the sizes serialized."""
+        return super().get_config() | {
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "config": dataclasses.asdict(self.config),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Task:
+        """A new detector with the same arguments and precision, and weights of its own."""
+        return super().from_config(config | {"config": DetectorConfig(**config["config"])})
 
     def _build_heads(self, map_channels: int, vector_size: int, mask_head: MaskHead) -> None:
         """Creates the heads common to all detectors. Subclasses call it last."""

@@ -21,6 +21,7 @@ _CANONICAL_BOX_SIZE = 224
 _STRIDES = ((4, 8, 16, 32, 64), (4, 8, 16, 16, 32))
 
 
+@keras.saving.register_keras_serializable("pixpro_keras")
 class FPNDetector(Detector):
     """Proposals on P2 to P6; heads of four convolutions and, for boxes, a hidden layer.
 

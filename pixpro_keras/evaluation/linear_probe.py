@@ -137,12 +137,6 @@ class LinearProbe(Task):
             "batch_statistics": self.batch_statistics,
         }
 
-    @classmethod
-    def from_config(cls, config: dict) -> "LinearProbe":
-        """A new probe with the same arguments, and weights of its own."""
-        backbone = keras.saving.deserialize_keras_object(config["backbone"])
-        return cls(**config | {"backbone": backbone})
-
 
 def feature_batches(
     features: np.ndarray, labels: np.ndarray, batch_size: int, seed: int = 0, start_step: int = 0

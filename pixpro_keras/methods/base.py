@@ -7,7 +7,6 @@ import tensorflow as tf
 from absl import logging
 from keras import ops
 
-from pixpro_keras.backbones.dtype_policies import global_policy
 from pixpro_keras.layers.fpn import FPN
 from pixpro_keras.methods import ema
 from pixpro_keras.methods.encoder import Encoder
@@ -119,13 +118,6 @@ class PretrainMethod(Task):
             "base_momentum": self.base_momentum,
             "bn_momentum": self.bn_momentum,
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "PretrainMethod":
-        """A new method with the same arguments and precision, and weights of its own."""
-        with global_policy(keras.dtype_policies.get(config.get("dtype"))):  # of the heads
-            backbone = keras.saving.deserialize_keras_object(config["backbone"])
-            return cls(**config | {"backbone": backbone})
 
 
 def _warn_of_regularizers(backbone: keras.Model) -> None:

@@ -1,6 +1,7 @@
 """The fully convolutional network of the Cityscapes protocol, and the dense linear probe."""
 
 from types import MappingProxyType
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -20,6 +21,7 @@ _HEAD_CHANNELS = 256
 _HEAD_DILATION = 6
 
 
+@keras.saving.register_keras_serializable("pixpro_keras")
 class FCN(Task):
     """Per-pixel classification: two dilated 3x3 convolutions on C5 and a linear classifier.
 
@@ -114,6 +116,17 @@ class FCN(Task):
     def _append(self, layer: keras.layers.Layer, channels: int) -> None:
         layer.build((None, None, None, channels))
         self.head.append(layer)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments, the backbone serialized."""
+        return super().get_config() | {
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "num_classes": self.num_classes,
+            "is_frozen": self.is_frozen,
+            "level": self.level,
+            "bn_momentum": self.bn_momentum,
+            "align_corners": self.stride is not None,
+        }
 
     def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:
         """The loss term `segmentation`, mean cross-entropy of labeled pixels, and `pixel_accuracy`.

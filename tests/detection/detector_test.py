@@ -213,6 +213,20 @@ class DetectorTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(count_trainable(task), 44_343_216 + norms_of_resnet50 + added)
         self.assertTrue(all(layer.trainable for layer in task._flatten_layers()))
 
+    @parameterized.parameters((C4Detector, False), (FPNDetector, True))
+    @pytest.mark.slow
+    @narrow
+    def test_a_saved_detector_finds_the_same(self, detector, with_masks):
+        task = build(detector, with_masks)
+        path = f"{self.create_tempdir().full_path}/detector.keras"
+        task.save(path)
+        loaded = keras.saving.load_model(path)
+        self.assertEqual(loaded.config, task.config)
+        images = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype("float32")
+        sizes = np.array([[64, 64]], "float32")
+        expected, found = (x.detect(images, sizes) for x in (task, loaded))
+        self.assertAllEqual(found["boxes"], expected["boxes"])
+
     def test_a_backbone_that_cannot_be_cut(self):
         inputs = keras.Input((None, None, 3))
         c2 = keras.layers.Conv2D(4, 3, strides=4, padding="same")(inputs)

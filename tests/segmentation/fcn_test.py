@@ -46,6 +46,16 @@ class FcnTest(tf.test.TestCase):
         self.assertAllClose(found["segmentation"], np.mean(losses), rtol=1e-5)
         self.assertAllClose(found["pixel_accuracy"], np.mean(hits), rtol=1e-5)
 
+    def test_a_saved_task_gives_the_same(self):
+        batch = random_crops()
+        path = f"{self.create_tempdir().full_path}/fcn.keras"
+        for kwargs in ({}, {"is_frozen": True, "level": "c4", "align_corners": True}):
+            task = build(backbone=tiny_pyramid_backbone, **kwargs)
+            task.save(path)
+            loaded = keras.saving.load_model(path)
+            self.assertLen(loaded.trainable_variables, len(task.trainable_variables))
+            self.assertAllEqual(loaded(batch)["segmentation"], task(batch)["segmentation"])
+
     def test_cells_are_at_every_fourth_pixel_where_corners_are_aligned(self):
         task = build(is_frozen=True, align_corners=True)
         task.head = []
