@@ -34,7 +34,7 @@ from pixpro_keras.cli.options.evaluation_options import (
 from pixpro_keras.cli.options.option_fields import FlagError, option
 from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.shared import command
-from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.command import flag_errors, refuse_unused
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.labels import select
 from pixpro_keras.data.sources import Source, open_source
@@ -83,6 +83,12 @@ def run(options: EmbedOptions) -> None:
         raise FlagError(
             f"--level={options.level}: pooled features are of the last map; --features=map takes maps"
         )
+    unused = {
+        "bn_momentum": "inference changes no statistics of batch norm",
+        "label_fraction": "features need no labels",
+        "workdir": "the file is --output",
+    }
+    refuse_unused(options, unused)
     options = resolve_precision(options)
     keras.mixed_precision.set_global_policy(options.precision)
     keras.utils.set_random_seed(options.seed)

@@ -25,6 +25,7 @@ from pixpro_keras.cli.options.labeled_options import (
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
 from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.shared import command
+from pixpro_keras.cli.shared.command import refuse_unused
 from pixpro_keras.cli.shared.comparison import run_each
 from pixpro_keras.cli.shared.parsing import write_flags
 from pixpro_keras.cli.shared.result_files import write_results
@@ -53,6 +54,7 @@ def run(options: KnnOptions) -> None:
 
 def run_one(options: KnnOptions) -> None:
     """Classifies the test images by the features of one backbone."""
+    refuse_unused(options, {"bn_momentum": "k-NN changes no statistics of batch norm"})
     options = resolve_precision(options)
     keras.mixed_precision.set_global_policy(options.precision)
     keras.utils.set_random_seed(options.seed)

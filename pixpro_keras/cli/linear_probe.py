@@ -34,7 +34,7 @@ from pixpro_keras.cli.options.training_options import (
     resolve_lengths,
 )
 from pixpro_keras.cli.shared import training_job
-from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.command import flag_errors, refuse_unused
 from pixpro_keras.cli.shared.comparison import run_each
 from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.cli.shared.result_files import TRAINING_FILES, write_results
@@ -113,6 +113,11 @@ def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) ->
         )
     if options.batch_statistics and not options.augment:
         raise FlagError("--batch_statistics: needs --augment, for statistics of new crops")
+    if not options.batch_statistics:
+        refuse_unused(
+            options,
+            {"bn_momentum": "without --batch_statistics batch norm does not change"},
+        )
     with chief_first(strategy):
         options = resolve_parts(options, options.data_dir)
         parts = open_parts(options, "train_dataset", "test_dataset", options.data_dir)

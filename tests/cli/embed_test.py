@@ -131,6 +131,11 @@ class EmbedTest(tf.test.TestCase):
         with self.assertRaisesRegex(FlagError, "--level=c4: pooled .* --features=map"):
             self.run_job("a.npz", level="c4")
 
+    def test_flags_without_effect_are_refused(self):
+        for name, value in (("bn_momentum", 0.5), ("label_fraction", 0.1), ("workdir", "x")):
+            with self.assertRaisesRegex(FlagError, f"--{name}={value}: "):
+                self.run_job("a.npz", **{name: value})
+
     def test_other_endings_are_refused(self):
         with self.assertRaisesRegex(FlagError, "--output=.*a.csv: must end in .npz or .parquet"):
             self.options("a.csv")

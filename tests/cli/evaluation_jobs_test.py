@@ -20,6 +20,7 @@ BAD_INPUT = (
     ("--backbone=resnet51", "--backbone=resnet51"),
     ("--train_dataset=folder:/nowhere", "--train_dataset=folder:/nowhere"),
     ("--image_size=8", "--image_size=8"),
+    ("--bn_momentum=0.5", "--bn_momentum=0.5"),
 )
 BAD_PROBE = (
     ("--batch_statistics", "--batch_statistics: needs --augment"),
