@@ -125,7 +125,8 @@ def make_objects(
             segmentations = None
     inside, keep = _inside(describe, size, boxes, names, clip_boxes, notes)
     for number, mask in enumerate(segmentations or ()):
-        if keep[number] and isinstance(mask, list) and mask and not _fits(mask, inside[number]):
+        is_polygons = isinstance(mask, list) and mask
+        if keep[number] and is_polygons and not _fits(mask, inside[number], size):
             kind = "polygons that are elsewhere than their box, used anyway"
             notes.add(kind, f"{names[number]} of {describe}")
     if areas is None:
@@ -156,11 +157,20 @@ def _sound_mask(
     return mask
 
 
-def _fits(polygons: list[list[float]], box: np.ndarray) -> bool:
-    """Tells if the bounds of polygons have an IoU of at least a half with their box, if it has an area."""
+def _fits(polygons: list[list[float]], box: np.ndarray, size: tuple[int, int]) -> bool:
+    """Tells if the bounds of polygons are about those of their box, if it has an area.
+
+    They are if their IoU is at least a half, or no side is off by more than the tolerance of boxes, of which
+    small objects are made. What lies outside the image does not count.
+    """
     x1, y1, x2, y2 = box.tolist()
-    left, top = (min(min(one[axis::2]) for one in polygons) for axis in (0, 1))
-    right, bottom = (max(max(one[axis::2]) for one in polygons) for axis in (0, 1))
+    (top, bottom), (left, right) = (
+        [min(max(bound(bound(one[axis::2]) for one in polygons), 0), limit) for bound in (min, max)]
+        for axis, limit in zip((1, 0), size, strict=True)
+    )
+    offsets = (left - x1, top - y1, right - x2, bottom - y2)
+    if max(map(abs, offsets)) <= _TOLERANCE:
+        return True
     shared = max(min(x2, right) - max(x1, left), 0) * max(min(y2, bottom) - max(y1, top), 0)
     area = (x2 - x1) * (y2 - y1)
     return not area or 2 * shared >= area + (right - left) * (bottom - top) - shared

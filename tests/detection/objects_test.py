@@ -20,6 +20,25 @@ class MakeObjectsTest(tf.test.TestCase):
         kind = "polygons that are elsewhere than their box, used anyway"
         self.assertEqual(str(notes), f"{kind}: 2 (object 3 of a.jpg, ...)")
 
+    def test_polygons_of_small_objects_and_outside_of_the_image_fit_their_box(self):
+        notes = Notes()
+        small = [4.0, 4.0, 6.0, 4.0, 6.0, 6.0, 4.0, 6.0]  # Centers of the pixels of a box of 3 x 3.
+        outside = [-30.0, 4.0, 20.0, 4.0, 20.0, 14.0, -30.0, 14.0]
+        boxes = [[4, 4, 7, 7], [-30, 4, 20, 14], [0, 4, 20, 14]]
+        polygons = [[small], [outside], [outside]]
+        make_objects(
+            "a.jpg",
+            (40, 60),
+            boxes,
+            [0] * 3,
+            [False] * 3,
+            None,
+            polygons,
+            clip_boxes=True,
+            notes=notes,
+        )
+        self.assertEqual(str(notes), "boxes cut off at the border: 1 (object 2 of a.jpg)")
+
     def test_what_is_left_out_is_left_out_of_all_fields(self):
         notes = Notes()
         objects = make_objects(
