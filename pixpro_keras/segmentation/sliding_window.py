@@ -77,8 +77,10 @@ def sliding_window_inference(
     """
     check_stride(stride, window)
     height, width = image.shape[:2]
-    missing = [[0, max(window - height, 0)], [0, max(window - width, 0)], [0, 0]]
-    padded = tf.pad(image - padding, missing) + padding
+    padded = image
+    if height < window or width < window:
+        missing = [[0, max(window - height, 0)], [0, max(window - width, 0)], [0, 0]]
+        padded = tf.pad(image - padding, missing) + padding
     rows, columns = (window_starts(length, window, stride) for length in padded.shape[:2])
     corners = [(top, left) for top in rows for left in columns]
     total, count = None, np.zeros((*padded.shape[:2], 1), np.float32)

@@ -49,6 +49,11 @@ class SlidingWindowTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllClose(found, image, atol=1e-6)
             self.assertAllClose(seen.pop()[:, 3], np.broadcast_to(expected, (2, 4, 3)))
 
+    def test_images_that_need_no_padding_are_not_rounded(self):
+        image = np.random.default_rng(0).normal(size=(4, 6, 3)).astype("float32")
+        found = sliding_window_inference(lambda x: x, tf.constant(image), 4, 2, padding=100.0)
+        self.assertAllEqual(found, image)
+
     def test_bad_stride(self):
         with self.assertRaisesRegex(ValueError, "stride=5"):
             sliding_window_inference(lambda x: x, tf.zeros((4, 4, 3)), 4, 5)
