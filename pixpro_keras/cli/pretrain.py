@@ -287,9 +287,7 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
         method = build_training(options, device_transform, trained)
     config = training_job.run_config(options, workdir)
     measurements: list[Monitor] = []
-    if is_chief(
-        strategy
-    ):  # It alone evaluates. Before anything is written, since it may be refused.
+    if is_chief(strategy):  # Before anything is written, since it may be refused.
         measurements = build_measurements(
             options,
             method.encoder.backbone,

@@ -42,9 +42,9 @@ class StopOnSignal(keras.callbacks.Callback):
 
     def _stop(self, number, frame):
         self.received = signal.Signals(number)
+        # A Python handler would run only after the step. A notebook's process must stay nevertheless.
+        is_interactive = hasattr(sys, "ps1")
         for known, previous in self._previous.items():
-            # A Python handler would run only after the step. A notebook's process must stay nevertheless.
-            is_interactive = hasattr(sys, "ps1")
             signal.signal(known, previous if is_interactive else signal.SIG_DFL)
         tqdm.write(f"{self.received.name}: saving after this step; once more to leave at once.")
 
