@@ -28,8 +28,8 @@ from pixpro_keras.utils.bars import with_bar
 # Names of folders, in lower case, that are not classes.
 _SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
-# Operation that is named by the errors of a data set.
-_OF_INPUT = "IteratorGetNext"
+# Parts of the errors of a data set, and of a traced step.
+_OF_INPUT, _OF_STEP = "IteratorGetNext", "[Op:__inference_"
 
 LabeledT = TypeVar("LabeledT", bound="LabeledOptions")
 
@@ -247,8 +247,12 @@ def image_errors(source: Source | MaskSource | str) -> Iterator[None]:
         reason = first_reason(error)
         if NO_CLASS in reason:
             raise FlagError(f"{name}: {reason}") from error
+        is_of_input = _OF_INPUT in str(error)
+        # Before the search: it takes long, and may find a broken image that was passed over.
+        if not is_of_input and (isinstance(source, str) or _OF_STEP in str(error)):
+            raise
         index = None if isinstance(source, str) else first_broken(source)
-        if index is None and _OF_INPUT not in str(error):
+        if index is None and not is_of_input:
             raise
         which = f"an image of {name}" if index is None else source.describe(index)  # type: ignore[union-attr]
         raise FlagError(f"{which} cannot be decoded: {reason}") from error

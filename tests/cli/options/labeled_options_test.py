@@ -176,6 +176,14 @@ class BrokenTest(tf.test.TestCase):
             ):
                 tf.gather(tf.range(3), 7)
 
+    def test_a_broken_image_is_not_blamed_for_an_error_of_a_step(self):
+        step = tf.function(lambda index: tf.gather(tf.range(3), index))
+        with (
+            self.assertRaisesRegex(tf.errors.InvalidArgumentError, "7 is not in"),
+            labeled_options.image_errors(self.source),
+        ):
+            step(tf.constant(7))
+
 
 if __name__ == "__main__":
     tf.test.main()
