@@ -101,8 +101,8 @@ def convert_backbone(
     options: ConvertOptions, state, source: pathlib.Path, results: pathlib.Path
 ) -> dict[str, str]:
     """Writes the backbone of a plain state dict. Returns its entries for the model card."""
-    names = {field.name for field in option_fields(ModelOptions)} - {"backbone"}
-    refuse_unused(options, dict.fromkeys(names, "the file holds no training to continue"))
+    of_training = {field.name for field in option_fields(ModelOptions)} - {"backbone"}
+    refuse_unused(options, dict.fromkeys(of_training, "the file holds no training to continue"))
     expected = options.backbone if options.is_given("backbone") else None
     network, name, prefix = backbone_from_state_dict(state, source, expected)
     export(options, network, name, results)
@@ -164,7 +164,6 @@ def continuing(
     """
     values: dict = {
         "method": "pixpro",
-        "workdir": str(output),
         "backbone": network["backbone"],
         "projector_hidden_dim": network["hidden_dim"],
         "projector_dim": network["out_dim"],
@@ -189,8 +188,9 @@ def continuing(
     if checkpoint.step and checkpoint.epoch:
         values["steps_per_epoch"] = checkpoint.step // checkpoint.epoch
     changed = {name: value for name, value in values.items() if getattr(options, name) != value}
-    refuse_unused(options, {name: f"the checkpoint has {value}" for name, value in changed.items()})
-    return options.replace(**values)
+    unused = {name: f"the checkpoint has {value}" for name, value in changed.items()}
+    refuse_unused(options, unused | {"workdir": "the run is in --output"})
+    return options.replace(**values, workdir=str(output))
 
 
 def sha256(path: pathlib.Path) -> str:

@@ -174,6 +174,10 @@ class ConvertTest(tf.test.TestCase, parameterized.TestCase):
                 "--epochs=400: the checkpoint has 4",
             ),
             (
+                [f"--input={self.folder / 'ckpt.pth'}", "--workdir=elsewhere"],
+                "--workdir=elsewhere: the run is in --output",
+            ),
+            (
                 [f"--input={self.folder / 'ckpt.pth'}", "--layout=torchvision", "--gamma=3"],
                 "--gamma=3.0: the file holds no training",
             ),
