@@ -276,18 +276,28 @@ def build_schedule(options: TrainingOptions) -> keras.optimizers.schedules.Learn
         if options.schedule == "steps":
             boundaries = [round(float(epoch) * steps_per_epoch) for epoch in options.decay_epochs]
             if boundaries and max(boundaries) >= arguments["total_steps"]:
-                logging.warning(
-                    "--decay_epochs=%s: the run ends after %d epochs, so that the learning rate does not "
-                    "decay at all of them",
-                    ",".join(options.decay_epochs),
-                    options.epochs,
-                )
+                _warn_of_late_decays(options)
             return WarmupSteps(boundaries=boundaries, **arguments)
         if options.decay_epochs:
             raise ValueError("only --schedule=steps has epochs at which it decays")
         if options.schedule == "poly":
             return WarmupPoly(**arguments)
         return WarmupCosine(end=options.end_learning_rate, **arguments)
+
+
+def _warn_of_late_decays(options: TrainingOptions) -> None:
+    """Names the decays, in the unit that the user gave, of which some are after the end of the run."""
+    name, end = "decay_epochs", f"{options.epochs} epochs"
+    if options.decay_iterations:
+        name, end = (
+            "decay_iterations",
+            f"{options.epochs * (options.steps_per_epoch or 1)} iterations",
+        )
+    logging.warning(
+        "%s: the run ends after %s, so that the learning rate does not decay at all of them",
+        *serialize(options, name),
+        end,
+    )
 
 
 def build_optimizer(options: TrainingOptions) -> keras.optimizers.Optimizer:

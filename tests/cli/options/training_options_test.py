@@ -49,6 +49,13 @@ class BuildOptimizerTest(tf.test.TestCase):
         with self.assertLogs("absl", "WARNING") as logs:
             build_optimizer(options.replace(epochs=80))
         self.assertIn("--decay_epochs=60,80: the run ends after 80 epochs", logs.output[0])
+        options = TrainingOptions(
+            schedule="steps", iterations=1000, decay_iterations=("500", "2000"), batch_size=8
+        )
+        with self.assertLogs("absl", "WARNING") as logs:
+            build_optimizer(resolve_lengths(options, 100))
+        expected = "--decay_iterations=500,2000: the run ends after 1000 iterations"
+        self.assertIn(expected, logs.output[0])
 
     def test_a_learning_rate_of_another_optimizer(self):
         with self.assertRaisesRegex(
