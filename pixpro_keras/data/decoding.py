@@ -289,7 +289,7 @@ def warn_of_small_ranges(
             if encoded[:4] != b"\x89PNG" or encoded[24:25] != b"\x10":
                 continue
             values = tf.io.decode_png(encoded, dtype=tf.uint16).numpy()
-        except (tf.errors.OpError, UnicodeDecodeError):  # Broken images are reported elsewhere.
+        except (tf.errors.OpError, UnicodeDecodeError, OSError):  # Reported elsewhere.
             continue
         if values.shape[-1] in (2, 4):
             values = values[..., :-1]  # Without alpha, which is full where nothing shows through.

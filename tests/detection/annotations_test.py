@@ -1,4 +1,5 @@
 import pathlib
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
@@ -30,6 +31,12 @@ class CheckImagesTest(tf.test.TestCase):
         sizes[301] = (8, 6)
         with self.assertRaisesRegex(ValueError, "301.png is 8 pixels wide and 6 high, but 6 wide"):
             check_images(paths, sizes, paths)
+
+    def test_an_image_that_cannot_be_read_is_left_to_the_decoding(self):
+        path = pathlib.Path(self.create_tempdir().full_path) / "one.png"
+        path.write_bytes(tf.io.encode_png(tf.zeros((6, 8, 3), tf.uint8)).numpy())
+        with mock.patch.object(pathlib.Path, "read_bytes", side_effect=OSError("input/output")):
+            check_images([path], [(6, 8)], [path])
 
     def test_no_image(self):
         check_images([], [], [])
