@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -50,9 +51,18 @@ def _scales(network: keras.Model) -> list[tuple[keras.layers.Normalization, Any]
     """Each adapted normalization, and the scale of the `Rescaling` behind it or None."""
     return [
         (layer, following.scale if isinstance(following, keras.layers.Rescaling) else None)
-        for layer, following in itertools.pairwise(network.layers)
+        for layer, following in itertools.pairwise(_leaves(network))
         if isinstance(layer, keras.layers.Normalization) and layer.weights
     ]
+
+
+def _leaves(network: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Layers in their order, those of nested models in place of the models, without inputs."""
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            yield from _leaves(layer)
+        elif not isinstance(layer, keras.layers.InputLayer):
+            yield layer
 
 
 def refresh_normalization(network: keras.Model) -> None:

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -30,6 +31,26 @@ class CopyWeightsTest(tf.test.TestCase):
         for one, two in zip(backbone.weights, dilated.weights, strict=True):
             self.assertEqual(one.path.split("/")[-2:], two.path.split("/")[-2:])
             self.assertAllEqual(one, two)
+
+    def test_layers_inside_of_a_model_and_beside_it(self):
+        def build(is_nested, has_scale):
+            inputs = keras.Input((None, None, 3))
+            scaling = [keras.layers.Normalization()]
+            scaling += [keras.layers.Rescaling(0.5)] if has_scale else []
+            if is_nested:
+                scaling = [keras.Sequential([keras.Input((None, None, 3)), *scaling])]
+            x = inputs
+            for layer in [*scaling, keras.layers.Conv2D(4, 3)]:
+                x = layer(x)
+            return keras.Model(inputs, x)
+
+        images = np.random.default_rng(0).uniform(0, 255, (1, 8, 8, 3)).astype("float32")
+        for is_nested in (False, True):
+            source = build(is_nested, has_scale=True)
+            for has_scale in (False, True):
+                target = build(not is_nested, has_scale)
+                backbones.copy_weights(source, target)
+                self.assertAllClose(target(images), source(images), rtol=1e-5)
 
     def test_another_network(self):
         source, target = backbones.build("resnet18_v1_5"), backbones.build("resnet34_v1_5")
