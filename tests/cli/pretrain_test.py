@@ -29,6 +29,7 @@ BAD_INPUT = (
     ("--seed=-1", "--seed=-1"),
     ("--threshold=-1", "--threshold=-1"),
     ("--temperature=0", "--temperature=0"),
+    ("--schedule=steps --decay_epochs=inf", "--decay_epochs=inf"),
     ("--schedule=steps --decay_epochs=3,2", "--decay_epochs=3,2"),
     ("--decay_epochs=3", "--decay_epochs=3"),
     ("--augmentation=infomin", "--augmentation=infomin"),

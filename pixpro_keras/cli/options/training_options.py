@@ -274,7 +274,10 @@ def build_schedule(options: TrainingOptions) -> keras.optimizers.schedules.Learn
     }
     with flag_errors(options, "schedule", "decay_epochs"):
         if options.schedule == "steps":
-            boundaries = [round(float(epoch) * steps_per_epoch) for epoch in options.decay_epochs]
+            epochs = [float(epoch) for epoch in options.decay_epochs]
+            if not all(math.isfinite(epoch) for epoch in epochs):
+                raise ValueError("the epochs must be finite numbers")
+            boundaries = [round(epoch * steps_per_epoch) for epoch in epochs]
             if boundaries and max(boundaries) >= arguments["total_steps"]:
                 _warn_of_late_decays(options)
             return WarmupSteps(boundaries=boundaries, **arguments)
