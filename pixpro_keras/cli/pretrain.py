@@ -32,7 +32,7 @@ from pixpro_keras.cli.options.method_options import (
     resolve_classes,
     warn_of_long_queue,
 )
-from pixpro_keras.cli.options.monitor_options import build_measurements
+from pixpro_keras.cli.options.monitor_options import build_measurements, check_measurements
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.options.pretrain_options import PretrainOptions
 from pixpro_keras.cli.options.run_options import resolve_precision
@@ -174,6 +174,7 @@ def run(options: PretrainOptions) -> PretrainResult:
     """
     options = resolve_precision(options)
     check_method(options)
+    check_measurements(options)
     _check_service(options)
     _check_workdir(options)
     with training_job.start(options) as job:
@@ -287,7 +288,7 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
         method = build_training(options, device_transform, trained)
     config = training_job.run_config(options, workdir)
     measurements: list[Monitor] = []
-    if is_chief(strategy):  # Before anything is written, since it may be refused.
+    if is_chief(strategy):  # Before anything is written, since a data set may be refused.
         measurements = build_measurements(
             options,
             method.encoder.backbone,

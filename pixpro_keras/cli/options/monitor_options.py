@@ -47,6 +47,35 @@ class MonitorOptions(Options):
     )
 
 
+def check_measurements(options: MonitorOptions) -> None:
+    """Checks the flags of `--eval_every_epochs` on each worker, of which the chief alone measures.
+
+    Raises:
+        FlagError: if there is nothing to measure on, or a given flag has no effect.
+    """
+    datasets = ("eval_train_dataset", "eval_test_dataset", "eval_mask_dataset")
+    unused = {}
+    if not options.eval_mask_dataset:
+        unused["eval_mask_size"] = "there is no --eval_mask_dataset"
+    if not options.eval_every_epochs:
+        unused |= dict.fromkeys(datasets, "needs --eval_every_epochs, which is 0")
+    refuse_unused(options, unused)
+    if options.eval_every_epochs and not any(getattr(options, name) for name in datasets):
+        raise FlagError(
+            f"--eval_every_epochs={options.eval_every_epochs}: needs --eval_train_dataset and "
+            "--eval_test_dataset, or --eval_mask_dataset"
+        )
+    if options.eval_mask_dataset:
+        _mask_shape(options)
+
+
+def _mask_shape(options: MonitorOptions) -> tuple[int, int]:
+    shape = labeled_options.image_shape("eval_mask_size", options.eval_mask_size)
+    if shape is None:
+        raise FlagError("--eval_mask_size must be given")
+    return shape
+
+
 def build_measurements(
     options: MonitorOptions,
     backbone: keras.Model,
@@ -61,7 +90,7 @@ def build_measurements(
     """Returns the measurement of `--eval_every_epochs`, for the log of a run; none if it is 0.
 
     Args:
-        options: the data sets.
+        options: the data sets, checked by `check_measurements`.
         backbone: measured in inference mode.
         preprocess: function from RGB in 0..255 to the backbone's convention.
         strategy: devices that share the work.
@@ -71,15 +100,8 @@ def build_measurements(
         max_broken_share: largest share of images that cannot be decoded, in [0, 1].
 
     Raises:
-        FlagError: if there is nothing to measure on, or it cannot be opened, or a given flag has no effect.
+        FlagError: if a data set cannot be opened.
     """
-    unused = {}
-    if not options.eval_mask_dataset:
-        unused["eval_mask_size"] = "there is no --eval_mask_dataset"
-    if not options.eval_every_epochs:
-        datasets = ("eval_train_dataset", "eval_test_dataset", "eval_mask_dataset")
-        unused |= dict.fromkeys(datasets, "needs --eval_every_epochs, which is 0")
-    refuse_unused(options, unused)
     if not options.eval_every_epochs:
         return []
     measures: dict[str, Callable[[], float]] = {}
@@ -103,14 +125,11 @@ def build_measurements(
             backbone, train(), test(), parts.num_classes, strategy=strategy
         )
     if options.eval_mask_dataset:
-        shape = labeled_options.image_shape("eval_mask_size", options.eval_mask_size)
-        if shape is None:
-            raise FlagError("--eval_mask_size must be given")
         spec = options.eval_mask_dataset
         test_split = "validation" if spec.startswith(("tfds:", "scenes")) else "val"
         with flag_errors(options, "eval_mask_dataset"):
             sources = [
-                resized(open_masks(spec, split, data_dir=data_dir), shape)
+                resized(open_masks(spec, split, data_dir=data_dir), _mask_shape(options))
                 for split in ("train", test_split)
             ]
         train_masks, test_masks = (
@@ -125,11 +144,6 @@ def build_measurements(
         )
         measures["cells_miou"] = lambda: dense_linear_miou(
             backbone, train_masks(), test_masks(), len(sources[0].class_names), strategy=strategy
-        )
-    if not measures:
-        raise FlagError(
-            f"--eval_every_epochs={options.eval_every_epochs}: needs --eval_train_dataset and "
-            "--eval_test_dataset, or --eval_mask_dataset"
         )
     return [
         Monitor(

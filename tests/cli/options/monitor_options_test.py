@@ -4,7 +4,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pixpro_keras.cli.options.monitor_options import MonitorOptions, build_measurements
+from pixpro_keras.cli.options.monitor_options import (
+    MonitorOptions,
+    build_measurements,
+    check_measurements,
+)
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.data.broken_images import BrokenImagesError
 from tests.helpers.examples import save_image
@@ -54,9 +58,15 @@ class BuildMeasurementsTest(tf.test.TestCase):
             ({"eval_train_dataset": "scenes"}, "--eval_train_dataset=scenes: needs --eval_every"),
             ({"eval_mask_dataset": "scenes"}, "--eval_mask_dataset=scenes: needs --eval_every"),
             ({"eval_mask_size": ["16", "16"]}, "--eval_mask_size=16,16: there is no --eval_mask"),
+            ({"eval_every_epochs": 1}, "--eval_every_epochs=1: needs --eval_train_dataset and"),
+            (
+                {"eval_every_epochs": 1, "eval_mask_dataset": "scenes", "eval_mask_size": []},
+                "--eval_mask_size must be given",
+            ),
         ):
             with self.assertRaisesRegex(FlagError, message):
-                self.build(**values)
+                check_measurements(MonitorOptions.make(**values))
+        check_measurements(MonitorOptions.make())
         self.assertEqual(self.build(), [])
 
     def test_broken_images_are_passed_over_and_named_once(self):
