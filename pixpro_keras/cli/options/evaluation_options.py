@@ -17,13 +17,15 @@ from pixpro_keras.cli.options.backbone_options import (
     log_input,
 )
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
-from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared.command import flag_errors, refuse_unused
 from pixpro_keras.training.workers import is_multi_worker
 from pixpro_keras.types import Tensor
 from pixpro_keras.weights.load import IMAGENET, keras_file, load_backbone
 
 # Instead of a path: random weights, as without --weights.
 RANDOM = "random"
+# Options of new weights.
+NEW_WEIGHTS = ("zero_init_residual", "kernel_fan")
 
 EvaluationT = TypeVar("EvaluationT", bound="EvaluationOptions")
 
@@ -89,6 +91,8 @@ def read_backbone(options: EvaluationT) -> tuple[EvaluatedBackbone, EvaluationT]
     loaded = None
     label: str = f"{options.backbone}, random"
     if weights is not None:
+        reason = f"--weights={weights} are no new weights"
+        refuse_unused(options, dict.fromkeys(NEW_WEIGHTS, reason))
         loaded, options, label = _load(options, weights)
     check_backbone(options)
     with flag_errors(options, "weights", "backbone"):

@@ -10,7 +10,7 @@ from absl import logging
 
 from pixpro_keras import backbones
 from pixpro_keras.cli.options.compare_options import CompareOptions
-from pixpro_keras.cli.options.evaluation_options import RANDOM
+from pixpro_keras.cli.options.evaluation_options import NEW_WEIGHTS, RANDOM
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.shared import command, parsing
 from pixpro_keras.cli.shared.command import flag_errors
@@ -56,6 +56,8 @@ def run_each(options: OptionsT, run: Callable[[OptionsT], ResultT], name: str) -
         one = options.replace(
             weights=weights, backbone=backbone, workdir=str(workdir / folder), compare=()
         )
+        if weights != RANDOM:  # The flags of new weights are meant for the random ones.
+            one = one.replace(**{name: getattr(type(options), name) for name in NEW_WEIGHTS})
         logging.info("Comparison, %s: in %s", weights, one.workdir)
         result = run(one)
         keras.backend.clear_session()

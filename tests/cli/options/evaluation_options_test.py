@@ -9,6 +9,7 @@ from pixpro_keras.cli.linear_probe import LinearProbeOptions
 from pixpro_keras.cli.options.backbone_options import build_backbone
 from pixpro_keras.cli.options.detect_options import DetectOptions
 from pixpro_keras.cli.options.evaluation_options import read_backbone
+from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.options.pretrain_options import PretrainOptions
 from pixpro_keras.cli.options.segment_options import SegmentOptions
 from pixpro_keras.cli.visualize import VisualizeOptions
@@ -43,6 +44,15 @@ class RandomWeightsTest(parameterized.TestCase):
         options = SegmentOptions(backbone=RESNET10, zero_init_residual=True)
         backbone, _ = read_backbone(options)
         self.assertEqual(scales(backbone.network).count(0.0), 4)
+
+    def test_flags_of_new_weights_are_refused_beside_others(self):
+        for values, flag in (
+            ({"zero_init_residual": True}, "--zero_init_residual"),
+            ({"kernel_fan": "in"}, "--kernel_fan=in"),
+        ):
+            options = KnnOptions.make(backbone=RESNET10, weights="runs/a", **values)
+            with self.assertRaisesRegex(FlagError, f"{flag}: --weights=runs/a are no new weights"):
+                read_backbone(options)
 
     def test_residual_blocks_of_a_pre_training_start_closed(self):
         options = PretrainOptions(backbone=RESNET10)

@@ -62,6 +62,16 @@ class RunEachTest(tf.test.TestCase):
             folders, {"random", *(str(x).strip("/").replace("/", "_") for x in (a, b))}
         )
 
+    def test_flags_of_new_weights_are_those_of_the_random_ones(self):
+        closed = []
+
+        def job(options):
+            closed.append(options.zero_init_residual)
+            return self.job(options)
+
+        self.compare("random", self.run_of("run"), job=job, zero_init_residual=True)
+        self.assertEqual(closed, [True, False])
+
     def test_a_signal_ends_it(self):
         def stopped(options):
             self.job(options)
