@@ -39,11 +39,9 @@ _ARGUMENTS = {
     "projector_hidden_dim": "hidden_dim",
     "projector_dim": "out_dim",
 }
-_QUEUE_SIZE = 65536  # Default of all methods that have a queue.
 # Options that must equal those of a checkpoint.
 _IDENTITY = (
     "method",
-    "backbone",
     "output_stride",
     "propagation",
     "transform_layers",
@@ -189,6 +187,8 @@ class ModelOptions(MethodOptions, TrainingOptions, ViewOptions):
 def identity(options: ModelOptions) -> dict:
     """Returns the values that must be equal for two runs to share weights."""
     parts: dict = {
+        # Without folders: a run may be moved, with the file of its network.
+        "backbone": backbones.public_name(options.backbone),
         "pixel": options.pixel_weight > 0,
         "instance": options.instance_form if options.instance_weight > 0 else None,
     }
@@ -200,8 +200,6 @@ def identity(options: ModelOptions) -> dict:
         parts["queue_size"] = options.queue_size
     if not options.target_encoder:
         parts["target_encoder"] = False
-    # A run may be moved, with the file of its network.
-    parts["backbone"] = backbones.public_name(options.backbone)
     return {name: getattr(options, name) for name in _IDENTITY} | parts
 
 
@@ -234,8 +232,8 @@ def check_method(options: ModelOptions) -> None:
         raise FlagError(
             f"--fpn --local_image_size={options.local_image_size}: an FPN needs multiples of 32"
         )
-    size, part = options.queue_size or _QUEUE_SIZE, options.batch_size // options.accumulate_steps
-    if _has_queue(options, cls) and part and size % part:
+    size, part = _queue_size(options, cls), options.batch_size // options.accumulate_steps
+    if part and size % part:
         raise FlagError(
             f"--queue_size={size}: must be a multiple of the {part} images that are enqueued at a time "
             f"(--batch_size={options.batch_size} --accumulate_steps={options.accumulate_steps}), such as "
@@ -255,9 +253,10 @@ def warn_of_long_queue(options: ModelOptions, num_images: int) -> None:
         options: options of the pre-training.
         num_images: number of training images.
     """
-    cls, size = METHODS[options.method], options.queue_size or _QUEUE_SIZE
+    cls = METHODS[options.method]
+    size = _queue_size(options, cls)
     keys_per_image = 2 if issubclass(cls, PixelMethod) else 1  # one of each view
-    if _has_queue(options, cls) and size >= keys_per_image * num_images:
+    if size and size >= keys_per_image * num_images:
         logging.warning(
             "--queue_size=%d: of %d images the queue holds all, so that each image is pushed away from "
             "itself. The authors' queue holds a twentieth of their images",
@@ -266,10 +265,12 @@ def warn_of_long_queue(options: ModelOptions, num_images: int) -> None:
         )
 
 
-def _has_queue(options: ModelOptions, cls: type[PretrainMethod]) -> bool:
-    """Returns True if a method keeps keys of earlier batches."""
-    is_pixel_level = issubclass(cls, PixelMethod)
-    return options.negatives == "queue" if is_pixel_level else "queue_size" in _arguments_of(cls)
+def _queue_size(options: ModelOptions, cls: type[PretrainMethod]) -> int:
+    """Returns the number of keys of earlier batches that a method keeps, 0 without a queue."""
+    queue_size = _arguments_of(cls).get("queue_size")
+    if queue_size is None or (issubclass(cls, PixelMethod) and options.negatives != "queue"):
+        return 0
+    return options.queue_size or queue_size.default
 
 
 def _compares_images(options: ModelOptions, cls: type[PretrainMethod]) -> bool:
@@ -403,11 +404,11 @@ def build_training(
     return method
 
 
-def _arguments_of(cls: type[PretrainMethod]) -> set[str]:
-    """Names of a method's constructor arguments."""
+def _arguments_of(cls: type[PretrainMethod]) -> dict[str, inspect.Parameter]:
+    """A method's constructor arguments by their names."""
     return {
-        name
-        for parent in cls.__mro__
+        name: parameter
+        for parent in reversed(cls.__mro__)
         if "__init__" in vars(parent) and issubclass(parent, PretrainMethod)
-        for name in inspect.signature(parent.__init__).parameters
+        for name, parameter in inspect.signature(parent.__init__).parameters.items()
     }
