@@ -27,19 +27,22 @@ from pixpro_keras.backbones.dtype_policies import global_policy
 from pixpro_keras.cli.options.backbone_options import check_backbone, log_input
 from pixpro_keras.cli.options.method_options import (
     build_training,
-    check_method,
     identity,
     resolve_classes,
     warn_of_long_queue,
 )
-from pixpro_keras.cli.options.monitor_options import build_measurements, check_measurements
+from pixpro_keras.cli.options.monitor_options import build_measurements
 from pixpro_keras.cli.options.option_fields import FlagError
-from pixpro_keras.cli.options.pretrain_options import PretrainOptions
+from pixpro_keras.cli.options.pretrain_options import (
+    PretrainOptions,
+    check_pretraining,
+    check_sizes,
+)
 from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.options.training_options import resolve_lengths
 from pixpro_keras.cli.options.view_options import data_config
 from pixpro_keras.cli.shared import parsing, training_job
-from pixpro_keras.cli.shared.command import flag_errors, refuse_unused
+from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.finished_run import finish_run
 from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.cli.shared.initial_weights import INITIAL_FILE, initial_file, read_init_weights
@@ -49,7 +52,6 @@ from pixpro_keras.data.image_cache import plan_image_cache
 from pixpro_keras.data.labels import select
 from pixpro_keras.data.sampler import name_images
 from pixpro_keras.data.sources import Source
-from pixpro_keras.data.transforms import patch_size
 from pixpro_keras.evaluation.features import IMAGE, image_batches
 from pixpro_keras.evaluation.monitor import Monitor
 from pixpro_keras.methods import METHODS, PretrainMethod
@@ -173,68 +175,12 @@ def run(options: PretrainOptions) -> PretrainResult:
         FlagError: if an option cannot be used.
     """
     options = resolve_precision(options)
-    check_method(options)
-    check_measurements(options)
-    _check_service(options)
-    _check_workdir(options)
+    check_pretraining(options)
     with training_job.start(options) as job:
         # After the devices, which cannot be set up once a network has been read from its file.
         check_backbone(options)
-        _check_sizes(options)
+        check_sizes(options)
         return train(options, job)
-
-
-def _check_service(options: PretrainOptions) -> None:
-    """Raises `FlagError` for options that have no effect with a data service, or contradict it."""
-    if options.data_service is None:
-        return
-    service_flag = f"--data_service={options.data_service}"
-    if options.deterministic:
-        raise FlagError(
-            f"--deterministic: {service_flag} gives a step the images that are ready first, so that no "
-            "run repeats another"
-        )
-    refuse_unused(options, {"image_cache_share": f"the workers of {service_flag} keep no images"})
-
-
-def _check_workdir(options: PretrainOptions) -> None:
-    """Raises `FlagError` for a folder of images as workdir: pictures of the run would become images."""
-    workdir = os.path.realpath(os.path.expanduser(options.workdir))
-    for part in sources.split_specification(options.dataset):
-        kind, _, path = part.partition(":")
-        if kind == "folder" and os.path.realpath(os.path.expanduser(path)) == workdir:
-            raise FlagError(
-                f"--workdir={options.workdir}: is the folder of the images; a folder inside of it may be one"
-            )
-
-
-def _check_sizes(options: PretrainOptions) -> None:
-    """Raises `FlagError` for image sizes besides `--image_size` that the network does not take."""
-    smallest = backbones.min_image_size(options.backbone)
-    if options.local_views and options.local_image_size < smallest:
-        raise FlagError(
-            f"--local_image_size={options.local_image_size}: {options.backbone} takes {smallest} px or more"
-        )
-    has_jigsaw, patch = METHODS[options.method].uses_jigsaw, patch_size(options.image_size)
-    # Other networks take less than the 32 px that are the least for a view.
-    if has_jigsaw and patch < smallest != 32:
-        raise FlagError(
-            f"--method={options.method} --image_size={options.image_size}: the patches of its puzzle have "
-            f"{patch} px, and {options.backbone} takes {smallest} px or more"
-        )
-    if backbones.fixed_image_size(options.backbone) is None:
-        return
-    flags = {
-        f"--method={options.method}": has_jigsaw,
-        f"--local_views={options.local_views}": options.local_views > 0,
-        f"--probe={options.probe}": options.probe != "none",
-    }
-    for flag, is_given in flags.items():
-        if is_given:
-            raise FlagError(
-                f"{flag}: shows images of another size, and {options.backbone} takes "
-                f"{options.image_size} px only"
-            )
 
 
 def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainResult:

@@ -1,13 +1,19 @@
-"""Options of a pre-training."""
+"""Options of a pre-training, and their checks."""
 
 import dataclasses
+import os
 
+from pixpro_keras import backbones
 from pixpro_keras.cli.options.evaluation_options import EvaluationOptions
-from pixpro_keras.cli.options.method_options import ModelOptions
-from pixpro_keras.cli.options.monitor_options import MonitorOptions
-from pixpro_keras.cli.options.option_fields import option, with_default
+from pixpro_keras.cli.options.method_options import ModelOptions, check_method
+from pixpro_keras.cli.options.monitor_options import MonitorOptions, check_measurements
+from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
 from pixpro_keras.cli.options.run_options import CardOptions
 from pixpro_keras.cli.options.training_options import TrainingJobOptions
+from pixpro_keras.cli.shared.command import refuse_unused
+from pixpro_keras.data import sources
+from pixpro_keras.data.transforms import patch_size
+from pixpro_keras.methods import METHODS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,3 +67,75 @@ class PretrainOptions(ModelOptions, MonitorOptions, CardOptions, TrainingJobOpti
         "k-NN and linear probes of frozen features on held-out scenes.",
         choices=("none", "scenes"),
     )
+
+
+def check_pretraining(options: PretrainOptions) -> None:
+    """Checks the flags that need no network and no data.
+
+    Raises:
+        FlagError: if one has no effect, or contradicts others.
+    """
+    check_method(options)
+    check_measurements(options)
+    _check_service(options)
+    _check_workdir(options)
+
+
+def _check_service(options: PretrainOptions) -> None:
+    """Raises `FlagError` for options that have no effect with a data service, or contradict it."""
+    if options.data_service is None:
+        return
+    service_flag = f"--data_service={options.data_service}"
+    if options.deterministic:
+        raise FlagError(
+            f"--deterministic: {service_flag} gives a step the images that are ready first, so that no "
+            "run repeats another"
+        )
+    refuse_unused(options, {"image_cache_share": f"the workers of {service_flag} keep no images"})
+
+
+def _check_workdir(options: PretrainOptions) -> None:
+    """Raises `FlagError` for a folder of images as workdir: pictures of the run would become images."""
+    workdir = os.path.realpath(os.path.expanduser(options.workdir))
+    for part in sources.split_specification(options.dataset):
+        kind, _, path = part.partition(":")
+        if kind == "folder" and os.path.realpath(os.path.expanduser(path)) == workdir:
+            raise FlagError(
+                f"--workdir={options.workdir}: is the folder of the images; a folder inside of it may be one"
+            )
+
+
+def check_sizes(options: PretrainOptions) -> None:
+    """Checks image sizes besides `--image_size`.
+
+    Args:
+        options: whose `backbone` is the network.
+
+    Raises:
+        FlagError: if the network does not take one.
+    """
+    smallest = backbones.min_image_size(options.backbone)
+    if options.local_views and options.local_image_size < smallest:
+        raise FlagError(
+            f"--local_image_size={options.local_image_size}: {options.backbone} takes {smallest} px or more"
+        )
+    has_jigsaw, patch = METHODS[options.method].uses_jigsaw, patch_size(options.image_size)
+    # Other networks take less than the 32 px that are the least for a view.
+    if has_jigsaw and patch < smallest != 32:
+        raise FlagError(
+            f"--method={options.method} --image_size={options.image_size}: the patches of its puzzle have "
+            f"{patch} px, and {options.backbone} takes {smallest} px or more"
+        )
+    if backbones.fixed_image_size(options.backbone) is None:
+        return
+    flags = {
+        f"--method={options.method}": has_jigsaw,
+        f"--local_views={options.local_views}": options.local_views > 0,
+        f"--probe={options.probe}": options.probe != "none",
+    }
+    for flag, is_given in flags.items():
+        if is_given:
+            raise FlagError(
+                f"{flag}: shows images of another size, and {options.backbone} takes "
+                f"{options.image_size} px only"
+            )
