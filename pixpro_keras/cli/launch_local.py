@@ -71,7 +71,7 @@ def find_script(name: str) -> list[str]:
     module = pathlib.Path(name).stem.removeprefix("pixpro-").replace("-", "_")
     if not pathlib.Path(__file__).with_name(f"{module}.py").is_file():
         raise FlagError(f"{name} is not a file")
-    return ["-c", f"from pixpro_keras.cli.{module} import main; main()"]
+    return command.program_of(module)
 
 
 class Launcher:

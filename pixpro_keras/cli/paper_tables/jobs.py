@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pixpro_keras.cli.paper_tables.definition import Row, Scale, Table, TableError, Transfer
 from pixpro_keras.cli.paper_tables.pretrainings import PRETRAININGS
+from pixpro_keras.cli.shared.command import program_of
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PRETRAIN = "pretrain"
@@ -56,9 +57,8 @@ class Places:
     def command(self, job: Job, python: str = sys.executable) -> list[str]:
         """Words of a job's command, to be run in the repository's folder, or anywhere without one."""
         script = pathlib.Path("experiments", f"{job.script}.py")
-        program = [str(script)]
-        if not (ROOT / script).is_file():  # An installed package has modules instead of scripts.
-            program = ["-c", f"from pixpro_keras.cli.{job.script} import main; main()"]
+        is_here = (ROOT / script).is_file()
+        program = [str(script)] if is_here else program_of(job.script)
         words = [*job.flags, "--workdir={workdir}/" + job.name]
         return [python, *program, *map(self.fill, words)]
 

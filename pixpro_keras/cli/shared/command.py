@@ -195,6 +195,15 @@ def fail(error: Exception) -> NoReturn:
     sys.exit(1)
 
 
+def program_of(name: str) -> list[str]:
+    """Words after `python` that run a command by its module: an installed package has no scripts.
+
+    Args:
+        name: of the module in `pixpro_keras.cli`.
+    """
+    return ["-c", f"from pixpro_keras.cli.{name} import main; main()"]
+
+
 def refuse_unused(options: Options, unused: Mapping[str, str]) -> None:
     """Refuses options that have no effect. Of a flag file, which commands share, the log names them.
 
