@@ -14,7 +14,7 @@ class Pretraining:
 
     Attributes:
         name: of its folder, and what `--rows` may call it.
-        preset: name in `configs/pretrain` of the paper's recipe; None is no pre-training at all.
+        preset: name in `configs/pretrain` of the paper's recipe; None if the paper has none.
         flags: flags that differ from the other rows at the scales small and tiny; None where there is no
             sense in it there.
         note: caveat for readers of a small table.
@@ -25,6 +25,11 @@ class Pretraining:
     flags: tuple[str, ...] | None = ()
     note: str = ""
 
+    @property
+    def is_none(self) -> bool:
+        """True for random weights."""
+        return self.preset is None and not self.flags
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -34,6 +39,7 @@ class Row:
         label: its name in the paper.
         pretraining: name in `PRETRAININGS`, and of the row.
         paper: transfer of the paper -> its numbers there, in percent, in the order of the transfer's.
+            Empty for a row of ours, which the paper's scale does not have.
         instead: transfer -> the pre-training that the paper takes for it instead, at its scale.
     """
 
@@ -71,7 +77,7 @@ class Table:
     Attributes:
         number: its number.
         title: subject of the comparison.
-        rows: in the paper's order.
+        rows: in the paper's order, then ours.
         transfers: names of those that the paper has in it.
     """
 
@@ -79,6 +85,10 @@ class Table:
     title: str
     rows: tuple[Row, ...]
     transfers: tuple[str, ...]
+
+    def rows_at(self, scale: "Scale") -> tuple[Row, ...]:
+        """Rows that a scale has."""
+        return tuple(row for row in self.rows if row.paper or not scale.is_paper)
 
 
 @dataclasses.dataclass(frozen=True)

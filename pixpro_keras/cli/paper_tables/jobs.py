@@ -111,7 +111,7 @@ class Planner:
 
     def _pretrain(self, name: str, seed: int) -> Job | None:
         one = PRETRAININGS[name]
-        if one.preset is None:
+        if one.is_none:
             return None
         if self.scale.pretrain is None:
             flags: tuple[str, ...] = (f"--flagfile=experiments/configs/pretrain/{one.preset}.cfg",)
@@ -148,11 +148,12 @@ def plan(
         TableError: if a row or column does not exist.
     """
     transfers = columns_of(table, planner.scale)
-    _check("rows", rows, [row.pretraining for row in table.rows])
+    table_rows = table.rows_at(planner.scale)
+    _check("rows", rows, [row.pretraining for row in table_rows])
     _check("columns", columns, [*(transfer.name for transfer in transfers), PRETRAIN])
     jobs: dict[str, Job] = {}
     for seed in seeds:
-        for row in table.rows:
+        for row in table_rows:
             for transfer in transfers:
                 job = planner.transfer(row, transfer, seed)
                 if job is None or (rows and row.pretraining not in rows):

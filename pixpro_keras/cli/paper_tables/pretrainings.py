@@ -6,6 +6,9 @@ from pixpro_keras.cli.paper_tables.definition import Pretraining
 # few thousand images, and their targets faster than a few hundred steps.
 _SHORT_QUEUE = ("--queue_size=2048", "--base_momentum=0.99")
 
+# Not in the paper: the pixels of all other images as negatives.
+_OTHER_IMAGES = ("--method=pixcontrast", "--temperature=0.2", "--negatives=other_images")
+
 PRETRAININGS: dict[str, Pretraining] = {
     one.name: one
     for one in (
@@ -70,6 +73,12 @@ PRETRAININGS: dict[str, Pretraining] = {
             "pixpro_simclrstar",
             "pixpro_simclrstar_r50_100ep",
             ("--method=pixpro", "--instance_weight=1", "--instance_form=contrastive"),
+        ),
+        Pretraining("other_images", None, _OTHER_IMAGES),
+        Pretraining(
+            "other_images_simclrstar",
+            None,
+            (*_OTHER_IMAGES, "--instance_weight=1", "--instance_form=contrastive"),
         ),
     )
 }

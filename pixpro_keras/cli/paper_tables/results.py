@@ -52,7 +52,7 @@ def gather(table: Table, planner: Planner, places: Places, seeds: Iterable[int])
     transfers = columns_of(table, planner.scale)
     runs: dict[str, dict[str, Any]] = {}
     rows = []
-    for row in table.rows:
+    for row in table.rows_at(planner.scale):
         cells = {}
         for transfer in transfers:
             found: dict[str, dict[int, float]] = {name: {} for name in transfer.numbers}

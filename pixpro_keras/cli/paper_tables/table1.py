@@ -99,6 +99,7 @@ TABLE_1 = Table(
             },
             instead={"coco_fpn": "pixpro_fpn_400"},
         ),
+        Row("PixContrast across images + SimCLR* (ours)", "other_images_simclrstar", {}),
     ),
     ("voc", "coco_fpn", "coco_c4", "cityscapes"),
 )

@@ -38,6 +38,7 @@ TABLE_3 = Table(
         ),
         Row("PixPro, no PPM", "pixpro_noppm", {"voc": (58.0, 82.6, 65.6), "coco_fpn": (39.7,)}),
         Row("PixPro", "pixpro", {"voc": (58.8, 83.0, 66.5), "coco_fpn": (40.8,)}),
+        Row("PixContrast across images (ours)", "other_images", {}),
     ),
     ("voc", "coco_fpn"),
 )

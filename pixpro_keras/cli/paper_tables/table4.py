@@ -13,6 +13,8 @@ TABLE_4 = Table(
             "pixpro_simclrstar",
             {"voc": (58.7,), "coco_fpn": (40.9,), "imagenet": (66.3,)},
         ),
+        Row("PixContrast across images (ours)", "other_images", {}),
+        Row("PixContrast across images + SimCLR* (ours)", "other_images_simclrstar", {}),
     ),
     ("voc", "coco_fpn", "imagenet"),
 )

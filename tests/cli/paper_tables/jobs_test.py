@@ -46,7 +46,7 @@ class JobsTest(tf.test.TestCase):
                     self.assertIn("--weights={workdir}/" + job.after.name, job.flags)
             runs = [
                 row
-                for row in table.rows
+                for row in table.rows_at(scale)
                 if scale.is_paper or PRETRAININGS[row.pretraining].flags is not None
             ]
             rows = {name.partition("/")[0] for name in names}
@@ -97,8 +97,18 @@ class JobsTest(tf.test.TestCase):
         own = [set(job.flags) for job in jobs]
         shared = set.intersection(*own)
         names = {flag.partition("=")[0] for flags in own for flag in flags - shared}
-        expected = {"--method", "--temperature", "--propagation", "--nopropagation"}
+        expected = {"--method", "--temperature", "--propagation", "--nopropagation", "--negatives"}
         self.assertEqual(names, expected)
+
+    def test_rows_that_the_paper_lacks_are_not_at_its_scale(self):
+        name = "other_images/seed0/pretrain"
+        jobs = plan(Planner(SCALES["small"], {}, has_data=True), TABLES[3], [0], ["other_images"])
+        self.assertEqual(jobs[0].name, name)
+        self.assertIn("--negatives=other_images", jobs[0].flags)
+        self.assertEqual({job.after for job in jobs[1:]}, {jobs[0]})
+        self.assertNotIn(name, [job.name for job in plan(self.planner, TABLES[3], [0])])
+        with self.assertRaisesRegex(TableError, "other_images"):
+            plan(self.planner, TABLES[3], [0], ["other_images"])
 
     def test_overrides_come_last(self):
         overrides = {"all": ["--a=1"], "pretrain": ["--b=2"], "voc": ["--c=3"]}
