@@ -64,7 +64,8 @@ class MaskedBatchNorm(keras.layers.Layer):
         Args:
             inputs: `(B, M, C)`.
             mask: `(B, M)` of 0 and 1.
-            training: whether with the statistics of the batch. Without a row that counts, all are 0.
+            training: whether to normalize with the statistics of the batch. Without a row that counts,
+                these are 0, and the moving statistics stay as they are.
 
         Returns:
             `(B, M, C)` in the layer's compute dtype.
@@ -72,30 +73,26 @@ class MaskedBatchNorm(keras.layers.Layer):
         x = ops.cast(inputs, "float32")
         mean, variance = self.moving_mean, self.moving_variance
         if training:
-            mean, variance = self._moments(x, ops.expand_dims(ops.cast(mask, "float32"), 2))
-            self.moving_mean.assign(
-                self.momentum * self.moving_mean + (1 - self.momentum) * tf.stop_gradient(mean)
-            )
-            self.moving_variance.assign(
-                self.momentum * self.moving_variance
-                + (1 - self.momentum) * tf.stop_gradient(variance)
-            )
+            mean, variance, count = self._moments(x, ops.cast(mask, "float32")[..., None])
+            keep = ops.where(count > 0, self.momentum, 1.0)
+            for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                moving.assign(keep * moving + (1 - keep) * ops.stop_gradient(batch))
         scale = self.gamma * ops.rsqrt(variance + self.epsilon)
         return ops.cast((x - mean) * scale + self.beta, self.compute_dtype)
 
-    def _moments(self, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def _moments(self, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and variance of the rows that count, and their mean number over the replicas."""
         total = ops.sum(x * weight, axis=(0, 1))
         squares = ops.sum(ops.square(x) * weight, axis=(0, 1))
-        count = ops.sum(weight, keepdims=False)
+        count = ops.sum(weight)
         if tf.distribute.get_strategy().num_replicas_in_sync > 1:
             together = ops.concatenate([total, squares, ops.reshape(count, (1,))], axis=0)
             together = cross_replica_mean(together)
             total, squares = ops.split(together[:-1], 2)
             count = together[-1]
-        # Mean counts over replicas may be fractions.
-        count = ops.where(count > 0, count, 1.0)
-        mean = total / count
-        return mean, ops.maximum(squares / count - ops.square(mean), 0.0)
+        divisor = ops.where(count > 0, count, 1.0)  # The mean number may be below 1.
+        mean = total / divisor
+        return mean, ops.maximum(squares / divisor - ops.square(mean), 0.0), count
 
     def get_config(self) -> dict:
         """Constructor arguments."""

@@ -50,6 +50,9 @@ class MaskedBatchNormTest(tf.test.TestCase):
             loss = tf.reduce_sum(norm(x, 0 * mask, training=True) * mask[..., None])
         for gradient in tape.gradient(loss, [v.value for v in norm.trainable_variables]):
             self.assertTrue(np.isfinite(gradient).all())
+        # As in detectron2's batch norm over replicas.
+        self.assertAllEqual(norm.moving_mean, np.zeros(3))
+        self.assertAllEqual(norm.moving_variance, np.ones(3))
 
     def test_replicas_share_their_statistics(self):
         x, mask = rows()
