@@ -126,7 +126,7 @@ def is_flat_voc(path: str) -> bool:
         ```
     """
     root = pathlib.Path(path).expanduser()
-    has_lists = (root / "ImageSets").is_dir() or any(root.glob("VOC*"))
+    has_lists = any(path.is_dir() for path in (root / "ImageSets", *root.glob("VOC*")))
     return not has_lists and bool(_flat_files(root))
 
 

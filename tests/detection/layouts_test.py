@@ -105,6 +105,7 @@ class LayoutsTest(tf.test.TestCase, parameterized.TestCase):
                 file.rename(self.root / new / file.name)
         self.assertFalse(is_flat(f"voc:{self.root}"))
         shutil.rmtree(self.root / "VOC2007")
+        (self.root / "VOC2007.tar").touch()  # Not a folder of a year.
         self.assertTrue(is_flat(f"voc:{self.root}"))
         source = open_boxes(f"voc:{self.root}", WHOLE)
         self.assertEqual([len(one.boxes) for one in source.objects], [1, 1])
