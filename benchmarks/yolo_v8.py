@@ -7,6 +7,7 @@ trained on the boxes from both backbones with the same settings, and evaluated b
 """
 
 import argparse
+import itertools
 import pathlib
 
 import keras
@@ -37,6 +38,7 @@ def main() -> None:
         "--size", type=int, default=256, help="side of the detector's images in pixels"
     )
     parser.add_argument("--batch_size", type=int, default=16)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds of fine-tuning")
     arguments = parser.parse_args()
     result = pixpro_keras.pretrain(
         arguments.images,
@@ -55,16 +57,16 @@ def main() -> None:
     train = read(open_boxes(arguments.boxes, arguments.train_split), arguments.size)
     test = read(open_boxes(arguments.boxes, arguments.test_split), arguments.size)
     rows = []
-    for name in ("scratch", "PixPro"):
-        keras.utils.set_random_seed(0)
+    for seed, name in itertools.product(arguments.seeds, ("scratch", "PixPro")):
+        keras.utils.set_random_seed(seed)
         if name == "scratch":
             backbone = pixpro_keras.backbones.plain_network(BACKBONE)
         else:
             backbone = pixpro_keras.load_backbone(result.workdir)
         detector = fine_tune(backbone, train, arguments.epochs, arguments.batch_size)
         scores = evaluate(detector, test)
-        rows.append([name, f"{scores['AP']:.1%}", f"{scores['AP50']:.1%}"])
-        print(markdown_table(["backbone", "AP", "AP50"], rows), flush=True)
+        rows.append([name, seed, f"{scores['AP']:.1%}", f"{scores['AP50']:.1%}"])
+        print(markdown_table(["backbone", "seed", "AP", "AP50"], rows), flush=True)
 
 
 def read(source: BoxSource, size: int) -> tuple[np.ndarray, list[float], BoxSource]:
