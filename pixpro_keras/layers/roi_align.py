@@ -161,70 +161,66 @@ def pyramid_roi_align(
     down = _bins(boxes, 1, height, longest_column, output_size)
     num_groups = max(1, min(_MOST_GROUPS, num_boxes // _LEAST_BOXES))
     parts = np.array_split(np.arange(num_boxes), num_groups)
-    groups = [slice(part[0], part[-1] + 1) for part in parts]
+    groups = [
+        _Group(across.part(some), down.part(some), *(x[:, some] for x in (first, height, width)))
+        for some in (slice(part[0], part[-1] + 1) for part in parts)
+    ]
+    bins = tf.concat(_pool_groups(flat, groups), axis=1)
+    bins = tf.reshape(bins, (-1, num_boxes, output_size, output_size, channels))
+    return tf.gather(bins, tf.argsort(order), batch_dims=1)
+
+
+def _pool_groups(flat: Tensor, groups: "Sequence[_Group]") -> list[Tensor]:
+    """Bins `(B, N, C)` of each group, from the concatenated maps `(B, cells, C)`."""
 
     @tf.custom_gradient
     def pool(flat):
-        batch = tf.shape(flat)[0]
-
-        def terms(group: slice) -> tuple[Callable[[Tensor], tuple[Tensor, Tensor]], Tensor, int]:
-            """Function of a term's number, number of terms, and number of bins of the group."""
-            own_across, own_down = across.part(group), down.part(group)
-            own_first, own_height, own_width = (x[:, group] for x in (first, height, width))
-            num_bins = (group.stop - group.start) * output_size**2
-
-            def term(number: Tensor) -> tuple[Tensor, Tensor]:
-                """Row in `flat` and weight of a term, for each bin: `(B, R * S * S)`."""
-                y, y_weight = own_down.cell(number // own_across.num_cells, own_height)
-                x, x_weight = own_across.cell(number % own_across.num_cells, own_width)
-                rows = own_first[..., None] + y * own_width[..., None]
-                cells = rows[..., :, None] + x[..., None, :]
-                weights = y_weight[..., :, None] * x_weight[..., None, :]
-                return tf.reshape(cells, (-1, num_bins)), tf.reshape(weights, (-1, num_bins))
-
-            return term, tf.reduce_max(own_across.num_cells * own_down.num_cells), num_bins
-
-        def pool_group(group: slice) -> Tensor:
-            term, num_terms, num_bins = terms(group)
-
-            def add(number: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
-                cells, weights = term(number)
-                rows = tf.cast(tf.gather(flat, cells, batch_dims=1), tf.float32)
-                return number + 1, total + rows * weights[..., None]
-
-            return tf.cast(
-                _repeat(add, num_terms, tf.zeros((batch, num_bins, channels))), flat.dtype
-            )
-
-        pooled = [pool_group(group) for group in groups]
-
         def gradient(*by_pooled):
-            rows_before = tf.range(batch)[:, None, None] * flat.shape[1]
-            by_flat = tf.zeros((batch * flat.shape[1], channels))
-            for group, by_group in zip(groups, by_pooled, strict=True):
-                term, num_terms, _ = terms(group)
-                by_bins = tf.cast(by_group, tf.float32)
-
-                def add_back(
-                    number: Tensor, by_flat: Tensor, term=term, by_bins=by_bins
-                ) -> tuple[Tensor, Tensor]:
-                    # After the last term, weights are 0.
-                    some = [term(number + n) for n in range(_TERMS_TOGETHER)]
-                    cells, weights = (tf.stack(each, axis=1) for each in zip(*some, strict=True))
-                    rows = by_bins[:, None] * weights[..., None]
-                    cells = tf.reshape(cells + rows_before, (-1, 1))
-                    rows = tf.reshape(rows, (-1, channels))
-                    by_flat = tf.tensor_scatter_nd_add(by_flat, cells, rows)
-                    return number + _TERMS_TOGETHER, by_flat
-
-                by_flat = _repeat(add_back, num_terms, by_flat)
+            batch, (num_cells, channels) = tf.shape(flat)[0], flat.shape[1:]
+            rows_before = tf.range(batch)[:, None, None] * num_cells
+            by_flat = tf.zeros((batch * num_cells, channels))
+            for group, by_bins in zip(groups, by_pooled, strict=True):
+                by_flat = _add_back(by_flat, group, tf.cast(by_bins, tf.float32), rows_before)
             return tf.cast(tf.reshape(by_flat, tf.shape(flat)), flat.dtype)
 
-        return pooled, gradient
+        return [_pool_group(flat, group) for group in groups], gradient
 
-    bins = tf.concat(pool(flat), axis=1)
-    bins = tf.reshape(bins, (-1, num_boxes, output_size, output_size, channels))
-    return tf.gather(bins, tf.argsort(order), batch_dims=1)
+    return pool(flat)
+
+
+def _pool_group(flat: Tensor, group: "_Group") -> Tensor:
+    """Sum of the terms of each bin, `(B, N, C)`."""
+
+    def add(number: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+        cells, weights = group.term(number)
+        rows = tf.cast(tf.gather(flat, cells, batch_dims=1), tf.float32)
+        return number + 1, total + rows * weights[..., None]
+
+    zeros = tf.zeros((tf.shape(flat)[0], group.num_bins, flat.shape[-1]))
+    return tf.cast(_repeat(add, group.num_terms, zeros), flat.dtype)
+
+
+def _add_back(by_flat: Tensor, group: "_Group", by_bins: Tensor, rows_before: Tensor) -> Tensor:
+    """Adds a group's part of the gradient.
+
+    Args:
+        by_flat: `(B * cells, C)`. Gradient of the concatenated maps of all images.
+        group: the group.
+        by_bins: `(B, N, C)`. Gradient of its bins.
+        rows_before: `(B, 1, 1)`. First row of each image in `by_flat`.
+    """
+    channels = by_flat.shape[-1]
+
+    def add(number: Tensor, by_flat: Tensor) -> tuple[Tensor, Tensor]:
+        # After the last term, weights are 0.
+        some = [group.term(number + n) for n in range(_TERMS_TOGETHER)]
+        cells, weights = (tf.stack(each, axis=1) for each in zip(*some, strict=True))
+        rows = by_bins[:, None] * weights[..., None]
+        cells = tf.reshape(cells + rows_before, (-1, 1))
+        by_flat = tf.tensor_scatter_nd_add(by_flat, cells, tf.reshape(rows, (-1, channels)))
+        return number + _TERMS_TOGETHER, by_flat
+
+    return _repeat(add, group.num_terms, by_flat)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -258,6 +254,44 @@ class _Bins:
         inside = tf.minimum(cell, last)
         weight = tf.gather(self.weights, inside, batch_dims=3)
         return inside, weight * tf.cast(cell <= last, tf.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Group:
+    """Boxes of similar size, whose bins are added up together.
+
+    Attributes:
+        across: bins along the rows of the maps.
+        down: bins along the columns.
+        first: `(B, R)` int32. Row of the first cell of each box's map in the concatenated maps.
+        height: `(B, R)` int32. Rows of each box's map.
+        width: `(B, R)` int32. Columns of each box's map.
+    """
+
+    across: _Bins
+    down: _Bins
+    first: Tensor
+    height: Tensor
+    width: Tensor
+
+    @property
+    def num_bins(self) -> int:
+        """Number of bins of all boxes of an image."""
+        return self.across.first.shape[1] * self.down.first.shape[2] * self.across.first.shape[2]
+
+    @property
+    def num_terms(self) -> Tensor:
+        """Number of cells of the largest bin."""
+        return tf.reduce_max(self.across.num_cells * self.down.num_cells)
+
+    def term(self, number: Tensor) -> tuple[Tensor, Tensor]:
+        """Row in the concatenated maps and weight of a cell of each bin, `(B, num_bins)`."""
+        y, y_weight = self.down.cell(number // self.across.num_cells, self.height)
+        x, x_weight = self.across.cell(number % self.across.num_cells, self.width)
+        rows = self.first[..., None] + y * self.width[..., None]
+        cells = rows[..., :, None] + x[..., None, :]
+        weights = y_weight[..., :, None] * x_weight[..., None, :]
+        return tf.reshape(cells, (-1, self.num_bins)), tf.reshape(weights, (-1, self.num_bins))
 
 
 def _bins(
