@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -203,16 +203,7 @@ def _open_files(
     """
     if not images:
         raise ValueError(f"there is no image of the split {split!r}")
-    owners: dict[pathlib.Path, pathlib.Path] = {}
-    for image, mask in zip(images, masks, strict=True):
-        if not os.path.lexists(image):  # A link that leads nowhere counts as a broken image.
-            raise ValueError(f"the image {image} is missing")
-        if not os.path.exists(mask):
-            raise ValueError(f"{image}: the mask {mask} is missing")
-        if owners.setdefault(mask, image) != image:
-            raise ValueError(
-                f"{owners[mask]} and {image} have the same name, and so the same mask {mask}"
-            )
+    _check_pairs(images, masks)
     _check_headers(images, masks)
     own_values: tuple[int, ...] = ()
     if isinstance(classes, pathlib.Path):
@@ -226,31 +217,74 @@ def _open_files(
         class_names, own_values = classes_of_masks(masks, values)
         known = f"--label_map gives classes to {sorted(values.classes or ())}"
     table = values.table(len(class_names)) if isinstance(values, LabelValues) else values
+    looked_at = np.unique(np.linspace(0, len(masks) - 1, _NUM_LOOKED_AT).astype(int)).tolist()
+    _check_values(masks, looked_at, table, known, values)
+    warn_of_small_ranges(
+        lambda number: images[number].read_bytes(), lambda number: str(images[number]), looked_at
+    )
+    return MaskSource(
+        specification,
+        len(images),
+        _make_reader(images, masks, table, known),
+        lambda index: str(images[index]),
+        class_names,
+        own_values,
+    )
 
-    def complaint(mask: pathlib.Path, value: int) -> str:
-        return f"{mask} has the value {value}, for which there is no class: {known}"
+
+def _check_pairs(images: Sequence[pathlib.Path], masks: Sequence[pathlib.Path]) -> None:
+    """Checks that all files exist and that no two images have the same mask."""
+    owners: dict[pathlib.Path, pathlib.Path] = {}
+    for image, mask in zip(images, masks, strict=True):
+        if not os.path.lexists(image):  # A link that leads nowhere counts as a broken image.
+            raise ValueError(f"the image {image} is missing")
+        if not os.path.exists(mask):
+            raise ValueError(f"{image}: the mask {mask} is missing")
+        if owners.setdefault(mask, image) != image:
+            raise ValueError(
+                f"{owners[mask]} and {image} have the same name, and so the same mask {mask}"
+            )
+
+
+def _check_values(
+    masks: Sequence[pathlib.Path],
+    looked_at: Sequence[int],
+    table: np.ndarray,
+    known: str,
+    values: LabelValues | np.ndarray,
+) -> None:
+    """Checks that the values in a sample of masks have a class, and that there is more than one class.
+
+    Args:
+        masks: files of the masks.
+        looked_at: numbers of the masks in the sample.
+        table: class of each value, as from `LabelValues.table`.
+        known: description of the classes, for the error.
+        values: as for `_open_files`.
+    """
 
     def classes_in(mask: pathlib.Path) -> set[int]:
         present = values_in(mask)
         unknown = present[table[present] < 0]
         if len(unknown):
-            raise ValueError(complaint(mask, int(unknown[0])))
+            raise ValueError(f"{mask} has the value {unknown[0]}{_without_class(known)}")
         return set(table[present].tolist())
 
-    looked_at = np.unique(np.linspace(0, len(masks) - 1, _NUM_LOOKED_AT).astype(int))
     found = set().union(*(classes_in(masks[number]) for number in looked_at))
-    if found in ({IGNORED}, {0, IGNORED}):
-        # A rare class may be in masks that were not looked at yet.
-        found = set().union(*map(classes_in, masks))
-        if not found - {0, IGNORED} and isinstance(values, LabelValues):
-            raise ValueError(one_class_message(masks[0], values))
-        if found == {IGNORED}:  # The masks of Cityscapes' test split are not public.
-            raise ValueError(f"no mask, such as {masks[0]}, has a pixel of a class")
-    warn_of_small_ranges(
-        lambda number: images[number].read_bytes(),
-        lambda number: str(images[number]),
-        looked_at.tolist(),
-    )
+    if found not in ({IGNORED}, {0, IGNORED}):
+        return
+    # A rare class may be in masks that were not looked at yet.
+    found = set().union(*map(classes_in, masks))
+    if not found - {0, IGNORED} and isinstance(values, LabelValues):
+        raise ValueError(one_class_message(masks[0], values))
+    if found == {IGNORED}:  # The masks of Cityscapes' test split are not public.
+        raise ValueError(f"no mask, such as {masks[0]}, has a pixel of a class")
+
+
+def _make_reader(
+    images: Sequence[pathlib.Path], masks: Sequence[pathlib.Path], table: np.ndarray, known: str
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Makes the function `read` of a `MaskSource`."""
     # As bytes, since names need not be of any encoding.
     image_paths, mask_paths = (
         tf.constant([os.fsencode(path) for path in paths]) for paths in (images, masks)
@@ -259,25 +293,20 @@ def _open_files(
 
     def read(index: Tensor) -> tuple[Tensor, Tensor]:
         image = decode(tf.io.read_file(image_paths[index]))
-        mask = python_ops.decode_indexed(tf.io.read_file(mask_paths[index]))
-        mask = tf.cast(mask, tf.int32)
-        result = tf.gather(constant_table, mask)
-        unknown = tf.reduce_max(tf.where(result < 0, mask, -1))
-        message = tf.strings.join(
-            [mask_paths[index], " has the value ", tf.strings.as_string(unknown)]
-        )
-        message = tf.strings.join([message, f", for which there is no class: {known}"])
-        with tf.control_dependencies([tf.debugging.Assert(unknown < 0, [message])]):
-            return image, tf.identity(result)
+        values = tf.cast(python_ops.decode_indexed(tf.io.read_file(mask_paths[index])), tf.int32)
+        mask = tf.gather(constant_table, values)
+        unknown = tf.reduce_max(tf.where(mask < 0, values, -1))
+        value = tf.strings.as_string(unknown)
+        parts = [mask_paths[index], " has the value ", value, _without_class(known)]
+        with tf.control_dependencies([tf.debugging.Assert(unknown < 0, [tf.strings.join(parts)])]):
+            return image, tf.identity(mask)
 
-    return MaskSource(
-        specification,
-        len(images),
-        read,
-        lambda index: str(images[index]),
-        tuple(class_names),
-        own_values,
-    )
+    return read
+
+
+def _without_class(known: str) -> str:
+    """End of the error for a value without a class."""
+    return f", for which there is no class: {known}"
 
 
 def _check_headers(images: Sequence[pathlib.Path], masks: Sequence[pathlib.Path]) -> None:
