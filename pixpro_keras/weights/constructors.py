@@ -30,6 +30,35 @@ class Constructor(Protocol):
         """Builds the network."""
 
 
+_DOCSTRING = """`{name}`: stride in the 3x3 convolutions, RGB images by ImageNet's mean and std.
+
+    Args:
+        include_top: whether pooling and a classifier follow C5.
+        weights: None for new weights, or a file: `.keras`, a torch file or a detectron2 `.pkl` for
+            the backbone alone (see `load_backbone`), or `.weights.h5` of the whole network.
+        input_tensor: images `(B, H, W, 3)` from layers that come before, such as a `Rescaling`; the
+            network begins with their inputs. Its shape takes the place of `input_shape`.
+        input_shape: `(H, W, 3)`, each side None or at least 32; default: any size.
+        pooling: None, `"avg"` or `"max"` over C5, where there is no top.
+        classes: outputs of the top.
+        classifier_activation: activation of the top.
+
+    Returns:
+        Functional model: `(B, h, w, C)`, `(B, C)` with pooling, `(B, classes)` with the top.
+
+    Raises:
+        ValueError: if an argument is out of range, or the file holds no weights of this network.
+
+    Example:
+        ```python
+        import pixpro_keras
+
+        network = pixpro_keras.{constructor}(input_shape=(64, 64, 3), pooling="avg")
+        print(network.output_shape)  # (None, C)
+        ```
+    """
+
+
 def _constructor(name: str) -> Constructor:
     def construct(
         include_top=False,
@@ -58,51 +87,17 @@ def _constructor(name: str) -> Constructor:
         elif pooling == "max":
             output = keras.layers.GlobalMaxPooling2D(name="max_pool")(output)
         if include_top:
-            output = keras.layers.Dense(
-                classes, activation=classifier_activation, name="predictions"
-            )(output)
+            top = keras.layers.Dense(classes, activation=classifier_activation, name="predictions")
+            output = top(output)
         if output is not network.output:
             network = keras.Model(network.input, output, name=name)
         if is_whole:
-            try:
-                network.load_weights(weights)
-            except Exception as error:  # Keras raises many kinds of errors.
-                raise ValueError(
-                    f"{weights}: no weights of {name} ({first_line(error)})"
-                ) from error
+            _load_whole(weights, network)
         return network
 
-    construct.__name__ = construct.__qualname__ = (
-        name.title().replace("Resnet", "ResNet").replace("_V1_5", "V1_5")
-    )
-    constructor = construct.__name__
-    construct.__doc__ = f"""`{name}`: stride in the 3x3 convolutions, RGB images by ImageNet's mean and std.
-
-    Args:
-        include_top: whether pooling and a classifier follow C5.
-        weights: None for new weights, or a file: `.keras`, a torch file or a detectron2 `.pkl` for
-            the backbone alone (see `load_backbone`), or `.weights.h5` of the whole network.
-        input_tensor: images `(B, H, W, 3)` of layers that come before, such as a `Rescaling`; the
-            network begins with their inputs. It has the shape, not `input_shape`.
-        input_shape: `(H, W, 3)`, each side None or at least 32; default: any size.
-        pooling: None, `"avg"` or `"max"` over C5, where there is no top.
-        classes: outputs of the top.
-        classifier_activation: activation of the top.
-
-    Returns:
-        Functional model: `(B, h, w, C)`, `(B, C)` with pooling, `(B, classes)` with the top.
-
-    Raises:
-        ValueError: if an argument is out of range, or there are no weights or another network's.
-
-    Example:
-        ```python
-        import pixpro_keras
-
-        network = pixpro_keras.{constructor}(input_shape=(64, 64, 3), pooling="avg")
-        print(network.output_shape)  # (None, C)
-        ```
-    """
+    constructor = name.title().replace("Resnet", "ResNet").replace("_V1_5", "V1_5")
+    construct.__name__ = construct.__qualname__ = constructor
+    construct.__doc__ = _DOCSTRING.format(name=name, constructor=constructor)
     return construct
 
 
@@ -117,6 +112,15 @@ def _check_shape(name: str, input_shape: tuple | None) -> tuple:
             f"Received: input_shape={input_shape}"
         )
     return tuple(input_shape)
+
+
+def _load_whole(weights: str | os.PathLike, network: keras.Model) -> None:
+    try:
+        network.load_weights(weights)
+    except Exception as error:  # Keras raises many kinds of errors.
+        raise ValueError(
+            f"{weights}: no weights of {network.name} ({first_line(error)})"
+        ) from error
 
 
 def _copy_backbone(weights: str | os.PathLike, network: keras.Model) -> None:
