@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from pixpro_keras.data.broken_images import BrokenImages
+from pixpro_keras.data.broken_images import BrokenImages, BrokenImagesError, WrongValueError
 from pixpro_keras.task import Task
 from pixpro_keras.training import strategy as strategies
 from pixpro_keras.training.callbacks import (
@@ -34,6 +34,7 @@ from pixpro_keras.training.workers import (
     WorkerLostError,
     gather,
     is_chief,
+    is_multi_worker,
     share_state,
     worker_errors,
 )
@@ -306,6 +307,9 @@ def run_training(
     ]
     if broken is not None:
         callbacks.append(BrokenImagesCheck(broken))
+    save = SaveCheckpoints(
+        checkpoints, config.checkpoint_every_steps, config.on_save_error == "stop"
+    )
     log = RunLog(
         workdir,
         config.steps_per_epoch,
@@ -322,12 +326,16 @@ def run_training(
                 config.epochs, config.steps_per_epoch, config.batch_size, lambda: log.measured
             ),
             log,
-            SaveCheckpoints(
-                checkpoints, config.checkpoint_every_steps, config.on_save_error == "stop"
-            ),
+            save,
         ]
+    # Several workers could not save without each other.
+    save_first = None if is_multi_worker(strategy) else save.save_before_error
     try:
-        with worker_errors(strategy), _memory_errors(config):
+        with (
+            _image_errors(broken, save_first),
+            worker_errors(strategy),
+            _memory_errors(config),
+        ):
             train(
                 task,
                 strategy.distribute_datasets_from_function(make_batches),
@@ -342,10 +350,6 @@ def run_training(
             )
             # A signal to one worker ends all.
             received = int(gather(strategy, stop.received or 0).max())
-    except (tf.errors.OpError, WorkerLostError):
-        if broken is not None:
-            broken.check()  # Raises the error of broken images, if they were the reason.
-        raise
     finally:
         stop.restore_handlers()
     metrics_file = pathlib.Path(workdir) / METRICS_FILE
@@ -357,6 +361,29 @@ def run_training(
         metrics=lines[-1] if lines else {},
         measured=read_measured(metrics_file) if has_metrics else [],
     )
+
+
+@contextlib.contextmanager
+def _image_errors(
+    broken: BrokenImages | None, save_first: Callable[[], None] | None
+) -> Iterator[None]:
+    """Context that raises the error of broken images where they are the reason of another error.
+
+    Args:
+        broken: count of them; None if nothing counts.
+        save_first: called before an error of images leaves the context, since the weights are good.
+    """
+    try:
+        try:
+            yield
+        except (tf.errors.OpError, WorkerLostError):
+            if broken is not None:
+                broken.check()
+            raise
+    except (BrokenImagesError, WrongValueError):
+        if save_first is not None:
+            save_first()
+        raise
 
 
 @contextlib.contextmanager

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pixpro_keras.data.broken_images import BrokenImages, BrokenImagesError
+from pixpro_keras.data.sources import Source
 from pixpro_keras.training.callbacks import TrainingDivergedError
 from pixpro_keras.training.checkpoints import CheckpointError, checkpoint_steps
 from pixpro_keras.training.history import FewerStepsError, RunChangedError, read_history
@@ -31,7 +33,15 @@ class RunTest(tf.test.TestCase):
         self.workdir = pathlib.Path(self.create_tempdir().full_path)
 
     def start(
-        self, callbacks=(), bad=(), workdir=None, recipe=None, on_change="stop", epochs=2, **kwargs
+        self,
+        callbacks=(),
+        bad=(),
+        workdir=None,
+        recipe=None,
+        on_change="stop",
+        epochs=2,
+        make_batches=None,
+        **kwargs,
     ):
         """Opens a run and trains; returns the task, the first step and the result."""
         config = RunConfig(
@@ -51,7 +61,7 @@ class RunTest(tf.test.TestCase):
         data = tf.data.Dataset.from_tensor_slices({"x": values}).batch(1)
         result = run_training(
             task,
-            lambda context: data,
+            make_batches or (lambda context: data),
             config,
             checkpoints,
             make_chief_callbacks=lambda: callbacks,
@@ -107,6 +117,36 @@ class RunTest(tf.test.TestCase):
         with self.assertRaises(TrainingDivergedError):
             self.start(bad={2, 3})
         self.assertEqual(signal.getsignal(signal.SIGINT), before)
+
+    def test_broken_images_end_a_run_after_a_checkpoint(self):
+        broken = BrokenImages(Source("ten", 10, lambda index: {"image": b""}, str), max_share=0)
+        report = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs: batch == 1 and broken.report(3, is_last=False)
+        )
+        with self.assertRaisesRegex(BrokenImagesError, "1 of the 10 images"):
+            self.start([report], broken=broken)
+        (step,) = checkpoint_steps(self.workdir / "checkpoints")
+        self.assertEqual(step, 3)  # The check comes before the report in each step.
+        _, first_step, result = self.start()
+        self.assertEqual((first_step, result.steps), (3, 6))
+
+    def test_images_that_cannot_be_read_any_more_end_a_run_after_a_checkpoint(self):
+        broken = BrokenImages(Source("ten", 10, lambda index: {"image": b""}, str), max_share=1)
+
+        def read(value):
+            if value > 3:
+                broken.report(3, is_last=True)
+                raise OSError("gone")
+            return value
+
+        def unreadable(context):
+            data = tf.data.Dataset.range(1, 7)
+            data = data.map(lambda x: tf.ensure_shape(tf.numpy_function(read, [x], tf.int64), ()))
+            return data.map(lambda x: {"x": tf.cast(x, tf.float32)[None]})
+
+        with self.assertRaisesRegex(BrokenImagesError, "1 of the 10 images .* in a row"):
+            self.start(broken=broken, make_batches=unreadable)
+        self.assertEqual(checkpoint_steps(self.workdir / "checkpoints"), [3])
 
     def test_another_model_is_refused(self):
         self.start()

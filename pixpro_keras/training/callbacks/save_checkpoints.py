@@ -60,6 +60,21 @@ class SaveCheckpoints(keras.callbacks.Callback):
         if step != self._saved_step:
             self._save(step, is_error_fatal=True)
 
+    def save_before_error(self) -> None:
+        """Saves the steps after the last checkpoint, for a run that ends by an error of its input.
+
+        A checkpoint that cannot be written is only logged, so that the error is the one that is seen.
+        """
+        step = steps_done(None, self.model)
+        if step == self._saved_step:
+            return
+        try:
+            self._save(step, is_error_fatal=True)
+        except SaveError as error:
+            logging.error("%s", error)
+        else:
+            logging.info("The steps up to %d are saved.", step)
+
     def _save(self, step: int, is_error_fatal: bool) -> None:
         try:
             self._checkpoints.save()
