@@ -39,7 +39,7 @@ class Monitor:
 
     def __init__(self, measure: Callable[[], Mapping[str, float]], every_steps: int):
         self._measure = measure
-        self._every_steps = at_least("every_steps", every_steps, 1)
+        self.every_steps = at_least("every_steps", every_steps, 1)
 
     def __call__(self, step: int) -> Mapping[str, float]:
         """Evaluates the backbone if the step is due.
@@ -50,7 +50,7 @@ class Monitor:
         Returns:
             Values by name; empty if the step is not due.
         """
-        return self._measure() if step % self._every_steps == 0 else {}
+        return self._measure() if step % self.every_steps == 0 else {}
 
 
 def knn_accuracy(

@@ -1,6 +1,7 @@
 import functools
 import itertools
 import pathlib
+import types
 import unittest.mock
 
 import keras
@@ -9,8 +10,9 @@ import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
+from pixpro_keras.evaluation.monitor import Monitor
 from pixpro_keras.training import loop
-from pixpro_keras.training.callbacks import SaveCheckpoints
+from pixpro_keras.training.callbacks import FeatureRank, RunLog, SaveCheckpoints
 from pixpro_keras.training.checkpoints import Checkpoints
 from pixpro_keras.training.loop import train
 from tests.helpers.replicas import two_cpus
@@ -183,6 +185,39 @@ class TrainTest(tf.test.TestCase, parameterized.TestCase):
             steps_per_execution=4,
         )
         self.assertEqual(seen, expected)
+
+    def test_executions_end_where_a_measurement_or_a_feature_rank_is_due(self):
+        measured, ranked = [], []
+        monitor = Monitor(lambda: {"knn_top1": 0.5}, every_steps=6)
+        log = RunLog(
+            self.create_tempdir().full_path,
+            steps_per_epoch=8,
+            log_every_steps=8,
+            loss_bounds={},
+            measurements=[monitor],
+            sinks=[lambda step, values: measured.append(step) if len(log.measured) else None],
+        )
+        rank = FeatureRank(lambda: tf.zeros((2, 4, 4, 3)), every_steps=5)
+        see = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs: (
+                ranked.append(logs["step"]) if "feature_rank" in logs else None
+            )
+        )
+        task = compiled_square()
+        task.encoder = types.SimpleNamespace(backbone=lambda images, training: images)
+        train(
+            task,
+            tf.data.Dataset.from_tensors({"x": [1.0]}).repeat(),
+            strategy=tf.distribute.get_strategy(),
+            epochs=2,
+            steps_per_epoch=8,
+            batch_size=1,
+            callbacks=[rank, log, see],
+            log_every_steps=8,
+            steps_per_execution=4,
+        )
+        self.assertEqual(measured, [6, 12])
+        self.assertEqual(ranked, [5, 10, 15])
 
     def _halves(self, first):
         for batch in batches(first):

@@ -9,6 +9,7 @@ import tensorflow as tf
 from pixpro_keras.ops import effective_rank
 from pixpro_keras.training.callbacks.steps import steps_done
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils.checks import at_least
 
 _NUM_IMAGES = 64
 _MOST_VECTORS = 1024
@@ -46,13 +47,13 @@ class FeatureRank(keras.callbacks.Callback):
     def __init__(self, get_images: Callable[[], Tensor], every_steps: int):
         super().__init__()
         self._get_images = get_images
-        self._every_steps = every_steps
+        self.every_steps = at_least("every_steps", every_steps, 1)
         self._images: Tensor | None = None
         self._newest: float | None = None
 
     def on_train_batch_end(self, batch, logs=None):
         """Computes the rank at the steps that are due."""
-        if logs is None or steps_done(logs, self.model) % self._every_steps:
+        if logs is None or steps_done(logs, self.model) % self.every_steps:
             return
         if self._images is None:
             self._images = tf.identity(self._get_images()[:_NUM_IMAGES])

@@ -76,6 +76,8 @@ class RunLog(keras.callbacks.Callback):
         self._log_every_steps = at_least("log_every_steps", log_every_steps, 1)
         self._loss_bounds = loss_bounds
         self._measurements = measurements
+        # For the loop, which calls callbacks at these steps also if it takes several at a time.
+        self.every_steps = math.gcd(*(getattr(one, "every_steps", 0) for one in measurements))
         self._sinks = sinks
         self._flags = flags
         self._charts = Charts(workdir, ".scalars")
