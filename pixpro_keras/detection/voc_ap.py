@@ -44,10 +44,10 @@ def class_average_precision(
     detections: Sequence[Detections],
     ground_truth: Sequence[Objects],
     label: int,
-    threshold: float,
+    thresholds: Sequence[float],
     use_07_metric: bool,
-) -> float:
-    """Average precision of one class.
+) -> np.ndarray:
+    """Average precision of one class at each threshold.
 
     By decreasing score, a detection is right if the true box that it overlaps most, by more than the
     threshold, has not been detected before; with a difficult one it does not count.
@@ -56,35 +56,43 @@ def class_average_precision(
         detections: detections of each image.
         ground_truth: objects of each image; the ignored ones are the difficult ones.
         label: index of the class.
-        threshold: IoU in [0, 1].
+        thresholds: T values of IoU in [0, 1].
         use_07_metric: as for `average_precision`.
 
     Returns:
-        Average precision in [0, 1]; NaN without an object of the class that counts.
+        `(T,)` in [0, 1]; NaN without an object of the class that counts.
     """
-    true_boxes = [one.boxes[one.classes == label] for one in ground_truth]
-    difficult = [one.is_ignored[one.classes == label] for one in ground_truth]
-    total = sum(int((~one).sum()) for one in difficult)
+    is_of_class = [one.classes == label for one in ground_truth]
+    is_difficult = np.concatenate(
+        [one.is_ignored[rows] for one, rows in zip(ground_truth, is_of_class, strict=True)]
+    )
+    total = int((~is_difficult).sum())
     if not total:
-        return float("nan")
-    scores = np.concatenate([one.scores[one.classes == label] for one in detections])
-    boxes = np.concatenate([one.boxes[one.classes == label] for one in detections])
-    counts = [int((one.classes == label).sum()) for one in detections]
-    images = np.repeat(np.arange(len(detections)), counts)
-    is_matched = [np.zeros(len(one), bool) for one in true_boxes]
-    right, wrong = np.zeros(len(scores)), np.zeros(len(scores))
-    for rank, index in enumerate(np.argsort(-scores, kind="stable")):
-        image = images[index]
-        overlaps = _iou(boxes[index], true_boxes[image])
-        best = int(overlaps.argmax()) if len(overlaps) else -1
-        if best < 0 or overlaps[best] <= threshold or is_matched[image][best]:
-            wrong[rank] = 1
-        elif not difficult[image][best]:
-            right[rank] = 1
-            is_matched[image][best] = True
-    right, wrong = np.cumsum(right), np.cumsum(wrong)
-    precision = right / np.maximum(right + wrong, 1e-9)
-    return average_precision(right / total, precision, use_07_metric)
+        return np.full(len(thresholds), np.nan)
+    scores, overlaps, matches = [], [], []
+    num_before = 0  # true boxes in the images before
+    for found, there, rows in zip(detections, ground_truth, is_of_class, strict=True):
+        is_found = found.classes == label
+        iou = _pairwise_iou(found.boxes[is_found], there.boxes[rows])
+        scores.append(found.scores[is_found])
+        overlaps.append(iou.max(axis=1, initial=0.0))
+        matches.append(num_before + iou.argmax(axis=1) if rows.any() else np.zeros(len(iou), int))
+        num_before += int(rows.sum())
+    order = np.argsort(-np.concatenate(scores), kind="stable")
+    overlap, match = np.concatenate(overlaps)[order], np.concatenate(matches)[order]
+    values = []
+    for threshold in thresholds:
+        is_close = overlap > threshold
+        does_count = ~(is_close & is_difficult[match])
+        candidates = np.flatnonzero(is_close & does_count)
+        _, first = np.unique(match[candidates], return_index=True)
+        is_right = np.zeros(len(order), bool)
+        is_right[candidates[first]] = True
+        right, counted = np.cumsum(is_right), np.cumsum(does_count)
+        values.append(
+            average_precision(right / total, right / np.maximum(counted, 1), use_07_metric)
+        )
+    return np.array(values)
 
 
 def voc_scores(
@@ -116,30 +124,24 @@ def voc_scores(
         print(voc_scores([detections], [objects], ["cat"], use_07_metric=False))
         ```
     """
+    thresholds = [percent / 100 for percent in _THRESHOLDS]
     table = np.array(
         [
-            [
-                class_average_precision(detections, ground_truth, label, t / 100, use_07_metric)
-                for t in _THRESHOLDS
-            ]
+            class_average_precision(detections, ground_truth, label, thresholds, use_07_metric)
             for label in range(len(class_names))
         ]
     )
-    table = table[~np.isnan(table[:, 0])]
-    names = [
-        name
-        for label, name in enumerate(class_names)
-        if any((~one.is_ignored[one.classes == label]).any() for one in ground_truth)
-    ]
-    means = table.mean(axis=0)
+    is_scored = ~np.isnan(table[:, 0])
+    means = table[is_scored].mean(axis=0)
     scores = {"AP": means.mean(), "AP50": means[0], "AP75": means[_THRESHOLDS.index(75)]}
-    scores |= {f"AP50 {name}": value for name, value in zip(names, table[:, 0], strict=True)}
+    scores |= {f"AP50 {class_names[label]}": table[label, 0] for label in np.flatnonzero(is_scored)}
     return {name: float(value) for name, value in scores.items()}
 
 
-def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """IoU of a box with `n` others, `(n,)`."""
-    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
-    intersection = np.prod(np.maximum(high - low, 0), axis=1)
-    areas = np.prod(others[:, 2:] - others[:, :2], axis=1) + np.prod(box[2:] - box[:2])
-    return intersection / np.maximum(areas - intersection, 1e-9)
+def _pairwise_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """IoU of `(n, 4)` boxes with `(m, 4)` others, `(n, m)`."""
+    low = np.maximum(boxes[:, None, :2], others[:, :2])
+    high = np.minimum(boxes[:, None, 2:], others[:, 2:])
+    intersection = np.prod(np.maximum(high - low, 0), axis=2)
+    areas, other_areas = (np.prod(one[:, 2:] - one[:, :2], axis=1) for one in (boxes, others))
+    return intersection / np.maximum(areas[:, None] + other_areas - intersection, 1e-9)

@@ -18,6 +18,12 @@ def detections(boxes, scores, classes=None):
     return Detections(boxes, np.array(scores, "f"), np.array(classes or [0] * len(boxes), "int32"))
 
 
+def ap(seen, there, threshold, use_07_metric):
+    """Average precision of class 0 at one threshold."""
+    (value,) = class_average_precision(seen, there, 0, [threshold], use_07_metric)
+    return value
+
+
 def loop_ap(seen, there, threshold):
     """`voc_eval` of detectron2, from objects in the place of its files."""
     rows = [
@@ -62,30 +68,30 @@ class VocApTest(tf.test.TestCase):
             there.append(truth(boxes.tolist(), difficult=(rng.random(5) < 0.2).tolist()))
             moved = np.concatenate([boxes + rng.normal(0, noise, (5, 4)) for noise in (2, 5)])
             seen.append(detections(moved, rng.random(10)))
-        for threshold in (0.5, 0.75):
-            found = class_average_precision(seen, there, 0, threshold, False)
-            self.assertAllClose(found, loop_ap(seen, there, threshold), rtol=1e-6)
+        thresholds = (0.5, 0.75)
+        found = class_average_precision(seen, there, 0, thresholds, False)
+        expected = [loop_ap(seen, there, threshold) for threshold in thresholds]
+        self.assertAllClose(found, expected, rtol=1e-6)
 
     def test_scores_order_the_detections(self):
-        there = [truth([[0, 0, 10, 10]]), truth([[20, 20, 40, 40]])]
+        there = [truth([[0, 0, 10, 10]]), truth([[20, 20, 40, 40]]), truth([])]
         seen = [
-            detections([[0, 0, 10, 10], [50, 50, 60, 60]], [0.9, 0.8]),
+            detections([[0, 0, 10, 10]], [0.9]),
             detections([[20, 20, 40, 40]], [0.7]),
+            detections([[50, 50, 60, 60]], [0.8]),
         ]
-        self.assertAllClose(class_average_precision(seen, there, 0, 0.5, False), 0.5 + 0.5 * 2 / 3)
-        self.assertAllClose(
-            class_average_precision(seen, there, 0, 0.5, True), (6 + 5 * 2 / 3) / 11
-        )
+        self.assertAllClose(ap(seen, there, 0.5, False), 0.5 + 0.5 * 2 / 3)
+        self.assertAllClose(ap(seen, there, 0.5, True), (6 + 5 * 2 / 3) / 11)
 
     def test_an_object_found_twice_is_wrong_once(self):
         there = [truth([[0, 0, 10, 10], [20, 20, 40, 40]])]
         seen = [detections([[0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 40, 40]], [0.9, 0.8, 0.7])]
-        self.assertAllClose(class_average_precision(seen, there, 0, 0.5, False), 0.5 + 0.5 * 2 / 3)
+        self.assertAllClose(ap(seen, there, 0.5, False), 0.5 + 0.5 * 2 / 3)
 
     def test_difficult_objects_do_not_count(self):
         there = [truth([[0, 0, 10, 10], [20, 20, 40, 40]], difficult=[True, False])]
         seen = [detections([[0, 0, 10, 10], [0, 0, 10, 10], [20, 20, 40, 40]], [0.9, 0.8, 0.7])]
-        self.assertAllClose(class_average_precision(seen, there, 0, 0.5, False), 1.0)
+        self.assertAllClose(ap(seen, there, 0.5, False), 1.0)
 
     def test_iou_decides(self):
         there = [truth([[0, 0, 10, 10]])]
@@ -98,7 +104,7 @@ class VocApTest(tf.test.TestCase):
 
     def test_nothing_is_found(self):
         there = [truth([[0, 0, 10, 10]])]
-        self.assertAllClose(class_average_precision([detections([], [])], there, 0, 0.5, True), 0.0)
+        self.assertAllClose(ap([detections([], [])], there, 0.5, True), 0.0)
 
 
 if __name__ == "__main__":
