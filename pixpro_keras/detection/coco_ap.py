@@ -113,9 +113,7 @@ def _dataset(source: BoxSource, with_masks: bool) -> dict:
                 if not segmentation:
                     segmentation = [[x1, y1, x2, y1, x2, y2, x1, y2]]
                     row["iscrowd"] = 1
-                row["segmentation"] = instance_masks.to_rle(
-                    instance_masks.decode(segmentation, height, width)
-                )
+                row["segmentation"] = instance_masks.compress(segmentation, height, width)
             annotations.append(row)
     sizes = source.sizes.tolist()
     return {

@@ -26,7 +26,7 @@ def sound(segmentation: Any, height: int, width: int) -> tuple[Any, bool, int]:
     pycocotools, which draws masks, trusts what it gets.
 
     Args:
-        segmentation: polygons or RLE, as for `decode`, of unknown validity; None or an empty list
+        segmentation: polygons or RLE, as for `compress`, of unknown validity; None or an empty list
             without a mask.
         height: height of the image in pixels.
         width: width of the image in pixels.
@@ -103,12 +103,29 @@ def _unpack(counts: str | bytes) -> list[int]:
     return runs
 
 
-def decode(segmentation: Any, height: int, width: int) -> np.ndarray:
-    """Decodes polygons or RLE to a mask of the whole image.
+def compress(segmentation: Any, height: int, width: int) -> dict[str, Any]:
+    """Converts polygons or RLE to COCO's compressed RLE, as pycocotools does.
 
     Args:
         segmentation: list of polygons `x1, y1, x2, y2, ...`, or RLE, whose `counts` are a list, text
             or bytes.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
+    """
+    from pycocotools import mask as coco
+
+    if isinstance(segmentation, list):
+        return coco.merge(coco.frPyObjects(segmentation, height, width))
+    if isinstance(segmentation["counts"], list):
+        return coco.frPyObjects(segmentation, height, width)
+    return segmentation
+
+
+def decode(segmentation: Any, height: int, width: int) -> np.ndarray:
+    """Decodes polygons or RLE to a mask of the whole image.
+
+    Args:
+        segmentation: as for `compress`.
         height: height of the image in pixels.
         width: width of the image in pixels.
 
@@ -119,11 +136,7 @@ def decode(segmentation: Any, height: int, width: int) -> np.ndarray:
 
     if segmentation == []:
         return np.zeros((height, width), np.uint8)
-    if isinstance(segmentation, list):
-        segmentation = coco.merge(coco.frPyObjects(segmentation, height, width))
-    elif isinstance(segmentation["counts"], list):
-        segmentation = coco.frPyObjects(segmentation, height, width)
-    return coco.decode(segmentation)
+    return coco.decode(compress(segmentation, height, width))
 
 
 def crop(
@@ -132,7 +145,7 @@ def crop(
     """Mask inside of a box, scaled to a square.
 
     Args:
-        segmentation: polygons or RLE, as for `decode`.
+        segmentation: polygons or RLE, as for `compress`.
         box: `(4,)`, with area.
         height: height of the image in pixels.
         width: width of the image in pixels.
