@@ -1,6 +1,7 @@
 """Data sets with boxes: Pascal VOC and COCO on disk, TFDS, and the embedded scenes."""
 
 import io
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +12,7 @@ from pixpro_keras.detection import instance_masks
 from pixpro_keras.detection.box_source import COCO, VOC07, VOC12, BoxSource
 from pixpro_keras.detection.coco_annotations import is_flat_coco, open_coco_boxes
 from pixpro_keras.detection.notes import Notes
-from pixpro_keras.detection.objects import make_objects
+from pixpro_keras.detection.objects import Objects, make_objects
 from pixpro_keras.detection.voc_annotations import is_flat_voc, open_voc_boxes
 from pixpro_keras.types import Tensor
 
@@ -91,14 +92,11 @@ def _open_tfds(
     specification: str, name: str, split: str, data_dir: str | None, clip_boxes: bool
 ) -> BoxSource:
     """Opens a TFDS data set; without a name, the embedded scenes."""
-    from PIL import Image
-
     builder = prepare_tfds(name or "scenes", data_dir)
     features = builder.info.features
     if "objects" not in features or not all(x in features["objects"] for x in ("bbox", "label")):
         raise ValueError(f"TFDS data set {builder.name!r} has no `objects` with `bbox` and `label`")
-    has_masks = "instance_mask" in features
-    names = ["image", "objects", *(["instance_mask"] if has_masks else [])]
+    names = ["image", "objects", *(["instance_mask"] if "instance_mask" in features else [])]
     records = TFDSRecords(builder, split, names, keep_encoded=["image"])
 
     parse = tf.function(records.parse, input_signature=[tf.TensorSpec((), tf.string)])
@@ -107,32 +105,10 @@ def _open_tfds(
     is_voc = builder.name == "voc"
     for index in range(len(records)):
         example = tf.nest.map_structure(lambda x: x.numpy(), parse(records.files.read(index)))
-        with Image.open(io.BytesIO(example["image"])) as image:
-            width, height = image.size
-        in_image = example["objects"]
-        # TFDS has shares of the image, `ymin, xmin, ymax, xmax`; those of VOC count pixels from 1.
-        boxes = in_image["bbox"][:, [1, 0, 3, 2]] * np.array([width, height] * 2, np.float32)
-        boxes -= np.array([1, 1, 0, 0], np.float32) * is_voc
-        segmentations = None
-        if has_masks:
-            instances = example["instance_mask"][..., 0]
-            segmentations = [instance_masks.to_rle(instances == n + 1) for n in range(len(boxes))]
-        ignored = in_image.get("is_difficult" if is_voc else "is_crowd", np.zeros(len(boxes), bool))
         name = records.files.describe(index)
-        objects.append(
-            make_objects(
-                name,
-                (height, width),
-                boxes,
-                in_image["label"],
-                ignored,
-                in_image.get("area"),
-                segmentations,
-                clip_boxes=clip_boxes,
-                notes=notes,
-            )
-        )
-        sizes.append((height, width))
+        size, in_image = _read_example(name, example, is_voc, clip_boxes, notes)
+        sizes.append(size)
+        objects.append(in_image)
 
     def read(index: Tensor) -> Tensor:
         return records.read(index)["image"]
@@ -150,6 +126,35 @@ def _open_tfds(
         range(1, len(class_names) + 1),
         (VOC07 if is_2007 else VOC12) if is_voc else COCO,
         notes,
+    )
+
+
+def _read_example(
+    name: str, example: dict[str, Any], is_voc: bool, clip_boxes: bool, notes: Notes
+) -> tuple[tuple[int, int], Objects]:
+    """Height and width of an image, and its objects."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(example["image"])) as image:
+        width, height = image.size
+    objects = example["objects"]
+    # TFDS has shares of the image, `ymin, xmin, ymax, xmax`; those of VOC count pixels from 1.
+    boxes = objects["bbox"][:, [1, 0, 3, 2]] * np.array([width, height] * 2, np.float32)
+    boxes -= np.array([1, 1, 0, 0], np.float32) * is_voc
+    segmentations = None
+    if "instance_mask" in example:
+        instances = example["instance_mask"][..., 0]
+        segmentations = [instance_masks.to_rle(instances == n + 1) for n in range(len(boxes))]
+    return (height, width), make_objects(
+        name,
+        (height, width),
+        boxes,
+        objects["label"],
+        objects.get("is_difficult" if is_voc else "is_crowd", np.zeros(len(boxes), bool)),
+        objects.get("area"),
+        segmentations,
+        clip_boxes=clip_boxes,
+        notes=notes,
     )
 
 
