@@ -50,7 +50,7 @@ def draw_comparison(
         axis.bar_label(bars, texts, padding=3, fontsize=SMALL)
         axis.set_xlim(0, 1.2 * max(*widths, 1.0))
         axis.set_title(f"{name}, %", fontsize=TEXT)
-        axis.tick_params(axis="x", labelsize=8)
+        axis.tick_params(axis="x", labelsize=SMALL)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_yticks(range(len(labels)), labels, fontsize=TEXT)
     axes[0].invert_yaxis()  # of all panels

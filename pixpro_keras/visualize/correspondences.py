@@ -8,7 +8,13 @@ import numpy as np
 from pixpro_keras import geometry
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils import checks
-from pixpro_keras.visualize.figures import TEXT, TITLE, new_figure
+from pixpro_keras.visualize.figures import (
+    MAX_CELLS_AROUND_NUMBER,
+    TEXT,
+    TITLE,
+    black_rim,
+    new_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,7 +22,6 @@ if TYPE_CHECKING:
 
 # Distinct on photographs, also for the color-blind; numbers repeat the information.
 COLORS = ("#ff5a1f", "#3db7ff", "#ffe119", "#e04fff", "#19e68c", "#ffffff", "#b08cff", "#ff9ec4")
-_MAX_CELLS_AROUND_NUMBER = 8  # in a finer map, a number would hide its cell
 _GAP = 0.12  # between the views, as a share of a view's width
 
 
@@ -183,17 +188,16 @@ def _draw_pair(
 ) -> None:
     """Outlines and numbers a cell in each view, and joins the two."""
     from matplotlib.patches import Rectangle
-    from matplotlib.patheffects import Normal, Stroke
 
     height, width = map_size
-    is_small = max(map_size) > _MAX_CELLS_AROUND_NUMBER
+    is_small = max(map_size) > MAX_CELLS_AROUND_NUMBER
     line = 1.2 if is_small else 2.2
     rims = []
     for number, cell in enumerate(cells):
         row, column = divmod(cell, width)
         x, y = number * (1 + _GAP) + column / width, row / height
         box = Rectangle((x, y), 1 / width, 1 / height, fill=False, edgecolor=color, linewidth=line)
-        box.set_path_effects([Stroke(linewidth=1.8 * line, foreground="black"), Normal()])
+        box.set_path_effects(black_rim(1.8 * line))
         panel.add_patch(box)
         # In the corner, so that the contents of the two cells can be compared.
         text = panel.text(x + 0.012, y + 0.012, name, color=color)
@@ -202,7 +206,7 @@ def _draw_pair(
             is_left = 2 * column < width
             text.set_x(x + 1.2 / width if is_left else x - 0.2 / width)
             text.set_horizontalalignment("left" if is_left else "right")
-        text.set_path_effects([Stroke(linewidth=2.5, foreground="black"), Normal()])
+        text.set_path_effects(black_rim(2.5))
         rims.append((x + (1 - number) / width, y + 0.5 / height))
     (joint,) = panel.plot(*zip(*rims, strict=True), color=color, linewidth=1.2, alpha=0.9)
-    joint.set_path_effects([Stroke(linewidth=2.4, foreground="black", alpha=0.6), Normal()])
+    joint.set_path_effects(black_rim(2.4, alpha=0.6))

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 # (Okabe and Ito), the first of them for a single line.
 TITLE, TEXT, SMALL = 11, 9, 8
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#555555")
+# In a finer map, a number would hide its cell.
+MAX_CELLS_AROUND_NUMBER = 8
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -93,3 +95,23 @@ def save_figure(figure: "Figure", path: str | os.PathLike) -> None:
     canvas: Any = figure.canvas
     canvas.print_png(png)  # lays the figure out once; `savefig` does so twice
     write_atomically(path, png.getvalue())
+
+
+def black_rim(linewidth: float, alpha: float = 1.0) -> list[Any]:
+    """Path effects that draw a wider black line below lines or text, so that they show on any image.
+
+    Args:
+        linewidth: width of the black line in points.
+        alpha: its opacity, in [0, 1].
+
+    Example:
+        ```python
+        from pixpro_keras.visualize.figures import black_rim, new_figure
+
+        panel = new_figure(2, 1).subplots()
+        panel.text(0.5, 0.5, "1", color="white", path_effects=black_rim(2.5))
+        ```
+    """
+    from matplotlib.patheffects import Normal, Stroke
+
+    return [Stroke(linewidth=linewidth, foreground="black", alpha=alpha), Normal()]

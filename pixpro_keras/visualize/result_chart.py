@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pixpro_keras.visualize.figures import COLORS, TEXT, new_figure
+from pixpro_keras.visualize.figures import COLORS, SMALL, TEXT, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,7 +87,7 @@ def draw_results(labels: Sequence[str], panels: Sequence[Panel]) -> "Figure":
         else:
             _set_range(axis, [value for values in panel.ours for value in values])
         axis.set_xlabel(f"ours: {panel.title}", color=_OURS, fontsize=TEXT)
-        axis.tick_params(axis="x", colors=_OURS, labelsize=8)
+        axis.tick_params(axis="x", colors=_OURS, labelsize=SMALL)
         axis.grid(axis="y", alpha=0.35)
         axis.set_ylim(len(labels) - 0.5, -0.5)
         if panel.paper_title is not None:
@@ -98,7 +98,7 @@ def draw_results(labels: Sequence[str], panels: Sequence[Panel]) -> "Figure":
             )
             _set_range(top, [x for x, _ in points])
             top.set_xlabel(f"paper: {panel.paper_title}", color=_PAPER, fontsize=TEXT)
-            top.tick_params(axis="x", colors=_PAPER, labelsize=8)
+            top.tick_params(axis="x", colors=_PAPER, labelsize=SMALL)
     axes[0].set_yticks(range(len(labels)), labels, fontsize=TEXT)
     return figure
 

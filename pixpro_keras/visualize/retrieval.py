@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pixpro_keras.visualize.figures import TEXT, new_figure
+from pixpro_keras.visualize.figures import TEXT, black_rim, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -108,17 +108,12 @@ def _draw(
     panel: "Axes", images: np.ndarray, cell: Cell, size: tuple[int, int], color: str, title: str
 ) -> None:
     from matplotlib.patches import Rectangle
-    from matplotlib.patheffects import Normal, Stroke
 
     image = images[cell[0]]
     height, width = image.shape[0] / size[0], image.shape[1] / size[1]
     panel.imshow(image, extent=(0, image.shape[1], image.shape[0], 0))
     box = Rectangle((cell[2] * width, cell[1] * height), width, height, fill=False)
-    box.set(
-        edgecolor=color,
-        linewidth=1.5,
-        path_effects=[Stroke(linewidth=3, foreground="black"), Normal()],
-    )
+    box.set(edgecolor=color, linewidth=1.5, path_effects=black_rim(3))
     panel.add_patch(box)
     panel.set_title(title, fontsize=TEXT)
 

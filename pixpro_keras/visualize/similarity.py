@@ -9,15 +9,13 @@ from pixpro_keras.layers.pixel_propagation import similarity
 from pixpro_keras.ops import to_pixels
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils import checks
-from pixpro_keras.visualize.figures import TITLE, new_figure
+from pixpro_keras.visualize.figures import MAX_CELLS_AROUND_NUMBER, TITLE, black_rim, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _QUERY_COLOR = "#19e68c"
-# In a finer map, a number would hide its cell.
-_MAX_CELLS_AROUND_NUMBER = 8
 
 
 def map_to_show(outputs: Mapping[str, Any]) -> Tensor:
@@ -132,17 +130,15 @@ def draw_heat(panel: "Axes", view: np.ndarray, heat: np.ndarray, low: float = 0.
 def outline(panel: "Axes", number: int, cell: tuple[int, int], size: tuple[int, int]) -> None:
     """Marks a query's cell, on a panel whose view it covers."""
     from matplotlib.patches import Rectangle
-    from matplotlib.patheffects import Normal, Stroke
 
     # In shares of the view, whatever its size in pixels.
     height, width = 1 / size[0], 1 / size[1]
     x, y = cell[1] * width, 1 - (cell[0] + 1) * height
     transform = panel.transAxes
-    is_small = max(size) > _MAX_CELLS_AROUND_NUMBER
+    is_small = max(size) > MAX_CELLS_AROUND_NUMBER
     line = 1.2 if is_small else 2.0
     box = Rectangle((x, y), width, height, fill=False, edgecolor=_QUERY_COLOR, linewidth=line)
-    effects = [Stroke(linewidth=2 * line, foreground="black"), Normal()]
-    box.set(transform=transform, path_effects=effects)
+    box.set(transform=transform, path_effects=black_rim(2 * line))
     panel.add_patch(box)
     text = panel.text(x + width / 2, y + height / 2, str(number), transform=transform)
     text.set(ha="center", va="center_baseline", weight="bold", color=_QUERY_COLOR)
@@ -150,4 +146,4 @@ def outline(panel: "Axes", number: int, cell: tuple[int, int], size: tuple[int, 
         is_left = 2 * cell[1] < size[1]
         text.set_x(x + width * 1.5 if is_left else x - width / 2)
         text.set_horizontalalignment("left" if is_left else "right")
-    text.set_path_effects([Stroke(linewidth=2.5, foreground="black"), Normal()])
+    text.set_path_effects(black_rim(2.5))
