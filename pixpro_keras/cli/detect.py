@@ -126,7 +126,7 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
     }
     config = training_job.run_config(options, workdir)
     checkpoints, first_step = training_job.open_checkpoints(
-        options, config, strategy, task, identity, train.num_examples
+        options, config, strategy, task, identity, train
     )
     print_header(
         options,

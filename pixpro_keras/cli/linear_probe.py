@@ -152,7 +152,7 @@ def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) ->
         # A step on features takes less time than returning to Python.
         config = dataclasses.replace(config, steps_per_execution=config.log_every_steps)
     checkpoints, first_step = training_job.open_checkpoints(
-        options, config, strategy, probe, identity, train.num_examples
+        options, config, strategy, probe, identity, train
     )
 
     print_header(

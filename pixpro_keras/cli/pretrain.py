@@ -246,7 +246,7 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
             max_broken_share=options.max_broken_share,
         )
     checkpoints, first_step = training_job.open_checkpoints(
-        options, config, strategy, method, identity(options), source.num_examples
+        options, config, strategy, method, identity(options), source
     )
     print_header(
         options,

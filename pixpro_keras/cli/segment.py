@@ -138,7 +138,7 @@ def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> Run
     }
     config = training_job.run_config(options, workdir)
     checkpoints, first_step = training_job.open_checkpoints(
-        options, config, strategy, task, identity, train.num_examples
+        options, config, strategy, task, identity, train
     )
     kind = "linear classifier of frozen features" if options.frozen else "fine-tuning"
     print_header(

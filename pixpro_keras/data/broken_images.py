@@ -16,7 +16,7 @@ from pixpro_keras.data.sampler import CANDIDATES
 from pixpro_keras.data.sources.source import Source
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils.autotuning import without_autotuning
-from pixpro_keras.utils.errors import UserError
+from pixpro_keras.utils.errors import UserError, first_line
 
 # Parts of error messages about wrong masks or annotations of readable images.
 NO_CLASS = "for which there is no class"
@@ -34,6 +34,10 @@ class AnySource(Protocol):
     @property
     def num_examples(self) -> int:
         """Number of images."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Checksum that differs if the images do; empty where it is not known."""
 
     @property
     def read(self) -> Callable[[Tensor], Any]:
@@ -179,15 +183,13 @@ def first_broken(source: AnySource) -> int | None:
 
 
 def first_reason(error: Exception) -> str:
-    """Reason in TensorFlow's error, in a line, without the names of operations."""
+    """Reason in one line: the message of a failed assertion in a graph, else `first_line`."""
     message = str(getattr(error, "message", error))
     # In graphs and in eager mode.
     asserted = re.search(r"assertion failed: \[(.*)\]|Summarized data: b(['\"])(.*)\2", message)
     if asserted:
         return asserted[1] or asserted[3]
-    names = r"\{\{.*?\}\}| \[Op:\w+\].*"
-    lines = [re.sub(names, "", line).strip() for line in message.splitlines()]
-    return next((line for line in lines if line), type(error).__name__)
+    return first_line(error)
 
 
 def decode_some(source: Source, count: int) -> Iterator[Tensor]:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from pixpro_keras.detection.notes import Notes
 from pixpro_keras.detection.objects import Objects
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils.fingerprint import fingerprint
 
 # Metrics of a data set.
 COCO, VOC07, VOC12 = "coco", "voc07", "voc12"
@@ -68,6 +69,12 @@ class BoxSource:
     def num_examples(self) -> int:
         """Number of images."""
         return len(self.objects)
+
+    @property
+    def fingerprint(self) -> str:
+        """Checksum of the images' identifiers and sizes, and of the boxes and their classes."""
+        objects = (part.tobytes() for one in self.objects for part in (one.boxes, one.classes))
+        return fingerprint([*map(str, self.image_ids), self.sizes.tobytes(), *objects])
 
     @property
     def has_masks(self) -> bool:

@@ -109,6 +109,7 @@ def _open_tfds(specification: str, name: str, split: str, data_dir: str | None) 
         lambda index: read(index, table),
         records.files.describe,
         class_names,
+        fingerprint=records.files.fingerprint(),
     )
 
 

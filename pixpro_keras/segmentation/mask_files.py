@@ -21,6 +21,7 @@ from pixpro_keras.segmentation.mask_values import (
     values_in,
 )
 from pixpro_keras.types import IGNORED, Tensor
+from pixpro_keras.utils.fingerprint import fingerprint
 
 _NUM_LOOKED_AT = 16  # Number of masks whose values are checked before a run.
 
@@ -222,6 +223,7 @@ def _open_files(
     warn_of_small_ranges(
         lambda number: images[number].read_bytes(), lambda number: str(images[number]), looked_at
     )
+    top = os.path.commonpath([image.parent for image in images])
     return MaskSource(
         specification,
         len(images),
@@ -229,6 +231,7 @@ def _open_files(
         lambda index: str(images[index]),
         class_names,
         own_values,
+        fingerprint(os.path.relpath(image, top) for image in images),
     )
 
 

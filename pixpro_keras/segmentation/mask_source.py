@@ -22,6 +22,8 @@ class MaskSource:
         describe: index to a readable name.
         class_names: names of the classes 0, 1, ...
         values: values in the masks that are classes, where the classes have no other source.
+        fingerprint: checksum of the images' names, below the place of the data, or of their records; empty
+            where it is not known.
 
     Example:
         ```python
@@ -41,6 +43,7 @@ class MaskSource:
     describe: Callable[[int], str]
     class_names: tuple[str, ...]
     values: tuple[int, ...] = ()
+    fingerprint: str = ""
 
 
 def resized(source: MaskSource, size: tuple[int, int]) -> MaskSource:

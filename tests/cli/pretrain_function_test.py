@@ -135,6 +135,14 @@ class PretrainFunctionTest(tf.test.TestCase):
             "--on_change=continue",
         ):
             self.assertIn(text, str(refused.exception))
+        # As many other images.
+        image = next(pathlib.Path(self.photos).glob("*.*"))
+        renamed = image.rename(image.with_stem("another"))
+        with self.assertRaisesRegex(
+            ValueError, "other settings: checksum_of_image_list was .{16}, is"
+        ):
+            self.pretrain(**flags, epochs=2)
+        renamed.rename(image)
         # What does not matter to the weights may change; a finished run only writes its results.
         with contextlib.redirect_stdout(io.StringIO()) as output:
             free = self.pretrain(**flags, epochs=1, log_every_steps=2, keep_checkpoints=1)

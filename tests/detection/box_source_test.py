@@ -33,6 +33,14 @@ class PartsTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertNoLogs("absl"):
             for_testing(source([objects]), with_masks=False)
 
+    def test_the_fingerprint_is_of_images_and_boxes(self):
+        def fingerprint(x, number):
+            objects = make_objects("a", (40, 60), [[x, 0, 9, 9]], [number], [False])
+            return source([objects]).fingerprint
+
+        self.assertEqual(fingerprint(0, 1), fingerprint(0, 1))
+        self.assertLen({fingerprint(0, 1), fingerprint(1, 1), fingerprint(0, 0)}, 3)
+
     def test_difficult_objects_are_trained_on(self):
         objects = make_objects("a", (40, 60), [[0, 0, 9, 9], [5, 5, 9, 9]], [0, 1], [False, True])
         crowded = source([objects])

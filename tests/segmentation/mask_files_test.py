@@ -30,6 +30,10 @@ class MaskFilesTest(tf.test.TestCase, parameterized.TestCase):
         for found_image, found_mask in read_masks(source):
             self.assertAllEqual(found_image, self.image)
             self.assertAllEqual(found_mask, mask)
+        for folder in ("images", "labels"):
+            file = self.root / "train" / folder / "b.png"
+            file.rename(file.with_stem("c"))
+        self.assertNotEqual(open_masks(source.name, "train").fingerprint, source.fingerprint)
 
     def test_folder_without_splits(self):
         save_image(self.root / "images" / "a.png", self.image)

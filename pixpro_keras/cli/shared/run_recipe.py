@@ -37,14 +37,15 @@ FREE_FLAGS = frozenset(
 _NOT_ON_DISK = ("scenes", "tfds")
 
 
-def recipe_of(options: TrainingJobOptions, num_images: int) -> dict:
-    """Returns the recipe of a run: flags by name, lengths in steps, number of images.
+def recipe_of(options: TrainingJobOptions, num_images: int, fingerprint: str = "") -> dict:
+    """Returns the recipe of a run: flags by name, lengths in steps, number and checksum of the images.
 
     A warm-up that takes the whole run has no length of its own, and is not in it.
 
     Args:
         options: options of the command, resolved.
         num_images: number of training images.
+        fingerprint: checksum of their names; empty where it is not known.
     """
     recipe: dict = {}
     for field in option_fields(type(options)):
@@ -61,6 +62,8 @@ def recipe_of(options: TrainingJobOptions, num_images: int) -> dict:
     warmup_steps = count_warmup_steps(options)
     if warmup_steps < options.epochs * per_epoch:
         recipe["warmup_steps"] = warmup_steps  # Else a longer run may have a longer one.
+    if fingerprint:
+        recipe["checksum_of_image_list"] = fingerprint
     return recipe | {
         "num_images": num_images,
         "decay_steps": [round(float(epoch) * per_epoch) for epoch in options.decay_epochs],

@@ -20,6 +20,7 @@ from pixpro_keras.cli.options.cluster_options import make_devices
 from pixpro_keras.cli.options.option_fields import FlagError, option_fields
 from pixpro_keras.cli.options.training_options import TrainingJobOptions
 from pixpro_keras.cli.shared import command, parsing, run_recipe
+from pixpro_keras.data.broken_images import AnySource
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.header import header_text
 from pixpro_keras.cli.shared.result_files import shown
@@ -162,7 +163,7 @@ def open_checkpoints(
     strategy: tf.distribute.Strategy,
     task: Task,
     identity: dict,
-    num_images: int,
+    images: AnySource,
 ) -> tuple[Checkpoints, int]:
     """Continues from the newest checkpoint, if there is one, and writes `flags.cfg`.
 
@@ -172,19 +173,19 @@ def open_checkpoints(
         strategy: devices of the run.
         task: compiled, its optimizer built; its weights become those of the newest checkpoint.
         identity: properties that make two runs' weights interchangeable.
-        num_images: number of training images.
+        images: training images.
 
     Returns:
         The checkpoints, and the step from which the run continues.
 
     Raises:
         FlagError: if the run has done more steps, or with other data or flags and without
-            `--on_change=continue`; if its workers have different flags or numbers of images.
+            `--on_change=continue`; if its workers have different flags or images.
         CheckpointError: if its checkpoints cannot be used.
     """
     workdir = pathlib.Path(config.workdir)
-    recipe = run_recipe.recipe_of(options, num_images)
-    _compare_workers(options, strategy, num_images, recipe)
+    recipe = run_recipe.recipe_of(options, images.num_examples, images.fingerprint)
+    _compare_workers(options, strategy, images.num_examples, recipe)
     if options.dry_run:  # Only the step is read; nothing is written.
         config = dataclasses.replace(config, workdir=pathlib.Path(options.workdir).expanduser())
     try:
@@ -235,7 +236,8 @@ def _compare_workers(
         )
     if len({*digests}) > 1:
         raise FlagError(
-            f"{why} flags, or --precision=auto found different processors; all need the same command"
+            f"{why} flags or lists of images, or --precision=auto found different processors; all need the "
+            "same command and the same files"
         )
 
 

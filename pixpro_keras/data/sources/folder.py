@@ -12,6 +12,7 @@ from absl import logging
 
 from pixpro_keras.data.sources.source import Source
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils.fingerprint import fingerprint
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _ENDINGS = tuple(extension.encode() for extension in IMAGE_EXTENSIONS)
@@ -279,4 +280,5 @@ def open_folder(specification: str, folder: str, data_dir: str | None = None) ->
         return os.fsdecode(prefix + bytes(paths[ends[index] : ends[index + 1]]))
 
     class_names = tuple(os.fsdecode(name) for name in numbers) or None
-    return Source(specification, len(owners), read, describe, class_names)
+    names = fingerprint([bytes(paths), ends.tobytes()])
+    return Source(specification, len(owners), read, describe, class_names, names)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from pixpro_keras.data.sources.source import Source
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils.fingerprint import fingerprint
 
 
 def join(name: str, parts: Sequence[Source]) -> Source:
@@ -44,4 +45,5 @@ def join(name: str, parts: Sequence[Source]) -> Source:
         number = bisect.bisect_right(ends, index)
         return parts[number].describe(index - begins[number])
 
-    return Source(name, ends[-1], read, describe, class_names)
+    images = fingerprint(part.fingerprint for part in parts)
+    return Source(name, ends[-1], read, describe, class_names, images)

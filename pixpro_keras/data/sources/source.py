@@ -19,6 +19,8 @@ class Source:
             label is -1 where there is none.
         describe: index to a readable name: a path, or a file and a record.
         class_names: names of the labels, where they are known.
+        fingerprint: checksum of the images' names, below the place of the data, or of their records; empty
+            where it is not known. Another one shows that the images changed.
 
     Example:
         ```python
@@ -38,6 +40,7 @@ class Source:
     read: Callable[[Tensor], dict[str, Tensor]]
     describe: Callable[[int], str]
     class_names: tuple[str, ...] | None = None
+    fingerprint: str = ""
 
     def spread_indices(self, count: int) -> list[int]:
         """Indices of images at equal distances over the whole source.

@@ -147,4 +147,5 @@ def from_builder(specification: str, builder, split: str) -> Source:
         read,
         records.files.describe,
         tuple(class_names) if class_names else None,
+        records.files.fingerprint(),
     )

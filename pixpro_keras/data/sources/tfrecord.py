@@ -17,6 +17,7 @@ from absl import logging
 from pixpro_keras.data import python_ops
 from pixpro_keras.data.sources.source import Source
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils.fingerprint import fingerprint
 
 # Names of the classes 0, 1, ..., in the first record of a file: known before all labels are read.
 CLASS_NAMES = "image/class/names"
@@ -87,6 +88,11 @@ class RecordFiles:
         """Numbers of the first record of each file that has records."""
         return np.unique(self._owners, return_index=True)[1].tolist()
 
+    def fingerprint(self) -> str:
+        """Checksum of the names of the files, and of place and length of each record."""
+        names = (os.path.basename(file) for file in self.files)
+        return fingerprint([*names, self._offsets.tobytes(), self._lengths.tobytes()])
+
     def describe(self, index: int) -> str:
         """Describes a record as `FILE record N`, where N counts the file's records from 0."""
         owner = int(self._owners[index])
@@ -129,7 +135,9 @@ def open_tfrecord(specification: str, pattern: str, data_dir: str | None = None)
         label = example["image/class/label"] if len(named) == 1 else -1
         return {"image": example["image/encoded"], "label": tf.cast(label, tf.int32)}
 
-    return Source(specification, len(records), read, records.describe, class_names)
+    return Source(
+        specification, len(records), read, records.describe, class_names, records.fingerprint()
+    )
 
 
 def escape_pattern(path: str) -> str:

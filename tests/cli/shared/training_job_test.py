@@ -7,6 +7,7 @@ import tensorflow as tf
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.options.training_options import TrainingJobOptions
 from pixpro_keras.cli.shared import training_job
+from pixpro_keras.data.sources import Source
 from tests.helpers.tiny_runs import compiled_square
 
 
@@ -31,11 +32,12 @@ class OpenCheckpointsTest(tf.test.TestCase):
         self.folder = pathlib.Path(self.create_tempdir().full_path)
         self.gathered = []
 
-    def open(self, others=None, num_images=12, **values):
+    def open(self, others=None, fingerprint="", **values):
         """Opens a run whose second worker gathers the values `others`; returns this worker's."""
         values = {"epochs": 1, "steps_per_epoch": 3, "strategy": "multi_worker"} | values
         options = TrainingJobOptions.make(**values)
         config = training_job.run_config(options, self.folder)
+        images = Source("folder:photos", 12, lambda index: {}, str, fingerprint=fingerprint)
         mine = []
 
         def gather(strategy, value):
@@ -45,7 +47,7 @@ class OpenCheckpointsTest(tf.test.TestCase):
         strategy, task = tf.distribute.get_strategy(), compiled_square()
         with mock.patch.object(training_job, "gather", gather):
             training_job.open_checkpoints(
-                options, config, strategy, task, {"model": "square"}, num_images
+                options, config, strategy, task, {"model": "square"}, images
             )
         return mine
 
@@ -66,6 +68,11 @@ class OpenCheckpointsTest(tf.test.TestCase):
         ):
             with self.assertRaisesRegex(FlagError, "^--strategy=multi_worker: .* different flags"):
                 self.open(mine, **values)
+
+    def test_workers_with_as_many_other_images_are_refused(self):
+        mine = self.open(fingerprint="1234")
+        with self.assertRaisesRegex(FlagError, "lists of images"):
+            self.open(mine, fingerprint="5678")
 
 
 if __name__ == "__main__":

@@ -145,6 +145,17 @@ class FolderTest(tf.test.TestCase, parameterized.TestCase):
             [f"{number:03}.jpg" for number in range(50)],
         )
 
+    def test_the_fingerprint_is_of_names_below_the_folder(self):
+        first, other = (pathlib.Path(self.create_tempdir().full_path) for _ in range(2))
+        for folder in (first, other):
+            (folder / "a.jpg").touch()
+            (folder / "b.jpg").touch()
+        before = open_source(f"folder:{first}").fingerprint
+        self.assertLen(before, 16)
+        self.assertEqual(open_source(f"folder:{other}/").fingerprint, before)
+        (other / "b.jpg").rename(other / "c.jpg")
+        self.assertNotEqual(open_source(f"folder:{other}").fingerprint, before)
+
     def test_an_empty_folder_says_what_was_looked_for(self):
         with self.assertRaisesRegex(ValueError, r"holds no image \(\.jpg, \.jpeg, \.png"):
             self.open()

@@ -2,7 +2,8 @@ import pathlib
 
 import tensorflow as tf
 
-from pixpro_keras.data.sources import open_source
+from pixpro_keras.data.sources import Source, open_source
+from pixpro_keras.data.sources.joined import join
 from tests.helpers.examples import read_example
 
 
@@ -30,6 +31,12 @@ class JoinedTest(tf.test.TestCase):
             self.assertEqual(source.describe(index), str(self.root / name))
         mapped = tf.data.Dataset.range(5).map(source.read).as_numpy_iterator()
         self.assertEqual([one["image"].decode() for one in mapped], names)
+
+    def test_the_fingerprint_is_that_of_the_parts(self):
+        parts = [Source(name, 1, lambda index: {}, str, fingerprint=name) for name in "abc"]
+        first = join("x", parts[:2]).fingerprint
+        self.assertEqual(join("y", parts[:2]).fingerprint, first)
+        self.assertNotEqual(join("x", parts[1:]).fingerprint, first)
 
     def test_labels_stay_where_the_classes_are_the_same(self):
         self.write("a/x/1.jpg", "a/y/2.jpg", "b/x/3.jpg", "b/y/4.jpg", "c/z/5.jpg")

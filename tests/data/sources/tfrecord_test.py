@@ -31,6 +31,18 @@ class RecordFilesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(records.describe(2), f"{self.files[0]} record 2")
         self.assertEqual(records.describe(5), f"{self.files[2]} record 1")
 
+    def test_the_fingerprint_is_of_the_records_not_of_their_place(self):
+        def write(name, *records):
+            file = f"{self.create_tempdir().full_path}/{name}.tfrecord"
+            with tf.io.TFRecordWriter(file) as writer:
+                for record in records:
+                    writer.write(record)
+            return RecordFiles([file]).fingerprint()
+
+        first = write("a", b"12", b"345")
+        self.assertEqual(write("a", b"12", b"345"), first)
+        self.assertNotIn(first, [write("b", b"12", b"345"), write("a", b"123", b"45")])
+
     def test_spans(self):
         records = RecordFiles(self.files, [(1, 1), (0, 0), (1, 1)])
         self.assertEqual([records.read(index) for index in range(len(records))], [b"", b"six"])
