@@ -20,10 +20,10 @@ from pixpro_keras.cli.options.cluster_options import make_devices
 from pixpro_keras.cli.options.option_fields import FlagError, option_fields
 from pixpro_keras.cli.options.training_options import TrainingJobOptions
 from pixpro_keras.cli.shared import command, parsing, run_recipe
-from pixpro_keras.data.broken_images import AnySource
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.header import header_text
 from pixpro_keras.cli.shared.result_files import shown
+from pixpro_keras.data.broken_images import AnySource
 from pixpro_keras.task import Task
 from pixpro_keras.training import run
 from pixpro_keras.training.checkpoints import Checkpoints
