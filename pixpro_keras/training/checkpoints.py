@@ -40,12 +40,12 @@ class Checkpoints:
     A checkpoint holds all weights (online, target, batch-norm statistics), the optimizer, the
     step, and the states of random layers such as dropout. The order of the samples is a function of
     seed and step, so there is nothing else to save. Checkpoint 8 is `ckpt-8.index`, `ckpt-8.data-*`
-    and, written last, `ckpt-8.sha256`. Beside them lies `model.json`, which says what the weights belong to.
+    and, written last, `ckpt-8.sha256`. `model.json` beside them identifies the model.
 
     Args:
         directory: folder of the checkpoints; created when missing.
         task: the compiled model, its optimizer built.
-        identity: values that make two runs' weights interchangeable (method, backbone, ...), JSON.
+        identity: properties that make two runs' weights interchangeable (method, backbone, ...), JSON values.
         keep: number of checkpoints kept, at least 1.
 
     Example:
@@ -140,7 +140,7 @@ class Checkpoints:
         except (OSError, tf.errors.OpError) as error:
             _remove(self._directory, step)  # An incomplete checkpoint is useless.
             raise SaveError(
-                f"the checkpoint of step {step} cannot be written: {_reason(error)}"
+                f"the checkpoint of step {step} cannot be written: {first_line(error)}"
             ) from error
         with survive_disk("the name of the newest checkpoint, for tf.train.latest_checkpoint,"):
             state = f'model_checkpoint_path: "{_NAME.format(step)}"\n'
@@ -188,7 +188,7 @@ class Checkpoints:
             ]
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise CheckpointError(
-                f"{file}, which says what the checkpoints belong to, is damaged: {error}"
+                f"{file}, which identifies the model of the checkpoints, is damaged: {error}"
             ) from error
         if changed:
             raise CheckpointError(
@@ -223,7 +223,7 @@ def checkpoint_steps(directory: str | os.PathLike) -> list[int]:
 def latest_checkpoint(directory: str | os.PathLike) -> str | None:
     """Returns the path prefix of the newest checkpoint in a directory, or None.
 
-    One that was being written when its run was killed has no index yet, and does not count.
+    A checkpoint whose writing was interrupted has no index file, and does not count.
 
     Args:
         directory: folder of the checkpoints, which may be missing.
@@ -291,13 +291,7 @@ def _open(path: str):
 
 
 def _damaged(path: str, error: Exception) -> DamagedCheckpointError:
-    return DamagedCheckpointError(f"checkpoint {path} cannot be read: {_reason(error)}")
-
-
-def _reason(error: Exception) -> str:
-    """First line of an error message, without names of TensorFlow operations."""
-    reason = re.sub(r"\{\{.*?\}\} ?| ?\[Op:\w+\].*", "", first_line(error)).strip()
-    return reason or type(error).__name__
+    return DamagedCheckpointError(f"checkpoint {path} cannot be read: {first_line(error)}")
 
 
 def _remove(directory: pathlib.Path, step: int) -> None:
@@ -330,8 +324,8 @@ def _key(group: str, index: int) -> str:
 def _places(reader, path: str, task: Task, optimizer: bool) -> dict[str, dict[int, keras.Variable]]:
     """Variables to read from a checkpoint, by group and place in it.
 
-    A run may go on in another precision: the scale of the loss, which only mixed_float16 has, keeps its
-    value if the checkpoint has none, and is passed over if the task has none.
+    A run may continue with another precision: the loss scale, which only mixed_float16 has, keeps its
+    value if the checkpoint has none, and is skipped if the task has none.
 
     Raises:
         CheckpointError: if the checkpoint has other variables.

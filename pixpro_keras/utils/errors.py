@@ -1,5 +1,10 @@
 """Errors that a user can fix, shown as one line instead of a traceback."""
 
+import re
+
+# In TensorFlow's messages: `{{node Cast}}`, `[Op:Cast] name: `.
+_OPERATIONS = re.compile(r"\{\{.*?\}\} ?| ?\[Op:\w+\].*")
+
 
 class UserError(Exception):
     """Base of the errors about a user's files, folders, images, machines and settings."""
@@ -7,6 +12,8 @@ class UserError(Exception):
 
 def first_line(error: BaseException) -> str:
     r"""First nonempty line of an error's message; the name of its class if there is none.
+
+    The names of operations in TensorFlow's messages are left out.
 
     Args:
         error: an error, such as one of TensorFlow, whose messages run over many lines.
@@ -19,5 +26,5 @@ def first_line(error: BaseException) -> str:
         assert first_line(OSError()) == "OSError"
         ```
     """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    lines = (_OPERATIONS.sub("", line).strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)
