@@ -40,6 +40,7 @@ from pixpro_keras.data.labels import select
 from pixpro_keras.data.sources import Source, open_source
 from pixpro_keras.evaluation.features import IMAGE, INDEX, LABEL, image_batches
 from pixpro_keras.evaluation.replicas import over_replicas
+from pixpro_keras.training.workdir import open_workdir
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils.bars import open_bar
 from pixpro_keras.utils.files import write_atomically
@@ -107,8 +108,8 @@ def run(options: EmbedOptions) -> None:
         else:
             network = level_network(backbone.network, options.level)
     parts = output.with_name(f"{output.name}.parts")
-    with flag_errors(options, "output"):
-        _open_parts(parts, _recipe(options, backbone, images))
+    with flag_errors(options, "output"), open_workdir(parts):
+        _check_recipe(parts, _recipe(options, backbone, images))
         files = compute_parts(options, source, network, backbone, parts, strategy)
         join_parts(files, output)
         shutil.rmtree(parts)
@@ -135,7 +136,7 @@ def _images_digest(source: Source, is_text: bool) -> str:
             raise ValueError(
                 f"the name of the image {name!r} is not UTF-8, as .parquet needs it; .npz takes any name"
             ) from error
-        with contextlib.suppress(OSError):  # Of images in records, the name is no path.
+        with contextlib.suppress(OSError):  # Images in records have no path.
             status = os.stat(name)
             digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
     return digest.hexdigest()
@@ -156,13 +157,12 @@ def _recipe(options: EmbedOptions, backbone: EvaluatedBackbone, images: str) -> 
     return recipe | {"weights": backbones.weights_digest(backbone.network), "images": images}
 
 
-def _open_parts(folder: pathlib.Path, recipe: dict) -> None:
-    """Creates the folder of the parts, or opens an existing one to continue.
+def _check_recipe(folder: pathlib.Path, recipe: dict) -> None:
+    """Checks that the parts in a folder belong to this job, and notes its recipe there.
 
     Raises:
-        ValueError: if the parts there are of other images or weights.
+        ValueError: if they were computed from other images or weights.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     file = folder / _RECIPE
     if file.exists():
         before = json.loads(file.read_text())
@@ -188,8 +188,8 @@ def compute_parts(
         options: resolved.
         source: the images.
         network: from images to features.
-        backbone: with the input convention.
-        folder: of the parts.
+        backbone: the backbone, for its input convention.
+        folder: folder of the parts.
         strategy: devices that share the work.
 
     Returns:
@@ -258,7 +258,7 @@ def join_parts(files: Sequence[pathlib.Path], output: pathlib.Path) -> None:
     """Joins parts to one file, one part in memory at a time.
 
     Args:
-        files: of the parts; those without an image are missing.
+        files: files of the parts, in order. A part without a readable image has none.
         output: `.npz` or `.parquet`.
 
     Raises:

@@ -13,6 +13,7 @@ from pixpro_keras import backbones
 from pixpro_keras.cli import embed
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.data.broken_images import BrokenImagesError
+from pixpro_keras.training.workdir import open_workdir
 from pixpro_keras.weights import export_backbone
 from tests.helpers.jobs import write_photos
 from tests.helpers.random_weights import randomize
@@ -89,6 +90,14 @@ class EmbedTest(tf.test.TestCase):
         self.assertEqual(written.call_count, 1)
         with np.load(self.folder / "a.npz") as found:
             self.assertLen(found["features"], 8)
+
+    def test_a_second_job_with_the_same_output_is_refused(self):
+        with (
+            open_workdir(self.folder / "a.npz.parts"),
+            self.assertRaisesRegex(FlagError, "--output=.*a.npz: a run is going on there"),
+        ):
+            self.run_job("a.npz")
+        self.run_job("a.npz")
 
     def test_a_broken_image_is_left_out(self):
         (self.photos / "2.jpg").write_bytes((self.photos / "2.jpg").read_bytes()[:300])
