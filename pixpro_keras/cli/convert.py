@@ -8,7 +8,6 @@ also the whole training state, from which `pixpro-pretrain --flagfile=OUTPUT/fla
 """
 
 import dataclasses
-import hashlib
 import os
 import pathlib
 import tempfile
@@ -23,6 +22,7 @@ from pixpro_keras.cli.shared import command
 from pixpro_keras.cli.shared.command import flag_errors, refuse_unused
 from pixpro_keras.cli.shared.parsing import write_flags
 from pixpro_keras.training.checkpoints import Checkpoints
+from pixpro_keras.utils.checksums import file_sha256
 from pixpro_keras.weights import FORMATS, export_backbone, official, write_card
 from pixpro_keras.weights.torch import (
     TorchFileError,
@@ -84,7 +84,7 @@ def run(options: ConvertOptions) -> None:
             results,
             facts.pop("Architecture"),
             title=output.name,
-            facts={"Source file": source.name, "SHA-256": f"`{sha256(source)}`", **facts},
+            facts={"Source file": source.name, "SHA-256": f"`{file_sha256(source)}`", **facts},
             license_name=options.license,
         )
         if output.exists():
@@ -182,24 +182,15 @@ def continuing(
     stated = checkpoint.options
     values |= {ours: stated[theirs] for theirs, ours in names.items() if theirs in stated}
     if checkpoint.peak_learning_rate and "base_learning_rate" in stated:
-        # The release's batch_size is that of one GPU; the learning rate tells how many there were.
+        # The release's batch_size is that of one GPU; the learning rate is for the batch of all.
         share = checkpoint.peak_learning_rate / stated["base_learning_rate"]
         values["batch_size"] = round(256 * share)
     if checkpoint.step and checkpoint.epoch:
         values["steps_per_epoch"] = checkpoint.step // checkpoint.epoch
     changed = {name: value for name, value in values.items() if getattr(options, name) != value}
     unused = {name: f"the checkpoint has {value}" for name, value in changed.items()}
-    refuse_unused(options, unused | {"workdir": "the run is in --output"})
+    refuse_unused(options, unused | {"workdir": "the run is in --output"}, with_defaults=True)
     return options.replace(**values, workdir=str(output))
-
-
-def sha256(path: pathlib.Path) -> str:
-    """SHA-256 of the content of a file."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def main() -> None:

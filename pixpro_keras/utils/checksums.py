@@ -48,7 +48,7 @@ def write_manifest(manifest: str | os.PathLike, names: Iterable[str]) -> None:
         ```
     """
     manifest = pathlib.Path(manifest)
-    _write(manifest, {name: _sha256(manifest.parent / name) for name in names})
+    _write(manifest, {name: file_sha256(manifest.parent / name) for name in names})
 
 
 @contextlib.contextmanager
@@ -98,7 +98,7 @@ def listing(path: str | os.PathLike, origin: str | None = None) -> Iterator[None
         others = {}
     files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
     names = (file.relative_to(path.parent).as_posix() for file in files)
-    _write(manifest, others | {name: _sha256(path.parent / name) for name in names}, origin)
+    _write(manifest, others | {name: file_sha256(path.parent / name) for name in names}, origin)
 
 
 def check_listed(path: str | os.PathLike) -> None:
@@ -126,7 +126,7 @@ def read_manifest(manifest: str | os.PathLike) -> dict[str, str]:
         Path of each file, relative to the manifest's folder -> its checksum.
 
     Raises:
-        ManifestError: if it is no manifest, or names files elsewhere than beside or below it.
+        ManifestError: if it is not a manifest, or names files outside of its folder.
     """
     return _read(pathlib.Path(manifest))[0]
 
@@ -145,7 +145,7 @@ def _read(manifest: pathlib.Path) -> tuple[dict[str, str], str | None]:
             continue
         match = _LINE.fullmatch(line)
         if match is None:
-            raise ManifestError(f"{manifest} is damaged: line {number} is no checksum of a file")
+            raise ManifestError(f"{manifest} is damaged: line {number} is not a checksum of a file")
         name = pathlib.PurePosixPath(match[2])
         if name.is_absolute() or ".." in name.parts or "\0" in match[2]:
             raise ManifestError(f"{manifest} names {match[2]!r}, which is not below its folder")
@@ -172,7 +172,7 @@ def check_files(manifest: str | os.PathLike, names: Iterable[str] | None = None)
             continue
         file = manifest.parent / name
         try:
-            found = _sha256(file)
+            found = file_sha256(file)
         except OSError as error:
             raise ManifestError(f"{file} cannot be read: {error.strerror}") from error
         if found != sums[name]:
@@ -187,7 +187,8 @@ def _write(manifest: pathlib.Path, sums: dict[str, str], origin: str | None = No
     write_atomically(manifest, lines.encode(errors="surrogateescape"))
 
 
-def _sha256(file: pathlib.Path) -> str:
+def file_sha256(file: pathlib.Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         while chunk := stream.read(_CHUNK):

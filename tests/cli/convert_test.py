@@ -173,6 +173,10 @@ class ConvertTest(tf.test.TestCase, parameterized.TestCase):
                 [f"--input={self.folder / 'ckpt.pth'}", "--epochs=400"],
                 "--epochs=400: the checkpoint has 4",
             ),
+            (  # The default, which the checkpoint contradicts too.
+                [f"--input={self.folder / 'ckpt.pth'}", "--threshold=0.7"],
+                "--threshold=0.7: the checkpoint has 0.6",
+            ),
             (
                 [f"--input={self.folder / 'ckpt.pth'}", "--workdir=elsewhere"],
                 "--workdir=elsewhere: the run is in --output",

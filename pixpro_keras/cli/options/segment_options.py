@@ -3,21 +3,13 @@
 import dataclasses
 import pathlib
 
-from absl import logging
-
 from pixpro_keras import backbones
 from pixpro_keras.cli.options.fine_tuning_options import FineTuningOptions, refuse_image_size
 from pixpro_keras.cli.options.labeled_options import image_shape
-from pixpro_keras.cli.options.option_fields import (
-    FlagError,
-    option,
-    option_fields,
-    with_default,
-)
+from pixpro_keras.cli.options.option_fields import FlagError, option, option_fields, with_default
 from pixpro_keras.cli.options.split_options import SplitOptions, random_split, refuse_fraction
 from pixpro_keras.cli.options.training_options import TrainingOptions
-from pixpro_keras.cli.shared.command import flag_errors
-from pixpro_keras.cli.shared.parsing import serialize
+from pixpro_keras.cli.shared.command import flag_errors, refuse_unused
 from pixpro_keras.data.labels import select, warn_of_shared
 from pixpro_keras.segmentation.mask_datasets import open_masks
 from pixpro_keras.segmentation.mask_files import is_flat_folder
@@ -25,7 +17,7 @@ from pixpro_keras.segmentation.mask_source import LabelValues, MaskSource, resiz
 from pixpro_keras.segmentation.mask_values import map_in_a_row, values_of, warn_of_gaps
 from pixpro_keras.types import IGNORED
 
-# Options of a training in steps, on random crops, which L-BFGS is not.
+# Options without effect on L-BFGS, which has no steps, random crops or test windows.
 _SGD_ALONE = {field.name for field in option_fields(TrainingOptions)} - {"deterministic", "dry_run"}
 _SGD_ALONE |= {"bn_momentum", "color_jitter", "max_scale", "min_scale", "on_change", "tracker"}
 _SGD_ALONE |= {"align_corners", "crop_size", "window_stride"}
@@ -101,9 +93,7 @@ class SegmentOptions(SplitOptions, FineTuningOptions):
 
 
 def check_training(options: SegmentOptions) -> None:
-    """Checks for options that `--frozen` and its solver do not have.
-
-    Presets, and flags.cfg of earlier runs, may hold them: the log names those that are not used.
+    """Checks for options that have no effect with `--frozen`, its solver or `--whole_images`.
 
     Raises:
         FlagError: naming the flags.
@@ -120,15 +110,7 @@ def check_training(options: SegmentOptions) -> None:
         unused |= dict.fromkeys(_SGD_ALONE, "--solver=lbfgs does not use it")
         if not options.whole_images:
             unused["whole_images"] = "--solver=lbfgs is fitted to whole images and tested on them"
-    for field in option_fields(SegmentOptions):
-        if field.name not in unused or not options.is_given(field.name):
-            continue
-        message = f"{' '.join(serialize(options, field.name))}: {unused[field.name]}"
-        if field.name not in options.from_files:
-            raise FlagError(message)
-        # flags.cfg lists all defaults.
-        if getattr(options, field.name) != field.default:
-            logging.warning("%s. The flag file's value is not used.", message)
+    refuse_unused(options, unused, with_defaults=True)
 
 
 def check_sizes(options: SegmentOptions) -> None:

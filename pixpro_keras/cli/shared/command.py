@@ -204,13 +204,17 @@ def program_of(name: str) -> list[str]:
     return ["-c", f"from pixpro_keras.cli.{name} import main; main()"]
 
 
-def refuse_unused(options: Options, unused: Mapping[str, str]) -> None:
-    """Refuses options that have no effect. Of a flag file, which commands share, the log names them.
+def refuse_unused(
+    options: Options, unused: Mapping[str, str], *, with_defaults: bool = False
+) -> None:
+    """Refuses given options that have no effect. For those from a flag file the log has a warning.
+
+    Several commands may share a flag file, and `flags.cfg` lists all options.
 
     Args:
         options: options of the command.
-        unused: option -> the reason. One whose value is the default is passed over, since `flags.cfg`
-            lists all.
+        unused: option -> the reason.
+        with_defaults: whether an option on the command line is refused even if its value is the default.
 
     Raises:
         FlagError: naming the flag and the reason.
@@ -219,11 +223,13 @@ def refuse_unused(options: Options, unused: Mapping[str, str]) -> None:
         name = field.name
         if name not in unused or not options.is_given(name):
             continue
-        if getattr(options, name) != field.default:
-            message = f"{' '.join(parsing.serialize(options, name))}: {unused[name]}"
-            if name not in options.from_files:
-                raise FlagError(message)
-            logging.warning("%s. The flag file's value is not used.", message)
+        is_of_file = name in options.from_files
+        if getattr(options, name) == field.default and (is_of_file or not with_defaults):
+            continue
+        message = f"{' '.join(parsing.serialize(options, name))}: {unused[name]}"
+        if not is_of_file:
+            raise FlagError(message)
+        logging.warning("%s. The flag file's value is not used.", message)
 
 
 @contextlib.contextmanager
