@@ -264,7 +264,7 @@ class PretrainFunctionTest(tf.test.TestCase):
     def test_the_folder_of_the_images_is_no_workdir(self):
         before = sorted(self.photos.iterdir())
         for workdir in (self.photos, f"{self.photos}/../photos/"):
-            with self.assertRaisesRegex(ValueError, "^--workdir=.*: is the folder of the images"):
+            with self.assertRaisesRegex(ValueError, "^--workdir=.*: holds the images of --dataset"):
                 self.pretrain(workdir=workdir)
         self.assertEqual(sorted(self.photos.iterdir()), before)
 

@@ -1,7 +1,6 @@
 """Options of a pre-training, and their checks."""
 
 import dataclasses
-import os
 
 from pixpro_keras import backbones
 from pixpro_keras.cli.options.evaluation_options import EvaluationOptions
@@ -11,7 +10,6 @@ from pixpro_keras.cli.options.option_fields import FlagError, option, with_defau
 from pixpro_keras.cli.options.run_options import CardOptions
 from pixpro_keras.cli.options.training_options import TrainingJobOptions
 from pixpro_keras.cli.shared.command import refuse_unused
-from pixpro_keras.data import sources
 from pixpro_keras.data.transforms import patch_size
 from pixpro_keras.methods import METHODS
 
@@ -78,7 +76,6 @@ def check_pretraining(options: PretrainOptions) -> None:
     check_method(options)
     check_measurements(options)
     _check_service(options)
-    _check_workdir(options)
 
 
 def _check_service(options: PretrainOptions) -> None:
@@ -92,17 +89,6 @@ def _check_service(options: PretrainOptions) -> None:
             "run repeats another"
         )
     refuse_unused(options, {"image_cache_share": f"the workers of {service_flag} keep no images"})
-
-
-def _check_workdir(options: PretrainOptions) -> None:
-    """Raises `FlagError` for a folder of images as workdir: pictures of the run would become images."""
-    workdir = os.path.realpath(os.path.expanduser(options.workdir))
-    for part in sources.split_specification(options.dataset):
-        kind, _, path = part.partition(":")
-        if kind == "folder" and os.path.realpath(os.path.expanduser(path)) == workdir:
-            raise FlagError(
-                f"--workdir={options.workdir}: is the folder of the images; a folder inside of it may be one"
-            )
 
 
 def check_sizes(options: PretrainOptions) -> None:

@@ -34,7 +34,8 @@ FREE_FLAGS = frozenset(
         *("weights", "compare"),
     ]
 )
-_NOT_ON_DISK = ("scenes", "tfds")
+# Kinds of data sets whose specification is no path.
+NOT_ON_DISK = ("scenes", "tfds")
 
 
 def recipe_of(options: TrainingJobOptions, num_images: int, fingerprint: str = "") -> dict:
@@ -75,7 +76,7 @@ def _absolute(dataset: str) -> str:
     parts = []
     for part in split_specification(dataset):
         kind, _, place = part.partition(":")
-        if place and kind not in _NOT_ON_DISK:
+        if place and kind not in NOT_ON_DISK:
             part = f"{kind}:{os.path.abspath(os.path.expanduser(place))}"
         parts.append(part)
     return "+".join(parts)

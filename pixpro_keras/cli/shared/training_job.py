@@ -24,6 +24,7 @@ from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.header import header_text
 from pixpro_keras.cli.shared.result_files import shown
 from pixpro_keras.data.broken_images import AnySource
+from pixpro_keras.data.sources import iterate_images, split_specification
 from pixpro_keras.task import Task
 from pixpro_keras.training import run
 from pixpro_keras.training.checkpoints import Checkpoints
@@ -88,8 +89,9 @@ def start(options: TrainingJobOptions) -> Iterator[StartedJob]:
 
     Raises:
         FlagError: if there are no such devices, steps or batch do not go with them, or another run
-            is in the directory.
+            or the images are in the directory.
     """
+    _refuse_image_folder(options)
     keras.mixed_precision.set_global_policy(options.precision)
     keras.utils.set_random_seed(options.seed)
     strategy = make_devices(options, deterministic=options.deterministic)
@@ -114,6 +116,31 @@ def start(options: TrainingJobOptions) -> Iterator[StartedJob]:
                 place = os.path.join(stack.enter_context(tempfile.TemporaryDirectory()), "run")
             workdir = stack.enter_context(open_workdir(place, strategy))
         yield StartedJob(workdir, strategy, share, stack)
+
+
+def _refuse_image_folder(options: TrainingJobOptions) -> None:
+    """Raises `FlagError` for a folder of the images as workdir: pictures of the run would become images."""
+    workdir = os.path.realpath(os.path.expanduser(options.workdir))
+    for field in option_fields(type(options)):
+        value = getattr(options, field.name) if field.name.endswith("dataset") else None
+        for part in split_specification(value or ""):
+            kind, _, place = part.partition(":")
+            if not place or kind in run_recipe.NOT_ON_DISK:
+                continue
+            path = os.path.realpath(os.path.expanduser(place))
+            is_inside = os.path.isdir(path) and os.path.commonpath([path, workdir]) == path
+            if is_inside and (path == workdir or _holds_images(workdir)):
+                raise FlagError(
+                    f"--workdir={options.workdir}: holds the images of --{field.name}={value}; a new folder "
+                    "inside of it may be one"
+                )
+
+
+def _holds_images(folder: str) -> bool:
+    """Returns True if images are in a folder that is not of a run, whose pictures are none of the data."""
+    if not os.path.isdir(folder) or os.path.exists(os.path.join(folder, parsing.FLAGS_FILE)):
+        return False
+    return next(iterate_images(os.fsencode(folder)), None) is not None
 
 
 def check_place(path: str) -> None:

@@ -141,7 +141,7 @@ class _Walk:
                     found.append(path + b"/")
                     if entry.is_symlink():
                         linked.add(path + b"/")
-                elif entry.name.lower().endswith(_ENDINGS):
+                elif entry.name.lower().endswith(_ENDINGS) and _is_file_or_link(entry):
                     found.append(path)
                 elif entry.name == _OF_A_RUN and inside:
                     self.runs.append(inside[:-1])
@@ -175,6 +175,11 @@ def _is_folder(entry: os.DirEntry[bytes]) -> bool:
         return entry.is_dir()
     except OSError:  # A link to itself.
         return False
+
+
+def _is_file_or_link(entry: os.DirEntry[bytes]) -> bool:
+    """Returns False for named pipes and the like, at which reading waits. Links that lead nowhere are True."""
+    return entry.is_symlink() or entry.is_file()
 
 
 def find_image(folder: str | os.PathLike, stem: str) -> pathlib.Path:

@@ -4,6 +4,8 @@ from unittest import mock
 import numpy as np
 import tensorflow as tf
 
+from pixpro_keras.cli.linear_probe import LinearProbeOptions
+from pixpro_keras.cli.options.detect_options import DetectOptions
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.options.training_options import TrainingJobOptions
 from pixpro_keras.cli.shared import training_job
@@ -24,6 +26,26 @@ class StartTest(tf.test.TestCase):
             pass
         with training_job.start(options.replace(strategy="one_device")) as job:
             self.assertEqual(job.strategy.num_replicas_in_sync, 1)
+
+    def test_folders_of_images_are_no_workdir(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        (folder / "train" / "cat").mkdir(parents=True)
+        (folder / "train" / "cat" / "a.jpg").touch()
+        for job, flag in ((DetectOptions, "dataset"), (LinearProbeOptions, "train_dataset")):
+            for inside in ("", "train", "train/cat"):
+                options = job.make(**{flag: f"folder:{folder}"}, workdir=str(folder / inside))
+                with (
+                    self.assertRaisesRegex(
+                        FlagError, f"^--workdir=.*: holds the images of --{flag}"
+                    ),
+                    training_job.start(options),
+                ):
+                    pass
+        options = DetectOptions.make(dataset=f"coco:{folder}", workdir=str(folder / "run"))
+        for _ in range(2):  # anew, and in the folder of a run with pictures
+            with training_job.start(options) as job:
+                (job.workdir / "flags.cfg").touch()
+                (job.workdir / "picture.png").touch()
 
 
 class OpenCheckpointsTest(tf.test.TestCase):

@@ -83,6 +83,14 @@ class FolderTest(tf.test.TestCase, parameterized.TestCase):
         source = open_source(f"folder:{shared_path('faults', *case.split('/'))}")
         self.assertEqual(source.num_examples, count)
 
+    def test_named_pipes_are_no_images(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        (folder / "a.jpg").touch()
+        os.mkfifo(folder / "b.jpg")
+        with self.assertLogs("absl", "WARNING") as logs:
+            self.assertEqual(open_source(f"folder:{folder}").num_examples, 1)
+        self.assertIn("skipped 1 files of other kinds (.jpg)", logs.output[0])
+
     def test_files_of_other_kinds_are_counted_in_one_line(self):
         self.write("1.jpg", "a/x.tif", "a/y.TIF", "notes", "b/n.heic")
         with self.assertLogs("absl", "WARNING") as logs:
