@@ -114,7 +114,7 @@ def lazy_positive_pairs(
     threshold: float,
     size2: tuple[int, int] | None = None,
 ) -> Tensor | LazyRows:
-    """`positive_pairs` in the form that takes least memory, as pixel losses accept it.
+    """`positive_pairs` in the form that needs the least memory; pixel losses accept either form.
 
     Args:
         coord1: `(B, 4)`. Corners of the first views.
@@ -152,7 +152,7 @@ def match_radius(
     threshold: float,
     size2: tuple[int, int] | None = None,
 ) -> Tensor:
-    """Distance of their centers below which two cells are a positive pair.
+    """Distance of two cell centers below which the cells are a positive pair.
 
     Args:
         coord1: `(B, 4)`. Corners of the first views.
@@ -222,16 +222,16 @@ def is_mirrored(coord: Tensor) -> Tensor:
 
 
 def common_boxes(coord1: Tensor, coord2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes of the part that both of two views show, in each view.
+    """Region that two views share, as a box in each of them.
 
     Args:
         coord1: `(B, 4)`. Corners of the first views.
         coord2: `(B, 4)`. Corners of the second views.
 
     Returns:
-        Two `(B, 4)` float32: `x1, y1, x2, y2` of the common part in shares of the first and of the
-        second view's own sides, as the view is seen (mirrored, if it is). And `(B,)` float32: 1
-        where there is a common part; where there is none, the boxes are the whole views.
+        Two `(B, 4)` float32: `x1, y1, x2, y2` of the region as fractions of the first and of the
+        second view's sides, from the left of the view, whether mirrored or not. And `(B,)` float32:
+        1 where the views overlap; where they do not, the boxes are the whole views.
 
     Example:
         ```python

@@ -72,8 +72,8 @@ class LazyRows(NamedTuple):
     """A tensor `(B, N, ...)` of which `blockwise` computes only the rows that it is working on.
 
     Attributes:
-        function: of R rows of `inputs`, `(B, R, ...)`, to the same rows of the tensor. No gradient
-            reaches what it takes from elsewhere.
+        function: maps R rows of `inputs`, `(B, R, ...)`, to the same rows of the tensor. Tensors that
+            it captures receive no gradient.
         inputs: `(B, N, ...)`.
 
     Example:
@@ -114,15 +114,15 @@ def blockwise(
     rows: Sequence[Tensor | LazyRows],
     whole: Sequence[Tensor] = (),
 ) -> Tensor:
-    """Applies a function of some rows to all of them, with the memory for `MAX_ROWS` of them.
+    """Applies a function to all rows, at most `MAX_ROWS` at a time, to save memory.
 
-    More rows are cut into blocks, for which the function is called one after the other, and again in
-    the backward pass: only its results are kept. What it makes of R rows and N others takes memory in
+    More rows are cut into blocks, which are computed one after the other, and again in the backward
+    pass, so that only the results are kept. Comparing N rows with N others then takes memory in
     proportion to N, not N^2.
 
     Args:
-        function: of `(B, R, ...)` tensors, one for each of `rows`, and of `whole`, to `(B, R, ...)`
-            float32. No gradient reaches what it takes from elsewhere.
+        function: maps `(B, R, ...)` tensors, one for each of `rows`, and those of `whole` to
+            `(B, R, ...)` float32. Tensors that it captures receive no gradient.
         rows: `(B, N, ...)` each, cut into blocks of R rows; R is the largest divisor of N up to
             `MAX_ROWS`.
         whole: passed on uncut.
@@ -206,7 +206,7 @@ def effective_rank(vectors: Tensor, epsilon: float = 1e-7) -> Tensor:
     from the eigenvalues of the smaller product of the matrix with itself, in float64. It has no gradient.
 
     Args:
-        vectors: `(..., C)`, of a known number; neither centered nor scaled, as in the paper.
+        vectors: `(..., C)`, neither centered nor scaled, as in the paper.
         epsilon: added to the shares, for the logarithm.
 
     Returns:
@@ -259,8 +259,8 @@ def cross_replica_concat(tensor: Tensor) -> Tensor:
     Runs in replica context, in a traced step; every replica must call it. Gradients flow back to
     all replicas: each gets the sum, over the replicas' losses, of what its rows contributed. So
     with losses divided by the number of replicas, gradients summed over the replicas are those of
-    one device with the whole batch. Stop the gradient before, where none is wanted: that saves
-    its way back over the network.
+    one device with the whole batch. Stop the gradient before this call where none is needed, which
+    saves an all-reduce.
 
     Args:
         tensor: `(b, ...)` of numbers, of the same static shape on every replica.
@@ -344,7 +344,7 @@ def global_covariance(vectors: Tensor) -> Tensor:
     channels = vectors.shape[-1]
     unit = ops.reshape(l2_normalize(vectors), (-1, channels))
     count = ops.cast(ops.shape(unit)[0], "float32")
-    # Not `E[xx'] - mm'`: of features that are alike it is rounding alone, and a variance below 0.
+    # Not `E[xx'] - mm'`, which of nearly equal features is only rounding, and may be negative.
     centered = unit - cross_replica_mean(ops.mean(unit, axis=0))
     return channels * cross_replica_mean(ops.matmul(ops.transpose(centered), centered) / count)
 

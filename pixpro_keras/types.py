@@ -9,8 +9,8 @@ A batch is a dict of tensors with static shapes:
 | `jigsaw` | `(B, 9, P, P, 3)` | float32 | patches in random order; only for methods that ask for them |
 | `local_views` | `(B, K, h, w, 3)` | float32 | small crops; only with `DataConfig.num_local_views` |
 | `local_coords` | `(B, K, 4)` | float32 | their corners |
-| `draws1`, `draws2` | `(B, 13)` | float32 | in [0, 1): of views whose colors the device is to change |
-| `local_draws` | `(B, K, 13)` | float32 | the same of local views |
+| `draws1`, `draws2` | `(B, 13)` | float32 | in [0, 1), random; only if the device augments colors |
+| `local_draws` | `(B, K, 13)` | float32 | the same for local views |
 | `label` | `(B,)` | int32 | class index, -1 where there is none; only supervised methods read it |
 
 Coordinates are normalized per axis: a crop at row `i`, column `j`, of size `h x w` from an image of

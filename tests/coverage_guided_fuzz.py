@@ -74,7 +74,7 @@ def rle(content: bytes) -> None:
     """Runs of a mask in COCO's text form."""
     form = {"size": [60, 40], "counts": content}
     try:
-        instance_masks.sound(form, 60, 40)
+        instance_masks.clean(form, 60, 40)
     except ValueError:
         return
     assert instance_masks.decode(form, 60, 40).max() <= 1

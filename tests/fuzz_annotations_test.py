@@ -89,7 +89,7 @@ class FuzzAnnotationsTest(tf.test.TestCase):
     def test_masks_of_any_runs(self, counts):
         form = {"size": [60, 40], "counts": counts}
         try:
-            instance_masks.sound(form, 60, 40)
+            instance_masks.clean(form, 60, 40)
         except ValueError:
             return
         self.assertLessEqual(instance_masks.decode(form, 60, 40).max(), 1)

@@ -1,4 +1,4 @@
-"""Rules of the readers of annotation files: their errors, values, and the images that they name."""
+"""Checks that the readers of annotation files share: errors, values, and the images that they name."""
 
 import contextlib
 import os

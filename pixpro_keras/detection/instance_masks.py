@@ -1,8 +1,8 @@
 """Masks of objects: COCO polygons and RLE, bitmaps of boxes, and masks of whole images.
 
-In batches, a mask is a small bitmap of its own box: cut out before the image is scaled, it fits at any
-scale, and its memory does not depend on the image's size. With four times the cells of the 28 x 28
-that are predicted along each side, it loses nothing that is seen there.
+In batches, a mask is a small bitmap of its own box: it is cut out before the image is scaled, fits any
+scale, and its memory does not depend on the image's size. It has four times as many cells along each side as
+the predicted masks of 28 x 28, so that these lose no detail.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ def to_rle(mask: np.ndarray) -> dict[str, Any]:
     return rle | {"counts": rle["counts"].decode()}
 
 
-def sound(segmentation: Any, height: int, width: int) -> tuple[Any, bool, int]:
+def clean(segmentation: Any, height: int, width: int) -> tuple[Any, bool, int]:
     """Checks a mask from a file, and drops polygons of fewer than three points, as in detectron2.
 
     pycocotools, which draws masks, trusts what it gets.

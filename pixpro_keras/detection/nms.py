@@ -40,7 +40,8 @@ def non_max_suppression(
         ```
     """
     max_outputs = min(max_outputs, boxes.shape[1])
-    # Invalid boxes are moved far away and last, since some versions ignore score_threshold.
+    # Invalid boxes are moved far away and get the lowest score: some versions of TensorFlow ignore
+    # `score_threshold`.
     boxes = ops.where(is_valid[..., None], boxes, _NEVER)
     scores = ops.where(is_valid, ops.cast(scores, "float32"), _NEVER)
     # It compiles with XLA and equals the greedy algorithm; combined_non_max_suppression does not

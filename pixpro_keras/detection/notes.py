@@ -32,7 +32,7 @@ class Notes:
             kind: the cases in general, and what is done with them.
             case: name of the first of these cases.
             number: number of these cases.
-            is_expected: whether sound data sets have them too.
+            is_expected: whether data sets without faults have such cases too.
         """
         self._first.setdefault(kind, case)
         self._counts[kind] = self._counts.get(kind, 0) + number

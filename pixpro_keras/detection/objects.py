@@ -55,10 +55,10 @@ class Objects:
         return np.array([bool(one) for one in self.segmentations], bool)
 
     def select(self, indices: np.ndarray) -> "Objects":
-        """Returns the objects of some numbers.
+        """Selects objects by index.
 
         Args:
-            indices: numbers of the objects.
+            indices: indices of the objects.
         """
         segmentations = self.segmentations
         if segmentations is not None:
@@ -118,7 +118,7 @@ def make_objects(
         names = [f"object {number + 1}" for number in range(len(boxes))]
     if segmentations is not None:
         segmentations = [
-            _sound_mask(describe, name, segmentation, size, notes)
+            _clean_mask(describe, name, segmentation, size, notes)
             for name, segmentation in zip(names, segmentations, strict=True)
         ]
         if segmentations and not any(segmentations):
@@ -141,13 +141,13 @@ def make_objects(
     return objects if keep.all() else objects.select(np.flatnonzero(keep))
 
 
-def _sound_mask(
+def _clean_mask(
     describe: str, name: str, segmentation: Any, size: tuple[int, int], notes: Notes
 ) -> Any:
     """Checks a mask and returns it in drawable form: polygons without faults, or RLE. May be empty."""
     case = f"{name} of {describe}"
     try:
-        mask, flat, short = instance_masks.sound(segmentation, *size)
+        mask, flat, short = instance_masks.clean(segmentation, *size)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{describe}: {name}: {error}") from error
     if flat:
@@ -158,10 +158,10 @@ def _sound_mask(
 
 
 def _fits(polygons: list[list[float]], box: np.ndarray, size: tuple[int, int]) -> bool:
-    """Tells if the bounds of polygons are about those of their box, if it has an area.
+    """Tells if the bounds of polygons roughly equal their box. True for boxes without area.
 
-    They are if their IoU is at least a half, or no side is off by more than the tolerance of boxes, of which
-    small objects are made. What lies outside the image does not count.
+    They do if the IoU is at least a half or, for small objects, if all sides agree within `_TOLERANCE`.
+    Only the parts inside the image are compared.
     """
     x1, y1, x2, y2 = box.tolist()
     (top, bottom), (left, right) = (

@@ -50,9 +50,8 @@ def subsample_labels(
         print(indices, is_positive)  # one positive, three negatives
         ```
     """
-    num_candidates = labels.shape[1]
-    num_samples = min(num_samples, num_candidates)
-    max_positives = min(int(num_samples * positive_fraction), num_samples)
+    num_samples = min(num_samples, labels.shape[1])
+    max_positives = int(num_samples * positive_fraction)
     positive_noise, positives = ops.top_k(ops.where(labels == POSITIVE, noise, -1.0), max_positives)
     negative_noise, negatives = ops.top_k(ops.where(labels == NEGATIVE, noise, -1.0), num_samples)
     is_positive = positive_noise >= 0

@@ -1,4 +1,4 @@
-"""Work on the first rows of an array with static shapes, if their number is known only at run time."""
+"""Computation on the first rows of an array in static shapes, if their number is known only at run time."""
 
 from collections.abc import Callable
 from typing import TypeVar

@@ -24,13 +24,13 @@ class Conv2D(keras.layers.Conv2D):
 
     A 1x1 convolution is a matrix product, and the gradient of a 3x3 kernel is nine of them. In
     training they are computed this way where it is faster: oneDNN's gradient of a 1x1 kernel takes
-    two to five times as long as the product under TensorFlow's threads. In 16 bits that is also so
-    with a stride, and up to five times for 3x3 kernels over small maps (`benchmarks/README.md`). A
-    dilated convolution is one operation; Keras's cuts the map into pieces, convolves them and puts
-    them together again, which takes up to five times as long. Elsewhere (other kernels and strides,
-    groups, products on maps of unknown size; on GPUs and TPUs all but dilated convolutions) this is
-    Keras's implementation. It also has Keras's name, under which weights files store it. Exported
-    models contain Keras's layer: see `backbones.plain_network`.
+    two to five times as long as the product under TensorFlow's threads. In 16 bits the same holds
+    for 1x1 kernels with a stride, and for 3x3 kernels on small maps (`benchmarks/README.md`). A
+    dilated convolution is one operation; Keras cuts the map into pieces, convolves each and joins
+    the results, which takes up to five times as long. In all other cases (other kernels and
+    strides, groups, products on maps of unknown size; on GPUs and TPUs all but dilated convolutions)
+    this is Keras's implementation. It also has Keras's name, under which weights files store it.
+    Exported models contain Keras's layer: see `backbones.plain_network`.
 
     Args:
         **kwargs: arguments of `keras.layers.Conv2D`.

@@ -11,9 +11,9 @@ __all__ = ["Normalization"]
 class Normalization(keras.layers.Normalization):
     """`(x - mean) / sqrt(variance)` per channel, as Keras's layer of this name.
 
-    Keras's computes with copies of its weights, made when a file is read. Those of a checkpoint, and of a
-    network that is copied, would not reach them. This layer computes with the weights. It also has
-    Keras's name, under which weights files store it.
+    Keras's layer computes with copies of its weights, which it makes when a file is read: weights that are
+    restored from a checkpoint or copied from another network would have no effect. This layer
+    computes with the weights. It also has Keras's name, under which weights files store it.
 
     Args:
         **kwargs: arguments of `keras.layers.Normalization`.
@@ -32,5 +32,5 @@ class Normalization(keras.layers.Normalization):
 
     def call(self, inputs: Tensor) -> Tensor:
         """`(B, ..., C)` to the same shape."""
-        self.finalize_state()  # copies the weights, where mean and variance are not arguments
+        self.finalize_state()  # Copies the weights, unless mean and variance are arguments.
         return super().call(inputs)

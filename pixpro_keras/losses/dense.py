@@ -64,7 +64,7 @@ def dense_info_nce(
 ) -> tuple[Tensor, Tensor]:
     """InfoNCE of every cell, averaged over cells and images: the dense loss of DenseCL.
 
-    It is `info_nce` with a cell for an image.
+    This is `info_nce` with cells in the place of images.
 
     Args:
         query: `(B, N, C)`. Dense projections of one view.
@@ -119,7 +119,7 @@ def slot_assignment_loss(
             all cells; receives no gradient.
         student_temperature: tau_s, positive.
         teacher_temperature: tau_t, positive; a lower one sharpens the teacher.
-        mask: `(B, N)` of 0 and 1, the cells that count; all, if left out.
+        mask: `(B, N)` of 0 and 1, the cells that count; None: all.
 
     Returns:
         Scalar float32, at least 0. An image without a cell that counts adds 0.
@@ -235,9 +235,9 @@ def slot_contrast(
             `positive` that counts among them; receives no gradient.
         key_mask: `(B, L)` of 0 and 1, the keys that count.
         temperature: tau, positive.
-        num_queries: divisor of the sum over the queries; left out, the number of queries
-            that count here, as in the authors' code. With the mean of this number over the
-            replicas, the mean of their losses is the loss of one device with the whole batch.
+        num_queries: divisor of the sum over the queries; None: the number of this replica's queries
+            that count, as in the authors' code. With the mean of this number over the replicas, the
+            mean of their losses is the loss of one device with the whole batch.
 
     Returns:
         The loss, scalar float32, at least 0. And the share of the queries to which their positive is

@@ -15,7 +15,7 @@ def spread_terms(covariance: Tensor, epsilon: float = 1e-4) -> tuple[Tensor, Ten
     Args:
         covariance: `(C, C)`, S; that of unit-length features times C, from `ops.global_covariance`,
             has a mean diagonal of at most 1.
-        epsilon: added to the variances, because the root has no finite gradient at 0.
+        epsilon: added to the variances, because the gradient of the root is infinite at 0.
 
     Returns:
         Two float32 scalars, at least 0. The first is near 1 when all features are the same.
