@@ -178,7 +178,7 @@ def _is_folder(entry: os.DirEntry[bytes]) -> bool:
 
 
 def _is_file_or_link(entry: os.DirEntry[bytes]) -> bool:
-    """Returns False for named pipes and the like, at which reading waits. Links that lead nowhere are True."""
+    """Returns False for named pipes and the like, which block a reader; links that lead nowhere are True."""
     return entry.is_symlink() or entry.is_file()
 
 
