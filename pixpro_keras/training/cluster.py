@@ -1,4 +1,4 @@
-"""Machines that train together, and the place of this process among them."""
+"""Addresses of the workers of a run, from the environment."""
 
 import json
 import os
@@ -19,18 +19,18 @@ def make_resolver(
     num_workers: int | None = None,
     timeout_seconds: float = 600.0,
 ) -> tf.distribute.cluster_resolver.ClusterResolver:
-    """Returns the workers of a run, as the environment names them.
+    """Finds the workers of a run, and the place of this process among them.
 
     Args:
         name: `tf_config` (the environment variable TF_CONFIG); `slurm` (the tasks of this job step,
             in blocks: `srun --distribution=block`); `kubernetes` (the pods that `selector` chooses,
             one on each node, with the node's network; HOST_IP holds the node's address).
-        selector: label selector of the pods, `job-name=pixpro`.
-        num_workers: number of pods, which are waited for.
-        timeout_seconds: longest wait for them.
+        selector: label selector of the pods, such as `job-name=pixpro`.
+        num_workers: number of pods.
+        timeout_seconds: longest wait for all pods to run.
 
     Raises:
-        ValueError: if the environment does not say, or says what cannot be.
+        ValueError: if the environment does not name the workers, or not in a valid form.
 
     Example:
         ```python
@@ -73,7 +73,7 @@ def _from_tf_config() -> tf.distribute.cluster_resolver.ClusterResolver:
     others = sorted(set(cluster) - {"worker", "chief"})
     if others:
         raise ValueError(
-            f"TF_CONFIG: there is nothing to do for {', '.join(others)}, only for worker and chief"
+            f"TF_CONFIG: only worker and chief are supported. Received: {', '.join(others)}"
         )
     return tf.distribute.cluster_resolver.TFConfigClusterResolver()
 
@@ -104,16 +104,16 @@ def _from_slurm() -> tf.distribute.cluster_resolver.ClusterResolver:
 def from_kubernetes(
     client, selector: str, num_workers: int | None, timeout_seconds: float
 ) -> tf.distribute.cluster_resolver.ClusterResolver:
-    """Returns the pods that a selector chooses, once all of them run.
+    """Waits until all pods that a selector chooses run, and returns their addresses.
 
     Args:
         client: a `kubernetes.client.CoreV1Api`.
         selector: label selector.
         num_workers: number of pods.
-        timeout_seconds: longest wait for them.
+        timeout_seconds: longest wait for all pods to run.
 
     Raises:
-        ValueError: if something is not said, or the pods do not come up.
+        ValueError: if an argument or HOST_IP is missing, or the pods do not run in time.
     """
     own = os.environ.get("HOST_IP")
     if not selector or not num_workers or not own:
@@ -135,7 +135,7 @@ def from_kubernetes(
     own = f"{own}:{PORT}"
     if len(set(addresses)) != num_workers or own not in addresses:
         raise ValueError(
-            f"the pods of {selector!r} must lie on {num_workers} nodes, {own} among them. "
+            f"the pods of {selector!r} must run on {num_workers} nodes, {own} among them. "
             f"Received: {', '.join(addresses)}."
         )
     return _resolver(addresses, addresses.index(own))

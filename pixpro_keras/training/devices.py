@@ -22,7 +22,7 @@ def note_devices(
     batch_size: int,
     accumulate_steps: int = 1,
 ) -> None:
-    """Writes `devices.json`; if a run continues on other devices, the log says what that changes.
+    """Writes `devices.json`. If a run continues on other devices, the log states the consequences.
 
     Args:
         workdir: the run's directory.

@@ -27,8 +27,7 @@ class Period:
 
     Attributes:
         first_step: steps that were done before them.
-        recipe: settings they are trained with (data, batch size, seed, ...), JSON values; empty where it
-            is not recorded.
+        recipe: settings of these steps (data, batch size, seed, ...), JSON values; empty if unknown.
 
     Example:
         ```python
@@ -43,7 +42,7 @@ class Period:
 
 
 def read_history(workdir: str | os.PathLike) -> list[Period]:
-    """Reads the periods of a run, in their order; none where nothing is recorded.
+    """Reads the periods of a run, in their order; an empty list if nothing is recorded.
 
     Args:
         workdir: the run's directory.
@@ -79,7 +78,7 @@ def write_history(workdir: str | os.PathLike, periods: list[Period]) -> None:
 
     Args:
         workdir: the run's directory, which exists.
-        periods: in their order.
+        periods: periods of the run, in their order.
 
     Raises:
         OSError: if it cannot be written.
@@ -131,14 +130,14 @@ def continue_history(
     """Checks that a run may continue and returns its periods.
 
     Args:
-        periods: as they are recorded. What begins at or after `first_step` has left no steps.
+        periods: recorded periods. Those that begin at or after `first_step` have left no steps.
         first_step: steps done.
         total_steps: steps of the whole run.
         recipe: settings of the steps to come.
         on_change: reaction if the recipe differs from the newest steps': `stop` or `continue`.
 
     Raises:
-        RunChangedError: if the recipe is another one, listing what differs.
+        RunChangedError: if the recipe differs; the message lists the differences.
         FewerStepsError: if more steps are done than `total_steps`.
 
     Example:
@@ -170,6 +169,6 @@ def continue_history(
         # A finished run makes no steps, whatever its flags.
         if first_step == total_steps:
             return trained
-        if last.recipe and not changed:  # Settings that it does not have yet are added.
+        if last.recipe and not changed:  # Settings of a newer version are added.
             return [*earlier, Period(last.first_step, {**recipe, **last.recipe})]
     return [*trained, Period(first_step, dict(recipe))]

@@ -40,21 +40,21 @@ def train(
     accelerator). In `on_train_batch_end` there are `bad_steps`, the number of skipped steps since
     the call of this function, which are left out of the means, and `bad_steps_in_row`, how many of
     them were the last ones.
-    A callback ends the training early by setting `task.stop_training`. Of several workers any one can
-    do so; all of them then end together, at the end of the window, since a worker that left alone
-    would leave the others waiting for it.
+    A callback ends the training early by setting `task.stop_training`. If there are several workers, any of
+    them can do so, and all stop together at the end of the window: otherwise the others would wait for
+    the one that stopped.
 
     With `steps_per_execution` one call of TensorFlow takes up to that many steps, and callbacks are
     called after the last of them: at the end of an epoch and of a window, and at multiples of each
     callback's `every_steps`, if it has that attribute. Weights and means are the same as with
-    single steps. `input_wait_share` is missing, since the waiting is inside of the call.
+    single steps. `input_wait_share` is missing, since the waiting happens inside the call.
 
     Args:
         task: compiled, its optimizer built, in the strategy's scope.
-        batches: iterable of the batches from `task.step` on; a distributed data set if the
-            strategy has replicas, a data set if an execution has several steps.
+        batches: iterable of the batches from `task.step` on: a distributed data set if the strategy has
+            several replicas, a `tf.data.Dataset` if an execution has several steps.
         strategy: distribution strategy that runs the step.
-        epochs: last epoch of the run, counted from its very beginning.
+        epochs: epochs of the whole run, those before a resume included.
         steps_per_epoch: steps in an epoch.
         batch_size: images in a step, all replicas together.
         callbacks: Keras callbacks.
@@ -155,7 +155,7 @@ def _make_execution(
     steps_per_execution: int,
     stall_seconds: float,
 ) -> Callable[[Iterator, int, int], tuple[dict, float | None]]:
-    """Makes a function of the iterator, the number of steps done and the number of steps to take.
+    """Makes a function of the iterator, the number of steps done and the number of steps to run.
 
     It returns the outputs of the steps and the seconds spent waiting for input (None if not known).
     """

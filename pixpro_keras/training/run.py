@@ -1,4 +1,4 @@
-"""A training run: devices, checkpoints, exact resume, logs. Commands and Python users share it."""
+"""Training run of the commands and of Python users: devices, checkpoints, exact resume, logs."""
 
 import contextlib
 import math
@@ -44,7 +44,7 @@ from pixpro_keras.utils.metrics_file import METRICS_FILE, read_measured, read_me
 
 
 class DeviceMemoryError(UserError, RuntimeError):
-    """A device has not enough memory for a training step."""
+    """A training step needs more memory than a device has."""
 
 
 def make_devices(
@@ -68,7 +68,7 @@ def make_devices(
         A strategy. Models and optimizers are created in its scope.
 
     Raises:
-        ValueError: if the name is unknown or its devices are not there.
+        ValueError: if the name is unknown or there are no such devices.
         RuntimeError: if TensorFlow has used a device before `deterministic` could be set.
 
     Example:
@@ -114,16 +114,16 @@ def open_checkpoints(
             `history.json`.
         on_change: reaction to a recipe that differs from that of the newest steps: `stop` raises an
             error, `continue` continues.
-        read_only: whether to write nothing, for a dry run.
+        read_only: whether nothing is written, as in a dry run.
 
     Returns:
         The checkpoints, and the step from which the run continues.
 
     Raises:
         CheckpointError: if the checkpoints belong to another model, or none of them is intact.
-        RunChangedError: if the recipe is another one than that of the steps that are done.
-        FewerStepsError: if more steps are done than the whole run has.
-        WorkerLostError: if another worker is gone.
+        RunChangedError: if the recipe differs from that of the newest steps.
+        FewerStepsError: if the checkpoint has more steps than the whole run.
+        WorkerLostError: if another worker is lost.
         OSError: if the directory cannot be read or written.
 
     Example:
@@ -177,19 +177,19 @@ def estimate_run(
     strategy: tf.distribute.Strategy | None = None,
     num_steps: int = 8,
 ) -> dict[str, float]:
-    """Estimates time and memory of a run from a few steps, which change the task's weights.
+    """Estimates time and memory of a run by taking a few steps, which change the task's weights.
 
     Args:
         task: compiled, its optimizer built, restored by `open_checkpoints`; its step becomes 0.
         make_batches: as of `run_training`.
         config: configuration of the run; nothing is written to its directory.
         strategy: distribution strategy of the run; default: the present one.
-        num_steps: steps that are taken, an even number; of `steps_per_execution` each as many. The first
-            half, which holds the tracing and takes batches that were prepared meanwhile, does not count.
+        num_steps: calls of TensorFlow, an even number, with `steps_per_execution` steps each. The first half
+            does not count, since it includes tracing and takes batches that were prepared meanwhile.
 
     Returns:
-        `parameters` (trained ones), `images_per_second`, `hours` of the steps that are left, `memory_mib`
-        at its peak.
+        `parameters`: number of trained ones. `images_per_second`. `hours`: time of the steps that are left.
+        `memory_mib`: peak memory.
 
     Raises:
         DeviceMemoryError: if a device has not enough memory.
@@ -240,7 +240,7 @@ def run_training(
     sinks: Sequence[Callable[[int, Mapping[str, float]], None]] = (),
     flags: str = "",
 ) -> RunResult:
-    """Trains to the last step, or until a signal ends it; saves and logs on the way.
+    """Trains to the last step, or until a signal ends it, with checkpoints and logs.
 
     Args:
         task: compiled, its optimizer built, restored by `open_checkpoints`.
@@ -248,23 +248,23 @@ def run_training(
         config: configuration of the run.
         checkpoints: as `open_checkpoints` returns them.
         strategy: distribution strategy of the run; default: the present one.
-        broken: count of images that cannot be decoded, which ends the run once there are too many;
-            without it, one such image does.
+        broken: count of images that cannot be decoded, which ends the run once there are too many.
+            Without it, a single one ends the run.
         name_images: step, counted from 0, to the names of its images.
         measurements: functions of the number of steps done to values by name, for the log.
-        make_chief_callbacks: function that makes further callbacks, in the one process that writes.
+        make_chief_callbacks: function that makes further callbacks; called by the chief alone.
         sinks: functions that also receive the logged values; see `RunLog`.
         flags: text of the run's flags, shown beside the charts.
 
     Returns:
-        The state in which the run ended, the same on all workers but for the metrics.
+        The state in which the run ended. Only the metrics differ between workers.
 
     Raises:
         SaveError: if a checkpoint that matters cannot be written.
         TrainingDivergedError: if too many steps in a row were not finite.
         BrokenImagesError: if too many images cannot be decoded.
         DeviceMemoryError: if a device has not enough memory.
-        WorkerLostError: if another worker is gone.
+        WorkerLostError: if another worker is lost.
 
     Example:
         ```python
@@ -321,7 +321,7 @@ def run_training(
     )
     if is_writer:
         callbacks += [
-            *make_chief_callbacks(),  # They may add to the logs.
+            *make_chief_callbacks(),  # First, since they may add to the logs.
             Progress(
                 config.epochs, config.steps_per_epoch, config.batch_size, lambda: log.measured
             ),
@@ -352,7 +352,7 @@ def run_training(
             received = int(gather(strategy, stop.received or 0).max())
     finally:
         stop.restore_handlers()
-    metrics_file = pathlib.Path(workdir) / METRICS_FILE
+    metrics_file = workdir / METRICS_FILE
     has_metrics = is_writer and metrics_file.exists()
     lines = read_metrics(metrics_file) if has_metrics else []
     return RunResult(
@@ -388,7 +388,7 @@ def _image_errors(
 
 @contextlib.contextmanager
 def _memory_errors(config: RunConfig) -> Iterator[None]:
-    """Context that converts TensorFlow's error of many pages to one that names the way out."""
+    """Context that converts TensorFlow's long out-of-memory error to a short one with remedies."""
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:

@@ -29,7 +29,7 @@ class RunConfig:
 
     Attributes:
         workdir: the run's directory; created when missing.
-        epochs: epochs of the run, counted from its very beginning.
+        epochs: epochs of the whole run, those before a resume included.
         steps_per_epoch: steps in an epoch.
         batch_size: images in a step, all replicas together.
         checkpoint_every_steps: steps between two checkpoints.
@@ -89,7 +89,7 @@ class RunResult:
         steps: steps done since the run's beginning.
         stop_signal: the signal that ended the training, on whichever worker; None at its last step.
         metrics: the newest line of `metrics.jsonl`; empty where this process writes none.
-        measured: step and values of each evaluation during the run, since its beginning.
+        measured: step and values of each evaluation during the run, those before a resume included.
         is_dry_run: whether this was a dry run; see `estimate_run`.
 
     Example:
@@ -111,7 +111,7 @@ class RunResult:
 
     @property
     def is_complete(self) -> bool:
-        """Tells if all steps are done."""
+        """True if all steps are done."""
         return self.stop_signal is None and not self.is_dry_run
 
     @property

@@ -1,4 +1,4 @@
-"""Warning of slow input."""
+"""Warning about slow input."""
 
 import contextlib
 import threading
@@ -10,13 +10,12 @@ from absl import logging
 
 @contextlib.contextmanager
 def warn_of_stall(step: int, seconds: float) -> Iterator[None]:
-    """Warns of a long wait, and again each time that it has doubled.
+    """Context that warns about a long wait inside it, and again each time the wait has doubled.
 
-    The thread that waits cannot say so itself, and the log's share of time comes only with the next
-    batch. A thread for each wait costs 0.1 ms.
+    Another thread warns, since the waiting one cannot. Starting it costs 0.1 ms.
 
     Args:
-        step: number of the step, from 1, whose batch is waited for inside.
+        step: number of the step, from 1, whose batch is waited for.
         seconds: longest wait without a warning, positive.
 
     Example:

@@ -1,4 +1,4 @@
-"""Devices that train together."""
+"""Distribution strategy of a run: its devices."""
 
 import os
 from collections.abc import Callable
@@ -21,13 +21,14 @@ def make_strategy(
             none); `multi_worker` (the machines that `TF_CONFIG` names); `tpu` (the TPU that
             `TPU_NAME` names, or the local one); `auto`: the first of tpu, multi_worker and mirrored
             that the environment or the devices indicate, else one_device.
-        make_multi_worker: function that joins the machines; default: those that `TF_CONFIG` names.
+        make_multi_worker: function that connects the machines of `multi_worker`; default: those that
+            `TF_CONFIG` names.
 
     Returns:
         A strategy. Models and optimizers are created in its scope.
 
     Raises:
-        ValueError: if the name is unknown or its devices are not there.
+        ValueError: if the name is unknown or there are no such devices.
 
     Example:
         ```python

@@ -24,7 +24,7 @@ _FILES = ("flags.cfg", "export/README.md", "*.md")
 
 
 class Tracker(abc.ABC):
-    """Run in an experiment tracker. Errors after its start are logged once and never end a training.
+    """Run in an experiment tracker. After its start, errors never end a training; the first one is logged.
 
     Args:
         workdir: the run's directory. Pictures that appear in it are sent along with the scalars.
@@ -64,7 +64,7 @@ class Tracker(abc.ABC):
     @property
     @abc.abstractmethod
     def run_id(self) -> str:
-        """The tracker's own identifier of the run."""
+        """The identifier that the tracker gave the run."""
 
     @abc.abstractmethod
     def send_scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -87,7 +87,7 @@ class Tracker(abc.ABC):
 
         Args:
             step: steps done.
-            values: by name.
+            values: scalars by name.
         """
         self._step = step
         with self._survive():
@@ -261,15 +261,15 @@ def track_run(
 
     Args:
         name: one of `TRACKERS`.
-        workdir: the run's directory, which exists.
-        config: name of a setting to its value.
+        workdir: the run's directory, which must exist.
+        config: settings by name.
 
     Yields:
         The tracker, whose `log` is one of the `sinks` of `run_training`.
 
     Raises:
         ImportError: naming the extra to install.
-        ValueError: if the tracker does not start, such as without its server.
+        ValueError: if the tracker does not start, for example because its server does not answer.
 
     Example:
         ```python

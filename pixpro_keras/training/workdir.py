@@ -1,4 +1,4 @@
-"""A run's directory while the run lasts: one run at a time, and nothing left of a failed start."""
+"""Directory of a run: locked while the run lasts, and as before after a failed start."""
 
 import contextlib
 import fcntl
@@ -35,15 +35,15 @@ class WorkdirInUseError(ValueError):
 
 
 class RunLock:
-    """Lock of a run's directory, which ends with the process that holds it, however that ends.
+    """Lock of a run's directory. It ends with its process, even if that is killed.
 
-    The operating system's lock on `run.lock` (`flock`) decides, on network disks too where they pass
-    it on. Because some do not, the file also holds host, process and a count that goes up every ten
-    seconds: a lock of another host, or anybody where the disk knows no locks, is watched for
-    25 seconds, and a count that stands still belongs to a dead process.
+    The operating system locks the file `run.lock` (`flock`). Some network disks do not support this, or
+    not between hosts, so the file also holds host, process and a count that goes up every ten seconds.
+    Where the system's lock is not reliable, the count is watched for 25 seconds: if it does not
+    change, the process is dead.
 
     Args:
-        workdir: the directory, which exists.
+        workdir: the directory, which must exist.
 
     Example:
         ```python
@@ -86,7 +86,7 @@ class RunLock:
         self._heart.start()
 
     def release(self) -> None:
-        """Gives the lock back and removes its file."""
+        """Releases the lock and removes its file."""
         self._is_released.set()
         self._heart.join()
         # A file that was deleted may have been created anew by another run.
@@ -100,8 +100,9 @@ class RunLock:
         try:
             is_certain = _lock(self._handle)
             holder = _parse(os.pread(self._handle, 4096, 0))
-            is_ours = is_certain and holder.get("host") == self._holder["host"]
-            if holder and not is_ours:
+            # The system's lock is reliable between processes of one host.
+            is_local = is_certain and holder.get("host") == self._holder["host"]
+            if holder and not is_local:
                 self._watch(holder)
             if self._is_current():
                 return True
@@ -165,12 +166,12 @@ def open_workdir(
 ) -> Iterator[pathlib.Path]:
     """Context that creates a run's directory and locks it against other runs.
 
-    If an error ends the block before a step has left files, such as a checkpoint or a line of the log, a
-    directory that was missing or empty is left as it was.
+    If an error ends the block before the first step has left files, such as a checkpoint or a line of the
+    log, a directory that was missing or empty is left as it was.
 
     Args:
         path: the directory; created when missing, with its parents.
-        strategy: strategy of the run, whose chief alone takes the lock; default: the present one.
+        strategy: strategy of the run, of which only the chief takes the lock; default: the current one.
 
     Yields:
         The directory.

@@ -1,4 +1,4 @@
-"""Exchange between the processes of a multi-worker run."""
+"""Communication between the processes of a multi-worker run."""
 
 import contextlib
 import functools
@@ -41,19 +41,19 @@ def make_multi_worker(
     timeout_seconds: float = 60.0,
     start_timeout_seconds: float = 600.0,
 ) -> tf.distribute.Strategy:
-    """Joins the other workers.
+    """Connects to the other workers.
 
-    A worker that dies closes its connections, and the others' next collective fails at once. One
-    that goes silent (a machine or a network that is gone) is given up after `timeout_seconds`: then
-    too the others' collectives fail.
+    A worker that dies closes its connections, so that the others' next collective fails at once. One
+    that goes silent, because its machine or the network is down, counts as lost after
+    `timeout_seconds`; then the others' collectives fail as well.
 
     Args:
         resolver: addresses of the workers, as `cluster.make_resolver` returns them.
         timeout_seconds: time without a heartbeat after which a worker counts as lost.
-        start_timeout_seconds: longest wait for all workers to come up.
+        start_timeout_seconds: longest wait for all workers to start.
 
     Raises:
-        ValueError: if they do not come up.
+        ValueError: if they do not start in time.
     """
     cluster = multi_worker_util.normalize_cluster_spec(resolver.cluster_spec())
     # There is no public way to set the timeout for a silent worker.
@@ -83,11 +83,11 @@ def _job(name: str, num_tasks: int):
 
 
 def gather(strategy: tf.distribute.Strategy, value: float) -> np.ndarray:
-    """Gathers a number of each worker on all of them; every worker must call it at the same place.
+    """Gathers a number from each worker on all of them; every worker must call it at the same place.
 
     Args:
         strategy: distribution strategy of the run.
-        value: number of this worker.
+        value: this worker's number.
 
     Returns:
         `(number of workers,)` float64; `value` alone in a run of one process.
@@ -125,9 +125,9 @@ def _exchange(strategy: tf.distribute.Strategy) -> Callable:
 
 
 def share_state(strategy: tf.distribute.Strategy, task: Task) -> None:
-    """Gives all workers the chief's weights and its optimizer's state.
+    """Copies the chief's weights and optimizer state to all workers.
 
-    So only the chief needs the checkpoint, and no two workers can continue from different steps.
+    Only the chief needs the checkpoint, and no two workers can continue from different steps.
 
     Args:
         strategy: distribution strategy of the run.
@@ -229,7 +229,7 @@ def worker_errors(strategy: tf.distribute.Strategy) -> Iterator[None]:
 
 @contextlib.contextmanager
 def chief_first(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Context that the chief enters before the others, to prepare files that all read.
+    """Context that the chief runs before the others, to prepare files that all read.
 
     Args:
         strategy: distribution strategy of the run.
@@ -256,7 +256,9 @@ def chief_first(strategy: tf.distribute.Strategy) -> Iterator[None]:
 
 @contextlib.contextmanager
 def chief_alone(strategy: tf.distribute.Strategy) -> Iterator[bool]:
-    """Context of the chief for which the others wait; it would mistake their exit for a failure.
+    """Context at whose end all workers wait for each other, for work of the chief alone.
+
+    Without it the others would exit meanwhile, and the chief would take their exit for a failure.
 
     Args:
         strategy: distribution strategy of the run.

@@ -55,7 +55,7 @@ class ClusterTest(tf.test.TestCase, parameterized.TestCase):
         config = {"cluster": TWO | {"ps": ["c:1"]}, "task": {"type": "worker", "index": 0}}
         with (
             environment(TF_CONFIG=json.dumps(config)),
-            self.assertRaisesRegex(ValueError, "nothing to do for ps"),
+            self.assertRaisesRegex(ValueError, "only worker and chief are supported. Received: ps"),
         ):
             cluster.make_resolver("tf_config")
 

@@ -1,4 +1,4 @@
-"""End of a run whose images cannot be decoded."""
+"""Check of the number of images that cannot be decoded."""
 
 import keras
 
@@ -9,7 +9,7 @@ class BrokenImagesCheck(keras.callbacks.Callback):
     """Ends the run once too many of its images cannot be decoded.
 
     Args:
-        broken: count of such images, to which the input pipeline reports.
+        broken: count of these images, which the input pipeline updates.
 
     Raises:
         BrokenImagesError: while training, when there are too many.

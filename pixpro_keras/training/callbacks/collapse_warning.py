@@ -1,4 +1,4 @@
-"""Warnings of collapse."""
+"""Warnings about collapsed features and missing positive pairs."""
 
 import keras
 from absl import logging
@@ -7,9 +7,9 @@ from pixpro_keras.training.callbacks.steps import steps_done
 
 
 class CollapseWarning(keras.callbacks.Callback):
-    """Warns once of collapsed features, and once of missing positive pairs.
+    """Warns once about collapsed features, and once about missing positive pairs.
 
-    Reads `feature_std` and `positive_share` from the logs, where they are.
+    Reads `feature_std` and `positive_share` from the logs, if they are there.
 
     Args:
         collapsed_std: `feature_std` below which all features count as the same, in [0, 1].

@@ -20,8 +20,8 @@ class FeatureRank(keras.callbacks.Callback):
 
     This is the effective rank (RankMe) of the backbone's last map over the cells of a few fixed
     images, in inference mode: at most the number of channels or of cells, whichever is less. It
-    uses up to 64 images and 1024 of their cells, so its value compares epochs, and runs with the
-    same backbone and size of views. Put this callback before those that show the value.
+    uses up to 64 images and 1024 of their cells, so its values are comparable between epochs, and between
+    runs with the same backbone and view size. Put this callback before those that show the value.
 
     Args:
         get_images: function without arguments that returns images, `(B, H, W, 3)` in the backbone's input

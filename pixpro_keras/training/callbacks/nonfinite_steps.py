@@ -1,4 +1,4 @@
-"""Steps that were skipped because the loss or a gradient was not finite."""
+"""Check of the number of steps whose loss or gradients are not finite."""
 
 import os
 import pathlib
@@ -20,15 +20,15 @@ class TrainingDivergedError(UserError, RuntimeError):
 
 
 class NonfiniteSteps(keras.callbacks.Callback):
-    """Warns of skipped steps, and ends the run after too many in a row.
+    """Warns about skipped steps, and ends the run after too many in a row.
 
     Under the project's loop it checks whole windows, so it may end the run some steps late; those
-    were skipped, too. Under `model.fit` it counts the steps that it is called for.
+    steps were skipped, too. Under `model.fit` it counts the steps that it is called for.
 
     Args:
         max_in_row: skipped steps in a row that end the run, at least 1.
-        workdir: directory for `bad_batches.tsv`, which is written then: a line `STEP<tab>IMAGE` for
-            each image of the steps in question; None writes none.
+        workdir: directory for `bad_batches.tsv`, which is written when the run ends: a line
+            `STEP<tab>IMAGE` for each image of these steps. None: not written.
         name_images: step, counted from 0, to the names of its images.
 
     Raises:

@@ -27,8 +27,8 @@ class Progress(keras.callbacks.Callback):
         epochs: epochs of the run.
         steps_per_epoch: steps in an epoch.
         batch_size: images in a step.
-        measured: function without arguments that returns what was measured at the newest step, shares
-            by name, for the epoch's line.
+        measured: function without arguments that returns the newest measurements, shares by name, for the
+            epoch's line.
 
     Example:
         ```python
@@ -80,5 +80,5 @@ class Progress(keras.callbacks.Callback):
         self._bar.write("  ".join([f"epoch {epoch + 1}/{self._epochs}", *parts]))
 
     def on_train_end(self, logs=None):
-        """Does not change the bar."""
+        """Closes the bar."""
         self._bar.close()

@@ -157,7 +157,7 @@ def chart_name(name: str, measured: Collection[str] = ()) -> str:
 
     Args:
         name: name in the logs.
-        measured: names of those that an evaluation on the way has given.
+        measured: names of the values of evaluations during the run.
 
     Example:
         ```python
@@ -174,7 +174,7 @@ def chart_name(name: str, measured: Collection[str] = ()) -> str:
 
 
 def describe_bounds(name: str, loss_bounds: Mapping[str, Bounds]) -> str | None:
-    """Description of a chart of a loss: its bounds, since negative losses are normal; None of others.
+    """Description of a loss's chart: its bounds, since negative losses are normal. None for other metrics.
 
     Args:
         name: name in the logs.

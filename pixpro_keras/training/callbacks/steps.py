@@ -1,4 +1,4 @@
-"""Position of a run, as its callbacks see it."""
+"""Number of steps done, for callbacks."""
 
 from collections.abc import Mapping
 
@@ -9,8 +9,8 @@ def steps_done(logs: Mapping[str, float] | None, model: Task) -> int:
     """Steps since the run's beginning.
 
     Args:
-        logs: the callback's argument of that name; `step` in it saves waiting for the accelerator. At the
-            beginning of `model.fit` it is empty.
+        logs: the callback's argument of that name. If it has `step`, the model is not asked, which would
+            wait for the accelerator.
         model: the model that is trained.
 
     Example:

@@ -1,4 +1,4 @@
-"""Orderly end of a run on a signal."""
+"""Orderly end of a run by a signal."""
 
 import signal
 import sys
@@ -10,11 +10,11 @@ from tqdm import tqdm
 
 
 class StopOnSignal(keras.callbacks.Callback):
-    """Ctrl-C, SIGTERM or SIGUSR1 ends the training after the current step; a second one at once.
+    """Ends the training after the current step on Ctrl-C, SIGTERM or SIGUSR1; at once on a second signal.
 
     In a notebook, whose process must not end, a second Ctrl-C raises KeyboardInterrupt after the step.
-    SIGTERM and SIGUSR1 are what schedulers send before they take a machine away. Python delivers
-    signals to the main thread only; in another one the callback does nothing.
+    Schedulers send SIGTERM or SIGUSR1 before they take a machine away. Python delivers signals to the
+    main thread only; in another one the callback does nothing.
 
     Attributes:
         received: the signal that ended the training, or None.
@@ -67,7 +67,7 @@ class StopOnSignal(keras.callbacks.Callback):
 def exit_code_of(number: int) -> int:
     """Exit code of a process that a signal ended: 130 after Ctrl-C, else 143, as after SIGTERM.
 
-    Schedulers start a job again after the latter.
+    Schedulers restart a job after 143.
 
     Args:
         number: number of the signal.
