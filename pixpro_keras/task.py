@@ -132,6 +132,14 @@ class Task(keras.Model):
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `call`.")
 
+    def check_batch(self, batch: Batch) -> None:
+        """Raises a ValueError if a batch lacks what a training step needs; called when the step is traced."""
+        if not isinstance(batch, Mapping):
+            raise ValueError(
+                f"a batch of {type(self).__name__} must be a dict of tensors, see `pixpro_keras.types`. "
+                f"Received: a {type(batch).__name__}."
+            )
+
     def passes(self, batch: Batch) -> list[Callable[[], dict[str, Tensor]]]:
         """Parts of `call` in training, whose outputs add up to those of `call`.
 
@@ -162,6 +170,7 @@ class Task(keras.Model):
         """
         if self.device_transform is not None:
             data = self.device_transform(data)
+        self.check_batch(data)
         logs = {"learning_rate": ops.cast(self.optimizer.learning_rate, "float32")}
         logs |= self.before_step()
         # State that the forward pass changes: statistics, queues, centers.

@@ -7,11 +7,12 @@ import tensorflow as tf
 from absl import logging
 from keras import ops
 
+from pixpro_keras.backbones.frozen import require_trainable
 from pixpro_keras.layers.fpn import FPN
 from pixpro_keras.methods import ema
 from pixpro_keras.methods.encoder import Encoder
 from pixpro_keras.task import Task
-from pixpro_keras.types import Tensor
+from pixpro_keras.types import COORD1, COORD2, JIGSAW, LABEL, VIEW1, VIEW2, Batch, Tensor
 from pixpro_keras.utils import checks
 
 __all__ = ["PretrainMethod"]
@@ -37,7 +38,7 @@ class PretrainMethod(Task):
         **kwargs: arguments of `Task`.
 
     Raises:
-        ValueError: if an argument is out of its range.
+        ValueError: if an argument is out of its range, or the backbone is frozen.
 
     Example:
         ```python
@@ -93,10 +94,29 @@ class PretrainMethod(Task):
         self.base_momentum = checks.in_range("base_momentum", base_momentum, 0, 1)
         self.bn_momentum = checks.in_range("bn_momentum", bn_momentum, 0, 1)
         self.encoder = Encoder(backbone, heads, fpn, pyramid_heads, level_heads, name="encoder")
+        require_trainable(backbone)
         if self.has_target:
             self.target_encoder = ema.make_target(self.encoder)
         _warn_of_regularizers(backbone)
         _warn_of_local_norms(backbone)
+
+    def check_batch(self, batch: Batch) -> None:
+        """Raises a ValueError naming the keys that are missing, or corners of another shape."""
+        super().check_batch(batch)
+        corners = (COORD1, COORD2)[: self.num_views * self.uses_coordinates]
+        keys = [*(VIEW1, VIEW2)[: self.num_views], *corners]
+        keys += [JIGSAW] * self.uses_jigsaw + [LABEL] * self.uses_labels
+        if missing := [key for key in keys if key not in batch]:
+            raise ValueError(
+                f"a batch of {type(self).__name__} must have the keys {', '.join(keys)}, see "
+                f"`pixpro_keras.types`. Received: {', '.join(batch)}, without {', '.join(missing)}."
+            )
+        for key in corners:
+            if batch[key].shape[1:] != (4,):
+                raise ValueError(
+                    f"`{key}` must have the shape (B, 4): x1, y1, x2, y2 of each crop. Received: "
+                    f"shape={tuple(batch[key].shape)}."
+                )
 
     def before_step(self) -> dict[str, Tensor]:
         """Updates the target before its forward pass, as in the official code."""

@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from pixpro_keras.backbones.data_format import require_channels_last
+from pixpro_keras.backbones.frozen import require_trainable
 from pixpro_keras.backbones.levels import level_network, map_strides
 from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.layers.conv import Conv2D
@@ -41,7 +42,8 @@ class FCN(Task):
 
     Raises:
         DataFormatError: if Keras's image data format is channels_first.
-        ValueError: if corners are aligned and the map has no stride.
+        ValueError: if corners are aligned and the map has no stride, or the backbone is frozen and
+            `is_frozen` is False.
 
     Reference:
         Long et al., CVPR 2015, arXiv:1411.4038, in the form of MoCo's Cityscapes protocol.
@@ -86,6 +88,8 @@ class FCN(Task):
         if is_frozen:
             backbone.trainable = False
         self.network = level_network(backbone, level)
+        if not is_frozen:
+            require_trainable(self.network)
         self.stride = map_strides(self.network)[0] if align_corners else None
         if align_corners and self.stride is None:
             raise ValueError(

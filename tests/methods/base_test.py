@@ -241,6 +241,27 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         step = traced_step(build())
         self.assertEqual([scalars(step(random_batch()))["step"] for _ in range(2)], [1, 2])
 
+    @parameterized.parameters(
+        ("pixpro", {}, "coord1", r"have the keys view1, view2, coord1, coord2, .*without coord1"),
+        ("simclr", {}, "view2", r"have the keys view1, view2, .*without view2"),
+        ("infomin", {"queue_size": 16}, "jigsaw", "without jigsaw"),
+        ("supervised", {"num_classes": 3, "hidden_dim": None, "out_dim": None}, "label", "label"),
+    )
+    def test_a_batch_without_what_the_method_needs_is_refused(self, method, arguments, key, error):
+        batch = random_batch()
+        del batch[key]
+        with self.assertRaisesRegex(ValueError, error):
+            build(method, **arguments).fit(tf.data.Dataset.from_tensors(batch), verbose=0)
+
+    def test_pairs_of_views_and_corners_of_another_shape_are_refused(self):
+        batch, model = random_batch(), build()
+        pairs = tf.data.Dataset.from_tensors((batch["view1"], batch["view2"]))
+        with self.assertRaisesRegex(ValueError, "PixPro must be a dict .*Received: a tuple"):
+            model.fit(pairs, verbose=0)
+        batch["coord2"] = batch["coord2"].reshape(-1, 2, 2)
+        with self.assertRaisesRegex(ValueError, r"`coord2` must have .*shape=\(8, 2, 2\)"):
+            model.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
+
     def test_fit_trains(self):
         model = build(optimizer=keras.optimizers.SGD(0.05))
         data = tf.data.Dataset.from_tensors(random_batch()).repeat(30)
