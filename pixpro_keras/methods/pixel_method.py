@@ -1,8 +1,8 @@
-"""Parts that pixel-level methods share."""
+"""Networks and training step of the pixel-level methods, PixPro and PixContrast."""
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -35,12 +35,22 @@ __all__ = ["PixelMethod"]
 _VIEWS = ((VIEW1, COORD1), (VIEW2, COORD2))
 
 
+class _Encoded(NamedTuple):
+    """Outputs of an encoder for one view, and the view's corners in its source image, `(B, 4)`."""
+
+    outputs: dict[str, Any]
+    coord: Tensor
+
+
 class PixelMethod(base.PretrainMethod):
-    """Networks of pixel-level methods: online encoder and moving-average target.
+    """Pixel-level methods: online encoder, moving-average target and a loss of positive pixel pairs.
 
-    The pixel propagation module (PPM) between them, which smooths the online pixels, is optional.
+    A training step does this in both directions, from view 1 to view 2 and back:
 
-    A subclass adds `one_way`, the loss between the online prediction and the target's pixels.
+    1. The online encoder encodes one view, the target encoder the other.
+    2. The pixel propagation module (PPM), which is optional, smooths the online pixels.
+    3. `geometry.lazy_positive_pairs` finds the pairs of pixels that show the same place of the image.
+    4. `one_way`, which a subclass adds, is the loss between these online and target pixels.
 
     Args:
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
@@ -120,24 +130,18 @@ class PixelMethod(base.PretrainMethod):
         checks.at_least("covariance_weight", covariance_weight, 0)
         pixel_levels = tuple(pixel_levels)
         _check_levels(pixel_levels, use_fpn, bool(pixel_weight), bool(instance_weight))
+        projector = functools.partial(PointwiseMLP, hidden_dim, out_dim, bn_momentum=bn_momentum)
         heads: dict[str, keras.layers.Layer] = {}
         pyramid_heads: dict[str, keras.layers.Layer] = {}
         level_heads: dict[str, dict[str, keras.layers.Layer]] = {}
         if pixel_weight and pixel_levels != ("c5",):
             level_heads["pixel"] = {
-                level: PointwiseMLP(
-                    hidden_dim, out_dim, bn_momentum=bn_momentum, name=f"projector_{level}"
-                )
-                for level in pixel_levels
+                level: projector(name=f"projector_{level}") for level in pixel_levels
             }
         elif pixel_weight:
-            (pyramid_heads if use_fpn else heads)["pixel"] = PointwiseMLP(
-                hidden_dim, out_dim, bn_momentum=bn_momentum, name="projector"
-            )
+            (pyramid_heads if use_fpn else heads)["pixel"] = projector(name="projector")
         if instance_weight:
-            heads["instance"] = PointwiseMLP(
-                hidden_dim, out_dim, bn_momentum=bn_momentum, name="projector_instance"
-            )
+            heads["instance"] = projector(name="projector_instance")
         fpn = FPN(bn_momentum=bn_momentum, name="fpn") if use_fpn else None
         super().__init__(
             backbone,
@@ -189,8 +193,7 @@ class PixelMethod(base.PretrainMethod):
         projections over all pixels of the batch, averaged over channels and views and multiplied by
         `sqrt(C)`: 0 when all features are the same (collapse), at most 1.
         """
-        outputs = [run() for run in self._directions(batch, training)]
-        return {name: sum(one[name] for one in outputs) for name in outputs[0]}
+        return _sum([run() for run in self._directions(batch, training)])
 
     def passes(self, batch: Batch) -> list[Callable[[], dict[str, Tensor]]]:
         """One online view at a time; see `Task.passes`."""
@@ -209,10 +212,10 @@ class PixelMethod(base.PretrainMethod):
             local_views = list(zip(images, ops.unstack(batch[LOCAL_COORDS], axis=1), strict=True))
         share = 1 / (1 + len(local_views))
         direction = functools.partial(self._direction, share=share, training=training)
-        targets: list[tuple[dict, Tensor]] = []
+        targets: list[_Encoded] = []
         if self.has_target:
             targets += [
-                (self.target_encoder(view, training=training), coord)
+                _Encoded(self.target_encoder(view, training=training), coord)
                 for view, coord in (view1, view2)
             ]
             directions: list[Callable[[], dict[str, Tensor]]] = [
@@ -223,93 +226,70 @@ class PixelMethod(base.PretrainMethod):
             directions = [functools.partial(self._both, batch, targets, share, training)]
         directions += [functools.partial(direction, *view, targets) for view in local_views]
         if training:
-            directions[-1] = functools.partial(self._last, directions[-1], targets)
+            directions[-1] = functools.partial(self._then_keep, directions[-1], targets)
         return directions
 
-    def _last(
-        self, direction: Callable[[], dict[str, Tensor]], targets: list[tuple[dict, Tensor]]
-    ) -> dict[str, Tensor]:
-        """Outputs of the last direction. All have then compared with the same keys of earlier batches."""
-        outputs = direction()
-        if self.pixel_weight:
-            for maps, _ in targets:
-                self.keep(_levels(maps["pixel"]))
-        return outputs
-
-    def keep(self, maps: list[Tensor]) -> None:
-        """Receives the target's maps `(B, h, w, C)` of each view after all losses of a training step.
-
-        Here it does nothing; a method that compares with earlier batches keeps what it needs.
-        """
-
-    def _both(
-        self, batch: Batch, targets: list[tuple[dict, Tensor]], share: float, training: bool
-    ) -> dict[str, Tensor]:
-        """Both directions by the online encoder alone. Appends its maps to `targets` for the local views."""
-        images = ops.concatenate([batch[VIEW1], batch[VIEW2]], axis=0)
-        online = self.encoder(images, training=training)
-        for side, (_, coord) in enumerate(_VIEWS):
-            maps = keras.tree.map_structure(lambda x, i=side: ops.split(x, 2, axis=0)[i], online)
-            targets.append((maps, batch[coord]))
-        view1, view2 = targets
-        return self._pairs([(*view1, *view2), (*view2, *view1)], share, training)
-
     def _direction(
-        self,
-        view: Tensor,
-        coord: Tensor,
-        targets: list[tuple[dict, Tensor]],
-        share: float,
-        training: bool,
+        self, view: Tensor, coord: Tensor, targets: list[_Encoded], share: float, training: bool
     ) -> dict[str, Tensor]:
         """Loss terms and metrics of one direction; all directions add up to the outputs of `call`.
 
         Args:
             view: `(B, H, W, 3)`. View of the online encoder.
             coord: `(B, 4)`. Corners of `view`.
-            targets: outputs of the target encoder and corners, for each predicted view.
+            targets: encoded views that are predicted from it.
             share: factor of all outputs.
             training: whether batch norm normalizes with the statistics of the batch.
         """
-        online = self.encoder(view, training=training)
-        pairs = [(online, coord, *target) for target in targets]
-        return self._pairs(pairs, share, training)
+        online = _Encoded(self.encoder(view, training=training), coord)
+        return _sum([self._compare(online, target, share, training) for target in targets])
 
-    def _pairs(
-        self, pairs: list[tuple[dict, Tensor, dict, Tensor]], share: float, training: bool
+    def _both(
+        self, batch: Batch, targets: list[_Encoded], share: float, training: bool
     ) -> dict[str, Tensor]:
-        """Sum of the outputs of several pairs of views, times `share`. A pair holds arguments of `_pair`."""
-        outputs = [self._pair(*pair, training) for pair in pairs]
-        return {name: share * sum(one[name] for one in outputs) for name in outputs[0]}
+        """Both directions by the online encoder alone. Appends its outputs to `targets`, for local views."""
+        images = ops.concatenate([batch[VIEW1], batch[VIEW2]], axis=0)
+        online = self.encoder(images, training=training)
+        for side, (_, coord) in enumerate(_VIEWS):
+            half = keras.tree.map_structure(lambda x, i=side: ops.split(x, 2, axis=0)[i], online)
+            targets.append(_Encoded(half, batch[coord]))
+        view1, view2 = targets
+        pairs = (view1, view2), (view2, view1)
+        return _sum([self._compare(*pair, share, training) for pair in pairs])
 
-    def _pair(
-        self, online: dict, coord: Tensor, target: dict, target_coord: Tensor, training: bool
+    def _compare(
+        self, online: _Encoded, target: _Encoded, share: float, training: bool
     ) -> dict[str, Tensor]:
-        """Loss terms and metrics of an online and a target view, weighted for one of two directions."""
+        """Loss terms and metrics of an online and a target view, one direction, times `share`."""
         terms: dict[str, Tensor] = {}
         metrics: dict[str, Tensor] = {}
         if self.instance_branch is not None:
+            projected = online.outputs["instance"]
             loss, metrics = self.instance_branch(
-                online["instance"], target["instance"], training=training
+                projected, target.outputs["instance"], training=training
             )
             terms["instance"] = self.instance_weight * loss
-            metrics |= {"feature_std": feature_std(to_pixels(online["instance"]))}
+            metrics |= {"feature_std": feature_std(to_pixels(projected))}
         if self.pixel_weight:
+            online_maps = _levels(online.outputs["pixel"])
+            target_maps = _levels(target.outputs["pixel"])
             levels = [
-                self.pixel_level(*maps, coord, target_coord, training)
-                for maps in zip(_levels(online["pixel"]), _levels(target["pixel"]), strict=True)
+                self.pixel_level(*maps, online.coord, target.coord, training)
+                for maps in zip(online_maps, target_maps, strict=True)
             ]
-            means = {name: sum(one[name] for one in levels) / len(levels) for name in levels[0]}
+            means = {name: value / len(levels) for name, value in _sum(levels).items()}
             terms["pixel"] = self.pixel_weight * means.pop("loss")
             if "spread" in self.loss_bounds:
-                terms["spread"] = self._spread(_levels(online["pixel"]))
+                terms["spread"] = self._spread(online_maps)
             metrics |= means
-        return terms | {name: value / 2 for name, value in metrics.items()}
+        # The losses of both directions are added up; their metrics are averaged.
+        outputs = terms | {name: value / 2 for name, value in metrics.items()}
+        return {name: share * value for name, value in outputs.items()}
 
     def pixel_level(
         self, online: Tensor, target: Tensor, coord: Tensor, target_coord: Tensor, training: bool
     ) -> dict[str, Tensor]:
-        """`loss` and metrics of an online and a target map, `(B, h, w, C)` each, one direction."""
+        """Steps 2 to 4 for an online and a target map, `(B, h, w, C)` each: `loss` and metrics by name."""
         prediction = online
         if self.propagation is not None:
             prediction = self.propagation(online, training=training)
@@ -329,6 +309,19 @@ class PixelMethod(base.PretrainMethod):
             loss = self.one_way(*pixels, positives)
         return {"loss": loss, **metrics, "feature_std": feature_std(to_pixels(online))}
 
+    def one_way(self, prediction: Tensor, target: Tensor, positives: Tensor | LazyRows) -> Tensor:
+        """Loss of one direction; those of both add up to the method's.
+
+        Args:
+            prediction: `(B, N, C)`. Online pixels of one view, propagated where there is a PPM.
+            target: `(B, N, C)`. Target pixels of the other view.
+            positives: `(B, N, N)` of 0 and 1, from `geometry.lazy_positive_pairs`.
+
+        Returns:
+            Scalar float32.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement `one_way`.")
+
     def _spread(self, maps: list[Tensor]) -> Tensor:
         """Half of the weighted `spread_terms`, averaged over levels. Both directions add up to the whole."""
         losses = []
@@ -337,18 +330,21 @@ class PixelMethod(base.PretrainMethod):
             losses.append(self.variance_weight * variance + self.covariance_weight * covariance)
         return sum(losses) / (2 * len(losses))
 
-    def one_way(self, prediction: Tensor, target: Tensor, positives: Tensor | LazyRows) -> Tensor:
-        """Loss of one direction; those of both add up to the method's.
+    def _then_keep(
+        self, direction: Callable[[], dict[str, Tensor]], targets: list[_Encoded]
+    ) -> dict[str, Tensor]:
+        """Outputs of the last direction. Maps are kept only then: all losses see the same earlier ones."""
+        outputs = direction()
+        if self.pixel_weight:
+            for target in targets:
+                self.keep(_levels(target.outputs["pixel"]))
+        return outputs
 
-        Args:
-            prediction: `(B, N, C)`. Pixels of the online side's view, propagated where there is a PPM.
-            target: `(B, N, C)`. Pixels of the other view by the target encoder.
-            positives: `(B, N, N)` of 0 and 1, from `geometry.lazy_positive_pairs`.
+    def keep(self, maps: list[Tensor]) -> None:
+        """Receives the target's maps of a view, `(B, h, w, C)`, after all losses of a training step.
 
-        Returns:
-            Scalar float32.
+        Does nothing here. A method that compares with earlier batches overrides it.
         """
-        raise NotImplementedError(f"{type(self).__name__} must implement `one_way`.")
 
     def get_config(self) -> dict:
         """Constructor arguments, the backbone serialized."""
@@ -369,6 +365,11 @@ class PixelMethod(base.PretrainMethod):
             "instance_form": self.instance_form,
             "instance_temperature": self.instance_temperature,
         }
+
+
+def _sum(outputs: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Sums by name; all have the same names."""
+    return {name: sum(one[name] for one in outputs) for name in outputs[0]}
 
 
 def _levels(maps: Tensor | dict[str, Tensor]) -> list[Tensor]:
