@@ -1,4 +1,4 @@
-"""Images that cannot be decoded."""
+"""Handling of images that cannot be decoded."""
 
 import itertools
 import re
@@ -53,7 +53,7 @@ class BrokenImagesError(UserError, RuntimeError):
 
 
 class WrongValueError(UserError, ValueError):
-    """A mask has a value without a class, or an image another size than in its annotation."""
+    """A mask has a value without a class, or an image differs in size from its annotation."""
 
 
 class BrokenImages:
@@ -84,11 +84,11 @@ class BrokenImages:
         self.names: dict[int, str] = {}
 
     def report(self, index: int, is_last: bool) -> None:
-        """Notes an image that cannot be decoded.
+        """Counts an image that cannot be decoded.
 
         Args:
             index: index of the image in the source.
-            is_last: whether no other candidate for its place in the batch is left.
+            is_last: whether it was the last candidate for its place in the batch.
         """
         if index not in self.names:
             reason = read_error(self._source, index)
@@ -116,7 +116,7 @@ class BrokenImages:
 
         Raises:
             BrokenImagesError: once too many are missing.
-            WrongValueError: if one is not broken, but its mask or annotation is wrong.
+            WrongValueError: if the mask or annotation of a readable image is wrong.
         """
         expected = iter(range(self._source.num_examples) if numbers is None else numbers)
         for batch in batches:
@@ -133,11 +133,11 @@ class BrokenImages:
             self.check()
 
     def check(self) -> None:
-        """Raises an error once too many images are broken, or one is wrong; called at every step.
+        """Checks the count; called at every step.
 
         Raises:
             BrokenImagesError: if too many images are broken.
-            WrongValueError: if one is not broken, but its mask or annotation is wrong.
+            WrongValueError: if the mask or annotation of a readable image is wrong.
         """
         if self._wrong_value:
             raise WrongValueError(self._wrong_value)
@@ -193,7 +193,7 @@ def first_reason(error: Exception) -> str:
 
 
 def decode_some(source: Source, count: int) -> Iterator[Tensor]:
-    """Decodes up to `count` images all over a source, one at a time; broken ones are left out.
+    """Decodes up to `count` images, spread over a source, one at a time; broken ones are left out.
 
     Args:
         source: source of the images.
@@ -216,14 +216,14 @@ def first_readable(
 ) -> tuple[Tensor, Tensor]:
     """Reads the first candidate that can be decoded; the others are reported.
 
-    An error in a graph ends the data set, except under `ignore_errors`: a data set of the
-    candidates, of which the first survivor is taken, is the try and except of a graph. Without
-    `report`, the graph needs no Python, and other processes can run it.
+    An error in a graph ends the data set, except under `ignore_errors`. So the candidates are a data set
+    of their own, whose first readable element is taken. Without `report` the graph needs no Python, and
+    other processes can run it.
 
     Args:
         read: index to an example, such as image and label.
         candidate: number of an attempt to the index of an image.
-        report: index of a broken image, and whether no candidate is left, to a note of them.
+        report: function of the index of a broken image, and of whether it was the last candidate.
 
     Example:
         ```python
@@ -249,7 +249,7 @@ def first_readable(
                 ),
                 lambda: tf.constant(-1, tf.int64),
             )
-        with tf.control_dependencies([last]):  # An error below would cancel the report.
+        with tf.control_dependencies([last]):  # Otherwise an error below would cancel the report.
             return read(candidate(tf.identity(number)))
 
     # One number more than there are candidates, so that the last one's failure is reported too.

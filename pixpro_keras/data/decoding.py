@@ -12,8 +12,8 @@ _ORIENTATION = 0x0112
 _HEAD_BYTES = 1 << 16
 _SMALL_RANGE = 1 << 14  # Cameras and scanners count to 2**10, 2**12 or 2**14.
 
-# A function that is not made part of its caller: an operation that is not needed costs a microsecond
-# too, and these have hundreds of them, for one image in many.
+# A function that TensorFlow does not inline: even an operation that does not run costs a microsecond, and
+# these functions have hundreds of them for rare kinds of images.
 _rare = tf.function(experimental_attributes={"_noinline": True}, autograph=False)
 
 
@@ -264,14 +264,14 @@ def upright_size(image) -> tuple[int, int]:
 def warn_of_small_ranges(
     read: Callable[[int], bytes], describe: Callable[[int], str], indices: list[int]
 ) -> None:
-    """Warns of PNG files of 16 bits whose values use a small part of them.
+    """Warns about 16-bit PNG files whose values use a small part of the range.
 
-    `decode` keeps the upper 8 of 16 bits, so that what was written with 12 of them is almost black.
+    `decode` keeps the upper 8 of 16 bits, so that an image with 12-bit values is almost black.
 
     Args:
         read: index to an encoded image.
         describe: index to its name.
-        indices: images that are looked at.
+        indices: indices of the images to check.
 
     Example:
         ```python

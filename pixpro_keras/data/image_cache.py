@@ -20,8 +20,8 @@ _LABEL_BYTES = 4
 class ImageCache:
     """Cache of images and labels by index, bit-identical to reading them again.
 
-    It is filled as images are read, until it is full; what it does not hold is read as without it. It
-    works in the graph of an input pipeline, in this process alone.
+    Images are stored as they are read, until the cache is full; other images are read from their source. It
+    works in the graph of an input pipeline, in this process only.
 
     Args:
         max_mib: largest size of all images that are kept, in MiB.
@@ -65,8 +65,8 @@ class ImageCache:
 
         Args:
             index: scalar int64.
-            read: index to an image `(H, W, 3)` uint8 and its label, scalar int32; called for what is not
-                in the cache, in which it is put.
+            read: function of the index to an image `(H, W, 3)` uint8 and its label, scalar int32; called
+                for images that are not in the cache, which then stores them if they fit.
         """
         empty = tf.raw_ops.EmptyTensorList(
             element_shape=-1, max_num_elements=2, element_dtype=tf.uint8
@@ -108,19 +108,19 @@ class ImageCache:
 
 
 def plan_image_cache(source: Source, memory_share: float) -> ImageCache | None:
-    """Makes a cache if all decoded images of a source fit in a share of the memory, and logs the result.
+    """Makes a cache if all decoded images of a source fit in a share of the memory; logs the decision.
 
-    Their size is estimated from a few images all over the source.
+    Their size is estimated from a few images spread over the source.
 
     Args:
         source: source of the images.
         memory_share: share of the machine's or container's memory, in [0, 1]; 0: no cache.
 
     Returns:
-        The cache; None where it would be too large.
+        The cache; None if it would be too large.
 
     Raises:
-        ValueError: if `memory_share` is not a share.
+        ValueError: if `memory_share` is not in [0, 1].
 
     Example:
         ```python

@@ -119,7 +119,7 @@ def check_labels(source: Source, num_classes: int, num_tries: int = 16) -> None:
         if label < 0:
             raise ValueError(f"{source.describe(index)} has no label")
         if num_classes < 2:
-            raise ValueError("the number of classes is not known; give it by --num_classes")
+            raise ValueError("the number of classes is not known; `num_classes` must be given")
         if label >= num_classes:
             raise ValueError(
                 f"{source.describe(index)} has the label {label}, but there are {num_classes} classes"

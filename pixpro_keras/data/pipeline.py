@@ -40,7 +40,7 @@ class DataConfig:
         image_size: side of the square views in pixels.
         recipe: a key of `recipes.RECIPES`.
         num_views: views of each image, 1 or 2.
-        with_jigsaw: whether batches also contain the patches of a jigsaw puzzle.
+        with_jigsaw: whether batches also contain the patches of InfoMin's jigsaw puzzle.
         crop_area: smallest and largest area of a crop, as fractions of the image.
         num_local_views: number of additional small views (multi-crop), 0 or more.
         local_image_size: side of the square local views in pixels.
@@ -137,7 +137,9 @@ def check_decodable(source: Source, num_tries: int = 16) -> None:
         return
     indices = source.spread_indices(num_tries)
     names = ", ".join(source.describe(index) for index in indices[:3])
-    raise ValueError(f"none of {len(indices)} files that were tried is an image, such as {names}")
+    raise ValueError(
+        f"none of {len(indices)} files that were tried is an image, such as {names}"
+    )
 
 
 @tf.autograph.experimental.do_not_convert  # Not needed here; AutoGraph takes half of the tracing time.
@@ -151,7 +153,7 @@ def make_views(image: Tensor, seed: Tensor, config: DataConfig) -> Batch:
 
     Returns:
         `view1`, and `view2` where there are two: `(S, S, 3)` float32 RGB in 0..255; `coord1`,
-        `coord2`: `(4,)`; with a puzzle, `jigsaw`: `(9, P, P, 3)`; if the device does the rest,
+        `coord2`: `(4,)`; with a puzzle, `jigsaw`: `(9, P, P, 3)`; if the device augments colors,
         `draws1`, `draws2`: `(13,)`. With local views, `local_views`: `(K, s, s, 3)`, `local_coords`:
         `(K, 4)` and `local_draws`: `(K, 13)`.
 
@@ -210,7 +212,7 @@ def _finish_view(
     recipe: recipes.ViewRecipe,
     config: DataConfig,
 ) -> tuple[Tensor, ...]:
-    """Finishes a crop: its view, its corners and, if the device augments colors, its random numbers."""
+    """Makes the view of a box: image, corners and, if the device augments colors, random numbers."""
     view, coord = crops.crop_and_resize(image, box, size, recipe.interpolation)
     view, coord = crops.random_flip(view, coord, flip_seed, recipe.flip)
     if config.colors_on_device:
@@ -295,9 +297,9 @@ def make_dataset(
         broken: count of the images that cannot be decoded.
         data_service: `HOST:PORT` of a tf.data service that makes the batches. The choice and order
             of the images then depend on the speed of its workers, and broken images are skipped
-            without a report.
-        cache: cache of the source's decoded images, from `plan_image_cache`, which several data sets
-            may share; not used for batches of a service.
+            without being counted.
+        cache: cache of the source's decoded images, from `plan_image_cache`; several data sets may share
+            it. Not used with `data_service`.
 
     Returns:
         A data set of batches as in `pixpro_keras.types`.

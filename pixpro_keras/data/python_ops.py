@@ -1,7 +1,7 @@
-"""Python inside of input graphs: every `tf.numpy_function` of the package.
+"""Python inside input graphs: every `tf.numpy_function` of the package.
 
 A call costs 20 to 100 us on top of its work, Python runs on one thread at a time, and other processes
-(`tf.data` service) cannot run the graph. Each function states why it is needed nevertheless.
+(`tf.data` service) cannot run the graph. Each function states why it needs Python.
 """
 
 import io
@@ -45,18 +45,18 @@ def read_record(records: Records, index: Tensor) -> Tensor:
 def report_unreadable(
     report: Callable[[int, bool], None], index: Tensor, is_last: Tensor
 ) -> Tensor:
-    """Reports an image that cannot be decoded, and raises if no other can take its place.
+    """Reports an image that cannot be decoded, and raises an error if it was the last candidate.
 
     In Python because the count and the names of broken images live there. Costs nothing until an
     image is broken.
 
     Args:
-        report: index, and whether no candidate is left, to a note of them.
+        report: function of the index, and of whether it was the last candidate.
         index: scalar int64.
         is_last: scalar bool.
 
     Returns:
-        The index, on which what comes after the report can depend.
+        The index, for operations that must wait for the report.
     """
 
     def call(index: np.ndarray, is_last: np.ndarray) -> np.ndarray:
@@ -71,7 +71,7 @@ def report_unreadable(
 def describe(names: Callable[[int], str], index: Tensor) -> Tensor:
     """Names an image, for an error.
 
-    In Python because a constant of all names would be part of every graph. Costs nothing until there
+    In Python because a constant with all names would be part of every graph. Costs nothing until there
     is an error.
 
     Args:

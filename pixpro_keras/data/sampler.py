@@ -1,4 +1,4 @@
-"""Stateless sampling: the image at each position of a step is a function of seed and step."""
+"""Stateless sampling: the images of a step are a function of seed and step."""
 
 import dataclasses
 from collections.abc import Callable, Collection
@@ -25,7 +25,7 @@ def shuffled_index(index: Tensor, pass_number: Tensor, count: Tensor, seed: int)
         seed: seed of all orders.
 
     Returns:
-        Scalar int64 in [0, count), another one for each place.
+        Scalar int64 in [0, count), different for each place of a pass.
 
     Example:
         ```python
@@ -144,9 +144,9 @@ class Sampler:
         """Makes the endless batches of this machine, from a step on.
 
         Args:
-            make_sample: position to the entries of one sample, in a graph.
+            make_sample: function of a position to the entries of one sample, in a graph.
             start_step: step of the first batch.
-            transform: last change of whole batches.
+            transform: function applied to whole batches at the end.
             num_parallel_calls: number of threads; None is the number of processors.
         """
         first = start_step * self.local_batch_size

@@ -1,4 +1,4 @@
-"""Batches from other machines, by the tf.data service."""
+"""Batches that other machines make, by the tf.data service."""
 
 import socket
 
@@ -16,7 +16,7 @@ def check_address(address: str) -> None:
         address: `HOST:PORT`.
 
     Raises:
-        ValueError: if it is no address, or nothing listens there.
+        ValueError: if it is not an address, or nothing listens there.
 
     Example:
         ```python
@@ -40,11 +40,11 @@ def check_address(address: str) -> None:
 def through_service(data: tf.data.Dataset, address: str) -> tf.data.Dataset:
     """Lets the workers of a service compute the elements of a data set.
 
-    Workers take elements of the data set's source as fast as they can. When a worker is lost, the
-    batches in progress on it are lost, and the others continue.
+    Each worker takes the next elements of the source as soon as it is free. If a worker is lost, its
+    batches in progress are lost, and the others continue.
 
     Args:
-        data: data set of TensorFlow operations alone.
+        data: data set of TensorFlow operations only, without Python.
         address: `HOST:PORT` of the dispatcher.
 
     Example:

@@ -5,7 +5,7 @@ import pathlib
 
 
 def read_names(path: str | os.PathLike, keep_blank: bool = False) -> list[str]:
-    r"""Reads a text file of UTF-8, with or without a byte order mark, that has one name a line.
+    r"""Reads a UTF-8 text file, with or without a byte order mark, that has one name per line.
 
     Args:
         path: path of the file.

@@ -25,13 +25,13 @@ class LARS(SGD):
 
     Args:
         learning_rate: a number or a `keras.optimizers.schedules.LearningRateSchedule`.
-        sgd_momentum: in [0, 1).
+        sgd_momentum: momentum, in [0, 1).
         l2_decay: weight decay added to the gradient before adaptation, at least 0. Keras's own
-            `weight_decay` is decoupled from the gradient, a different thing, and must stay unset.
-        trust_coefficient: positive.
+            `weight_decay`, which is decoupled from the gradient, must stay unset.
+        trust_coefficient: factor of the ratio of the norms, positive.
         epsilon: added to the gradient's norm.
-        name: of the optimizer.
-        **kwargs: what every Keras optimizer takes (`clipnorm`, ...).
+        name: name of the optimizer.
+        **kwargs: arguments of every Keras optimizer (`clipnorm`, ...).
 
     Raises:
         ValueError: if an argument is out of its range.

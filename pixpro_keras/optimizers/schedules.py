@@ -114,7 +114,7 @@ class WarmupSteps(Warmup):
         peak: learning rate after the warm-up.
         total_steps: see `Warmup`.
         boundaries: first step of each lower learning rate, in ascending order.
-        factor: in (0, 1).
+        factor: factor of the learning rate at each boundary, in (0, 1).
         warmup_steps: see `Warmup`.
         warmup_fraction: see `Warmup`.
 

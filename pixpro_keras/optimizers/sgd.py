@@ -11,22 +11,22 @@ __all__ = ["SGD"]
 
 @keras.saving.register_keras_serializable("pixpro_keras")
 class SGD(keras.optimizers.Optimizer):
-    """SGD whose momentum holds gradients, not steps, with weight decay in the gradient.
+    """SGD whose momentum accumulates gradients, not steps, with weight decay in the gradient.
 
         m <- sgd_momentum * m + g + l2_decay * w
         w <- w - learning_rate * m
 
-    Keras's own keeps the learning rate inside the momentum, which differs while the rate changes, and
-    decouples its weight decay from the gradient.
+    Keras's own SGD multiplies by the learning rate before accumulating, which differs while the rate
+    changes, and decouples its weight decay from the gradient.
 
     Args:
         learning_rate: a number or a `keras.optimizers.schedules.LearningRateSchedule`.
-        sgd_momentum: in [0, 1).
+        sgd_momentum: momentum, in [0, 1).
         l2_decay: weight decay added to the gradient of every variable, at least 0. Keras's own
             `weight_decay` must stay unset.
-        decay_norms: whether scales and offsets of batch norm decay too; not so in detectron2.
-        name: of the optimizer.
-        **kwargs: what every Keras optimizer takes (`clipnorm`, ...).
+        decay_norms: whether scales and offsets of batch norm decay too; in detectron2 they do not.
+        name: name of the optimizer.
+        **kwargs: arguments of every Keras optimizer (`clipnorm`, ...).
 
     Raises:
         ValueError: if an argument is out of its range.

@@ -1,4 +1,4 @@
-"""Data sets of `tf.data` without autotuning, which end without delay."""
+"""Data sets of `tf.data` without autotuning, whose iterators end without delay."""
 
 import os
 
@@ -11,7 +11,7 @@ NUM_THREADS = (
 
 
 def without_autotuning(data: tf.data.Dataset) -> tf.data.Dataset:
-    """Data set whose iterators can be dropped at once.
+    """Data set without autotuning, whose iterators can be deleted without delay.
 
     Deleting an iterator waits for its autotuning thread, which sleeps for up to as long as the
     iterator was in use, at most a minute: TensorFlow 2.21 wakes the thread just before it can see that

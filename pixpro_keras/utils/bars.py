@@ -26,10 +26,10 @@ def with_bar(
     unit: str = "images",
     size: int = 1,
 ) -> Iterator[ItemT]:
-    """Passes items on and shows a bar of how many there were, once it has taken a second.
+    """Yields the items and, if it takes more than a second, shows a progress bar.
 
     Args:
-        items: items of work, one after the other.
+        items: items to process, one after the other.
         title: name of the work.
         total: number of units in all, where it is known.
         unit: unit of the numbers.

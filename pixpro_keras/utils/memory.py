@@ -29,7 +29,7 @@ _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_b
 
 
 def machine_mib() -> float:
-    """Memory of the machine in MiB, or that of the container, where it is less.
+    """Memory of the machine in MiB, or of its container if that has less.
 
     Example:
         ```python

@@ -43,7 +43,7 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
 
 
 def read_measured(path: str | os.PathLike) -> list[dict[str, Any]]:
-    r"""Reads what was evaluated during a run, those before a restart included.
+    r"""Reads the evaluations during a run, those before a resume included.
 
     Args:
         path: path of the run's `metrics.jsonl`.

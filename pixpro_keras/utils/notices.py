@@ -1,7 +1,7 @@
 """Suppression of TensorFlow's notices about itself on the terminal; all other output stays.
 
-Its C++ part writes them to file descriptor 2 before its log level counts. They are taken out by a small
-process of its own, which also passes on what comes last before a crash.
+Its C++ part writes them to file descriptor 2 before its log level takes effect. A small process filters
+them out; as a process of its own, it also passes on the last lines before a crash.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
 def is_notice(line: bytes) -> bool:
-    """Tells if a line on the terminal is one of TensorFlow's notices about itself."""
+    """True if a line on the terminal is one of TensorFlow's notices about itself."""
     return _NOTICES.match(line) is not None
 
 

@@ -1,4 +1,4 @@
-"""Features of the processor, and whether an accelerator computes in its place."""
+"""Features of the processor, and presence of an accelerator."""
 
 import pathlib
 

@@ -1,4 +1,4 @@
-"""End of the process without waiting for input threads that wait for the interpreter.
+"""End of the process without a deadlock between input threads and the interpreter.
 
 Destroying an iterator of `tf.data` waits for its threads. Those that run a Python function ask for the
 interpreter, which lets no other thread in once it shuts down and collects its last garbage: a process that

@@ -1,4 +1,4 @@
-"""TensorBoard's files of a run."""
+"""TensorBoard files of a run."""
 
 import os
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from pixpro_keras.utils.errors import first_line
 
 
 class Charts:
-    """TensorBoard's event file that never ends a run: what cannot be written is missing from the charts.
+    """TensorBoard event file. Errors never end a run: what cannot be written is missing from the charts.
 
     Args:
         directory: folder of the file, which is created once there is something to write.
@@ -61,9 +61,9 @@ class Charts:
                 logging.warning("Charts are missing: %s", first_line(error))
 
     def close(self) -> None:
-        """Ends the file; what is written later goes to a new one.
+        """Ends the file; later summaries go to a new one.
 
-        After an error of the disk the rest of a file is lost to its readers.
+        Readers of a file see nothing that follows a disk error in it.
         """
         self.flush()
         self._writer = None

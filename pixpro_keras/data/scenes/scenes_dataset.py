@@ -88,7 +88,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
         seed even write into each other's.
 
         Args:
-            **kwargs: as for TFDS.
+            **kwargs: arguments of TFDS's method.
         """
         with _locked(os.fspath(self.data_dir_root)):
             super().download_and_prepare(**kwargs)

@@ -1,4 +1,4 @@
-"""Images of a folder, at any depth."""
+"""Images of a folder and its subfolders."""
 
 import array
 import collections
@@ -65,9 +65,9 @@ def iterate_images(folder: bytes) -> Iterator[bytes]:
     """Iterates over the paths of all images below a folder, relative to it, in byte order.
 
     The tree is walked once, and only one branch of it is in memory at a time. Hidden files and folders
-    are left out, and subfolders of trainings, whose pictures are none of the data. Links to folders are
-    followed, but each folder is read once. At the end one line of the log counts the files of other kinds,
-    one the folders of trainings, and one the links that were not followed.
+    are left out, and so are the folders of trainings, whose pictures are not data. Links to folders are
+    followed, but each folder is read once. At the end, three lines of the log count the files of other
+    kinds, the folders of trainings and the links that were not followed.
 
     Args:
         folder: path of the folder.
@@ -183,17 +183,17 @@ def _is_file_or_link(entry: os.DirEntry[bytes]) -> bool:
 
 
 def find_image(folder: str | os.PathLike, stem: str) -> pathlib.Path:
-    """Finds the image of a name without its ending.
+    """Finds the image with a given name, whatever its ending.
 
     Args:
         folder: folder of the image.
         stem: path below the folder, without the ending.
 
     Returns:
-        The image; where there is none, the path with the first of `IMAGE_EXTENSIONS`.
+        The image; if there is none, the path with the first of `IMAGE_EXTENSIONS`.
 
     Raises:
-        ValueError: if there are several, with the names of two; if the name has the image's ending.
+        ValueError: if there are several such images, or the name already has an ending.
 
     Example:
         ```python
@@ -228,7 +228,7 @@ def number_classes(folders: Iterable[bytes]) -> dict[bytes, int]:
     folders, or images next to folders, there are no classes and the result is empty.
 
     Args:
-        folders: paths relative to the folder that holds them; repetitions are allowed.
+        folders: paths relative to the root of the images; repetitions are allowed.
 
     Example:
         ```python
@@ -245,7 +245,7 @@ def number_classes(folders: Iterable[bytes]) -> dict[bytes, int]:
 
 
 def open_folder(specification: str, folder: str, data_dir: str | None = None) -> Source:
-    """Opens all images of a folder; the folders that hold them are their classes.
+    """Opens all images of a folder; the subfolders are their classes.
 
     Args:
         specification: name of the source.
@@ -253,7 +253,7 @@ def open_folder(specification: str, folder: str, data_dir: str | None = None) ->
         data_dir: not used.
 
     Raises:
-        ValueError: if it is no folder, cannot be read or holds no image.
+        ValueError: if it is not a folder, cannot be read or contains no image.
     """
     del data_dir
     find_folder(folder)

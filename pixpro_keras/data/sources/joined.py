@@ -1,4 +1,4 @@
-"""Several sources as one, one after the other."""
+"""Concatenation of several sources."""
 
 import bisect
 import itertools
@@ -14,8 +14,8 @@ from pixpro_keras.utils.fingerprint import fingerprint
 def join(name: str, parts: Sequence[Source]) -> Source:
     """Joins several sources to one that has all their images.
 
-    Labels stay if all sources have the same classes. Otherwise there are none, since a number would
-    mean one thing here and another there.
+    The labels are kept if all sources have the same classes. Otherwise they are dropped, since a number
+    would mean different classes.
 
     Args:
         name: name of the whole.

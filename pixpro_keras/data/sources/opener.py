@@ -1,4 +1,4 @@
-"""One opener of image sources of all kinds."""
+"""Opener of image sources of all kinds."""
 
 import tensorflow as tf
 

@@ -12,8 +12,8 @@ def path_hint(specification: str, kinds: Collection[str]) -> str:
     """Hint for an error if a path was given instead of `kind:path`; else an empty text.
 
     Args:
-        specification: as given.
-        kinds: those that may be meant; of `folder`, `voc`, `coco` and `cityscapes` a folder is one.
+        specification: specification that the user gave.
+        kinds: kinds to suggest; a folder may be `folder`, `voc`, `coco` or `cityscapes`.
 
     Example:
         ```python

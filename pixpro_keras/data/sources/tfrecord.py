@@ -1,8 +1,8 @@
 """Images of TFRecord files, and random access to the records of any such files.
 
 A TFRecord file is a chain of `length (8 bytes), crc of the length (4), data, crc of the data (4)`.
-Its headers are read once; after that each record is one read at a known place, so that the order of
-the samples can be any function of the step.
+The headers are read once. Afterwards each record is a single read at a known position, so that the
+order of the samples can be any function of the step.
 """
 
 import concurrent.futures
@@ -103,8 +103,8 @@ class RecordFiles:
 def open_tfrecord(specification: str, pattern: str, data_dir: str | None = None) -> Source:
     """Opens the images of TFRecord files.
 
-    Labels stay if all files name the same classes, or none does. Otherwise there are none, since a number
-    would mean one thing here and another there.
+    The labels are kept if all files name the same classes, or none names any. Otherwise they are dropped,
+    since a number would mean different classes.
 
     Args:
         specification: name of the source.

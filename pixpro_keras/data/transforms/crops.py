@@ -1,4 +1,4 @@
-"""Random resized crops with their coordinates, and flips. Every function is pure."""
+"""Random resized crops with their coordinates, and flips, as pure functions."""
 
 import math
 from collections.abc import Callable
@@ -34,8 +34,8 @@ def random_resized_crop_box(
         width: width of the image in pixels, scalar int32.
         area: smallest and largest area, as fractions of the image.
         ratio: smallest and largest width / height.
-        is_good: function from ten boxes, each coordinate `(10,)`, to `(10,)` booleans: boxes that
-            are acceptable. If none of the ten is, all count as acceptable.
+        is_good: function of ten boxes, each coordinate `(10,)`, to `(10,)` booleans: which boxes are
+            acceptable. If none is, another box is drawn without this condition.
 
     Returns:
         `(top, left, box height, box width)`, scalar int32.

@@ -16,7 +16,7 @@ from pixpro_keras.types import Tensor
 
 
 def adjust_brightness(image: Tensor, factor: Tensor) -> Tensor:
-    """`factor * image`, cut to 0..255."""
+    """`factor * image`, clipped to 0..255."""
     return _clip(image * factor)
 
 
@@ -66,9 +66,9 @@ def color_jitter(image: Tensor, factors: Tensor, order: Tensor, axis: int = -1) 
 
     Args:
         image: `(H, W, 3)`, or `(3, H, W)` with an axis of 0.
-        factors: `(4,)`: three factors, which are at least 0, and the turn of the hue.
+        factors: `(4,)`. Three factors of at least 0, and the shift of the hue.
         order: `(4,)` int32. A permutation of 0 (brightness) to 3 (hue).
-        axis: of the channels.
+        axis: axis of the channels.
     """
     steps = (
         adjust_brightness,
@@ -95,7 +95,7 @@ def gaussian_blur(image: Tensor, sigma: Tensor, max_sigma: float, axis: int = -1
         image: `(H, W, 3)`, or `(3, H, W)` with an axis of 0, of static shape.
         sigma: standard deviation in pixels, scalar.
         max_sigma: largest sigma; sets the kernel's radius of three standard deviations.
-        axis: of the channels.
+        axis: axis of the channels.
     """
     weights = tf.unstack(blur_weights(sigma, max_sigma))
     for side in (1, 2) if axis == 0 else (0, 1):
@@ -119,10 +119,10 @@ def blur_weights(sigma: Tensor, max_sigma: float) -> Tensor:
 def weigh_shifted(image: Tensor, weights: list[Tensor], axis: int) -> Tensor:
     """Weighted sum of copies shifted along an axis (a convolution), with border pixels repeated.
 
-    Of these XLA makes one loop, faster than its convolutions.
+    XLA makes one loop of them, which is faster than its convolutions.
 
     Args:
-        image: of any shape that is static along the axis.
+        image: image of any shape that is static along the axis.
         weights: an odd number of them, the middle one of the image itself.
         axis: at least 0.
     """

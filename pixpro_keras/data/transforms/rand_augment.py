@@ -24,11 +24,11 @@ def rand_augment(
     magnitude: float = 10.0,
     magnitude_std: float = 0.5,
 ) -> Tensor:
-    """Applies some changes, each drawn from `CHANGES` and left out half of the time.
+    """Applies random changes, each drawn from `CHANGES` and skipped with probability 0.5.
 
-    The strength of each is normal around `magnitude`, cut to 0..10, and where a change has two
-    directions the sign is random. Pixels are interpolated bilinearly (the authors: bilinearly or
-    bicubically, at random) and not rounded except where a change is about whole numbers.
+    The strength of each is normal around `magnitude`, clipped to 0..10, and the sign of changes with two
+    directions is random. Pixels are interpolated bilinearly (the authors: bilinearly or
+    bicubically, at random) and not rounded, except for changes of integer values.
 
     Args:
         image: `(H, W, 3)` float32 in 0..255, of static shape.

@@ -20,7 +20,7 @@ class ViewRecipe:
 
     Attributes:
         interpolation: interpolation of the crop, `"bilinear"` or `"bicubic"`.
-        min_overlap: smallest fraction of the crop that view 1 shows too, if ten tries find such a
+        min_overlap: smallest fraction of the crop that view 1 shows too, unless ten tries find no such
             crop.
         flip: probability of a horizontal flip.
         jitter: probability of color jitter.

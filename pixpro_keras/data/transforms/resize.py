@@ -8,9 +8,9 @@ __all__ = ["resize_bilinear"]
 
 
 def resize_bilinear(image: Tensor, size: Tensor) -> Tensor:
-    """Equals `tf.image.resize(image, size, antialias=True)`, in a third of the time if no side gets smaller.
+    """Same as `tf.image.resize(image, size, antialias=True)`, three times as fast if no side gets smaller.
 
-    Antialiasing then has no effect, and the operation without it gives the same up to rounding.
+    Antialiasing has no effect then, and the operation without it gives the same up to rounding.
 
     Args:
         image: `(H, W, C)`.
