@@ -92,7 +92,7 @@ def start(options: ServiceOptions) -> tf.data.experimental.service.DispatchServe
 
 @contextlib.contextmanager
 def _server_errors() -> Iterator[None]:
-    """Converts what TensorFlow raises if a server cannot start to a ValueError of one line."""
+    """Context that converts TensorFlow's errors of a server that cannot start to a ValueError of one line."""
     try:
         yield
     except (RuntimeError, tf.errors.OpError) as error:

@@ -103,7 +103,7 @@ def run(options: ExportOptions) -> None:
 def export_torch(
     options: ModelOptions, method: PretrainMethod, path: pathlib.Path
 ) -> dict[pathlib.Path, str]:
-    """Writes a checkpoint in the release's layout, of the backbone alone where the release has no such run.
+    """Writes a checkpoint in the release's layout: only the backbone if it cannot continue the run.
 
     Returns:
         The file -> its use.

@@ -58,7 +58,7 @@ def run(options: LaunchOptions, job: Sequence[str]) -> int:
 
 
 def find_script(name: str) -> list[str]:
-    """Words after `python` that run a script, by its path, or a command of this package, by its name.
+    """Arguments of `python` that run a script by its path, or a command of this package by its name.
 
     Args:
         name: `mine.py`, `pretrain`, `pretrain.py`, `pixpro-pretrain`.
@@ -78,7 +78,7 @@ class Launcher:
     """Group of processes that start and end together.
 
     Args:
-        words: script and flags of each.
+        words: script and flags of each process.
         num_workers: number of processes.
         grace_seconds: time to end after the first failure.
     """

@@ -3,7 +3,7 @@ r"""Linear classification of frozen features, trained by SGD.
 pixpro-linear-probe --weights=runs/mine --dataset=folder:PATH --image_size=128 \
     --learning_rate_factors=0.01,0.1,1
 
-Each image goes through the backbone once, or, with `--augment`, anew in every epoch as a random crop.
+Each image goes through the backbone once; with `--augment` in every epoch, as a new random crop.
 Several learning rates train side by side; the best is chosen on training images held out for it. Writes
 `linear_probe.md`, `linear_probe.json` and `confusion.png` to `--workdir`. The same command continues a run
 that was cut off.
@@ -273,11 +273,11 @@ def finish(
     Args:
         options: resolved.
         workdir: folder of the files.
-        name: of the backbone, in a table.
+        name: name of the backbone in a table.
         probe: trained.
-        num_train: training images.
-        looked_at: features of the held-out images, where there are several classifiers, and of the
-            test images.
+        num_train: number of training images.
+        looked_at: features of the held-out images, if there are several classifiers, and of the test
+            images.
         class_names: names of the classes, where they are known.
     """
     *choice, asked = looked_at
@@ -311,7 +311,7 @@ def finish(
         workdir,
         "linear_probe",
         results,
-        TRAINING_FILES | {"confusion.png": "classes that are taken for each other"},
+        TRAINING_FILES | {"confusion.png": "confusion matrix of the classes"},
         all_classifiers=classifiers if choice else [],
     )
 

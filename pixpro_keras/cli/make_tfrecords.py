@@ -1,4 +1,4 @@
-"""Packs a folder of images into TFRecord files, with image files unchanged or shrunk.
+"""Packs a folder of images into TFRecord files, with unchanged or shrunk images.
 
 pixpro-make-tfrecords --input=photos --output=records/photos --num_shards=16 [--short_side=512]
 pixpro-pretrain --dataset='tfrecord:records/photos-*.tfrecord' --workdir=runs/photos
@@ -57,11 +57,11 @@ def shrink(content: bytes, short_side: int) -> bytes:
 
     Args:
         content: an encoded image.
-        short_side: in pixels.
+        short_side: short side in pixels.
 
     Returns:
-        JPEG of quality 95; or `content` itself, if it is small enough or nothing that can be decoded,
-        about which the training tells.
+        JPEG of quality 95; or `content` itself if it is small enough, or if it cannot be decoded, which the
+        training reports.
     """
     try:
         image = decode(content)
@@ -86,7 +86,7 @@ def write_shard(
 ) -> int:
     """Writes one file under a temporary name, then renames it.
 
-    Each record has the name of its class, for other programs, and the first one those of all classes.
+    Each record has the name of its class, for other programs; the first one has the names of all classes.
 
     Args:
         path: the file.

@@ -1,4 +1,4 @@
-r"""The paper's tables by one command: all pre-trainings and transfers of a table, and their numbers.
+r"""Reproduces a table of the paper: runs all its pre-trainings and transfers and collects their results.
 
     pixpro-reproduce --table=3 --scale=tiny
     pixpro-reproduce --table=3 --scale=small --data=PATH --seeds=0,1,2
@@ -96,7 +96,7 @@ def run(options: ReproduceOptions) -> int:
     """Runs, prints or submits a table's jobs and returns the exit code.
 
     Raises:
-        FlagError: if that cannot be done.
+        FlagError: if a flag or a result cannot be used.
     """
     try:
         return reproduce(options)
@@ -108,7 +108,7 @@ def reproduce(options: ReproduceOptions) -> int:
     """Runs, prints or submits the jobs of the options.
 
     Raises:
-        TableError: if it cannot be.
+        TableError: if a flag or a result cannot be used.
     """
     table, scale = TABLES[int(options.table)], SCALES[options.scale]
     workdir = pathlib.Path(options.workdir or f"results/{scale.name}").expanduser().absolute()
@@ -154,10 +154,10 @@ def reproduce(options: ReproduceOptions) -> int:
 
 
 def settle_changes(jobs: Sequence[Job], places: Places, on_change: str) -> None:
-    """Makes sure that no job with other flags is continued or counted as finished.
+    """Sets the folders of jobs with other flags aside, or refuses them.
 
     Raises:
-        TableError: if one had, and `--on_change=stop`.
+        TableError: if there is one and `--on_change=stop`.
     """
     begin_anew = set()
     for job in jobs:
@@ -190,7 +190,7 @@ def read_overrides(texts: Sequence[str]) -> dict[str, list[str]]:
     """Parses `--override`: job -> flags.
 
     Raises:
-        TableError: if one is not of the form.
+        TableError: if one is not of the form JOB:--FLAG.
     """
     overrides: dict[str, list[str]] = {}
     for text in texts:

@@ -227,7 +227,7 @@ def _fit_dense_linear_probe(
 
 
 def whole_batch_size(options: SegmentOptions, strategy: tf.distribute.Strategy) -> int:
-    """Returns the number of whole images that can be batched: one, unless all are of one size."""
+    """Returns the number of whole images in a batch: one, unless all have the same size."""
     return _BATCH_SIZE * strategy.num_replicas_in_sync if options.resize else 1
 
 
@@ -236,8 +236,8 @@ class Segmenter:
     """A trained network for segmentation.
 
     Attributes:
-        label: its backbone's name in a table.
-        logits: `(B, H, W, 3)` images and a size to scores of that size.
+        label: name of its backbone in a table.
+        logits: function of `(B, H, W, 3)` images and a size to scores of that size.
         preprocess: function from RGB in 0..255 to the backbone's convention.
     """
 
@@ -261,7 +261,7 @@ def finish(
         options: resolved.
         workdir: folder of the files.
         segmenter: trained.
-        class_names: of the training images.
+        class_names: classes of the training images.
         num_train: number of training images.
         test: images and masks.
         strategy: devices that share the work.

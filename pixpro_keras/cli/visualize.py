@@ -140,7 +140,7 @@ def draw_images(options: VisualizeOptions, workdir: pathlib.Path) -> VisualizeOp
     """Draws the pictures of a backbone and its images; returns options that name the backbone.
 
     Raises:
-        FlagError: if the images or the backbone cannot be had.
+        FlagError: if the images or the backbone cannot be loaded.
     """
     keras.utils.set_random_seed(options.seed)
     if options.dataset is None:
@@ -165,7 +165,7 @@ def draw_images(options: VisualizeOptions, workdir: pathlib.Path) -> VisualizeOp
     with flag_errors(options, "level"):
         network = level_network(evaluated.network, options.level)
     if options.has_random_weights:
-        # With the initial statistics all features look the same.
+        # With the initial statistics all features are nearly the same.
         apply_precise_bn(network, [gallery[shown]])
     gallery_features = _predict(network, gallery)
     inputs, images, features = gallery[shown], gallery_images[shown], gallery_features[shown]
@@ -200,13 +200,13 @@ def draw_views(
     """Draws the two views of images as a run sees them, and their cells that show the same place.
 
     Args:
-        options: of this command.
+        options: options of this command.
         workdir: folder of the picture.
         source: the images.
-        run: folder of a run whose options count; None: this command's.
+        run: folder of a run whose options are used; None: this command's.
 
     Raises:
-        FlagError: if the views' coordinates do not say where their pixels come from.
+        FlagError: if the augmentation moves pixels in ways that the coordinates do not follow.
     """
     viewed = options if run is None else stored_run.read_options(run)
     if recipes.moves_pixels(viewed.augmentation):
@@ -244,9 +244,9 @@ def draw_propagation(
     """Draws the similarities in the pixel propagation module of a run, if it has one.
 
     Args:
-        options: of this command.
+        options: options of this command.
         workdir: folder of the picture.
-        run: the run's folder.
+        run: folder of the run.
         images: `(B, H, W, 3)` uint8 RGB.
         inputs: the same as the backbone takes them.
     """
@@ -275,12 +275,12 @@ def _save(figure: "Figure", path: pathlib.Path, title: str | None = None) -> Non
 
 
 def spread(source: Source, count: int, max_broken_share: float) -> Source:
-    """Selects a few images from all over a source, without those that cannot be decoded.
+    """Selects a few images spread over a source, without those that cannot be decoded.
 
     Args:
-        source: images.
-        count: their largest number.
-        max_broken_share: share of these that may be broken.
+        source: the images.
+        count: largest number of images.
+        max_broken_share: largest share of them that may be broken, in [0, 1].
 
     Raises:
         BrokenImagesError: if more of them cannot be decoded.

@@ -96,7 +96,7 @@ class PretrainFunctionTest(tf.test.TestCase):
             self.pretrain(**flags, epochs=2)
         self.assertIn(
             f"{run / 'export' / 'release.pth'}, {run / 'export' / 'saved_model'}\n"
-            f"To write them anew: pixpro-export --input={run} --format=torch,saved_model\n",
+            f"To write them again: pixpro-export --input={run} --format=torch,saved_model\n",
             output.getvalue(),
         )
         self.assertEqual(listed(), {"backbone.keras"})

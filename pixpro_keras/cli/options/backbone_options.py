@@ -85,8 +85,8 @@ def build_backbone(options: BackboneOptions, trained: keras.Model | None = None)
 
     Args:
         options: options of the backbone.
-        trained: the same network with the weights that it gets; without it, they are new, as
-            `--zero_init_residual` and `--kernel_fan` say.
+        trained: the same network, whose weights are copied; default: new weights, initialized according to
+            `--zero_init_residual` and `--kernel_fan`.
 
     Raises:
         ValueError: if the weights are of another network.

@@ -1,4 +1,4 @@
-"""Options of runs on several machines, and the devices that all options describe."""
+"""Options of runs on several machines, and the strategy that they describe."""
 
 import dataclasses
 
@@ -43,7 +43,7 @@ class DeviceOptions(RunOptions, ClusterOptions):
 
 
 def make_devices(options: DeviceOptions, deterministic: bool = False) -> tf.distribute.Strategy:
-    """Returns the strategy that the options name, its workers joined.
+    """Returns the strategy that the options name, connected to the other workers.
 
     Args:
         options: options of the command.

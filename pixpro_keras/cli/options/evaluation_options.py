@@ -1,4 +1,4 @@
-"""Options of evaluations: the backbone, and how many labels it gets."""
+"""Options of evaluations: the backbone and its share of the labels."""
 
 import dataclasses
 from collections.abc import Callable
@@ -91,7 +91,7 @@ def read_backbone(options: EvaluationT) -> tuple[EvaluatedBackbone, EvaluationT]
     loaded = None
     label: str = f"{options.backbone}, random"
     if weights is not None:
-        reason = f"--weights={weights} are no new weights"
+        reason = f"--weights={weights} are not new weights"
         refuse_unused(options, dict.fromkeys(NEW_WEIGHTS, reason))
         loaded, options, label = _load(options, weights)
     check_backbone(options)
@@ -106,8 +106,8 @@ def read_backbone(options: EvaluationT) -> tuple[EvaluatedBackbone, EvaluationT]
 def trained_weights(options: EvaluationOptions, backbone: EvaluatedBackbone) -> dict[str, str]:
     """Properties of the checkpoints of a training that starts from given weights.
 
-    Beside the path it says what was there, since a pre-training may go on at the same path: a training
-    that has begun must not report the old weights' results for the new ones.
+    Beside the path they have a checksum of the weights, since a pre-training may continue at the same path:
+    a training that has begun must not report results of the old weights for the new ones.
     """
     label = {"backbone": backbone.label}
     if options.has_random_weights:

@@ -1,4 +1,4 @@
-"""Options of jobs that go on training a pre-trained backbone."""
+"""Options of jobs that fine-tune a pre-trained backbone."""
 
 import dataclasses
 
@@ -33,11 +33,11 @@ def slow_down_backbone(options: FineTuningOptions, task: Task, backbone: Evaluat
 
 
 def refuse_image_size(options: FineTuningOptions, sizes: str) -> None:
-    """Refuses `--image_size`, the size of square views, which networks of one size alone have here too.
+    """Refuses `--image_size`, the size of square views, unless the network takes a single size.
 
     Args:
         options: whose `backbone` is the network.
-        sizes: flags that give the sizes of the images.
+        sizes: flags that set the sizes of the images instead.
 
     Raises:
         FlagError: naming these flags.

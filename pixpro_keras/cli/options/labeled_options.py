@@ -1,4 +1,4 @@
-"""Options of jobs that learn from labeled images, and the images they name."""
+"""Options of labeled images, and the images that they name."""
 
 import contextlib
 import dataclasses
@@ -102,7 +102,7 @@ def open_parts(options: Options, train: str, test: str, data_dir: str | None) ->
     """Opens training and test images with their labels.
 
     Args:
-        options: that name them.
+        options: options that name the images.
         train: name of the option with the training images.
         test: name of the option with the test images.
         data_dir: directory of TFDS data sets.

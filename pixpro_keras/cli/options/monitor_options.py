@@ -1,4 +1,4 @@
-"""Options of measurements during pre-training: k-NN of images, dense linear probe of pixels."""
+"""Options of evaluations during pre-training: k-NN of images, dense linear probe of pixels."""
 
 import dataclasses
 import functools
@@ -48,7 +48,7 @@ class MonitorOptions(Options):
 
 
 def check_measurements(options: MonitorOptions) -> None:
-    """Checks the flags of `--eval_every_epochs` on each worker, of which the chief alone measures.
+    """Checks the flags of `--eval_every_epochs`, on every worker, although the chief alone evaluates.
 
     Raises:
         FlagError: if there is nothing to measure on, or a given flag has no effect.

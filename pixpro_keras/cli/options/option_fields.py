@@ -116,7 +116,7 @@ class Options:
             **values: values by name.
 
         Raises:
-            TypeError: if there is no such option; the message has the name that is closest.
+            TypeError: if there is no such option; the message has the closest name.
             FlagError: if a value cannot be used or a required one is missing.
         """
         names = [field.name for field in option_fields(cls)]
@@ -131,7 +131,7 @@ class Options:
         return base.replace(**values, given=names_given, from_files=from_files).check_required()
 
     def check_required(self: OptionsT) -> OptionsT:
-        """The options, if all that are required have values.
+        """Returns the options, after checking that all required ones have values.
 
         Raises:
             FlagError: naming those that have none.

@@ -1,4 +1,4 @@
-"""Options that every command with a network has: devices, precision, seed, folders; the card of an export."""
+"""Options of all commands with a network: devices, precision, seed, folders; options of the model card."""
 
 import dataclasses
 import re

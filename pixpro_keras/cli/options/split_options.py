@@ -1,4 +1,4 @@
-"""Options of data sets that have no split of their own."""
+"""Options of data sets without splits."""
 
 import dataclasses
 
@@ -26,8 +26,8 @@ def random_split(
     """Returns the indices of the training and of the test images of a data set without splits.
 
     Args:
-        options: with the share.
-        seed: of the drawing.
+        options: options with `val_fraction`.
+        seed: seed of the split.
         count: number of images.
         data: name of the data set, for the log.
 
@@ -56,7 +56,7 @@ def log_split(options: SplitOptions, seed: int, num_test: int, count: int, data:
 
 
 def refuse_fraction(options: SplitOptions, data: str) -> None:
-    """Raises `FlagError` if a fraction was given for a data set with a test split; presets may have one.
+    """Refuses `--val_fraction` for a data set with a test split; a preset may contain it.
 
     Raises:
         FlagError: naming both flags.

@@ -13,10 +13,10 @@ class Pretraining:
     """A pre-training, at every scale. Its folder holds its runs and their transfers.
 
     Attributes:
-        name: of its folder, and what `--rows` may call it.
+        name: name of its folder, and in `--rows`.
         preset: name in `configs/pretrain` of the paper's recipe; None if the paper has none.
-        flags: flags that differ from the other rows at the scales small and tiny; None where there is no
-            sense in it there.
+        flags: flags that differ from the other rows at the scales small and tiny; None if these scales do
+            not have the row.
         note: caveat for readers of a small table.
     """
 
@@ -38,9 +38,9 @@ class Row:
     Attributes:
         label: its name in the paper.
         pretraining: name in `PRETRAININGS`, and of the row.
-        paper: transfer of the paper -> its numbers there, in percent, in the order of the transfer's.
+        paper: transfer of the paper -> its numbers there, in percent, in the order of `Transfer.numbers`.
             Empty for a row of ours, which the paper's scale does not have.
-        instead: transfer -> the pre-training that the paper takes for it instead, at its scale.
+        instead: transfer -> the pre-training that the paper uses for it instead, at its scale.
     """
 
     label: str
@@ -54,11 +54,11 @@ class Transfer:
     """Transfer job and its reported numbers, of which the first is plotted.
 
     Attributes:
-        name: of its folder, and what `--columns` calls it.
+        name: name of its folder, and in `--columns`.
         label: name of the column.
-        script: in `experiments`, without its ending. It writes `SCRIPT.json`.
-        flags: of the job; `{data}` is `--data`.
-        numbers: names of shares in the result.
+        script: name of the script in `experiments`, without its ending. It writes `SCRIPT.json`.
+        flags: flags of the job; `{data}` stands for `--data`.
+        numbers: names of the reported values in its result.
         stands_for: transfer of the paper whose numbers stand beside these.
     """
 
@@ -77,7 +77,7 @@ class Table:
     Attributes:
         number: its number.
         title: subject of the comparison.
-        rows: in the paper's order, then ours.
+        rows: rows in the paper's order, then ours.
         transfers: names of those that the paper has in it.
     """
 
@@ -97,12 +97,12 @@ class Scale:
 
     Attributes:
         name: value of `--scale`.
-        what: a sentence about it, for the head of a table.
+        what: description, shown above a table.
         pretrain: flags of each pre-training, before its own; None where each has the paper's preset.
-        transfers: by name.
+        transfers: transfers by name.
         scratch: flags of a transfer without pre-training.
-        labeled: data set that supervised pre-training learns from, where its preset does not say.
-        data_flags: of all jobs, where `--data` is given.
+        labeled: data set of supervised pre-training, if its preset does not name one.
+        data_flags: flags of all jobs if `--data` is given.
     """
 
     name: str

@@ -25,7 +25,7 @@ _OPTIONS = {
 }
 # Flags that a continued run may change, but not a row of a table.
 _OF_RESULTS = {"weights", "bn_batches", "test_short_side", "window_stride", "whole_images"}
-# Flags that a command writes as they follow from others and from the data.
+# Flags that a command derives from others and from the data.
 _WORKED_OUT = {"backbone", "train_dataset", "test_dataset", "num_classes"}
 
 
@@ -36,9 +36,10 @@ class Record:
     Attributes:
         flags: name -> value of the job, presets resolved; those of its pre-training begin with
             `pretrain `.
-        commit: of the code that ran last.
-        seconds: it ran, all attempts together.
-        exit_code: of the last attempt; None while it runs, or if it was killed with its starter.
+        commit: commit of the code that ran last.
+        seconds: running time of all attempts.
+        exit_code: exit code of the last attempt; None while it runs, or if it was killed together with this
+            command.
         finished: time of the end in UTC; empty before.
         pretrained: time at which its pre-training finished, in UTC.
         submitted: the cluster's name of the job.
@@ -137,7 +138,7 @@ def _other_than_file(job: Job, places: Places) -> list[str]:
     found = [
         f"{name}: was {ran.get(name, 'not given')}, is {value}"
         for name, value in planned.items()
-        # `auto` is written as what it was on that machine.
+        # `auto` is written as the value that was chosen on that machine.
         if value != "auto" and _number(ran.get(name)) != _number(value)
     ]
     found += [
@@ -153,7 +154,7 @@ def _other_than_file(job: Job, places: Places) -> list[str]:
 def _added_flags(job: Job, file: pathlib.Path) -> dict[str, Any]:
     """Values in a `flags.cfg`, which lists all flags, that are not the command's defaults.
 
-    Without what differs between machines and what a command works out itself, such as a run's length.
+    Flags that differ between machines, or that a command derives, such as a run's length, are left out.
     """
     if job.script not in _OPTIONS:
         return {}

@@ -22,8 +22,8 @@ class Job:
 
     Attributes:
         name: folder below `--workdir`: pre-training, seed, and `pretrain` or the transfer.
-        script: in `experiments`, without its ending.
-        flags: with `{data}` and `{workdir}` for what differs between machines.
+        script: name of the script in `experiments`, without its ending.
+        flags: flags with `{data}` and `{workdir}` in the place of folders of this machine.
         after: the pre-training whose weights it takes.
     """
 
@@ -55,7 +55,7 @@ class Places:
         return self.workdir / job.name
 
     def command(self, job: Job, python: str = sys.executable) -> list[str]:
-        """Words of a job's command, to be run in the repository's folder, or anywhere without one."""
+        """Words of a job's command, to be run in the repository's folder if there is one."""
         script = pathlib.Path("experiments", f"{job.script}.py")
         is_here = (ROOT / script).is_file()
         program = [str(script)] if is_here else program_of(job.script)
@@ -76,7 +76,7 @@ class Planner:
         has_data: whether `--data` is given.
 
     Raises:
-        TableError: if an override is for something that the scale does not have.
+        TableError: if an override names a job that the scale does not have.
     """
 
     def __init__(self, scale: Scale, overrides: Mapping[str, Sequence[str]], has_data: bool):
@@ -137,12 +137,11 @@ def plan(
     """Jobs of a table in order: each after the job whose weights it uses.
 
     Args:
-        planner: makes them.
+        planner: planner of the table's scale.
         table: table of the paper.
         seeds: all rows with the first seed come first.
-        rows: names of those that are wanted; empty is all.
-        columns: names of the transfers that are wanted, or `pretrain` for the pre-trainings alone; empty
-            is all.
+        rows: names of the rows to run; empty: all.
+        columns: names of the transfers to run, or `pretrain` for the pre-trainings alone; empty: all.
 
     Raises:
         TableError: if a row or column does not exist.

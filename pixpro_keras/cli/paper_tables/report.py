@@ -18,8 +18,8 @@ def write_report(workdir: pathlib.Path, found: Mapping[str, Any], command: str) 
 
     Args:
         workdir: folder of the files; links are relative to it.
-        found: of `results.gather`.
-        command: that made it.
+        found: result of `results.gather`.
+        command: command line that made it.
 
     Returns:
         Path of the Markdown file.

@@ -38,15 +38,15 @@ def summarize(values: Mapping[int, float]) -> dict[str, Any]:
 
 
 def gather(table: Table, planner: Planner, places: Places, seeds: Iterable[int]) -> dict[str, Any]:
-    """All that is known of a table.
+    """Collects the numbers and the state of all jobs of a table.
 
     Results with other flags than the planner's are left out.
 
     Args:
         table: table of the paper.
-        planner: of its scale.
-        places: folders.
-        seeds: asked for; those with results are added.
+        planner: planner of the scale.
+        places: folders of this machine.
+        seeds: requested seeds; others with results are added.
     """
     seeds = sorted({*seeds, *_seeds_found(places.workdir)})
     transfers = columns_of(table, planner.scale)

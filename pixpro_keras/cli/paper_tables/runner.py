@@ -28,8 +28,8 @@ class Runner:
 
     Args:
         places: folders of this machine.
-        commit: of the code.
-        on_job_end: called after every job, to write down what there is.
+        commit: commit of the code.
+        on_job_end: function called after every job, to write the results so far.
     """
 
     def __init__(self, places: Places, commit: str, on_job_end: Callable[[], object]):

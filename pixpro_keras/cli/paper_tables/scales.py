@@ -1,4 +1,4 @@
-"""Scales of a table's jobs: the paper's, one for two CPU cores, and one that only shows that they run.
+"""Scales of a table's jobs: the paper's, one for two CPU cores, and one that only tests that they run.
 
 `{data}` stands for `--data`, `{labeled}` for the scale's images with labels.
 """

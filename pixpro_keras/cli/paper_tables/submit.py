@@ -22,7 +22,7 @@ def check_template(template: str) -> list[str]:
     """Splits `--submit` into words and checks them.
 
     Raises:
-        TableError: if it cannot be one.
+        TableError: if it is not a valid template.
     """
     try:
         words = shlex.split(template)
@@ -42,8 +42,8 @@ def submit_jobs(template: Sequence[str], jobs: Sequence[Job], places: Places, co
             `{after}` is left out of a job that waits for nothing. Without one anywhere, transfers are
             submitted once their pre-training is finished.
         jobs: each after its pre-training.
-        places: folders.
-        commit: of the code.
+        places: folders of this machine.
+        commit: commit of the code.
 
     Returns:
         0; 1 if the command failed for a job.

@@ -1,4 +1,4 @@
-"""Start, failure and end of a command."""
+"""Start and end of a command, its log and its errors."""
 
 import contextlib
 import faulthandler
@@ -32,11 +32,11 @@ def run(
     *,
     takes_rest: bool = False,
 ) -> NoReturn:
-    """Runs a command and ends the process: with its exit code, or with one line after errors of users.
+    """Runs a command and ends the process with its exit code, or with one line if the user made an error.
 
     Args:
         cls: class of the command's options.
-        function: the command, a function of its options; its result is the exit code, None counts as 0.
+        function: the command, a function of its options. Its result is the exit code; None counts as 0.
         description: docstring of the command's module, for `--help`.
         takes_rest: whether the function also takes the arguments that are not flags.
     """
@@ -79,11 +79,10 @@ _SOON, _LATER = 0.05, 3.0  # seconds
 class Interrupt:
     """Handler of SIGINT that raises KeyboardInterrupt, and sends the signal again if that is lost.
 
-    Python only prints exceptions of destructors and callbacks of weak references. There, the handler does
+    In destructors and callbacks of weak references, where Python only prints exceptions, the handler does
     not raise but sends the signal again a moment later. TensorFlow's C++ part may convert the exception or
-    ignore it: hence `is_raised`, and another signal some seconds later. A timer of the system sends it,
-    since a thread cannot be started safely in a handler. What Python prints of an exception that
-    C++ code ignores is not shown.
+    ignore it: hence `is_raised`, and another signal some seconds later. A system timer sends it, since a
+    thread cannot be started safely in a handler. Exceptions that C++ code ignores are not printed.
 
     Attributes:
         is_raised: whether KeyboardInterrupt was raised, so that later errors may result from it.
@@ -108,7 +107,7 @@ class Interrupt:
         """Handles the signal.
 
         Raises:
-            KeyboardInterrupt: unless Python would discard it at this place.
+            KeyboardInterrupt: unless Python would discard it here.
         """
         is_lost = False
         while frame is not None and not is_lost:
@@ -196,10 +195,10 @@ def fail(error: Exception) -> NoReturn:
 
 
 def program_of(name: str) -> list[str]:
-    """Words after `python` that run a command by its module: an installed package has no scripts.
+    """Arguments of `python` that run a command by its module, since an installed package has no scripts.
 
     Args:
-        name: of the module in `pixpro_keras.cli`.
+        name: name of the module in `pixpro_keras.cli`.
     """
     return ["-c", f"from pixpro_keras.cli.{name} import main; main()"]
 
@@ -238,8 +237,8 @@ def flag_errors(options: Options, *names: str) -> Iterator[None]:
 
     Args:
         options: options of the command.
-        *names: options that the argument came from. The error shows those that the user gave and those it
-            speaks of, or all where there are none.
+        *names: options that the argument came from. The error shows those that the user gave or that it
+            mentions, or all of them if there are none.
     """
     try:
         yield
@@ -256,7 +255,7 @@ def flag_errors(options: Options, *names: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def prepare_workdir(options: Options, path: str) -> Iterator[pathlib.Path]:
-    """Creates `--workdir` of a job that does not train, and keeps others out while the block lasts.
+    """Context that creates `--workdir` of a job that does not train, and locks it.
 
     A block that fails before it has written anything leaves nothing behind.
 
@@ -281,7 +280,7 @@ def prepare_workdir(options: Options, path: str) -> Iterator[pathlib.Path]:
 
 
 def refuse_run(workdir: pathlib.Path) -> None:
-    """Raises `FlagError` for the folder of a training run, whose `flags.cfg` would be overwritten.
+    """Refuses the folder of a training run, whose `flags.cfg` would be overwritten.
 
     Raises:
         FlagError: if a run is there.

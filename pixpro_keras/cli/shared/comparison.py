@@ -1,4 +1,4 @@
-"""Runs of one job for several backbones, with a common table of results."""
+"""Runs of a job for several backbones, with one table of results."""
 
 import json
 import pathlib
@@ -38,7 +38,7 @@ def run_each(options: OptionsT, run: Callable[[OptionsT], ResultT], name: str) -
         name: name of that file.
 
     Returns:
-        The result of the last backbone, or of the one at which a signal ended it.
+        The result of the last backbone, or of the one during which a signal arrived.
 
     Raises:
         FlagError: if the flags cannot be used.

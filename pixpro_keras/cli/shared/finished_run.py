@@ -1,4 +1,4 @@
-"""Exported files, comparison, curves and the list of all files of a finished pre-training."""
+"""End of a pre-training: export, comparison, curves and the list of its files."""
 
 import json
 import pathlib

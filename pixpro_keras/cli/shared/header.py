@@ -35,7 +35,7 @@ def print_header(
         options: resolved.
         strategy: devices of the training.
         num_images: number of training images.
-        task: name -> value of the first lines: method or task, backbone.
+        task: first lines, name -> value: method or task, and backbone.
         data: the training images.
         first_step: step from which the run continues.
     """
@@ -69,7 +69,7 @@ def header_rows(
 
 
 def _describe_rate(options: TrainingJobOptions) -> str:
-    """Highest learning rate, and why it is lower than the peak in a run that is all warm-up."""
+    """Highest learning rate; if the warm-up takes the whole run, also why the peak is not reached."""
     peak = f"{peak_learning_rate(options):.4g}"
     steps_per_epoch = options.steps_per_epoch or 1
     total = options.epochs * steps_per_epoch
@@ -90,7 +90,7 @@ def header_text(rows: Mapping[str, str]) -> str:
 
 
 def describe_devices(strategy: tf.distribute.Strategy) -> str:
-    """Returns the devices of a training in words, and why no GPU is among them."""
+    """Describes the devices of a training, and why no GPU is used."""
     replicas = strategy.num_replicas_in_sync
     shared = f", {replicas} replicas" if replicas > 1 else ""
     if isinstance(strategy, tf.distribute.TPUStrategy):

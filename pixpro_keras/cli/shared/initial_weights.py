@@ -1,4 +1,4 @@
-"""Initial weights of a pre-training: from a file, or of a model in memory."""
+"""Initial weights of a pre-training, from a file or from a model in memory."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ INITIAL_FILE = "initial_backbone.keras"
 
 @contextlib.contextmanager
 def initial_file(options: PretrainOptions, network: keras.Model) -> Iterator[str]:
-    """Saves a network to a file for `--backbone`; a continued run uses its existing file.
+    """Context that saves a network to a file for `--backbone`; a continued run uses its existing file.
 
     Args:
         options: options of the run.
@@ -71,7 +71,7 @@ def initial_file(options: PretrainOptions, network: keras.Model) -> Iterator[str
 def read_init_weights(options: PretrainOptions) -> keras.Model | None:
     """Returns the network of `--init_weights`, or of `--backbone=FILE.keras`.
 
-    None if the weights are random, and if a run continues from its own weights, as a dry run would.
+    None if the weights are random, or if the run (also in a dry run) continues from its own checkpoint.
 
     Args:
         options: resolved.

@@ -91,13 +91,13 @@ def write(
 
 @contextlib.contextmanager
 def naming_outdated(folder: pathlib.Path, *flags: str) -> Iterator[None]:
-    """Context of an export that prints which files have other weights than those written inside.
+    """Context of an export that prints which existing files are of other weights than the new ones.
 
-    They stay, but `SHA256SUMS` and the card no longer list them; see `utils.listing`.
+    These files stay, but `SHA256SUMS` and the card no longer list them; see `utils.listing`.
 
     Args:
         folder: folder of the export.
-        *flags: flags of `pixpro-export` for the weights and the folder, but for the formats.
+        *flags: flags of `pixpro-export` that choose the weights and the folder.
     """
     before = _listed(folder)
     try:
@@ -106,14 +106,14 @@ def naming_outdated(folder: pathlib.Path, *flags: str) -> Iterator[None]:
         outdated = sorted(x for x in before - _listed(folder) if (folder / x).exists())
         if outdated:
             print(
-                f"Of other weights, and not in the model card and {SUMS_FILE} any more: "
+                f"Of other weights, and no longer in the model card and {SUMS_FILE}: "
                 f"{', '.join(str(folder / name) for name in outdated)}"
             )
         known = FORMAT_BY_FILE | {TORCH_FILE: TORCH}
         formats = [known[name] for name in outdated if name in known]
         if formats:
             command = shlex.join(["pixpro-export", *flags, f"--format={','.join(formats)}"])
-            print(f"To write them anew: {command}")
+            print(f"To write them again: {command}")
 
 
 def _listed(folder: pathlib.Path) -> set[str]:

@@ -147,7 +147,7 @@ def write_flags(
     Args:
         options: resolved options of the job.
         workdir: folder of the file.
-        but: names of options that are left out.
+        but: names of options to leave out.
         comments: lines above the flags.
     """
     names = [field.name for field in option_fields(type(options)) if field.name not in but]

@@ -1,4 +1,4 @@
-"""Reading of the folder of a pre-training, finished or not, by other jobs."""
+"""Reader of the folder of a pre-training, finished or not, for other jobs."""
 
 import dataclasses
 import pathlib
@@ -13,7 +13,7 @@ from pixpro_keras.training.checkpoints import latest_checkpoint, load_weights
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StoredRun(ModelOptions, CardOptions, RunOptions):
-    """Options of a run that are known to other jobs."""
+    """Options of a run that other jobs need."""
 
 
 def run_folder(path: str | None) -> pathlib.Path | None:
@@ -25,7 +25,7 @@ def run_folder(path: str | None) -> pathlib.Path | None:
 
 
 def read_options(folder: pathlib.Path) -> StoredRun:
-    """Returns the options of a run, which may have been moved with the file of its network.
+    """Returns the options of a run, whose folder may have been moved with the file of its network.
 
     Raises:
         FlagError: if its `flags.cfg` cannot be used.
@@ -39,8 +39,8 @@ def load_method(folder: pathlib.Path, output_stride: str) -> PretrainMethod | No
     """Returns all networks of a run, from its newest checkpoint; None without one.
 
     Args:
-        folder: the run's.
-        output_stride: of the backbone; it changes no weights.
+        folder: folder of the run.
+        output_stride: output stride of the backbone, which may differ from the run's.
 
     Raises:
         FlagError: if its `flags.cfg` cannot be used.

@@ -51,7 +51,7 @@ class RandomWeightsTest(parameterized.TestCase):
             ({"kernel_fan": "in"}, "--kernel_fan=in"),
         ):
             options = KnnOptions.make(backbone=RESNET10, weights="runs/a", **values)
-            with self.assertRaisesRegex(FlagError, f"{flag}: --weights=runs/a are no new weights"):
+            with self.assertRaisesRegex(FlagError, f"{flag}: --weights=runs/a are not new weights"):
                 read_backbone(options)
 
     def test_residual_blocks_of_a_pre_training_start_closed(self):
