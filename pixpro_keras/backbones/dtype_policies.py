@@ -43,7 +43,7 @@ def with_policy(config: Any, policy: str) -> Any:
 
 @contextlib.contextmanager
 def global_policy(policy: str | keras.DTypePolicy) -> Iterator[None]:
-    """Context in which a dtype policy is Keras's global one; after it, the one from before is.
+    """Context with another global dtype policy of Keras; on exit the policy from before is restored.
 
     Args:
         policy: dtype policy or its name.

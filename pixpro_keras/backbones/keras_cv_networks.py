@@ -1,8 +1,7 @@
 """Backbones of KerasCV by the names of its presets, built from their sizes: no file is downloaded.
 
-KerasCV is no longer maintained, and this module alone imports it. Its CSPDarkNet and MobileNetV3 are left
-out: some of their layers cannot be made from their config, and so neither can the target encoder or what a
-file holds.
+KerasCV is no longer maintained; only this module imports it. Its CSPDarkNet and MobileNetV3 are not
+supported: some of their layers cannot be rebuilt from their config, as a target encoder and saved files need.
 """
 
 import functools
@@ -130,7 +129,7 @@ def build_backbone(name: str) -> keras.Model:
 
 
 def name_of(network: keras.Model) -> str | None:
-    """Name of a network of `build_backbone`, or of a copy; None of others."""
+    """Name of a network of `build_backbone`, or of a copy of it; None for others."""
     name = network.name.replace(_NAME_PREFIX, PREFIX, 1)
     return name if name in names() else None
 

@@ -50,7 +50,7 @@ def available() -> tuple[str, ...]:
 def name_of(network: keras.Model) -> str | None:
     """Name of a network from `build` or `plain_network`, or of a copy of it; None for others.
 
-    One that begins with scaling of images, which the network of that name does not do, is another.
+    Networks with a layer in front that scales images are others, since they take other inputs.
 
     Example:
         ```python
@@ -72,9 +72,9 @@ def _is_wrapped(network: keras.Model, name: str) -> bool:
 
 
 def application_in(network: keras.Model) -> str | None:
-    """Name of the network of keras.applications that a model is, or begins with; None of others.
+    """Name of the network of keras.applications that a model is, or begins with; None for others.
 
-    One that begins with scaling of images, which the network itself does not do, is another.
+    Networks with a layer in front that scales images are others, since they take other inputs.
 
     Args:
         network: built by keras.applications, or around such a network, with any input size.

@@ -1,4 +1,4 @@
-"""Backbones from Keras files: any functional model from images to a map, of KerasHub and of one's own."""
+"""Backbones from Keras files: any functional model from images to a map, KerasHub's among them."""
 
 import functools
 import os
@@ -75,7 +75,7 @@ def read_file(path: str | os.PathLike) -> keras.Model:
 
 
 def package_of(path: str | os.PathLike) -> str | None:
-    """Package whose layers are in a Keras file, `keras_cv` or `keras_hub`; None of plain Keras.
+    """Package whose layers are in a Keras file, `keras_cv` or `keras_hub`; None for plain Keras.
 
     Keras reads such a file only once the package has registered its layers.
 

@@ -201,8 +201,8 @@ def imagenet_network(name: str) -> keras.Model:
             trained = _keras_application(name, "imagenet")
     except Exception as error:  # Errors of Keras, urllib or h5py.
         raise ValueError(
-            f"the ImageNet weights of {name} are neither in Keras's folder of models nor can they be "
-            f"downloaded ({first_line(error)})"
+            f"the ImageNet weights of {name} are not in Keras's folder of models and cannot be downloaded "
+            f"({first_line(error)})"
         ) from error
     copy_weights(trained, network)
     return network

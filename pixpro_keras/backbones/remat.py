@@ -14,17 +14,17 @@ _SHORTEST = 8
 
 
 class Remat:
-    """Rematerialized calls of a functional network in segments, of which only the outputs stay in memory.
+    """Calls of a functional network in segments, of which only the outputs stay in memory.
 
-    The activations within a segment, such as a residual block, are computed a second time when its
-    gradient is. Outputs, gradients and batch-norm statistics are those of the network itself.
+    The activations within a segment, such as a residual block, are computed again for its gradient.
+    Outputs, gradients and batch-norm statistics are those of the network itself.
 
     Args:
         network: functional model with one input and one output.
 
     Raises:
         ValueError: if the network has no place at which it can be cut, or draws random numbers, which
-            would be others the second time.
+            would differ the second time.
 
     Example:
         ```python

@@ -1,4 +1,4 @@
-"""Feature vectors of images, for search, clustering and your own classifiers."""
+"""Feature vectors of images, for search, clustering and classifiers."""
 
 import dataclasses
 import os

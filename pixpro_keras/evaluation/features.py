@@ -121,7 +121,7 @@ def image_batches(
         image_size: side of the square images in pixels.
         preprocess: the backbone's input convention, of RGB images in 0..255.
         batch_size: images per batch.
-        pass_over_broken: whether to skip images that cannot be decoded; their numbers are then
+        pass_over_broken: whether to skip images that cannot be decoded, whose numbers are then
             missing in the entry `index`.
 
     Returns:
@@ -173,7 +173,7 @@ def extract_features(
         batches: dicts as from `labeled_batches`.
         cells_per_image: largest number of labeled cells that are kept of each image, drawn at
             random; 0 for none. Ignored where the batches have no `mask`.
-        seed: seed of the drawing; the same cells are drawn for every backbone and batch size.
+        seed: seed of the random choice, which is the same for every backbone and batch size.
         strategy: strategy whose replicas on this machine share each batch; None is the current one.
 
     Returns:
@@ -261,7 +261,7 @@ def cell_labels(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _choose(classes: np.ndarray, cells_per_image: int, rng: np.random.Generator) -> np.ndarray:
     """Selects at most `cells_per_image` labeled cells of each image: a mask `(B, h, w)`."""
     flat = classes.reshape(len(classes), -1)
-    lots = rng.random(flat.shape)
-    lots[flat == IGNORED] = np.inf
-    ranks = lots.argsort(axis=1).argsort(axis=1)
+    draws = rng.random(flat.shape)
+    draws[flat == IGNORED] = np.inf
+    ranks = draws.argsort(axis=1).argsort(axis=1)
     return ((ranks < cells_per_image) & (flat != IGNORED)).reshape(classes.shape)

@@ -1,4 +1,4 @@
-"""Classes that images hold, and parts of a source that keep the share of each class."""
+"""Classes in the images of a source, and subsets that keep the share of each class."""
 
 import numpy as np
 import tensorflow as tf
@@ -45,16 +45,16 @@ def read_presence(source: MaskSource) -> np.ndarray:
 
 
 def stratified_images(presence: np.ndarray, fraction: float, seed: int = 0) -> np.ndarray:
-    """Draws a share of images that hold several classes, so that each class keeps its share.
+    """Draws a fraction of the images so that each class keeps its share.
 
-    While a class has less than its share, and at least one image, an image that holds it is drawn,
-    the rarest class first; what is then missing is drawn from all. Where classes are rare, that can
-    be a few images more.
+    From the rarest class to the most common, images with the class are drawn until it has its share,
+    at least one image; the rest is drawn from all other images. Rare classes can make the result a
+    few images larger.
 
     Args:
-        presence: `(N, K)` bool, True where an image holds a class.
-        fraction: share of the images, in (0, 1].
-        seed: seed of the drawing.
+        presence: `(N, K)` bool, True where an image has a pixel of a class.
+        fraction: fraction of the images, in (0, 1].
+        seed: seed of the random choice.
 
     Returns:
         Indices of images, ascending.

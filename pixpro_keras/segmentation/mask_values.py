@@ -13,15 +13,15 @@ from pixpro_keras.segmentation.mask_source import LabelValues, MaskSource
 
 
 def read_class_names(path: str | os.PathLike) -> tuple[str, ...]:
-    r"""Reads a list of classes, the first of which has the number 0.
+    r"""Reads the names of classes, one per line, from class 0 on.
 
-    A blank line is a class without a name, so that those after it keep their numbers.
+    A blank line is a class without a name, so that the classes after it keep their numbers.
 
     Args:
         path: path of the list.
 
     Raises:
-        ValueError: if it has no name, or one of them twice.
+        ValueError: if the list is empty or has a name twice.
 
     Example:
         ```python
@@ -51,7 +51,7 @@ def read_class_names(path: str | os.PathLike) -> tuple[str, ...]:
 
 
 def warn_of_gaps(sources: Sequence[MaskSource], ignored: int | None) -> None:
-    """Warns of classes that are in no mask, because the values in the masks are no numbers in a row.
+    """Warns of classes that are in no mask, because the values in the masks are not consecutive.
 
     Args:
         sources: parts of a data set; only those whose classes come from the values in their masks count.
@@ -61,8 +61,8 @@ def warn_of_gaps(sources: Sequence[MaskSource], ignored: int | None) -> None:
     missing = set(range(max(counted, default=0))) - {*counted, ignored}
     if missing:
         logging.warning(
-            "the masks of %s have the values %s alone: %d of %d classes occur nowhere; "
-            "--label_map=%s gives those that occur numbers in a row",
+            "the masks of %s have only the values %s: %d of %d classes occur nowhere; "
+            "--label_map=%s gives the others consecutive numbers",
             " and ".join(dict.fromkeys(source.name for source in sources)),
             ", ".join(map(str, counted)),
             len(missing),
@@ -86,7 +86,7 @@ def classes_of_masks(
         values: meaning of the values; if it gives classes, no file is read and no value is returned.
 
     Raises:
-        ValueError: if a value can be no class, or all masks hold one class.
+        ValueError: if a value cannot be a class, or all masks are of one class.
     """
     if values.classes is not None:
         names = tuple(f"class {number}" for number in range(max(values.classes.values()) + 1))
@@ -115,7 +115,7 @@ def values_in(mask: pathlib.Path) -> np.ndarray:
 
 
 def one_class_message(mask: pathlib.Path, values: LabelValues) -> str:
-    """Returns the error for masks that hold one class, with the way out that one mask's values suggest."""
+    """Returns the error for masks of one class, with a remedy that the values in one mask suggest."""
     present = values_in(mask).tolist()
     way = ""
     if values.ignored in present and len(present) > 1:
@@ -130,5 +130,5 @@ def one_class_message(mask: pathlib.Path, values: LabelValues) -> str:
 
 
 def map_in_a_row(values: Sequence[int]) -> str:
-    """Returns a `--label_map` that gives values numbers in a row."""
+    """Returns a `--label_map` that gives values consecutive numbers."""
     return ",".join(f"{value}:{number}" for number, value in enumerate(values))

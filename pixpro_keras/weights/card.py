@@ -89,7 +89,7 @@ def write_card(
     if flags:
         parts += [
             "## Flags",
-            "All of the run, without where its files lie:",
+            "All flags of the run, without the paths of its files:",
             "```\n" + "\n".join(flags) + "\n```",
         ]
     checksums = {f"`{file}`": f"`{checksum}`" for file, checksum in sorted(sums.items())}

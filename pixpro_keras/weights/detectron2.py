@@ -70,9 +70,9 @@ def detectron2_config(name: str) -> dict[str, Any]:
 def to_detectron2(network: keras.Model, name: str) -> dict[str, Any]:
     """Converts a plain network to the content of a file for detectron2's checkpointer.
 
-    Batch norms stay batch norms. detectron2's convolutions have no bias and its epsilon is 1e-5:
-    the biases of keras.applications' ResNets go into the running means, the difference of epsilon
-    into the variances, and the features stay the same.
+    Batch norm is not merged into convolutions. detectron2's convolutions have no bias and its epsilon is
+    1e-5: biases of keras.applications' ResNets are subtracted from the running means, the difference
+    of epsilon is added to the variances, and the features stay the same.
 
     Args:
         network: float32 ResNet of output stride 32.

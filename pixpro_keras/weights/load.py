@@ -19,7 +19,7 @@ NAME_ATTRIBUTE = "pixpro_keras_backbone"
 # Instead of a path: ImageNet weights of keras.applications.
 IMAGENET = "imagenet"
 TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".bin", ".ckpt", ".safetensors")
-_SERVING = "it is made for serving; export the same run with --format=keras and load that"
+_SERVING = "it is made for serving; export the same run with --format=keras and load the result"
 
 
 def load_backbone(
@@ -145,8 +145,8 @@ def _load_weights_file(path: pathlib.Path, name: str | None) -> keras.Model:
     num_matrices = sum(len(weight.shape) == 2 for weight in network.weights)
     if len(matrices) > num_matrices:
         raise ValueError(
-            f"{path}: holds the matrix {matrices[-1]} more than {name}: it is of a classifier with its top. "
-            "Save the network without: include_top=False in keras.applications"
+            f"{path}: has a matrix that {name} does not have, {matrices[-1]}: it is of a classifier with its "
+            "top. Save the network without the top: include_top=False in keras.applications"
         )
     try:
         network.load_weights(path)

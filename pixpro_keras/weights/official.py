@@ -50,9 +50,9 @@ class OfficialCheckpoint:
         state: name without `module.` -> array in torch's layout.
         options: the run's options by their official names; empty in published files.
         momenta: momentum of each trained parameter, by name; empty in published files.
-        step: optimizer steps done, None where the file does not say.
-        epoch: epochs done, None where the file does not say.
-        peak_learning_rate: after warm-up, for the run's whole batch; None where unknown.
+        step: optimizer steps done; None if the file does not state it.
+        epoch: epochs done; None if the file does not state it.
+        peak_learning_rate: learning rate after the warm-up, for the whole batch; None if unknown.
     """
 
     path: str
@@ -88,7 +88,7 @@ def parse_official_checkpoint(content: Any, path: str | os.PathLike) -> Official
         path: the file, for errors.
 
     Raises:
-        TorchFileError: if it is no official checkpoint, or of a training that we do not have.
+        TorchFileError: if it is no official checkpoint, or its training is not supported.
     """
     state = find_state_dict(content, path)
     if not is_official_state(state):
@@ -157,17 +157,17 @@ def _read_momenta(
 
 
 def describe_network(checkpoint: OfficialCheckpoint) -> dict[str, Any]:
-    """The network of a checkpoint, as arguments.
+    """Describes the network of a checkpoint by the arguments that build it.
 
     `official_export.save_official_checkpoint` shows it in its example.
 
     Returns:
         `backbone`: a name; and arguments of `PixPro`: `num_transform_layers`, `hidden_dim`,
-        `out_dim`, `instance_weight`, and where the file says them `gamma`, `threshold`,
+        `out_dim`, `instance_weight`, and, if the file states them, `gamma`, `threshold` and
         `base_momentum`.
 
     Raises:
-        TorchFileError: if there is no ResNet of ours in it.
+        TorchFileError: if it holds no ResNet of `backbones.available()`.
     """
     state = checkpoint.state
     below = {name: array for name, array in state.items() if name.startswith("encoder.")}

@@ -73,7 +73,7 @@ def read_torch_file(path: str | os.PathLike) -> Any:
     Tensors, plain Python values and `argparse.Namespace` are admitted, nothing else.
 
     Raises:
-        TorchFileError: if the file is missing, of another kind, truncated, or imports something.
+        TorchFileError: if the file is missing, truncated, of another kind, or needs other imports.
         ImportError: if torch is not installed.
 
     Example:
@@ -131,9 +131,9 @@ def _read_safetensors(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def find_state_dict(content: Any, path: str | os.PathLike) -> dict[str, Any]:
-    """State dict in the content of a torch file: name -> tensor.
+    """Finds the state dict in the content of a torch file: name -> tensor.
 
-    ResNets that stand in it as a `Sequential` of numbered parts get torchvision's names.
+    Weights of ResNets that were saved as a `Sequential` of numbered parts get torchvision's names.
 
     Args:
         content: from `read_torch_file`, which shows both in its example.
@@ -163,7 +163,7 @@ def to_arrays(state_dict: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def find_backbone(state_dict: Mapping[str, Any], path: str | os.PathLike) -> tuple[str, str]:
-    """Finds a plain ResNet in a state dict.
+    """Finds a ResNet in a state dict.
 
     Args:
         state_dict: name -> tensor or array.

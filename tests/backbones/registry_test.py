@@ -50,7 +50,7 @@ class ImagenetTest(tf.test.TestCase):
 
     def test_without_a_network_the_error_is_one_line(self):
         error = Exception("URL fetch failure on SOMEWHERE:\nno route")
-        wanted = r"ImageNet weights of mobilenet are neither .* downloaded \(URL fetch failure.*\)$"
+        wanted = r"ImageNet weights of mobilenet are not in .* downloaded \(URL fetch failure.*\)$"
         with downloaded(error), self.assertRaisesRegex(ValueError, wanted):
             imagenet_network("mobilenet")
 

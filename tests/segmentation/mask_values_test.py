@@ -69,7 +69,7 @@ class MaskValuesTest(tf.test.TestCase):
         self.assertLen(logs.output, 1)
         self.assertRegex(
             logs.output[0],
-            "one and two have the values 0, 4, 9 alone: 6 of 10 .*--label_map=0:0,4:1,9:2",
+            "one and two have only the values 0, 4, 9: 6 of 10 .*--label_map=0:0,4:1,9:2",
         )
         whole = MaskSource("whole", 1, lambda index: None, str, ("thing",), (0, 1, 3))
         with self.assertNoLogs("absl", "WARNING"):
