@@ -25,12 +25,8 @@ import tensorflow as tf
 from pixpro_keras import backbones
 from pixpro_keras.backbones.dtype_policies import global_policy
 from pixpro_keras.cli.options.backbone_options import check_backbone, log_input
-from pixpro_keras.cli.options.method_options import (
-    build_training,
-    identity,
-    resolve_classes,
-    warn_of_long_queue,
-)
+from pixpro_keras.cli.options.method_checks import warn_of_long_queue
+from pixpro_keras.cli.options.method_options import build_training, identity, resolve_classes
 from pixpro_keras.cli.options.monitor_options import build_measurements
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.options.pretrain_options import (

@@ -6,24 +6,16 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import keras
-from absl import logging
 
 from pixpro_keras import backbones
 from pixpro_keras.cli.options.backbone_options import build_backbone
-from pixpro_keras.cli.options.option_fields import FlagError, Options, option, option_fields
+from pixpro_keras.cli.options.option_fields import Options, option, option_fields
 from pixpro_keras.cli.options.training_options import TrainingOptions, build_optimizer
 from pixpro_keras.cli.options.view_options import ViewOptions
-from pixpro_keras.cli.shared.command import flag_errors, refuse_unused
+from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.data.labels import check_labels
 from pixpro_keras.data.sources import Source
-from pixpro_keras.data.transforms import recipes
-from pixpro_keras.methods import (
-    METHOD_ARGUMENTS,
-    METHODS,
-    PixContrast,
-    PixelMethod,
-    PretrainMethod,
-)
+from pixpro_keras.methods import METHOD_ARGUMENTS, METHODS, PretrainMethod
 from pixpro_keras.methods.instance_branch import FORMS
 from pixpro_keras.methods.pixcontrast import NEGATIVES
 from pixpro_keras.types import Batch
@@ -31,7 +23,7 @@ from pixpro_keras.types import Batch
 ModelT = TypeVar("ModelT", bound="ModelOptions")
 
 # Options whose name differs from that of the method's argument.
-_ARGUMENTS = {
+ARGUMENTS = {
     "propagation": "use_propagation",
     "transform_layers": "num_transform_layers",
     "fpn": "use_fpn",
@@ -50,8 +42,6 @@ _IDENTITY = (
     "fpn",
     "num_classes",
 )
-# Options that all methods have, or that are checked elsewhere.
-_NOT_COMPARED = ("method", "remat", "fpn")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -203,127 +193,6 @@ def identity(options: ModelOptions) -> dict:
     return {name: getattr(options, name) for name in _IDENTITY} | parts
 
 
-def check_method(options: ModelOptions) -> None:
-    """Checks for options that the method does not have, and for invalid combinations.
-
-    Presets that several methods share may hold options of some of them: the log names those that are
-    not used.
-
-    Raises:
-        FlagError: naming the flags.
-    """
-    cls = METHODS[options.method]
-    refuse_unused(options, _unused(options, cls))
-    if cls.uses_coordinates and recipes.moves_pixels(options.augmentation):
-        raise FlagError(
-            f"--augmentation={options.augmentation}: it moves pixels without changing the coordinates, "
-            f"by which --method={options.method} finds the positive pairs"
-        )
-    if options.local_views and not cls.uses_local_views:
-        raise FlagError(
-            f"--local_views={options.local_views}: --method={options.method} does not use local views"
-        )
-    if options.fpn and (not issubclass(cls, PixelMethod) or options.image_size % 32):
-        raise FlagError(
-            f"--fpn needs a pixel-level method and an image size that is a multiple of 32: "
-            f"--method={options.method} --image_size={options.image_size}"
-        )
-    if options.fpn and options.local_views and options.local_image_size % 32:
-        raise FlagError(
-            f"--fpn --local_image_size={options.local_image_size}: an FPN needs multiples of 32"
-        )
-    size, part = _queue_size(options, cls), options.batch_size // options.accumulate_steps
-    if part and size % part:
-        raise FlagError(
-            f"--queue_size={size}: must be a multiple of the {part} images that are enqueued at a time "
-            f"(--batch_size={options.batch_size} --accumulate_steps={options.accumulate_steps}), such as "
-            f"{max(size // part, 1) * part}"
-        )
-    if options.batch_size == options.accumulate_steps and _compares_images(options, cls):
-        raise FlagError(
-            f"--batch_size={options.batch_size} --accumulate_steps={options.accumulate_steps}: a loss that "
-            "tells images apart needs two or more at a time, else it is 0"
-        )
-
-
-def warn_of_long_queue(options: ModelOptions, num_images: int) -> None:
-    """Warns if a queue holds earlier keys of the images that are compared with it.
-
-    Args:
-        options: options of the pre-training.
-        num_images: number of training images.
-    """
-    cls = METHODS[options.method]
-    size = _queue_size(options, cls)
-    keys_per_image = 2 if issubclass(cls, PixelMethod) else 1  # one of each view
-    if size and size >= keys_per_image * num_images:
-        logging.warning(
-            "--queue_size=%d: of %d images the queue holds all, so that each image is pushed away from "
-            "itself. The authors' queue holds a twentieth of their images",
-            size,
-            num_images,
-        )
-
-
-def _queue_size(options: ModelOptions, cls: type[PretrainMethod]) -> int:
-    """Returns the number of keys of earlier batches that a method keeps, 0 without a queue."""
-    queue_size = _arguments_of(cls).get("queue_size")
-    if queue_size is None or (issubclass(cls, PixelMethod) and options.negatives != "queue"):
-        return 0
-    return options.queue_size or queue_size.default
-
-
-def _compares_images(options: ModelOptions, cls: type[PretrainMethod]) -> bool:
-    """Returns True if a loss term contrasts the images of a batch."""
-    if not issubclass(cls, PixelMethod):
-        return options.method == "simclr"
-    has_branch = options.instance_weight > 0 and options.instance_form == "contrastive"
-    is_pixcontrast = issubclass(cls, PixContrast) and options.pixel_weight > 0
-    return has_branch or (is_pixcontrast and options.negatives == "other_images")
-
-
-def _unused(options: ModelOptions, cls: type[PretrainMethod]) -> dict[str, str]:
-    """Options that have no effect, and why."""
-    known = _arguments_of(cls)
-    names = [field.name for field in option_fields(MethodOptions)]
-    reasons = {
-        name: f"--method={options.method} does not have it"
-        for name in names
-        if name not in _NOT_COMPARED and _ARGUMENTS.get(name, name) not in known
-    }
-
-    def add(reason: str, *names: str) -> None:
-        for name in names:
-            reasons.setdefault(name, reason)
-
-    if not (cls.has_target and options.target_encoder):
-        add("without a target encoder there is no moving average", "base_momentum")
-    views = recipes.RECIPES[options.augmentation]
-    if not any(view.blur for view in views):
-        add(f"--augmentation={options.augmentation} does not blur", "blur_strength")
-    if not any(view.jitter or view.grayscale or view.solarize for view in views):
-        add(f"--augmentation={options.augmentation} does not change colors", "color_strength")
-    if not options.local_views:
-        add("--local_views=0 has no local views", "local_image_size", "min_local_crop_area")
-    if not issubclass(cls, PixelMethod):
-        return reasons
-    if options.negatives != "queue":
-        add("only --negatives=queue has a queue", "queue_size")
-    if not options.instance_weight:
-        add("--instance_weight=0 has no such branch", "instance_form", "instance_temperature")
-    elif options.instance_form != "contrastive":
-        add("only --instance_form=contrastive has a temperature", "instance_temperature")
-    if not options.pixel_weight:
-        reason = "--pixel_weight=0 has no pixel loss"
-        add(reason, "variance_weight", "covariance_weight", "threshold", "propagation", "negatives")
-    has_propagation = options.propagation or (
-        options.propagation is None and not issubclass(cls, PixContrast)
-    )
-    if not (has_propagation and options.pixel_weight):
-        add("there is no propagation module", "gamma", "transform_layers")
-    return reasons
-
-
 def resolve_classes(options: ModelT, source: Source) -> ModelT:
     """Returns options with `num_classes`, where the method learns from labels.
 
@@ -360,9 +229,9 @@ def build_method(
         FlagError: if these weights are of another network.
     """
     cls: Any = METHODS[options.method]
-    known = _arguments_of(cls)
+    known = arguments_of(cls)
     arguments = {
-        _ARGUMENTS.get(field.name, field.name): getattr(options, field.name)
+        ARGUMENTS.get(field.name, field.name): getattr(options, field.name)
         for field in option_fields(MethodOptions)
     } | {"bn_momentum": options.bn_momentum}
     # Only arguments of the method are passed; an option of None keeps the method's default.
@@ -404,8 +273,8 @@ def build_training(
     return method
 
 
-def _arguments_of(cls: type[PretrainMethod]) -> dict[str, inspect.Parameter]:
-    """A method's constructor arguments by their names."""
+def arguments_of(cls: type[PretrainMethod]) -> dict[str, inspect.Parameter]:
+    """Returns a method's constructor arguments, those of its base classes included, by name."""
     return {
         name: parameter
         for parent in reversed(cls.__mro__)

@@ -4,7 +4,8 @@ import dataclasses
 
 from pixpro_keras import backbones
 from pixpro_keras.cli.options.evaluation_options import EvaluationOptions
-from pixpro_keras.cli.options.method_options import ModelOptions, check_method
+from pixpro_keras.cli.options.method_checks import check_method
+from pixpro_keras.cli.options.method_options import ModelOptions
 from pixpro_keras.cli.options.monitor_options import MonitorOptions, check_measurements
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
 from pixpro_keras.cli.options.run_options import CardOptions

@@ -5,7 +5,7 @@ from unittest import mock
 
 import tensorflow as tf
 
-from pixpro_keras.cli.options.method_options import check_method
+from pixpro_keras.cli.options.method_checks import check_method
 from pixpro_keras.cli.options.option_fields import Options
 from pixpro_keras.cli.paper_tables import SCALES, TABLES, TableError
 from pixpro_keras.cli.paper_tables import jobs as jobs_module

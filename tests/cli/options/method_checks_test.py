@@ -3,11 +3,8 @@ import inspect
 import tensorflow as tf
 from absl.testing import parameterized
 
-from pixpro_keras.cli.options.method_options import (
-    ModelOptions,
-    check_method,
-    warn_of_long_queue,
-)
+from pixpro_keras.cli.options.method_checks import check_method, warn_of_long_queue
+from pixpro_keras.cli.options.method_options import ModelOptions
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.methods import METHODS
 
@@ -101,7 +98,7 @@ class CheckMethodTest(tf.test.TestCase, parameterized.TestCase):
     def test_contrast_of_a_single_image_is_refused(self, **values):
         for batch_size in (1, 4):
             sizes = {"batch_size": batch_size, "accumulate_steps": batch_size}
-            flags = f"--batch_size={batch_size} --accumulate_steps={batch_size}: a loss that tells"
+            flags = f"--batch_size={batch_size} --accumulate_steps={batch_size}: a loss that contrasts"
             with self.assertRaisesRegex(FlagError, f"^{flags}"):
                 check_method(ModelOptions(**values, **sizes))
         check_method(ModelOptions(**values, batch_size=4, accumulate_steps=2))
