@@ -28,6 +28,19 @@ _LENGTHS = {
 _STEPS_PER_EPOCH = 1000
 
 
+def _are_numbers(values: tuple[str, ...]) -> bool:
+    """True if all values are finite numbers."""
+    try:
+        return all(math.isfinite(float(value)) for value in values)
+    except ValueError:
+        return False
+
+
+def _are_whole(values: tuple[str, ...]) -> bool:
+    """True if all values are whole numbers, at least 0."""
+    return all(value.isdecimal() for value in values)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingOptions(Options):
     """Options of the training."""
@@ -68,9 +81,17 @@ class TrainingOptions(Options):
         choices=("cosine", "steps", "poly"),
     )
     decay_epochs: tuple[str, ...] = option(
-        (), "Epochs, in ascending order, for --schedule=steps: 120,160."
+        (),
+        "Epochs, in ascending order, for --schedule=steps: 120,160.",
+        check=_are_numbers,
+        must="be finite numbers of epochs, such as 120,160",
     )
-    decay_iterations: tuple[str, ...] = option((), "As --decay_epochs, in steps: 18000,22000.")
+    decay_iterations: tuple[str, ...] = option(
+        (),
+        "As --decay_epochs, in steps: 18000,22000.",
+        check=_are_whole,
+        must="be numbers of steps, such as 18000,22000",
+    )
     end_learning_rate: float = option(
         1e-6, "Learning rate in the last step of a cosine schedule.", minimum=0.0
     )
@@ -196,8 +217,7 @@ def resolve_lengths(options: TrainingT, num_examples: int, data_flag: str = "dat
         given = getattr(options, in_steps)
         if given is None or given == ():
             continue
-        with flag_errors(options, in_steps):
-            steps = [int(x) for x in (given if isinstance(given, tuple) else [given])]
+        steps = [int(x) for x in (given if isinstance(given, tuple) else [given])]
         epochs = getattr(options, in_epochs)
         epochs = epochs if isinstance(epochs, tuple) else (epochs,)
         if (
@@ -274,10 +294,7 @@ def build_schedule(options: TrainingOptions) -> keras.optimizers.schedules.Learn
     }
     with flag_errors(options, "schedule", "decay_epochs"):
         if options.schedule == "steps":
-            epochs = [float(epoch) for epoch in options.decay_epochs]
-            if not all(math.isfinite(epoch) for epoch in epochs):
-                raise ValueError("the epochs must be finite numbers")
-            boundaries = [round(epoch * steps_per_epoch) for epoch in epochs]
+            boundaries = [round(float(epoch) * steps_per_epoch) for epoch in options.decay_epochs]
             if boundaries and max(boundaries) >= arguments["total_steps"]:
                 _warn_of_late_decays(options)
             return WarmupSteps(boundaries=boundaries, **arguments)

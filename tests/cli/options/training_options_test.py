@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import tensorflow as tf
+from absl.testing import parameterized
 
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.options.training_options import (
@@ -10,7 +11,7 @@ from pixpro_keras.cli.options.training_options import (
 )
 
 
-class BuildOptimizerTest(tf.test.TestCase):
+class BuildOptimizerTest(tf.test.TestCase, parameterized.TestCase):
     def step(self, shape, name):
         """Change of a variable of ones in AdamW's first step with a gradient of 2."""
         options = TrainingOptions(
@@ -56,6 +57,15 @@ class BuildOptimizerTest(tf.test.TestCase):
             build_optimizer(resolve_lengths(options, 100))
         expected = "--decay_iterations=500,2000: the run ends after 1000 iterations"
         self.assertIn(expected, logs.output[0])
+
+    @parameterized.parameters(
+        ({"decay_epochs": ("60", "x")}, "--decay_epochs=60,x: must be finite numbers of epochs"),
+        ({"decay_epochs": ("inf",)}, "--decay_epochs=inf: must be finite"),
+        ({"decay_iterations": ("1e4",)}, "--decay_iterations=1e4: must be numbers of steps"),
+    )
+    def test_decays_that_are_not_numbers_are_refused_at_once(self, options, message):
+        with self.assertRaisesRegex(FlagError, f"^{message}"):
+            TrainingOptions(**options)
 
     def test_a_learning_rate_of_another_optimizer(self):
         with self.assertRaisesRegex(
