@@ -20,41 +20,34 @@ import tensorflow as tf
 from absl import logging
 
 from pixpro_keras import backbones, detection
-from pixpro_keras.cli.options.detect_options import DetectOptions
-from pixpro_keras.cli.options.evaluation_options import (
-    fill_batch,
-    read_backbone,
-    trained_weights,
+from pixpro_keras.cli.options.detect_options import (
+    DetectOptions,
+    build_box_config,
+    check_training,
+    draw_labeled,
+    open_data,
 )
+from pixpro_keras.cli.options.evaluation_options import read_backbone, trained_weights
 from pixpro_keras.cli.options.fine_tuning_options import refuse_image_size, slow_down_backbone
 from pixpro_keras.cli.options.labeled_options import image_errors
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.options.run_options import resolve_precision
-from pixpro_keras.cli.options.split_options import random_split, refuse_fraction
 from pixpro_keras.cli.options.training_options import build_optimizer, resolve_lengths
 from pixpro_keras.cli.shared import training_job
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.comparison import run_each
 from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.cli.shared.result_files import TRAINING_FILES, write_results
-from pixpro_keras.data.labels import warn_of_shared
 from pixpro_keras.detection import box_pipeline, instance_masks
-from pixpro_keras.detection.annotations import WHOLE
 from pixpro_keras.detection.box_source import (
     COCO,
     VOC07,
     VOC12,
     BoxSource,
-    class_presence,
-    for_testing,
-    for_training,
-    pick,
     unscored_classes,
-    with_classes,
     without,
 )
 from pixpro_keras.detection.coco_ap import COCO_SCORES, coco_scores
-from pixpro_keras.detection.datasets import is_flat, open_boxes
 from pixpro_keras.detection.detector import DetectorConfig
 from pixpro_keras.detection.fpn_detector import FPNDetector
 from pixpro_keras.detection.inference import Detections, detect_in_source, to_coco_results
@@ -62,7 +55,6 @@ from pixpro_keras.detection.serving import ServedDetector, save_detector
 from pixpro_keras.detection.voc_ap import voc_scores
 from pixpro_keras.evaluation.monitor import Monitor
 from pixpro_keras.evaluation.precise_bn import apply_precise_bn, temporary_precise_bn
-from pixpro_keras.segmentation.class_presence import stratified_images
 from pixpro_keras.training.run_config import RunResult
 from pixpro_keras.training.workers import chief_alone, chief_first, is_multi_worker
 from pixpro_keras.types import Tensor
@@ -90,16 +82,7 @@ def run(options: DetectOptions) -> RunResult:
 
 def run_one(options: DetectOptions) -> RunResult:
     """Trains and tests a detector on one backbone."""
-    if options.test_every_iterations % options.log_every_steps:
-        raise FlagError(
-            f"--test_every_iterations={options.test_every_iterations}: must be a multiple of "
-            f"--log_every_steps={options.log_every_steps}"
-        )
-    if options.steps_per_execution > 1 and options.num_canvases > 1:
-        raise FlagError(
-            f"--steps_per_execution={options.steps_per_execution}: several steps in one call need images of "
-            f"one size, so --num_canvases=1 instead of {options.num_canvases}"
-        )
+    check_training(options)
     options = resolve_precision(options)
     with training_job.start(options) as job:
         return train_and_test(options, job)
@@ -108,10 +91,10 @@ def run_one(options: DetectOptions) -> RunResult:
 def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunResult:
     """Trains and tests a detector in the directory of a job that has been started."""
     workdir, strategy, replica_batch_size = job.workdir, job.strategy, job.replica_batch_size
+    box_config = build_box_config(options)
     with chief_first(strategy):  # It prepares sets of TFDS.
         train, test = open_data(options)
     train, num_train = draw_labeled(options, train)
-    box_config = build_box_config(options)
     options = resolve_lengths(options, train.num_examples)
 
     with strategy.scope():
@@ -206,68 +189,6 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
                     TRAINING_FILES | _FILES,
                 )
     return result
-
-
-def open_data(options: DetectOptions) -> tuple[BoxSource, BoxSource]:
-    """Returns the training and the test images."""
-    with_masks = detection.predicts_masks(options.model)
-
-    def open_split(split: str) -> BoxSource:
-        return open_boxes(
-            options.dataset, split, data_dir=options.data_dir, clip_boxes=options.clip_boxes
-        )
-
-    named = {"train_split", "test_split"} & options.given - options.from_files
-    if not named and is_flat(options.dataset, options.train_split, options.test_split):
-        with flag_errors(options, "dataset", "val_fraction", "model"):
-            whole = open_split(WHOLE)
-            parts = random_split(options, options.seed, whole.num_examples, options.dataset)
-            train, test = (pick(whole, part.tolist()) for part in parts)
-            train, test = for_training(train, with_masks), for_testing(test, with_masks)
-    else:
-        refuse_fraction(options, f"--dataset={options.dataset}")
-        with flag_errors(options, "dataset", "train_split", "model"):
-            train = for_training(open_split(options.train_split), with_masks)
-        with flag_errors(options, "dataset", "test_split"):
-            test = with_classes(open_split(options.test_split), train.class_names)
-            test = for_testing(test, with_masks)
-    warn_of_shared(train, test)
-    return train, test
-
-
-def draw_labeled(options: DetectOptions, train: BoxSource) -> tuple[BoxSource, int]:
-    """Returns the share `--label_fraction` of the training images, at least a batch, and their number.
-
-    Fewer images than a batch are repeated; the number is that of different ones.
-    """
-    if options.label_fraction == 1:
-        return train, train.num_examples
-    chosen = stratified_images(class_presence(train), options.label_fraction, options.seed)
-    filled = fill_batch(chosen, options.label_fraction, options.batch_size)
-    return pick(train, filled.tolist()), len(chosen)
-
-
-def build_box_config(options: DetectOptions) -> box_pipeline.BoxConfig:
-    """Returns the configuration of training images."""
-    with flag_errors(options, "short_sides", "max_side"):
-        config = box_pipeline.BoxConfig(
-            tuple(int(side) for side in options.short_sides),
-            options.max_side,
-            options.max_boxes,
-            detection.predicts_masks(options.model),
-            options.seed,
-            options.num_canvases,
-        )
-    smallest, largest = min(config.short_sides), max(config.short_sides)
-    if not smallest <= options.test_short_side <= largest:
-        logging.warning(
-            "--test_short_side=%d: objects have other sizes in the test than in training, where short sides "
-            "are %d to %d",
-            options.test_short_side,
-            smallest,
-            largest,
-        )
-    return config
 
 
 def build_detector(options: DetectOptions, num_classes: int):
