@@ -144,7 +144,7 @@ class Task(keras.Model):
         """Parts of `call` in training, whose outputs add up to those of `call`.
 
         The gradients of one are computed before the next one's forward pass, so that only the
-        activations of one are in memory at a time.
+        activations of one are in memory at a time. The loss of each must depend on all trainable weights.
         """
         return [lambda: self(batch, training=True)]
 
@@ -271,6 +271,13 @@ class Task(keras.Model):
             divisor = tf.distribute.get_strategy().num_replicas_in_sync * self.accumulate_steps
             scaled = self.optimizer.scale_loss(loss / divisor)
         gradients = tape.gradient(scaled, [v.value for v in self.trainable_variables])
+        pairs = zip(self.trainable_variables, gradients, strict=True)
+        unused = [variable.path for variable, gradient in pairs if gradient is None]
+        if unused:
+            raise ValueError(
+                f"The loss of {type(self).__name__} does not depend on its trainable weights "
+                f"{', '.join(unused[:3])}{', ...' if len(unused) > 3 else ''}."
+            )
         return gradients, outputs | {"loss": loss}
 
 

@@ -38,6 +38,14 @@ class BatchSizeTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "static size.*drop_remainder"):
             build().fit(data, verbose=0)
 
+    def test_weights_without_a_gradient_are_named(self):
+        task = Regression(keras.optimizers.SGD(0.1))
+        task.unused = task.add_weight(name="unused", shape=(3,))
+        task.compile(keras.optimizers.SGD(0.1))
+        task.optimizer.build(task.trainable_variables)
+        with self.assertRaisesRegex(ValueError, "loss of Regression does not depend on .*unused"):
+            task.train_step(points(0))
+
     def test_there_is_no_validation_loss(self):
         data = tf.data.Dataset.from_tensors(random_batch(4))
         with self.assertRaisesRegex(ValueError, "PixPro has no validation loss"):
