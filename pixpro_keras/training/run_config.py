@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pathlib
 import signal
 from collections.abc import Mapping, Sequence
 
@@ -28,7 +29,7 @@ class RunConfig:
     """Length, checkpoints and log of a run.
 
     Attributes:
-        workdir: the run's directory; created when missing.
+        workdir: the run's directory; created when missing. `~` is expanded.
         epochs: epochs of the whole run, those before a resume included.
         steps_per_epoch: steps in an epoch.
         batch_size: images in a step, all replicas together.
@@ -74,6 +75,7 @@ class RunConfig:
             at_least(name, getattr(self, name), 1)
         one_of("on_save_error", self.on_save_error, SAVE_ERROR_ACTIONS)
         one_of("precision", self.precision, PRECISIONS)
+        object.__setattr__(self, "workdir", pathlib.Path(self.workdir).expanduser())
 
     @property
     def total_steps(self) -> int:

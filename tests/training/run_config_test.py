@@ -1,3 +1,5 @@
+import pathlib
+
 from absl.testing import absltest, parameterized
 
 from pixpro_keras.training.run_config import RunConfig
@@ -16,6 +18,10 @@ class RunConfigTest(parameterized.TestCase):
             RunConfig(
                 **({"workdir": "x", "epochs": 1, "steps_per_epoch": 3, "batch_size": 1} | arguments)
             )
+
+    def test_the_home_folder_in_a_path_is_expanded(self):
+        config = RunConfig("~/runs/a", epochs=1, steps_per_epoch=3, batch_size=1)
+        self.assertEqual(config.workdir, pathlib.Path.home() / "runs" / "a")
 
 
 if __name__ == "__main__":
