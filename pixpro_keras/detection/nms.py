@@ -1,5 +1,7 @@
 """Non-maximum suppression with static shapes."""
 
+import math
+
 import tensorflow as tf
 from keras import ops
 
@@ -94,9 +96,13 @@ def multiclass_non_max_suppression(
     top_scores, indices = ops.top_k(flat_scores, min(num_boxes, _MAX_CANDIDATES))
     top_boxes = tf.gather(flat_boxes, indices, batch_dims=1)
     classes = ops.cast(indices % num_classes, "int32")
-    # Moved far apart, boxes of different classes do not overlap.
-    distance = ops.max(ops.abs(top_boxes), axis=(1, 2), keepdims=True) * 2 + 1
-    moved_boxes = top_boxes + ops.cast(classes, "float32")[..., None] * distance
+    # Moved apart, boxes of different classes do not overlap. Classes are the cells of a square grid: in a
+    # row of many of them, coordinates would be so large that float32 rounds them to a quarter pixel.
+    low, high = (bound(top_boxes, axis=(1, 2), keepdims=True) for bound in (ops.min, ops.max))
+    distance = high - low + 1
+    side = math.ceil(num_classes**0.5)
+    cell = ops.cast(ops.stack([classes % side, classes // side], axis=-1), "float32")
+    moved_boxes = top_boxes + ops.tile(cell, (1, 1, 2)) * distance
     kept, is_kept = non_max_suppression(
         moved_boxes, top_scores, top_scores > score_threshold, iou_threshold, max_outputs
     )
