@@ -1,6 +1,7 @@
 """Checkpoints of a run: everything that the next step depends on, written atomically."""
 
 import json
+import math
 import os
 import pathlib
 import re
@@ -116,6 +117,33 @@ class Checkpoints:
             f"none of the {len(steps)} checkpoints in {self._directory} is intact; use another "
             f"directory to start anew. {'; '.join(reasons)}"
         )
+
+    def check_space(self) -> None:
+        """Checks that the disk has space for a checkpoint; the log says if it has none for all that are kept.
+
+        Raises:
+            SaveError: if there is no space for a single one, so that all steps would be lost.
+        """
+        folder = self._directory.absolute()
+        disk = shutil.disk_usage(next(x for x in (folder, *folder.parents) if x.exists()))
+        if not disk.total:  # Some network disks do not tell.
+            return
+        groups = (self._task.weights, self._task.optimizer.variables)
+        size = sum(math.prod(v.shape) * v.value.dtype.size for group in groups for v in group)
+        place = f"{folder.parent}: the disk has {disk.free / 2**20:,.0f} MiB left"
+        if size > disk.free:
+            raise SaveError(
+                f"{place}, and a checkpoint takes {size / 2**20:,.0f} MiB, so that no step could be saved"
+            )
+        # The oldest is deleted only after the newest is whole.
+        num_missing = self._keep + 1 - len(checkpoint_steps(self._directory))
+        if num_missing * size > disk.free:
+            logging.warning(
+                "%s, and %d checkpoints of %s MiB are still to be written; keep_checkpoints is their number.",
+                place,
+                num_missing,
+                f"{size / 2**20:,.0f}",
+            )
 
     def save(self) -> str:
         """Writes a checkpoint of the current step, then deletes those that are not kept.

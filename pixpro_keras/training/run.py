@@ -123,6 +123,7 @@ def open_checkpoints(
         CheckpointError: if the checkpoints belong to another model, or none of them is intact.
         RunChangedError: if the recipe differs from that of the newest steps.
         FewerStepsError: if the checkpoint has more steps than the whole run.
+        SaveError: if the disk has no space for a checkpoint.
         WorkerLostError: if another worker is lost.
         OSError: if the directory cannot be read or written.
 
@@ -153,6 +154,8 @@ def open_checkpoints(
             periods = continue_history(
                 read_history(workdir), first_step, config.total_steps, recipe or {}, on_change
             )
+            if first_step < config.total_steps:
+                checkpoints.check_space()
         share_state(strategy, task)
     first_step = task.steps_done()
     if is_chief(strategy) and not read_only:

@@ -243,6 +243,26 @@ class FaultsTest(tf.test.TestCase, parameterized.TestCase):
         self.save(12)
         self.assertEqual(checkpoint_steps(self.folder), [12, 8, 4])
 
+    def test_a_disk_without_space_for_one_checkpoint(self):
+        data = next(self.folder.glob("ckpt-8.data-*")).stat().st_size
+        checkpoints = Checkpoints(self.folder / "new" / "checkpoints", self.checkpoints._task, {})
+        with mock.patch("shutil.disk_usage") as usage:
+            # The file also holds names and checksums.
+            usage.return_value = mock.Mock(total=10 * data, free=data // 2)
+            with self.assertRaisesRegex(
+                SaveError, "new: the disk has 0 MiB left, and a checkpoint"
+            ):
+                checkpoints.check_space()
+            usage.return_value = mock.Mock(total=10 * data, free=3 * data)
+            with self.assertLogs("absl", "WARNING") as log:
+                checkpoints.check_space()
+            self.assertIn("4 checkpoints of 0 MiB are still to be written", log.output[0])
+            usage.return_value = mock.Mock(total=10 * data, free=4 * data)
+            with self.assertNoLogs("absl", "WARNING"):
+                checkpoints.check_space()
+            usage.return_value = mock.Mock(total=0, free=0)  # a network disk that does not tell
+            checkpoints.check_space()
+
     def test_halves_are_cleared_away(self):
         half = self.folder / "ckpt-9_temp"
         half.mkdir()

@@ -3,6 +3,7 @@ import os
 import pathlib
 import signal
 import time
+from unittest import mock
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ import tensorflow as tf
 from pixpro_keras.data.broken_images import BrokenImages, BrokenImagesError
 from pixpro_keras.data.sources import Source
 from pixpro_keras.training.callbacks import TrainingDivergedError
-from pixpro_keras.training.checkpoints import CheckpointError, checkpoint_steps
+from pixpro_keras.training.checkpoints import CheckpointError, SaveError, checkpoint_steps
 from pixpro_keras.training.history import FewerStepsError, RunChangedError, read_history
 from pixpro_keras.training.run import (
     DeviceMemoryError,
@@ -203,6 +204,15 @@ class RunTest(tf.test.TestCase):
         checkpoints, _ = open_checkpoints(task, config, {"model": "square"})
         with self.assertRaisesRegex(DeviceMemoryError, message):
             run_training(task, lambda context: data, config, checkpoints)
+
+    def test_a_run_that_could_save_no_step_does_not_begin(self):
+        full = mock.patch("shutil.disk_usage", return_value=mock.Mock(total=100, free=1))
+        with full, self.assertRaisesRegex(SaveError, "a checkpoint takes"):
+            self.start()
+        self.assertEmpty(list(self.workdir.iterdir()))
+        self.start()
+        with full:
+            self.start()  # It is finished.
 
     def test_an_estimate_counts_all_steps_and_writes_nothing(self):
         config = RunConfig(self.workdir / "run", epochs=10, steps_per_epoch=1000, batch_size=2)
