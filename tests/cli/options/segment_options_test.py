@@ -225,7 +225,7 @@ class ClassesTest(tf.test.TestCase):
         with self.assertLogs("absl", "WARNING") as logs:
             self.parts()
         (line,) = logs.output
-        self.assertIn("the values 0, 20, 50, 100 alone: 97 of 101 classes occur nowhere", line)
+        self.assertIn("only the values 0, 20, 50, 100: 97 of 101 classes occur nowhere", line)
         self.assertIn("--label_map=0:0,20:1,50:2,100:3 gives", line)
 
     def test_the_ignored_value_is_no_gap(self):
