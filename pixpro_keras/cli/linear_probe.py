@@ -96,9 +96,12 @@ def run_one(options: LinearProbeOptions) -> RunResult:
         return train_and_test(options, job)
 
 
-def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) -> RunResult:
-    """Trains and tests the classifiers in the directory of a job that has been started."""
-    workdir, strategy, replica_batch_size = job.workdir, job.strategy, job.replica_batch_size
+def check_training(options: LinearProbeOptions) -> list[float]:
+    """Checks the flags that need neither network nor data; returns the learning-rate factors.
+
+    Raises:
+        FlagError: naming the flags that cannot be used, or do not go together.
+    """
     with flag_errors(options, "learning_rate_factors"):
         factors = [float(factor) for factor in options.learning_rate_factors]
     if len(factors) > 1 and (options.weight_decay or options.optimizer != "sgd"):
@@ -114,10 +117,15 @@ def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) ->
     if options.batch_statistics and not options.augment:
         raise FlagError("--batch_statistics: needs --augment, for statistics of new crops")
     if not options.batch_statistics:
-        refuse_unused(
-            options,
-            {"bn_momentum": "without --batch_statistics batch norm does not change"},
-        )
+        reason = "without --batch_statistics batch norm does not change"
+        refuse_unused(options, {"bn_momentum": reason})
+    return factors
+
+
+def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) -> RunResult:
+    """Trains and tests the classifiers in the directory of a job that has been started."""
+    workdir, strategy, replica_batch_size = job.workdir, job.strategy, job.replica_batch_size
+    factors = check_training(options)
     with chief_first(strategy):
         options = resolve_parts(options, options.data_dir)
         parts = open_parts(options, "train_dataset", "test_dataset", options.data_dir)
@@ -202,20 +210,7 @@ def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) ->
                 num_input_pipelines=context.num_input_pipelines,
                 broken=broken,
             )
-        data = feature_batches(
-            train_features.pooled,
-            train_features.labels,
-            options.batch_size,
-            options.seed,
-            first_step,
-        )
-        machines = context.num_input_pipelines
-        if replica_batch_size == options.batch_size:
-            return data
-        # Each machine takes its part of the global batch, and each of its replicas a part of that.
-        shares = data.unbatch().batch(options.batch_size // machines)
-        mine = shares.shard(machines, context.input_pipeline_id)
-        return mine.unbatch().batch(replica_batch_size, drop_remainder=True)
+        return batches_of_features(train_features, options, first_step, replica_batch_size, context)
 
     result = training_job.run_training(
         job, options, probe, batches, config, checkpoints, broken=broken
@@ -223,17 +218,15 @@ def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) ->
     if result.is_complete:
         with chief_alone(strategy) as is_chief:
             if is_chief:
-                looked_at = [
-                    features_of(one)
-                    for one in ((choice, parts.test) if has_choice else (parts.test,))
-                ]
+                held_out_features = features_of(choice) if has_choice else None
                 finish(
                     options,
                     workdir,
                     backbone.label,
                     probe,
                     len(kept),
-                    looked_at,
+                    held_out_features,
+                    features_of(parts.test),
                     parts.train.class_names,
                 )
     return result
@@ -254,9 +247,38 @@ def hold_out(options: LinearProbeOptions, chosen: np.ndarray, labels: np.ndarray
     return chosen[places]
 
 
-def log_probabilities(probe, asked) -> np.ndarray:
-    """`(number of classifiers, N, num_classes)`, which rank where probabilities round to 0."""
-    return keras.ops.convert_to_numpy(keras.ops.log_softmax(probe.logits(asked.pooled), axis=-1))
+def batches_of_features(
+    features: Features,
+    options: LinearProbeOptions,
+    first_step: int,
+    replica_batch_size: int,
+    context: tf.distribute.InputContext,
+) -> tf.data.Dataset:
+    """Returns this machine's batches of features, from a step on.
+
+    Args:
+        features: features of the training images.
+        options: resolved.
+        first_step: step of the first batch.
+        replica_batch_size: rows that each replica takes per step.
+        context: place of this machine among all.
+    """
+    data = feature_batches(
+        features.pooled, features.labels, options.batch_size, options.seed, first_step
+    )
+    if replica_batch_size == options.batch_size:
+        return data
+    # Each machine takes its part of the global batch, and each of its replicas a part of that.
+    machines = context.num_input_pipelines
+    shares = data.unbatch().batch(options.batch_size // machines)
+    mine = shares.shard(machines, context.input_pipeline_id)
+    return mine.unbatch().batch(replica_batch_size, drop_remainder=True)
+
+
+def log_probabilities(probe: LinearProbe, features: Features) -> np.ndarray:
+    """`(number of classifiers, N, num_classes)`; ordered also where probabilities round to 0."""
+    logits = probe.logits(features.pooled)
+    return keras.ops.convert_to_numpy(keras.ops.log_softmax(logits, axis=-1))
 
 
 def finish(
@@ -265,7 +287,8 @@ def finish(
     name: str,
     probe: LinearProbe,
     num_train: int,
-    looked_at: Sequence[Features],
+    held_out: Features | None,
+    test: Features,
     class_names: Sequence[str] | None,
 ) -> None:
     """Writes the results of all classifiers, and of the best one its confusion matrix.
@@ -276,35 +299,33 @@ def finish(
         name: name of the backbone in a table.
         probe: trained.
         num_train: number of training images.
-        looked_at: features of the held-out images, if there are several classifiers, and of the test
-            images.
+        held_out: features of the held-out images, if there are several classifiers.
+        test: features of the test images.
         class_names: names of the classes, where they are known.
     """
-    *choice, asked = looked_at
-    all_scores = log_probabilities(probe, asked)
-    found = (
-        [top_k_accuracy(one, choice[0].labels) for one in log_probabilities(probe, *choice)]
-        if choice
-        else []
-    )
+    test_scores = log_probabilities(probe, test)
+    choice: list[float] = []
+    if held_out is not None:
+        scores_of_each = log_probabilities(probe, held_out)
+        choice = [top_k_accuracy(scores, held_out.labels) for scores in scores_of_each]
     classifiers = [
         {
             "learning rate": f"{peak_learning_rate(options) * factor:g}",
-            "held-out top-1": found[head] if found else None,
-            "top-1": top_k_accuracy(all_scores[head], asked.labels, 1),
-            "top-5": top_k_accuracy(all_scores[head], asked.labels, 5),
+            "held-out top-1": choice[head] if choice else None,
+            "top-1": top_k_accuracy(test_scores[head], test.labels, 1),
+            "top-5": top_k_accuracy(test_scores[head], test.labels, 5),
         }
         for head, factor in enumerate(probe.learning_rate_factors)
     ]
-    best = int(np.argmax(found)) if found else 0
-    scores = all_scores[best]
+    best = int(np.argmax(choice)) if choice else 0
+    scores = test_scores[best]
     confusion = ConfusionMatrix(scores.shape[1], ignored=None)
-    confusion.add(asked.labels, scores.argmax(axis=1))
+    confusion.add(test.labels, scores.argmax(axis=1))
     save_figure(draw_confusion_matrix(confusion.matrix, class_names), workdir / "confusion.png")
     results = {
         "backbone": name,
         "training images": num_train,
-        "test images": len(asked.labels),
+        "test images": len(test.labels),
     }
     results |= {key: classifiers[best][key] for key in ("learning rate", "top-1", "top-5")}
     write_results(
