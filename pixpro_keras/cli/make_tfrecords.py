@@ -12,7 +12,7 @@ import pathlib
 import random
 import shlex
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 from tqdm import tqdm
@@ -135,6 +135,41 @@ def run(options: RecordOptions) -> None:
     """Packs the images."""
     root = pathlib.Path(options.input).expanduser()
     output = pathlib.Path(options.output).expanduser()
+    files = find_images(options, root, output)
+    parents = [os.path.dirname(file) for file in files]
+    numbers = number_classes(parents)
+    labels = [numbers.get(parent, -1) for parent in parents]
+    order = list(range(len(files)))
+    random.Random(options.shuffle_seed).shuffle(order)
+    count = f"{options.num_shards:05d}"
+    with flag_errors(options, "output"):
+        # Else an interruption would leave new files among old ones, which look like one packing.
+        for old in find_shards(str(output)).get(count, []):
+            os.remove(old)
+    shards = [
+        (
+            f"{output}-{shard:05d}-of-{count}.tfrecord",
+            os.fspath(root),
+            [files[index] for index in order[shard :: options.num_shards]],
+            [labels[index] for index in order[shard :: options.num_shards]],
+            options.short_side,
+            list(numbers),
+        )
+        for shard in range(options.num_shards)
+    ]
+    with flag_errors(options, "output"), tqdm(total=len(files), unit=" images") as bar:
+        for num_images in write_shards(shards, options.workers):
+            bar.update(num_images)
+    dataset = shlex.quote(f"tfrecord:{escape_pattern(str(output))}-?????-of-{count}.tfrecord")
+    print(f"{len(files)} images in {len(shards)} files: --dataset={dataset}")
+
+
+def find_images(options: RecordOptions, root: pathlib.Path, output: pathlib.Path) -> list[bytes]:
+    """Returns the paths of the images, relative to their folder, and creates the folder of the output.
+
+    Raises:
+        FlagError: if there are too few images, or the output cannot be written or would be ambiguous.
+    """
     if not root.is_dir():
         raise FlagError(f"--input={options.input}: no such folder")
     if os.path.basename(options.output) in ("", ".", ".."):
@@ -150,59 +185,41 @@ def run(options: RecordOptions) -> None:
         raise FlagError(f"--num_shards={options.num_shards}: there are only {len(files)} images")
     with flag_errors(options, "output"):
         output.parent.mkdir(parents=True, exist_ok=True)
-    count = f"{options.num_shards:05d}"
-    for other, shards in find_shards(str(output)).items():
-        if other != count:
+    for count, shards in find_shards(str(output)).items():
+        if count != f"{options.num_shards:05d}":
             raise FlagError(
-                f"--num_shards={options.num_shards}: {shards[0]} is of a packing in {int(other)} files; "
+                f"--num_shards={options.num_shards}: {shards[0]} is of a packing in {int(count)} files; "
                 f"remove them, or choose another --output than {options.output}"
             )
-    parents = [os.path.dirname(file) for file in files]
-    numbers = number_classes(parents)
-    labels = [numbers.get(parent, -1) for parent in parents]
-    order = list(range(len(files)))
-    random.Random(options.shuffle_seed).shuffle(order)
-    paths = [f"{output}-{shard:05d}-of-{count}.tfrecord" for shard in range(options.num_shards)]
-    with flag_errors(options, "output"):
-        # Else an interruption would leave new files among old ones, which look like one packing.
-        for old in find_shards(str(output)).get(count, []):
-            os.remove(old)
+    return files
+
+
+def write_shards(shards: Sequence[tuple], num_workers: int) -> Iterator[int]:
+    """Writes files in parallel and yields the number of images of each finished one.
+
+    Args:
+        shards: arguments of `write_shard` for each file.
+        num_workers: number of processes.
+    """
     # New interpreters, since forking a process with TensorFlow's threads can hang.
     context = multiprocessing.get_context("spawn")
-    with (
-        concurrent.futures.ProcessPoolExecutor(
-            options.workers,
-            mp_context=context,
-            # A Ctrl-C reaches all processes; this one ends the others, without a traceback of each.
-            initializer=signal.signal,
-            initargs=(signal.SIGINT, signal.SIG_IGN),
-        ) as pool,
-        tqdm(total=len(files), unit=" images") as bar,
-        flag_errors(options, "output"),
-    ):
-        jobs = [
-            pool.submit(
-                write_shard,
-                path,
-                os.fspath(root),
-                [files[index] for index in order[shard :: options.num_shards]],
-                [labels[index] for index in order[shard :: options.num_shards]],
-                options.short_side,
-                list(numbers),
-            )
-            for shard, path in enumerate(paths)
-        ]
+    with concurrent.futures.ProcessPoolExecutor(
+        num_workers,
+        mp_context=context,
+        # A Ctrl-C reaches all processes; this one ends the others, without a traceback of each.
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    ) as pool:
+        jobs = [pool.submit(write_shard, *shard) for shard in shards]
         try:
             for job in concurrent.futures.as_completed(jobs):
-                bar.update(job.result())
+                yield job.result()
         except BaseException:
             # The error would be shown only after all other files had been written.
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
-    dataset = shlex.quote(f"tfrecord:{escape_pattern(str(output))}-?????-of-{count}.tfrecord")
-    print(f"{len(files)} images in {len(paths)} files: --dataset={dataset}")
 
 
 def main() -> None:
