@@ -5,6 +5,7 @@ import pathlib
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from pixpro_keras.data.sources.folder import find_folder, find_image
 from pixpro_keras.data.text_lists import read_names
@@ -23,6 +24,15 @@ from pixpro_keras.detection.box_source import VOC07, VOC12, BoxSource
 from pixpro_keras.detection.layouts import conversion_hint
 from pixpro_keras.detection.notes import Notes
 from pixpro_keras.detection.objects import Objects, make_objects
+
+
+class _Entry(NamedTuple):
+    """An image, its name in the lists, its annotation, and the year of its folder, if it has one."""
+
+    image: pathlib.Path
+    stem: str
+    annotation: pathlib.Path
+    year: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,19 +73,39 @@ def open_voc_boxes(
     del data_dir
     root = find_folder(path)
     class_names = _read_classes(root)
-    has_years = not (root / "ImageSets").is_dir()
     notes = Notes()
-    images: dict[pathlib.Path, str] = {}
-    annotations = []
-    years = set()
-    if split == WHOLE:
-        files, folder = _flat_files(root), _flat_images(root)
-        annotations = [_read_annotation(file, class_names) for file in files]
-        images = {find_image(folder, file.stem): file.stem for file in files}
-        note_unlisted(folder, list(images), "without an annotation", notes)
-    for part in split.split(",") if split != WHOLE else ():
+    entries = _all_entries(root, notes) if split == WHOLE else _entries(root, split, notes)
+    annotations = [_read_annotation(entry.annotation, class_names) for entry in entries]
+    paths = [entry.image for entry in entries]
+    sizes = [one.size for one in annotations]
+    check_images(paths, sizes, [one.path for one in annotations])
+    _check_units(annotations, notes)
+    objects = [_make_objects(one, clip_boxes, notes) for one in annotations]
+    stems = [entry.stem for entry in entries]
+    class_ids = range(1, len(class_names) + 1)
+    metric = VOC07 if {entry.year for entry in entries} == {"2007"} else VOC12
+    return source_of_files(
+        specification, paths, sizes, objects, class_names, stems, class_ids, metric, notes
+    )
+
+
+def _all_entries(root: pathlib.Path, notes: Notes) -> list[_Entry]:
+    """Images of a folder without lists."""
+    folder = _flat_images(root)
+    entries = [
+        _Entry(find_image(folder, file.stem), file.stem, file, year="")
+        for file in _flat_files(root)
+    ]
+    note_unlisted(folder, [entry.image for entry in entries], "without an annotation", notes)
+    return entries
+
+
+def _entries(root: pathlib.Path, split: str, notes: Notes) -> list[_Entry]:
+    """Images in the lists of a split, each once."""
+    has_years = not (root / "ImageSets").is_dir()
+    entries: dict[pathlib.Path, _Entry] = {}
+    for part in split.split(","):
         year, _, name = part.partition("_") if has_years else ("", "", part)
-        years.add(year)
         folder = root / f"VOC{year}" if has_years else root
         listing = folder / "ImageSets" / "Main" / f"{name}.txt"
         if not listing.exists():
@@ -85,23 +115,11 @@ def open_voc_boxes(
             )
         for stem in _read_list(listing, folder / "Annotations", notes):
             image = find_image(folder / "JPEGImages", stem)
-            if image in images:
+            if image in entries:
                 notes.add("images that are listed twice, read once", str(image))
                 continue
-            images[image] = stem
-            annotations.append(
-                _read_annotation(folder / "Annotations" / f"{stem}.xml", class_names)
-            )
-    paths, stems = list(images), list(images.values())
-    sizes = [one.size for one in annotations]
-    check_images(paths, sizes, [one.path for one in annotations])
-    _check_units(annotations, notes)
-    objects = [_make_objects(one, clip_boxes, notes) for one in annotations]
-    metric = VOC07 if years == {"2007"} else VOC12
-    class_ids = range(1, len(class_names) + 1)
-    return source_of_files(
-        specification, paths, sizes, objects, class_names, stems, class_ids, metric, notes
-    )
+            entries[image] = _Entry(image, stem, folder / "Annotations" / f"{stem}.xml", year)
+    return list(entries.values())
 
 
 def is_flat_voc(path: str) -> bool:
