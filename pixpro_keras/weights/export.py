@@ -25,7 +25,7 @@ class _Format:
     """Format of an exported file.
 
     Attributes:
-        file: name of the file or folder.
+        file: name of the file or folder with C5.
         write: function of a plain network, its name and a path that writes the file.
         usage: function of the network's name and the path that gives the code to load the file.
         has_features: whether outputs other than C5 are possible.
@@ -35,6 +35,13 @@ class _Format:
     write: Callable[[keras.Model, str, pathlib.Path], None]
     usage: Callable[[str, pathlib.Path], str]
     has_features: bool = False
+
+    def file_of(self, features: str) -> str:
+        """Name of the file or folder with other outputs, such as `backbone_pooled.onnx`."""
+        if features == "c5" or not self.has_features:
+            return self.file
+        stem, dot, ending = self.file.partition(".")
+        return f"{stem}_{features}{dot}{ending}"
 
 
 def _write_weights(network: keras.Model, name: str, path: pathlib.Path) -> None:
@@ -125,7 +132,14 @@ _FORMATS = {
     ),
 }
 FORMATS = tuple(_FORMATS)
-FORMAT_BY_FILE = {kind.file: name for name, kind in _FORMATS.items()}
+# File or folder -> its format and its outputs.
+CONTENT_BY_FILE = {
+    kind.file_of(features): (name, features)
+    for name, kind in _FORMATS.items()
+    for features in (backbones.FEATURES if kind.has_features else ("c5",))
+}
+# Outputs of a file whose name states them.
+_OUTPUTS = {"c5": "", "c2-c5": "  # C2 to C5", "pooled": "  # one vector per image"}
 # Written at the end of a run.
 _DEFAULT_FORMATS = ("keras_applications", "keras")
 
@@ -144,12 +158,12 @@ def usage_by_file(name: str) -> dict[str, str]:
         ```
     """
     usages = {}
-    for chosen, kind in _FORMATS.items():
+    for file, (chosen, features) in CONTENT_BY_FILE.items():
         try:
-            check_format(chosen, name)
+            check_format(chosen, name, features)
         except ValueError:
             continue
-        usages[kind.file] = kind.usage(name, pathlib.Path(kind.file))
+        usages[file] = _FORMATS[chosen].usage(name, pathlib.Path(file)) + _OUTPUTS[features]
     return usages
 
 
@@ -214,7 +228,8 @@ def export_backbone(
             beside them, which `load_backbone` compares. Files there of other weights stay, but are no
             longer listed, so that neither `write_card` nor `upload` takes them for current ones.
         formats: some of `FORMATS`; default: those that Keras reads.
-        features: outputs of `saved_model`, `onnx` and `litert`: `"c5"`, `"c2-c5"` or `"pooled"`.
+        features: outputs of `saved_model`, `onnx` and `litert`: `"c5"`, `"c2-c5"` or `"pooled"`; the last two
+            are part of the file's name, as in `backbone_pooled.onnx`.
 
     Returns:
         Each file written -> code that loads it.
@@ -250,7 +265,7 @@ def export_backbone(
     written = {}
     for chosen in formats:
         kind = _FORMATS[chosen]
-        path = directory / kind.file
+        path = directory / kind.file_of(features)
         with listing(path, origin):
             _write_atomically(kind, outputs if kind.has_features else network, name, path)
         written[path] = kind.usage(name, path)

@@ -76,9 +76,10 @@ class PretrainFunctionTest(tf.test.TestCase):
         run = self.folder / "run"
         self.pretrain(**flags, epochs=1)
 
-        def write(*formats):
+        def write(*formats, features="c5"):
+            options = export.ExportOptions.make(input=str(run), format=formats, features=features)
             with contextlib.redirect_stdout(io.StringIO()) as output:
-                export.run(export.ExportOptions.make(input=str(run), format=formats))
+                export.run(options)
             return output.getvalue()
 
         def listed():
@@ -92,11 +93,14 @@ class PretrainFunctionTest(tf.test.TestCase):
             self.pretrain(**flags, epochs=1)  # the same weights
         self.assertNotIn("Of other weights", write("saved_model", "torch") + output.getvalue())
         self.assertEqual(listed(), {"backbone.keras", "release.pth", "saved_model"})
+        write("saved_model", features="pooled")
         with contextlib.redirect_stdout(io.StringIO()) as output:
             self.pretrain(**flags, epochs=2)
         self.assertIn(
-            f"{run / 'export' / 'release.pth'}, {run / 'export' / 'saved_model'}\n"
-            f"To write them again: pixpro-export --input={run} --format=torch,saved_model\n",
+            f"{run / 'export' / 'release.pth'}, {run / 'export' / 'saved_model'}, "
+            f"{run / 'export' / 'saved_model_pooled'}\n"
+            f"To write them again: pixpro-export --input={run} --format=torch,saved_model\n"
+            f"To write them again: pixpro-export --input={run} --format=saved_model --features=pooled\n",
             output.getvalue(),
         )
         self.assertEqual(listed(), {"backbone.keras"})

@@ -11,6 +11,19 @@ from tests.helpers.tables import unpadded
 
 
 class CardTest(tf.test.TestCase, parameterized.TestCase):
+    def test_tells_files_of_other_outputs_from_each_other(self):
+        folder, name = pathlib.Path(self.create_tempdir().full_path), "resnet6_v1_5"
+        backbone = backbones.build(name)
+        for features in ("c5", "pooled"):
+            export_backbone(backbone, name, folder, ["saved_model"], features)
+        text = write_card(folder, name, title="A title", facts={}).read_text()
+        for line in (
+            "- `saved_model`: `network = tf.saved_model.load('saved_model'); network.serve(images)`",
+            "- `saved_model_pooled`: `network = tf.saved_model.load('saved_model_pooled'); "
+            "network.serve(images)  # one vector per image`",
+        ):
+            self.assertIn(f"{line}\n", text)
+
     def card(self, name, formats, **arguments):
         folder = pathlib.Path(self.create_tempdir().full_path)
         export_backbone(backbones.build(name), name, folder, formats)

@@ -19,7 +19,7 @@ from pixpro_keras.utils.checksums import SUMS_FILE, ManifestError, read_manifest
 from pixpro_keras.utils.metrics_file import METRICS_FILE, read_metrics
 from pixpro_keras.version import __version__
 from pixpro_keras.weights.card import write_card
-from pixpro_keras.weights.export import FORMAT_BY_FILE
+from pixpro_keras.weights.export import CONTENT_BY_FILE
 
 # First step, last step, recipe.
 Period = tuple[int, int, Mapping[str, Any]]
@@ -109,11 +109,16 @@ def naming_outdated(folder: pathlib.Path, *flags: str) -> Iterator[None]:
                 f"Of other weights, and no longer in the model card and {SUMS_FILE}: "
                 f"{', '.join(str(folder / name) for name in outdated)}"
             )
-        known = FORMAT_BY_FILE | {TORCH_FILE: TORCH}
-        formats = [known[name] for name in outdated if name in known]
-        if formats:
-            command = shlex.join(["pixpro-export", *flags, f"--format={','.join(formats)}"])
-            print(f"To write them again: {command}")
+        known = CONTENT_BY_FILE | {TORCH_FILE: (TORCH, "c5")}
+        formats: dict[str, list[str]] = {}
+        for name in outdated:
+            if name in known:
+                chosen, features = known[name]
+                formats.setdefault(features, []).append(chosen)
+        for features, names in formats.items():
+            outputs = [] if features == "c5" else [f"--features={features}"]
+            command = ["pixpro-export", *flags, f"--format={','.join(names)}", *outputs]
+            print(f"To write them again: {shlex.join(command)}")
 
 
 def _listed(folder: pathlib.Path) -> set[str]:
