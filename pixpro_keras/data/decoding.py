@@ -223,7 +223,7 @@ def _decode_palette_bmp(encoded: Tensor) -> Tensor:
     row_size = (width * bits + 31) // 32 * 4
     length = tf.cast(tf.strings.length(encoded), tf.int64)
     is_known = (compression == 0) & (header_size >= 40) & (height * row_size <= length - offset)
-    message = ["a BMP file with a palette that is compressed, cut off or of an old version"]
+    message = ["a BMP file with a palette that is compressed, truncated or of an old version"]
     with tf.control_dependencies([tf.debugging.Assert(is_known, message)]):
         data = _bytes(tf.strings.substr(encoded, offset, height * row_size))
     shifts = tf.range(8 - bits, -1, -bits)

@@ -137,9 +137,7 @@ def check_decodable(source: Source, num_tries: int = 16) -> None:
         return
     indices = source.spread_indices(num_tries)
     names = ", ".join(source.describe(index) for index in indices[:3])
-    raise ValueError(
-        f"none of {len(indices)} files that were tried is an image, such as {names}"
-    )
+    raise ValueError(f"none of {len(indices)} files that were tried is an image, such as {names}")
 
 
 @tf.autograph.experimental.do_not_convert  # Not needed here; AutoGraph takes half of the tracing time.

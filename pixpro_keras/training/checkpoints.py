@@ -28,7 +28,7 @@ class CheckpointError(UserError, ValueError):
 
 
 class DamagedCheckpointError(CheckpointError):
-    """A checkpoint whose files are missing, cut off or changed."""
+    """A checkpoint whose files are missing, truncated or changed."""
 
 
 class SaveError(UserError, RuntimeError):
@@ -115,7 +115,7 @@ class Checkpoints:
             return step
         raise CheckpointError(
             f"none of the {len(steps)} checkpoints in {self._directory} is intact; use another "
-            f"directory to start anew. {'; '.join(reasons)}"
+            f"directory for a new run. {'; '.join(reasons)}"
         )
 
     def check_space(self) -> None:
@@ -221,7 +221,7 @@ class Checkpoints:
         if changed:
             raise CheckpointError(
                 f"{self._directory} holds checkpoints of another model: {'; '.join(changed)}; use another "
-                "directory to start anew"
+                "directory for a new run"
             )
 
 

@@ -159,7 +159,7 @@ def continue_history(
         if changed and on_change == "stop":
             raise RunChangedError(
                 f"its {first_step} steps were trained with other settings: {'; '.join(changed)}. Use "
-                "another directory to start anew, or --on_change=continue to continue with the new settings"
+                "another directory for a new run, or --on_change=continue to continue with the new settings"
             )
         if first_step > total_steps:
             raise FewerStepsError(

@@ -89,7 +89,7 @@ class RunLock:
         """Releases the lock and removes its file."""
         self._is_released.set()
         self._heart.join()
-        # A file that was deleted may have been created anew by another run.
+        # If the file was deleted, another run may have created a new one.
         if self._is_current():
             self._file.unlink(missing_ok=True)
         os.close(self._handle)

@@ -151,7 +151,7 @@ def _read(manifest: pathlib.Path) -> tuple[dict[str, str], str | None]:
             raise ManifestError(f"{manifest} names {match[2]!r}, which is not below its folder")
         sums[match[2]] = match[1]
     if text and not text.endswith("\n"):
-        raise ManifestError(f"{manifest} is cut off")
+        raise ManifestError(f"{manifest} is truncated")
     return sums, origin
 
 

@@ -146,7 +146,7 @@ def escape_pattern(path: str) -> str:
 
 
 def find_shards(prefix: str, ending: str = ".tfrecord") -> dict[str, list[str]]:
-    """Finds the files `PREFIX-00000-of-00016.tfrecord` and their like, of one or several packings.
+    """Finds files such as `PREFIX-00000-of-00016.tfrecord`, of one or several packings.
 
     Args:
         prefix: beginning of the paths.
@@ -230,7 +230,7 @@ def _index(file: str) -> np.ndarray:
             position = begin + length + _CRC_BYTES
             if position > end:
                 raise ValueError(
-                    f"{file} is no TFRecord file, or is cut off after record {len(begins)}"
+                    f"{file} is not a TFRecord file, or is truncated after record {len(begins)}"
                 )
             begins.append(begin)
             headers += header
@@ -238,7 +238,7 @@ def _index(file: str) -> np.ndarray:
     wrong = _masked_crc(table[:, :_LENGTH_BYTES]) != _as_integers(table[:, _LENGTH_BYTES:], "<u4")
     if wrong.any():
         raise ValueError(
-            f"{file} is no TFRecord file, or is damaged at record {int(wrong.argmax())}"
+            f"{file} is not a TFRecord file, or is damaged at record {int(wrong.argmax())}"
         )
     lengths = _as_integers(table[:, :_LENGTH_BYTES], "<i8")
     return np.stack([np.array(begins, np.int64), lengths])

@@ -53,7 +53,7 @@ class RecordFilesTest(tf.test.TestCase, parameterized.TestCase):
     def test_a_cut_file_is_named(self, size):
         whole = pathlib.Path(self.files[0]).read_bytes()
         pathlib.Path(self.files[0]).write_bytes(whole[:size])
-        with self.assertRaisesRegex(ValueError, "0.tfrecord is no TFRecord file, or is cut off"):
+        with self.assertRaisesRegex(ValueError, "0.tfrecord is not a TFRecord file, or is truncated"):
             RecordFiles(self.files)
 
     @parameterized.parameters(8, 11)
@@ -67,7 +67,7 @@ class RecordFilesTest(tf.test.TestCase, parameterized.TestCase):
     def test_another_kind_of_file_is_named(self):
         other = self.folder / "photo.jpg"
         other.write_bytes(bytes(range(256)) * 4)
-        with self.assertRaisesRegex(ValueError, "photo.jpg is no TFRecord file"):
+        with self.assertRaisesRegex(ValueError, "photo.jpg is not a TFRecord file"):
             RecordFiles([str(other)])
 
 
