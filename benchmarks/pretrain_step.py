@@ -8,15 +8,13 @@ import time
 
 import pixpro_keras  # noqa: F401  # isort: skip
 import keras
-import numpy as np
 import tensorflow as tf
 from absl import app, flags
-from timing import seconds
+from timing import random_batch, seconds
 
 from pixpro_keras import backbones
 from pixpro_keras.methods import PixPro, ema
 from pixpro_keras.optimizers import LARS
-from pixpro_keras.types import batch_signature
 from pixpro_keras.utils.memory import memory_mib
 
 FLAGS = flags.FLAGS
@@ -39,11 +37,7 @@ def main(argv: list[str]) -> None:
         method.encoder.recompute_backbone()
     method.compile(optimizer=LARS(0.1), jit_compile=FLAGS.jit_compile)
     method.optimizer.build(method.trainable_variables)
-    rng = np.random.default_rng(0)
-    batch = {
-        key: tf.constant(rng.random(shape), dtype) if dtype == "float32" else tf.zeros(shape, dtype)
-        for key, (shape, dtype) in batch_signature(FLAGS.batch_size, FLAGS.image_size).items()
-    }
+    batch = random_batch(FLAGS.batch_size, FLAGS.image_size)
     zeros = [tf.zeros_like(variable) for variable in method.trainable_variables]
 
     def traced(function):

@@ -12,15 +12,13 @@ import sys
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from absl import app, flags
-from timing import seconds
+from timing import random_batch, seconds
 
 from pixpro_keras import backbones
 from pixpro_keras.methods import METHODS
 from pixpro_keras.optimizers import LARS
-from pixpro_keras.types import batch_signature
 from pixpro_keras.utils.memory import memory_mib
 
 FLAGS = flags.FLAGS
@@ -62,11 +60,7 @@ def measure(case: str) -> None:
     )
     method.compile(LARS(0.1), jit_compile=False)
     method.optimizer.build(method.trainable_variables)
-    rng = np.random.default_rng(0)
-    batch = {
-        key: tf.constant(rng.random(shape), dtype) if dtype == "float32" else tf.zeros(shape, dtype)
-        for key, (shape, dtype) in batch_signature(batch_size, image_size).items()
-    }
+    batch = random_batch(batch_size, image_size)
     step = tf.function(lambda: method.train_step(batch))
     print(seconds(step, FLAGS.rounds), memory_mib())
 
