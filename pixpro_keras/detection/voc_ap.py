@@ -134,7 +134,8 @@ def voc_scores(
     is_scored = ~np.isnan(table[:, 0])
     means = table[is_scored].mean(axis=0)
     scores = {"AP": means.mean(), "AP50": means[0], "AP75": means[_THRESHOLDS.index(75)]}
-    scores |= {f"AP50 {class_names[label]}": table[label, 0] for label in np.flatnonzero(is_scored)}
+    by_class = zip(class_names, table[:, 0], is_scored, strict=True)
+    scores |= {f"AP50 {name}": value for name, value, has_ap in by_class if has_ap}
     return {name: float(value) for name, value in scores.items()}
 
 
