@@ -64,7 +64,7 @@ def train(
         stall_seconds: waiting time for a batch after which a warning is logged, in single steps.
 
     Raises:
-        ValueError: if `steps_per_execution` is less than 1.
+        ValueError: if `steps_per_execution` is less than 1, or the batches end too early.
 
     Example:
         ```python
@@ -121,7 +121,12 @@ def train(
             epoch_means = _Window(batch_size)
         callback_list.on_train_batch_begin(step_in_epoch)
         num_steps = min(steps_per_execution, *(period - step % period for period in periods))
-        outputs, waited = execute(iterator, step, num_steps)
+        try:
+            outputs, waited = execute(iterator, step, num_steps)
+        except (StopIteration, tf.errors.OutOfRangeError) as error:
+            raise ValueError(
+                f"`batches` must not end before step {last}. Received: none for step {step + num_steps}."
+            ) from error
         window.add(outputs, waited)
         done = step + num_steps
         is_epoch_end = done % steps_per_epoch == 0

@@ -219,6 +219,20 @@ class TrainTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(measured, [6, 12])
         self.assertEqual(ranked, [5, 10, 15])
 
+    @parameterized.parameters((1, 5), (4, 8))
+    def test_batches_that_end_too_early_are_refused(self, steps_per_execution, missing):
+        message = f"`batches` must not end before step 8. Received: none for step {missing}."
+        with self.assertRaisesRegex(ValueError, message):
+            train(
+                compiled_square(),
+                tf.data.Dataset.from_tensors({"x": [1.0]}).repeat(4),
+                strategy=tf.distribute.get_strategy(),
+                epochs=2,
+                steps_per_epoch=4,
+                batch_size=1,
+                steps_per_execution=steps_per_execution,
+            )
+
     def _halves(self, first):
         for batch in batches(first):
             for half in (slice(0, BATCH // 2), slice(BATCH // 2, None)):
