@@ -16,7 +16,7 @@ import json
 import os
 import pathlib
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import keras
 import numpy as np
@@ -165,7 +165,7 @@ def run(options: PretrainOptions) -> PretrainResult:
     """Runs a pre-training: devices, data, training, export.
 
     Args:
-        options: as given; lengths and classes are resolved here, once.
+        options: options as the user gave them; lengths and classes are resolved here.
 
     Raises:
         FlagError: if an option cannot be used.
@@ -183,36 +183,16 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
     """Trains and exports in the directory of a job that has been started.
 
     Args:
-        options: as of `run`.
+        options: options of `run`.
         job: devices and directory.
 
     Raises:
         FlagError: if an option cannot be used.
     """
     workdir, strategy = job.workdir, job.strategy
-    with flag_errors(
-        options,
-        "augment_on",
-        "augmentation",
-        "min_crop_area",
-        "max_crop_area",
-        "min_local_crop_area",
-    ):
-        view_config = data_config(
-            options,
-            num_views=METHODS[options.method].num_views,
-            with_jigsaw=METHODS[options.method].uses_jigsaw,
-            max_broken_share=options.max_broken_share,
-            num_parallel_calls=options.input_threads,
-            colors_on_device=options.augment_on == "device",
-        )
-    with chief_first(strategy), flag_errors(options, "dataset"):
-        source = sources.open_source(options.dataset, data_dir=options.data_dir)
-        pipeline.check_decodable(source)
-    if options.data_service:
-        with flag_errors(options, "data_service"):
-            service.check_address(options.data_service)
-            service.check_source(source)
+    view_config = _make_view_config(options)
+    with chief_first(strategy):
+        source = _open_images(options)
     options = resolve_classes(options, source)
     options = resolve_lengths(options, source.num_examples)
     warn_of_long_queue(options, source.num_examples)
@@ -224,7 +204,7 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
         device_transform = pipeline.make_device_transform(view_config, preprocess)
     with chief_first(strategy):
         trained = read_init_weights(options)
-    # Again, since reading a network from its file and drawing the scenes take random numbers, but only once.
+    # Again: reading a network and drawing the scenes use random numbers, but not in every process and run.
     keras.utils.set_random_seed(options.seed)
     with strategy.scope():
         method = build_training(options, device_transform, trained)
@@ -323,13 +303,8 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
     if result.is_complete:
         with chief_alone(strategy) as is_writer:
             if is_writer:
-                try:
+                with _disk_errors(options):
                     exported = finish_run(options, workdir, method, source.num_examples)
-                except OSError as error:
-                    raise FlagError(
-                        f"--workdir={options.workdir}: trained and saved, but the results cannot be "
-                        f"written: {error}. The same command writes them"
-                    ) from error
     return PretrainResult(
         result.steps,
         result.stop_signal,
@@ -344,10 +319,50 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
     )
 
 
+def _make_view_config(options: PretrainOptions) -> pipeline.DataConfig:
+    """Returns the configuration of the views that the method takes."""
+    areas = ("min_crop_area", "max_crop_area", "min_local_crop_area")
+    with flag_errors(options, "augment_on", "augmentation", *areas):
+        return data_config(
+            options,
+            num_views=METHODS[options.method].num_views,
+            with_jigsaw=METHODS[options.method].uses_jigsaw,
+            max_broken_share=options.max_broken_share,
+            num_parallel_calls=options.input_threads,
+            colors_on_device=options.augment_on == "device",
+        )
+
+
+def _open_images(options: PretrainOptions) -> Source:
+    """Opens the training images and checks that they can be read, by `--data_service` too."""
+    if options.data_service:
+        with flag_errors(options, "data_service"):
+            service.check_address(options.data_service)
+    with flag_errors(options, "dataset"):
+        source = sources.open_source(options.dataset, data_dir=options.data_dir)
+        pipeline.check_decodable(source)
+    if options.data_service:
+        with flag_errors(options, "data_service"):
+            service.check_source(source)
+    return source
+
+
+@contextlib.contextmanager
+def _disk_errors(options: PretrainOptions) -> Iterator[None]:
+    """Context that converts an error while results are written to one that names the way out."""
+    try:
+        yield
+    except OSError as error:
+        raise FlagError(
+            f"--workdir={options.workdir}: trained and saved, but the results cannot be written: {error}. "
+            "The same command writes them"
+        ) from error
+
+
 def _whole_images(
     source: Source, preprocess: Callable[[Tensor], Tensor], size: int
 ) -> np.ndarray | None:
-    """Reads a few preprocessed images spread over the source, without broken ones; None if all are."""
+    """Reads a few preprocessed images, spread over the source; None if none can be decoded."""
     chosen = select(source, source.spread_indices(_NUM_PICTURED))
     batches = image_batches(chosen, size, preprocess, _NUM_PICTURED, pass_over_broken=True)
     first = next(iter(batches), None)
