@@ -63,9 +63,10 @@ def _from_tf_config() -> tf.distribute.cluster_resolver.ClusterResolver:
     try:
         config = json.loads(text)
         cluster, task = config["cluster"], config["task"]
-        task_type, index = task["type"], int(task["index"])
-        cluster[task_type][index]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+        addresses, index = cluster[task["type"]], int(task["index"])
+        if not isinstance(addresses, list) or not 0 <= index < len(addresses):
+            raise ValueError("no such worker")
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             'TF_CONFIG must be {"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": '
             f'"worker", "index": N}}}}, with N from 0. Received: {text}'
