@@ -35,28 +35,23 @@ def of_one_block_a_stage(name):
 
 def tiny_backbone(synchronized=False, channels=16):
     """Two strided convolutions with batch norm: `(B, 16, 16, 3) -> (B, 4, 4, channels)`."""
-    inputs = keras.Input((None, None, 3))
-    x = inputs
-    for index in range(2):
-        x = keras.layers.Conv2D(channels, 3, strides=2, padding="same", name=f"conv{index}")(x)
-        x = keras.layers.BatchNormalization(
-            momentum=0.9, synchronized=synchronized, name=f"bn{index}"
-        )(x)
-        x = keras.layers.ReLU(name=f"relu{index}")(x)
-    return keras.Model(inputs, x, name="tiny")
+    return _strided_network("tiny", 2, channels, synchronized)
 
 
 def tiny_pyramid_backbone(synchronized=False, channels=8):
     """Strided convolutions down to 1/32, each with batch norm: C2 to C5 of `channels`."""
-    inputs = keras.Input((None, None, 3))
-    x = inputs
-    for index in range(5):
+    return _strided_network("tiny_pyramid", 5, channels, synchronized)
+
+
+def _strided_network(name, num_layers, channels, synchronized):
+    inputs = x = keras.Input((None, None, 3))
+    for index in range(num_layers):
         x = keras.layers.Conv2D(channels, 3, strides=2, padding="same", name=f"conv{index}")(x)
         x = keras.layers.BatchNormalization(
             momentum=0.9, synchronized=synchronized, name=f"bn{index}"
         )(x)
         x = keras.layers.ReLU(name=f"relu{index}")(x)
-    return keras.Model(inputs, x, name="tiny_pyramid")
+    return keras.Model(inputs, x, name=name)
 
 
 def pyramid_method(cls, **kwargs):
