@@ -87,8 +87,8 @@ def _load(path_or_name: str | os.PathLike, name: str | None = None) -> keras.Mod
         )
     if not path.exists():
         raise ValueError(
-            "`path_or_name` must be a file, the folder of a run, or one of "
-            f"pixpro_keras.backbones.available(). Received: {str(path_or_name)!r}"
+            f"{path_or_name}: no such file or folder, and not one of "
+            "pixpro_keras.backbones.available()"
         )
     check_listed(path)
     if path.suffix == ".h5":

@@ -1,5 +1,6 @@
 """Flag files by path, or by the name of a preset that comes with the package."""
 
+import difflib
 import pathlib
 from collections.abc import Iterable
 
@@ -30,7 +31,10 @@ def find(name: str) -> pathlib.Path:
         parts = parts[2:]
     presets = [p for p in CONFIGS.rglob("*.cfg") if p.parts[-len(parts) :] == parts]
     if len(presets) != 1:
-        raise FlagError(f"--flagfile={name}: no such file, and no preset in {CONFIGS}")
+        names = sorted(p.name for p in CONFIGS.rglob("*.cfg"))
+        close = difflib.get_close_matches(path.name, names, n=2)
+        hint = f"; did you mean {' or '.join(close)}?" if close else f" in {CONFIGS}"
+        raise FlagError(f"--flagfile={name}: no such file, and no preset{hint}")
     return presets[0]
 
 

@@ -65,6 +65,10 @@ class PresetsTest(unittest.TestCase):
                 f"--flagfile={name}: no such file, and no preset",
                 self.error(f"--flagfile={name}"),
             )
+        self.assertIn(
+            "--flagfile=pixpro_smal: no such file, and no preset; did you mean pixpro_small.cfg",
+            self.error("--flagfile=pixpro_smal"),
+        )
         (self.folder / "a.cfg").write_text("--flagfile=b.cfg")
         (self.folder / "b.cfg").write_text("--flagfile=a.cfg")
         self.assertIn("includes itself", self.error("--flagfile=a.cfg"))
