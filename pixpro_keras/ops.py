@@ -23,8 +23,8 @@ __all__ = [
     "to_pixels",
 ]
 
-# Rows per block in `blockwise`. Comparing more pixels with all others at once would make the largest
-# tensors of a step.
+# Largest number of rows of a block in `blockwise`. Without blocks, comparisons of all pixels would be the
+# largest tensors of a step.
 MAX_ROWS = 1024
 
 

@@ -270,8 +270,8 @@ def mark_level(level: str) -> keras.layers.Layer:
 def _stage_outputs(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
     """Level name -> output of the stage's last block at the level's stride, in ResNets of keras.applications.
 
-    By stride alone, a v1_5 ResNet's C2 would be the first convolution of the next stage, and a ResNetV2's
-    C2 to C4 convolutions inside the last block of their stage, which halves the map.
+    Chosen only by stride, C2 of a v1_5 ResNet would be the first convolution of the next stage, and C2 to C4
+    of a ResNetV2 convolutions inside the last block of their stage, which halves the map.
     """
     blocks = [
         (int(match.group(1)), layer.output)

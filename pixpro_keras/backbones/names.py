@@ -122,7 +122,7 @@ def _has_own_scaling(name: str) -> bool:
 
 
 def is_keras_application(name: str) -> bool:
-    """Tells if the name is of keras.applications, which then loads the backbone's weights.
+    """Tells if a network is one of keras.applications, which then loads the backbone's weights.
 
     Raises:
         ValueError: if the name is unknown.

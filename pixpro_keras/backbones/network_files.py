@@ -250,7 +250,7 @@ def _operations(network: keras.Model) -> Iterator:
 def scales_images(network: keras.Model) -> bool:
     """True if a network begins with scaling of its images, and so takes RGB in 0..255.
 
-    By `Rescaling`, `Normalization` or arithmetic, as of keras.applications' `preprocess_input`.
+    `Rescaling`, `Normalization` and arithmetic, as in a `preprocess_input` of keras.applications, count.
 
     Example:
         ```python

@@ -168,10 +168,10 @@ def imagenet_network(name: str) -> keras.Model:
     They are downloaded once, to the folder of models that Keras keeps.
 
     Args:
-        name: one of `available()` that is of keras.applications.
+        name: name of a network of keras.applications.
 
     Returns:
-        Functional model, `(B, H, W, 3) -> (B, h, w, C)`, the same layers as of `plain_network`.
+        Functional model, `(B, H, W, 3) -> (B, h, w, C)`, with the layers of `plain_network`.
 
     Raises:
         ValueError: if the name is unknown, keras.applications has no such network, or the weights are

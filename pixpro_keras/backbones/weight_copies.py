@@ -48,7 +48,7 @@ def _keep_scale(source: keras.Model, target: keras.Model) -> None:
 
 
 def _scales(network: keras.Model) -> list[tuple[keras.layers.Normalization, Any]]:
-    """Each adapted normalization, and the scale of the `Rescaling` behind it or None."""
+    """Each adapted normalization, and the scale of the `Rescaling` after it or None."""
     return [
         (layer, following.scale if isinstance(following, keras.layers.Rescaling) else None)
         for layer, following in itertools.pairwise(_leaves(network))

@@ -162,7 +162,7 @@ def check_units(
     """Checks that boxes are in pixels, not in fractions of the image.
 
     Args:
-        boxes: four numbers of each box, as they stand in the file.
+        boxes: the four numbers of each box in the file.
         has_area: whether each box has an area.
         names: name of each box in errors.
         notes: counts, to which single boxes of this kind are added.
@@ -215,7 +215,7 @@ def source_of_files(
     """
     if not paths:
         raise ValueError(f"{specification} holds no image of this split")
-    encoded = [os.fsencode(path) for path in paths]  # Names need not be of any encoding.
+    encoded = [os.fsencode(path) for path in paths]  # Names may be in any encoding.
 
     def read(index: Tensor) -> Tensor:
         return tf.io.read_file(tf.constant(encoded)[index])

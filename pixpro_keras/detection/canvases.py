@@ -17,8 +17,8 @@ _NUM_RANGES = 80
 class Canvases:
     """Canvases of a data set's images.
 
-    Images are in groups of similar shape. A batch is of one group and one canvas; scales that fit the
-    canvas follow each other.
+    Images are in groups of similar shape. All images of a batch are in one group and on one canvas; the
+    scales of a group that share a canvas are consecutive.
 
     Attributes:
         groups: indices of the images of each group, G arrays.
@@ -84,16 +84,15 @@ def plan_canvases(
 ) -> Canvases:
     """Chooses canvases for images and scales so that there is little padding.
 
-    Images are put in groups by their ratio of width to height. The canvas of
-    each group and scale is the smallest one. Then the two canvases whose union adds the least padding are
-    merged, repeatedly.
+    Images are grouped by their ratio of width to height. Each group and scale starts with the smallest
+    canvas that fits; then the two canvases whose union adds the least padding are merged, repeatedly.
 
     Args:
         sizes: `(N, 2)`. Height and width of the images in pixels.
         short_sides: scales: lengths of the short side in pixels.
         max_side: longest length of the long side in pixels; it takes precedence over the short side.
         num_canvases: largest number of canvases.
-        smallest: number of images that a group has at least.
+        smallest: smallest number of images in a group.
 
     Raises:
         ValueError: if there are fewer images than `smallest`.

@@ -234,8 +234,8 @@ def _read_objects(
         rows.append(row)
     if annotations and not rows:
         raise ValueError(
-            f"no annotation is of an image in the list: {_name('annotation', annotations[0], 0)} is of "
-            f"image {annotations[0]['image_id']!r:.80}, the first image in the list has the id "
+            f"no annotation belongs to an image in the list: {_name('annotation', annotations[0], 0)} has "
+            f"the image_id {annotations[0]['image_id']!r:.80}, the first image in the list has the id "
             + (f"{images[0].id!r:.80}" if images else "none")
         )
     boxes = [row.box for row in rows]
@@ -249,7 +249,7 @@ def _read_annotation(
     """Checks the values of an annotation."""
     category, box, area = one["category_id"], one["bbox"], one.get("area")
     if category not in numbers:
-        raise ValueError(f"it is of category {category!r:.80}, which is not in the list")
+        raise ValueError(f"the category {category!r:.80} is not in the list")
     if not (isinstance(box, list) and len(box) == 4 and all(map(is_number, box))):
         raise ValueError(f"bbox must be four numbers. Received: {box!r:.80}")
     if area is None:

@@ -119,7 +119,7 @@ class FPNDetector(Detector):
     def mask_features(
         self, maps: list[Tensor], boxes: Tensor, features: Tensor | None = None
     ) -> Tensor:
-        """Features `(B, P, 14, 14, C)`, pooled anew."""
+        """Features `(B, P, 14, 14, C)`, pooled from the maps."""
         del features
         return self._pool(maps, boxes, _MASK_POOL_SIZE)
 

@@ -71,7 +71,7 @@ def _has_pixels(segmentation: Any, height: int, width: int) -> bool:
     if not isinstance(segmentation, dict) or not {"size", "counts"} <= set(segmentation):
         raise ValueError("a mask must be a list of polygons, or RLE with 'size' and 'counts'")
     if list(segmentation["size"]) != [height, width]:
-        raise ValueError(f"a mask is of size {segmentation['size']}, not {[height, width]}")
+        raise ValueError(f"a mask has the size {segmentation['size']}, not {[height, width]}")
     counts = segmentation["counts"]
     runs = counts if isinstance(counts, list) else _unpack(counts)
     if any(not isinstance(run, int) or run < 0 for run in runs) or sum(runs) != height * width:
@@ -156,7 +156,7 @@ def crop(
     """
     corner, sides = box[:2].astype(np.float64), (box[2:] - box[:2]).astype(np.float64)
     if isinstance(segmentation, list):
-        # Polygons are drawn at the final size at once.
+        # Polygons are drawn at the final size.
         scale = size / sides
         polygons = [
             ((np.reshape(polygon, (-1, 2)) - corner) * scale).ravel().tolist()

@@ -27,14 +27,14 @@ def conversion_hint(root: pathlib.Path, split: str) -> str:
 
         folder = pathlib.Path(tempfile.mkdtemp())
         (folder / "data.yaml").write_text("names: [cat]")
-        print(conversion_hint(folder, "train"))  # ". data.yaml is of a YOLO export: ..."
+        print(conversion_hint(folder, "train"))  # ". data.yaml belongs to a YOLO export: ..."
         ```
     """
     for folder in (root, root / split, root / "annotations", root / "images"):
         names = sorted(_first_names(folder))
         yaml = next((name for name in names if name in _YAML), None)
         if yaml:
-            return f". {yaml} is of a YOLO export: {_EXPORT_AS_COCO}, for coco:PATH"
+            return f". {yaml} belongs to a YOLO export: {_EXPORT_AS_COCO}, for coco:PATH"
         if "annotations.xml" in names:
             return (
                 f". {folder / 'annotations.xml'} is CVAT's own format: export it as COCO 1.0, for coco:PATH, "

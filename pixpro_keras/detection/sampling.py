@@ -8,7 +8,7 @@ from pixpro_keras.types import Tensor
 
 
 def image_noise(seeds: Tensor, count: int, offset: int) -> Tensor:
-    """Uniform numbers that depend on the image's seed alone, not on its replica.
+    """Uniform numbers that depend only on the image's seed, not on its replica.
 
     Args:
         seeds: `(B, 2)` integers.

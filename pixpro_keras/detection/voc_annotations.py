@@ -61,7 +61,7 @@ def open_voc_boxes(
         path: path of a folder with `VOC2007`, `VOC2012` or both, and `classes.txt`, one class a line,
             if its classes are not VOC's; or as CVAT exports, with `ImageSets`, `Annotations` and
             `JPEGImages`, and `labelmap.txt` in the place of `classes.txt`.
-        split: years and lists in `ImageSets/Main`, such as `2007_trainval,2012_trainval`; lists alone,
+        split: years and lists in `ImageSets/Main`, such as `2007_trainval,2012_trainval`; only lists,
             such as `default`, where there is no folder of a year; `WHOLE`: all annotations of a folder
             without lists; see `is_flat_voc`.
         data_dir: not used.
@@ -181,13 +181,13 @@ def _read_classes(root: pathlib.Path) -> Sequence[str]:
 def _read_list(path: pathlib.Path, annotations: pathlib.Path, notes: Notes) -> list[str]:
     """Names of the images in the list of a split, or of a split and a class.
 
-    Lists of a class have -1, 0 or 1 behind each name. A name may also end like that; then the existing
-    annotations decide.
+    Lists of a class have -1, 0 or 1 after each name. A name may also end like that; then it depends on
+    which annotation exists.
 
     Args:
         path: path of the list.
         annotations: folder of the annotations.
-        notes: counts, to which the lines with a number behind the name are added.
+        notes: counts, to which the lines with a number after the name are added.
     """
     lines = read_names(path)
     matches = [re.fullmatch(r"(.*\S)\s+(?:-1|0|1)", line) for line in lines]
@@ -210,7 +210,7 @@ def _read_list(path: pathlib.Path, annotations: pathlib.Path, notes: Notes) -> l
             )
         stems.append(line if whole else match[1])
         if part:
-            kind = "numbers behind names in lists of images, not used: all objects are read"
+            kind = "numbers after names in lists of images, not used: all objects are read"
             notes.add(kind, f"{line!r} in {path}", is_expected=True)
     return stems
 

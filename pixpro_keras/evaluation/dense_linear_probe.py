@@ -78,7 +78,7 @@ def fit_dense_linear_probe(
         The classifier, with the standardization in its weights.
 
     Raises:
-        ValueError: if the labeled cells are of less than two classes, or there is no batch.
+        ValueError: if the labeled cells have fewer than two classes, or there is no batch.
 
     Example:
         ```python
@@ -112,8 +112,8 @@ def fit_dense_linear_probe(
     found = np.unique(classes[is_labeled])
     if len(found) < 2:
         raise ValueError(
-            f"the {len(classes)} cells of the training images must be of at least two classes; their "
-            f"centers have {f'class {found[0]} alone' if len(found) else 'no class'}"
+            f"the {len(classes)} cells of the training images must have at least two classes; their "
+            f"centers have {f'only class {found[0]}' if len(found) else 'no class'}"
         )
     model = fit_logistic_regression(
         (cells[is_labeled] - mean) / std, classes[is_labeled], l2=l2, iterations=iterations

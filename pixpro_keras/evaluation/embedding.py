@@ -97,6 +97,10 @@ def embed(
     if backbones.fixed_image_size(name) not in (None, image_size):
         side = backbones.fixed_image_size(name)
         raise ValueError(f"`image_size` must be {side} for {name}. Received: {image_size}.")
+    if image_size < (smallest := backbones.min_image_size(name)):
+        raise ValueError(
+            f"`image_size` must be at least {smallest} for {name}. Received: {image_size}."
+        )
     batches = image_batches(
         source, image_size, backbones.preprocess_input(name), batch_size, pass_over_broken=True
     )

@@ -132,7 +132,7 @@ class PointwiseMLP(keras.layers.Layer):
 class PooledMLP(keras.layers.Layer):
     """One vector per image: maps are averaged over their cells, then go through linear layers.
 
-    `(B, h, w, C) -> (B, out_dim)`, or `(B, C) -> (B, out_dim)` behind another head, with ReLU between
+    `(B, h, w, C) -> (B, out_dim)`, or `(B, C) -> (B, out_dim)` after another head, with ReLU between
     the layers.
 
     Args:
@@ -140,7 +140,7 @@ class PooledMLP(keras.layers.Layer):
         out_dim: output channels.
         num_layers: number of linear layers, at least 1.
         batch_norm: `"none"`; `"hidden"`: before each ReLU (BYOL); `"all"`: after the last layer too,
-            there without offset (SimCLR). Linear layers have a bias with `"none"` alone.
+            there without offset (SimCLR). Linear layers have a bias only with `"none"`.
         initialization: `"torch"`, PyTorch's default, or `"he"`, He-normal kernels (fan in) and biases of 0
             (DenseCL).
         bn_momentum: fraction of the moving statistics that is kept in each step.

@@ -74,7 +74,7 @@ def faster_side_by_side(
         inputs: `(B, H, W, C)`.
         kernel: `(h, w, C, filters)`.
         stride: in both directions.
-        padding: as of TensorFlow.
+        padding: padding of TensorFlow's convolution, such as "SAME".
     """
     height, width = inputs.shape[1:3]
     if height is None or width is None or kernel.shape[:2] != (3, 3):

@@ -26,7 +26,7 @@ _HEAD_DILATION = 6
 class FCN(Task):
     """Per-pixel classification: two dilated 3x3 convolutions on C5 and a linear classifier.
 
-    Frozen, it is the dense linear probe instead: a linear classifier alone, on a backbone in
+    Frozen, it is the dense linear probe instead: only a linear classifier, on a backbone in
     inference mode that is not trained.
 
     Args:

@@ -288,7 +288,7 @@ def _make_reader(
     images: Sequence[pathlib.Path], masks: Sequence[pathlib.Path], table: np.ndarray, known: str
 ) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     """Makes the function `read` of a `MaskSource`."""
-    # As bytes, since names need not be of any encoding.
+    # As bytes, since names may be in any encoding.
     image_paths, mask_paths = (
         tf.constant([os.fsencode(path) for path in paths]) for paths in (images, masks)
     )
@@ -331,7 +331,7 @@ def _check_headers(images: Sequence[pathlib.Path], masks: Sequence[pathlib.Path]
         if size != mask_size:
             turned = ", turned upright as its EXIF data say," if size != stored else ""
             raise ValueError(
-                f"{image_path}{turned} is of {size} pixels, its mask of {mask_size}: {mask_path}"
+                f"{image_path}{turned} has the size {size}, its mask {mask_path} has {mask_size}"
             )
         if mode not in ("L", "P"):
             raise ValueError(f"{mask_path} must have one channel of 8 bits, not {mode}")

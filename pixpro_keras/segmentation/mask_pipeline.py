@@ -17,7 +17,7 @@ from pixpro_keras.utils.autotuning import NUM_THREADS, without_autotuning
 IMAGE = "image"
 MASK = "mask"
 
-# Color of what lies beyond an image, in 0..255: ImageNet's mean.
+# Color of the padding, in 0..255: ImageNet's mean.
 MEAN_COLOR = (123.675, 116.28, 103.53)
 _JITTER = recipes.ViewRecipe(
     jitter=0.8, jitter_strengths=(0.25, 0.5, 0.5, 0.05), grayscale=0.0, blur=0.0
@@ -59,10 +59,10 @@ class CropConfig:
 
 
 def make_crop(image: Tensor, mask: Tensor, seed: Tensor, config: CropConfig) -> dict[str, Tensor]:
-    """Makes a randomly scaled, placed, mirrored and perhaps colored crop, with its mask.
+    """Makes a crop with random scale, position, flip and, if configured, colors, and its mask.
 
-    What lies beyond the image is of the mean color and of class 255. Masks are scaled without
-    interpolation, so that they hold no class that was not there.
+    Pixels beyond the image get the mean color and the class 255. Masks are scaled without
+    interpolation, so that no new classes appear.
 
     Args:
         image: `(H, W, 3)` uint8.

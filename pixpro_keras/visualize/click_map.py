@@ -56,7 +56,7 @@ def write_click_map(
     """
     if not len(images) == len(names) == len(features):
         raise ValueError(
-            "`images`, `names` and `features` must be of one length. "
+            "`images`, `names` and `features` must have the same length. "
             f"Received: {len(images)}, {len(names)}, {len(features)}."
         )
     features = np.asarray(features, np.float32)

@@ -42,7 +42,7 @@ def nearest_cells(features: np.ndarray, query: Cell, count: int) -> list[tuple[C
     """
     features = np.asarray(features, np.float64)
     if len(features) < 2:
-        raise ValueError("`features` must be of two images or more. Received one.")
+        raise ValueError("`features` must have at least two images. Received one.")
     if not all(0 <= index < size for index, size in zip(query, features.shape, strict=False)):
         raise ValueError(f"`query` must lie in {features.shape[:3]}. Received: {query}.")
     norms = np.linalg.norm(features, axis=-1, keepdims=True)

@@ -35,7 +35,7 @@ _DOCSTRING = """`{name}`: stride in the 3x3 convolutions, RGB images by ImageNet
     Args:
         include_top: whether pooling and a classifier follow C5.
         weights: None for new weights, or a file: `.keras`, a torch file or a detectron2 `.pkl` for
-            the backbone alone (see `load_backbone`), or `.weights.h5` of the whole network.
+            the backbone without a top (see `load_backbone`), or `.weights.h5` of the whole network.
         input_tensor: images `(B, H, W, 3)` from layers that come before, such as a `Rescaling`; the
             network begins with their inputs. Its shape takes the place of `input_shape`.
         input_shape: `(H, W, 3)`, each side None or at least 32; default: any size.
@@ -80,7 +80,7 @@ def _constructor(name: str) -> Constructor:
         if weights is not None and not is_whole:
             _copy_backbone(weights, network)
             if include_top:
-                logging.warning("%s: the backbone alone is read; the top has new weights", weights)
+                logging.warning("%s: only the backbone is read; the top has new weights", weights)
         output = network.output
         if include_top or pooling == "avg":
             output = keras.layers.GlobalAveragePooling2D(name="avg_pool")(output)

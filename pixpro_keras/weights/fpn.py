@@ -85,7 +85,7 @@ def load_fpn(fpn: FPN, path: str | os.PathLike) -> list[str]:
             shape = tuple(weights[name].shape) if name in weights else None
             if shape != arrays[name].shape:
                 raise ValueError(
-                    f"{path} is of another FPN: {name} is {arrays[name].shape} there, {shape} here"
+                    f"{path} belongs to another FPN: {name} is {arrays[name].shape} there, {shape} here"
                 )
         for name in arrays.files:
             weights[name].assign(arrays[name])
@@ -99,8 +99,8 @@ def find_fpn(path: str | os.PathLike) -> pathlib.Path | None:
         path: path of the backbone, as for `load_backbone`. Names of networks have no file.
 
     Returns:
-        The file, or None where FPN pre-training left none. One that `SHA256SUMS` beside it does not list
-        is of other weights than the backbone's, and is not returned.
+        The file, or None if there is none, or if `SHA256SUMS` beside it does not list it, since it then
+        does not belong to the backbone's weights.
 
     Raises:
         ManifestError: if `SHA256SUMS` cannot be read.

@@ -145,8 +145,8 @@ def _load_weights_file(path: pathlib.Path, name: str | None) -> keras.Model:
     num_matrices = sum(len(weight.shape) == 2 for weight in network.weights)
     if len(matrices) > num_matrices:
         raise ValueError(
-            f"{path}: has a matrix that {name} does not have, {matrices[-1]}: it is of a classifier with its "
-            "top. Save the network without the top: include_top=False in keras.applications"
+            f"{path}: has a matrix that {name} does not have, {matrices[-1]}: it belongs to a classifier "
+            "with its top. Save the network without the top: include_top=False in keras.applications"
         )
     try:
         network.load_weights(path)

@@ -65,7 +65,7 @@ class OfficialCheckpoint:
 
 
 def is_official_state(state: Mapping[str, Any]) -> bool:
-    """Tells if a state dict is of an official pre-training, not of a backbone alone.
+    """Tells if a state dict is that of an official pre-training, not only of a backbone.
 
     Example:
         ```python
@@ -97,7 +97,7 @@ def parse_official_checkpoint(content: Any, path: str | os.PathLike) -> Official
             "projector_k are not all there"
         )
     state = to_arrays({name.removeprefix(MODULE): tensor for name, tensor in state.items()})
-    # Published files hold the weights alone.
+    # Published files hold only the weights.
     options = content.get("opt") or {}
     if isinstance(options, argparse.Namespace):
         options = vars(options)

@@ -1,4 +1,4 @@
-"""Writing of official checkpoints of PixPro: the whole training state, or a backbone alone."""
+"""Writing of official checkpoints of PixPro: the whole training state, or only a backbone."""
 
 import dataclasses
 import io
@@ -124,7 +124,7 @@ def save_official_backbone(
     progress: TrainingProgress,
     options: Mapping[str, Any],
 ) -> None:
-    """Writes a backbone alone, for the official transfer and linear scripts.
+    """Writes only a backbone, for the official transfer and linear scripts.
 
     Args:
         backbone: a v1_5 ResNet, trained by any method.

@@ -75,7 +75,7 @@ class COCOTest(tf.test.TestCase, parameterized.TestCase):
         ({"bbox": [True, 2, 10, 20]}, "bbox must be four numbers"),
         ({"area": "200"}, "area must be a number from 0 on. Received: '200'"),
         ({"area": -1}, "area must be a number from 0 on. Received: -1"),
-        ({"category_id": "3"}, "category '3', which is not in the list"),
+        ({"category_id": "3"}, "category '3' is not in the list"),
         ({"category_id": [3]}, "unhashable"),
         ({"image_id": [7]}, "unhashable"),
         ({"bbox": [1, 2, -10, 20]}, "corners in wrong order"),
@@ -85,7 +85,7 @@ class COCOTest(tf.test.TestCase, parameterized.TestCase):
         ({"segmentation": [_POLYGON[:7]]}, "pairs of numbers. Received: 7 numbers"),
         ({"segmentation": [_POLYGON, 5]}, "pairs of numbers. Received: 5"),
         ({"segmentation": [[900] * 8]}, "far outside"),
-        ({"segmentation": {"size": [60, 40], "counts": [0, 2400]}}, "of size \\[60, 40\\]"),
+        ({"segmentation": {"size": [60, 40], "counts": [0, 2400]}}, "has the size \\[60, 40\\]"),
     )
     def test_wrong_values_name_the_annotation(self, wrong, message):
         self.refused(f"annotation 1\\b.*{message}", {}, wrong)
@@ -155,7 +155,7 @@ class COCOTest(tf.test.TestCase, parameterized.TestCase):
         self.refused("the image .*train2017 is missing", {}, change=change)
 
     def test_annotations_of_unknown_images_alone_are_refused(self):
-        self.refused("annotation 0 is of image '7'.* has the id 7", {"image_id": "7"})
+        self.refused("annotation 0 has the image_id '7'.* has the id 7", {"image_id": "7"})
 
     @parameterized.parameters(
         (([_POLYGON, [5, 5, 6, 6]],), [1], {_SHORT: 1}),

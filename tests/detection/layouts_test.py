@@ -60,7 +60,7 @@ class LayoutsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertGreater(len(found.objects[0].boxes), 0)
 
     @parameterized.parameters(
-        ("data.yaml", "names: [cat]", "data.yaml is of a YOLO export: export it as COCO"),
+        ("data.yaml", "names: [cat]", "data.yaml belongs to a YOLO export: export it as COCO"),
         ("annotations.xml", "<annotations/>", "CVAT's own format: export it as COCO 1.0"),
         ("a.json", json.dumps({"shapes": [], "imagePath": "a.jpg"}), "labelme2coco.py"),
         (

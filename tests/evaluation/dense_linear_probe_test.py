@@ -45,7 +45,7 @@ class DenseLinearProbeTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(tf.nn.softmax(logits)[:, :-1], expected, atol=1e-4)
         self.assertGreater(np.mean(logits.argmax(1)[is_labeled] == labels[is_labeled]), 0.9)
 
-    @parameterized.parameters((1, "class 1 alone"), (255, "no class"))
+    @parameterized.parameters((1, "only class 1"), (255, "no class"))
     def test_less_than_two_classes(self, value, message):
         batches = [(np.zeros((1, 32, 32, 3), "float32"), np.full((1, 32, 32), value))]
         with self.assertRaisesRegex(ValueError, message):

@@ -40,7 +40,7 @@ class ClickMapTest(tf.test.TestCase):
         content = json.loads(found.group(1))
         self.assertEqual(content["names"], list(NAMES))
         self.assertEqual(content["shape"], [2, HEIGHT, WIDTH, 16])
-        with self.assertRaisesRegex(ValueError, "of one length.*2, 1, 2"):
+        with self.assertRaisesRegex(ValueError, "the same length.*2, 1, 2"):
             write_click_map(self.page, np.zeros((2, 8, 8, 3)), ["a"], self.features, "t")
 
     @pytest.mark.slow

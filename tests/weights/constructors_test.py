@@ -55,9 +55,7 @@ class ConstructorsTest(tf.test.TestCase, parameterized.TestCase):
         self.backbone.save(path)
         with self.assertLogs("absl", "WARNING") as logs:
             pixpro_keras.ResNet18V1_5(include_top=True, weights=path)
-        self.assertIn(
-            f"{path}: the backbone alone is read; the top has new weights", logs.output[0]
-        )
+        self.assertIn(f"{path}: only the backbone is read; the top has new weights", logs.output[0])
 
     def test_arguments_have_the_order_of_keras_applications(self):
         theirs = inspect.signature(keras.applications.ResNet50).parameters

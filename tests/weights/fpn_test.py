@@ -44,7 +44,7 @@ class FpnFileTest(tf.test.TestCase):
         path = self.save(FPN(8))
         other = FPN(4)
         other(maps(2))
-        with self.assertRaisesRegex(ValueError, "fpn.npz is of another FPN"):
+        with self.assertRaisesRegex(ValueError, "fpn.npz belongs to another FPN"):
             load_fpn(other, path)
 
     def export(self, folder, seed=0):
