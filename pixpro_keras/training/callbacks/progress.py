@@ -52,9 +52,11 @@ class Progress(keras.callbacks.Callback):
         self._batch_size = batch_size
         self._measured = measured
         self._bar: tqdm | None = None
+        self._is_timed = False
 
     def on_train_begin(self, logs=None):
         """Shows the bar, at the step from which the run continues."""
+        self._is_timed = False
         self._bar = open_bar(
             total=self._epochs * self._steps_per_epoch * self._batch_size,
             initial=steps_done(logs, self.model) * self._batch_size,
@@ -70,7 +72,15 @@ class Progress(keras.callbacks.Callback):
         self._bar.set_description_str(f"epoch {epoch}/{self._epochs}", refresh=False)
         if logs and "loss" in logs:
             self._bar.set_postfix_str(f"loss {logs['loss']:.3f}", refresh=False)
-        self._bar.update(steps * self._batch_size - self._bar.n)
+        num_images = steps * self._batch_size
+        if self._is_timed:
+            self._bar.update(num_images - self._bar.n)
+            return
+        # The tracing before the first steps would be in the time left for as many steps again.
+        self._is_timed = True
+        self._bar.initial = self._bar.n = self._bar.last_print_n = num_images
+        self._bar.unpause()
+        self._bar.refresh()
 
     def on_epoch_end(self, epoch, logs=None):
         """Prints the epoch's line."""

@@ -20,6 +20,22 @@ class ProgressTest(tf.test.TestCase):
         self.assertIn("epoch 1/2:", err.getvalue().rpartition("\r")[2])
         self.assertNotIn("compiling", err.getvalue().rpartition("\r")[2])
 
+    def test_the_time_left_does_not_repeat_the_tracing_of_the_step(self):
+        progress = Progress(1, 100, batch_size=4)
+        with contextlib.redirect_stderr(io.StringIO()):
+            for first_step in (0, 50):
+                progress.on_train_begin({"step": first_step})
+                bar = progress._bar
+                bar.start_t = bar.last_print_t = 0.0
+                bar.mininterval = 0.0
+                for step, seconds in enumerate((60, 61, 62), first_step + 1):
+                    bar._time = lambda seconds=seconds: float(seconds)
+                    progress.on_train_batch_end(0, {"step": step, "loss": 1.5})
+                self.assertAllClose(bar.format_dict["rate"], 4.0)  # a step of 4 images each second
+                left = 100 - first_step - 3
+                self.assertIn(f"00:{left}" if left < 60 else "01:37", str(bar))
+                progress.on_train_end()
+
 
 if __name__ == "__main__":
     tf.test.main()
