@@ -62,6 +62,10 @@ class EmbedTest(tf.test.TestCase):
         with self.assertRaisesRegex(ValueError, message):
             pixpro_keras.embed(self.folder / "photos", network, image_size=32)
 
+    def test_images_smaller_than_a_network_takes_are_refused(self):
+        with self.assertRaisesRegex(ValueError, "`image_size` must be at least 32 for resnet10"):
+            pixpro_keras.embed(self.folder / "photos", self.network, image_size=31)
+
     def test_an_unknown_network_is_refused(self):
         inputs = keras.Input((None, None, 3))
         network = keras.Model(inputs, keras.layers.Conv2D(4, 3)(inputs), name="mine")
