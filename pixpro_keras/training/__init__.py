@@ -6,6 +6,7 @@ from pixpro_keras.training.checkpoints import (
     DamagedCheckpointError,
     SaveError,
 )
+from pixpro_keras.training.device_memory import DeviceMemoryError
 from pixpro_keras.training.history import (
     FewerStepsError,
     Period,
@@ -14,12 +15,7 @@ from pixpro_keras.training.history import (
 )
 from pixpro_keras.training.loop import train
 from pixpro_keras.training.precision import best_precision
-from pixpro_keras.training.run import (
-    DeviceMemoryError,
-    make_devices,
-    open_checkpoints,
-    run_training,
-)
+from pixpro_keras.training.run import make_devices, open_checkpoints, run_training
 from pixpro_keras.training.run_config import RunConfig, RunResult
 from pixpro_keras.training.strategy import make_strategy, replica_batch_size
 from pixpro_keras.training.trackers import TRACKERS, Tracker, track_run

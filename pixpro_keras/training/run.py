@@ -1,10 +1,8 @@
 """Training run of the commands and of Python users: devices, checkpoints, exact resume, logs."""
 
 import contextlib
-import math
 import os
 import pathlib
-import re
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -26,6 +24,7 @@ from pixpro_keras.training.callbacks import (
 )
 from pixpro_keras.training.callbacks.run_log import Measurement
 from pixpro_keras.training.checkpoints import Checkpoints
+from pixpro_keras.training.device_memory import memory_errors
 from pixpro_keras.training.devices import note_devices
 from pixpro_keras.training.history import continue_history, read_history, write_history
 from pixpro_keras.training.loop import train
@@ -38,13 +37,7 @@ from pixpro_keras.training.workers import (
     share_state,
     worker_errors,
 )
-from pixpro_keras.utils.errors import UserError
-from pixpro_keras.utils.memory import memory_mib
 from pixpro_keras.utils.metrics_file import METRICS_FILE, read_measured, read_metrics
-
-
-class DeviceMemoryError(UserError, RuntimeError):
-    """A training step needs more memory than a device has."""
 
 
 def make_devices(
@@ -173,62 +166,6 @@ def open_checkpoints(
     return checkpoints, first_step
 
 
-def estimate_run(
-    task: Task,
-    make_batches: Callable[[tf.distribute.InputContext], tf.data.Dataset],
-    config: RunConfig,
-    strategy: tf.distribute.Strategy | None = None,
-    num_steps: int = 8,
-) -> dict[str, float]:
-    """Estimates time and memory of a run by taking a few steps, which change the task's weights.
-
-    Args:
-        task: compiled, its optimizer built, restored by `open_checkpoints`; its step becomes 0.
-        make_batches: as of `run_training`.
-        config: configuration of the run; nothing is written to its directory.
-        strategy: distribution strategy of the run; default: the present one.
-        num_steps: calls of TensorFlow, an even number, with `steps_per_execution` steps each. The first half
-            does not count, since it includes tracing and takes batches that were prepared meanwhile.
-
-    Returns:
-        `parameters`: number of trained ones. `images_per_second`. `hours`: time of the steps that are left.
-        `memory_mib`: peak memory.
-
-    Raises:
-        DeviceMemoryError: if a device has not enough memory.
-    """
-    strategy = strategy or tf.distribute.get_strategy()
-    seen: dict[str, float] = {}
-
-    class LastLogs(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            seen.update(logs or {})
-
-    steps_left = config.total_steps - task.steps_done()
-    task.step.assign(0)
-    steps = num_steps * config.steps_per_execution
-    with _memory_errors(config):
-        train(
-            task,
-            strategy.distribute_datasets_from_function(make_batches),
-            strategy=strategy,
-            epochs=1,
-            steps_per_epoch=steps,
-            batch_size=config.batch_size,
-            callbacks=[LastLogs()],
-            log_every_steps=steps // 2,
-            jit_compile=config.jit_compile,
-            steps_per_execution=config.steps_per_execution,
-        )
-    speed = seen["images_per_second"]
-    return {
-        "parameters": sum(math.prod(variable.shape) for variable in task.trainable_variables),
-        "images_per_second": speed,
-        "hours": steps_left * config.batch_size / speed / 3600,
-        "memory_mib": memory_mib(),
-    }
-
-
 def run_training(
     task: Task,
     make_batches: Callable[[tf.distribute.InputContext], tf.data.Dataset],
@@ -337,7 +274,7 @@ def run_training(
         with (
             _image_errors(broken, save_first),
             worker_errors(strategy),
-            _memory_errors(config),
+            memory_errors(config),
         ):
             train(
                 task,
@@ -387,17 +324,3 @@ def _image_errors(
         if save_first is not None:
             save_first()
         raise
-
-
-@contextlib.contextmanager
-def _memory_errors(config: RunConfig) -> Iterator[None]:
-    """Context that converts TensorFlow's long out-of-memory error to a short one with remedies."""
-    try:
-        yield
-    except tf.errors.ResourceExhaustedError as error:
-        found = re.search(r"OOM when allocating .*?(?= by allocator|$)", str(error), re.MULTILINE)
-        why = f" ({found[0]})" if found else ""
-        raise DeviceMemoryError(
-            f"not enough memory for a step of {config.batch_size} images{why}. A smaller batch_size or "
-            "image_size, more accumulate_steps, remat or a precision of 16 bits need less"
-        ) from error

@@ -28,6 +28,7 @@ from pixpro_keras.data.sources import iterate_images, split_specification
 from pixpro_keras.task import Task
 from pixpro_keras.training import run
 from pixpro_keras.training.checkpoints import Checkpoints
+from pixpro_keras.training.estimate import estimate_run
 from pixpro_keras.training.history import (
     FewerStepsError,
     RunChangedError,
@@ -298,7 +299,7 @@ def run_training(
     steps_left = config.total_steps - task.steps_done()
     if options.dry_run:
         if steps_left:
-            estimate = run.estimate_run(task, make_batches, config, strategy)
+            estimate = estimate_run(task, make_batches, config, strategy)
             text = _describe_estimate(estimate, steps_left)
         else:
             text = (
