@@ -11,6 +11,7 @@ learning rate and is fitted in one go. Writes `segment.md`, `segment.json` and `
 import dataclasses
 import pathlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -19,7 +20,6 @@ from keras import ops
 from pixpro_keras.backbones.levels import level_network
 from pixpro_keras.cli.options.evaluation_options import (
     check_one_machine,
-    fill_batch,
     read_backbone,
     trained_weights,
 )
@@ -28,8 +28,10 @@ from pixpro_keras.cli.options.labeled_options import image_errors
 from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.options.segment_options import (
     SegmentOptions,
+    build_crop_config,
     check_sizes,
     check_training,
+    draw_labeled,
     open_parts,
     resolve_test_split,
 )
@@ -41,19 +43,12 @@ from pixpro_keras.cli.shared.header import describe_devices, header_text, print_
 from pixpro_keras.cli.shared.parsing import write_flags
 from pixpro_keras.cli.shared.result_files import TRAINING_FILES, write_results
 from pixpro_keras.data.broken_images import BrokenImages
-from pixpro_keras.data.labels import select
 from pixpro_keras.data.sampler import name_images
 from pixpro_keras.evaluation.confusion_matrix import evaluate_segmentation
 from pixpro_keras.evaluation.dense_linear_probe import fit_dense_linear_probe
 from pixpro_keras.evaluation.replicas import over_replicas
-from pixpro_keras.segmentation.class_presence import read_presence, stratified_images
 from pixpro_keras.segmentation.fcn import FCN
-from pixpro_keras.segmentation.mask_pipeline import (
-    MEAN_COLOR,
-    CropConfig,
-    make_crops,
-    readable_batches,
-)
+from pixpro_keras.segmentation.mask_pipeline import MEAN_COLOR, make_crops, readable_batches
 from pixpro_keras.segmentation.mask_source import MaskSource
 from pixpro_keras.segmentation.sliding_window import check_stride, sliding_window_inference
 from pixpro_keras.training.run_config import RunResult
@@ -62,6 +57,9 @@ from pixpro_keras.types import Tensor
 from pixpro_keras.utils.bars import with_bar
 from pixpro_keras.visualize.figures import save_figure
 from pixpro_keras.visualize.segmentation import draw_segmentations
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _NUM_PICTURES = 4
 _BATCH_SIZE = 4  # Test windows, or images, per replica and call.
@@ -88,25 +86,11 @@ def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> Run
     if not options.whole_images:
         with flag_errors(options, "window_stride"):
             check_stride(options.window_stride, options.crop_size)
-    with flag_errors(options, "min_scale", "max_scale"):
-        crop_config = CropConfig(
-            options.crop_size,
-            (options.min_scale, options.max_scale),
-            options.seed,
-            options.color_jitter,
-        )
+    crop_config = build_crop_config(options)
     options = resolve_test_split(options)
     with chief_first(strategy):
         train, test = open_parts(options)
-    num_train = train.num_examples
-    if options.label_fraction < 1:
-        with image_errors(train):
-            presence = read_presence(train)
-        chosen = stratified_images(presence, options.label_fraction, options.seed)
-        num_train = len(chosen)
-        if options.solver == "sgd":
-            chosen = fill_batch(chosen, options.label_fraction, options.batch_size)
-        train = select(train, chosen)
+    train, num_train = draw_labeled(options, train)
     if options.solver == "lbfgs":
         _fit_dense_linear_probe(options, workdir, strategy, train, test, num_train)
         return RunResult(steps=0, is_dry_run=options.dry_run)
@@ -246,6 +230,55 @@ class Segmenter:
     preprocess: Callable[[Tensor], Tensor]
 
 
+def make_segment(
+    options: SegmentOptions, segmenter: Segmenter, strategy: tf.distribute.Strategy
+) -> Callable[[Tensor], np.ndarray]:
+    """Returns a function of preprocessed images `(B, H, W, 3)` to their classes `(B, H, W)`.
+
+    Args:
+        options: resolved.
+        segmenter: trained.
+        strategy: devices that share the work.
+    """
+    logits, size = segmenter.logits, options.crop_size
+    if options.whole_images:
+        return over_replicas(
+            lambda images: ops.argmax(logits(images, ops.shape(images)[1:3]), axis=-1),
+            whole_batch_size(options, strategy),
+            strategy,
+        )
+    batch_size = _BATCH_SIZE * strategy.num_replicas_in_sync
+    predict = over_replicas(
+        lambda windows: ops.softmax(logits(windows, (size, size)), axis=-1), batch_size, strategy
+    )
+    # As around crops.
+    beyond = segmenter.preprocess(tf.constant(MEAN_COLOR, shape=(1, 1, 3)))[0, 0]
+
+    def segment(images: Tensor) -> np.ndarray:
+        stride = options.window_stride
+        probabilities = [
+            sliding_window_inference(predict, image, size, stride, batch_size, beyond)
+            for image in images
+        ]
+        return np.stack(probabilities).argmax(axis=-1)
+
+    return segment
+
+
+def draw(
+    test: MaskSource, segment: Callable[[Tensor], np.ndarray], class_names: tuple[str, ...]
+) -> "Figure":
+    """Draws a few test images, their masks and predictions; broken images are left out."""
+    images, masks, predictions = [], [], []
+    chosen = np.linspace(0, test.num_examples - 1, _NUM_PICTURES).astype(np.int64)
+    examples = tf.data.Dataset.from_tensor_slices(np.unique(chosen)).map(test.read)
+    for image, mask in examples.ignore_errors():  # Broken images have been reported.
+        images.append(image.numpy())
+        masks.append(mask.numpy())
+        predictions.append(segment(image))
+    return draw_segmentations(images, masks, predictions, class_names)
+
+
 def finish(
     options: SegmentOptions,
     workdir: pathlib.Path,
@@ -266,47 +299,14 @@ def finish(
         test: images and masks.
         strategy: devices that share the work.
     """
-    logits, preprocess = segmenter.logits, segmenter.preprocess
-    size, batch_size = options.crop_size, _BATCH_SIZE * strategy.num_replicas_in_sync
+    images_per_call = whole_batch_size(options, strategy) if options.whole_images else 1
+    segment = make_segment(options, segmenter, strategy)
     broken = BrokenImages(test, options.max_broken_share)
-    if options.whole_images:
-        batch_size = whole_batch_size(options, strategy)
-        segment = over_replicas(
-            lambda images: ops.argmax(logits(images, ops.shape(images)[1:3]), axis=-1),
-            batch_size,
-            strategy,
-        )
-        batches = readable_batches(test, preprocess, batch_size, broken)
-    else:
-        predict = over_replicas(
-            lambda windows: ops.softmax(logits(windows, (size, size)), axis=-1),
-            batch_size,
-            strategy,
-        )
-        batches = readable_batches(test, preprocess, 1, broken)
-        beyond = preprocess(tf.constant(MEAN_COLOR, shape=(1, 1, 3)))[0, 0]  # As around crops.
-
-        def segment(images: Tensor) -> np.ndarray:
-            stride = options.window_stride
-            probabilities = [
-                sliding_window_inference(predict, image, size, stride, batch_size, beyond)
-                for image in images
-            ]
-            return np.stack(probabilities).argmax(axis=-1)
-
+    batches = readable_batches(test, segmenter.preprocess, images_per_call, broken)
     with flag_errors(options, "test_dataset" if options.test_dataset else "dataset"):
-        shown = with_bar(
-            batches, "segmenting", test.num_examples, size=batch_size if options.whole_images else 1
-        )
+        shown = with_bar(batches, "segmenting", test.num_examples, size=images_per_call)
         scores = evaluate_segmentation(segment, shown, len(class_names)).scores()
-    images, masks, predictions = [], [], []
-    chosen = np.linspace(0, test.num_examples - 1, _NUM_PICTURES).astype(np.int64)
-    pictures = tf.data.Dataset.from_tensor_slices(np.unique(chosen)).map(test.read)
-    for image, mask in pictures.ignore_errors():  # Broken images have been reported.
-        images.append(image.numpy())
-        masks.append(mask.numpy())
-        predictions.append(segment(preprocess(image)[None])[0])
-    figure = draw_segmentations(images, masks, predictions, class_names)
+    figure = draw(test, lambda image: segment(segmenter.preprocess(image)[None])[0], class_names)
     save_figure(figure, workdir / "segment.png")
     per_class = zip(class_names, scores.iou, strict=True)
     write_results(

@@ -4,15 +4,18 @@ import dataclasses
 import pathlib
 
 from pixpro_keras import backbones
+from pixpro_keras.cli.options.evaluation_options import fill_batch
 from pixpro_keras.cli.options.fine_tuning_options import FineTuningOptions, refuse_image_size
-from pixpro_keras.cli.options.labeled_options import image_shape
+from pixpro_keras.cli.options.labeled_options import image_errors, image_shape
 from pixpro_keras.cli.options.option_fields import FlagError, option, option_fields, with_default
 from pixpro_keras.cli.options.split_options import SplitOptions, random_split, refuse_fraction
 from pixpro_keras.cli.options.training_options import TrainingOptions
 from pixpro_keras.cli.shared.command import flag_errors, refuse_unused
 from pixpro_keras.data.labels import select, warn_of_shared
+from pixpro_keras.segmentation.class_presence import read_presence, stratified_images
 from pixpro_keras.segmentation.mask_datasets import open_masks
 from pixpro_keras.segmentation.mask_files import is_flat_folder
+from pixpro_keras.segmentation.mask_pipeline import CropConfig
 from pixpro_keras.segmentation.mask_source import LabelValues, MaskSource, resized
 from pixpro_keras.segmentation.mask_values import map_in_a_row, values_of, warn_of_gaps
 from pixpro_keras.types import IGNORED
@@ -113,6 +116,21 @@ def check_training(options: SegmentOptions) -> None:
     refuse_unused(options, unused, with_defaults=True)
 
 
+def build_crop_config(options: SegmentOptions) -> CropConfig:
+    """Returns the configuration of training crops.
+
+    Raises:
+        FlagError: naming the flags that cannot be used.
+    """
+    with flag_errors(options, "min_scale", "max_scale"):
+        return CropConfig(
+            options.crop_size,
+            (options.min_scale, options.max_scale),
+            options.seed,
+            options.color_jitter,
+        )
+
+
 def check_sizes(options: SegmentOptions) -> None:
     """Checks that a network of one image size gets images of that size.
 
@@ -164,6 +182,25 @@ def open_parts(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:
     if shape is not None:
         train, test = resized(train, shape), resized(test, shape)
     return train, test
+
+
+def draw_labeled(options: SegmentOptions, train: MaskSource) -> tuple[MaskSource, int]:
+    """Returns the share `--label_fraction` of the training images, and their number.
+
+    For a training in steps, fewer images than a batch are repeated; the number is that of different ones.
+
+    Raises:
+        FlagError: if a mask cannot be read.
+    """
+    if options.label_fraction == 1:
+        return train, train.num_examples
+    with image_errors(train):
+        presence = read_presence(train)
+    chosen = stratified_images(presence, options.label_fraction, options.seed)
+    num_train = len(chosen)
+    if options.solver == "sgd":
+        chosen = fill_batch(chosen, options.label_fraction, options.batch_size)
+    return select(train, chosen), num_train
 
 
 def check_named_splits(options: SegmentOptions) -> None:
