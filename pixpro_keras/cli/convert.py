@@ -110,7 +110,7 @@ def convert_backbone(
     return {
         "Architecture": name,
         "Weights below": f"`{prefix}`" if prefix else "the top of the file",
-        "Left out": ", ".join(left) or "nothing but classifiers and heads, where there are any",
+        "Left out": ", ".join(left) or "classifiers and heads, if there are any",
     }
 
 

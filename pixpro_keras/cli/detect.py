@@ -6,7 +6,7 @@ pixpro-detect --flagfile=bccd_c4.cfg \
 Writes to `--workdir`: `detect.md` and `detect.json` (AP), `detections.json` (COCO's format),
 `detect.png`, and the SavedModel `export/detector`: an image in, boxes out. With
 `--test_every_iterations` the AP during the training goes to `metrics.jsonl`, with the losses. The
-same command continues a run that was cut off.
+same command continues an interrupted run.
 """
 
 import contextlib

@@ -5,8 +5,8 @@ pixpro-linear-probe --weights=runs/mine --dataset=folder:PATH --image_size=128 \
 
 Each image goes through the backbone once; with `--augment` in every epoch, as a new random crop.
 Several learning rates train side by side; the best is chosen on training images held out for it. Writes
-`linear_probe.md`, `linear_probe.json` and `confusion.png` to `--workdir`. The same command continues a run
-that was cut off.
+`linear_probe.md`, `linear_probe.json` and `confusion.png` to `--workdir`. The same command continues an
+interrupted run.
 """
 
 import dataclasses

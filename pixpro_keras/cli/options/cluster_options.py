@@ -78,7 +78,7 @@ def make_devices(options: DeviceOptions, deterministic: bool = False) -> tf.dist
         if not deterministic:
             raise
         raise FlagError(
-            f"--deterministic: TensorFlow has used a device already; start Python anew ({error})"
+            f"--deterministic: TensorFlow has used a device already; restart Python ({error})"
         ) from error
     if not is_multi_worker(strategy):
         reason = f"needs --strategy=multi_worker; --strategy={options.strategy} trains on this machine alone"

@@ -248,7 +248,7 @@ def image_errors(source: Source | MaskSource | str) -> Iterator[None]:
         if NO_CLASS in reason:
             raise FlagError(f"{name}: {reason}") from error
         is_of_input = _OF_INPUT in str(error)
-        # Before the search: it takes long, and may find a broken image that was passed over.
+        # Before the search: it takes long, and may find a broken image that was merely skipped.
         if not is_of_input and (isinstance(source, str) or _OF_STEP in str(error)):
             raise
         index = None if isinstance(source, str) else first_broken(source)

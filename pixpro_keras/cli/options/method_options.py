@@ -88,7 +88,7 @@ class MethodOptions(Options):
     )
     target_encoder: bool = option(
         True,
-        "Compare with a moving-average target, as in the paper. False: with what the online encoder makes of "
+        "Compare with a moving-average target, as in the paper. False: with the online encoder's output for "
         "the other view, as in simclr; faster, and for contrastive losses, since others may collapse.",
     )
     variance_weight: float = option(

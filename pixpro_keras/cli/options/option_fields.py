@@ -44,7 +44,7 @@ def option(
         maximum: highest allowed number.
         above: number below all allowed ones.
         below: number above all allowed ones.
-        check: function of a value that tells whether it is allowed.
+        check: function of a value that returns True if it is allowed.
         must: rest of the error "must ..." where `check` fails.
         is_required: whether a value must be given.
         is_repeated: whether the flag of a tuple is given once for each item, instead of once with commas.

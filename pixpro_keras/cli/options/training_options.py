@@ -186,7 +186,7 @@ class TrainingJobOptions(TrainingOptions, DeviceOptions):
 def resolve_lengths(options: TrainingT, num_examples: int, data_flag: str = "dataset") -> TrainingT:
     """Returns options whose lengths are all given in epochs, and `steps_per_epoch` too.
 
-    A length on the command line goes before one of a flag file that is given in the other unit.
+    A length on the command line overrides one of a flag file in the other unit.
 
     Args:
         options: options of the training.

@@ -66,7 +66,7 @@ PAPER = Scale(
 
 # Measured on two cores with AVX2, beside other small jobs: 16 minutes for PixPro's pre-training, then 2, 5 to
 # 7, 9 to 11, 10 and 2 for the transfers.
-# The pre-training's maps are those of an output stride of 16, and so are those that are looked at.
+# Pre-trainings and frozen evaluations use maps with an output stride of 16.
 SMALL = Scale(
     "small",
     "ResNet-18 on 3,387 photographs (of ImageNet, CamVid and Caltech-101), 7x7 maps, the same images, steps "
