@@ -121,6 +121,33 @@ def _has_own_scaling(name: str) -> bool:
     return bool(np.all(module.preprocess_input(images.copy()) == images))
 
 
+def require_scaling(network: keras.Model) -> None:
+    """Checks that a network scales its images, if it is one whose `preprocess_input` leaves them as they are.
+
+    Args:
+        network: any.
+
+    Raises:
+        ValueError: if it does not.
+
+    Example:
+        ```python
+        import keras
+
+        from pixpro_keras.backbones.names import require_scaling
+
+        network = keras.applications.MobileNetV3Small(include_top=False, weights=None)
+        require_scaling(network)  # include_preprocessing=False would be an error
+        ```
+    """
+    known = application_in(network)
+    if known and _has_own_scaling(known) and not network_files.scales_images(network):
+        raise ValueError(
+            f"{network.name} lacks the layers that scale its images. Build it with them: "
+            "include_preprocessing=True in keras.applications"
+        )
+
+
 def is_keras_application(name: str) -> bool:
     """Tells if a network is one of keras.applications, which then loads the backbone's weights.
 
@@ -189,13 +216,10 @@ def check_name(name: str) -> None:
     """
     require_channels_last()
     if network_files.is_file(name):
-        network = network_files.backbone_in(name)
-        known = application_in(network)
-        if known and _has_own_scaling(known) and not network_files.scales_images(network):
-            raise ValueError(
-                f"{name}: {network.name} lacks the layers that scale its images. Save it with them: "
-                "include_preprocessing=True in keras.applications"
-            )
+        try:
+            require_scaling(network_files.backbone_in(name))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
         return
     if name not in available():
         near = difflib.get_close_matches(name.lower(), available(), n=3)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from pixpro_keras import backbones
+from pixpro_keras.backbones.names import require_scaling
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.sources import open_source
 from pixpro_keras.evaluation.features import INDEX, extract_features, image_batches
@@ -83,6 +84,7 @@ def embed(
     source = open_source(specification, data_dir=data_dir)
     if isinstance(weights, keras.Model):
         network = weights
+        require_scaling(network)
     else:
         network = load_backbone(pathlib.Path(weights).expanduser(), name=backbone)
     name = backbone or backbones.name_of(network)

@@ -66,6 +66,13 @@ class EmbedTest(tf.test.TestCase):
         with self.assertRaisesRegex(ValueError, "`image_size` must be at least 32 for resnet10"):
             pixpro_keras.embed(self.folder / "photos", self.network, image_size=31)
 
+    def test_a_network_without_the_scaling_of_its_images_is_refused(self):
+        network = keras.applications.MobileNetV3Small(
+            include_top=False, weights=None, include_preprocessing=False
+        )
+        with self.assertRaisesRegex(ValueError, "MobileNetV3Small lacks the layers that scale"):
+            pixpro_keras.embed(self.folder / "photos", network, image_size=32)
+
     def test_an_unknown_network_is_refused(self):
         inputs = keras.Input((None, None, 3))
         network = keras.Model(inputs, keras.layers.Conv2D(4, 3)(inputs), name="mine")
