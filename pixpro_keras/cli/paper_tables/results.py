@@ -51,32 +51,18 @@ def gather(table: Table, planner: Planner, places: Places, seeds: Iterable[int])
     seeds = sorted({*seeds, *_seeds_found(places.workdir)})
     transfers = columns_of(table, planner.scale)
     runs: dict[str, dict[str, Any]] = {}
-    rows = []
-    for row in table.rows_at(planner.scale):
-        cells = {}
-        for transfer in transfers:
-            found: dict[str, dict[int, float]] = {name: {} for name in transfer.numbers}
-            for seed in seeds:
-                job = planner.transfer(row, transfer, seed)
-                for one in (job.after, job) if job is not None else ():
-                    if one is not None and one.name not in runs:
-                        runs[one.name] = _run(one, places)
-                if job is not None and runs[job.name]["state"] == "finished":
-                    for name, value in _numbers(places.folder(job) / job.result, transfer).items():
-                        found[name][seed] = value
-            paper = _paper(row, transfer)
-            cells[transfer.name] = {
-                name: {"paper": paper.get(name)} | summarize(values)
-                for name, values in found.items()
-            }
-        rows.append(
-            {
-                "name": row.pretraining,
-                "label": row.label,
-                "notes": _notes(row, planner),
-                "cells": cells,
-            }
-        )
+    rows = [
+        {
+            "name": row.pretraining,
+            "label": row.label,
+            "notes": _notes(row, planner),
+            "cells": {
+                transfer.name: _cell(row, transfer, planner, places, seeds, runs)
+                for transfer in transfers
+            },
+        }
+        for row in table.rows_at(planner.scale)
+    ]
     columns = [
         {
             "name": transfer.name,
@@ -100,6 +86,30 @@ def gather(table: Table, planner: Planner, places: Places, seeds: Iterable[int])
         "rows": rows,
         "runs": [run for run in runs.values() if run["state"] != "not run"],
     }
+
+
+def _cell(
+    row: Row,
+    transfer: Transfer,
+    planner: Planner,
+    places: Places,
+    seeds: Iterable[int],
+    runs: dict[str, dict[str, Any]],
+) -> dict[str, dict[str, Any]]:
+    """Numbers of a cell by name, the paper's and ours. Adds the state of its jobs to `runs`."""
+    found: dict[str, dict[int, float]] = {name: {} for name in transfer.numbers}
+    for seed in seeds:
+        job = planner.transfer(row, transfer, seed)
+        if job is None:
+            continue
+        for one in (job.after, job):
+            if one is not None and one.name not in runs:
+                runs[one.name] = _run(one, places)
+        if runs[job.name]["state"] == "finished":
+            for name, value in _numbers(places.folder(job) / job.result, transfer).items():
+                found[name][seed] = value
+    paper = _paper(row, transfer)
+    return {name: {"paper": paper.get(name)} | summarize(values) for name, values in found.items()}
 
 
 def _run(job: Job, places: Places) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import inspect
 import pathlib
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import flags, logging
@@ -21,6 +21,14 @@ from pixpro_keras.cli.shared import presets
 from pixpro_keras.utils.files import write_atomically
 
 FLAGS_FILE = "flags.cfg"
+# Type of an option -> absl's definition of its flag.
+_DEFINE: dict[type, Callable] = {
+    bool: flags.DEFINE_boolean,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    tuple: flags.DEFINE_list,
+    str: flags.DEFINE_string,
+}
 
 
 def define_flags(cls: type[Options]) -> flags.FlagValues:
@@ -28,23 +36,15 @@ def define_flags(cls: type[Options]) -> flags.FlagValues:
     values = flags.FlagValues()
     for field in option_fields(cls):
         kind, data = value_type(field), field.metadata
-        default: Any = field.default
-        name, text = field.name, data["description"]
-        if kind is bool:
-            flags.DEFINE_boolean(name, default, text, flag_values=values)
-        elif kind is int:
-            flags.DEFINE_integer(name, default, text, flag_values=values)
-        elif kind is float:
-            flags.DEFINE_float(name, default, text, flag_values=values)
-        elif kind is tuple and data["is_repeated"]:
-            flags.DEFINE_multi_string(name, list(default), text, flag_values=values)
-        elif kind is tuple:
-            default = None if default is None else list(default)
-            flags.DEFINE_list(name, default, text, flag_values=values)
-        elif data["choices"]:
-            flags.DEFINE_enum(name, default, data["choices"], text, flag_values=values)
-        else:
-            flags.DEFINE_string(name, default, text, flag_values=values)
+        default: Any = list(field.default) if isinstance(field.default, tuple) else field.default
+        define = _DEFINE[kind]
+        arguments: tuple = (field.name, default, data["description"])
+        if kind is tuple and data["is_repeated"]:
+            define = flags.DEFINE_multi_string
+        if kind is str and data["choices"]:
+            define = flags.DEFINE_enum
+            arguments = (field.name, default, data["choices"], data["description"])
+        define(*arguments, flag_values=values)
     return values
 
 
