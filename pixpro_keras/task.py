@@ -77,8 +77,8 @@ class Task(keras.Model):
         super().__init__(autocast=False, **kwargs)
         self.accumulate_steps = checks.at_least("accumulate_steps", accumulate_steps, 1)
         self.device_transform = device_transform
-        # Number of batches, which decides about the next batch and the momentum of the target.
-        # `optimizer.iterations` counts updates instead, which mixed_float16 may skip.
+        # Steps done, which determine the next batch and the target's momentum. `optimizer.iterations`
+        # counts updates instead, of which mixed_float16 may skip some.
         self.step = self.add_weight(
             name="step", shape=(), dtype="int64", trainable=False, initializer="zeros"
         )
@@ -156,8 +156,8 @@ class Task(keras.Model):
     def train_step(self, data: Batch) -> dict[str, Tensor]:
         """One update of all weights. In replica context.
 
-        A step whose loss or gradients are not finite on any replica is skipped: it counts, and
-        moves the target, but leaves every other weight as it was. The device decides, not the host.
+        A step whose loss or gradients are not finite on any replica is skipped: it is counted and the
+        target moves, but all other weights stay as they were. The device decides this, not the host.
 
         Args:
             data: this replica's part of the batch.
@@ -165,7 +165,7 @@ class Task(keras.Model):
         Returns:
             Scalars by name, averaged over the replicas: `loss`, what `call` returns,
             `learning_rate`, `step` (steps done, this one included), `updates` (number applied so
-            far), `bad_steps` (1 if this one was skipped, unless a smaller loss scale may mend it),
+            far), `bad_steps` (1 if this one was skipped, unless a smaller loss scale may help),
             and what `before_step` returns.
         """
         if self.device_transform is not None:
@@ -190,7 +190,7 @@ class Task(keras.Model):
         return _mean_over_replicas(outputs) | logs
 
     def test_step(self, data: Batch) -> dict[str, Tensor]:
-        """Refuses `evaluate` and `validation_data`: there is no loss of a validation."""
+        """Refuses `evaluate` and `validation_data`, since there is no validation loss."""
         raise ValueError(
             f"{type(self).__name__} has no validation loss: call it with `training=False`, or measure the "
             "frozen features, for instance by a `pixpro_keras.evaluation.Monitor` in a callback."
@@ -210,6 +210,7 @@ class Task(keras.Model):
             self.optimizer.apply(gradients, self.trainable_variables)
 
         def decide(strategy, is_skipped, gradients, before, weights_before):
+            # In cross-replica context under strategies that merge calls, else in replica context.
             in_replica = not tf.distribute.in_cross_replica_context()
 
             def restore():

@@ -62,15 +62,15 @@ class PretrainMethod(Task):
 
     encoder: Encoder
     target_encoder: Encoder
-    # True if there is a target encoder; true if its momentum rises.
+    # Whether there is a target encoder, and whether its momentum rises to 1.
     has_target = True
     is_momentum_rising = True
-    # Required keys of the batch.
+    # Keys that a batch must have.
     num_views = 2
     uses_jigsaw = False
     uses_labels = False
     uses_coordinates = False
-    # True if it uses local views of a batch.
+    # Whether local views in a batch are used.
     uses_local_views = False
 
     def __init__(

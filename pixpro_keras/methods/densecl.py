@@ -81,7 +81,7 @@ class DenseCL(MoCo):
         return {"instance": image, "dense": cells}
 
     def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:
-        """The loss terms `instance` and `dense`; how often image and cell find their positive."""
+        """The loss terms `instance` and `dense`; top-1 accuracy of images and cells among the negatives."""
         online = self.encoder(batch[VIEW1], training=training)
         target = self.target_encoder(batch[VIEW2], training=training)
         outputs = self.contrast(online, target, training)

@@ -27,7 +27,7 @@ class Encoder(keras.Model):
         level_heads: layers by name and level, `"c3"` to `"c5"`, each with weights of its own.
 
     Raises:
-        ValueError: if the model is no backbone; see `backbones.require_feature_map`.
+        ValueError: if the model is not a backbone; see `backbones.require_feature_map`.
         DataFormatError: if Keras's image data format is channels_first.
 
     Example:
@@ -85,7 +85,7 @@ class Encoder(keras.Model):
         """Makes the backward pass recompute the backbone's activations instead of storing them.
 
         Raises:
-            ValueError: if there is an FPN or a level head, or the backbone cannot be computed so; see
+            ValueError: if there is an FPN or a level head, or the backbone cannot be recomputed; see
                 `Remat`.
         """
         if self._levels is not None:

@@ -79,7 +79,7 @@ class InfoMin(MoCo):
         self.joint_projector.build((None, _NUM_PATCHES * out_dim))
 
     def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:
-        """The loss terms `instance` and `jigsaw`; how often each finds its key in the queue."""
+        """The loss terms `instance` and `jigsaw`; top-1 accuracy of each against the queue."""
         online = self.encoder(batch[VIEW1], training=training)
         target = self.target_encoder(batch[VIEW2], training=training)
         patches = batch[JIGSAW]

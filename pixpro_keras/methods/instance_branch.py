@@ -90,8 +90,8 @@ class InstanceBranch(keras.layers.Layer):
             training: whether batch norm normalizes with the statistics of the batch.
 
         Returns:
-            The loss. And `instance_cosine` (predictor) or `instance_top1` (contrastive): how well the
-            other view is predicted, or found among the batch.
+            The loss, and a metric. `instance_cosine` (predictor): cosine of prediction and target.
+            `instance_top1` (contrastive): share of images whose other view is the most similar key.
         """
         if self.predictor is not None:
             z = self.predictor(z, training=training)

@@ -79,7 +79,7 @@ class MoCo(base.PretrainMethod):
         return {"instance": PooledMLP(hidden_dim, out_dim, num_layers, name="projector")}
 
     def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:
-        """The loss term `instance`; `instance_top1`: how often the key is found in the queue."""
+        """The loss term `instance`; `instance_top1`: share of queries nearest to their own key."""
         online = self.encoder(batch[VIEW1], training=training)
         target = self.target_encoder(batch[VIEW2], training=training)
         return self.contrast(online, target, training)

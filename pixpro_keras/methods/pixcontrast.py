@@ -73,7 +73,7 @@ class PixContrast(PixelMethod):
         """Enqueues one pixel of each image; see `PixelMethod`."""
         if self.queue is not None:
             pixels = to_pixels(maps[0])
-            # The next place in each step: of so many pixels that overlap, few tell what all do.
+            # One pixel of each image is enough, since neighbors are similar. Its place changes with the step.
             place = ops.cast(self.step, "int32") % pixels.shape[1]
             enqueue(self.queue, ops.take(pixels, place, axis=1))
 

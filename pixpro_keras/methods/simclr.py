@@ -65,7 +65,7 @@ class SimCLR(base.PretrainMethod):
         self.out_dim = out_dim
 
     def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:
-        """The loss term `instance`; `instance_top1`: how often the other view is found."""
+        """The loss term `instance`; `instance_top1`: share of views whose other view is the most similar."""
         views = ops.concatenate([batch[VIEW1], batch[VIEW2]], axis=0)
         z1, z2 = ops.split(self.encoder(views, training=training)["instance"], 2, axis=0)
         loss, top1 = nt_xent(

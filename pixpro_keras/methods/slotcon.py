@@ -25,7 +25,7 @@ __all__ = ["SlotCon"]
 
 @keras.saving.register_keras_serializable("pixpro_keras")
 class SlotCon(base.PretrainMethod):
-    """Equal slots for a place in both views, and contrast between the slots of the views.
+    """The same slots for the same place in both views, and contrast between slots.
 
     `L = group_weight L_group + (1 - group_weight) L_slot`, each the sum of both directions. The
     grouping loss compares scores of the same places: those of the common part of the views, resampled
