@@ -81,9 +81,9 @@ class ReproduceOptions(Options):
     submit: str | None = option(
         None,
         "Command that submits a job to a cluster. {command} is replaced by the command of the job, as one"
-        " word, {name} and {log} by its name and log file, and {after} by the last output of the "
-        "submission of its pre-training; the word with {after} is left out for a job that waits for "
-        "nothing. Without {after}, transfers are submitted once their pre-training has finished.",
+        " word, {name} and {log} by its name and log file, and {after} by the job id, which the submission "
+        "of its pre-training must print as its last word. The word with {after} is left out for a job that "
+        "need not wait. Without {after}, transfers are submitted once their pre-training has finished.",
     )
     on_change: str = option(
         "stop",

@@ -61,8 +61,8 @@ class DetectOptions(SplitOptions, FineTuningOptions):
     max_proposals: int | None = option(
         None,
         "Largest number of proposals per image. Default, and most that is used: 2000 in the training of a "
-        "C4 detector, else 1000. With fewer than about twice --num_rois, places of the heads stay empty, "
-        "which their batch norm counts too.",
+        "C4 detector, else 1000. With fewer than about twice --num_rois, a part of the heads' inputs is "
+        "padding, which their batch norm counts too.",
         above=0,
     )
     bn_batches: int = option(

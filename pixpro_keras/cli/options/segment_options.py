@@ -71,16 +71,16 @@ class SegmentOptions(SplitOptions, FineTuningOptions):
     whole_images: bool = option(
         False,
         "Segment test images whole instead of in windows of --crop_size. For --frozen, or if the crops are "
-        "about as large as the images: an FCN depends on the zeros around what it was trained on. "
+        "about as large as the images: an FCN depends on the zero padding around its training crops. "
         "--solver=lbfgs always does.",
     )
     min_scale: float = option(0.5, "Smallest random scale of training images.", above=0)
     max_scale: float = option(2.0, "Largest random scale of training images.", above=0)
     align_corners: bool = option(
         False,
-        "Center the cells of the map at every 16th pixel (or other stride) from the first one on, where "
-        "those of ResNets lie; for --crop_size=769, which is 48 * 16 + 1. Otherwise the map is enlarged as "
-        "if it covered the image exactly, which shifts it by up to half a cell.",
+        "Upsample with aligned corners: the cells of the map are centered at every 16th pixel (or other "
+        "stride) from the first one on, as in ResNets. For --crop_size=769, which is 48 * 16 + 1. Otherwise "
+        "the map is upsampled as if it covered the image exactly, which shifts it by up to half a cell.",
     )
     color_jitter: bool = option(
         True, "Change brightness, contrast, saturation and hue of training crops at random."

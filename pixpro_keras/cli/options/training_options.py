@@ -97,8 +97,8 @@ class TrainingOptions(Options):
     )
     warmup_epochs: float = option(
         5.0,
-        "Epochs of linear warm-up from --warmup_fraction of the peak; at most the whole run. The epochs of "
-        "the default have 1000 steps, if --iterations is given without --steps_per_epoch.",
+        "Epochs of linear warm-up from --warmup_fraction of the peak; at most the whole run. With "
+        "--iterations and without --steps_per_epoch, the default counts epochs of 1000 steps.",
         minimum=0.0,
     )
     warmup_iterations: int | None = option(None, "As --warmup_epochs, in steps.", minimum=0)

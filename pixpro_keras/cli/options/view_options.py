@@ -23,7 +23,7 @@ class ViewOptions(BackboneOptions, RunOptions):
     max_crop_area: float = option(
         1.0,
         "Largest area of a crop, as a fraction of the image, in (0, 1]. Below 1, views show parts at a "
-        "larger scale, as a network sees them that reads larger images later.",
+        "larger scale, as a network sees them that is later applied to larger images.",
         above=0,
         maximum=1,
     )
