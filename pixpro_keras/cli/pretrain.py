@@ -191,6 +191,9 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
     """
     workdir, strategy = job.workdir, job.strategy
     view_config = _make_view_config(options)
+    # Before the images, since listing or preparing a large set takes long.
+    with chief_first(strategy):
+        trained = read_init_weights(options)
     with chief_first(strategy):
         source = _open_images(options)
     options = resolve_classes(options, source)
@@ -202,8 +205,6 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
     device_transform = None
     if view_config.colors_on_device:
         device_transform = pipeline.make_device_transform(view_config, preprocess)
-    with chief_first(strategy):
-        trained = read_init_weights(options)
     # Again: reading a network and drawing the scenes use random numbers, but not in every process and run.
     keras.utils.set_random_seed(options.seed)
     with strategy.scope():

@@ -34,6 +34,8 @@ def check_method(options: ModelOptions) -> None:
         raise FlagError(
             f"--local_views={options.local_views}: --method={options.method} does not use local views"
         )
+    if issubclass(cls, PixelMethod) and not (options.pixel_weight or options.instance_weight):
+        raise FlagError("--pixel_weight=0 --instance_weight=0: one of the losses needs a weight")
     if options.fpn and (not issubclass(cls, PixelMethod) or options.image_size % 32):
         raise FlagError(
             f"--fpn needs a pixel-level method and an image size that is a multiple of 32: "

@@ -78,6 +78,8 @@ class MethodOptions(Options):
         ("c5",),
         "Maps of the backbone with a pixel loss, of c3, c4 and c5 (for example c4,c5), each with its own "
         "projector; the loss is their mean.",
+        check=lambda levels: 0 < len(levels) == len({"c3", "c4", "c5"} & {*levels}),
+        must="be different levels of c3, c4 and c5",
     )
     negatives: str = option(
         "image",

@@ -74,7 +74,7 @@ def read_init_weights(options: PretrainOptions) -> keras.Model | None:
     None if the weights are random, or if the run (also in a dry run) continues from its own checkpoint.
 
     Args:
-        options: resolved.
+        options: options of the run.
 
     Raises:
         FlagError: if it cannot be loaded, or is another network than `--backbone`.
@@ -92,7 +92,8 @@ def read_init_weights(options: PretrainOptions) -> keras.Model | None:
         "effect. Heads are new.",
         weights,
     )
-    if not options.warmup_epochs:
+    warmup = options.warmup_iterations
+    if not (options.warmup_epochs if warmup is None else warmup):
         logging.warning(
             "Initial weights without warm-up: the first steps, in which the heads are random, may destroy "
             "the weights. --warmup_epochs=1 or more prevents this"

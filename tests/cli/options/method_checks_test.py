@@ -65,6 +65,17 @@ class CheckMethodTest(tf.test.TestCase, parameterized.TestCase):
     def test_other_batches_are_taken(self, **values):
         check_method(ModelOptions(**values, batch_size=96))
 
+    def test_a_method_without_a_loss_is_refused(self):
+        with self.assertRaisesRegex(FlagError, "^--pixel_weight=0 --instance_weight=0: "):
+            check_method(ModelOptions(pixel_weight=0.0))
+        check_method(ModelOptions(pixel_weight=0.0, instance_weight=1.0))
+
+    @parameterized.parameters(("c2",), ("c4", "c4"), ())
+    def test_levels_are_different_ones_of_the_backbone(self, *levels):
+        with self.assertRaisesRegex(FlagError, "^--pixel_levels=.*: must be different levels"):
+            ModelOptions(pixel_levels=levels)
+        self.assertEqual(ModelOptions(pixel_levels=("c5", "c3")).pixel_levels, ("c5", "c3"))
+
     def test_local_views_of_an_fpn_have_sides_of_whole_cells(self):
         with self.assertRaisesRegex(FlagError, "^--fpn --local_image_size=48: "):
             check_method(ModelOptions(fpn=True, local_views=2))
@@ -98,7 +109,9 @@ class CheckMethodTest(tf.test.TestCase, parameterized.TestCase):
     def test_contrast_of_a_single_image_is_refused(self, **values):
         for batch_size in (1, 4):
             sizes = {"batch_size": batch_size, "accumulate_steps": batch_size}
-            flags = f"--batch_size={batch_size} --accumulate_steps={batch_size}: a loss that contrasts"
+            flags = (
+                f"--batch_size={batch_size} --accumulate_steps={batch_size}: a loss that contrasts"
+            )
             with self.assertRaisesRegex(FlagError, f"^{flags}"):
                 check_method(ModelOptions(**values, **sizes))
         check_method(ModelOptions(**values, batch_size=4, accumulate_steps=2))
