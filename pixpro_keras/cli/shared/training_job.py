@@ -1,4 +1,4 @@
-"""A command that trains: from its options to `pixpro_keras.training.run`."""
+"""Commands that train: devices, directory, checkpoints and training of a job, from its options."""
 
 import contextlib
 import dataclasses
@@ -73,7 +73,7 @@ class StartedJob:
         workdir: the run's directory, which is this job's alone.
         strategy: devices of the run.
         replica_batch_size: images that each replica takes per step.
-        closing: what ends with the job.
+        closing: contexts that end with the job.
     """
 
     workdir: pathlib.Path
@@ -84,13 +84,13 @@ class StartedJob:
 
 @contextlib.contextmanager
 def start(options: TrainingJobOptions) -> Iterator[StartedJob]:
-    """Sets precision and seed, and gives a job its devices and its directory while the block lasts.
+    """Context of a job: sets precision and seed, and makes its devices and its directory.
 
     See `training.open_workdir`.
 
     Raises:
-        FlagError: if there are no such devices, steps or batch do not go with them, or another run
-            or the images are in the directory.
+        FlagError: if there are no such devices, they do not support the batch or XLA, or the directory
+            contains the images or another run.
     """
     _refuse_image_folder(options)
     keras.mixed_precision.set_global_policy(options.precision)
@@ -278,19 +278,19 @@ def run_training(
     checkpoints: Checkpoints,
     **arguments,
 ) -> RunResult:
-    """Trains as `training.run.run_training` does, whose arguments it takes.
+    """Trains by `training.run.run_training`; prints if nothing was left to train, or the run ended early.
 
-    Prints whether there was nothing left to train, or the run ends early. A `--dry_run` takes a few
-    steps only, and prints what all of them will take. Of `--tracker` a run is open until the job ends.
+    With `--dry_run` it takes a few steps only, and prints time and memory of the whole run. With
+    `--tracker` it starts a run in the tracker, which ends with the job.
 
     Args:
         job: devices and directory.
         options: resolved.
-        task: as there.
-        make_batches: as there.
-        config: of the run.
-        checkpoints: as there.
-        **arguments: others of that function.
+        task: compiled, its optimizer built, restored by `open_checkpoints`.
+        make_batches: function of a machine's input context to its batches, from the task's step on.
+        config: configuration of the run.
+        checkpoints: checkpoints of the run.
+        **arguments: other arguments of `training.run.run_training`.
 
     Raises:
         FlagError: if the tracker does not start.
