@@ -1,5 +1,6 @@
 """The one training loop, under every strategy."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -64,7 +65,7 @@ def train(
         stall_seconds: waiting time for a batch after which a warning is logged, in single steps.
 
     Raises:
-        ValueError: if `steps_per_execution` is less than 1, or the batches end too early.
+        ValueError: if a number of steps is less than 1, or the batches end too early.
 
     Example:
         ```python
@@ -99,8 +100,10 @@ def train(
         assert task.steps_done() == 10
         ```
     """
-    first, last = task.steps_done(), epochs * steps_per_epoch
+    at_least("steps_per_epoch", steps_per_epoch, 1)
+    at_least("log_every_steps", log_every_steps, 1)
     at_least("steps_per_execution", steps_per_execution, 1)
+    first, last = task.steps_done(), epochs * steps_per_epoch
     periods = [log_every_steps, steps_per_epoch]
     periods += [one.every_steps for one in callbacks if getattr(one, "every_steps", 0)]
     callback_list = keras.callbacks.CallbackList(
@@ -121,12 +124,8 @@ def train(
             epoch_means = _Window(batch_size)
         callback_list.on_train_batch_begin(step_in_epoch)
         num_steps = min(steps_per_execution, *(period - step % period for period in periods))
-        try:
+        with _missing_batches(step + num_steps, last):
             outputs, waited = execute(iterator, step, num_steps)
-        except (StopIteration, tf.errors.OutOfRangeError) as error:
-            raise ValueError(
-                f"`batches` must not end before step {last}. Received: none for step {step + num_steps}."
-            ) from error
         window.add(outputs, waited)
         done = step + num_steps
         is_epoch_end = done % steps_per_epoch == 0
@@ -206,6 +205,17 @@ def _make_execution(
         return {name: table[:, column] for column, name in enumerate(names)}, None
 
     return execute_several
+
+
+@contextlib.contextmanager
+def _missing_batches(step: int, last: int) -> Iterator[None]:
+    """Context that converts the end of the batches before the last step to a ValueError."""
+    try:
+        yield
+    except (StopIteration, tf.errors.OutOfRangeError) as error:
+        raise ValueError(
+            f"`batches` must not end before step {last}. Received: none for step {step}."
+        ) from error
 
 
 class _Window:

@@ -219,6 +219,12 @@ class TrainTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(measured, [6, 12])
         self.assertEqual(ranked, [5, 10, 15])
 
+    @parameterized.parameters("steps_per_epoch", "log_every_steps", "steps_per_execution")
+    def test_numbers_of_steps_are_positive(self, name):
+        arguments = {"epochs": 1, "steps_per_epoch": 4, "batch_size": 1} | {name: 0}
+        with self.assertRaisesRegex(ValueError, f"`{name}` must be at least 1"):
+            train(compiled_square(), [], strategy=tf.distribute.get_strategy(), **arguments)
+
     @parameterized.parameters((1, 5), (4, 8))
     def test_batches_that_end_too_early_are_refused(self, steps_per_execution, missing):
         message = f"`batches` must not end before step 8. Received: none for step {missing}."
