@@ -53,7 +53,9 @@ class RecordFilesTest(tf.test.TestCase, parameterized.TestCase):
     def test_a_cut_file_is_named(self, size):
         whole = pathlib.Path(self.files[0]).read_bytes()
         pathlib.Path(self.files[0]).write_bytes(whole[:size])
-        with self.assertRaisesRegex(ValueError, "0.tfrecord is not a TFRecord file, or is truncated"):
+        with self.assertRaisesRegex(
+            ValueError, "0.tfrecord is not a TFRecord file, or is truncated"
+        ):
             RecordFiles(self.files)
 
     @parameterized.parameters(8, 11)
