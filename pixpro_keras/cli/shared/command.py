@@ -135,6 +135,8 @@ class Interrupt:
 def set_up_log() -> None:
     """Sends the log to the terminal: the project's own lines, and warnings of everyone."""
     logging.use_absl_handler()
+    # TensorFlow's own handler would show each of its lines a second time.
+    python_logging.getLogger("tensorflow").handlers.clear()
     if not flags.FLAGS["verbosity"].using_default_value:
         return  # The user's verbosity, with time and source line.
     logging.set_verbosity(logging.INFO)
@@ -172,12 +174,14 @@ class LogFormatter(python_logging.Formatter):
 
 
 class OwnLines(python_logging.Filter):
-    """Filter that drops messages of other packages below warnings."""
+    """Filter that drops messages of other packages below warnings, and advice on code that users do not see."""
 
     def filter(self, record: python_logging.LogRecord) -> bool:
         """Returns True if a line is shown."""
         is_own = record.pathname.startswith(_PACKAGE)
-        return is_own or record.levelno >= python_logging.WARNING
+        # A comparison traces one function for each network.
+        is_advice = "triggered tf.function retracing" in record.getMessage()
+        return is_own or (record.levelno >= python_logging.WARNING and not is_advice)
 
 
 def _look_for_devices() -> None:

@@ -48,6 +48,22 @@ class LogTest(parameterized.TestCase):
         path = root / package / "x.py"
         self.assertEqual(command.OwnLines().filter(record(level, path)), is_shown)
 
+    def test_advice_on_code_of_this_package_is_not_shown(self):
+        path = pathlib.Path(tf.__file__)
+        text = "5 out of the last 5 calls to <function run> triggered tf.function retracing. ..."
+        advice = logging.LogRecord("tensorflow", logging.WARNING, str(path), 1, text, (), None)
+        self.assertFalse(command.OwnLines().filter(advice))
+
+    def test_lines_of_tensorflow_are_shown_once(self):
+        logger = logging.getLogger("tensorflow")
+        with (
+            mock.patch.object(logger, "handlers", [logging.StreamHandler()]),
+            mock.patch.object(command.logging, "use_absl_handler"),
+            mock.patch.object(command.flags.FLAGS["verbosity"], "using_default_value", False),
+        ):
+            command.set_up_log()
+            self.assertEmpty(logger.handlers)
+
     def test_a_line_does_not_stand_behind_a_bar(self):
         with (
             contextlib.redirect_stderr(io.StringIO()) as output,
