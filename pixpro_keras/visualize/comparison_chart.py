@@ -49,6 +49,9 @@ def draw_comparison(
         texts = ["-" if value is None else f"{100 * value:.1f}" for value in values]
         axis.bar_label(bars, texts, padding=3, fontsize=SMALL)
         axis.set_xlim(0, 1.2 * max(*widths, 1.0))
+        axis.set_xticks(
+            [tick for tick in axis.get_xticks() if tick <= min(axis.get_xlim()[1], 100)]
+        )
         axis.set_title(f"{name}, %", fontsize=TEXT)
         axis.tick_params(axis="x", labelsize=SMALL)
         axis.spines[["top", "right"]].set_visible(False)

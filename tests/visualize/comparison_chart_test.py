@@ -17,6 +17,12 @@ class ComparisonChartTest(unittest.TestCase):
         self.assertGreater(first.get_ylim()[0], first.get_ylim()[1])  # the first one is on top
         self.assertGreater(figure_to_array(figure).std(), 0)
 
+    def test_no_tick_is_above_all_of_a_share(self):
+        for share, highest in ((1.0, 100), (0.9, 100), (0.1, 12)):
+            (axis,) = draw_comparison(["random"], {"top-1": [share]}).axes
+            self.assertEqual(axis.get_xticks()[-1], highest)
+            self.assertAlmostEqual(axis.get_xlim()[1], 120 * share)
+
     def test_values_must_fit(self):
         with self.assertRaisesRegex(ValueError, "2 values each. Received: 'top-1' with 1"):
             draw_comparison(["a", "b"], {"top-1": [0.5]})
