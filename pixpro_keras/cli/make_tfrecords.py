@@ -14,13 +14,14 @@ import shlex
 import signal
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.shared import command
 from pixpro_keras.cli.shared.command import flag_errors
-from pixpro_keras.data.decoding import decode
+from pixpro_keras.data.decoding import decode, warn_of_small_ranges
 from pixpro_keras.data.sources import iterate_images, number_classes
 from pixpro_keras.data.sources.tfrecord import (
     CLASS_NAMES,
@@ -28,6 +29,8 @@ from pixpro_keras.data.sources.tfrecord import (
     escape_pattern,
     find_shards,
 )
+
+_NUM_LOOKED_AT = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,6 +139,10 @@ def run(options: RecordOptions) -> None:
     root = pathlib.Path(options.input).expanduser()
     output = pathlib.Path(options.output).expanduser()
     files = find_images(options, root, output)
+    if options.short_side is not None:  # They become images of 8 bits.
+        paths = [os.path.join(root, os.fsdecode(file)) for file in files]
+        chosen = np.unique(np.linspace(0, len(paths) - 1, _NUM_LOOKED_AT).astype(int)).tolist()
+        warn_of_small_ranges(lambda i: pathlib.Path(paths[i]).read_bytes(), paths.__getitem__, chosen)
     parents = [os.path.dirname(file) for file in files]
     numbers = number_classes(parents)
     labels = [numbers.get(parent, -1) for parent in parents]
@@ -158,8 +165,14 @@ def run(options: RecordOptions) -> None:
         for shard in range(options.num_shards)
     ]
     with flag_errors(options, "output"), tqdm(total=len(files), unit=" images") as bar:
-        for num_images in write_shards(shards, options.workers):
-            bar.update(num_images)
+        try:
+            for num_images in write_shards(shards, options.workers):
+                bar.update(num_images)
+        except concurrent.futures.BrokenExecutor as error:
+            raise FlagError(
+                f"--workers={options.workers}: the system ended a process, for lack of memory perhaps; fewer "
+                "of them need less"
+            ) from error
     dataset = shlex.quote(f"tfrecord:{escape_pattern(str(output))}-?????-of-{count}.tfrecord")
     print(f"{len(files)} images in {len(shards)} files: --dataset={dataset}")
 

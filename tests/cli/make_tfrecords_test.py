@@ -103,6 +103,26 @@ class OutputTest(tf.test.TestCase, parameterized.TestCase):
             pack(self.folder / "in", self.folder / "set", num_shards=4, workers=1)
         self.assertLess(len(written), 3)
 
+    def test_images_that_shrinking_would_turn_black_are_named(self):
+        dark = tf.io.encode_png(tf.fill((40, 40, 1), tf.constant(4000, tf.uint16))).numpy()
+        for file in (self.folder / "in").iterdir():
+            file.unlink()
+        (self.folder / "in" / "dark.png").write_bytes(dark)
+        with self.assertLogs("absl", "WARNING") as log:
+            pack(self.folder / "in", self.folder / "set", num_shards=1, short_side=20)
+        self.assertIn("in/dark.png: its 16-bit values are 4000 to 4000", log.output[0])
+
+    def test_a_process_that_the_system_ends_is_one_line(self):
+        with (
+            mock.patch.object(
+                make_tfrecords,
+                "write_shards",
+                side_effect=concurrent.futures.process.BrokenProcessPool,
+            ),
+            self.assertRaisesRegex(FlagError, "^--workers=2: the system ended a process"),
+        ):
+            pack(self.folder / "in", self.folder / "out" / "set", workers=2)
+
     def test_a_folder_that_cannot_be_read_is_one_line(self):
         with (
             mock.patch.object(os, "scandir", side_effect=PermissionError(13, "no access")),
