@@ -174,7 +174,7 @@ class LogFormatter(python_logging.Formatter):
 
 
 class OwnLines(python_logging.Filter):
-    """Filter that drops messages of other packages below warnings, and advice on code that users do not see."""
+    """Filter that drops messages of other packages below warnings, and advice on the code of this one."""
 
     def filter(self, record: python_logging.LogRecord) -> bool:
         """Returns True if a line is shown."""
