@@ -17,7 +17,7 @@ COCO, VOC07, VOC12 = "coco", "voc07", "voc12"
 
 @dataclasses.dataclass(frozen=True)
 class BoxSource:
-    """Encoded images by number, with their objects.
+    """Encoded images by index, with their objects.
 
     Attributes:
         name: specification that opened the source.
@@ -85,8 +85,8 @@ class BoxSource:
 def for_training(source: BoxSource, with_masks: bool) -> BoxSource:
     """Leaves out crowds and boxes without area, and images that are then empty.
 
-    Difficult objects of VOC stay, as in detectron2. One line of the log counts what is left out, here and
-    in the files.
+    Difficult objects of VOC stay, as in detectron2. One line of the log counts what is left out here and
+    what was left out when the files were read.
 
     Args:
         source: images with boxes.
@@ -146,9 +146,9 @@ def for_training(source: BoxSource, with_masks: bool) -> BoxSource:
 
 
 def for_testing(source: BoxSource, with_masks: bool) -> BoxSource:
-    """Counts objects that are scored differently. All images and objects stay.
+    """Counts objects that are scored in a special way. All images and objects stay.
 
-    One line of the log counts them, and what was left out of the files.
+    One line of the log has these counts and those of the files.
 
     Args:
         source: images with boxes.
@@ -231,11 +231,11 @@ def with_classes(source: BoxSource, class_names: Sequence[str]) -> BoxSource:
 
 
 def without(source: BoxSource, indices: Collection[int]) -> BoxSource:
-    """Leaves out images, such as those that cannot be decoded, and notes their number.
+    """Leaves out images that cannot be decoded, and counts them in the notes.
 
     Args:
         source: images with boxes.
-        indices: numbers of the images.
+        indices: indices of the images.
 
     Example:
         ```python
@@ -260,11 +260,11 @@ def without(source: BoxSource, indices: Collection[int]) -> BoxSource:
 
 
 def pick(source: BoxSource, kept: Sequence[int]) -> BoxSource:
-    """Selects images by their numbers.
+    """Selects images by index.
 
     Args:
         source: images with boxes.
-        kept: numbers of the images.
+        kept: indices of the images.
 
     Example:
         ```python

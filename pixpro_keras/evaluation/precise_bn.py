@@ -31,7 +31,7 @@ def apply_precise_bn(
     Args:
         model: built model, which takes the batches.
         batches: images `(B, H, W, 3)`, already preprocessed, or dicts of tensors; at least one batch if
-            the network has batch norm. Larger batches and more of them are both better; a thousand
+            the network has batch norm. More and larger batches give better estimates; a thousand
             images are enough.
         strategy: strategy of the model. Its replicas share each batch and normalize it by the
             statistics of the whole batch, as in training. They must be on one machine, and their

@@ -23,8 +23,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     precision; this layer stores its input only. Over several replicas Keras reduces three tensors
     in the forward and two in the backward pass, this layer one in each, for which all replicas must
     have equally many rows. Inference in 16 bits is one operation instead of several, or, after a
-    convolution in a traced function, no operation: scale and offset become part of the convolution.
-    In all other cases (inference in float32, float64, other axes than the last) this is Keras's
+    convolution in a traced function, none: scale and offset become part of the convolution. In all
+    other cases (inference in float32, float64, other axes than the last) this is Keras's
     implementation. It also has Keras's name, so that weights files of either load into the other.
     Exported models contain Keras's layer: see `backbones.plain_network`.
 

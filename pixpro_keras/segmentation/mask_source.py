@@ -12,7 +12,7 @@ from pixpro_keras.types import IGNORED, Tensor
 
 @dataclasses.dataclass(frozen=True)
 class MaskSource:
-    """Images and their masks by number.
+    """Images and their masks by index.
 
     Attributes:
         name: specification that opened the source.

@@ -1,4 +1,4 @@
-"""Results of several trainings beside the published ones, each on an axis of its own."""
+"""Results of several trainings next to the published ones, on separate axes."""
 
 import dataclasses
 from collections.abc import Sequence
