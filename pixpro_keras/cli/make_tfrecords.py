@@ -142,7 +142,9 @@ def run(options: RecordOptions) -> None:
     if options.short_side is not None:  # They become images of 8 bits.
         paths = [os.path.join(root, os.fsdecode(file)) for file in files]
         chosen = np.unique(np.linspace(0, len(paths) - 1, _NUM_LOOKED_AT).astype(int)).tolist()
-        warn_of_small_ranges(lambda i: pathlib.Path(paths[i]).read_bytes(), paths.__getitem__, chosen)
+        warn_of_small_ranges(
+            lambda i: pathlib.Path(paths[i]).read_bytes(), paths.__getitem__, chosen
+        )
     parents = [os.path.dirname(file) for file in files]
     numbers = number_classes(parents)
     labels = [numbers.get(parent, -1) for parent in parents]
