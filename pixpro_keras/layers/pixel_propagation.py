@@ -57,7 +57,7 @@ class PixelPropagation(keras.layers.Layer):
         ValueError: if `gamma` is not positive or `num_transform_layers` not in 0..3.
 
     Reference:
-        Xie et al., CVPR 2021, arXiv:2011.10043, equation 3.
+        Xie et al., CVPR 2021, arXiv:2011.10043, equations 3 and 4.
 
     Example:
         ```python

@@ -29,7 +29,7 @@ def pixel_consistency(prediction: Tensor, target: Tensor, positives: Tensor | La
         Scalar float32 in [-1, 1]. An image whose views do not overlap adds 0.
 
     Reference:
-        Xie et al., CVPR 2021, arXiv:2011.10043, equation 4.
+        Xie et al., CVPR 2021, arXiv:2011.10043, equation 5.
 
     Example:
         ```python

@@ -32,8 +32,6 @@ from pixpro_keras.utils import checks
 
 __all__ = ["PixelMethod"]
 
-_VIEWS = ((VIEW1, COORD1), (VIEW2, COORD2))
-
 
 class _Encoded(NamedTuple):
     """Outputs of an encoder for one view, and the view's corners in its source image, `(B, 4)`."""
@@ -45,12 +43,12 @@ class _Encoded(NamedTuple):
 class PixelMethod(base.PretrainMethod):
     """Pixel-level methods: online encoder, moving-average target and a loss of positive pixel pairs.
 
-    A training step does this in both directions, from view 1 to view 2 and back:
+    A training step does this in both directions, from view 1 to view 2 and back (equations of the paper):
 
     1. The online encoder encodes one view, the target encoder the other.
-    2. The pixel propagation module (PPM), which is optional, smooths the online pixels.
-    3. `geometry.lazy_positive_pairs` finds the pairs of pixels that show the same place of the image.
-    4. `one_way`, which a subclass adds, is the loss between these online and target pixels.
+    2. The pixel propagation module (PPM), which is optional, smooths the online pixels (3, 4).
+    3. `geometry.lazy_positive_pairs` finds the pairs of pixels that show the same place of the image (1).
+    4. `one_way`, which a subclass adds, is the loss of these pairs (2 in PixContrast, 5 in PixPro).
 
     Args:
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
@@ -79,6 +77,9 @@ class PixelMethod(base.PretrainMethod):
 
     Raises:
         ValueError: if an argument is out of its range, or both weights are 0.
+
+    Reference:
+        Xie et al., CVPR 2021, arXiv:2011.10043, section 3.
 
     Example:
         ```python
@@ -205,7 +206,7 @@ class PixelMethod(base.PretrainMethod):
         They must run in this order. The first two together have the weight of one local view. Without
         a target encoder, the first two are one function.
         """
-        view1, view2 = ((batch[view], batch[coord]) for view, coord in _VIEWS)
+        view1, view2 = (batch[VIEW1], batch[COORD1]), (batch[VIEW2], batch[COORD2])
         local_views: list[tuple[Tensor, Tensor]] = []
         if LOCAL_VIEWS in batch:
             images = ops.unstack(batch[LOCAL_VIEWS], axis=1)
@@ -250,7 +251,7 @@ class PixelMethod(base.PretrainMethod):
         """Both directions by the online encoder alone. Appends its outputs to `targets`, for local views."""
         images = ops.concatenate([batch[VIEW1], batch[VIEW2]], axis=0)
         online = self.encoder(images, training=training)
-        for side, (_, coord) in enumerate(_VIEWS):
+        for side, coord in enumerate((COORD1, COORD2)):
             half = keras.tree.map_structure(lambda x, i=side: ops.split(x, 2, axis=0)[i], online)
             targets.append(_Encoded(half, batch[coord]))
         view1, view2 = targets
