@@ -103,6 +103,9 @@ def evaluate_segmentation(
     Returns:
         The matrix; its `scores()` are the measures.
 
+    Raises:
+        ValueError: if there is no batch.
+
     Example:
         ```python
         import numpy as np
@@ -117,7 +120,10 @@ def evaluate_segmentation(
         print(confusion.scores().miou)
         ```
     """
-    confusion = ConfusionMatrix(num_classes)
+    confusion = None
     for images, masks in batches:
+        confusion = confusion or ConfusionMatrix(num_classes)
         confusion.add(np.asarray(masks), segment(images))
+    if confusion is None:
+        raise ValueError("`batches` must hold at least one batch. Received none.")
     return confusion

@@ -98,9 +98,9 @@ def fit_dense_linear_probe(
     def run(images: Tensor) -> Tensor:
         return ops.cast(network(images, training=False), "float32")
 
-    features, labels, spread = [], [], None
+    spread = over_replicas(run, strategy=strategy)
+    features, labels = [], []
     for images, masks in batches:
-        spread = spread or over_replicas(run, images.shape[0], strategy)
         maps = spread(images)
         features.append(maps.reshape(-1, maps.shape[-1]))
         labels.append(center_labels(np.asarray(masks), maps.shape[1:3]).ravel())

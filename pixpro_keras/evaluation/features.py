@@ -211,7 +211,7 @@ def extract_features(
     for batch in batches:
         has_cells = MASK in batch and cells_per_image > 0
         if spread is None:  # Whole maps are copied from the accelerator only if cells are needed.
-            spread = over_replicas(run if has_cells else pool, len(batch[LABEL]), strategy)
+            spread = over_replicas(run if has_cells else pool, strategy=strategy)
         features = spread(batch[IMAGE])
         labels.append(np.asarray(batch[LABEL], "int32"))
         pooled.append(features.mean(axis=(1, 2)) if has_cells else features)

@@ -1,6 +1,5 @@
 """Evaluations of the features during the training."""
 
-import itertools
 from collections.abc import Callable, Iterable, Mapping
 
 import keras
@@ -139,13 +138,9 @@ def dense_linear_miou(
         ```
     """
     classifier = fit_dense_linear_probe(backbone, train, num_classes, strategy=strategy)
-    batches = iter(test)
-    first = next(batches)
-    batch_size = first[0].shape[0]
 
     def segment(images: Tensor) -> Tensor:
         return ops.argmax(classifier.logits(images, ops.shape(images)[1:3]), axis=-1)
 
-    segment_batch = over_replicas(segment, batch_size, strategy)
-    batches = itertools.chain([first], batches)
-    return evaluate_segmentation(segment_batch, batches, num_classes).scores().miou
+    segment_batch = over_replicas(segment, strategy=strategy)
+    return evaluate_segmentation(segment_batch, test, num_classes).scores().miou

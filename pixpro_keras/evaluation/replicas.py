@@ -69,7 +69,7 @@ def split_over_replicas(strategy: tf.distribute.Strategy, batch: Any) -> Any:
 
 def over_replicas(
     function: Callable[[Tensor], Tensor],
-    batch_size: int,
+    batch_size: int | None = None,
     strategy: tf.distribute.Strategy | None = None,
 ) -> Callable[[Tensor], np.ndarray]:
     """Traces a function of batches and gives each replica its rows of a batch.
@@ -77,8 +77,8 @@ def over_replicas(
     Args:
         function: function of `(b, ...)` to `(b, ...)` that treats rows independently, without
             collectives.
-        batch_size: rows of a batch. A smaller one is padded with zeros, so that shapes stay the
-            same.
+        batch_size: rows of a batch; None: those of the first one. A smaller batch is padded with
+            zeros, so that shapes stay the same.
         strategy: strategy whose replicas on this machine share the work; None is the current one.
 
     Returns:
@@ -102,7 +102,9 @@ def over_replicas(
         return strategy.run(function, args=(part,))
 
     def spread(rows: Tensor) -> np.ndarray:
+        nonlocal batch_size
         count = rows.shape[0]
+        batch_size = batch_size or count
         size = -(-max(count, batch_size) // num_replicas) * num_replicas
         padding = [[0, size - count]] + [[0, 0]] * (len(rows.shape) - 1)
         values = split_over_replicas(strategy, tf.pad(rows, padding))

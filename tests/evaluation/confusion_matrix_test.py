@@ -82,6 +82,10 @@ class EvaluateSegmentationTest(tf.test.TestCase):
         )
         self.assertAllEqual(confusion.matrix, [[1, 0], [0, 4]])
 
+    def test_without_a_batch_there_is_no_matrix(self):
+        with self.assertRaisesRegex(ValueError, "at least one batch"):
+            evaluate_segmentation(lambda images: images, [], 2)
+
 
 if __name__ == "__main__":
     tf.test.main()

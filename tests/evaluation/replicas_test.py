@@ -35,6 +35,18 @@ class OverReplicasTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(run(tf.range(5)), [0, 2, 4, 6, 8])
         self.assertEqual({tuple(shape) for shape in shapes}, {(3,)})
 
+    def test_the_first_batch_gives_the_size(self):
+        shapes = []
+
+        def double(rows):
+            shapes.append(rows.shape)
+            return 2 * rows
+
+        run = over_replicas(double)
+        self.assertAllEqual(run(tf.range(3)), [0, 2, 4])
+        self.assertAllEqual(run(tf.range(2)), [0, 2])
+        self.assertEqual({tuple(shape) for shape in shapes}, {(3,)})
+
 
 if __name__ == "__main__":
     tf.test.main()
