@@ -119,7 +119,7 @@ def lazy_positive_pairs(
     Args:
         coord1: `(B, 4)`. Corners of the first views.
         coord2: `(B, 4)`. Corners of the second views.
-        size: `(h, w)` of both feature maps.
+        size: `(h, w)` of the feature maps.
         threshold: largest distance, in cell diagonals.
         size2: `(h, w)` of the second views' maps, where theirs differ.
 
@@ -157,8 +157,8 @@ def match_radius(
     Args:
         coord1: `(B, 4)`. Corners of the first views.
         coord2: `(B, 4)`. Corners of the second views.
-        size: `(h, w)` of both feature maps.
-        threshold: in diagonals of the larger cell.
+        size: `(h, w)` of the feature maps.
+        threshold: largest distance, in diagonals of the larger cell.
         size2: `(h, w)` of the second views' maps, where theirs differ.
 
     Returns:

@@ -82,8 +82,8 @@ def _has_pixels(segmentation: Any, height: int, width: int) -> bool:
 def _unpack(counts: str | bytes) -> list[int]:
     """Decodes COCO's compressed RLE to run lengths.
 
-    A character holds six bits; the highest tells whether more follow. From the third number on, numbers
-    are differences to the one two places before.
+    A character holds six bits; the highest tells whether more follow. From the fourth number on, each is
+    the difference from the number two places before.
     """
     runs: list[int] = []
     number = shift = 0
