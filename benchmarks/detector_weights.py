@@ -8,6 +8,12 @@ from pixpro_keras.detection.detector import Detector
 from pixpro_keras.weights.name_maps import to_torch_layout
 from pixpro_keras.weights.torch import torchvision_state_dict
 
+_NORM_NAMES = {
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
 _STAGES = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6"}
 
 
@@ -25,12 +31,7 @@ def torchvision_arrays(task: Detector) -> dict[str, np.ndarray]:
 
     def add(prefix: str, layer: Any, kernel: np.ndarray | None = None) -> None:
         if hasattr(layer, "moving_mean"):
-            names = ("gamma", "weight"), ("beta", "bias")
-            for ours, theirs in (
-                *names,
-                ("moving_mean", "running_mean"),
-                ("moving_variance", "running_var"),
-            ):
+            for ours, theirs in _NORM_NAMES.items():
                 arrays[f"{prefix}.{theirs}"] = np.array(getattr(layer, ours))
             return
         arrays[f"{prefix}.weight"] = to_torch_layout(layer.kernel) if kernel is None else kernel
@@ -47,29 +48,33 @@ def torchvision_arrays(task: Detector) -> dict[str, np.ndarray]:
         elif first == "layer4":
             arrays[f"roi_heads.box_head.0.{rest}"] = array
     if is_fpn:
-        parts = ("inner_blocks", owner.fpn.laterals), ("layer_blocks", owner.fpn.outputs)
-        for block, layers in parts:
-            for level in range(2, 6):
-                for number, layer in enumerate(layers[f"p{level}"]):
-                    add(f"backbone.fpn.{block}.{level - 2}.{number}", layer)
-        for number in range(4):
-            for head, find in (
-                ("box_head", owner.box_head.get_layer),
-                ("mask_head", lambda name: _named(owner.mask_head, name)),
-            ):
-                add(f"roi_heads.{head}.{number}.0", find(f"conv{number + 1}"))
-                add(f"roi_heads.{head}.{number}.1", find(f"bn{number + 1}"))
-        hidden = owner.box_head.get_layer("hidden")
-        maps = np.array(hidden.kernel).reshape(7, 7, -1, 1024)
-        add("roi_heads.box_head.5", hidden, maps.transpose(3, 2, 0, 1).reshape(1024, -1))
-        add("roi_heads.mask_predictor.conv5_mask", owner.mask_head.enlarge)
-        kernel = np.array(owner.mask_head.enlarge.kernel).transpose(3, 2, 0, 1)
-        arrays["roi_heads.mask_predictor.conv5_mask.weight"] = kernel
-        add("roi_heads.mask_predictor.mask_fcn_logits", owner.mask_head.masks)
+        _add_fpn(owner, add, arrays)
     else:
         add("roi_heads.box_head.1", owner.extra_norm)
     _add_heads(owner, add, arrays)
     return arrays
+
+
+def _add_fpn(owner: Any, add: Any, arrays: dict[str, np.ndarray]) -> None:
+    parts = ("inner_blocks", owner.fpn.laterals), ("layer_blocks", owner.fpn.outputs)
+    for block, layers in parts:
+        for level in range(2, 6):
+            for number, layer in enumerate(layers[f"p{level}"]):
+                add(f"backbone.fpn.{block}.{level - 2}.{number}", layer)
+    for number in range(4):
+        for head, find in (
+            ("box_head", owner.box_head.get_layer),
+            ("mask_head", lambda name: _named(owner.mask_head, name)),
+        ):
+            add(f"roi_heads.{head}.{number}.0", find(f"conv{number + 1}"))
+            add(f"roi_heads.{head}.{number}.1", find(f"bn{number + 1}"))
+    hidden = owner.box_head.get_layer("hidden")
+    maps = np.array(hidden.kernel).reshape(7, 7, -1, 1024)
+    add("roi_heads.box_head.5", hidden, maps.transpose(3, 2, 0, 1).reshape(1024, -1))
+    add("roi_heads.mask_predictor.conv5_mask", owner.mask_head.enlarge)
+    kernel = np.array(owner.mask_head.enlarge.kernel).transpose(3, 2, 0, 1)
+    arrays["roi_heads.mask_predictor.conv5_mask.weight"] = kernel
+    add("roi_heads.mask_predictor.mask_fcn_logits", owner.mask_head.masks)
 
 
 def _add_heads(owner: Any, add: Any, arrays: dict[str, np.ndarray]) -> None:
