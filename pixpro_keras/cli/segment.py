@@ -82,6 +82,9 @@ def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> Run
     workdir, strategy, replica_batch_size = job.workdir, job.strategy, job.replica_batch_size
     check_training(options)
     if options.solver == "lbfgs":
+        check_one_machine(strategy, options.strategy, "--solver=lbfgs")
+        # In a dry run `workdir` is a temporary folder.
+        command.refuse_run(pathlib.Path(options.workdir).expanduser())
         options = options.replace(whole_images=True)  # It is fitted to them.
     if not options.whole_images:
         with flag_errors(options, "window_stride"):
@@ -179,9 +182,6 @@ def _fit_dense_linear_probe(
     num_train: int,
 ) -> None:
     """Fits the dense linear probe by L-BFGS and tests it."""
-    check_one_machine(strategy, options.strategy, "--solver=lbfgs")
-    # In a dry run `workdir` is a temporary folder.
-    command.refuse_run(pathlib.Path(options.workdir).expanduser())
     with strategy.scope():
         backbone, options = read_backbone(options)
         check_sizes(options)

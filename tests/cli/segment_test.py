@@ -1,11 +1,15 @@
 import json
 import pathlib
+import types
+from unittest import mock
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from pixpro_keras import backbones
+from pixpro_keras.cli import segment
+from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.segment import Segmenter, SegmentOptions, finish
 from pixpro_keras.segmentation import MaskSource
 from pixpro_keras.weights import export_backbone
@@ -75,6 +79,22 @@ class FinishTest(tf.test.TestCase):
             return tf.zeros((tf.shape(windows)[0], *size, 2))
 
         self.assertIsNone(finish_black(self.create_tempdir().full_path, logits, 255)["mIoU"])
+
+
+class FitTest(tf.test.TestCase):
+    def test_the_folder_of_a_run_is_refused_before_the_data_is_opened(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        (folder / "checkpoints").mkdir()
+        options = {"dataset": "scenes", "frozen": True, "solver": "lbfgs", "workdir": folder}
+        job = types.SimpleNamespace(
+            workdir=folder, strategy=tf.distribute.get_strategy(), replica_batch_size=1
+        )
+        with (
+            mock.patch.object(segment, "open_parts") as opens,
+            self.assertRaisesRegex(FlagError, "contains a run"),
+        ):
+            segment.train_and_test(SegmentOptions.make(**options), job)
+        opens.assert_not_called()
 
 
 @pytest.mark.slow
