@@ -62,37 +62,46 @@ def class_average_precision(
     Returns:
         `(T,)` in [0, 1]; NaN without an object of the class that counts.
     """
-    is_of_class = [one.classes == label for one in ground_truth]
-    is_difficult = np.concatenate(
-        [one.is_ignored[rows] for one, rows in zip(ground_truth, is_of_class, strict=True)]
-    )
+    true_boxes = [one.boxes[one.classes == label] for one in ground_truth]
+    is_difficult = np.concatenate([one.is_ignored[one.classes == label] for one in ground_truth])
     total = int((~is_difficult).sum())
     if not total:
         return np.full(len(thresholds), np.nan)
-    scores, overlaps, matches = [], [], []
-    num_before = 0  # true boxes in the images before
-    for found, there, rows in zip(detections, ground_truth, is_of_class, strict=True):
-        is_found = found.classes == label
-        iou = _pairwise_iou(found.boxes[is_found], there.boxes[rows])
-        scores.append(found.scores[is_found])
-        overlaps.append(iou.max(axis=1, initial=0.0))
-        matches.append(num_before + iou.argmax(axis=1) if rows.any() else np.zeros(len(iou), int))
-        num_before += int(rows.sum())
-    order = np.argsort(-np.concatenate(scores), kind="stable")
-    overlap, match = np.concatenate(overlaps)[order], np.concatenate(matches)[order]
+    overlap, match = _best_matches(detections, true_boxes, label)
     values = []
     for threshold in thresholds:
         is_close = overlap > threshold
         does_count = ~(is_close & is_difficult[match])
+        # The first detection of an object is right; all others that count are wrong.
         candidates = np.flatnonzero(is_close & does_count)
         _, first = np.unique(match[candidates], return_index=True)
-        is_right = np.zeros(len(order), bool)
+        is_right = np.zeros(len(match), bool)
         is_right[candidates[first]] = True
-        right, counted = np.cumsum(is_right), np.cumsum(does_count)
-        values.append(
-            average_precision(right / total, right / np.maximum(counted, 1), use_07_metric)
-        )
+        right = np.cumsum(is_right)
+        precision = right / np.maximum(np.cumsum(does_count), 1)
+        values.append(average_precision(right / total, precision, use_07_metric))
     return np.array(values)
+
+
+def _best_matches(
+    detections: Sequence[Detections], true_boxes: Sequence[np.ndarray], label: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """IoU with, and number of, the true box that each detection overlaps most, by decreasing score.
+
+    True boxes are numbered over all images. Where an image has none, the IoU is 0 and the number has no
+    meaning.
+    """
+    scores, overlaps, matches = [], [], []
+    num_before = 0  # true boxes in the images before
+    for found, boxes in zip(detections, true_boxes, strict=True):
+        is_found = found.classes == label
+        iou = _pairwise_iou(found.boxes[is_found], boxes)
+        scores.append(found.scores[is_found])
+        overlaps.append(iou.max(axis=1, initial=0.0))
+        matches.append(num_before + iou.argmax(axis=1) if len(boxes) else np.zeros(len(iou), int))
+        num_before += len(boxes)
+    order = np.argsort(-np.concatenate(scores), kind="stable")
+    return np.concatenate(overlaps)[order], np.concatenate(matches)[order]
 
 
 def voc_scores(
