@@ -5,7 +5,7 @@ from absl import logging
 
 
 def require_trainable(backbone: keras.Model) -> None:
-    """Checks that a training changes the weights of a backbone; the log counts its frozen layers.
+    """Checks that a pre-training changes the weights of a backbone; the log counts its frozen layers.
 
     Layers are frozen by `trainable = False`, which a saved file keeps. Features of a backbone are often
     measured so before it is trained.
@@ -29,13 +29,30 @@ def require_trainable(backbone: keras.Model) -> None:
             print(error)
         ```
     """
-    if not backbone.weights:
-        return
-    if not backbone.trainable_variables:
+    if backbone.weights and not backbone.trainable_variables:
         raise ValueError(
             f"{backbone.name} is frozen: no step of a training would change its weights. "
             "`backbone.trainable = True` unfreezes it, before it is saved to a file"
         )
+    warn_of_frozen(backbone)
+
+
+def warn_of_frozen(backbone: keras.Model) -> None:
+    """Logs how many layers of a backbone are frozen, which a transfer may intend.
+
+    Args:
+        backbone: built.
+
+    Example:
+        ```python
+        from pixpro_keras import backbones
+        from pixpro_keras.backbones.frozen import warn_of_frozen
+
+        backbone = backbones.build("resnet18_v1_5")
+        backbone.trainable = False
+        warn_of_frozen(backbone)
+        ```
+    """
     layers = [x for x in backbone._flatten_layers(include_self=False) if x.weights]
     frozen = [x for x in layers if not (x.trainable or isinstance(x, keras.Model))]
     if frozen:

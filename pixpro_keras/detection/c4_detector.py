@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from pixpro_keras.backbones.frozen import require_trainable
+from pixpro_keras.backbones.frozen import warn_of_frozen
 from pixpro_keras.backbones.levels import pyramid_network
 from pixpro_keras.detection.detector import Detector, DetectorConfig
 from pixpro_keras.detection.mask_head import MaskHead
@@ -24,7 +24,7 @@ class C4Detector(Detector):
         **kwargs: arguments of `Task`.
 
     Raises:
-        ValueError: if the backbone cannot be cut at C4, or is frozen.
+        ValueError: if the backbone cannot be cut at C4.
 
     Reference:
         detectron2's Res5ROIHeads, with the extra norm of MoCo's transfer protocol.
@@ -53,7 +53,7 @@ class C4Detector(Detector):
     def __init__(self, backbone: keras.Model, config: DetectorConfig, **kwargs):
         super().__init__(config, **kwargs)
         levels = pyramid_network(backbone, lowest=4).output
-        require_trainable(backbone)
+        warn_of_frozen(backbone)
         self.backbone = backbone
         self.stem = keras.Model(backbone.input, levels["c4"], name="stem")
         try:

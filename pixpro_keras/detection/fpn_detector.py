@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from pixpro_keras.backbones.frozen import require_trainable
+from pixpro_keras.backbones.frozen import warn_of_frozen
 from pixpro_keras.backbones.levels import feature_network, map_strides
 from pixpro_keras.detection.boxes import box_area
 from pixpro_keras.detection.detector import Detector, DetectorConfig
@@ -32,7 +32,7 @@ class FPNDetector(Detector):
         **kwargs: arguments of `Task`.
 
     Raises:
-        ValueError: if the backbone has no such maps, or is frozen.
+        ValueError: if the backbone has no such maps.
 
     Reference:
         Lin et al., CVPR 2017, arXiv:1612.03144; the 4conv1fc head of Wu and He, ECCV 2018,
@@ -60,7 +60,7 @@ class FPNDetector(Detector):
 
     def __init__(self, backbone: keras.Model, config: DetectorConfig, **kwargs):
         super().__init__(config, **kwargs)
-        require_trainable(backbone)
+        warn_of_frozen(backbone)
         self.backbone = backbone
         self.levels = feature_network(backbone, "c2-c5")
         found = map_strides(self.levels)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from pixpro_keras.backbones.data_format import require_channels_last
-from pixpro_keras.backbones.frozen import require_trainable
+from pixpro_keras.backbones.frozen import warn_of_frozen
 from pixpro_keras.backbones.levels import level_network, map_strides
 from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.layers.conv import Conv2D
@@ -42,8 +42,7 @@ class FCN(Task):
 
     Raises:
         DataFormatError: if Keras's image data format is channels_first.
-        ValueError: if corners are aligned and the map has no stride, or the backbone is frozen and
-            `is_frozen` is False.
+        ValueError: if corners are aligned and the map has no stride.
 
     Reference:
         Long et al., CVPR 2015, arXiv:1411.4038, in the form of MoCo's Cityscapes protocol.
@@ -89,7 +88,7 @@ class FCN(Task):
             backbone.trainable = False
         self.network = level_network(backbone, level)
         if not is_frozen:
-            require_trainable(self.network)
+            warn_of_frozen(self.network)
         self.stride = map_strides(self.network)[0] if align_corners else None
         if align_corners and self.stride is None:
             raise ValueError(

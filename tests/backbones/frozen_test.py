@@ -16,13 +16,22 @@ TRAININGS = (
 )
 
 
-class RequireTrainableTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.parameters(*TRAININGS)
-    def test_a_frozen_backbone_is_not_trained_for_nothing(self, train):
+class FrozenTest(tf.test.TestCase, parameterized.TestCase):
+    def test_a_frozen_backbone_is_not_pre_trained_for_nothing(self):
         backbone = tiny_pyramid_backbone()
         backbone.trainable = False
         with self.assertRaisesRegex(ValueError, "tiny_pyramid is frozen.*trainable = True"):
-            train(backbone)
+            PixPro(backbone, hidden_dim=8, out_dim=4, total_steps=1)
+
+    @parameterized.parameters(*TRAININGS[1:])
+    def test_heads_may_be_trained_on_a_frozen_backbone(self, train):
+        backbone = tiny_pyramid_backbone()
+        backbone.trainable = False
+        with self.assertLogs("absl", "WARNING") as log:
+            task = train(backbone)
+        self.assertIn("10 layers of tiny_pyramid are frozen", "".join(log.output))
+        self.assertEmpty(backbone.trainable_variables)
+        self.assertNotEmpty(task.trainable_variables)
 
     def test_a_linear_probe_may_be_frozen(self):
         backbone = tiny_pyramid_backbone()
