@@ -11,6 +11,7 @@ from pixpro_keras.visualize.figures import COLORS, SMALL, TEXT, TITLE, new_figur
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 Bounds = tuple[float | None, float | None]
 
@@ -127,36 +128,44 @@ def draw_metrics(
     columns = min(num_panels, _COLUMNS)
     rows = -(-num_panels // columns)
     figure = new_figure(4 * _COLUMNS, 2.6 * rows + 0.25 * (len(runs) > 1))
-    lines = {}
+    lines: dict[str, Line2D] = {}
     for number, name in enumerate(names):
         panel = figure.add_subplot(rows, columns, number + 1)
-        for run, records in runs.items():
-            points = [(r["step"], r[name]) for r in records if r.get(name) is not None]
-            if not points:
-                continue  # other methods log other metrics
-            (lines[run],) = panel.plot(
-                [x for x, _ in points],
-                [y for _, y in points],
-                "-" if len(points) > _MAX_MARKED else "o-",
-                color=colors[run],
-                linewidth=1.5,
-                markersize=3,
-            )
-        panel.set_title(_CHARTS.get(name, name), fontsize=TITLE, loc="left")
+        lines |= _draw_metric(panel, name, runs, colors)
         ends = _describe_bounds({run: bounds[run][name] for run in runs if name in bounds[run]})
         panel.set_title(ends, fontsize=SMALL, loc="right", color=COLORS[-1])
-        panel.grid(alpha=0.3)
-        panel.tick_params(labelsize=SMALL)
-        panel.set_xlabel("step", fontsize=SMALL)
-        panel.set_xlim(left=0)
-        for end in _ENDS.get(name, ()):
-            panel.axhline(end, linestyle="none")
-        panel.ticklabel_format(axis="y", useOffset=False)
     if evaluations:
         _draw_evaluations(figure.add_subplot(rows, columns, num_panels), evaluations)
     if len(runs) > 1:
         figure.legend(lines.values(), lines, loc="outside upper center", ncols=4, fontsize=TEXT)
     return figure
+
+
+def _draw_metric(
+    panel: "Axes", name: str, runs: Mapping[str, Sequence[Mapping]], colors: Mapping[str, str]
+) -> "dict[str, Line2D]":
+    """Draws a metric over steps; returns the line of each run that has it."""
+    lines = {}
+    for run, records in runs.items():
+        points = [(r["step"], r[name]) for r in records if r.get(name) is not None]
+        if not points:
+            continue  # other methods log other metrics
+        (lines[run],) = panel.plot(
+            *zip(*points, strict=True),
+            "-" if len(points) > _MAX_MARKED else "o-",
+            color=colors[run],
+            linewidth=1.5,
+            markersize=3,
+        )
+    panel.set_title(_CHARTS.get(name, name), fontsize=TITLE, loc="left")
+    panel.grid(alpha=0.3)
+    panel.tick_params(labelsize=SMALL)
+    panel.set_xlabel("step", fontsize=SMALL)
+    panel.set_xlim(left=0)
+    for end in _ENDS.get(name, ()):
+        panel.axhline(end, linestyle="none")
+    panel.ticklabel_format(axis="y", useOffset=False)
+    return lines
 
 
 def _draw_evaluations(panel: "Axes", evaluations: Mapping[str, Mapping[str, float]]) -> None:
