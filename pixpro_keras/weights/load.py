@@ -5,10 +5,13 @@ import pathlib
 
 import h5py
 import keras
+import numpy as np
 
 from pixpro_keras.backbones import network_files, registry
+from pixpro_keras.backbones.inputs import min_image_size
 from pixpro_keras.backbones.levels import feature_network, require_feature_map
 from pixpro_keras.backbones.names import available, name_of
+from pixpro_keras.backbones.weight_copies import copy_weights
 from pixpro_keras.utils.checksums import check_listed
 from pixpro_keras.utils.errors import first_line
 from pixpro_keras.weights.detectron2 import from_detectron2
@@ -65,7 +68,32 @@ def load_backbone(
         require_feature_map(network)
     except ValueError as error:
         raise ValueError(f"{path_or_name}: {error}") from error
-    return feature_network(network_files.in_float32(network), features)
+    network = network_files.in_float32(network)
+    file = keras_file(path_or_name)
+    if file and own is None and name is not None and not network_files.is_file(name):
+        _check_same_network(network, file, name)
+    return feature_network(network, features)
+
+
+def _check_same_network(network: keras.Model, path: str, name: str) -> None:
+    """Raises a ValueError if a network from a file is not the one that the user named.
+
+    Layers without weights, such as scaling of the images before it, make it another.
+    """
+    named = registry.plain_network(name)
+    try:
+        copy_weights(network, named)
+    except ValueError as error:
+        raise ValueError(f"{path} is not {name}: {error}") from error
+    side = network_files.fixed_size(network) or min_image_size(name)
+    images = np.random.default_rng(0).uniform(0, 255, (1, side, side, 3)).astype("float32")
+    found, expected = (np.asarray(x(images, training=False)) for x in (network, named))
+    limit = 1e-3 * np.abs(expected).max()  # Rounding is far below.
+    if not (found.shape == expected.shape and np.allclose(found, expected, 0, limit, True)):
+        raise ValueError(
+            f"{path} is not {name}: it has the same weights, but other layers, and gives other features. "
+            f"Named {path}, it is taken as it is"
+        )
 
 
 def _load(path_or_name: str | os.PathLike, name: str | None = None) -> keras.Model:

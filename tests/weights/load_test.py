@@ -45,6 +45,28 @@ class LoadBackboneTest(tf.test.TestCase, parameterized.TestCase):
                 pixpro_keras.load_backbone(path, name="resnet50")
             pixpro_keras.load_backbone(path, name=name)
 
+    def test_a_network_that_does_not_say_its_name(self):
+        backbone = randomize(backbones.plain_network("resnet10_v1_5"))
+        inputs = keras.Input((None, None, 3))
+        same = keras.Model(inputs, backbone(inputs), name="mine")
+        scaled = keras.Model(inputs, backbone(inputs / 127.5 - 1), name="mine")
+        longer = keras.Model(inputs, keras.layers.AveragePooling2D(2)(backbone(inputs)))
+        other = keras.Model(inputs, keras.layers.Conv2D(4, 3)(inputs), name="mine")
+        for network, message in (
+            (same, None),
+            (scaled, "has the same weights, but other layers"),
+            (longer, "has the same weights, but other layers"),
+            (other, "is not resnet10_v1_5: the weights of 'mine' are not"),
+        ):
+            path = self.folder / "mine.keras"
+            network.save(path)
+            pixpro_keras.load_backbone(path, name=str(path))
+            if message is None:
+                pixpro_keras.load_backbone(path, name="resnet10_v1_5")
+                continue
+            with self.assertRaisesRegex(ValueError, f"^{path} .*{message}"):
+                pixpro_keras.load_backbone(path, name="resnet10_v1_5")
+
     def test_a_weights_file_that_does_not_say_its_network(self):
         backbone = randomize(backbones.build("resnet10_v1_5"))
         path = self.folder / "a.weights.h5"
@@ -103,7 +125,7 @@ class LoadBackboneTest(tf.test.TestCase, parameterized.TestCase):
             (text, "'.txt' are not read"),
             (onnx, "made for serving"),
             (served, "is a SavedModel"),
-            ("resnet19", "Received: 'resnet19'"),
+            ("resnet19", "resnet19: no such file or folder, and not one of"),
         ):
             with self.assertRaisesRegex(ValueError, message):
                 pixpro_keras.load_backbone(path)
