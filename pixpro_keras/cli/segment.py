@@ -19,6 +19,7 @@ from keras import ops
 
 from pixpro_keras.backbones.levels import level_network
 from pixpro_keras.cli.options.evaluation_options import (
+    EvaluatedBackbone,
     check_one_machine,
     read_backbone,
     trained_weights,
@@ -90,19 +91,20 @@ def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> Run
         with flag_errors(options, "window_stride"):
             check_stride(options.window_stride, options.crop_size)
     crop_config = build_crop_config(options)
+    with strategy.scope():  # Before the images, since opening a large set takes long.
+        backbone, options = read_backbone(options)
+    check_sizes(options)
     options = resolve_test_split(options)
     with chief_first(strategy):
         train, test = open_parts(options)
     train, num_train = draw_labeled(options, train)
     if options.solver == "lbfgs":
-        _fit_dense_linear_probe(options, workdir, strategy, train, test, num_train)
+        _fit_dense_linear_probe(options, workdir, strategy, backbone, train, test, num_train)
         return RunResult(steps=0, is_dry_run=options.dry_run)
 
     num_classes = len(train.class_names)
     options = resolve_lengths(options, train.num_examples)
     with strategy.scope():
-        backbone, options = read_backbone(options)
-        check_sizes(options)
         with flag_errors(options, "level", "align_corners"):
             task = FCN(
                 backbone.network,
@@ -177,14 +179,12 @@ def _fit_dense_linear_probe(
     options: SegmentOptions,
     workdir: pathlib.Path,
     strategy: tf.distribute.Strategy,
+    backbone: EvaluatedBackbone,
     train: MaskSource,
     test: MaskSource,
     num_train: int,
 ) -> None:
     """Fits the dense linear probe by L-BFGS and tests it."""
-    with strategy.scope():
-        backbone, options = read_backbone(options)
-        check_sizes(options)
     with flag_errors(options, "level"):
         network = level_network(backbone.network, options.level)
     if options.dry_run:

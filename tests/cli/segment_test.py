@@ -6,6 +6,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl.testing import parameterized
 
 from pixpro_keras import backbones
 from pixpro_keras.cli import segment
@@ -81,19 +82,24 @@ class FinishTest(tf.test.TestCase):
         self.assertIsNone(finish_black(self.create_tempdir().full_path, logits, 255)["mIoU"])
 
 
-class FitTest(tf.test.TestCase):
-    def test_the_folder_of_a_run_is_refused_before_the_data_is_opened(self):
+class ChecksTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(
+        ({"frozen": True, "solver": "lbfgs"}, "contains a run"),
+        ({"weights": "/nowhere"}, "--weights=/nowhere"),
+    )
+    def test_come_before_the_data_is_opened(self, options, message):
         folder = pathlib.Path(self.create_tempdir().full_path)
         (folder / "checkpoints").mkdir()
-        options = {"dataset": "scenes", "frozen": True, "solver": "lbfgs", "workdir": folder}
         job = types.SimpleNamespace(
             workdir=folder, strategy=tf.distribute.get_strategy(), replica_batch_size=1
         )
         with (
             mock.patch.object(segment, "open_parts") as opens,
-            self.assertRaisesRegex(FlagError, "contains a run"),
+            self.assertRaisesRegex(FlagError, message),
         ):
-            segment.train_and_test(SegmentOptions.make(**options), job)
+            segment.train_and_test(
+                SegmentOptions.make(dataset="scenes", workdir=folder, **options), job
+            )
         opens.assert_not_called()
 
 
