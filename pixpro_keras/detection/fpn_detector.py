@@ -78,14 +78,13 @@ class FPNDetector(Detector):
         )
         self.fpn.build({name: x.shape for name, x in self.levels.output.items()})
         inputs = x = keras.Input((_BOX_POOL_SIZE, _BOX_POOL_SIZE, _CHANNELS))
-        he_normal = he_normal_fan_out()
         for number in range(1, 5):
             x = Conv2D(
                 _CHANNELS,
                 3,
                 padding="same",
                 use_bias=False,
-                kernel_initializer=he_normal,
+                kernel_initializer=he_normal_fan_out(),  # A shared one gives all layers the same kernel.
                 name=f"conv{number}",
             )(x)
             x = keras.layers.ReLU(name=f"relu{number}")(config.batch_norm(f"bn{number}")(x))

@@ -57,10 +57,15 @@ class MaskHead(keras.layers.Layer):
     def build(self, input_shape: tuple) -> None:
         """Creates the layers for features `(B, P, S, S, C)`."""
         channels = input_shape[-1]
-        settings = {"kernel_initializer": he_normal_fan_out(), "dtype": self.dtype_policy}
         for number in range(1, self.num_convolutions + 1):
             convolution = keras.layers.Conv2D(
-                _CHANNELS, 3, padding="same", use_bias=False, name=f"conv{number}", **settings
+                _CHANNELS,
+                3,
+                padding="same",
+                use_bias=False,
+                kernel_initializer=he_normal_fan_out(),  # A shared one gives all layers the same kernel.
+                name=f"conv{number}",
+                dtype=self.dtype_policy,
             )
             convolution.build((None, None, None, channels))
             channels = _CHANNELS
@@ -73,7 +78,13 @@ class MaskHead(keras.layers.Layer):
             self.convolutions.append(convolution)
             self.norms.append(norm)
         self.enlarge = keras.layers.Conv2DTranspose(
-            _CHANNELS, 2, strides=2, activation="relu", name="enlarge", **settings
+            _CHANNELS,
+            2,
+            strides=2,
+            activation="relu",
+            kernel_initializer=he_normal_fan_out(),
+            name="enlarge",
+            dtype=self.dtype_policy,
         )
         self.enlarge.build((None, None, None, channels))
         self.masks = keras.layers.Conv2D(

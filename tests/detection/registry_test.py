@@ -1,3 +1,4 @@
+import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -18,6 +19,17 @@ class RegistryTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(task.config.with_masks, with_masks)
         self.assertEqual(task.accumulate_steps, 2)
         self.assertEqual(detection.predicts_masks(name), with_masks)
+
+    @parameterized.parameters(*detection.available())
+    def test_no_two_kernels_are_drawn_alike(self, name):
+        task = detection.build(name, tiny_pyramid_backbone(), DetectorConfig(2))
+        starts = [
+            variable.numpy().ravel()[:8]
+            for variable in task.trainable_variables
+            if variable.name == "kernel"
+        ]
+        self.assertGreater(len(starts), 8)
+        self.assertLen({tuple(np.round(x / x[0], 3)) for x in starts}, len(starts))
 
     def test_all_names_are_available(self):
         self.assertEqual(detection.available(), ["faster_rcnn_c4", "mask_rcnn_c4", "mask_rcnn_fpn"])
