@@ -43,6 +43,9 @@ class StopOnSignalTest(tf.test.TestCase):
 
     @mock.patch.object(sys, "ps1", "In : ", create=True)  # as in a notebook
     def test_the_second_one_does_not_end_a_notebook(self):
+        # A shell starts jobs in the background with SIGINT ignored.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.addCleanup(signal.signal, signal.SIGINT, before)
         stop = self.begin()
         os.kill(os.getpid(), signal.SIGINT)
         with self.assertRaises(KeyboardInterrupt):
