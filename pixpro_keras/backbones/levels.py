@@ -173,11 +173,17 @@ def _maps(backbone: keras.Model, levels: Sequence[str]) -> dict[str, keras.Keras
     """Level name -> map, of some levels."""
     maps = named_levels(backbone) | _stage_outputs(backbone)
     if not maps.keys() >= {*levels} - {"c5"}:
-        maps = _last_map_by_stride(backbone) | maps
+        by_stride = _last_map_by_stride(backbone)
+        maps = {f"c{n}": by_stride[2**n] for n in (2, 3, 4, 5) if 2**n in by_stride} | maps
     maps["c5"] = backbone.output
     missing = [f"{2 ** int(level[1:])} ({level})" for level in levels if level not in maps]
     if missing:
-        raise ValueError(f"{backbone.name} has no map of stride {', '.join(missing)}")
+        strides = ", ".join(map(str, sorted(_last_map_by_stride(backbone))))
+        inner = [f" (those of the model {x.name} in it are not reached)" for x in _models(backbone)]
+        raise ValueError(
+            f"{backbone.name} has no map of stride {', '.join(missing)}. It has those of stride {strides}"
+            + "".join(inner)
+        )
     return {level: maps[level] for level in levels}
 
 
@@ -286,15 +292,19 @@ def _stage_outputs(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
     }
 
 
-def _last_map_by_stride(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
-    """Level name -> deepest map with the stride of that level."""
+def _models(backbone: keras.Model) -> list[keras.Model]:
+    return [layer for layer in backbone.layers if isinstance(layer, keras.Model)]
+
+
+def _last_map_by_stride(backbone: keras.Model) -> dict[int, keras.KerasTensor]:
+    """Stride -> deepest map of that stride."""
     outputs = _layer_outputs(backbone)
     maps = {}
     for output, (whole, side) in zip(outputs, _sides(backbone, outputs), strict=True):
         # Maps with one row belong to squeeze-and-excitation; padded maps have no integer stride.
         if side and side > 1 and whole % side == 0:
             maps[whole // side] = output
-    return {f"c{level}": maps[2**level] for level in (2, 3, 4, 5) if 2**level in maps}
+    return maps
 
 
 def _layer_outputs(backbone: keras.Model) -> list[keras.KerasTensor]:

@@ -107,8 +107,20 @@ class LevelsTest(tf.test.TestCase, parameterized.TestCase):
         network = keras.Model(inputs, x)
         self.assertEqual(list(backbones.pyramid_network(network).output), ["c3", "c4", "c5"])
         self.assertIs(backbones.level_network(network, "c3").output, network.layers[1].output)
-        with self.assertRaisesRegex(ValueError, r"no map of stride 4 \(c2\)$"):
+        with self.assertRaisesRegex(ValueError, r"no map of stride 4 \(c2\)\. It"):
             backbones.level_network(network, "c2")
+
+    def test_an_error_tells_the_strides_that_there_are(self):
+        inputs = keras.Input((None, None, 3))
+        x = keras.layers.Conv2D(4, 3, strides=2, padding="same")(inputs)
+        inner = keras.Model(inputs, keras.layers.MaxPooling2D(4)(x), name="inner")
+        message = r"inner has no map of stride 16 \(c4\)\. It has those of stride 1, 2, 8$"
+        with self.assertRaisesRegex(ValueError, message):
+            backbones.level_network(inner, "c4")
+        outer = keras.Model(inputs, keras.layers.MaxPooling2D(2)(inner(inputs)), name="outer")
+        message = r"stride 1, 8, 16 \(those of the model inner in it are not reached\)$"
+        with self.assertRaisesRegex(ValueError, message):
+            backbones.level_network(outer, "c2")
 
     def test_errors(self):
         backbone = backbones.build("resnet18_v1_5")
