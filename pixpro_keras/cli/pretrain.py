@@ -41,7 +41,7 @@ from pixpro_keras.cli.shared import parsing, training_job
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.finished_run import finish_run
 from pixpro_keras.cli.shared.header import print_header
-from pixpro_keras.cli.shared.initial_weights import INITIAL_FILE, initial_file, read_init_weights
+from pixpro_keras.cli.shared.initial_weights import initial_file, read_init_weights
 from pixpro_keras.data import pipeline, service, sources
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.image_cache import plan_image_cache
@@ -53,6 +53,7 @@ from pixpro_keras.evaluation.monitor import Monitor
 from pixpro_keras.methods import METHODS, PretrainMethod
 from pixpro_keras.training.callbacks import FeatureRank
 from pixpro_keras.training.run_config import RunResult
+from pixpro_keras.training.workdir import INITIAL_FILE
 from pixpro_keras.training.workers import chief_alone, chief_first, is_chief
 from pixpro_keras.types import VIEW1, Batch, Tensor
 from pixpro_keras.utils.files import write_atomically

@@ -27,6 +27,8 @@ _START_FILES = frozenset(
         *("pictures/correspondences.png", "pictures/similarity_0000000.png"),
     ]
 )
+# File that a run of a model in memory needs before it starts, which its writer removes.
+INITIAL_FILE = "initial_backbone.keras"
 _BEAT_SECONDS = 10.0
 
 
@@ -191,7 +193,7 @@ def open_workdir(
     workdir = pathlib.Path(path).expanduser()
     is_writer = is_chief(strategy or tf.distribute.get_strategy())
     created = [one for one in (workdir, *workdir.parents) if not one.exists()]
-    was_empty = bool(created) or (workdir.is_dir() and not any(workdir.iterdir()))
+    was_empty = bool(created) or (workdir.is_dir() and not any(_others(workdir)))
     try:
         with contextlib.ExitStack() as stack:
             workdir.mkdir(parents=True, exist_ok=True)
@@ -205,15 +207,21 @@ def open_workdir(
     except BaseException:
         with contextlib.suppress(OSError):
             if is_writer and was_empty and _has_only_start_files(workdir):
-                for path in workdir.iterdir():
+                for path in _others(workdir):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
             for one in created:
                 one.rmdir()  # Fails if the folder is not empty.
         raise
 
 
+def _others(workdir: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Paths in a directory besides `INITIAL_FILE`."""
+    return (path for path in workdir.iterdir() if path.name != INITIAL_FILE)
+
+
 def _has_only_start_files(workdir: pathlib.Path) -> bool:
-    files = (path for path in workdir.rglob("*") if not path.is_dir())
+    files = (path for one in _others(workdir) for path in (one, *one.rglob("*")))
+    files = (path for path in files if not path.is_dir())
     return all(
         file.name.startswith("events.out.tfevents.")
         or file.relative_to(workdir).as_posix() in _START_FILES

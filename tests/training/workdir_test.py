@@ -158,6 +158,14 @@ class OpenWorkdirTest(unittest.TestCase):
         self.fail_in(self.folder, "flags.cfg")
         self.assertEqual(os.listdir(self.folder), [])
 
+    def test_a_failed_start_leaves_only_the_network_with_which_it_would_begin(self):
+        (self.folder / workdir.INITIAL_FILE).write_text("network")
+        self.fail_in(self.folder, "flags.cfg", "pictures/correspondences.png")
+        self.assertEqual(os.listdir(self.folder), [workdir.INITIAL_FILE])
+        self.fail_in(self.folder, "flags.cfg", "metrics.jsonl")
+        left = ["flags.cfg", workdir.INITIAL_FILE, "metrics.jsonl"]
+        self.assertEqual(sorted(os.listdir(self.folder)), left)
+
     def test_what_a_run_leaves_stays(self):
         self.fail_in(self.folder / "one", "flags.cfg", "metrics.jsonl")
         self.assertEqual(sorted(os.listdir(self.folder / "one")), ["flags.cfg", "metrics.jsonl"])

@@ -16,10 +16,8 @@ from pixpro_keras.cli.options.pretrain_options import PretrainOptions
 from pixpro_keras.cli.shared import parsing, training_job
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.training.checkpoints import checkpoint_steps
+from pixpro_keras.training.workdir import INITIAL_FILE
 from pixpro_keras.weights import load_backbone
-
-# File of the model passed to `pretrain`, before training.
-INITIAL_FILE = "initial_backbone.keras"
 
 
 @contextlib.contextmanager
