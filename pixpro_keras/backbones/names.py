@@ -216,8 +216,9 @@ def check_name(name: str) -> None:
     """
     require_channels_last()
     if network_files.is_file(name):
+        network = network_files.backbone_in(name)
         try:
-            require_scaling(network_files.backbone_in(name))
+            require_scaling(network)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
         return

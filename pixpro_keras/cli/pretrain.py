@@ -42,6 +42,7 @@ from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.finished_run import finish_run
 from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.cli.shared.initial_weights import initial_file, read_init_weights
+from pixpro_keras.cli.shared.stored_run import with_moved_backbone
 from pixpro_keras.data import pipeline, service, sources
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.image_cache import plan_image_cache
@@ -173,6 +174,8 @@ def run(options: PretrainOptions) -> PretrainResult:
     """
     options = resolve_precision(options)
     check_pretraining(options)
+    if not os.path.exists(os.path.expanduser(options.backbone)):
+        options = with_moved_backbone(options, pathlib.Path(options.workdir).expanduser())
     with training_job.start(options) as job:
         # After the devices, which cannot be set up once a network has been read from its file.
         check_backbone(options)

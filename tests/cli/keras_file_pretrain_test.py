@@ -97,6 +97,18 @@ class KerasFilePretrainTest(tf.test.TestCase, parameterized.TestCase):
             self.pretrain(backbone=backbone)
         self.assertFalse((self.folder / "run" / pretrain.INITIAL_FILE).exists())
 
+    def test_a_moved_run_takes_the_network_in_its_folder(self):
+        (self.folder / "run").mkdir()
+        tiny_backbone().save(self.folder / "run" / pretrain.INITIAL_FILE)
+        stop = mock.patch.object(training_job, "open_checkpoints", side_effect=EOFError)
+        with stop as opened, self.assertRaises(EOFError):
+            self.pretrain(backbone=f"moved/away/{pretrain.INITIAL_FILE}")
+        self.assertEqual(
+            opened.call_args.args[0].backbone, str(self.folder / "run" / pretrain.INITIAL_FILE)
+        )
+        with self.assertRaisesRegex(ValueError, "^--backbone=away/mine.keras: away/mine.keras: No"):
+            self.pretrain(backbone="away/mine.keras")
+
     def test_a_second_call_begins_with_the_same_weights(self):
         tiny_backbone().save(self.folder / "mine.keras")
         begins = []

@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 
 from pixpro_keras.backbones import public_name
-from pixpro_keras.cli.options.method_options import ModelOptions, build_method
+from pixpro_keras.cli.options.method_options import ModelOptions, ModelT, build_method
 from pixpro_keras.cli.options.run_options import CardOptions, RunOptions
 from pixpro_keras.cli.shared.parsing import FLAGS_FILE, load
 from pixpro_keras.methods import PretrainMethod
@@ -30,7 +30,11 @@ def read_options(folder: pathlib.Path) -> StoredRun:
     Raises:
         FlagError: if its `flags.cfg` cannot be used.
     """
-    options = load(StoredRun, folder / FLAGS_FILE)
+    return with_moved_backbone(load(StoredRun, folder / FLAGS_FILE), folder)
+
+
+def with_moved_backbone(options: ModelT, folder: pathlib.Path) -> ModelT:
+    """Returns options whose `backbone` is the file of its name in a run's folder, if there is one."""
     inside = folder / public_name(options.backbone)
     return options.replace(backbone=str(inside)) if inside.is_file() else options
 
