@@ -170,8 +170,11 @@ def _beginning(run: Mapping[str, str]) -> dict[str, str]:
 def _steps(periods: Sequence[Period], step: int, steps_per_epoch: int | None) -> str:
     batches = _by_period(periods, lambda recipe: f"{recipe.get('batch_size', 'an unknown number')}")
     is_alike = len({_data(recipe) for _, _, recipe in periods}) == 1 and ";" not in batches
-    epochs = f" ({step / steps_per_epoch:g} epochs)" if steps_per_epoch and is_alike else ""
-    return f"{step:,} of {batches} images{epochs}"
+    text = f"{step:,} of {batches} images"
+    if not (steps_per_epoch and is_alike):
+        return text
+    epochs = step / steps_per_epoch
+    return f"{text} ({epochs:g} epoch{'s' if epochs != 1 else ''})"
 
 
 def _story(periods: Sequence[Period]) -> dict[str, str]:

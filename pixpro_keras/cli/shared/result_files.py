@@ -9,10 +9,10 @@ from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.utils.markdown import markdown_table
 
 _MOST_COLUMNS = 100  # of a terminal
-# Files of every training.
+# Files of every training, in the folder {workdir}.
 TRAINING_FILES = {
     "checkpoints/": "the last steps, from which the same command continues",
-    "metrics.jsonl": "all scalars, also for TensorBoard: tensorboard --logdir DIRECTORY",
+    "metrics.jsonl": "all scalars, also for TensorBoard: tensorboard --logdir {workdir}",
     "flags.cfg": "repeats the run",
 }
 
@@ -59,7 +59,7 @@ def write_table(
     print(f"\n{text}\nIn {workdir}:")
     written = {f"{name}.md": "the table", f"{name}.json": "the same, for programs", **files}
     for file, use in written.items():
-        print(f"  {file:28} {use}")
+        print(f"  {file:28} {use.replace('{workdir}', str(workdir))}")
 
 
 def results_table(rows: Sequence[Mapping[str, object]]) -> str:

@@ -1,6 +1,10 @@
+import contextlib
+import io
+import pathlib
+import tempfile
 import unittest
 
-from pixpro_keras.cli.shared.result_files import results_table
+from pixpro_keras.cli.shared.result_files import TRAINING_FILES, results_table, write_results
 
 
 class ResultsTableTest(unittest.TestCase):
@@ -23,6 +27,12 @@ class ResultsTableTest(unittest.TestCase):
         self.assertEqual(lines[0], "| backbone        | random |  mine |")
         self.assertEqual(lines[2], "| images          |    367 |   367 |")
         self.assertEqual(lines[-1], "| IoU of class 19 |  12.5% | 12.5% |")
+
+    def test_the_command_for_tensorboard_names_the_folder(self):
+        folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            write_results(folder, "knn", {"top-1": 0.5}, TRAINING_FILES)
+        self.assertIn(f"tensorboard --logdir {folder}\n", output.getvalue())
 
 
 if __name__ == "__main__":
