@@ -27,7 +27,11 @@ from pixpro_keras.cli.options.detect_options import (
     draw_labeled,
     open_data,
 )
-from pixpro_keras.cli.options.evaluation_options import read_backbone, trained_weights
+from pixpro_keras.cli.options.evaluation_options import (
+    EvaluatedBackbone,
+    read_backbone,
+    trained_weights,
+)
 from pixpro_keras.cli.options.fine_tuning_options import refuse_image_size, slow_down_backbone
 from pixpro_keras.cli.options.labeled_options import image_errors
 from pixpro_keras.cli.options.option_fields import FlagError
@@ -48,7 +52,7 @@ from pixpro_keras.detection.box_source import (
     without,
 )
 from pixpro_keras.detection.coco_ap import COCO_SCORES, coco_scores
-from pixpro_keras.detection.detector import DetectorConfig
+from pixpro_keras.detection.detector import Detector, DetectorConfig
 from pixpro_keras.detection.fpn_detector import FPNDetector
 from pixpro_keras.detection.inference import Detections, detect_in_source, to_coco_results
 from pixpro_keras.detection.serving import ServedDetector, save_detector
@@ -92,13 +96,15 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
     """Trains and tests a detector in the directory of a job that has been started."""
     workdir, strategy, replica_batch_size = job.workdir, job.strategy, job.replica_batch_size
     box_config = build_box_config(options)
+    with strategy.scope():  # Before the images, since reading annotations may take long.
+        backbone, options = read_network(options)
     with chief_first(strategy):  # It prepares sets of TFDS.
         train, test = open_data(options)
     train, num_train = draw_labeled(options, train)
     options = resolve_lengths(options, train.num_examples)
 
     with strategy.scope():
-        task, backbone, options = build_detector(options, len(train.class_names))
+        task = build_detector(options, backbone, len(train.class_names))
         task.compile(build_optimizer(options), jit_compile=options.jit_compile)
         task.optimizer.build(task.trainable_variables)
         backbone_name = slow_down_backbone(options, task, backbone)
@@ -191,8 +197,12 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
     return result
 
 
-def build_detector(options: DetectOptions, num_classes: int):
-    """Returns the detector, its backbone, and options that name the backbone."""
+def read_network(options: DetectOptions) -> tuple[EvaluatedBackbone, DetectOptions]:
+    """Returns the backbone, and options that name it.
+
+    Raises:
+        FlagError: if it cannot be loaded, or takes images of one size only.
+    """
     backbone, options = read_backbone(options)
     refuse_image_size(options, "--short_sides and --test_short_side")
     side = backbones.fixed_image_size(options.backbone)
@@ -200,6 +210,13 @@ def build_detector(options: DetectOptions, num_classes: int):
         raise FlagError(
             f"--backbone={options.backbone}: takes images of {side} px only; a detector's are of many sizes"
         )
+    return backbone, options
+
+
+def build_detector(
+    options: DetectOptions, backbone: EvaluatedBackbone, num_classes: int
+) -> Detector:
+    """Returns the detector, with the FPN of `--weights` where both have one."""
     with flag_errors(options, "num_rois"):
         config = DetectorConfig(
             num_classes,
@@ -217,7 +234,7 @@ def build_detector(options: DetectOptions, num_classes: int):
             with flag_errors(options, "weights"):
                 missing = load_fpn(task.fpn, file)
             logging.info("FPN from %s, but for %s", file, ", ".join(missing) or "nothing")
-    return task, backbone, options
+    return task
 
 
 def normalized_together(

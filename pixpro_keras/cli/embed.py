@@ -95,11 +95,6 @@ def run(options: EmbedOptions) -> None:
     keras.utils.set_random_seed(options.seed)
     strategy = make_devices(options)
     check_one_machine(strategy, options.strategy, "embed.py")
-    with flag_errors(options, "dataset"):
-        source = open_source(options.dataset, data_dir=options.data_dir)
-    output = pathlib.Path(options.output).expanduser()
-    with flag_errors(options, "output"):
-        images = _images_digest(source, is_text=output.suffix == ".parquet")
     with strategy.scope():
         backbone, options = read_backbone(options)
     with flag_errors(options, "level", "features"):
@@ -107,6 +102,11 @@ def run(options: EmbedOptions) -> None:
             network = backbones.feature_network(backbone.network, "pooled")
         else:
             network = level_network(backbone.network, options.level)
+    with flag_errors(options, "dataset"):
+        source = open_source(options.dataset, data_dir=options.data_dir)
+    output = pathlib.Path(options.output).expanduser()
+    with flag_errors(options, "output"):
+        images = _images_digest(source, is_text=output.suffix == ".parquet")
     parts = output.with_name(f"{output.name}.parts")
     with flag_errors(options, "output"), open_workdir(parts):
         _check_recipe(parts, _recipe(options, backbone, images))

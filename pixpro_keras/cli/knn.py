@@ -66,13 +66,13 @@ def classify(options: KnnOptions, workdir: pathlib.Path) -> None:
     """Classifies the test images by their neighbors and writes the results."""
     strategy = make_devices(options)
     check_one_machine(strategy, options.strategy, "k-NN")
+    with strategy.scope():  # Before the images, since reading all labels may take long.
+        backbone, options = read_backbone(options)
     options = resolve_parts(options, options.data_dir)
     parts = open_parts(options, "train_dataset", "test_dataset", options.data_dir)
     chosen = stratified_subset(parts.train_labels, options.label_fraction, options.seed)
     if options.k > len(chosen):
         raise FlagError(f"--k={options.k}: there are only {len(chosen)} training images")
-    with strategy.scope():
-        backbone, options = read_backbone(options)
     train, test = (
         frozen_features(
             backbone.network,

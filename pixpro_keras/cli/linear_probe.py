@@ -126,6 +126,8 @@ def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) ->
     """Trains and tests the classifiers in the directory of a job that has been started."""
     workdir, strategy, replica_batch_size = job.workdir, job.strategy, job.replica_batch_size
     factors = check_training(options)
+    with strategy.scope():  # Before the images, since reading all labels may take long.
+        backbone, options = read_backbone(options)
     with chief_first(strategy):
         options = resolve_parts(options, options.data_dir)
         parts = open_parts(options, "train_dataset", "test_dataset", options.data_dir)
@@ -139,7 +141,6 @@ def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) ->
     options = resolve_lengths(options, train.num_examples, "train_dataset")
 
     with strategy.scope():
-        backbone, options = read_backbone(options)
         with flag_errors(options, "learning_rate_factors"):
             probe = LinearProbe(
                 backbone.network,

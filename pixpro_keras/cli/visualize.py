@@ -145,14 +145,14 @@ def draw_images(options: VisualizeOptions, workdir: pathlib.Path) -> VisualizeOp
     keras.utils.set_random_seed(options.seed)
     if options.dataset is None:
         raise FlagError("--dataset must be given")
+    folder = stored_run.run_folder(options.weights)
+    evaluated, options = read_backbone(options)
+    preprocess, label = evaluated.preprocess, evaluated.label
     gallery_size = options.gallery_size if "retrieval" in options.pictures else 0
     with flag_errors(options, "dataset"):
         source = open_source(options.dataset, data_dir=options.data_dir)
         source = spread(source, max(options.num_images, gallery_size), options.max_broken_share)
     shown = source.spread_indices(options.num_images)
-    folder = stored_run.run_folder(options.weights)
-    evaluated, options = read_backbone(options)
-    preprocess, label = evaluated.preprocess, evaluated.label
     if "correspondences" in options.pictures:
         with image_errors(source):
             draw_views(options, workdir, select(source, shown[:_NUM_VIEW_PAIRS]), folder)

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl.testing import parameterized
 
 from pixpro_keras.cli import detect
 from pixpro_keras.cli.detect import DetectOptions, normalized_together, score, unscored
@@ -38,7 +39,7 @@ BAD_INPUT = (
 )
 
 
-class OpenDataTest(tf.test.TestCase):
+class OpenDataTest(tf.test.TestCase, parameterized.TestCase):
     def options(self, root, model="mask_rcnn_c4"):
         return DetectOptions(
             dataset=f"coco:{root}", train_split="train2017", test_split="val2017", model=model
@@ -86,23 +87,28 @@ class OpenDataTest(tf.test.TestCase):
             calls.append("opens")
             raise FlagError("no data")
 
-        job = types.SimpleNamespace(workdir=None, strategy="strategy", replica_batch_size=1)
+        strategy = tf.distribute.get_strategy()
+        job = types.SimpleNamespace(workdir=None, strategy=strategy, replica_batch_size=1)
         with (
             mock.patch.multiple(detect, chief_first=chief_first, open_data=open_data),
+            mock.patch.object(detect, "read_network", lambda options: (None, options)),
             self.assertRaises(FlagError),
         ):
             detect.train_and_test(DetectOptions(), job)
-        self.assertEqual(calls, ["strategy", "opens"])
+        self.assertEqual(calls, [strategy, "opens"])
 
-    def test_sizes_are_checked_before_the_data_is_opened(self):
-        job = types.SimpleNamespace(workdir=None, strategy="strategy", replica_batch_size=1)
+    @parameterized.parameters(
+        ({"short_sides": ("64", "x")}, "--short_sides=64,x"),
+        ({"weights": "/nowhere"}, "--weights=/nowhere"),
+    )
+    def test_flags_are_checked_before_the_data_is_opened(self, options, message):
+        strategy = tf.distribute.get_strategy()
+        job = types.SimpleNamespace(workdir=None, strategy=strategy, replica_batch_size=1)
         with (
             mock.patch.object(detect, "open_data") as opens,
-            self.assertRaisesRegex(FlagError, "--short_sides=64,x"),
+            self.assertRaisesRegex(FlagError, message),
         ):
-            detect.train_and_test(
-                DetectOptions.make(dataset="scenes", short_sides=("64", "x")), job
-            )
+            detect.train_and_test(DetectOptions.make(dataset="scenes", **options), job)
         opens.assert_not_called()
 
     def test_networks_of_one_image_size_are_refused(self):
@@ -112,7 +118,7 @@ class OpenDataTest(tf.test.TestCase):
         keras.Model(inputs, outputs).save(file)
         options = DetectOptions.make(dataset="scenes", backbone=file, image_size=64)
         with self.assertRaisesRegex(FlagError, "^--backbone=.*: takes images of 64 px only"):
-            detect.build_detector(options, 2)
+            detect.read_network(options)
 
     def test_parts_of_a_step_are_normalized_alone(self):
         for steps, expected in ((1, (16, 8)), (4, (4, 2))):
