@@ -143,14 +143,15 @@ def draw_images(options: VisualizeOptions, workdir: pathlib.Path) -> VisualizeOp
         FlagError: if the images or the backbone cannot be loaded.
     """
     keras.utils.set_random_seed(options.seed)
-    if options.dataset is None:
+    dataset = options.dataset
+    if dataset is None:
         raise FlagError("--dataset must be given")
     folder = stored_run.run_folder(options.weights)
     evaluated, options = read_backbone(options)
     preprocess, label = evaluated.preprocess, evaluated.label
     gallery_size = options.gallery_size if "retrieval" in options.pictures else 0
     with flag_errors(options, "dataset"):
-        source = open_source(options.dataset, data_dir=options.data_dir)
+        source = open_source(dataset, data_dir=options.data_dir)
         source = spread(source, max(options.num_images, gallery_size), options.max_broken_share)
     shown = source.spread_indices(options.num_images)
     if "correspondences" in options.pictures:
