@@ -6,7 +6,6 @@ from keras import ops
 from pixpro_keras.backbones.frozen import warn_of_frozen
 from pixpro_keras.backbones.levels import pyramid_network
 from pixpro_keras.detection.detector import Detector, DetectorConfig
-from pixpro_keras.detection.mask_head import MaskHead
 from pixpro_keras.layers.roi_align import roi_align
 from pixpro_keras.types import Tensor
 
@@ -63,10 +62,12 @@ class C4Detector(Detector):
         channels = backbone.output_shape[-1]
         self.extra_norm = config.batch_norm("extra_norm")
         self.extra_norm.build((None, None, None, channels))
-        mask_head = MaskHead(config.num_classes, 0, name="mask_head")
-        if config.with_masks:
-            mask_head.build((None, None, None, None, channels))
-        self._build_heads(levels["c4"].shape[-1], channels, mask_head)
+        self._build_heads(
+            map_channels=levels["c4"].shape[-1],
+            vector_size=channels,
+            mask_channels=channels,
+            num_mask_convolutions=0,
+        )
 
     def feature_maps(self, images: Tensor, training: bool) -> list[Tensor]:
         """C4."""

@@ -129,13 +129,29 @@ class Detector(Task, abc.ABC):
         """A new detector with the same arguments and precision, and weights of its own."""
         return super().from_config(config | {"config": DetectorConfig(**config["config"])})
 
-    def _build_heads(self, map_channels: int, vector_size: int, mask_head: MaskHead) -> None:
-        """Creates the heads common to all detectors. Subclasses call it last."""
+    def _build_heads(
+        self, map_channels: int, vector_size: int, mask_channels: int, num_mask_convolutions: int
+    ) -> None:
+        """Creates the heads that all detectors have. Subclasses call it last.
+
+        Args:
+            map_channels: channels of the maps with anchors.
+            vector_size: D, channels of `box_vectors`.
+            mask_channels: channels of `mask_features`.
+            num_mask_convolutions: 3x3 convolutions of the mask head.
+        """
+        config = self.config
+        mask_head = None
+        if config.with_masks:
+            mask_head = MaskHead(
+                config.num_classes, num_mask_convolutions, config.bn_momentum, name="mask_head"
+            )
+            mask_head.build((None, None, None, None, mask_channels))
         self.rpn = RPN(len(self.anchor_sizes[0]) * len(ASPECT_RATIOS), name="rpn")
         self.rpn.build((None, None, None, map_channels))
-        self.predictor = BoxPredictor(self.config.num_classes, name="predictor")
+        self.predictor = BoxPredictor(config.num_classes, name="predictor")
         self.predictor.build((None, None, vector_size))
-        self.mask_head = mask_head if self.config.with_masks else None
+        self.mask_head = mask_head
 
     @abc.abstractmethod
     def feature_maps(self, images: Tensor, training: bool) -> list[Tensor]:

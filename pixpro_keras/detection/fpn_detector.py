@@ -7,7 +7,6 @@ from pixpro_keras.backbones.frozen import warn_of_frozen
 from pixpro_keras.backbones.levels import feature_network, map_strides
 from pixpro_keras.detection.boxes import box_area
 from pixpro_keras.detection.detector import Detector, DetectorConfig
-from pixpro_keras.detection.mask_head import MaskHead
 from pixpro_keras.layers.conv import Conv2D
 from pixpro_keras.layers.fpn import FPN
 from pixpro_keras.layers.initializers import he_normal_fan_out
@@ -15,6 +14,7 @@ from pixpro_keras.layers.roi_align import pyramid_roi_align
 from pixpro_keras.types import Tensor
 
 _CHANNELS = 256
+_VECTOR_SIZE = 1024
 _BOX_POOL_SIZE, _MASK_POOL_SIZE = 7, 14
 # Side in pixels of a box that is pooled from P4; half of it is pooled from P3, and so on.
 _CANONICAL_BOX_SIZE = 224
@@ -71,34 +71,15 @@ class FPNDetector(Detector):
                 f"at {', '.join(map(str, found))}."
             )
         self.strides = fitting[0]
-        self.fpn = FPN(
-            _CHANNELS,
-            bn_momentum=config.bn_momentum,
-            name="fpn",
-        )
+        self.fpn = FPN(_CHANNELS, bn_momentum=config.bn_momentum, name="fpn")
         self.fpn.build({name: x.shape for name, x in self.levels.output.items()})
-        inputs = x = keras.Input((_BOX_POOL_SIZE, _BOX_POOL_SIZE, _CHANNELS))
-        for number in range(1, 5):
-            x = Conv2D(
-                _CHANNELS,
-                3,
-                padding="same",
-                use_bias=False,
-                kernel_initializer=he_normal_fan_out(),  # A shared one gives all layers the same kernel.
-                name=f"conv{number}",
-            )(x)
-            x = keras.layers.ReLU(name=f"relu{number}")(config.batch_norm(f"bn{number}")(x))
-        x = keras.layers.Dense(
-            1024,
-            activation="relu",
-            kernel_initializer=keras.initializers.VarianceScaling(1.0, "fan_in", "uniform"),
-            name="hidden",
-        )(keras.layers.Flatten(name="flatten")(x))
-        self.box_head = keras.Model(inputs, x, name="box_head")
-        mask_head = MaskHead(config.num_classes, 4, config.bn_momentum, name="mask_head")
-        if config.with_masks:
-            mask_head.build((None, None, None, None, _CHANNELS))
-        self._build_heads(_CHANNELS, 1024, mask_head)
+        self.box_head = _make_box_head(config)
+        self._build_heads(
+            map_channels=_CHANNELS,
+            vector_size=_VECTOR_SIZE,
+            mask_channels=_CHANNELS,
+            num_mask_convolutions=4,
+        )
 
     def feature_maps(self, images: Tensor, training: bool) -> list[Tensor]:
         """P2 to P6."""
@@ -126,6 +107,28 @@ class FPNDetector(Detector):
         levels = assign_boxes_to_levels(boxes)
         strides = ops.take(ops.convert_to_tensor(self.strides[:4], "float32"), levels)
         return pyramid_roi_align(maps[:4], boxes / strides[..., None], levels, size)
+
+
+def _make_box_head(config: DetectorConfig) -> keras.Model:
+    """Four convolutions and a hidden layer: pooled boxes `(N, 7, 7, 256)` to vectors `(N, 1024)`."""
+    inputs = x = keras.Input((_BOX_POOL_SIZE, _BOX_POOL_SIZE, _CHANNELS))
+    for number in range(1, 5):
+        x = Conv2D(
+            _CHANNELS,
+            3,
+            padding="same",
+            use_bias=False,
+            kernel_initializer=he_normal_fan_out(),  # A shared one gives all layers the same kernel.
+            name=f"conv{number}",
+        )(x)
+        x = keras.layers.ReLU(name=f"relu{number}")(config.batch_norm(f"bn{number}")(x))
+    x = keras.layers.Dense(
+        _VECTOR_SIZE,
+        activation="relu",
+        kernel_initializer=keras.initializers.VarianceScaling(1.0, "fan_in", "uniform"),
+        name="hidden",
+    )(keras.layers.Flatten(name="flatten")(x))
+    return keras.Model(inputs, x, name="box_head")
 
 
 def assign_boxes_to_levels(boxes: Tensor) -> Tensor:
