@@ -17,7 +17,7 @@ from pixpro_keras.cli.options.split_options import SplitOptions, log_split, refu
 from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.data.broken_images import NO_CLASS, BrokenImages, first_broken, first_reason
 from pixpro_keras.data.labels import read_labels, select, stratified_subset, warn_of_shared
-from pixpro_keras.data.sources import Source, open_source, prepare_tfds
+from pixpro_keras.data.sources import Source, open_source, prepare_tfds, split_specification
 from pixpro_keras.data.sources.folder import find_folder
 from pixpro_keras.data.sources.specification import path_hint
 from pixpro_keras.evaluation.features import INDEX, Features, extract_features, image_batches
@@ -279,6 +279,8 @@ def _open_labeled(options: Options, name: str, data_dir: str | None) -> tuple[So
         source = open_source(spec, data_dir=data_dir)
         labels = read_labels(source)
         missing = np.flatnonzero(labels < 0)
+        if len(missing) == source.num_examples and len(split_specification(spec)) > 1:
+            raise ValueError("the images have no labels: joined data sets must have the same classes")
         if len(missing):
             raise ValueError(
                 f"{len(missing)} of {source.num_examples} images have no label, such as "

@@ -41,6 +41,19 @@ class OpenPartsTest(tf.test.TestCase):
         with self.assertRaisesRegex(FlagError, "first has cat, only the second has Cat"):
             open_parts(folder)
 
+    def test_joined_data_sets_need_the_same_classes(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        for name in ("a/cat", "a/dog", "b/cat", "val/cat"):
+            write_photos(folder / name, count=1)
+        options = labeled_options.LabeledOptions(
+            train_dataset=f"folder:{folder}/a+folder:{folder}/b",
+            test_dataset=f"folder:{folder}/val",
+        )
+        with self.assertRaisesRegex(
+            FlagError, "^--train_dataset=.*: .* must have the same classes"
+        ):
+            labeled_options.open_parts(options, "train_dataset", "test_dataset", None)
+
     def test_labels_without_names_are_not_compared_with_names(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         write_photos(folder / "train" / "cat", count=1)
