@@ -280,7 +280,9 @@ def _open_labeled(options: Options, name: str, data_dir: str | None) -> tuple[So
         labels = read_labels(source)
         missing = np.flatnonzero(labels < 0)
         if len(missing) == source.num_examples and len(split_specification(spec)) > 1:
-            raise ValueError("the images have no labels: joined data sets must have the same classes")
+            raise ValueError(
+                "the images have no labels: joined data sets must have the same classes"
+            )
         if len(missing):
             raise ValueError(
                 f"{len(missing)} of {source.num_examples} images have no label, such as "

@@ -4,6 +4,7 @@ import array
 import collections
 import os
 import pathlib
+import re
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -40,7 +41,11 @@ def find_folder(path: str) -> pathlib.Path:
     """
     root = pathlib.Path(os.path.expanduser(path))
     if not root.is_dir():
-        raise ValueError(f"{path} is not a folder")
+        parts = [part.removeprefix("folder:") for part in re.split("[+,]", path)]
+        are_folders = all(os.path.isdir(os.path.expanduser(part)) for part in parts)
+        joined = "+".join(f"folder:{part}" for part in parts)
+        hint = f"; did you mean {joined}?" if are_folders and len(parts) > 1 else ""
+        raise ValueError(f"{path} is not a folder{hint}")
     return root
 
 

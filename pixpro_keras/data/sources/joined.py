@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Sequence
 
 import tensorflow as tf
+from absl import logging
 
 from pixpro_keras.data.sources.source import Source
 from pixpro_keras.types import Tensor
@@ -26,6 +27,9 @@ def join(name: str, parts: Sequence[Source]) -> Source:
     class_names = parts[0].class_names
     if any(part.class_names != class_names for part in parts):
         class_names = None
+        logging.info(
+            "%s: the data sets have different classes, so that their labels are dropped", name
+        )
 
     def reader(part: Source, begin: int, index: Tensor):
         def read_part() -> dict[str, Tensor]:

@@ -172,6 +172,17 @@ class FolderTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "/no/such/place is not a folder"):
             open_source("folder:/no/such/place")
 
+    def test_folders_that_are_joined_otherwise(self):
+        one, two = self.folder / "one", self.folder / "two"
+        for folder in (one, two):
+            folder.mkdir()
+        for between in ("+", ",", ",folder:"):
+            with self.assertRaises(ValueError) as refused:
+                open_source(f"folder:{one}{between}{two}")
+            self.assertEndsWith(
+                str(refused.exception), f"not a folder; did you mean folder:{one}+folder:{two}?"
+            )
+
 
 if __name__ == "__main__":
     tf.test.main()

@@ -43,7 +43,9 @@ class JoinedTest(tf.test.TestCase):
         source = self.open("a", "b")
         self.assertEqual(source.class_names, ("x", "y"))
         self.assertEqual([read_example(source, index)[1] for index in range(4)], [0, 1, 0, 1])
-        self.assertIsNone(self.open("a", "c").class_names)
+        with self.assertLogs("absl", "INFO") as log:
+            self.assertIsNone(self.open("a", "c").class_names)
+        self.assertIn("so that their labels are dropped", log.output[0])
         self.assertEqual(read_example(self.open("a", "c"), 0)[1], -1)
 
     def test_an_error_names_the_part(self):
