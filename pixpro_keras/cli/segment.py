@@ -88,7 +88,7 @@ def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> Run
         command.refuse_run(pathlib.Path(options.workdir).expanduser())
         options = options.replace(whole_images=True)  # It is fitted to them.
     if not options.whole_images:
-        with flag_errors(options, "window_stride"):
+        with flag_errors(options, "window_stride", "crop_size"):
             check_stride(options.window_stride, options.crop_size)
     crop_config = build_crop_config(options)
     with strategy.scope():  # Before the images, since opening a large set takes long.
@@ -105,7 +105,7 @@ def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> Run
     num_classes = len(train.class_names)
     options = resolve_lengths(options, train.num_examples)
     with strategy.scope():
-        with flag_errors(options, "level", "align_corners"):
+        with flag_errors(options, "weights", "backbone", "level", "align_corners"):
             task = FCN(
                 backbone.network,
                 num_classes,

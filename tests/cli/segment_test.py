@@ -22,7 +22,7 @@ from tests.helpers.jobs import run_job, run_jobs
 BAD_INPUT = (
     ("--dataset=folder:/nowhere", "--dataset=folder:/nowhere"),
     ("--test_split=test", "--test_split=test"),
-    ("--window_stride=33", "--window_stride=33"),
+    ("--window_stride=33", "--window_stride=33 --crop_size=32: "),
     ("--whole_images", "--window_stride=32: --whole_images has no windows"),
     ("--min_scale=3", "--min_scale=3"),
     ("--weights=/nowhere", "--weights=/nowhere"),
