@@ -33,9 +33,16 @@ def narrow(test):
     return test
 
 
-def build(detector, with_masks=True, synchronized=False, backbone=tiny_pyramid_backbone, rate=0.02):
+def build(
+    detector,
+    with_masks=True,
+    synchronized=False,
+    backbone=tiny_pyramid_backbone,
+    rate=0.02,
+    num_rois=16,
+):
     keras.utils.set_random_seed(0)
-    config = DetectorConfig(2, with_masks, 16, 40)
+    config = DetectorConfig(2, with_masks, num_rois, 40)
     task = detector(backbone(synchronized), config)
     task.compile(optimizer=SGD(rate, 0.9, l2_decay=0.0), jit_compile=False)
     task.optimizer.build(task.trainable_variables)
@@ -136,12 +143,13 @@ class DetectorTest(tf.test.TestCase, parameterized.TestCase):
     @pytest.mark.slow
     def test_xla_compiles_the_step(self):
         batch = next(iter(batches(shapes_source(), 2)))
-        plain, compiled = build(FPNDetector), build(FPNDetector)
+        # All proposals are sampled, since rounding may change their order, and with it a sample.
+        plain, compiled = (build(FPNDetector, num_rois=200) for _ in range(2))
         expected = scalars(traced_step(plain)(batch))
         found = scalars(tf.function(compiled.train_step, jit_compile=True)(batch))
         # Untrained, the classes are as good as equal: rounding decides which is the largest.
         for name in set(expected) - {"class_accuracy"}:
-            self.assertAllClose(found[name], expected[name], rtol=1e-2, atol=1e-3, msg=name)
+            self.assertAllClose(found[name], expected[name], rtol=3e-3, atol=1e-4, msg=name)
 
     @pytest.mark.slow
     @narrow
