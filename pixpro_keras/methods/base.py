@@ -112,10 +112,11 @@ class PretrainMethod(Task):
                 f"`pixpro_keras.types`. Received: {', '.join(batch)}, without {', '.join(missing)}."
             )
         for key in corners:
-            if batch[key].shape[1:] != (4,):
+            shape = tf.TensorShape(batch[key].shape)  # Sides may be unknown.
+            if not shape.is_compatible_with((None, 4)):
                 raise ValueError(
                     f"`{key}` must have the shape (B, 4): x1, y1, x2, y2 of each crop. Received: "
-                    f"shape={tuple(batch[key].shape)}."
+                    f"shape={shape}."
                 )
 
     def before_step(self) -> dict[str, Tensor]:

@@ -262,6 +262,12 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, r"`coord2` must have .*shape=\(8, 2, 2\)"):
             model.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
 
+    @parameterized.parameters(((8, None),), (None,))
+    def test_corners_of_unknown_shape_are_not_refused(self, shape):
+        signature = {key: tf.TensorSpec(value.shape) for key, value in random_batch().items()}
+        signature["coord1"] = tf.TensorSpec(shape)
+        tf.function(build().check_batch).get_concrete_function(signature)
+
     def test_fit_trains(self):
         model = build(optimizer=keras.optimizers.SGD(0.05))
         data = tf.data.Dataset.from_tensors(random_batch()).repeat(30)
