@@ -179,8 +179,8 @@ class OwnLines(python_logging.Filter):
     def filter(self, record: python_logging.LogRecord) -> bool:
         """Returns True if a line is shown."""
         is_own = record.pathname.startswith(_PACKAGE)
-        # A comparison traces one function for each network.
-        is_advice = "triggered tf.function retracing" in record.getMessage()
+        # A comparison traces one function for each network. Arguments may not fit the message's format.
+        is_advice = "triggered tf.function retracing" in str(record.msg)
         return is_own or (record.levelno >= python_logging.WARNING and not is_advice)
 
 

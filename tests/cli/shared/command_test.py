@@ -54,6 +54,10 @@ class LogTest(parameterized.TestCase):
         advice = logging.LogRecord("tensorflow", logging.WARNING, str(path), 1, text, (), None)
         self.assertFalse(command.OwnLines().filter(advice))
 
+    def test_a_line_with_wrong_arguments_does_not_end_the_command(self):
+        wrong = logging.LogRecord("other", logging.WARNING, "/x.py", 1, "%d", ("a",), None)
+        self.assertTrue(command.OwnLines().filter(wrong))
+
     def test_lines_of_tensorflow_are_shown_once(self):
         logger = logging.getLogger("tensorflow")
         with (
