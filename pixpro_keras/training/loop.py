@@ -1,6 +1,7 @@
 """The one training loop, under every strategy."""
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -105,7 +106,11 @@ def train(
     at_least("steps_per_execution", steps_per_execution, 1)
     first, last = task.steps_done(), epochs * steps_per_epoch
     periods = [log_every_steps, steps_per_epoch]
-    periods += [one.every_steps for one in callbacks if getattr(one, "every_steps", 0)]
+    due = [one.every_steps for one in callbacks if getattr(one, "every_steps", 0)]
+    if steps_per_execution > 1 and is_multi_worker(strategy):
+        # Workers wait for each other forever if one takes fewer steps, and only the chief has all callbacks.
+        due = [int(steps) for steps in gather(strategy, math.gcd(*due)) if steps]
+    periods += due
     callback_list = keras.callbacks.CallbackList(
         list(callbacks), model=task, epochs=epochs, steps=steps_per_epoch
     )

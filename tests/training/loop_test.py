@@ -2,7 +2,7 @@ import functools
 import itertools
 import pathlib
 import types
-import unittest.mock
+from unittest import mock
 
 import keras
 import numpy as np
@@ -76,7 +76,7 @@ class TrainTest(tf.test.TestCase, parameterized.TestCase):
 
         speeds, task = [], compiled_square()
         task.device_transform = traced_slowly
-        self.enter_context(unittest.mock.patch.object(loop.time, "perf_counter", clock))
+        self.enter_context(mock.patch.object(loop.time, "perf_counter", clock))
         train(
             task,
             tf.data.Dataset.from_tensors({"x": tf.ones(1)}).repeat(),
@@ -185,6 +185,30 @@ class TrainTest(tf.test.TestCase, parameterized.TestCase):
             steps_per_execution=4,
         )
         self.assertEqual(seen, expected)
+
+    def test_all_workers_take_equally_many_steps_in_an_execution(self):
+        def gather(strategy, value):
+            """The chief's value, and that of a worker whose callback is due every 3 steps."""
+            return np.array([value, 3 if isinstance(value, int) else value])
+
+        seen = []
+        chief_callback = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs: seen.append(logs["step"])
+        )
+        chief_callback.every_steps = 10
+        with mock.patch.multiple(loop, is_multi_worker=lambda strategy: True, gather=gather):
+            train(
+                compiled_square(),
+                tf.data.Dataset.from_tensors({"x": [1.0]}).repeat(),
+                strategy=tf.distribute.get_strategy(),
+                epochs=1,
+                steps_per_epoch=12,
+                batch_size=1,
+                callbacks=[chief_callback],
+                log_every_steps=12,
+                steps_per_execution=12,
+            )
+        self.assertEqual(seen, [3, 6, 9, 10, 12])
 
     def test_executions_end_where_a_measurement_or_a_feature_rank_is_due(self):
         measured, ranked = [], []
