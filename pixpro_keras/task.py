@@ -172,7 +172,9 @@ class Task(keras.Model):
             data = self.device_transform(data)
         self.check_batch(data)
         logs = {"learning_rate": ops.cast(self.optimizer.learning_rate, "float32")}
-        logs |= self.before_step()
+        # At the end of data of unknown size `fit` begins a step without a batch, which may change nothing.
+        with _after([*data.values()]):
+            logs |= self.before_step()
         # State that the forward pass changes: statistics, queues, centers.
         state = [v.value for v in self.weights if not v.trainable and v is not self.step]
         before = [tf.identity(value) for value in state]
@@ -183,7 +185,8 @@ class Task(keras.Model):
             is_scaled_down = self.optimizer.dynamic_scale <= 1
             nonfinite_steps = ops.where(is_scaled_down, is_skipped, is_loss_nonfinite)
         self._update(is_skipped > 0, gradients, state, before)
-        self.step.assign_add(1)
+        with _after([is_skipped]):
+            self.step.assign_add(1)
         logs["step"] = tf.identity(self.step.value)
         logs["bad_steps"] = nonfinite_steps
         logs["updates"] = ops.cast(self.optimizer.iterations, "float32")

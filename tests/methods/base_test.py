@@ -268,6 +268,18 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         signature["coord1"] = tf.TensorSpec(shape)
         tf.function(build().check_batch).get_concrete_function(signature)
 
+    def test_fit_takes_no_step_at_the_end_of_data_of_unknown_size(self):
+        batch, models = random_batch(), [build() for _ in range(2)]
+        for one, two in zip(*(model.weights for model in models), strict=True):
+            two.assign(one)
+        data = tf.data.Dataset.from_tensors(batch).repeat(3)
+        unknown = data.filter(lambda one: True)
+        for model, batches in zip(models, (data, unknown), strict=True):
+            model.fit(batches, epochs=2, verbose=0)
+            self.assertEqual(model.steps_done(), 6)
+        for one, two in zip(*(model.weights for model in models), strict=True):
+            self.assertAllClose(one, two, rtol=1e-6, msg=one.path)
+
     def test_fit_trains(self):
         model = build(optimizer=keras.optimizers.SGD(0.05))
         data = tf.data.Dataset.from_tensors(random_batch()).repeat(30)
