@@ -5,7 +5,7 @@ from absl import logging
 
 
 def require_trainable(backbone: keras.Model) -> None:
-    """Checks that a pre-training changes the weights of a backbone; the log counts its frozen layers.
+    """Checks that a pre-training changes the weights of a backbone.
 
     Layers are frozen by `trainable = False`, which a saved file keeps. Features of a backbone are often
     measured so before it is trained.
@@ -34,11 +34,10 @@ def require_trainable(backbone: keras.Model) -> None:
             f"{backbone.name} is frozen: no step of a training would change its weights. "
             "`backbone.trainable = True` unfreezes it, before it is saved to a file"
         )
-    warn_of_frozen(backbone)
 
 
 def warn_of_frozen(backbone: keras.Model) -> None:
-    """Logs how many layers of a backbone are frozen, which a transfer may intend.
+    """Logs how many layers of a backbone are frozen.
 
     Args:
         backbone: built.

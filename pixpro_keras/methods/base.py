@@ -7,7 +7,7 @@ import tensorflow as tf
 from absl import logging
 from keras import ops
 
-from pixpro_keras.backbones.frozen import require_trainable
+from pixpro_keras.backbones.frozen import require_trainable, warn_of_frozen
 from pixpro_keras.layers.fpn import FPN
 from pixpro_keras.methods import ema
 from pixpro_keras.methods.encoder import Encoder
@@ -38,7 +38,7 @@ class PretrainMethod(Task):
         **kwargs: arguments of `Task`.
 
     Raises:
-        ValueError: if an argument is out of its range, or the backbone is frozen.
+        ValueError: if an argument is out of its range.
 
     Example:
         ```python
@@ -94,15 +94,16 @@ class PretrainMethod(Task):
         self.base_momentum = checks.in_range("base_momentum", base_momentum, 0, 1)
         self.bn_momentum = checks.in_range("bn_momentum", bn_momentum, 0, 1)
         self.encoder = Encoder(backbone, heads, fpn, pyramid_heads, level_heads, name="encoder")
-        require_trainable(backbone)
         if self.has_target:
             self.target_encoder = ema.make_target(self.encoder)
+        warn_of_frozen(backbone)
         _warn_of_regularizers(backbone)
         _warn_of_local_norms(backbone)
 
     def check_batch(self, batch: Batch) -> None:
-        """Raises a ValueError naming the keys that are missing, or corners of another shape."""
+        """Raises a ValueError for a frozen backbone, keys that are missing, or corners of another shape."""
         super().check_batch(batch)
+        require_trainable(self.encoder.backbone)
         corners = (COORD1, COORD2)[: self.num_views * self.uses_coordinates]
         keys = [*(VIEW1, VIEW2)[: self.num_views], *corners]
         keys += [JIGSAW] * self.uses_jigsaw + [LABEL] * self.uses_labels

@@ -2,11 +2,11 @@ import keras
 import tensorflow as tf
 from absl.testing import parameterized
 
-from pixpro_keras.backbones.frozen import require_trainable
+from pixpro_keras.backbones.frozen import require_trainable, warn_of_frozen
 from pixpro_keras.detection import C4Detector, DetectorConfig, FPNDetector
 from pixpro_keras.methods import PixPro
 from pixpro_keras.segmentation import FCN
-from tests.helpers.tiny_networks import tiny_pyramid_backbone
+from tests.helpers.tiny_networks import random_batch, tiny_pyramid_backbone
 
 TRAININGS = (
     lambda backbone: PixPro(backbone, hidden_dim=8, out_dim=4, total_steps=1),
@@ -20,8 +20,9 @@ class FrozenTest(tf.test.TestCase, parameterized.TestCase):
     def test_a_frozen_backbone_is_not_pre_trained_for_nothing(self):
         backbone = tiny_pyramid_backbone()
         backbone.trainable = False
+        method = PixPro(backbone, hidden_dim=8, out_dim=4, total_steps=1)
         with self.assertRaisesRegex(ValueError, "tiny_pyramid is frozen.*trainable = True"):
-            PixPro(backbone, hidden_dim=8, out_dim=4, total_steps=1)
+            method.check_batch(random_batch())
 
     @parameterized.parameters(*TRAININGS[1:])
     def test_heads_may_be_trained_on_a_frozen_backbone(self, train):
@@ -53,7 +54,7 @@ class FrozenTest(tf.test.TestCase, parameterized.TestCase):
         backbone = keras.Model(inputs, keras.layers.Conv2D(4, 1)(inner(inputs)))
         inner.trainable = False
         with self.assertLogs("absl", "WARNING") as log:
-            require_trainable(backbone)
+            warn_of_frozen(backbone)
         self.assertIn("10 layers", "".join(log.output))
 
     def test_without_weights_nothing_is_frozen(self):
