@@ -75,7 +75,9 @@ class NotebooksTest(tf.test.TestCase):
         self.assertIn("8 images, 2 steps in an epoch", text)
         self.assertTrue((folder / "runs" / "notebook" / "export" / "README.md").exists())
         own = {"WEIGHTS": "runs/notebook", "DATA": "camvid"}
-        own["BACKBONE"] = "runs/notebook/export/backbone.keras"  # The network has no known name there.
+        own["BACKBONE"] = (
+            "runs/notebook/export/backbone.keras"  # The network has no known name there.
+        )
         text = self.run_notebook("keras_model", folder, **own)
         self.assertIn("'c4': (None, None, None, 256)", text)
         self.assertIn("val_loss", text)

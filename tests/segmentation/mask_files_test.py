@@ -157,7 +157,9 @@ class MaskFilesTest(tf.test.TestCase, parameterized.TestCase):
         ((found, _),) = read_masks(open_masks(f"folder:{self.root}", "train"))
         self.assertAllEqual(found, self.image)
         save_image(self.root / "labels" / "a.png", np.ones((8, 6)))
-        with self.assertRaisesRegex(ValueError, r"a\.png, turned upright as its EXIF data say, has"):
+        with self.assertRaisesRegex(
+            ValueError, r"a\.png, turned upright as its EXIF data say, has"
+        ):
             open_masks(f"folder:{self.root}", "train")
 
     def test_broken_files_are_left_to_those_who_count_them(self):
