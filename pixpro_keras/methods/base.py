@@ -120,15 +120,15 @@ class PretrainMethod(Task):
                     f"shape={shape}."
                 )
 
-    def before_step(self) -> dict[str, Tensor]:
+    def before_step(self, step: Tensor) -> dict[str, Tensor]:
         """Updates the target before its forward pass, as in the official code."""
         if not self.has_target:
             return {}
-        one_minus_momentum = ops.cast(1.0 - self.base_momentum, "float32")
         if self.is_momentum_rising:
-            one_minus_momentum = ema.one_minus_momentum(
-                self.step, self.total_steps, self.base_momentum
-            )
+            one_minus_momentum = ema.one_minus_momentum(step, self.total_steps, self.base_momentum)
+        else:
+            with tf.control_dependencies([step]):
+                one_minus_momentum = ops.cast(1.0 - self.base_momentum, "float32")
         ema.update(self.encoder, self.target_encoder, one_minus_momentum)
         return {"target_momentum": 1.0 - one_minus_momentum}
 

@@ -268,8 +268,13 @@ def run_training(
             log,
             save,
         ]
-    # Several workers could not save without each other.
-    save_first = None if is_multi_worker(strategy) else save.save_before_error
+    metrics_file = workdir / METRICS_FILE
+
+    def save_first() -> None:
+        # Several workers cannot save without each other; a run without a line of its log leaves nothing.
+        if metrics_file.exists() and not is_multi_worker(strategy):
+            save.save_before_error()
+
     try:
         with (
             _image_errors(broken, save_first),
@@ -305,7 +310,7 @@ def run_training(
 
 @contextlib.contextmanager
 def _image_errors(
-    broken: BrokenImages | None, save_first: Callable[[], None] | None
+    broken: BrokenImages | None, save_first: Callable[[], None]
 ) -> Iterator[None]:
     """Context that raises the error of broken images where they are the reason of another error.
 
@@ -321,6 +326,5 @@ def _image_errors(
                 broken.check()
             raise
     except (BrokenImagesError, WrongValueError):
-        if save_first is not None:
-            save_first()
+        save_first()
         raise

@@ -144,7 +144,7 @@ class OnlineTargetTest(tf.test.TestCase, parameterized.TestCase):
         method = self.build()
         self.assertFalse(hasattr(method, "target_encoder"))
         self.assertLen(method.weights, len(method.encoder.weights) + 1)  # And the step.
-        self.assertEqual(method.before_step(), {})
+        self.assertEqual(method.before_step(tf.constant(0)), {})
 
     @pytest.mark.slow
     def test_gradients_of_the_passes_add_up_and_each_side_is_compared_with(self):

@@ -1,6 +1,7 @@
 import json
 import os
 import pathlib
+import time
 from unittest import mock
 
 import numpy as np
@@ -53,8 +54,14 @@ class TrackersTest(tf.test.TestCase):
         with mock.patch.dict(os.environ, {"WANDB_MODE": "offline"}):
             run_id = track(self.folder, "wandb")
             (folder,) = (self.folder / "wandb").glob("offline-run-*")
-            # Protocol buffers, whose strings stand in the file as they are.
-            log = (folder / f"run-{run_id}.wandb").read_bytes()
+            # Protocol buffers, whose strings stand in the file as they are. wandb's service may write them
+            # a moment after it has finished a run.
+            file = folder / f"run-{run_id}.wandb"
+            for _ in range(100):
+                log = file.read_bytes()
+                if b"detect.md" in log:
+                    break
+                time.sleep(0.1)
             said = ("train/loss", "0.25", "eval/box AP", "batch_size", "folder:photos")
             for text in (*said, "flags.cfg", "README.md", "detect.md"):
                 self.assertIn(text.encode(), log)
