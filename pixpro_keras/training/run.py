@@ -309,9 +309,7 @@ def run_training(
 
 
 @contextlib.contextmanager
-def _image_errors(
-    broken: BrokenImages | None, save_first: Callable[[], None]
-) -> Iterator[None]:
+def _image_errors(broken: BrokenImages | None, save_first: Callable[[], None]) -> Iterator[None]:
     """Context that raises the error of broken images where they are the reason of another error.
 
     Args:
