@@ -35,7 +35,7 @@ FREE_FLAGS = frozenset(
     ]
 )
 # Kinds of data sets whose specification is no path.
-NOT_ON_DISK = ("scenes", "tfds")
+_NOT_ON_DISK = ("scenes", "tfds")
 
 
 def recipe_of(options: TrainingJobOptions, num_images: int, fingerprint: str = "") -> dict:
@@ -75,11 +75,17 @@ def _absolute(dataset: str) -> str:
     """Specification of one or several data sets, with absolute paths."""
     parts = []
     for part in split_specification(dataset):
-        kind, _, place = part.partition(":")
-        if place and kind not in NOT_ON_DISK:
-            part = f"{kind}:{os.path.abspath(os.path.expanduser(place))}"
+        place = place_on_disk(part)
+        if place is not None:
+            part = f"{part.partition(':')[0]}:{os.path.abspath(place)}"
         parts.append(part)
     return "+".join(parts)
+
+
+def place_on_disk(specification: str) -> str | None:
+    """Path in the specification of a single data set, with the home folder for `~`; None without a path."""
+    kind, _, place = specification.partition(":")
+    return os.path.expanduser(place) if place and kind not in _NOT_ON_DISK else None
 
 
 def trained_periods(periods: Sequence[Period], step: int) -> list[tuple[int, int, Mapping]]:

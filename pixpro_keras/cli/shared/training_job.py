@@ -125,10 +125,10 @@ def _refuse_image_folder(options: TrainingJobOptions) -> None:
     for field in option_fields(type(options)):
         value = getattr(options, field.name) if field.name.endswith("dataset") else None
         for part in split_specification(value or ""):
-            kind, _, place = part.partition(":")
-            if not place or kind in run_recipe.NOT_ON_DISK:
+            place = run_recipe.place_on_disk(part)
+            if place is None:
                 continue
-            path = os.path.realpath(os.path.expanduser(place))
+            path = os.path.realpath(place)
             is_inside = os.path.isdir(path) and os.path.commonpath([path, workdir]) == path
             if is_inside and (path == workdir or _holds_images(workdir)):
                 raise FlagError(
