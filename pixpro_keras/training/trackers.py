@@ -55,6 +55,8 @@ class Tracker(abc.ABC):
     """
 
     def __init__(self, workdir: str | os.PathLike):
+        # Set where a signal ends the training, which then is not complete.
+        self.is_stopped = False
         self._workdir = pathlib.Path(workdir)
         self._started = time.time()
         self._sent: dict[pathlib.Path, int] = {}
@@ -98,7 +100,7 @@ class Tracker(abc.ABC):
         """Sends the last pictures, results, flags, model card and tables, and ends the run.
 
         Args:
-            is_complete: False after an error.
+            is_complete: False after an error or a signal.
         """
         with self._survive():
             self._send_pictures()
@@ -295,6 +297,6 @@ def track_run(
     is_complete = False
     try:
         yield tracker
-        is_complete = True
+        is_complete = not tracker.is_stopped
     finally:
         tracker.finish(is_complete)

@@ -3,6 +3,7 @@ import io
 import json
 import os
 import pathlib
+import signal
 from unittest import mock
 
 import pytest
@@ -81,6 +82,22 @@ class TrackerTest(tf.test.TestCase):
             self.assertIn((2, "pictures/curves"), tracker.pictures)
             self.assertEqual(tracker.files, ["README.md", "flags.cfg"])
             self.assertEqual(tracker.ends, [True])
+
+    @pytest.mark.slow
+    def test_a_run_that_a_signal_ends_is_not_complete_until_it_is_continued(self):
+        class Stopped(Recorder):
+            def send_scalars(self, step, values):
+                super().send_scalars(step, values)
+                if len(self.scalars) == 1:
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+        for cls in (Stopped, Recorder):
+            with mock.patch.object(trackers, "_MLflow", cls):
+                self.pretrain(backbone=tiny_backbone(), tracker="mlflow", epochs=2)
+        stopped, continued = made
+        self.assertEqual([step for step, _ in stopped.scalars], [1, 2])
+        self.assertEqual([step for step, _ in continued.scalars], [3, 4])
+        self.assertEqual((stopped.ends, continued.ends), ([False], [True]))
 
     @pytest.mark.slow
     def test_a_tracker_that_does_not_start_is_refused(self):

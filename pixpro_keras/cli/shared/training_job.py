@@ -313,6 +313,7 @@ def run_training(
             f"The run in {config.workdir} is finished: all its {config.total_steps} steps are done "
             "and nothing is trained. Its results are written again."
         )
+    tracker = None
     if is_chief(strategy):
         arguments["flags"] = "\n".join(parsing.read_flags(job.workdir / parsing.FLAGS_FILE))
         if options.tracker is not None:
@@ -325,6 +326,8 @@ def run_training(
     if result.measured:
         print(f"\nEvaluations during the training:\n\n{_measured_table(result.measured)}\n")
     if result.stop_signal is not None:
+        if tracker is not None:
+            tracker.is_stopped = True
         print(
             f"Stopped after {result.steps} of {config.total_steps} steps; the checkpoint is in "
             f"{config.workdir}. The same command continues."
