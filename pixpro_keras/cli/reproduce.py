@@ -21,7 +21,6 @@ import sys
 from collections.abc import Sequence
 
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option
-from pixpro_keras.cli.paper_tables import SCALES, TABLES, TableError
 from pixpro_keras.cli.paper_tables.job_records import differences, set_aside
 from pixpro_keras.cli.paper_tables.jobs import (
     Job,
@@ -34,7 +33,9 @@ from pixpro_keras.cli.paper_tables.jobs import (
 from pixpro_keras.cli.paper_tables.report import write_report
 from pixpro_keras.cli.paper_tables.results import gather
 from pixpro_keras.cli.paper_tables.runner import Runner, commit_of_code
+from pixpro_keras.cli.paper_tables.scales import SCALES
 from pixpro_keras.cli.paper_tables.submit import check_template, submit_jobs
+from pixpro_keras.cli.paper_tables.tables import TABLES
 from pixpro_keras.cli.shared import command
 
 
@@ -100,7 +101,7 @@ def run(options: ReproduceOptions) -> int:
     """
     try:
         return reproduce(options)
-    except (TableError, OSError) as error:
+    except OSError as error:
         raise FlagError(str(error)) from error
 
 
@@ -108,12 +109,12 @@ def reproduce(options: ReproduceOptions) -> int:
     """Runs, prints or submits the jobs of the options.
 
     Raises:
-        TableError: if a flag or a result cannot be used.
+        FlagError: if a flag or a result cannot be used.
     """
     table, scale = TABLES[int(options.table)], SCALES[options.scale]
     workdir = pathlib.Path(options.workdir or f"results/{scale.name}").expanduser().absolute()
     if options.data is None and scale.name != "tiny":
-        raise TableError(f"--data: must be given for --scale={scale.name}")
+        raise FlagError(f"--data: must be given for --scale={scale.name}")
     data = None if options.data is None else os.path.abspath(os.path.expanduser(options.data))
     places = Places(workdir, data)
     seeds = read_seeds(options.seeds)
@@ -127,13 +128,13 @@ def reproduce(options: ReproduceOptions) -> int:
     runs_here = template is None and not scale.is_paper
     missing = missing_data(jobs, places) if runs_here else []
     if missing:
-        raise TableError(f"--data={options.data}: there is no {', '.join(missing)}")
+        raise FlagError(f"--data={options.data}: there is no {', '.join(missing)}")
     workdir.mkdir(parents=True, exist_ok=True)
     with open(workdir / ".lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise TableError(
+            raise FlagError(
                 f"--workdir={workdir}: another reproduce.py is running there"
             ) from error
         settle_changes(jobs, places, options.on_change)
@@ -157,7 +158,7 @@ def settle_changes(jobs: Sequence[Job], places: Places, on_change: str) -> None:
     """Sets the folders of jobs with other flags aside, or refuses them.
 
     Raises:
-        TableError: if there is one and `--on_change=stop`.
+        FlagError: if there is one and `--on_change=stop`.
     """
     begin_anew = set()
     for job in jobs:
@@ -167,7 +168,7 @@ def settle_changes(jobs: Sequence[Job], places: Places, on_change: str) -> None:
         if not found:
             continue
         if on_change == "stop":
-            raise TableError(
+            raise FlagError(
                 f"{places.folder(job)} is of other flags ({'; '.join(found)}). --on_change=redo sets such "
                 "folders aside and runs their jobs again; another --workdir leaves them as they are"
             )
@@ -179,10 +180,10 @@ def read_seeds(texts: Sequence[str]) -> list[int]:
     """Parses `--seeds`.
 
     Raises:
-        TableError: if one is not a seed.
+        FlagError: if one is not a seed.
     """
     if not texts or not all(text.isdecimal() for text in texts):
-        raise TableError(f"--seeds={','.join(texts)}: must be numbers, such as 0,1,2")
+        raise FlagError(f"--seeds={','.join(texts)}: must be numbers, such as 0,1,2")
     return [int(text) for text in texts]
 
 
@@ -190,13 +191,13 @@ def read_overrides(texts: Sequence[str]) -> dict[str, list[str]]:
     """Parses `--override`: job -> flags.
 
     Raises:
-        TableError: if one is not of the form JOB:--FLAG.
+        FlagError: if one is not of the form JOB:--FLAG.
     """
     overrides: dict[str, list[str]] = {}
     for text in texts:
         name, colon, flag = text.partition(":")
         if not colon or not flag.startswith("--"):
-            raise TableError(f"--override={text}: must be like pretrain:--iterations=300")
+            raise FlagError(f"--override={text}: must be like pretrain:--iterations=300")
         overrides.setdefault(name, []).append(flag)
     return overrides
 

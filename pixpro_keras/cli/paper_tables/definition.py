@@ -4,10 +4,6 @@ import dataclasses
 from collections.abc import Mapping
 
 
-class TableError(ValueError):
-    """A flag or a result that cannot be used; the message names it."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Pretraining:
     """A pre-training, at every scale. Its folder holds its runs and their transfers.
@@ -15,14 +11,14 @@ class Pretraining:
     Attributes:
         name: name of its folder, and in `--rows`.
         preset: name in `configs/pretrain` of the paper's recipe; None if the paper has none.
-        flags: flags that differ from the other rows at the scales small and tiny; None if these scales do
-            not have the row.
+        flags: flags that differ from the other rows at the scales small and tiny, with spaces between; None
+            if these scales do not have the row.
         note: caveat for readers of a small table.
     """
 
     name: str
     preset: str | None
-    flags: tuple[str, ...] | None = ()
+    flags: str | None = ""
     note: str = ""
 
     @property
@@ -38,14 +34,14 @@ class Row:
     Attributes:
         label: its name in the paper.
         pretraining: name in `PRETRAININGS`, and of the row.
-        paper: transfer of the paper -> its numbers there, in percent, in the order of `Transfer.numbers`.
-            Empty for a row of ours, which the paper's scale does not have.
+        paper: numbers of each of the table's transfers in the paper, in percent, in the order of
+            `Transfer.numbers`. Empty for a row of ours, which the paper's scale does not have.
         instead: transfer -> the pre-training that the paper uses for it instead, at its scale.
     """
 
     label: str
     pretraining: str
-    paper: Mapping[str, tuple[float, ...]]
+    paper: tuple[tuple[float, ...], ...] = ()
     instead: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -57,17 +53,17 @@ class Transfer:
         name: name of its folder, and in `--columns`.
         label: name of the column.
         script: name of the script in `experiments`, without its ending. It writes `SCRIPT.json`.
-        flags: flags of the job; `{data}` stands for `--data`.
+        flags: flags of the job, with spaces between; `{data}` stands for `--data`.
         numbers: names of the reported values in its result.
-        stands_for: transfer of the paper whose numbers stand beside these.
+        stands_for: transfer of the paper whose numbers stand beside these; empty: none.
     """
 
     name: str
     label: str
     script: str
-    flags: tuple[str, ...]
+    flags: str
     numbers: tuple[str, ...]
-    stands_for: str | None = None
+    stands_for: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,18 +73,22 @@ class Table:
     Attributes:
         number: its number.
         title: subject of the comparison.
-        rows: rows in the paper's order, then ours.
         transfers: names of those that the paper has in it.
+        rows: rows in the paper's order, then ours.
     """
 
     number: int
     title: str
-    rows: tuple[Row, ...]
     transfers: tuple[str, ...]
+    rows: tuple[Row, ...]
 
     def rows_at(self, scale: "Scale") -> tuple[Row, ...]:
         """Rows that a scale has."""
         return tuple(row for row in self.rows if row.paper or not scale.is_paper)
+
+    def paper_numbers(self, row: Row, transfer: str) -> tuple[float, ...]:
+        """Numbers of a cell in the paper; empty if it does not have the cell."""
+        return dict(zip(self.transfers, row.paper, strict=False)).get(transfer, ())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Scale:
         name: value of `--scale`.
         what: description, shown above a table.
         pretrain: flags of each pre-training, before its own; None where each has the paper's preset.
-        transfers: transfers by name.
+        transfers: columns of its tables; at the paper's scale, those of all tables.
         scratch: flags of a transfer without pre-training.
         labeled: data set of supervised pre-training, if its preset does not name one.
         data_flags: flags of all jobs if `--data` is given.
@@ -107,11 +107,15 @@ class Scale:
 
     name: str
     what: str
-    pretrain: tuple[str, ...] | None
-    transfers: Mapping[str, Transfer]
-    scratch: tuple[str, ...]
+    pretrain: str | None
+    transfers: tuple[Transfer, ...]
+    scratch: str
     labeled: str = ""
-    data_flags: tuple[str, ...] = ()
+    data_flags: str = ""
+
+    def transfer(self, name: str) -> Transfer:
+        """Transfer of a name."""
+        return next(one for one in self.transfers if one.name == name)
 
     @property
     def is_paper(self) -> bool:

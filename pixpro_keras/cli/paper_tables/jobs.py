@@ -7,7 +7,8 @@ import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
-from pixpro_keras.cli.paper_tables.definition import Row, Scale, Table, TableError, Transfer
+from pixpro_keras.cli.options.option_fields import FlagError
+from pixpro_keras.cli.paper_tables.definition import Row, Scale, Table, Transfer
 from pixpro_keras.cli.paper_tables.pretrainings import PRETRAININGS
 from pixpro_keras.cli.shared.command import program_of
 
@@ -76,19 +77,17 @@ class Planner:
         has_data: whether `--data` is given.
 
     Raises:
-        TableError: if an override names a job that the scale does not have.
+        FlagError: if an override names a job that the scale does not have.
     """
 
     def __init__(self, scale: Scale, overrides: Mapping[str, Sequence[str]], has_data: bool):
         self.scale = scale
         self._overrides = overrides
         self._has_data = has_data
-        known = ["all", PRETRAIN, *scale.transfers]
+        known = ["all", PRETRAIN, *(transfer.name for transfer in scale.transfers)]
         for name in overrides:
             if name not in known:
-                raise TableError(
-                    f"--override={name}:...: must begin with one of {', '.join(known)}"
-                )
+                raise FlagError(f"--override={name}:...: must begin with one of {', '.join(known)}")
 
     def pretraining(self, row: Row, transfer: Transfer) -> str | None:
         """Name of the pre-training of a cell; None if this scale has none."""
@@ -105,8 +104,8 @@ class Planner:
         before = self._pretrain(name, seed)
         weights = self.scale.scratch
         if before is not None:
-            weights = ("--weights={workdir}/" + before.name,)
-        flags = (*transfer.flags, *weights, *self._last(transfer.name, seed))
+            weights = "--weights={workdir}/" + before.name
+        flags = (*transfer.flags.split(), *weights.split(), *self._last(transfer.name, seed))
         return Job(f"{name}/seed{seed}/{transfer.name}", transfer.script, flags, before)
 
     def _pretrain(self, name: str, seed: int) -> Job | None:
@@ -114,15 +113,14 @@ class Planner:
         if one.is_none:
             return None
         if self.scale.pretrain is None:
-            flags: tuple[str, ...] = (f"--flagfile=experiments/configs/pretrain/{one.preset}.cfg",)
+            flags = f"--flagfile=experiments/configs/pretrain/{one.preset}.cfg"
         else:
-            own = (flag.replace("{labeled}", self.scale.labeled) for flag in one.flags or ())
-            flags = (*self.scale.pretrain, *own)
-        flags += self._last(PRETRAIN, seed)
-        return Job(f"{name}/seed{seed}/{PRETRAIN}", PRETRAIN, flags)
+            flags = f"{self.scale.pretrain} {one.flags}".replace("{labeled}", self.scale.labeled)
+        last = self._last(PRETRAIN, seed)
+        return Job(f"{name}/seed{seed}/{PRETRAIN}", PRETRAIN, (*flags.split(), *last))
 
     def _last(self, name: str, seed: int) -> tuple[str, ...]:
-        data = self.scale.data_flags if self._has_data else ()
+        data = self.scale.data_flags.split() if self._has_data else ()
         overrides = (*self._overrides.get("all", ()), *self._overrides.get(name, ()))
         return (*data, f"--seed={seed}", *overrides)
 
@@ -144,7 +142,7 @@ def plan(
         columns: names of the transfers to run, or `pretrain` for the pre-trainings alone; empty: all.
 
     Raises:
-        TableError: if a row or column does not exist.
+        FlagError: if a row or column does not exist.
     """
     transfers = columns_of(table, planner.scale)
     table_rows = table.rows_at(planner.scale)
@@ -165,11 +163,11 @@ def plan(
     return list(jobs.values())
 
 
-def columns_of(table: Table, scale: Scale) -> list[Transfer]:
+def columns_of(table: Table, scale: Scale) -> Sequence[Transfer]:
     """Transfers of a table: the paper's, or their counterparts at another scale."""
     if scale.is_paper:
-        return [scale.transfers[name] for name in table.transfers]
-    return list(scale.transfers.values())
+        return [scale.transfer(name) for name in table.transfers]
+    return scale.transfers
 
 
 def missing_data(jobs: Iterable[Job], places: Places) -> list[str]:
@@ -191,4 +189,4 @@ def print_commands(jobs: Iterable[Job], places: Places) -> None:
 def _check(flag: str, wanted: Sequence[str], known: Sequence[str]) -> None:
     for name in wanted:
         if name not in known:
-            raise TableError(f"--{flag}={','.join(wanted)}: {name!r} is none of {', '.join(known)}")
+            raise FlagError(f"--{flag}={','.join(wanted)}: {name!r} is none of {', '.join(known)}")

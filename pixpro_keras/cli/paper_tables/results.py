@@ -57,7 +57,7 @@ def gather(table: Table, planner: Planner, places: Places, seeds: Iterable[int])
             "label": row.label,
             "notes": _notes(row, planner),
             "cells": {
-                transfer.name: _cell(row, transfer, planner, places, seeds, runs)
+                transfer.name: _cell(table, row, transfer, planner, places, seeds, runs)
                 for transfer in transfers
             },
         }
@@ -79,7 +79,7 @@ def gather(table: Table, planner: Planner, places: Places, seeds: Iterable[int])
         "what": planner.scale.what,
         "columns": columns,
         "not_here": [
-            PAPER.transfers[name].label
+            PAPER.transfer(name).label
             for name in table.transfers
             if name not in {transfer.stands_for for transfer in transfers}
         ],
@@ -89,6 +89,7 @@ def gather(table: Table, planner: Planner, places: Places, seeds: Iterable[int])
 
 
 def _cell(
+    table: Table,
     row: Row,
     transfer: Transfer,
     planner: Planner,
@@ -108,7 +109,7 @@ def _cell(
         if runs[job.name]["state"] == "finished":
             for name, value in _numbers(places.folder(job) / job.result, transfer).items():
                 found[name][seed] = value
-    paper = _paper(row, transfer)
+    paper = dict(zip(transfer.numbers, table.paper_numbers(row, transfer.stands_for), strict=False))
     return {name: {"paper": paper.get(name)} | summarize(values) for name, values in found.items()}
 
 
@@ -149,19 +150,11 @@ def _numbers(file: pathlib.Path, transfer: Transfer) -> dict[str, float]:
     return {k: v for k, v in numbers.items() if v is not None and v == v}
 
 
-def _paper(row: Row, transfer: Transfer) -> dict[str, float]:
-    """Numbers of a cell in the paper, by name."""
-    if transfer.stands_for is None:
-        return {}
-    names = PAPER.transfers[transfer.stands_for].numbers
-    return dict(zip(names, row.paper.get(transfer.stands_for, ()), strict=False))
-
-
 def _paper_label(table: Table, transfer: Transfer) -> str | None:
     """Name of a column in the paper; None if its table does not have the column."""
     if transfer.stands_for not in table.transfers:
         return None
-    return PAPER.transfers[transfer.stands_for].label
+    return PAPER.transfer(transfer.stands_for).label
 
 
 def _notes(row: Row, planner: Planner) -> Sequence[str]:
@@ -172,7 +165,7 @@ def _notes(row: Row, planner: Planner) -> Sequence[str]:
     if one.preset is not None and one.flags is None:
         notes.append("differs from another row in its length only: not part of this scale")
     for name in row.instead:
-        notes.append(f"the paper's {PAPER.transfers[name].label} is of a pre-training with FPN")
+        notes.append(f"the paper's {PAPER.transfer(name).label} is of a pre-training with FPN")
     return notes
 
 

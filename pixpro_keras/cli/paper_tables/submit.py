@@ -4,7 +4,7 @@ import shlex
 import subprocess
 from collections.abc import Sequence
 
-from pixpro_keras.cli.paper_tables.definition import TableError
+from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.paper_tables.job_records import (
     LOG,
     RECORD,
@@ -22,14 +22,14 @@ def check_template(template: str) -> list[str]:
     """Splits `--submit` into words and checks them.
 
     Raises:
-        TableError: if it is not a valid template.
+        FlagError: if it is not a valid template.
     """
     try:
         words = shlex.split(template)
     except ValueError as error:
-        raise TableError(f"--submit={template}: {error}") from error
+        raise FlagError(f"--submit={template}: {error}") from error
     if not any("{command}" in word for word in words):
-        raise TableError(f"--submit={template}: {{command}} must mark the place of the command")
+        raise FlagError(f"--submit={template}: {{command}} must mark the place of the command")
     return words
 
 

@@ -6,11 +6,12 @@ from unittest import mock
 import tensorflow as tf
 
 from pixpro_keras.cli.options.method_checks import check_method
-from pixpro_keras.cli.options.option_fields import Options
-from pixpro_keras.cli.paper_tables import SCALES, TABLES, TableError
+from pixpro_keras.cli.options.option_fields import FlagError, Options
 from pixpro_keras.cli.paper_tables import jobs as jobs_module
 from pixpro_keras.cli.paper_tables.jobs import Places, Planner, missing_data, plan
 from pixpro_keras.cli.paper_tables.pretrainings import PRETRAININGS
+from pixpro_keras.cli.paper_tables.scales import SCALES
+from pixpro_keras.cli.paper_tables.tables import TABLES
 from pixpro_keras.cli.shared import parsing
 
 
@@ -107,7 +108,7 @@ class JobsTest(tf.test.TestCase):
         self.assertIn("--negatives=other_images", jobs[0].flags)
         self.assertEqual({job.after for job in jobs[1:]}, {jobs[0]})
         self.assertNotIn(name, [job.name for job in plan(self.planner, TABLES[3], [0])])
-        with self.assertRaisesRegex(TableError, "other_images"):
+        with self.assertRaisesRegex(FlagError, "other_images"):
             plan(self.planner, TABLES[3], [0], ["other_images"])
 
     def test_overrides_come_last(self):
@@ -119,11 +120,11 @@ class JobsTest(tf.test.TestCase):
         self.assertEqual(coco.flags[-2:], ("--seed=5", "--a=1"))
 
     def test_what_does_not_exist(self):
-        with self.assertRaisesRegex(TableError, "--rows=byol: 'byol' is none of scratch"):
+        with self.assertRaisesRegex(FlagError, "--rows=byol: 'byol' is none of scratch"):
             plan(self.planner, TABLES[1], [0], ["byol"])
-        with self.assertRaisesRegex(TableError, "--columns=bccd: 'bccd' is none of voc"):
+        with self.assertRaisesRegex(FlagError, "--columns=bccd: 'bccd' is none of voc"):
             plan(self.planner, TABLES[1], [0], columns=["bccd"])
-        with self.assertRaisesRegex(TableError, "--override=bccd:...: must begin with one of"):
+        with self.assertRaisesRegex(FlagError, "--override=bccd:...: must begin with one of"):
             Planner(SCALES["paper"], {"bccd": []}, has_data=True)
 
     def test_data_that_is_missing(self):

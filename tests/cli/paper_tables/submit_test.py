@@ -2,7 +2,7 @@ import shlex
 
 import tensorflow as tf
 
-from pixpro_keras.cli.paper_tables.definition import TableError
+from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.paper_tables.job_records import read_record
 from pixpro_keras.cli.paper_tables.submit import check_template, job_id, submit_jobs
 from tests.helpers.fake_jobs import Fakes, finish_by_hand
@@ -68,7 +68,7 @@ class SubmitTest(tf.test.TestCase):
 
     def test_bad_templates(self):
         for template in ("sbatch --wrap", "sbatch 'x {command}"):
-            with self.assertRaisesRegex(TableError, "--submit=sbatch"):
+            with self.assertRaisesRegex(FlagError, "--submit=sbatch"):
                 check_template(template)
 
 
