@@ -15,12 +15,12 @@ import tempfile
 import keras
 
 from pixpro_keras.cli.options.cluster_options import DeviceOptions
+from pixpro_keras.cli.options.flag_errors import flag_errors, refuse_unused
 from pixpro_keras.cli.options.method_options import ModelOptions, build_training, identity
 from pixpro_keras.cli.options.option_fields import FlagError, option, option_fields
+from pixpro_keras.cli.options.parsing import write_flags
 from pixpro_keras.cli.options.run_options import CardOptions
 from pixpro_keras.cli.shared import command
-from pixpro_keras.cli.shared.command import flag_errors, refuse_unused
-from pixpro_keras.cli.shared.parsing import write_flags
 from pixpro_keras.training.checkpoints import Checkpoints
 from pixpro_keras.utils.checksums import file_sha256
 from pixpro_keras.weights import FORMATS, export_backbone, official, write_card

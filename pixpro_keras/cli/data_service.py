@@ -18,9 +18,9 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.shared import command
-from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.data.service import check_address
 from pixpro_keras.utils.errors import first_line
 

@@ -33,12 +33,12 @@ from pixpro_keras.cli.options.evaluation_options import (
     trained_weights,
 )
 from pixpro_keras.cli.options.fine_tuning_options import refuse_image_size, slow_down_backbone
+from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.labeled_options import image_errors
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.options.training_options import build_optimizer, resolve_lengths
 from pixpro_keras.cli.shared import training_job
-from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.comparison import run_each
 from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.cli.shared.result_files import TRAINING_FILES, write_results

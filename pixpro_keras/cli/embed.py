@@ -31,10 +31,10 @@ from pixpro_keras.cli.options.evaluation_options import (
     check_one_machine,
     read_backbone,
 )
+from pixpro_keras.cli.options.flag_errors import flag_errors, refuse_unused
 from pixpro_keras.cli.options.option_fields import FlagError, option
 from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.shared import command
-from pixpro_keras.cli.shared.command import flag_errors, refuse_unused
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.labels import select
 from pixpro_keras.data.sources import Source, open_source

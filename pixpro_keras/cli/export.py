@@ -10,14 +10,15 @@ import os
 import pathlib
 
 from pixpro_keras import backbones
+from pixpro_keras.cli.options import parsing
+from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.method_options import ModelOptions, build_training
 from pixpro_keras.cli.options.option_fields import FlagError, option
+from pixpro_keras.cli.options.parsing import FLAGS_FILE
 from pixpro_keras.cli.options.run_options import CardOptions
 from pixpro_keras.cli.options.training_options import build_schedule, peak_learning_rate
-from pixpro_keras.cli.shared import command, model_card, parsing, stored_run
-from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared import command, model_card, stored_run
 from pixpro_keras.cli.shared.finished_run import export_fpn
-from pixpro_keras.cli.shared.parsing import FLAGS_FILE
 from pixpro_keras.methods import PixPro, PretrainMethod
 from pixpro_keras.training.checkpoints import latest_checkpoint, load_weights
 from pixpro_keras.utils.checksums import listing

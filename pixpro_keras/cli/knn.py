@@ -16,6 +16,7 @@ from pixpro_keras.cli.options.evaluation_options import (
     check_one_machine,
     read_backbone,
 )
+from pixpro_keras.cli.options.flag_errors import refuse_unused
 from pixpro_keras.cli.options.labeled_options import (
     LabeledOptions,
     frozen_features,
@@ -23,11 +24,10 @@ from pixpro_keras.cli.options.labeled_options import (
     resolve_parts,
 )
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
+from pixpro_keras.cli.options.parsing import write_flags
 from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.shared import command
-from pixpro_keras.cli.shared.command import refuse_unused
 from pixpro_keras.cli.shared.comparison import run_each
-from pixpro_keras.cli.shared.parsing import write_flags
 from pixpro_keras.cli.shared.result_files import write_results
 from pixpro_keras.data.labels import select, stratified_subset
 from pixpro_keras.evaluation.knn import top_k_accuracy, weighted_knn

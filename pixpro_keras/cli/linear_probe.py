@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from pixpro_keras.cli.options.compare_options import CompareOptions
 from pixpro_keras.cli.options.evaluation_options import fill_batch, read_backbone, trained_weights
+from pixpro_keras.cli.options.flag_errors import flag_errors, refuse_unused
 from pixpro_keras.cli.options.labeled_options import (
     LabeledOptions,
     frozen_features,
@@ -34,7 +35,6 @@ from pixpro_keras.cli.options.training_options import (
     resolve_lengths,
 )
 from pixpro_keras.cli.shared import training_job
-from pixpro_keras.cli.shared.command import flag_errors, refuse_unused
 from pixpro_keras.cli.shared.comparison import run_each
 from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.cli.shared.result_files import TRAINING_FILES, write_results

@@ -18,9 +18,9 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.shared import command
-from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.data.decoding import decode, warn_of_small_ranges
 from pixpro_keras.data.sources import iterate_images, number_classes
 from pixpro_keras.data.sources.tfrecord import (

@@ -24,7 +24,9 @@ import tensorflow as tf
 
 from pixpro_keras import backbones
 from pixpro_keras.backbones.dtype_policies import global_policy
+from pixpro_keras.cli.options import parsing
 from pixpro_keras.cli.options.backbone_options import check_backbone, log_input
+from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.method_checks import warn_of_long_queue
 from pixpro_keras.cli.options.method_options import build_training, identity, resolve_classes
 from pixpro_keras.cli.options.monitor_options import build_measurements
@@ -37,8 +39,7 @@ from pixpro_keras.cli.options.pretrain_options import (
 from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.options.training_options import resolve_lengths
 from pixpro_keras.cli.options.view_options import data_config
-from pixpro_keras.cli.shared import parsing, training_job
-from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared import training_job
 from pixpro_keras.cli.shared.finished_run import finish_run
 from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.cli.shared.initial_weights import initial_file, read_init_weights

@@ -25,7 +25,9 @@ from pixpro_keras.cli.options.evaluation_options import (
     trained_weights,
 )
 from pixpro_keras.cli.options.fine_tuning_options import slow_down_backbone
+from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.labeled_options import image_errors
+from pixpro_keras.cli.options.parsing import write_flags
 from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.options.segment_options import (
     SegmentOptions,
@@ -38,10 +40,8 @@ from pixpro_keras.cli.options.segment_options import (
 )
 from pixpro_keras.cli.options.training_options import build_optimizer, resolve_lengths
 from pixpro_keras.cli.shared import command, training_job
-from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.cli.shared.comparison import run_each
 from pixpro_keras.cli.shared.header import describe_devices, header_text, print_header
-from pixpro_keras.cli.shared.parsing import write_flags
 from pixpro_keras.cli.shared.result_files import TRAINING_FILES, write_results
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.sampler import name_images

@@ -10,9 +10,9 @@ import dataclasses
 import pathlib
 import re
 
+from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.option_fields import Options, option
 from pixpro_keras.cli.shared import command
-from pixpro_keras.cli.shared.command import flag_errors
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -26,14 +26,14 @@ from pixpro_keras.backbones.levels import level_network
 from pixpro_keras.cli.options.backbone_options import build_backbone
 from pixpro_keras.cli.options.cluster_options import DeviceOptions
 from pixpro_keras.cli.options.evaluation_options import EvaluationOptions, read_backbone
+from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.labeled_options import image_errors
 from pixpro_keras.cli.options.method_options import ModelOptions
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
+from pixpro_keras.cli.options.parsing import write_flags
 from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.options.view_options import data_config
 from pixpro_keras.cli.shared import command, stored_run
-from pixpro_keras.cli.shared.command import flag_errors
-from pixpro_keras.cli.shared.parsing import write_flags
 from pixpro_keras.data import pipeline
 from pixpro_keras.data.broken_images import BrokenImages, read_error
 from pixpro_keras.data.decoding import decode

@@ -7,7 +7,7 @@ from absl.testing import parameterized
 
 from pixpro_keras.cli import export
 from pixpro_keras.cli.options.method_options import ModelOptions, build_training
-from pixpro_keras.cli.shared.parsing import parse
+from pixpro_keras.cli.options.parsing import parse
 from tests.helpers import torch_networks
 
 SMALL = ("--backbone=resnet6_v1_5", "--projector_hidden_dim=8", "--projector_dim=4", "--epochs=9")

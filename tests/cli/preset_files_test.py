@@ -4,11 +4,11 @@ import dataclasses
 import unittest
 
 from pixpro_keras.cli.linear_probe import LinearProbeOptions
+from pixpro_keras.cli.options import parsing
 from pixpro_keras.cli.options.detect_options import DetectOptions
 from pixpro_keras.cli.options.pretrain_options import PretrainOptions
 from pixpro_keras.cli.options.segment_options import SegmentOptions
 from pixpro_keras.cli.options.training_options import build_schedule, resolve_lengths
-from pixpro_keras.cli.shared import parsing
 from tests.helpers.jobs import ROOT
 
 CONFIGS = ROOT / "experiments" / "configs"

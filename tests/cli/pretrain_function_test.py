@@ -12,8 +12,9 @@ import tensorflow as tf
 import pixpro_keras
 from pixpro_keras import backbones
 from pixpro_keras.cli import export
+from pixpro_keras.cli.options import parsing
 from pixpro_keras.cli.pretrain import PretrainOptions
-from pixpro_keras.cli.shared import parsing, training_job
+from pixpro_keras.cli.shared import training_job
 from pixpro_keras.training import open_workdir
 from pixpro_keras.utils.checksums import read_manifest
 from pixpro_keras.weights import export_backbone

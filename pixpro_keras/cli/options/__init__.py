@@ -1,1 +1,1 @@
-"""Options of the commands: frozen dataclasses that define both flags and Python arguments."""
+"""Flags: groups of options, the checks and objects that need them alone, parsing and presets."""

@@ -8,8 +8,8 @@ from absl import logging
 from pixpro_keras import backbones
 from pixpro_keras.backbones import network_files
 from pixpro_keras.backbones.resnet import undo_zero_init_residual, use_fan_in
+from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option
-from pixpro_keras.cli.shared.command import flag_errors
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

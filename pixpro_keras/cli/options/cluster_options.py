@@ -5,9 +5,9 @@ import dataclasses
 import tensorflow as tf
 
 from pixpro_keras import training
+from pixpro_keras.cli.options.flag_errors import flag_errors, refuse_unused
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option, option_fields
 from pixpro_keras.cli.options.run_options import RunOptions
-from pixpro_keras.cli.shared.command import flag_errors, refuse_unused
 from pixpro_keras.training.cluster import CLUSTERS, make_resolver
 from pixpro_keras.training.workers import is_multi_worker, make_multi_worker
 

@@ -7,9 +7,9 @@ from absl import logging
 from pixpro_keras import detection
 from pixpro_keras.cli.options.evaluation_options import fill_batch
 from pixpro_keras.cli.options.fine_tuning_options import FineTuningOptions
+from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
 from pixpro_keras.cli.options.split_options import SplitOptions, random_split, refuse_fraction
-from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.data.labels import warn_of_shared
 from pixpro_keras.detection import box_pipeline
 from pixpro_keras.detection.annotations import WHOLE

@@ -16,8 +16,8 @@ from pixpro_keras.cli.options.backbone_options import (
     check_backbone,
     log_input,
 )
+from pixpro_keras.cli.options.flag_errors import flag_errors, refuse_unused
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
-from pixpro_keras.cli.shared.command import flag_errors, refuse_unused
 from pixpro_keras.training.workers import is_multi_worker
 from pixpro_keras.types import Tensor
 from pixpro_keras.weights.load import IMAGENET, keras_file, load_backbone

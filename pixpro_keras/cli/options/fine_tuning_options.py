@@ -5,9 +5,9 @@ import dataclasses
 from pixpro_keras import backbones
 from pixpro_keras.cli.options.compare_options import CompareOptions
 from pixpro_keras.cli.options.evaluation_options import EvaluatedBackbone
+from pixpro_keras.cli.options.flag_errors import refuse_unused
 from pixpro_keras.cli.options.option_fields import option
 from pixpro_keras.cli.options.training_options import TrainingJobOptions
-from pixpro_keras.cli.shared.command import refuse_unused
 from pixpro_keras.task import Task
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.options.run_options import RunOptions
 from pixpro_keras.cli.options.split_options import SplitOptions, log_split, refuse_fraction
-from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.data.broken_images import NO_CLASS, BrokenImages, first_broken, first_reason
 from pixpro_keras.data.labels import read_labels, select, stratified_subset, warn_of_shared
 from pixpro_keras.data.sources import Source, open_source, prepare_tfds, split_specification

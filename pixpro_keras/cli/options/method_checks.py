@@ -2,6 +2,7 @@
 
 from absl import logging
 
+from pixpro_keras.cli.options.flag_errors import refuse_unused
 from pixpro_keras.cli.options.method_options import (
     ARGUMENTS,
     MethodOptions,
@@ -9,7 +10,6 @@ from pixpro_keras.cli.options.method_options import (
     arguments_of,
 )
 from pixpro_keras.cli.options.option_fields import FlagError, option_fields
-from pixpro_keras.cli.shared.command import refuse_unused
 from pixpro_keras.data.transforms import recipes
 from pixpro_keras.methods import METHODS, PixContrast, PixelMethod, PretrainMethod
 

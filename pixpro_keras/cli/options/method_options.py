@@ -9,10 +9,10 @@ import keras
 
 from pixpro_keras import backbones
 from pixpro_keras.cli.options.backbone_options import build_backbone
+from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.option_fields import Options, option, option_fields
 from pixpro_keras.cli.options.training_options import TrainingOptions, build_optimizer
 from pixpro_keras.cli.options.view_options import ViewOptions
-from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.data.labels import check_labels
 from pixpro_keras.data.sources import Source
 from pixpro_keras.methods import METHOD_ARGUMENTS, METHODS, PretrainMethod

@@ -8,8 +8,8 @@ import keras
 import tensorflow as tf
 
 from pixpro_keras.cli.options import labeled_options
+from pixpro_keras.cli.options.flag_errors import flag_errors, refuse_unused
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option
-from pixpro_keras.cli.shared.command import flag_errors, refuse_unused
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.evaluation.monitor import Monitor, dense_linear_miou, knn_accuracy
 from pixpro_keras.segmentation import mask_pipeline

@@ -4,13 +4,13 @@ import dataclasses
 
 from pixpro_keras import backbones
 from pixpro_keras.cli.options.evaluation_options import EvaluationOptions
+from pixpro_keras.cli.options.flag_errors import refuse_unused
 from pixpro_keras.cli.options.method_checks import check_method
 from pixpro_keras.cli.options.method_options import ModelOptions
 from pixpro_keras.cli.options.monitor_options import MonitorOptions, check_measurements
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
 from pixpro_keras.cli.options.run_options import CardOptions
 from pixpro_keras.cli.options.training_options import TrainingJobOptions
-from pixpro_keras.cli.shared.command import refuse_unused
 from pixpro_keras.data.transforms import patch_size
 from pixpro_keras.methods import METHODS
 

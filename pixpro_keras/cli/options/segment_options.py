@@ -6,11 +6,11 @@ import pathlib
 from pixpro_keras import backbones
 from pixpro_keras.cli.options.evaluation_options import fill_batch
 from pixpro_keras.cli.options.fine_tuning_options import FineTuningOptions, refuse_image_size
+from pixpro_keras.cli.options.flag_errors import flag_errors, refuse_unused
 from pixpro_keras.cli.options.labeled_options import image_errors, image_shape
 from pixpro_keras.cli.options.option_fields import FlagError, option, option_fields, with_default
 from pixpro_keras.cli.options.split_options import SplitOptions, random_split, refuse_fraction
 from pixpro_keras.cli.options.training_options import TrainingOptions
-from pixpro_keras.cli.shared.command import flag_errors, refuse_unused
 from pixpro_keras.data.labels import select, warn_of_shared
 from pixpro_keras.segmentation.class_presence import read_presence, stratified_images
 from pixpro_keras.segmentation.mask_datasets import open_masks

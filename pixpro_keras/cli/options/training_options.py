@@ -8,9 +8,9 @@ import keras
 from absl import logging
 
 from pixpro_keras.cli.options.cluster_options import DeviceOptions
+from pixpro_keras.cli.options.flag_errors import flag_errors, refuse_unused
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option, option_fields
-from pixpro_keras.cli.shared.command import flag_errors, refuse_unused
-from pixpro_keras.cli.shared.parsing import serialize
+from pixpro_keras.cli.options.parsing import serialize
 from pixpro_keras.optimizers import LARS, SGD, WarmupCosine, WarmupPoly, WarmupSteps
 from pixpro_keras.training.history import ON_CHANGE_ACTIONS
 from pixpro_keras.training.run_config import SAVE_ERROR_ACTIONS

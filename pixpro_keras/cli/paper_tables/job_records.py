@@ -7,9 +7,9 @@ import pathlib
 from collections.abc import Iterable
 from typing import Any
 
+from pixpro_keras.cli.options import parsing, presets
 from pixpro_keras.cli.options.option_fields import option_fields
 from pixpro_keras.cli.paper_tables.jobs import Job, Places
-from pixpro_keras.cli.shared import parsing, presets
 from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.utils.metrics_file import METRICS_FILE, read_metrics
 

@@ -1,1 +1,1 @@
-"""Code that commands share."""
+"""Parts that several commands share: start and end, training, comparison, reports of results."""

@@ -9,11 +9,12 @@ import keras
 from absl import logging
 
 from pixpro_keras import backbones
+from pixpro_keras.cli.options import parsing
 from pixpro_keras.cli.options.compare_options import CompareOptions
 from pixpro_keras.cli.options.evaluation_options import NEW_WEIGHTS, RANDOM
+from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.option_fields import FlagError
-from pixpro_keras.cli.shared import command, parsing
-from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared import command
 from pixpro_keras.cli.shared.result_files import results_table, write_table
 from pixpro_keras.training.run_config import RunResult
 from pixpro_keras.visualize.comparison_chart import draw_comparison

@@ -7,9 +7,9 @@ import keras
 
 from pixpro_keras import backbones
 from pixpro_keras.cli.options.backbone_options import build_backbone
+from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.pretrain_options import PretrainOptions
 from pixpro_keras.cli.shared import model_card
-from pixpro_keras.cli.shared.command import flag_errors
 from pixpro_keras.evaluation.compare import by_measure, comparison_table
 from pixpro_keras.evaluation.scenes_probe import probe_on_scenes
 from pixpro_keras.methods import PretrainMethod

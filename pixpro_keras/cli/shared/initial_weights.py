@@ -11,10 +11,11 @@ from absl import logging
 
 from pixpro_keras import backbones
 from pixpro_keras.backbones import network_files
+from pixpro_keras.cli.options import parsing
+from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.options.pretrain_options import PretrainOptions
-from pixpro_keras.cli.shared import parsing, training_job
-from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared import training_job
 from pixpro_keras.training.checkpoints import checkpoint_steps
 from pixpro_keras.training.workdir import INITIAL_FILE
 from pixpro_keras.weights import load_backbone

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pixpro_keras.backbones import public_name
+from pixpro_keras.cli.options import parsing
 from pixpro_keras.cli.options.method_options import ModelOptions
 from pixpro_keras.cli.options.option_fields import option_fields
-from pixpro_keras.cli.shared import parsing, run_recipe
+from pixpro_keras.cli.shared import run_recipe
 from pixpro_keras.data.sources import split_specification
 from pixpro_keras.task import Task
 from pixpro_keras.training.history import read_history

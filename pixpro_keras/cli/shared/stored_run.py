@@ -5,8 +5,8 @@ import pathlib
 
 from pixpro_keras.backbones import public_name
 from pixpro_keras.cli.options.method_options import ModelOptions, ModelT, build_method
+from pixpro_keras.cli.options.parsing import FLAGS_FILE, load
 from pixpro_keras.cli.options.run_options import CardOptions, RunOptions
-from pixpro_keras.cli.shared.parsing import FLAGS_FILE, load
 from pixpro_keras.methods import PretrainMethod
 from pixpro_keras.training.checkpoints import latest_checkpoint, load_weights
 

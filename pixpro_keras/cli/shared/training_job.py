@@ -16,11 +16,12 @@ import keras
 import tensorflow as tf
 from absl import logging
 
+from pixpro_keras.cli.options import parsing
 from pixpro_keras.cli.options.cluster_options import make_devices
+from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.option_fields import FlagError, option_fields
 from pixpro_keras.cli.options.training_options import TrainingJobOptions
-from pixpro_keras.cli.shared import command, parsing, run_recipe
-from pixpro_keras.cli.shared.command import flag_errors
+from pixpro_keras.cli.shared import command, run_recipe
 from pixpro_keras.cli.shared.header import header_text
 from pixpro_keras.cli.shared.result_files import shown
 from pixpro_keras.data.broken_images import AnySource

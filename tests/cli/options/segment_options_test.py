@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from pixpro_keras.cli.options import parsing
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.options.segment_options import (
     SegmentOptions,
@@ -14,7 +15,6 @@ from pixpro_keras.cli.options.segment_options import (
     open_parts,
     resolve_test_split,
 )
-from pixpro_keras.cli.shared import parsing
 from tests.helpers.examples import save_image
 
 

@@ -1,5 +1,6 @@
 import tensorflow as tf
 
+from pixpro_keras.cli.options import parsing
 from pixpro_keras.cli.options.segment_options import SegmentOptions
 from pixpro_keras.cli.paper_tables.job_records import (
     Record,
@@ -9,7 +10,6 @@ from pixpro_keras.cli.paper_tables.job_records import (
     set_aside,
 )
 from pixpro_keras.cli.paper_tables.jobs import Job
-from pixpro_keras.cli.shared import parsing
 from tests.helpers.fake_jobs import Fakes, finish_by_hand
 
 

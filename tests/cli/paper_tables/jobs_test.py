@@ -5,6 +5,7 @@ from unittest import mock
 
 import tensorflow as tf
 
+from pixpro_keras.cli.options import parsing
 from pixpro_keras.cli.options.method_checks import check_method
 from pixpro_keras.cli.options.option_fields import FlagError, Options
 from pixpro_keras.cli.paper_tables import jobs as jobs_module
@@ -12,7 +13,6 @@ from pixpro_keras.cli.paper_tables.jobs import Places, Planner, missing_data, pl
 from pixpro_keras.cli.paper_tables.pretrainings import PRETRAININGS
 from pixpro_keras.cli.paper_tables.scales import SCALES
 from pixpro_keras.cli.paper_tables.tables import TABLES
-from pixpro_keras.cli.shared import parsing
 
 
 def options_class(script):

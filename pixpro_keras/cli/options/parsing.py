@@ -9,6 +9,7 @@ from typing import Any
 
 from absl import flags, logging
 
+from pixpro_keras.cli.options import presets
 from pixpro_keras.cli.options.option_fields import (
     FlagError,
     Options,
@@ -17,7 +18,6 @@ from pixpro_keras.cli.options.option_fields import (
     option_fields,
     value_type,
 )
-from pixpro_keras.cli.shared import presets
 from pixpro_keras.utils.files import write_atomically
 
 FLAGS_FILE = "flags.cfg"

@@ -5,8 +5,8 @@ import tempfile
 
 from absl.testing import parameterized
 
+from pixpro_keras.cli.options import parsing
 from pixpro_keras.cli.options.option_fields import FlagError, option_fields
-from pixpro_keras.cli.shared import parsing
 from tests.cli.options.option_fields_test import Shape, Square
 
 

@@ -7,8 +7,8 @@ import tempfile
 import unittest
 from unittest import mock
 
+from pixpro_keras.cli.options import presets
 from pixpro_keras.cli.options.option_fields import FlagError
-from pixpro_keras.cli.shared import presets
 from tests.helpers.jobs import ROOT
 
 
