@@ -68,21 +68,13 @@ def classify(options: KnnOptions, workdir: pathlib.Path) -> None:
     check_one_machine(strategy, options.strategy, "k-NN")
     with strategy.scope():  # Before the images, since reading all labels may take long.
         backbone, options = read_backbone(options)
-    options = resolve_parts(options, options.data_dir)
-    parts = open_parts(options, "train_dataset", "test_dataset", options.data_dir)
+    options = resolve_parts(options)
+    parts = open_parts(options)
     chosen = stratified_subset(parts.train_labels, options.label_fraction, options.seed)
     if options.k > len(chosen):
         raise FlagError(f"--k={options.k}: there are only {len(chosen)} training images")
     train, test = (
-        frozen_features(
-            backbone.network,
-            source,
-            options.image_size,
-            backbone.preprocess,
-            options.batch_size,
-            strategy,
-            options.max_broken_share,
-        )
+        frozen_features(options, backbone, source, strategy, options.batch_size)
         for source in (select(parts.train, chosen), parts.test)
     )
     if options.k > len(train.labels):

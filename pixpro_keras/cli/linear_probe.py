@@ -129,8 +129,8 @@ def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) ->
     with strategy.scope():  # Before the images, since reading all labels may take long.
         backbone, options = read_backbone(options)
     with chief_first(strategy):
-        options = resolve_parts(options, options.data_dir)
-        parts = open_parts(options, "train_dataset", "test_dataset", options.data_dir)
+        options = resolve_parts(options)
+        parts = open_parts(options)
     labels = parts.train_labels
     chosen = stratified_subset(labels, options.label_fraction, options.seed)
     has_choice = len(factors) > 1
@@ -181,17 +181,9 @@ def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) ->
     )
     broken = BrokenImages(train, view_config.max_broken_share)
 
-    def features_of(source) -> Features:
-        return frozen_features(
-            backbone.network,
-            source,
-            options.image_size,
-            backbone.preprocess,
-            strategy=strategy,
-            max_broken_share=options.max_broken_share,
-        )
-
-    train_features = None if options.augment else features_of(train)
+    train_features = None
+    if not options.augment:
+        train_features = frozen_features(options, backbone, train, strategy)
     if train_features is not None and len(train_features.labels) < options.batch_size:
         raise FlagError(
             f"--batch_size={options.batch_size}: only {len(train_features.labels)} training images can be "
@@ -219,7 +211,9 @@ def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) ->
     if result.is_complete:
         with chief_alone(strategy) as is_chief:
             if is_chief:
-                held_out_features = features_of(choice) if has_choice else None
+                held_out_features = None
+                if has_choice:
+                    held_out_features = frozen_features(options, backbone, choice, strategy)
                 finish(
                     options,
                     workdir,
@@ -227,7 +221,7 @@ def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) ->
                     probe,
                     len(kept),
                     held_out_features,
-                    features_of(parts.test),
+                    frozen_features(options, backbone, parts.test, strategy),
                     parts.train.class_names,
                 )
     return result

@@ -114,11 +114,11 @@ def open_data(options: DetectOptions) -> tuple[BoxSource, BoxSource]:
             options.dataset, split, data_dir=options.data_dir, clip_boxes=options.clip_boxes
         )
 
-    named = {"train_split", "test_split"} & options.given - options.from_files
+    named = {"train_split", "test_split"} & options.on_command_line
     if not named and is_flat(options.dataset, options.train_split, options.test_split):
         with flag_errors(options, "dataset", "val_fraction", "model"):
             whole = open_split(WHOLE)
-            parts = random_split(options, options.seed, whole.num_examples, options.dataset)
+            parts = random_split(options, whole.num_examples, options.dataset)
             train, test = (pick(whole, part.tolist()) for part in parts)
             train, test = for_training(train, with_masks), for_testing(test, with_masks)
     else:

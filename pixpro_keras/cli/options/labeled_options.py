@@ -6,14 +6,13 @@ import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from pixpro_keras.cli.options.evaluation_options import EvaluatedBackbone, EvaluationOptions
 from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option
-from pixpro_keras.cli.options.run_options import RunOptions
 from pixpro_keras.cli.options.split_options import SplitOptions, log_split, refuse_fraction
 from pixpro_keras.data.broken_images import NO_CLASS, BrokenImages, first_broken, first_reason
 from pixpro_keras.data.labels import read_labels, select, stratified_subset, warn_of_shared
@@ -71,7 +70,7 @@ class LabeledParts:
     num_classes: int
 
 
-def resolve_parts(options: LabeledT, data_dir: str | None) -> LabeledT:
+def resolve_parts(options: LabeledT) -> LabeledT:
     """Returns options with both parts named.
 
     Raises:
@@ -79,7 +78,7 @@ def resolve_parts(options: LabeledT, data_dir: str | None) -> LabeledT:
     """
     if options.dataset is not None:
         with flag_errors(options, "dataset"):
-            train, test = _parts(options.dataset, data_dir)
+            train, test = _parts(options.dataset, options.data_dir)
         options = options.replace(
             train_dataset=options.train_dataset or train, test_dataset=options.test_dataset or test
         )
@@ -91,14 +90,19 @@ def resolve_parts(options: LabeledT, data_dir: str | None) -> LabeledT:
     return options
 
 
-def _is_whole(options: Options) -> bool:
+def _is_whole(options: LabeledOptions) -> bool:
     """Returns True if `--dataset` has no splits, so that training and test part are cut from it."""
-    if not isinstance(options, LabeledOptions) or options.dataset is None:
-        return False
     return options.train_dataset == options.test_dataset == options.dataset
 
 
-def open_parts(options: Options, train: str, test: str, data_dir: str | None) -> LabeledParts:
+def open_parts(options: LabeledOptions) -> LabeledParts:
+    """Opens the images of options that `resolve_parts` returned; see `open_pair`."""
+    if _is_whole(options):
+        return _split(options, *_open_labeled(options, "train_dataset", options.data_dir))
+    return open_pair(options, "train_dataset", "test_dataset", options.data_dir)
+
+
+def open_pair(options: Options, train: str, test: str, data_dir: str | None) -> LabeledParts:
     """Opens training and test images with their labels.
 
     Args:
@@ -111,8 +115,6 @@ def open_parts(options: Options, train: str, test: str, data_dir: str | None) ->
         FlagError: if they cannot be opened, not all images have labels, or the classes differ.
     """
     train_source, train_labels = _open_labeled(options, train, data_dir)
-    if isinstance(options, LabeledOptions) and _is_whole(options):
-        return _split(options, train_source, train_labels)
     test_source, test_labels = _open_labeled(options, test, data_dir)
     matched = _match_classes(train_source, test_source)
     if matched is not test_source:
@@ -124,9 +126,8 @@ def open_parts(options: Options, train: str, test: str, data_dir: str | None) ->
 
 def _split(options: LabeledOptions, source: Source, labels: np.ndarray) -> LabeledParts:
     """Splits a data set into training and test part, with the same fraction of each class."""
-    seed = options.seed if isinstance(options, RunOptions) else 0
-    chosen = stratified_subset(labels, options.val_fraction, seed, num_left=1)
-    log_split(options, seed, len(chosen), len(labels), source.name)
+    chosen = stratified_subset(labels, options.val_fraction, options.seed, num_left=1)
+    log_split(options, len(chosen), len(labels), source.name)
     kept = np.setdiff1d(np.arange(len(labels)), chosen)
     if not len(chosen):
         raise FlagError(f"{source.name}: no class has a second image, for the test")
@@ -173,34 +174,30 @@ def _match_classes(train: Source, test: Source) -> Source:
 
 
 def frozen_features(
-    backbone: keras.Model,
+    options: EvaluationOptions,
+    backbone: EvaluatedBackbone,
     source: Source,
-    image_size: int,
-    preprocess: Callable[[Tensor], Tensor],
-    batch_size: int = 64,
     strategy: tf.distribute.Strategy | None = None,
-    max_broken_share: float = 0.01,
+    batch_size: int = 64,
 ) -> Features:
     """Returns the pooled features of all images of a source.
 
     Images that cannot be decoded are skipped and logged by name, as in pre-training.
 
     Args:
+        options: image size, and the largest share of images that cannot be decoded.
         backbone: measured in inference mode.
         source: labeled images.
-        image_size: side of the square images in pixels.
-        preprocess: function from RGB in 0..255 to the backbone's convention.
-        batch_size: images that go through the backbone together.
         strategy: devices that share the work.
-        max_broken_share: largest share of images that cannot be decoded, in [0, 1].
+        batch_size: images that go through the backbone together.
 
     Raises:
         BrokenImagesError: if more images cannot be decoded.
     """
-    broken = BrokenImages(source, max_broken_share)
-    batches = readable_batches(source, image_size, preprocess, batch_size, broken)
+    broken = BrokenImages(source, options.max_broken_share)
+    batches = readable_batches(source, options.image_size, backbone.preprocess, batch_size, broken)
     shown = with_bar(batches, f"features of {source.name}", source.num_examples, size=batch_size)
-    return extract_features(backbone, shown, strategy=strategy)
+    return extract_features(backbone.network, shown, strategy=strategy)
 
 
 def readable_batches(
@@ -275,7 +272,8 @@ def _open_labeled(options: Options, name: str, data_dir: str | None) -> tuple[So
     spec = getattr(options, name)
     if spec is None:
         raise FlagError(f"--{name} must be given")
-    with flag_errors(options, _flag_of(options, name)):
+    is_part = options.is_given("dataset") and not options.is_given(name)
+    with flag_errors(options, "dataset" if is_part else name):
         source = open_source(spec, data_dir=data_dir)
         labels = read_labels(source)
         missing = np.flatnonzero(labels < 0)
@@ -289,13 +287,6 @@ def _open_labeled(options: Options, name: str, data_dir: str | None) -> tuple[So
                 f"{source.describe(int(missing[0]))}; labels are a folder for each class"
             )
     return source, labels
-
-
-def _flag_of(options: Options, name: str) -> str:
-    """Name of the flag that gave the value of an option: its own, or `dataset`."""
-    if isinstance(options, LabeledOptions) and options.dataset and not options.is_given(name):
-        return "dataset"
-    return name
 
 
 def _parts(spec: str, data_dir: str | None) -> tuple[str, str]:

@@ -106,7 +106,7 @@ def build_measurements(
         return []
     measures: dict[str, Callable[[], float]] = {}
     if options.eval_train_dataset or options.eval_test_dataset:
-        parts = labeled_options.open_parts(
+        parts = labeled_options.open_pair(
             options, "eval_train_dataset", "eval_test_dataset", data_dir
         )
         # One count for all measurements, so that the log names a broken image once.

@@ -3,16 +3,25 @@
 import dataclasses
 import difflib
 import math
+import operator
 import os
 import re
 import types
 import typing
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from pixpro_keras.utils.errors import UserError
 
 OptionsT = TypeVar("OptionsT", bound="Options")
+
+# Bound of an option -> comparison of an allowed value with it, and its words in an error.
+_BOUNDS: dict[str, tuple[Callable[[Any, float], bool], str]] = {
+    "above": (operator.gt, "above"),
+    "minimum": (operator.ge, "at least"),
+    "maximum": (operator.le, "at most"),
+    "below": (operator.lt, "below"),
+}
 
 
 class FlagError(UserError, ValueError):
@@ -103,12 +112,17 @@ class Options:
         """Returns True if the user gave an option."""
         return name in self.given
 
-    def replace(self: OptionsT, **values: Any) -> OptionsT:
+    @property
+    def on_command_line(self) -> frozenset[str]:
+        """Names of the options that were given on the command line or in Python, not in a file."""
+        return self.given - self.from_files
+
+    def replace(self, **values: Any) -> Self:
         """A copy with other values."""
         return dataclasses.replace(self, **values)
 
     @classmethod
-    def make(cls: type[OptionsT], base: OptionsT | None = None, **values: Any) -> OptionsT:
+    def make(cls, base: Self | None = None, **values: Any) -> Self:
         """Options from Python arguments.
 
         Args:
@@ -130,7 +144,7 @@ class Options:
         from_files = base.from_files - set(values)
         return base.replace(**values, given=names_given, from_files=from_files).check_required()
 
-    def check_required(self: OptionsT) -> OptionsT:
+    def check_required(self) -> Self:
         """Returns the options, after checking that all required ones have values.
 
         Raises:
@@ -202,14 +216,10 @@ def _check(field: dataclasses.Field, value: Any) -> None:
     shown = f"--{field.name}={','.join(value) if isinstance(value, tuple) else value}"
     if data["choices"] and not isinstance(value, tuple) and value not in data["choices"]:
         raise FlagError(f"{shown}: must be one of {', '.join(data['choices'])}")
-    if data["above"] is not None and not value > data["above"]:
-        kind = "positive" if data["above"] == 0 else f"above {data['above']:g}"
-        raise FlagError(f"{shown}: must be {kind}")
-    if data["minimum"] is not None and not value >= data["minimum"]:
-        raise FlagError(f"{shown}: must be at least {data['minimum']:g}")
-    if data["maximum"] is not None and not value <= data["maximum"]:
-        raise FlagError(f"{shown}: must be at most {data['maximum']:g}")
-    if data["below"] is not None and not value < data["below"]:
-        raise FlagError(f"{shown}: must be below {data['below']:g}")
+    for name, (is_within, words) in _BOUNDS.items():
+        bound = data[name]
+        if bound is not None and not is_within(value, bound):
+            limit = "positive" if (name, bound) == ("above", 0) else f"{words} {bound:g}"
+            raise FlagError(f"{shown}: must be {limit}")
     if data["check"] is not None and not data["check"](value):
         raise FlagError(f"{shown}: must {data['must']}")

@@ -216,7 +216,7 @@ def check_named_splits(options: SegmentOptions) -> None:
         kind, _, path = data.partition(":")
         split = getattr(options, name)
         folder = pathlib.Path(path).expanduser() / split / "images"
-        is_named = name in options.given - options.from_files
+        is_named = name in options.on_command_line
         if is_named and kind == "folder" and not folder.is_dir():
             raise FlagError(f"--{name}={split}: {data} has no such split, there is no {folder}")
 
@@ -225,7 +225,7 @@ def split_folder(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:
     """Returns the training and the test images of a folder without splits."""
     with flag_errors(options, "dataset", "val_fraction"):
         whole = open_masks(options.dataset, options.train_split, values=label_values(options))
-        train, test = random_split(options, options.seed, whole.num_examples, options.dataset)
+        train, test = random_split(options, whole.num_examples, options.dataset)
     return select(whole, train), select(whole, test)
 
 

@@ -5,11 +5,12 @@ import dataclasses
 import numpy as np
 from absl import logging
 
-from pixpro_keras.cli.options.option_fields import FlagError, Options, option
+from pixpro_keras.cli.options.option_fields import FlagError, option
+from pixpro_keras.cli.options.run_options import RunOptions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SplitOptions(Options):
+class SplitOptions(RunOptions):
     """Options of data without splits."""
 
     val_fraction: float = option(
@@ -20,14 +21,11 @@ class SplitOptions(Options):
     )
 
 
-def random_split(
-    options: SplitOptions, seed: int, count: int, data: str
-) -> tuple[np.ndarray, np.ndarray]:
+def random_split(options: SplitOptions, count: int, data: str) -> tuple[np.ndarray, np.ndarray]:
     """Returns the indices of the training and of the test images of a data set without splits.
 
     Args:
-        options: options with `val_fraction`.
-        seed: seed of the split.
+        options: share of the test images, and seed.
         count: number of images.
         data: name of the data set, for the log.
 
@@ -37,12 +35,12 @@ def random_split(
     num_test = max(1, round(options.val_fraction * count))
     if num_test >= count:
         raise ValueError(f"no image is left to train on, of {count}")
-    order = np.random.default_rng(seed).permutation(count)
-    log_split(options, seed, num_test, count, data)
+    order = np.random.default_rng(options.seed).permutation(count)
+    log_split(options, num_test, count, data)
     return np.sort(order[num_test:]), np.sort(order[:num_test])
 
 
-def log_split(options: SplitOptions, seed: int, num_test: int, count: int, data: str) -> None:
+def log_split(options: SplitOptions, num_test: int, count: int, data: str) -> None:
     """Logs the split of a data set without splits; see `random_split`."""
     logging.info(
         "%s has no splits: %d of its %d images are the test (--val_fraction=%g, --seed=%d), the others are "
@@ -51,7 +49,7 @@ def log_split(options: SplitOptions, seed: int, num_test: int, count: int, data:
         num_test,
         count,
         options.val_fraction,
-        seed,
+        options.seed,
     )
 
 
@@ -61,5 +59,5 @@ def refuse_fraction(options: SplitOptions, data: str) -> None:
     Raises:
         FlagError: naming both flags.
     """
-    if options.is_given("val_fraction") and "val_fraction" not in options.from_files:
+    if "val_fraction" in options.on_command_line:
         raise FlagError(f"--val_fraction={options.val_fraction:g}: {data} has a test of its own")

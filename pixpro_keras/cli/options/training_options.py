@@ -243,12 +243,11 @@ def resolve_lengths(options: TrainingT, num_examples: int, data_flag: str = "dat
 
 def _prefer_command_line(options: TrainingT) -> TrainingT:
     """Drops lengths of a flag file that the command line gives in the other unit (epochs or steps)."""
-    direct = options.given - options.from_files
     dropped = {
         theirs
         for pair in _LENGTHS.items()
         for ours, theirs in (pair, pair[::-1])
-        if ours in direct and theirs in options.from_files
+        if ours in options.on_command_line and theirs in options.from_files
     }
     for name in sorted(dropped):
         logging.info("The command line replaces %s of the flag file", *serialize(options, name))

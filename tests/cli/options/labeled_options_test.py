@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.cli.options import labeled_options
+from pixpro_keras.cli.options.evaluation_options import EvaluatedBackbone, EvaluationOptions
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.data.broken_images import BrokenImagesError
 from pixpro_keras.data.labels import select
@@ -16,7 +17,7 @@ def open_parts(folder):
     options = labeled_options.LabeledOptions(
         train_dataset=f"folder:{folder / 'train'}", test_dataset=f"folder:{folder / 'val'}"
     )
-    return labeled_options.open_parts(options, "train_dataset", "test_dataset", None)
+    return labeled_options.open_parts(options)
 
 
 class OpenPartsTest(tf.test.TestCase):
@@ -52,7 +53,7 @@ class OpenPartsTest(tf.test.TestCase):
         with self.assertRaisesRegex(
             FlagError, "^--train_dataset=.*: .* must have the same classes"
         ):
-            labeled_options.open_parts(options, "train_dataset", "test_dataset", None)
+            labeled_options.open_parts(options)
 
     def test_labels_without_names_are_not_compared_with_names(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
@@ -69,7 +70,7 @@ class OpenPartsTest(tf.test.TestCase):
         for train, test in (specs, specs[::-1]):
             options = labeled_options.LabeledOptions(train_dataset=train, test_dataset=test)
             with self.assertRaisesRegex(FlagError, r"^tfrecord:\S+ has labels without names"):
-                labeled_options.open_parts(options, "train_dataset", "test_dataset", None)
+                labeled_options.open_parts(options)
 
     def test_test_images_that_are_training_images_are_told(self):
         folder = write_photos(self.create_tempdir().full_path + "/one", count=2).parent
@@ -77,7 +78,7 @@ class OpenPartsTest(tf.test.TestCase):
             train_dataset=f"folder:{folder}", test_dataset=f"folder:{folder}"
         )
         with self.assertLogs("absl", "WARNING") as logs:
-            labeled_options.open_parts(options, "train_dataset", "test_dataset", None)
+            labeled_options.open_parts(options)
         self.assertIn("2 of the 2 test images are training images, such as", logs.output[-1])
 
     def test_the_layout_and_the_flag_that_was_given_are_named(self):
@@ -85,11 +86,11 @@ class OpenPartsTest(tf.test.TestCase):
         write_photos(folder / "val" / "cat", count=1)
         options = labeled_options.LabeledOptions.make(dataset=f"folder:{folder}")
         with self.assertRaisesRegex(FlagError, r"^--dataset=.*folders train and val.*no .*/train"):
-            labeled_options.resolve_parts(options, None)
+            labeled_options.resolve_parts(options)
         (folder / "train").mkdir()
-        options = labeled_options.resolve_parts(options, None)
+        options = labeled_options.resolve_parts(options)
         with self.assertRaisesRegex(FlagError, r"^--dataset=folder:\S+: \S+/train holds no image"):
-            labeled_options.open_parts(options, "train_dataset", "test_dataset", None)
+            labeled_options.open_parts(options)
 
 
 class WithoutSplitsTest(tf.test.TestCase):
@@ -99,8 +100,8 @@ class WithoutSplitsTest(tf.test.TestCase):
 
     def parts(self, **options):
         options = labeled_options.LabeledOptions.make(dataset=f"folder:{self.folder}", **options)
-        options = labeled_options.resolve_parts(options, None)
-        return labeled_options.open_parts(options, "train_dataset", "test_dataset", None)
+        options = labeled_options.resolve_parts(options)
+        return labeled_options.open_parts(options)
 
     def test_a_share_of_each_class_is_the_test(self):
         for seed, (name, count) in enumerate((("cat", 8), ("dog", 4), ("eel", 1))):
@@ -148,10 +149,10 @@ class BrokenTest(tf.test.TestCase):
         (self.folder / "a" / "2.jpg").write_bytes(whole[: len(whole) // 2])
         self.source = open_source(f"folder:{self.folder}")
 
-    def features(self, **arguments):
-        return labeled_options.frozen_features(
-            lambda images, training: images, self.source, 8, lambda images: images, 4, **arguments
-        )
+    def features(self, **values):
+        options = EvaluationOptions(image_size=8, **values)
+        backbone = EvaluatedBackbone(lambda images, training: images, lambda images: images, "")
+        return labeled_options.frozen_features(options, backbone, self.source, batch_size=4)
 
     def test_one_is_passed_over_and_named(self):
         with self.assertLogs("absl", "WARNING") as logs:
