@@ -22,7 +22,7 @@ def pixel_consistency(prediction: Tensor, target: Tensor, positives: Tensor | La
     Args:
         prediction: `(B, N, C)`. Propagated pixels `y` of one view.
         target: `(B, N, C)`. Target-encoder pixels `x'` of the other view; receives no gradient.
-        positives: `(B, N, N)` of 0 and 1. Entry `[b, i, j]` is 1 when pixel `i` of `prediction`
+        positives: `(B, N, N)` of 0 and 1, of any dtype. Entry `[b, i, j]` is 1 when pixel `i` of `prediction`
             and pixel `j` of `target` show the same place.
 
     Returns:
@@ -62,7 +62,7 @@ def pixel_contrast(
     Args:
         query: `(B, N, C)`. Online pixels `x` of one view.
         key: `(B, N, C)`. Target-encoder pixels `x'` of the other view; receives no gradient.
-        positives: `(B, N, N)` of 0 and 1, queries in rows.
+        positives: `(B, N, N)` of 0 and 1, of any dtype; queries in rows.
         temperature: tau, positive.
         candidates: `(K, C)`. Pixels over which k runs for every query, for instance those of the
             global batch; all pixels of `key` must be among them. Receives no gradient.
@@ -105,7 +105,7 @@ def pixel_contrast(
         return ops.stack([losses, has_positive], axis=2)
 
     totals = [] if candidates is None else [_log_totals(query, candidates, temperature, image_ids)]
-    rows = blockwise(of_rows, [query, positives, *totals], [l2_normalize(key)])
+    rows = blockwise(of_rows, [query, _as_floats(positives), *totals], [l2_normalize(key)])
     losses, counts = ops.unstack(rows, axis=2)
     return _mean_over_images(losses, counts)
 
@@ -154,8 +154,13 @@ def _positive_cosines(
         cosines = ops.sum(l2_normalize(prediction) * partners, axis=2)
         return ops.stack([cosines, ops.sum(positives, axis=2)], axis=2)
 
-    rows = blockwise(of_rows, [prediction, positives], [l2_normalize(target)])
+    rows = blockwise(of_rows, [prediction, _as_floats(positives)], [l2_normalize(target)])
     return ops.unstack(rows, axis=2)
+
+
+def _as_floats(positives: Tensor | LazyRows) -> Tensor | LazyRows:
+    """The mask in float32, whatever its dtype: masks of NumPy are often bool or float64."""
+    return positives if isinstance(positives, LazyRows) else ops.cast(positives, "float32")
 
 
 def _log_totals(

@@ -29,6 +29,14 @@ def random_case(seed=0, batch=3, pixels=6, channels=5):
 
 
 class PixelConsistencyTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.product(
+        loss=(pixel.pixel_consistency, pixel.pixel_contrast), dtype=("bool", "float64", "int32")
+    )
+    def test_masks_of_any_dtype(self, loss, dtype):
+        query, key, positives = random_case()
+        expected = loss(query, key, positives)
+        self.assertAllClose(loss(query, key, positives.astype(dtype)), expected)
+
     @parameterized.parameters(0, 1, 2)
     def test_matches_the_official_code(self, index):
         stored = np.load(shared_path("reference", "pixel_consistency_loss.npz"))
