@@ -42,9 +42,16 @@ class ConfusionMatrix:
             predictions: predicted classes in [0, K), of the same shape.
 
         Raises:
-            ValueError: naming a label or a prediction that counts and is not in [0, K).
+            ValueError: if the shapes differ; naming a label or a prediction that counts and is not in
+                [0, K).
         """
         size = len(self.matrix)
+        labels, predictions = np.asarray(labels), np.asarray(predictions)
+        if labels.shape != predictions.shape:
+            raise ValueError(
+                "`labels` and `predictions` must have one shape. "
+                f"Received: {labels.shape} and {predictions.shape}."
+            )
         counted = np.ones(labels.shape, bool) if self.ignored is None else labels != self.ignored
         labels, predictions = labels[counted].astype(np.int64), predictions[counted]
         for name, classes in (("labels", labels), ("predictions", predictions)):
@@ -123,7 +130,7 @@ def evaluate_segmentation(
     confusion = None
     for images, masks in batches:
         confusion = confusion or ConfusionMatrix(num_classes)
-        confusion.add(np.asarray(masks), segment(images))
+        confusion.add(masks, segment(images))
     if confusion is None:
         raise ValueError("`batches` must hold at least one batch. Received none.")
     return confusion

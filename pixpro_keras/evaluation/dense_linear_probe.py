@@ -78,7 +78,8 @@ def fit_dense_linear_probe(
         The classifier, with the standardization in its weights.
 
     Raises:
-        ValueError: if the labeled cells have fewer than two classes, or there is no batch.
+        ValueError: if the labeled cells have fewer than two classes, or one that is not in
+            [0, num_classes), masks have another shape, or there is no batch.
 
     Example:
         ```python
@@ -101,6 +102,8 @@ def fit_dense_linear_probe(
     spread = over_replicas(run, strategy=strategy)
     features, labels = [], []
     for images, masks in batches:
+        if np.ndim(masks) != 3:
+            raise ValueError(f"masks must be (B, H, W). Received: the shape {np.shape(masks)}.")
         maps = spread(images)
         features.append(maps.reshape(-1, maps.shape[-1]))
         labels.append(center_labels(np.asarray(masks), maps.shape[1:3]).ravel())
@@ -114,6 +117,11 @@ def fit_dense_linear_probe(
         raise ValueError(
             f"the {len(classes)} cells of the training images must have at least two classes; their "
             f"centers have {f'only class {found[0]}' if len(found) else 'no class'}"
+        )
+    if found[0] < 0 or found[-1] >= num_classes:
+        raise ValueError(
+            f"the classes of masks must be in [0, {num_classes}), or {IGNORED} where they are ignored. "
+            f"Received: {found[0]} to {found[-1]}."
         )
     model = fit_logistic_regression(
         (cells[is_labeled] - mean) / std, classes[is_labeled], l2=l2, iterations=iterations

@@ -180,7 +180,8 @@ def extract_features(
         Pooled and cell features with their labels, in the order of the data.
 
     Raises:
-        ValueError: if `batches` is empty, or the backbone does not return a map.
+        ValueError: if `batches` is empty, a batch has no image or label, or the backbone does not return
+            a map.
 
     Example:
         ```python
@@ -209,6 +210,11 @@ def extract_features(
 
     spread: Callable[[Tensor], np.ndarray] | None = None
     for batch in batches:
+        if not isinstance(batch, Mapping) or not {IMAGE, LABEL} <= batch.keys():
+            found = ", ".join(batch) if isinstance(batch, Mapping) else f"a {type(batch).__name__}"
+            raise ValueError(
+                f"`batches` must be dicts with the keys {IMAGE} and {LABEL}. Received: {found}."
+            )
         has_cells = MASK in batch and cells_per_image > 0
         if spread is None:  # Whole maps are copied from the accelerator only if cells are needed.
             spread = over_replicas(run if has_cells else pool, strategy=strategy)

@@ -60,6 +60,9 @@ def weighted_knn(
         print(top_k_accuracy(scores, labels))
         ```
     """
+    train_features, train_labels, features = map(
+        np.asarray, (train_features, train_labels, features)
+    )
     checks.in_range("k", k, 1, len(train_features))
     checks.positive("temperature", temperature)
     checks.at_least("block_size", block_size, 1)
@@ -85,19 +88,20 @@ def _check_data(
             "`train_features` and `features` must be (M, C) and (N, C). "
             f"Received: {train_features.shape} and {features.shape}."
         )
-    if train_labels.shape != train_features.shape[:1]:
-        raise ValueError(
-            f"`train_labels` must be {train_features.shape[:1]}. Received: {train_labels.shape}."
-        )
-    if train_labels.min() < 0 or train_labels.max() >= num_classes:
-        raise ValueError(
-            f"`train_labels` must be in [0, {num_classes}). "
-            f"Received: {train_labels.min()} to {train_labels.max()}."
-        )
+    _check_labels("train_labels", train_labels, len(train_features), num_classes)
     for name, array in (("train_features", train_features), ("features", features)):
         # A sum needs no second array of that size, and cannot overflow in float64.
         if not np.isfinite(np.sum(array, dtype=np.float64)):
             raise ValueError(f"`{name}` must be finite. Received: NaN or infinity.")
+
+
+def _check_labels(name: str, labels: Array, count: int, num_classes: int) -> None:
+    if labels.shape != (count,):
+        raise ValueError(f"`{name}` must be {(count,)}. Received: {labels.shape}.")
+    if count and (labels.min() < 0 or labels.max() >= num_classes):
+        raise ValueError(
+            f"`{name}` must be in [0, {num_classes}). Received: {labels.min()} to {labels.max()}."
+        )
 
 
 def _nearest(queries: Array, train_features: Array, k: int, block_size: int) -> tuple[Array, Array]:
@@ -177,6 +181,9 @@ def top_k_accuracy(scores: Array, labels: Array, k: int = 1) -> float:
     Returns:
         Fraction in [0, 1].
 
+    Raises:
+        ValueError: if there is not one label in [0, num_classes) for each row.
+
     Example:
         ```python
         import numpy as np
@@ -187,6 +194,8 @@ def top_k_accuracy(scores: Array, labels: Array, k: int = 1) -> float:
         print(top_k_accuracy(scores, np.array([0, 1])))  # 0.5
         ```
     """
+    scores, labels = np.asarray(scores), np.asarray(labels)
+    _check_labels("labels", labels, len(scores), scores.shape[1])
     best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     is_possible = np.take_along_axis(scores, best, axis=1) > -np.inf
     return float(np.mean(((best == labels[:, None]) & is_possible).any(axis=1)))

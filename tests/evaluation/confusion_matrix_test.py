@@ -72,8 +72,17 @@ class ConfusionMatrixTest(tf.test.TestCase):
         confusion.add(np.array([0, 1, 255]), np.array([0, 1, 7]))  # The last one does not count.
         self.assertAllEqual(confusion.matrix, [[1, 0], [0, 1]])
 
+    def test_shapes_that_differ_are_refused(self):
+        with self.assertRaisesRegex(ValueError, r"one shape. Received: \(2, 2\) and \(2, 1\)"):
+            ConfusionMatrix(2).add(np.zeros((2, 2), int), np.zeros((2, 1), int))
+
 
 class EvaluateSegmentationTest(tf.test.TestCase):
+    def test_takes_tensors(self):
+        masks = tf.constant([[[0, 1]]])
+        matrix = evaluate_segmentation(lambda images: masks, [(masks, masks)], 2).matrix
+        self.assertAllEqual(matrix, [[1, 0], [0, 1]])
+
     def test_adds_up_batches(self):
         masks = np.array([[[0, 1]], [[1, 255]], [[1, 1]]])
         data = tf.data.Dataset.from_tensor_slices((masks.astype("float32"), masks)).batch(2)

@@ -51,6 +51,17 @@ class DenseLinearProbeTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, message):
             fit_dense_linear_probe(tiny_backbone(), batches, 2)
 
+    @parameterized.parameters(
+        ((1, 32, 32), 2, r"in \[0, 2\), or 255 .*Received: 0 to 2"),
+        ((1, 32, 32, 1), 1, r"\(B, H, W\). Received: the shape \(1, 32, 32, 1\)"),
+    )
+    def test_bad_masks(self, shape, last, message):
+        masks = np.zeros(shape, int)
+        masks[:, 16:] = last
+        batches = [(np.zeros((1, 32, 32, 3), "float32"), masks)]
+        with self.assertRaisesRegex(ValueError, message):
+            fit_dense_linear_probe(tiny_backbone(), batches, 2)
+
     def test_no_batches(self):
         with self.assertRaisesRegex(ValueError, "at least one batch"):
             fit_dense_linear_probe(tiny_backbone(), [], 2)

@@ -189,6 +189,13 @@ class ExtractFeaturesTest(tf.test.TestCase, parameterized.TestCase):
         expected = keras.ops.cast(backbone(image, training=False), "float32").numpy()
         self.assertAllClose(found.pooled[:4], expected.mean(axis=(1, 2)), rtol=1e-2, atol=1e-2)
 
+    def test_batches_that_are_no_dicts_or_lack_labels_are_refused(self):
+        batch = random_batches()[0]
+        pair = batch["image"], batch["label"]
+        for wrong, found in ((pair, "a tuple"), ({"image": pair[0]}, "image")):
+            with self.assertRaisesRegex(ValueError, rf"keys image and label. Received: {found}\."):
+                features.extract_features(quadrant_means(), [wrong])
+
     def test_empty(self):
         with self.assertRaisesRegex(ValueError, "`batches`"):
             features.extract_features(quadrant_means(), [])

@@ -102,8 +102,19 @@ class WeightedKnnTest(tf.test.TestCase, parameterized.TestCase):
             with self.assertRaisesRegex(ValueError, message):
                 weighted_knn(*arguments, num_classes=5)
 
+    def test_takes_tensors_and_lists(self):
+        train, labels, test = random_problem()
+        expected = weighted_knn(train, labels, test, num_classes=5)
+        found = weighted_knn(tf.constant(train), labels.tolist(), test.tolist(), num_classes=5)
+        self.assertAllClose(found, expected)
+
 
 class TopKAccuracyTest(tf.test.TestCase):
+    def test_labels_without_a_score_are_refused(self):
+        for labels, message in (([0, 3], r"be in \[0, 3\). Received: 0 to 3"), ([0], r"be \(2,\)")):
+            with self.assertRaisesRegex(ValueError, f"`labels` must {message}"):
+                top_k_accuracy(np.eye(3)[:2], labels)
+
     def test_hand_made(self):
         no = -np.inf
         scores = np.array(
