@@ -35,7 +35,7 @@ def preprocess_input(name: str) -> Callable:
         the paper's ResNets, which is the convention of KerasHub's presets.
 
     Raises:
-        ValueError: if the name is unknown.
+        ValueError: if the name is unknown; from the function, if images have not three channels.
 
     Example:
         ```python
@@ -48,23 +48,35 @@ def preprocess_input(name: str) -> Callable:
         ```
     """
     check_name(name)
-    name = _convention_of(name)
-    if name in resnet.ARCHITECTURES:
-        return _standardize
-    if name in keras_cv_networks.names():
-        return lambda images: tf.cast(images, tf.float32)  # the network scales them itself
-    module = getattr(keras.applications, module_name(name))
+    convert = _conversion(_convention_of(name))
 
     def preprocess(images):
         images = tf.cast(images, tf.float32)
-        return tf.cast(module.preprocess_input(images, data_format="channels_last"), tf.float32)
+        if not images.shape[-1:].is_compatible_with([3]):
+            raise ValueError(
+                "images must be (..., H, W, 3), RGB; `tf.image.grayscale_to_rgb` makes three channels of "
+                f"one. Received: the shape {images.shape}."
+            )
+        return convert(images)
 
     return preprocess
 
 
+def _conversion(name: str) -> Callable[[Tensor], Tensor]:
+    """Function of float32 images in 0..255 to the convention of a network in `available()`."""
+    if name in resnet.ARCHITECTURES:
+        return _standardize
+    if name in keras_cv_networks.names():
+        return lambda images: images  # the network scales them itself
+    module = getattr(keras.applications, module_name(name))
+    return lambda images: tf.cast(
+        module.preprocess_input(images, data_format="channels_last"), tf.float32
+    )
+
+
 def _standardize(images: Tensor) -> Tensor:
-    """Standardizes `(..., H, W, 3)` images in 0..255 by ImageNet's mean and standard deviation."""
-    images = tf.cast(images, tf.float32) / 255.0
+    """Standardizes `(..., H, W, 3)` float32 images in 0..255 by ImageNet's mean and standard deviation."""
+    images = images / 255.0
     shape = tf.shape(images)
     # Whole rows at once: broadcasting over three channels is five times as slow in TensorFlow.
     rows = tf.reshape(images, tf.concat([shape[:-2], [-1]], axis=0))

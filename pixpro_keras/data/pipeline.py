@@ -1,6 +1,7 @@
 """Input pipeline of pre-training: two views per image, in an order that depends on seed and step."""
 
 import dataclasses
+import numbers
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -89,7 +90,12 @@ class DataConfig:
 
     def __post_init__(self):
         """Checks the values."""
-        checks.positive("image_size", self.image_size)
+        for name in ("image_size", "local_image_size"):
+            side = getattr(self, name)
+            if not isinstance(side, numbers.Integral) or side < 1:
+                raise ValueError(
+                    f"`{name}` must be the side of square views, a positive integer. Received: {side}."
+                )
         checks.one_of("recipe", self.recipe, recipes.RECIPES)
         checks.in_range("num_views", self.num_views, 1, 2)
         checks.at_least("num_local_views", self.num_local_views, 0)
@@ -99,7 +105,6 @@ class DataConfig:
                 raise ValueError(
                     f"`{name}` must be an interval in (0, 1]. Received: {name}={area}."
                 )
-        checks.positive("local_image_size", self.local_image_size)
         checks.at_least("color_strength", self.color_strength, 0)
         checks.at_least("blur_strength", self.blur_strength, 0)
         checks.in_range("seed", self.seed, 0, 2**32 - 1)

@@ -80,8 +80,7 @@ def embed(
     positive("image_size", image_size)
     positive("batch_size", batch_size)
     in_range("max_broken_share", max_broken_share, 0, 1)
-    specification = dataset if isinstance(dataset, str) else f"folder:{os.fspath(dataset)}"
-    source = open_source(specification, data_dir=data_dir)
+    source = open_source(dataset, data_dir=data_dir)
     if isinstance(weights, keras.Model):
         network = weights
         require_scaling(network)

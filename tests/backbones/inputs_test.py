@@ -41,6 +41,11 @@ class PreprocessInputTest(tf.test.TestCase, parameterized.TestCase):
         )
         self.assertAllClose(mapped, expected, rtol=0, atol=1e-6)
 
+    @parameterized.parameters("resnet18_v1_5", "resnet50", "keras_cv:yolo_v8_xs_backbone")
+    def test_images_without_three_channels_are_refused(self, name):
+        with self.assertRaisesRegex(ValueError, r"grayscale_to_rgb.*shape \(1, 8, 8, 1\)"):
+            backbones.preprocess_input(name)(np.zeros((1, 8, 8, 1), "uint8"))
+
     def test_every_name_gives_float32(self):
         self.addCleanup(keras.config.set_dtype_policy, "float32")
         keras.config.set_dtype_policy("mixed_float16")

@@ -1,5 +1,7 @@
 """Opener of image sources of all kinds."""
 
+import os
+
 import tensorflow as tf
 
 from pixpro_keras.data.decoding import warn_of_small_ranges
@@ -41,7 +43,7 @@ def split_specification(specification: str) -> list[str]:
     return _OPENERS.split(specification)
 
 
-def open_source(specification: str, *, data_dir: str | None = None) -> Source:
+def open_source(specification: str | os.PathLike, *, data_dir: str | None = None) -> Source:
     """Opens a source.
 
     Args:
@@ -50,7 +52,7 @@ def open_source(specification: str, *, data_dir: str | None = None) -> Source:
             may be a slice, `train[:10%]`); `tfrecord:GLOB` (records with `image/encoded` and, if
             there are labels, `image/class/label`; the names of all classes, if they are known, are
             `image/class/names` of each file's first record). Several with `+` between are joined:
-            `folder:photos+folder:drawings`.
+            `folder:photos+folder:drawings`. A path object is a folder.
         data_dir: folder in which TFDS keeps its data sets; None is TFDS's default.
 
     Raises:
@@ -71,6 +73,8 @@ def open_source(specification: str, *, data_dir: str | None = None) -> Source:
             assert source.num_examples == 1
         ```
     """
+    if isinstance(specification, os.PathLike):
+        specification = f"folder:{os.fspath(specification)}"
     parts = [_OPENERS.open(part, data_dir) for part in split_specification(specification)]
     source = join(specification, parts) if len(parts) > 1 else parts[0]
     warn_of_small_ranges(

@@ -35,6 +35,11 @@ class FolderTest(tf.test.TestCase, parameterized.TestCase):
             self.assertEqual(source.describe(index), str(self.folder / name))
         self.assertIsNone(source.class_names)
 
+    def test_a_path_object_is_a_folder(self):
+        self.write("a.jpg")
+        source = open_source(self.folder)
+        self.assertEqual(source.describe(0), str(self.folder / "a.jpg"))
+
     def test_class_folders_are_labels(self):
         # Sorted as names, `a` comes before `a-b`; the paths below them sort the other way.
         self.write("dog/2.jpg", "a/1.jpg", "a-b/7.jpg", "dog/1.jpg")
