@@ -56,6 +56,9 @@ def l2_normalize(x: Tensor, epsilon: float = 1e-12) -> Tensor:
 def to_pixels(feature_map: Tensor) -> Tensor:
     """Flattens maps `(B, h, w, C)` to `(B, h * w, C)`, pixels in row-major order.
 
+    Raises:
+        ValueError: if h or w is not known, as of images of unknown size.
+
     Example:
         ```python
         import keras
@@ -65,6 +68,11 @@ def to_pixels(feature_map: Tensor) -> Tensor:
         ```
     """
     height, width, channels = feature_map.shape[1:]
+    if height is None or width is None:
+        raise ValueError(
+            "maps must have a static height and width, and so must images: `tf.ensure_shape` states that of "
+            f"a data set. Received: a map of the shape {tuple(feature_map.shape)}."
+        )
     return ops.reshape(feature_map, (-1, height * width, channels))
 
 

@@ -14,7 +14,7 @@ from pixpro_keras.ops import cross_replica_mean
 from pixpro_keras.types import Batch, Tensor
 from pixpro_keras.utils import checks
 
-__all__ = ["Bounds", "Task"]
+__all__ = ["Bounds", "Task", "check_shape"]
 
 # Lowest and highest value of a loss; None is unbounded.
 Bounds = tuple[float | None, float | None]
@@ -173,9 +173,12 @@ class Task(keras.Model):
             far), `bad_steps` (1 if this one was skipped, unless a smaller loss scale may help),
             and what `before_step` returns.
         """
+        self._check_compiled()
         if self.device_transform is not None:
             data = self.device_transform(data)
         self.check_batch(data)
+        if self._has_loss_scale and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)  # The scale is one of its variables.
         logs = {"learning_rate": ops.cast(self.optimizer.learning_rate, "float32")}
         with _after([*data.values()]):
             step = tf.identity(self.step.value)
@@ -186,7 +189,7 @@ class Task(keras.Model):
         gradients, outputs = self._gradients(data)
         is_loss_nonfinite, is_skipped = _nonfinite_anywhere([outputs["loss"]], gradients)
         nonfinite_steps = is_skipped
-        if isinstance(self.optimizer, keras.mixed_precision.LossScaleOptimizer):
+        if self._has_loss_scale:
             is_scaled_down = self.optimizer.dynamic_scale <= 1
             nonfinite_steps = ops.where(is_scaled_down, is_skipped, is_loss_nonfinite)
         self._update(is_skipped > 0, gradients, state, before)
@@ -197,6 +200,12 @@ class Task(keras.Model):
         logs["updates"] = ops.cast(self.optimizer.iterations, "float32")
         return _mean_over_replicas(outputs) | logs
 
+    def fit(self, *args, **kwargs):
+        """Trains as `keras.Model.fit` does, without validation data: see `test_step`."""
+        if kwargs.get("validation_data") is not None or kwargs.get("validation_split"):
+            self.test_step({})  # Now, not after the first epoch.
+        return super().fit(*args, **kwargs)
+
     def test_step(self, data: Batch) -> dict[str, Tensor]:
         """Refuses `evaluate` and `validation_data`, since there is no validation loss."""
         raise ValueError(
@@ -204,13 +213,31 @@ class Task(keras.Model):
             "frozen features, for instance by a `pixpro_keras.evaluation.Monitor` in a callback."
         )
 
+    def predict_step(self, data: Batch) -> dict[str, Tensor]:
+        """Refuses `predict`: the outputs of a batch are losses, not one prediction for each image."""
+        raise ValueError(
+            f"{type(self).__name__} has no predictions: call it with a batch for its losses, or one of its "
+            "networks, such as the `encoder.backbone` of a pre-training, with images."
+        )
+
+    @property
+    def _has_loss_scale(self) -> bool:
+        return isinstance(self.optimizer, keras.mixed_precision.LossScaleOptimizer)
+
+    def _check_compiled(self) -> None:
+        """Raises a ValueError if `compile` was given a loss or metrics, which nothing would compute."""
+        if self._compile_loss is not None or self._compile_metrics is not None:
+            raise ValueError(
+                f"`compile` of {type(self).__name__} takes no loss or metrics: `call` returns them."
+            )
+
     def _update(
         self, is_skipped: Tensor, gradients: list[Tensor], state: list, before: list[Tensor]
     ) -> None:
         """Applies the gradients, or restores the state if the step is skipped."""
         slowed = [v for v in self.trainable_variables if id(v) in self._update_factors]
         weights_before = [tf.identity(v.value) for v in slowed]
-        is_scaled = isinstance(self.optimizer, keras.mixed_precision.LossScaleOptimizer)
+        is_scaled = self._has_loss_scale
         if is_scaled:
             # It skips steps itself and lowers its scale, but checks the first replica only.
             infinity = float("inf")
@@ -290,6 +317,29 @@ class Task(keras.Model):
         return gradients, outputs | {"loss": loss}
 
 
+def check_shape(batch: Batch, key: str, shape: tuple[int | None, ...], meaning: str) -> None:
+    """Raises a ValueError if an entry of a batch has another shape.
+
+    Args:
+        batch: see `pixpro_keras.types`.
+        key: of the entry.
+        shape: what it must be as far as it is known; None is any side.
+        meaning: shape and contents, for the error.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.task import check_shape
+
+        check_shape({"label": np.array([0, 1])}, "label", (None,), "(B,), the class of each image")
+        ```
+    """
+    found = tf.TensorShape(batch[key].shape)  # Sides may be unknown.
+    if not found.is_compatible_with(shape):
+        raise ValueError(f"`{key}` must have the shape {meaning}. Received: shape={found}.")
+
+
 def _after(tensors: list[Tensor]) -> contextlib.AbstractContextManager:
     """Context whose operations wait for all `tensors`, so that only one pass's activations are in memory.
 
@@ -300,12 +350,16 @@ def _after(tensors: list[Tensor]) -> contextlib.AbstractContextManager:
 
 
 def _check_sizes(batch: Batch, parts: int) -> None:
-    """Raises a ValueError unless the batch can be cut into equal parts."""
+    """Raises a ValueError unless all entries have as many rows, which can be cut into equal parts."""
     sizes = {key: value.shape[0] for key, value in batch.items()}
     if None in sizes.values():
         raise ValueError(
             "batches must have a static size, as from `Dataset.batch(..., drop_remainder=True)`. Received: "
             f"sizes of {sizes}."
+        )
+    if len({*sizes.values()}) > 1:
+        raise ValueError(
+            f"all entries of a batch must have as many rows as it has images. Received: sizes of {sizes}."
         )
     if any(size % parts or size < parts for size in sizes.values()):
         raise ValueError(

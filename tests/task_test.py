@@ -38,6 +38,12 @@ class BatchSizeTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "static size.*drop_remainder"):
             build().fit(data, verbose=0)
 
+    def test_entries_of_other_batches_are_refused(self):
+        batch = random_batch(6)
+        batch["coord2"] = batch["coord2"][:1]
+        with self.assertRaisesRegex(ValueError, "as many rows .*'coord1': 6, 'coord2': 1"):
+            build().fit(tf.data.Dataset.from_tensors(batch), verbose=0)
+
     def test_weights_without_a_gradient_are_named(self):
         task = Regression(keras.optimizers.SGD(0.1))
         task.unused = task.add_weight(name="unused", shape=(3,))
@@ -47,9 +53,24 @@ class BatchSizeTest(tf.test.TestCase, parameterized.TestCase):
             task.train_step(points(0))
 
     def test_there_is_no_validation_loss(self):
-        data = tf.data.Dataset.from_tensors(random_batch(4))
+        data, model = tf.data.Dataset.from_tensors(random_batch(4)), build()
+        for arguments in ({"validation_data": data}, {"validation_split": 0.5}):
+            with self.assertRaisesRegex(ValueError, "PixPro has no validation loss"):
+                model.fit(data, verbose=0, **arguments)
+        self.assertEqual(model.steps_done(), 0)
         with self.assertRaisesRegex(ValueError, "PixPro has no validation loss"):
-            build().evaluate(data, verbose=0)
+            model.evaluate(data, verbose=0)
+
+    def test_there_are_no_predictions(self):
+        with self.assertRaisesRegex(ValueError, "PixPro has no predictions: .*encoder.backbone"):
+            build().predict(random_batch(4)["view1"], verbose=0)
+
+    @parameterized.parameters({"loss": "mse"}, {"metrics": ["mae"]})
+    def test_losses_and_metrics_are_not_those_of_compile(self, **arguments):
+        model = build()
+        model.compile("sgd", **arguments)
+        with self.assertRaisesRegex(ValueError, "PixPro takes no loss or metrics"):
+            model.fit(tf.data.Dataset.from_tensors(random_batch(4)), verbose=0)
 
 
 class NonfiniteStepTest(tf.test.TestCase):
@@ -113,6 +134,21 @@ class NonfiniteStepTest(tf.test.TestCase):
         for variable in model.trainable_variables:
             one, two = strategy.experimental_local_results(variable.value)
             self.assertAllEqual(one, two)
+
+
+class LossScaleTest(tf.test.TestCase):
+    def test_the_optimizer_need_not_be_built_before(self):
+        tasks = [
+            Regression(keras.mixed_precision.LossScaleOptimizer(SGD(0.1), 2.0**9)) for _ in range(2)
+        ]
+        tasks[1].compile(keras.mixed_precision.LossScaleOptimizer(SGD(0.1), 2.0**9))
+        self.assertFalse(tasks[1].optimizer.built)
+        for task in tasks:
+            step = traced_step(task)
+            step(points(0))
+            task.optimizer.dynamic_scale.assign(2.0)  # The graph must not keep the first one.
+            step(points(1))
+        self.assertAllClose(values(tasks[1].weights), values(tasks[0].weights), rtol=1e-5)
 
 
 class Regression(Task):

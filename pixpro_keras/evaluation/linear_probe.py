@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from pixpro_keras.task import Task
+from pixpro_keras.task import Task, check_shape
 from pixpro_keras.types import LABEL, VIEW1, Batch, Tensor
 from pixpro_keras.utils import checks
 from pixpro_keras.utils.autotuning import without_autotuning
@@ -92,6 +92,11 @@ class LinearProbe(Task):
         self.biases = self.add_weight(
             name="biases", shape=(heads, num_classes), initializer="zeros"
         )
+
+    def check_batch(self, batch: Batch) -> None:
+        """Raises a ValueError if the labels are not one integer for each image."""
+        super().check_batch(batch)
+        check_shape(batch, LABEL, (None,), "(B,): the class of each image, an integer")
 
     def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:
         """The loss term `classification`, and `top1` of the best classifier on the batch.

@@ -11,7 +11,7 @@ from pixpro_keras.backbones.frozen import require_trainable, warn_of_frozen
 from pixpro_keras.layers.fpn import FPN
 from pixpro_keras.methods import ema
 from pixpro_keras.methods.encoder import Encoder
-from pixpro_keras.task import Task
+from pixpro_keras.task import Task, check_shape
 from pixpro_keras.types import COORD1, COORD2, JIGSAW, LABEL, VIEW1, VIEW2, Batch, Tensor
 from pixpro_keras.utils import checks
 
@@ -101,7 +101,7 @@ class PretrainMethod(Task):
         _warn_of_local_norms(backbone)
 
     def check_batch(self, batch: Batch) -> None:
-        """Raises a ValueError for a frozen backbone, keys that are missing, or corners of another shape."""
+        """Raises a ValueError for a frozen backbone, missing keys, and corners or labels of another shape."""
         super().check_batch(batch)
         require_trainable(self.encoder.backbone)
         corners = (COORD1, COORD2)[: self.num_views * self.uses_coordinates]
@@ -113,12 +113,9 @@ class PretrainMethod(Task):
                 f"`pixpro_keras.types`. Received: {', '.join(batch)}, without {', '.join(missing)}."
             )
         for key in corners:
-            shape = tf.TensorShape(batch[key].shape)  # Sides may be unknown.
-            if not shape.is_compatible_with((None, 4)):
-                raise ValueError(
-                    f"`{key}` must have the shape (B, 4): x1, y1, x2, y2 of each crop. Received: "
-                    f"shape={shape}."
-                )
+            check_shape(batch, key, (None, 4), "(B, 4): x1, y1, x2, y2 of each crop")
+        if self.uses_labels:
+            check_shape(batch, LABEL, (None,), "(B,): the class of each image, an integer")
 
     def before_step(self, step: Tensor) -> dict[str, Tensor]:
         """Updates the target before its forward pass, as in the official code."""

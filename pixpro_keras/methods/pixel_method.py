@@ -294,6 +294,7 @@ class PixelMethod(base.PretrainMethod):
         prediction = online
         if self.propagation is not None:
             prediction = self.propagation(online, training=training)
+        pixels = to_pixels(prediction), to_pixels(target)
         positives = geometry.lazy_positive_pairs(
             coord,
             target_coord,
@@ -301,7 +302,6 @@ class PixelMethod(base.PretrainMethod):
             self.threshold,
             tuple(target.shape[1:3]),
         )
-        pixels = to_pixels(prediction), to_pixels(target)
         metrics = positive_pair_metrics(*pixels, positives)
         # Sequential, since each needs the memory of a block for large maps.
         with tf.control_dependencies(

@@ -39,6 +39,13 @@ class LinearProbeTest(tf.test.TestCase, parameterized.TestCase):
         self.assertLen(loaded.trainable_variables, 2)
         self.assertAllEqual(loaded(batch)["classification"], probe(batch)["classification"])
 
+    def test_labels_in_a_column_are_refused(self):
+        # As many values as images, but each would be compared with the predictions of all.
+        batch = random_batch()
+        batch["label"] = batch["label"][:, None]
+        with self.assertRaisesRegex(ValueError, r"`label` must have .*shape=\(8, 1\)"):
+            build().train_step(batch)
+
     def test_only_the_classifiers_are_trained(self):
         probe = build()
         backbone = [w.numpy() for w in probe.backbone.weights]

@@ -262,6 +262,31 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, r"`coord2` must have .*shape=\(8, 2, 2\)"):
             model.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
 
+    @parameterized.parameters((3,), (1,))
+    def test_labels_that_are_not_one_integer_for_each_image_are_refused(self, columns):
+        model = build("supervised", num_classes=3, hidden_dim=None, out_dim=None)
+        batch = random_batch() | {"label": np.zeros((8, columns), "int32")}
+        with self.assertRaisesRegex(ValueError, rf"`label` must have .*\(8, {columns}\)"):
+            model.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
+
+    @parameterized.parameters(True, False)
+    def test_views_of_unknown_size_are_refused(self, use_propagation):
+        model = build(use_propagation=use_propagation)
+        data = tf.data.Dataset.from_tensors(random_batch())
+        data = data.map(
+            lambda batch: (
+                batch
+                | {
+                    "view1": tf.ensure_shape(
+                        tf.py_function(lambda x: x, [batch["view1"]], tf.float32),
+                        (8, None, None, 3),
+                    )
+                }
+            )
+        )
+        with self.assertRaisesRegex(ValueError, "static height and width"):
+            model.fit(data, verbose=0)
+
     @parameterized.parameters(((8, None),), (None,))
     def test_corners_of_unknown_shape_are_not_refused(self, shape):
         signature = {key: tf.TensorSpec(value.shape) for key, value in random_batch().items()}
