@@ -36,7 +36,6 @@ from pixpro_keras.cli.options.fine_tuning_options import refuse_image_size, slow
 from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.labeled_options import image_errors
 from pixpro_keras.cli.options.option_fields import FlagError
-from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.options.training_options import build_optimizer, resolve_lengths
 from pixpro_keras.cli.shared import training_job
 from pixpro_keras.cli.shared.comparison import run_each
@@ -81,20 +80,13 @@ _FILES = {
 
 def run(options: DetectOptions) -> RunResult:
     """Trains and tests a detector, on one backbone or on each of `--compare`."""
-    return run_each(options, run_one, "detect")
-
-
-def run_one(options: DetectOptions) -> RunResult:
-    """Trains and tests a detector on one backbone."""
-    check_training(options)
-    options = resolve_precision(options)
-    with training_job.start(options) as job:
-        return train_and_test(options, job)
+    return run_each(options, training_job.started(train_and_test), "detect")
 
 
 def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunResult:
     """Trains and tests a detector in the directory of a job that has been started."""
     workdir, strategy, replica_batch_size = job.workdir, job.strategy, job.replica_batch_size
+    check_training(options)
     box_config = build_box_config(options)
     with strategy.scope():  # Before the images, since reading annotations may take long.
         backbone, options = read_network(options)
@@ -268,13 +260,10 @@ def finish(
     rows = to_coco_results(found, test.image_ids, test.class_ids)
     write_atomically(workdir / "detections.json", json.dumps(rows).encode())
     save_figure(draw(pictures, found, test), workdir / "detect.png")
-    served = ServedDetector(task, preprocess, test.class_names, *_test_sides(options))
+    sides = options.test_short_side, options.max_side
+    served = ServedDetector(task, preprocess, test.class_names, *sides)
     save_detector(served, workdir / "export" / "detector")
     return score(found, test), test
-
-
-def _test_sides(options: DetectOptions) -> tuple[int, int]:
-    return options.test_short_side, options.max_side
 
 
 def find_all(
@@ -297,7 +286,13 @@ def find_all(
     broken = box_pipeline.count_broken(test, options.max_broken_share)
     with image_errors(test.name):
         detected = detect_in_source(
-            detect, test, preprocess, *_test_sides(options), options.num_canvases, broken
+            detect,
+            test,
+            preprocess,
+            options.test_short_side,
+            options.max_side,
+            options.num_canvases,
+            broken,
         )
         for index, image, one in with_bar(detected, "detecting", test.num_examples):
             found[index] = one

@@ -16,7 +16,7 @@ from pixpro_keras.cli.options.method_options import ModelOptions, build_training
 from pixpro_keras.cli.options.option_fields import FlagError, option
 from pixpro_keras.cli.options.parsing import FLAGS_FILE
 from pixpro_keras.cli.options.run_options import CardOptions
-from pixpro_keras.cli.options.training_options import build_schedule, peak_learning_rate
+from pixpro_keras.cli.options.training_options import build_schedule
 from pixpro_keras.cli.shared import command, model_card, stored_run
 from pixpro_keras.cli.shared.finished_run import export_fpn
 from pixpro_keras.methods import PixPro, PretrainMethod
@@ -110,7 +110,7 @@ def export_torch(
         The file -> its use.
     """
     step = method.steps_done()
-    peak = peak_learning_rate(options)
+    peak = options.peak_learning_rate
     progress = official_export.TrainingProgress(
         step=step,
         steps_per_epoch=options.steps_per_epoch or 1,

@@ -27,11 +27,9 @@ from pixpro_keras.cli.options.labeled_options import (
     resolve_parts,
 )
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
-from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.options.training_options import (
     TrainingJobOptions,
     build_optimizer,
-    peak_learning_rate,
     resolve_lengths,
 )
 from pixpro_keras.cli.shared import training_job
@@ -86,14 +84,7 @@ class LinearProbeOptions(LabeledOptions, CompareOptions, TrainingJobOptions):
 
 def run(options: LinearProbeOptions) -> RunResult:
     """Trains and tests the classifiers, on one backbone or on each of `--compare`."""
-    return run_each(options, run_one, "linear_probe")
-
-
-def run_one(options: LinearProbeOptions) -> RunResult:
-    """Trains and tests the classifiers on one backbone."""
-    options = resolve_precision(options)
-    with training_job.start(options) as job:
-        return train_and_test(options, job)
+    return run_each(options, training_job.started(train_and_test), "linear_probe")
 
 
 def check_training(options: LinearProbeOptions) -> list[float]:
@@ -305,7 +296,7 @@ def finish(
         choice = [top_k_accuracy(scores, held_out.labels) for scores in scores_of_each]
     classifiers = [
         {
-            "learning rate": f"{peak_learning_rate(options) * factor:g}",
+            "learning rate": f"{options.peak_learning_rate * factor:g}",
             "held-out top-1": choice[head] if choice else None,
             "top-1": top_k_accuracy(test_scores[head], test.labels, 1),
             "top-5": top_k_accuracy(test_scores[head], test.labels, 5),

@@ -8,7 +8,6 @@ learning rate and is fitted in one go. Writes `segment.md`, `segment.json` and `
 `--workdir`. The same command continues an interrupted run.
 """
 
-import dataclasses
 import pathlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -28,7 +27,6 @@ from pixpro_keras.cli.options.fine_tuning_options import slow_down_backbone
 from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.labeled_options import image_errors
 from pixpro_keras.cli.options.parsing import write_flags
-from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.options.segment_options import (
     SegmentOptions,
     build_crop_config,
@@ -62,20 +60,15 @@ from pixpro_keras.visualize.segmentation import draw_segmentations
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Logits = Callable[[Tensor, tuple[int, int]], Tensor]
+
 _NUM_PICTURES = 4
 _BATCH_SIZE = 4  # Test windows, or images, per replica and call.
 
 
 def run(options: SegmentOptions) -> RunResult:
     """Trains and tests a segmenter, on one backbone or on each of `--compare`."""
-    return run_each(options, run_one, "segment")
-
-
-def run_one(options: SegmentOptions) -> RunResult:
-    """Trains and tests a segmenter on one backbone."""
-    options = resolve_precision(options)
-    with training_job.start(options) as job:
-        return train_and_test(options, job)
+    return run_each(options, training_job.started(train_and_test), "segment")
 
 
 def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> RunResult:
@@ -170,8 +163,16 @@ def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> Run
     if result.is_complete:
         with chief_alone(strategy) as is_chief:
             if is_chief:
-                segmenter = Segmenter(backbone.label, task.logits, backbone.preprocess)
-                finish(options, workdir, segmenter, train.class_names, num_train, test, strategy)
+                finish(
+                    options,
+                    workdir,
+                    backbone,
+                    task.logits,
+                    train.class_names,
+                    num_train,
+                    test,
+                    strategy,
+                )
     return result
 
 
@@ -205,9 +206,9 @@ def _fit_dense_linear_probe(
         classifier = fit_dense_linear_probe(
             network, batches, len(train.class_names), strategy=strategy
         )
-    segmenter = Segmenter(backbone.label, classifier.logits, backbone.preprocess)
     num_train -= len(broken.names)
-    finish(options, workdir, segmenter, train.class_names, num_train, test, strategy)
+    names = train.class_names
+    finish(options, workdir, backbone, classifier.logits, names, num_train, test, strategy)
 
 
 def whole_batch_size(options: SegmentOptions, strategy: tf.distribute.Strategy) -> int:
@@ -215,32 +216,17 @@ def whole_batch_size(options: SegmentOptions, strategy: tf.distribute.Strategy) 
     return _BATCH_SIZE * strategy.num_replicas_in_sync if options.resize else 1
 
 
-@dataclasses.dataclass(frozen=True)
-class Segmenter:
-    """A trained network for segmentation.
-
-    Attributes:
-        label: name of its backbone in a table.
-        logits: function of `(B, H, W, 3)` images and a size to scores of that size.
-        preprocess: function from RGB in 0..255 to the backbone's convention.
-    """
-
-    label: str
-    logits: Callable[[Tensor, tuple[int, int]], Tensor]
-    preprocess: Callable[[Tensor], Tensor]
-
-
 def make_segment(
-    options: SegmentOptions, segmenter: Segmenter, strategy: tf.distribute.Strategy
+    options: SegmentOptions,
+    backbone: EvaluatedBackbone,
+    logits: Logits,
+    strategy: tf.distribute.Strategy,
 ) -> Callable[[Tensor], np.ndarray]:
     """Returns a function of preprocessed images `(B, H, W, 3)` to their classes `(B, H, W)`.
 
-    Args:
-        options: resolved.
-        segmenter: trained.
-        strategy: devices that share the work.
+    The arguments are those of `finish`.
     """
-    logits, size = segmenter.logits, options.crop_size
+    size = options.crop_size
     if options.whole_images:
         return over_replicas(
             lambda images: ops.argmax(logits(images, ops.shape(images)[1:3]), axis=-1),
@@ -252,7 +238,7 @@ def make_segment(
         lambda windows: ops.softmax(logits(windows, (size, size)), axis=-1), batch_size, strategy
     )
     # As around crops.
-    beyond = segmenter.preprocess(tf.constant(MEAN_COLOR, shape=(1, 1, 3)))[0, 0]
+    beyond = backbone.preprocess(tf.constant(MEAN_COLOR, shape=(1, 1, 3)))[0, 0]
 
     def segment(images: Tensor) -> np.ndarray:
         stride = options.window_stride
@@ -282,7 +268,8 @@ def draw(
 def finish(
     options: SegmentOptions,
     workdir: pathlib.Path,
-    segmenter: Segmenter,
+    backbone: EvaluatedBackbone,
+    logits: Logits,
     class_names: tuple[str, ...],
     num_train: int,
     test: MaskSource,
@@ -293,27 +280,28 @@ def finish(
     Args:
         options: resolved.
         workdir: folder of the files.
-        segmenter: trained.
+        backbone: backbone of the segmenter.
+        logits: function of preprocessed images and a size to scores of that size.
         class_names: classes of the training images.
         num_train: number of training images.
         test: images and masks.
         strategy: devices that share the work.
     """
     images_per_call = whole_batch_size(options, strategy) if options.whole_images else 1
-    segment = make_segment(options, segmenter, strategy)
+    segment = make_segment(options, backbone, logits, strategy)
     broken = BrokenImages(test, options.max_broken_share)
-    batches = readable_batches(test, segmenter.preprocess, images_per_call, broken)
+    batches = readable_batches(test, backbone.preprocess, images_per_call, broken)
     with flag_errors(options, "test_dataset" if options.test_dataset else "dataset"):
         shown = with_bar(batches, "segmenting", test.num_examples, size=images_per_call)
         scores = evaluate_segmentation(segment, shown, len(class_names)).scores()
-    figure = draw(test, lambda image: segment(segmenter.preprocess(image)[None])[0], class_names)
+    figure = draw(test, lambda image: segment(backbone.preprocess(image)[None])[0], class_names)
     save_figure(figure, workdir / "segment.png")
     per_class = zip(class_names, scores.iou, strict=True)
     write_results(
         workdir,
         "segment",
         {
-            "backbone": segmenter.label,
+            "backbone": backbone.label,
             "training images": num_train,
             "test images": test.num_examples - len(broken.names),
             "mIoU": scores.miou if np.isfinite(scores.miou) else None,  # JSON has no NaN.

@@ -10,8 +10,9 @@ from absl.testing import parameterized
 
 from pixpro_keras import backbones
 from pixpro_keras.cli import segment
+from pixpro_keras.cli.options.evaluation_options import EvaluatedBackbone
 from pixpro_keras.cli.options.option_fields import FlagError
-from pixpro_keras.cli.segment import Segmenter, SegmentOptions, finish
+from pixpro_keras.cli.segment import SegmentOptions, finish
 from pixpro_keras.segmentation import MaskSource
 from pixpro_keras.weights import export_backbone
 from tests.helpers.examples import save_image
@@ -55,7 +56,8 @@ def finish_black(folder, logits, value):
     finish(
         SegmentOptions(dataset="folder:black", crop_size=16, window_stride=16),
         pathlib.Path(folder),
-        Segmenter("tiny", logits, lambda image: tf.cast(image, tf.float32)),
+        EvaluatedBackbone(None, lambda image: tf.cast(image, tf.float32), "tiny"),
+        logits,
         ("zero", "one"),
         1,
         MaskSource("black", 1, read, str, ("zero", "one")),

@@ -265,8 +265,7 @@ def build_training(
     Raises:
         FlagError: if these weights are of another network.
     """
-    steps_per_epoch = options.steps_per_epoch or 1
-    method = build_method(options, options.epochs * steps_per_epoch, device_transform, trained)
+    method = build_method(options, options.total_steps, device_transform, trained)
     if options.remat:
         with flag_errors(options, "remat", "backbone"):
             method.encoder.recompute_backbone()

@@ -79,7 +79,7 @@ def parse(
     except flags.Error as error:
         raise FlagError(str(error)) from error
     given = _given(cls, values)
-    values(["", *presets.without_files(argv)], known_only=True)
+    values(["", *presets.expand(argv, is_read=False)], known_only=True)
     direct = _given(cls, values)
     options = cls(
         **given, given=frozenset(given), from_files=frozenset(given.keys() - direct.keys())

@@ -38,23 +38,9 @@ def find(name: str) -> pathlib.Path:
     return presets[0]
 
 
-def without_files(argv: Iterable[str]) -> list[str]:
-    """Returns the command line without its flag files."""
-    rest = iter(argv)
-    kept: list[str] = []
-    for argument in rest:
-        flag, equals, _ = argument.partition("=")
-        if argument == "--":
-            return [*kept, argument, *rest]
-        if flag in ("--flagfile", "-flagfile"):
-            if not equals:
-                next(rest, "")
-        else:
-            kept.append(argument)
-    return kept
-
-
-def expand(argv: Iterable[str], inside: tuple[pathlib.Path, ...] = ()) -> list[str]:
+def expand(
+    argv: Iterable[str], inside: tuple[pathlib.Path, ...] = (), *, is_read: bool = True
+) -> list[str]:
     """Returns the command line with the lines of flag files in the place of `--flagfile`.
 
     absl reads flag files itself, but by path only, and presets name their base by its path in the
@@ -63,6 +49,7 @@ def expand(argv: Iterable[str], inside: tuple[pathlib.Path, ...] = ()) -> list[s
     Args:
         argv: the command line.
         inside: flag files that are being read.
+        is_read: whether flag files are read; otherwise they are left out.
 
     Raises:
         FlagError: if one does not exist, cannot be read or includes itself.
@@ -76,7 +63,10 @@ def expand(argv: Iterable[str], inside: tuple[pathlib.Path, ...] = ()) -> list[s
         if flag not in ("--flagfile", "-flagfile"):
             expanded.append(argument)
             continue
-        path = find(name if equals else next(rest, ""))
+        name = name if equals else next(rest, "")
+        if not is_read:
+            continue
+        path = find(name)
         if path in inside:
             raise FlagError(f"--flagfile={path}: includes itself")
         try:

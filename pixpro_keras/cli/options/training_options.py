@@ -161,6 +161,27 @@ class TrainingOptions(Options):
         minimum=1,
     )
 
+    # Of options that `resolve_lengths` returned.
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole training."""
+        return self.epochs * (self.steps_per_epoch or 1)
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps of the warm-up, which is shortened to the run where it is longer."""
+        return min(round(self.warmup_epochs * (self.steps_per_epoch or 1)), self.total_steps)
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """Learning rate after the warm-up."""
+        if self.learning_rate_scaling == "none":
+            return self.base_learning_rate
+        if self.learning_rate_scaling == "sqrt":
+            return self.base_learning_rate * 4 * (self.batch_size / 1024) ** 0.5
+        return self.base_learning_rate * self.batch_size / 256
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingJobOptions(TrainingOptions, DeviceOptions):
@@ -202,43 +223,44 @@ def resolve_lengths(options: TrainingT, num_examples: int, data_flag: str = "dat
             f"--batch_size={options.batch_size}: --{data_flag}={data} has only {num_examples} images"
         )
     options = _prefer_command_line(options)
-    steps_per_epoch = options.steps_per_epoch or num_examples // options.batch_size
-    total = options.iterations
-    if total is not None:
-        if options.steps_per_epoch is None:
-            divisors = (n for n in range(1, total + 1) if total % n == 0)
-            steps_per_epoch = min(divisors, key=lambda n: abs(math.log(n / _STEPS_PER_EPOCH)))
-        if total % steps_per_epoch:
-            raise FlagError(
-                f"--iterations={total}: must be a multiple of --steps_per_epoch={steps_per_epoch}"
-            )
+    steps_per_epoch, total = options.steps_per_epoch, options.iterations
+    if total is None:
+        steps_per_epoch = steps_per_epoch or num_examples // options.batch_size
+    elif steps_per_epoch is None:
+        divisors = (n for n in range(1, total + 1) if total % n == 0)
+        steps_per_epoch = min(divisors, key=lambda n: abs(math.log(n / _STEPS_PER_EPOCH)))
+    elif total % steps_per_epoch:
+        raise FlagError(
+            f"--iterations={total}: must be a multiple of --steps_per_epoch={steps_per_epoch}"
+        )
     values: dict[str, Any] = {"steps_per_epoch": steps_per_epoch}
     for in_epochs, in_steps in _LENGTHS.items():
-        given = getattr(options, in_steps)
-        if given is None or given == ():
-            continue
-        steps = [int(x) for x in (given if isinstance(given, tuple) else [given])]
-        epochs = getattr(options, in_epochs)
-        epochs = epochs if isinstance(epochs, tuple) else (epochs,)
-        if (
-            options.is_given(in_epochs)
-            and [round(float(x) * steps_per_epoch) for x in epochs] != steps
-        ):
-            both = " ".join(serialize(options, in_epochs, in_steps))
-            raise FlagError(
-                f"{both}: these differ at {steps_per_epoch} steps in an epoch; give one of them"
-            )
-        exact = [step / steps_per_epoch for step in steps]
-        values[in_epochs] = (
-            tuple(f"{x:.10g}" for x in exact) if isinstance(given, tuple) else exact[0]
-        )
-    if "epochs" in values:
-        values["epochs"] = int(values["epochs"])
+        if getattr(options, in_steps) not in (None, ()):
+            values[in_epochs] = _to_epochs(options, in_epochs, in_steps, steps_per_epoch)
     is_default = not options.is_given("warmup_epochs") and options.warmup_iterations is None
     if is_default and total is not None and options.steps_per_epoch is None:
         # The same number of steps for any total, so that a longer run continues a shorter one.
         values["warmup_epochs"] = options.warmup_epochs * _STEPS_PER_EPOCH / steps_per_epoch
     return options.replace(**values)
+
+
+def _to_epochs(
+    options: TrainingOptions, in_epochs: str, in_steps: str, steps_per_epoch: int
+) -> Any:
+    """Value for the option `in_epochs` from `in_steps`. Raises `FlagError` if both are given and differ."""
+    given, epochs = getattr(options, in_steps), getattr(options, in_epochs)
+    is_list = isinstance(given, tuple)
+    steps = [int(step) for step in given] if is_list else [given]
+    same = [round(float(x) * steps_per_epoch) for x in (epochs if is_list else [epochs])]
+    if options.is_given(in_epochs) and same != steps:
+        both = " ".join(serialize(options, in_epochs, in_steps))
+        raise FlagError(
+            f"{both}: these differ at {steps_per_epoch} steps in an epoch; give one of them"
+        )
+    if is_list:
+        return tuple(f"{step / steps_per_epoch:.10g}" for step in steps)
+    # A run has whole epochs, a warm-up need not.
+    return given // steps_per_epoch if in_epochs == "epochs" else given / steps_per_epoch
 
 
 def _prefer_command_line(options: TrainingT) -> TrainingT:
@@ -259,42 +281,19 @@ def _prefer_command_line(options: TrainingT) -> TrainingT:
     )
 
 
-def peak_learning_rate(options: TrainingOptions) -> float:
-    """Returns the learning rate after the warm-up."""
-    if options.learning_rate_scaling == "none":
-        return options.base_learning_rate
-    if options.learning_rate_scaling == "sqrt":
-        return options.base_learning_rate * 4 * (options.batch_size / 1024) ** 0.5
-    return options.base_learning_rate * options.batch_size / 256
-
-
-def count_warmup_steps(options: TrainingOptions) -> int:
-    """Returns the steps of the warm-up, which is shortened to the run where it is longer.
-
-    Args:
-        options: resolved.
-    """
-    steps_per_epoch = options.steps_per_epoch or 1
-    return min(round(options.warmup_epochs * steps_per_epoch), options.epochs * steps_per_epoch)
-
-
 def build_schedule(options: TrainingOptions) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Returns the learning rate by step.
-
-    Args:
-        options: resolved.
-    """
-    steps_per_epoch = options.steps_per_epoch or 1
+    """Returns the learning rate by step, of options with resolved lengths."""
     arguments: dict[str, Any] = {
-        "peak": peak_learning_rate(options),
-        "total_steps": options.epochs * steps_per_epoch,
-        "warmup_steps": count_warmup_steps(options),
+        "peak": options.peak_learning_rate,
+        "total_steps": options.total_steps,
+        "warmup_steps": options.warmup_steps,
         "warmup_fraction": options.warmup_fraction,
     }
     with flag_errors(options, "schedule", "decay_epochs"):
         if options.schedule == "steps":
+            steps_per_epoch = options.steps_per_epoch or 1
             boundaries = [round(float(epoch) * steps_per_epoch) for epoch in options.decay_epochs]
-            if boundaries and max(boundaries) >= arguments["total_steps"]:
+            if boundaries and max(boundaries) >= options.total_steps:
                 _warn_of_late_decays(options)
             return WarmupSteps(boundaries=boundaries, **arguments)
         if options.decay_epochs:
@@ -308,10 +307,7 @@ def _warn_of_late_decays(options: TrainingOptions) -> None:
     """Names the decays, in the unit that the user gave, of which some are after the end of the run."""
     name, end = "decay_epochs", f"{options.epochs} epochs"
     if options.decay_iterations:
-        name, end = (
-            "decay_iterations",
-            f"{options.epochs * (options.steps_per_epoch or 1)} iterations",
-        )
+        name, end = "decay_iterations", f"{options.total_steps} iterations"
     logging.warning(
         "%s: the run ends after %s, so that the learning rate does not decay at all of them",
         *serialize(options, name),
@@ -320,10 +316,7 @@ def _warn_of_late_decays(options: TrainingOptions) -> None:
 
 
 def build_optimizer(options: TrainingOptions) -> keras.optimizers.Optimizer:
-    """Returns the optimizer, whose learning rate follows the schedule.
-
-    Args:
-        options: resolved.
+    """Returns the optimizer, whose learning rate follows the schedule, of options with resolved lengths.
 
     Raises:
         FlagError: if AdamW would move each weight by a tenth or more a step, or a given flag has no effect.
@@ -333,7 +326,7 @@ def build_optimizer(options: TrainingOptions) -> keras.optimizers.Optimizer:
         unused["sgd_momentum"] = "--optimizer=adamw has no momentum"
     if options.optimizer != "sgd":
         unused["decay_norms"] = "only --optimizer=sgd decays them"
-    if not count_warmup_steps(options):
+    if not options.warmup_steps:
         unused["warmup_fraction"] = "there is no warm-up"
     if options.schedule != "cosine":
         unused["end_learning_rate"] = "only --schedule=cosine ends at it"
@@ -343,10 +336,10 @@ def build_optimizer(options: TrainingOptions) -> keras.optimizers.Optimizer:
     if options.optimizer == "lars":
         return LARS(schedule, momentum, l2_decay=l2_decay)
     if options.optimizer == "adamw":
-        if (peak := peak_learning_rate(options)) >= 0.1:
+        if options.peak_learning_rate >= 0.1:
             raise FlagError(
-                f"--optimizer=adamw --base_learning_rate={options.base_learning_rate}: a peak of {peak:g} "
-                "suits lars and sgd; that of adamw is near 0.001"
+                f"--optimizer=adamw --base_learning_rate={options.base_learning_rate}: a peak of "
+                f"{options.peak_learning_rate:g} suits lars and sgd; that of adamw is near 0.001"
             )
         optimizer = keras.optimizers.AdamW(schedule, weight_decay=l2_decay)
         optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])

@@ -122,7 +122,10 @@ def _folders(compare: Sequence[str]) -> list[str]:
 
 def _write(workdir: pathlib.Path, all_rows: Sequence[Mapping]) -> None:
     """Prints and writes the table, and plots the first measures."""
-    rows = [{name: value for name, value in row.items() if _is_cell(value)} for row in all_rows]
+    rows = [
+        {name: value for name, value in row.items() if not isinstance(value, list | dict)}
+        for row in all_rows
+    ]
     names = list(dict.fromkeys(name for row in rows for name in row))
     measures = {
         name: [row.get(name) for row in rows]
@@ -136,7 +139,3 @@ def _write(workdir: pathlib.Path, all_rows: Sequence[Mapping]) -> None:
         save_figure(figure, workdir / "compare.png")
         files["compare.png"] = "the same, as a chart"
     write_table(workdir, "compare", results_table(rows), all_rows, files)
-
-
-def _is_cell(value: object) -> bool:
-    return not isinstance(value, list | dict)

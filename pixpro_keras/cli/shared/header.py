@@ -7,12 +7,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from pixpro_keras.cli.options.training_options import (
-    TrainingJobOptions,
-    build_schedule,
-    count_warmup_steps,
-    peak_learning_rate,
-)
+from pixpro_keras.cli.options.training_options import TrainingJobOptions, build_schedule
 from pixpro_keras.training.workers import is_chief
 
 _INSTALL = "pip install 'tensorflow[and-cuda]'"
@@ -39,43 +34,29 @@ def print_header(
         data: the training images.
         first_step: step from which the run continues.
     """
-    if is_chief(strategy):
-        rows = header_rows(options, strategy, num_images, data, first_step)
-        print(header_text({**task, **rows}), flush=True)
-
-
-def header_rows(
-    options: TrainingJobOptions,
-    strategy: tf.distribute.Strategy,
-    num_images: int,
-    data: str,
-    first_step: int,
-) -> dict[str, str]:
-    """Returns the lines that all trainings have: name -> value."""
-    steps_per_epoch, reason = options.steps_per_epoch or 1, options.precision_reason
-    total = options.epochs * steps_per_epoch
+    if not is_chief(strategy):
+        return
+    reason = options.precision_reason
     epochs = "1 epoch" if options.epochs == 1 else f"{options.epochs} epochs"
-    steps = f"{total}: {epochs} of {steps_per_epoch} steps of {options.batch_size} images"
-    if first_step:
-        steps += f"; continues from step {first_step}"
-    return {
+    steps = f"{options.total_steps}: {epochs} of {options.steps_per_epoch} steps"
+    rows = {
         "device": describe_devices(strategy),
         "precision": options.precision + (f", for {reason}" if reason else ""),
         "data": f"{data}, {num_images} images",
-        "steps": steps,
+        "steps": f"{steps} of {options.batch_size} images"
+        + (f"; continues from step {first_step}" if first_step else ""),
         "learning rate": _describe_rate(options),
         "workdir": options.workdir,
     }
+    print(header_text({**task, **rows}), flush=True)
 
 
 def _describe_rate(options: TrainingJobOptions) -> str:
     """Highest learning rate; if the warm-up takes the whole run, also why the peak is not reached."""
-    peak = f"{peak_learning_rate(options):.4g}"
-    steps_per_epoch = options.steps_per_epoch or 1
-    total = options.epochs * steps_per_epoch
-    if count_warmup_steps(options) < total:
+    peak, total = f"{options.peak_learning_rate:.4g}", options.total_steps
+    if options.warmup_steps < total:
         return f"{peak} at its peak"
-    warmup = round(options.warmup_epochs * steps_per_epoch)
+    warmup = round(options.warmup_epochs * (options.steps_per_epoch or 1))
     instead = f" instead of {warmup} steps" if warmup > total else ""
     return (
         f"{float(build_schedule(options)(total - 1)):.4g} in the last step; the warm-up takes the whole "

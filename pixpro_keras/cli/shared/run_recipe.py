@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from pixpro_keras.backbones import public_name
 from pixpro_keras.cli.options.option_fields import option_fields
-from pixpro_keras.cli.options.training_options import TrainingJobOptions, count_warmup_steps
+from pixpro_keras.cli.options.training_options import TrainingJobOptions
 from pixpro_keras.data.sources import split_specification
 from pixpro_keras.training.history import Period
 from pixpro_keras.weights.load import IMAGENET
@@ -59,12 +59,11 @@ def recipe_of(options: TrainingJobOptions, num_images: int, fingerprint: str = "
             if field.name == "init_weights" and value not in (None, IMAGENET):
                 value = os.path.abspath(os.path.expanduser(value))
             recipe[field.name] = list(value) if isinstance(value, tuple) else value
-    per_epoch = options.steps_per_epoch or 1
-    warmup_steps = count_warmup_steps(options)
-    if warmup_steps < options.epochs * per_epoch:
-        recipe["warmup_steps"] = warmup_steps  # Else a longer run may have a longer one.
+    if options.warmup_steps < options.total_steps:
+        recipe["warmup_steps"] = options.warmup_steps  # Else a longer run may have a longer one.
     if fingerprint:
         recipe["checksum_of_image_list"] = fingerprint
+    per_epoch = options.steps_per_epoch or 1
     return recipe | {
         "num_images": num_images,
         "decay_steps": [round(float(epoch) * per_epoch) for epoch in options.decay_epochs],

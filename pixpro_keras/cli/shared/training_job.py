@@ -20,6 +20,7 @@ from pixpro_keras.cli.options import parsing
 from pixpro_keras.cli.options.cluster_options import make_devices
 from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.option_fields import FlagError, option_fields
+from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.options.training_options import TrainingJobOptions
 from pixpro_keras.cli.shared import command, run_recipe
 from pixpro_keras.cli.shared.header import header_text
@@ -118,6 +119,19 @@ def start(options: TrainingJobOptions) -> Iterator[StartedJob]:
                 place = os.path.join(stack.enter_context(tempfile.TemporaryDirectory()), "run")
             workdir = stack.enter_context(open_workdir(place, strategy))
         yield StartedJob(workdir, strategy, share, stack)
+
+
+def started(
+    train: Callable[[OptionsT, StartedJob], RunResult],
+) -> Callable[[OptionsT], RunResult]:
+    """Returns a function of options that resolves their precision, starts the job and trains it."""
+
+    def run_job(options: OptionsT) -> RunResult:
+        options = resolve_precision(options)
+        with start(options) as job:
+            return train(options, job)
+
+    return run_job
 
 
 def _refuse_image_folder(options: TrainingJobOptions) -> None:
