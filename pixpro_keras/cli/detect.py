@@ -171,21 +171,7 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
                 if options.bn_batches:
                     logging.info("Measuring batch norm on %d training batches", options.bn_batches)
                     apply_precise_bn(task, few_batches(), bn_strategy)
-                scores, test = finish(options, workdir, task, detect, preprocess, test)
-                facts = {
-                    "model": options.model,
-                    "backbone": backbone.label,
-                    "training images": num_train,
-                    "test images": test.num_examples,
-                    "AP by": _RULES[test.metric],
-                }
-                shown = unscored(options, test) | scores
-                write_results(
-                    workdir,
-                    "detect",
-                    {**facts, **test.notes.counts, **shown},
-                    TRAINING_FILES | _FILES,
-                )
+                finish(options, workdir, backbone, task, detect, num_train, test)
     return result
 
 
@@ -234,10 +220,7 @@ def normalized_together(
 ) -> int:
     """Returns the number of images whose statistics batch norm takes together in training.
 
-    Args:
-        options: resolved.
-        replica_batch_size: images that each replica takes per step.
-        strategy: devices whose statistics are taken together; None is one device.
+    The strategy is that of the devices whose statistics are taken together; None is one device.
     """
     size = replica_batch_size if strategy is None else options.batch_size
     return size // options.accumulate_steps
@@ -246,24 +229,41 @@ def normalized_together(
 def finish(
     options: DetectOptions,
     workdir: pathlib.Path,
-    task,
+    backbone: EvaluatedBackbone,
+    task: Detector,
     detect: Callable,
-    preprocess: Callable[[Tensor], Tensor],
+    num_train: int,
     test: BoxSource,
-) -> tuple[dict[str, float], BoxSource]:
-    """Tests the detector; writes detections, pictures and the SavedModel.
+) -> None:
+    """Tests the detector; writes detections, pictures, the SavedModel and the scores.
 
-    Returns:
-        The scores, and the images that could be decoded.
+    Args:
+        options: resolved.
+        workdir: folder of the files.
+        backbone: backbone of the detector.
+        task: trained.
+        detect: compiled method `detect` of the task.
+        num_train: number of training images.
+        test: test images, of which those that can be decoded count.
     """
-    found, pictures, test = find_all(options, detect, preprocess, test)
+    found, pictures, test = find_all(options, detect, backbone.preprocess, test)
     rows = to_coco_results(found, test.image_ids, test.class_ids)
     write_atomically(workdir / "detections.json", json.dumps(rows).encode())
     save_figure(draw(pictures, found, test), workdir / "detect.png")
     sides = options.test_short_side, options.max_side
-    served = ServedDetector(task, preprocess, test.class_names, *sides)
+    served = ServedDetector(task, backbone.preprocess, test.class_names, *sides)
     save_detector(served, workdir / "export" / "detector")
-    return score(found, test), test
+    facts = {
+        "model": options.model,
+        "backbone": backbone.label,
+        "training images": num_train,
+        "test images": test.num_examples,
+        "AP by": _RULES[test.metric],
+    }
+    scores = unscored(options, test) | score(found, test)
+    write_results(
+        workdir, "detect", {**facts, **test.notes.counts, **scores}, TRAINING_FILES | _FILES
+    )
 
 
 def find_all(

@@ -111,9 +111,8 @@ def run(options: EmbedOptions) -> None:
     with flag_errors(options, "output"), open_workdir(parts):
         _check_recipe(parts, _recipe(options, backbone, images))
         files = compute_parts(options, source, network, backbone, parts, strategy)
-        join_parts(files, output)
+        shape = join_parts(files, output)
         shutil.rmtree(parts)
-    shape = _shape(output)
     print(f"{output}: {options.features} features of {shape[0]} images, {shape[1:]} each")
 
 
@@ -254,8 +253,8 @@ def _write_part(
     os.replace(partial, file)
 
 
-def join_parts(files: Sequence[pathlib.Path], output: pathlib.Path) -> None:
-    """Joins parts to one file, one part in memory at a time.
+def join_parts(files: Sequence[pathlib.Path], output: pathlib.Path) -> tuple[int, ...]:
+    """Joins parts to one file, one part in memory at a time. Returns the shape of its features.
 
     Args:
         files: files of the parts, in order. A part without a readable image has none.
@@ -268,34 +267,35 @@ def join_parts(files: Sequence[pathlib.Path], output: pathlib.Path) -> None:
     if not files:
         raise ValueError("no image could be read")
     partial = output.with_name(f".{output.name}.partial")
+    join = _join_npz if output.suffix == ".npz" else _join_parquet
     try:
-        if output.suffix == ".npz":
-            _join_npz(files, partial)
-        else:
-            _join_parquet(files, partial)
+        shape = join(files, partial)
         os.replace(partial, output)
     finally:
         partial.unlink(missing_ok=True)
+    return shape
 
 
-def _join_npz(files: Sequence[pathlib.Path], output: pathlib.Path) -> None:
+def _join_npz(files: Sequence[pathlib.Path], output: pathlib.Path) -> tuple[int, ...]:
+    joined = {}
     with zipfile.ZipFile(output, "w", allowZip64=True) as archive:
         for column in _COLUMNS:
             shapes = [(part.shape, part.dtype) for part in _parts(files, column)]
-            count = sum(shape[0] for shape, _ in shapes)
+            joined[column] = (sum(shape[0] for shape, _ in shapes), *shapes[0][0][1:])
             kind = np.result_type(*(kind for _, kind in shapes))  # the longest name
             header = {
                 "descr": np.lib.format.dtype_to_descr(kind),
                 "fortran_order": False,
-                "shape": (count, *shapes[0][0][1:]),
+                "shape": joined[column],
             }
             with archive.open(f"{column}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array_header_2_0(member, header)
                 for part in _parts(files, column):
                     member.write(np.ascontiguousarray(part, kind).tobytes())
+    return joined["features"]
 
 
-def _join_parquet(files: Sequence[pathlib.Path], output: pathlib.Path) -> None:
+def _join_parquet(files: Sequence[pathlib.Path], output: pathlib.Path) -> tuple[int, ...]:
     import pyarrow
     import pyarrow.parquet
 
@@ -309,6 +309,7 @@ def _join_parquet(files: Sequence[pathlib.Path], output: pathlib.Path) -> None:
         ],
         metadata={"shape": json.dumps(first.shape[1:])},
     )
+    count = 0
     with pyarrow.parquet.ParquetWriter(output, schema) as writer:
         columns = (_parts(files, column) for column in _COLUMNS)
         for features, names, labels in zip(*columns, strict=True):
@@ -319,25 +320,14 @@ def _join_parquet(files: Sequence[pathlib.Path], output: pathlib.Path) -> None:
                 pyarrow.array(labels, pyarrow.int32()),
             ]
             writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
+            count += len(labels)
+    return (count, *first.shape[1:])
 
 
 def _parts(files: Sequence[pathlib.Path], column: str) -> Iterator[np.ndarray]:
     for file in files:
         with np.load(file) as part:
             yield part[column]
-
-
-def _shape(output: pathlib.Path) -> tuple[int, ...]:
-    """Shape of the feature array in a file, read from its header."""
-    if output.suffix == ".npz":
-        with zipfile.ZipFile(output) as archive, archive.open("features.npy") as member:
-            np.lib.format.read_magic(member)
-            return tuple(np.lib.format.read_array_header_2_0(member)[0])
-    import pyarrow.parquet
-
-    data = pyarrow.parquet.ParquetFile(output)
-    shape = json.loads((data.schema_arrow.metadata or {})[b"shape"])
-    return (data.metadata.num_rows, *shape)
 
 
 def main() -> None:

@@ -146,15 +146,12 @@ def _network_name(backbone: keras.Model, given: str | None, weights: str) -> str
 
 
 def check_one_machine(strategy: tf.distribute.Strategy, name: str, what: str) -> None:
-    """Raises `FlagError` on several machines, for work that each of them would repeat.
+    """Raises `FlagError` on several machines, for the work `what` that each of them would repeat.
 
     Args:
         strategy: distribution strategy of the job.
         name: value of `--strategy`.
-        what: the work, for the error.
-
-    Raises:
-        FlagError: naming the strategy.
+        what: name of the work, for the error.
     """
     if is_multi_worker(strategy):
         raise FlagError(f"--strategy={name}: {what} runs on one machine")

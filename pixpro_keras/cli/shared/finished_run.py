@@ -10,6 +10,7 @@ from pixpro_keras.cli.options.backbone_options import build_backbone
 from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.pretrain_options import PretrainOptions
 from pixpro_keras.cli.shared import model_card
+from pixpro_keras.cli.shared.result_files import TRAINING_FILES, print_files
 from pixpro_keras.evaluation.compare import by_measure, comparison_table
 from pixpro_keras.evaluation.scenes_probe import probe_on_scenes
 from pixpro_keras.methods import PretrainMethod
@@ -40,54 +41,44 @@ def finish_run(
         options, options.license, workdir, workdir / "export", method, num_images
     )
     exported[card] = "model card: data, recipe, input convention, checksums"
-    evaluations: dict[str, dict[str, float]] = {}
     print()
+    evaluations = {}
     if options.probe == "scenes":
-        keras.utils.set_random_seed(options.seed)  # The initialization of this run.
-        compared = {"random initialization": build_backbone(options)}
-        if options.init_weights is not None:
-            with flag_errors(options, "init_weights"):
-                compared[f"initial weights, {options.init_weights}"] = load_backbone(
-                    options.init_weights, name=options.backbone
-                )
-        rows = probe_on_scenes(
-            compared | {"pre-trained": backbone},
-            backbones.preprocess_input(options.backbone),
-            options.data_dir,
-        )
-        write_atomically(workdir / "probe.json", json.dumps(rows, indent=2).encode())
-        evaluations = by_measure(rows)
-        print("Held-out scenes, frozen features:\n")
-        print(comparison_table(rows) + "\n")
+        evaluations = _probe_on_scenes(options, workdir, backbone)
     plot_metrics(workdir / "metrics.jsonl", workdir / "curves.png", method.loss_bounds, evaluations)
-    print(f"Run in {workdir}:")
-    for path, what in [
-        ("checkpoints/", "the last steps, from which the same command continues"),
-        ("metrics.jsonl", f"all scalars; tensorboard --logdir {workdir} shows them"),
-        ("curves.png", "the scalars as charts"),
-        ("pictures/", "matching cells of views; similarity before and after training"),
-        ("flags.cfg", f"repeats the run: --flagfile={workdir}/flags.cfg"),
+    files = TRAINING_FILES | {
+        "curves.png": "the scalars as charts",
+        "pictures/": "matching cells of views; similarity before and after training",
+    }
+    for path, use in exported.items():
         # Its path is long, and the line starts with it.
-        *(
-            (f"export/{path.name}", how.replace(repr(str(path)), "FILE"))
-            for path, how in exported.items()
-        ),
-    ]:
-        if (workdir / path).exists():  # Pictures, for example, are optional.
-            print(f"  {path:28} {what}")
+        files[f"export/{path.name}"] = use.replace(repr(str(path)), "FILE")
+    print(f"Run in {workdir}:")
+    # Pictures, for example, are optional.
+    print_files(workdir, {name: use for name, use in files.items() if (workdir / name).exists()})
     return exported
 
 
+def _probe_on_scenes(
+    options: PretrainOptions, workdir: pathlib.Path, backbone: keras.Model
+) -> dict[str, dict[str, float]]:
+    """Compares the backbone with its initial weights. Returns measure -> value of each for the curves."""
+    keras.utils.set_random_seed(options.seed)  # The initialization of this run.
+    compared = {"random initialization": build_backbone(options)}
+    if options.init_weights is not None:
+        with flag_errors(options, "init_weights"):
+            loaded = load_backbone(options.init_weights, name=options.backbone)
+        compared[f"initial weights, {options.init_weights}"] = loaded
+    compared["pre-trained"] = backbone
+    preprocess = backbones.preprocess_input(options.backbone)
+    rows = probe_on_scenes(compared, preprocess, options.data_dir)
+    write_atomically(workdir / "probe.json", json.dumps(rows, indent=2).encode())
+    print(f"Held-out scenes, frozen features:\n\n{comparison_table(rows)}\n")
+    return by_measure(rows)
+
+
 def export_fpn(method: PretrainMethod, folder: pathlib.Path) -> dict[pathlib.Path, str]:
-    """Writes the FPN of a method that has one.
-
-    Args:
-        method: trained.
-        folder: folder of the exported backbone.
-
-    Returns:
-        File -> its use; empty without an FPN.
-    """
+    """Writes the FPN of a trained method, if it has one. Returns file -> its use."""
     if method.encoder.fpn is None:
         return {}
     save_fpn(method.encoder.fpn, folder / FPN_FILE)

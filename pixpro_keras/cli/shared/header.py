@@ -85,18 +85,12 @@ def describe_devices(strategy: tf.distribute.Strategy) -> str:
 
 def why_no_gpu() -> str:
     """Returns the reason why TensorFlow does not use the NVIDIA card; empty if there is no card."""
-    if not has_nvidia_card():
-        return ""
-    if "CUDA_VISIBLE_DEVICES" in os.environ:
-        hidden = os.environ["CUDA_VISIBLE_DEVICES"]
-        if hidden in ("", "-1"):
-            return f": CUDA_VISIBLE_DEVICES={hidden} hides the NVIDIA card"
-    return f": there is an NVIDIA card, but TensorFlow cannot use it. {_INSTALL} brings CUDA along"
-
-
-def has_nvidia_card() -> bool:
-    """Returns True if a driver shows an NVIDIA card, also if TensorFlow cannot use it."""
     cards, wsl = _NVIDIA
-    has_card = cards.is_dir() and any(cards.iterdir())
+    has_card = wsl.exists() or (cards.is_dir() and any(cards.iterdir()))
     # Other systems: ask the driver's program.
-    return has_card or wsl.exists() or (os.name == "nt" and shutil.which("nvidia-smi") is not None)
+    if not (has_card or (os.name == "nt" and shutil.which("nvidia-smi"))):
+        return ""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible in ("", "-1"):
+        return f": CUDA_VISIBLE_DEVICES={visible} hides the NVIDIA card"
+    return f": there is an NVIDIA card, but TensorFlow cannot use it. {_INSTALL} brings CUDA along"

@@ -22,9 +22,6 @@ from pixpro_keras.version import __version__
 from pixpro_keras.weights.card import write_card
 from pixpro_keras.weights.export import CONTENT_BY_FILE
 
-# First step, last step, recipe.
-Period = tuple[int, int, Mapping[str, Any]]
-
 # Format of `pixpro-export` beside `FORMATS`, and its file.
 TORCH, TORCH_FILE = "torch", "release.pth"
 
@@ -63,13 +60,15 @@ def write(
     lines = parsing.read_flags(workdir / parsing.FLAGS_FILE)
     periods = run_recipe.trained_periods(read_history(workdir), step)
     if periods:  # A run continued with other flags may have made no step with them.
-        options, lines = _trained(options, lines, periods[-1][-1])
+        options, lines = _trained(options, lines, periods[-1].recipe)
     run = dict(line.removeprefix("--").split("=", 1) for line in lines if "=" in line)
     devices = _read_json(workdir / "devices.json")
     versions = [f"{name} {devices[name]}" for name in ("tensorflow", "keras") if name in devices]
     if not periods:  # Converted checkpoints and old versions have no records.
         data = {"dataset": run.get("dataset", "not known"), "num_images": num_images}
-        periods = [(0, step, data | {"batch_size": options.batch_size})]
+        data["batch_size"] = options.batch_size
+        periods = [run_recipe.TrainedPeriod(0, step, data)]
+    initial = run.get("init_weights")
     return write_card(
         folder,
         options.backbone,
@@ -77,7 +76,7 @@ def write(
         facts={
             "Data": _by_period(periods, _data),
             "Method": options.method,
-            **_beginning(run),
+            **({} if initial is None else {"Initial weights": pathlib.PurePath(initial).name}),
             "Augmentation": f"{run.get('augmentation', 'not known')}, views of {options.image_size} px",
             "Steps": _steps(periods, step, options.steps_per_epoch),
             **_story(periods),
@@ -144,33 +143,31 @@ def _trained(
     return options, sorted([*kept, *parsing.serialize(options, *known)])
 
 
-def _by_period(periods: Sequence[Period], describe: Callable[[Mapping], str]) -> str:
+def _by_period(
+    periods: Sequence[run_recipe.TrainedPeriod], describe: Callable[[Mapping], str]
+) -> str:
     """Describes a fact for each period with its steps, or once if it is the same in all periods."""
-    facts = [describe(recipe) for _, _, recipe in periods]
+    facts = [describe(period.recipe) for period in periods]
     if len(set(facts)) == 1:
         return facts[0]
     return "; ".join(
-        f"{fact} (steps {first} to {last})"
-        for fact, (first, last, _) in zip(facts, periods, strict=True)
+        f"{fact} (steps {period.first_step} to {period.last_step})"
+        for fact, period in zip(facts, periods, strict=True)
     )
 
 
 def _data(recipe: Mapping) -> str:
     if not recipe:
         return "not known"
-    data, count = _public_name(recipe["dataset"]), recipe["num_images"]
+    data, count = _without_folders(recipe["dataset"]), recipe["num_images"]
     return f"{data}, {count:,} images" if count else data
 
 
-def _beginning(run: Mapping[str, str]) -> dict[str, str]:
-    """Row about the initial weights; empty if they were random."""
-    path = run.get("init_weights")
-    return {} if path is None else {"Initial weights": pathlib.PurePath(path).name}
-
-
-def _steps(periods: Sequence[Period], step: int, steps_per_epoch: int | None) -> str:
+def _steps(
+    periods: Sequence[run_recipe.TrainedPeriod], step: int, steps_per_epoch: int | None
+) -> str:
     batches = _by_period(periods, lambda recipe: f"{recipe.get('batch_size', 'an unknown number')}")
-    is_alike = len({_data(recipe) for _, _, recipe in periods}) == 1 and ";" not in batches
+    is_alike = len({_data(period.recipe) for period in periods}) == 1 and ";" not in batches
     text = f"{step:,} of {batches} images"
     if not (steps_per_epoch and is_alike):
         return text
@@ -178,25 +175,26 @@ def _steps(periods: Sequence[Period], step: int, steps_per_epoch: int | None) ->
     return f"{text} ({epochs:g} epoch{'s' if epochs != 1 else ''})"
 
 
-def _story(periods: Sequence[Period]) -> dict[str, str]:
+def _story(periods: Sequence[run_recipe.TrainedPeriod]) -> dict[str, str]:
     """Row about flags that changed during the run; empty if none did."""
-    shown = [
-        {k: _public_name(v) if k.endswith("dataset") and v else v for k, v in recipe.items()}
-        for _, _, recipe in periods
-    ]
-    for recipe in shown:
-        recipe.pop("init_weights", None)  # They have a row of their own.
-    if len(shown) == 1:
+    if len(periods) == 1:
         return {}
-    texts = run_recipe.changed_values(shown)
+    shown = [
+        {
+            name: _without_folders(value) if name.endswith("dataset") and value else value
+            for name, value in period.recipe.items()
+            if name != "init_weights"  # They have a row of their own.
+        }
+        for period in periods
+    ]
     parts = [
-        f"steps {first} to {last}: {text}"
-        for (first, last, _), text in zip(periods, texts, strict=True)
+        f"steps {period.first_step} to {period.last_step}: {text}"
+        for period, text in zip(periods, run_recipe.changed_values(shown), strict=True)
     ]
     return {"History": "; ".join(parts)}
 
 
-def _public_name(dataset: str) -> str:
+def _without_folders(dataset: str) -> str:
     """Specification of one or several data sets, without parent folders."""
     names = []
     for part in split_specification(dataset):

@@ -13,7 +13,7 @@ _MOST_COLUMNS = 100  # of a terminal
 TRAINING_FILES = {
     "checkpoints/": "the last steps, from which the same command continues",
     "metrics.jsonl": "all scalars, also for TensorBoard: tensorboard --logdir {workdir}",
-    "flags.cfg": "repeats the run",
+    "flags.cfg": "repeats the run: --flagfile={workdir}/flags.cfg",
 }
 
 
@@ -57,8 +57,13 @@ def write_table(
     write_atomically(workdir / f"{name}.json", json.dumps(content, indent=2).encode())
     write_atomically(workdir / f"{name}.md", text.encode())
     print(f"\n{text}\nIn {workdir}:")
-    written = {f"{name}.md": "the table", f"{name}.json": "the same, for programs", **files}
-    for file, use in written.items():
+    written = {f"{name}.md": "the table", f"{name}.json": "the same, for programs"}
+    print_files(workdir, written | dict(files))
+
+
+def print_files(workdir: pathlib.Path, files: Mapping[str, str]) -> None:
+    """Prints names of files and their uses, in which `{workdir}` stands for their folder."""
+    for file, use in files.items():
         print(f"  {file:28} {use.replace('{workdir}', str(workdir))}")
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from pixpro_keras.backbones import public_name
 from pixpro_keras.cli.options.option_fields import option_fields
@@ -36,6 +37,14 @@ FREE_FLAGS = frozenset(
 )
 # Kinds of data sets whose specification is no path.
 _NOT_ON_DISK = ("scenes", "tfds")
+
+
+class TrainedPeriod(NamedTuple):
+    """Steps of a run that were trained with one recipe."""
+
+    first_step: int
+    last_step: int
+    recipe: Mapping[str, Any]
 
 
 def recipe_of(options: TrainingJobOptions, num_images: int, fingerprint: str = "") -> dict:
@@ -87,8 +96,8 @@ def place_on_disk(specification: str) -> str | None:
     return os.path.expanduser(place) if place and kind not in _NOT_ON_DISK else None
 
 
-def trained_periods(periods: Sequence[Period], step: int) -> list[tuple[int, int, Mapping]]:
-    """Returns first step, last step and recipe of the periods that a checkpoint has gone through.
+def trained_periods(periods: Sequence[Period], step: int) -> list[TrainedPeriod]:
+    """Returns the periods that a checkpoint has gone through.
 
     Args:
         periods: periods of the run.
@@ -97,7 +106,7 @@ def trained_periods(periods: Sequence[Period], step: int) -> list[tuple[int, int
     starts = [period.first_step for period in periods] + [step]
     ends = [min(start, step) for start in starts[1:]]
     return [
-        (period.first_step, end, period.recipe)
+        TrainedPeriod(period.first_step, end, period.recipe)
         for period, end in zip(periods, ends, strict=True)
         if period.first_step < end
     ]
