@@ -136,8 +136,16 @@ class Task(keras.Model):
         """Raises a ValueError if a batch lacks what a training step needs; called when the step is traced."""
         if not isinstance(batch, Mapping):
             raise ValueError(
-                f"a batch of {type(self).__name__} must be a dict of tensors, see `pixpro_keras.types`. "
+                f"a batch of {type(self).__name__} must be a dict of tensors, such as those of `pixpro_keras.types`. "
                 f"Received: a {type(batch).__name__}."
+            )
+
+    def require_keys(self, batch: Batch, *keys: str) -> None:
+        """Raises a ValueError if a batch lacks one of some entries."""
+        if missing := [key for key in keys if key not in batch]:
+            raise ValueError(
+                f"a batch of {type(self).__name__} must have the keys {', '.join(keys)}. Received: "
+                f"{', '.join(batch)}, without {', '.join(missing)}."
             )
 
     def passes(self, batch: Batch) -> list[Callable[[], dict[str, Tensor]]]:

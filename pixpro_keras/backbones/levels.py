@@ -13,11 +13,12 @@ _LEVELS = ("c2", "c3", "c4", "c5")
 _MARK = "level_"
 
 
-def require_feature_map(network: object) -> None:
+def require_feature_map(network: object, channels: int | None = 3) -> None:
     """Checks that a model is a backbone: functional, `(B, H, W, 3) -> (B, h, w, C)`.
 
     Args:
         network: anything.
+        channels: those of its images; None is any number, where images do not come from this package.
 
     Raises:
         ValueError: if it is not; names the model, the problem and a solution.
@@ -34,9 +35,14 @@ def require_feature_map(network: object) -> None:
             print(error)  # mobilenetv2_1.00_224 is no backbone: its output has the shape (None, 1000), ...
         ```
     """
-    fault = _fault(network)
+    fault = _fault(network, channels)
     if fault is None:
         return
+    places = ("encoder.backbone", getattr(network, "encoder", None)), ("backbone", network)
+    for place, owner in places:
+        if isinstance(getattr(owner, "backbone", None), keras.Model):
+            fault = f"it is a model of the class {type(network).__name__}, which has one as its `{place}`"
+            break
     name = getattr(network, "name", None) or repr(network)
     raise ValueError(
         f"{name} is no backbone: {fault}. `backbone` must be a functional Keras model from images to its "
@@ -45,12 +51,12 @@ def require_feature_map(network: object) -> None:
     )
 
 
-def _fault(network: object) -> str | None:
+def _fault(network: object, channels: int | None) -> str | None:
     """Reason why a model is not a backbone; None if it is one."""
+    if isinstance(network, str):
+        return "it is a name, of which `pixpro_keras.backbones.build` makes a model"
     if not isinstance(network, keras.Model):
         return f"it is a {type(network).__name__}, not a keras.Model"
-    if isinstance(getattr(getattr(network, "encoder", None), "backbone", None), keras.Model):
-        return f"it is a {type(network).__name__}, which has one as its `encoder.backbone`"
     if isinstance(network, keras.Sequential) and network.built:
         return (
             "it is a Sequential, which has no input of its own; "
@@ -65,7 +71,7 @@ def _fault(network: object) -> str | None:
         )
     if not isinstance(inputs, keras.KerasTensor):
         return _number(inputs, "inputs")
-    if len(inputs.shape) != 4 or inputs.shape[-1] not in (None, 3):
+    if len(inputs.shape) != 4 or inputs.shape[-1] not in (None, channels or inputs.shape[-1]):
         return f"its input has the shape {tuple(inputs.shape)}"
     if not isinstance(output, keras.KerasTensor):
         return _number(output, "outputs")
@@ -110,7 +116,7 @@ def feature_network(backbone: keras.Model, features: str = "c5") -> keras.Model:
     """
     if features not in FEATURES:
         raise ValueError(f"`features` must be one of {', '.join(FEATURES)}. Received: {features!r}")
-    require_feature_map(backbone)
+    require_feature_map(backbone, channels=None)
     if features == "c5":
         return backbone
     if features == "pooled":
@@ -140,7 +146,7 @@ def pyramid_network(backbone: keras.Model, lowest: int = 3) -> keras.Model:
         assert list(network.output) == ["c3", "c4", "c5"]
         ```
     """
-    require_feature_map(backbone)
+    require_feature_map(backbone, channels=None)
     maps = _maps(backbone, _LEVELS[lowest - 2 :])
     return keras.Model(backbone.input, maps, name=backbone.name)
 
@@ -163,7 +169,7 @@ def level_network(backbone: keras.Model, level: str) -> keras.Model:
         print(network.output_shape)  # (None, None, None, 128)
         ```
     """
-    require_feature_map(backbone)
+    require_feature_map(backbone, channels=None)
     if level == "c5":
         return backbone
     return keras.Model(backbone.input, _maps(backbone, (level,))[level], name=backbone.name)
@@ -253,7 +259,8 @@ def _sides(backbone: keras.Model, outputs: list[keras.KerasTensor]) -> list[tupl
         return []
     height, width = (side or _PROBE_SIZE for side in backbone.input.shape[1:3])
     network = keras.Model(backbone.input, outputs)
-    specs = network.compute_output_spec(keras.KerasTensor((1, height, width, 3)))
+    images = keras.KerasTensor((1, height, width, backbone.input.shape[-1] or 3))
+    specs = network.compute_output_spec(images)
     return [(height, spec.shape[1] if len(spec.shape) == 4 else None) for spec in specs]
 
 

@@ -96,6 +96,7 @@ class LinearProbe(Task):
     def check_batch(self, batch: Batch) -> None:
         """Raises a ValueError if the labels are not one integer for each image."""
         super().check_batch(batch)
+        self.require_keys(batch, FEATURES if FEATURES in batch else VIEW1, LABEL)
         check_shape(batch, LABEL, (None,), "(B,): the class of each image, an integer")
 
     def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:

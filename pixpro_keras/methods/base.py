@@ -107,11 +107,7 @@ class PretrainMethod(Task):
         corners = (COORD1, COORD2)[: self.num_views * self.uses_coordinates]
         keys = [*(VIEW1, VIEW2)[: self.num_views], *corners]
         keys += [JIGSAW] * self.uses_jigsaw + [LABEL] * self.uses_labels
-        if missing := [key for key in keys if key not in batch]:
-            raise ValueError(
-                f"a batch of {type(self).__name__} must have the keys {', '.join(keys)}, see "
-                f"`pixpro_keras.types`. Received: {', '.join(batch)}, without {', '.join(missing)}."
-            )
+        self.require_keys(batch, *keys)
         for key in corners:
             check_shape(batch, key, (None, 4), "(B, 4): x1, y1, x2, y2 of each crop")
         if self.uses_labels:

@@ -51,7 +51,7 @@ class Encoder(keras.Model):
         **kwargs,
     ):
         require_channels_last()
-        require_feature_map(backbone)
+        require_feature_map(backbone, channels=None)
         super().__init__(**kwargs)
         self.backbone = backbone
         self.heads = heads

@@ -129,7 +129,7 @@ class PixelMethod(base.PretrainMethod):
             raise ValueError("`use_fpn` needs a pixel loss. Received: pixel_weight=0.")
         checks.at_least("variance_weight", variance_weight, 0)
         checks.at_least("covariance_weight", covariance_weight, 0)
-        pixel_levels = tuple(pixel_levels)
+        pixel_levels = (pixel_levels,) if isinstance(pixel_levels, str) else tuple(pixel_levels)
         _check_levels(pixel_levels, use_fpn, bool(pixel_weight), bool(instance_weight))
         projector = functools.partial(PointwiseMLP, hidden_dim, out_dim, bn_momentum=bn_momentum)
         heads: dict[str, keras.layers.Layer] = {}

@@ -131,6 +131,11 @@ class FCN(Task):
             "align_corners": self.stride is not None,
         }
 
+    def check_batch(self, batch: Batch) -> None:
+        """Raises a ValueError if a batch has no images or masks."""
+        super().check_batch(batch)
+        self.require_keys(batch, IMAGE, MASK)
+
     def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:
         """The loss term `segmentation`, mean cross-entropy of labeled pixels, and `pixel_accuracy`.
 

@@ -39,6 +39,11 @@ class LinearProbeTest(tf.test.TestCase, parameterized.TestCase):
         self.assertLen(loaded.trainable_variables, 2)
         self.assertAllEqual(loaded(batch)["classification"], probe(batch)["classification"])
 
+    def test_batches_without_labels_are_refused(self):
+        batch = random_batch()
+        with self.assertRaisesRegex(ValueError, "keys view1, label. .*without label"):
+            build().train_step({"view1": batch["view1"]})
+
     def test_labels_in_a_column_are_refused(self):
         # As many values as images, but each would be compared with the predictions of all.
         batch = random_batch()

@@ -205,8 +205,16 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(copy(batch), model(batch))
 
     def test_is_no_backbone_but_has_one(self):
-        with self.assertRaisesRegex(ValueError, "is a PixPro, which has one as its `encoder.backb"):
+        with self.assertRaisesRegex(ValueError, "class PixPro, which has one as its `encoder.backb"):
             require_feature_map(build())
+        with self.assertRaisesRegex(ValueError, "class Encoder, which has one as its `backbone`"):
+            require_feature_map(build().encoder)
+        with self.assertRaisesRegex(ValueError, "is a name, of which .*backbones.build` makes"):
+            PixPro("resnet18_v1_5", **TINY)
+
+    def test_one_level_needs_no_list(self):
+        levels = build("pixcontrast", pixel_levels="c5").pixel_levels
+        self.assertEqual(levels, ("c5",))
 
     def test_is_rebuilt_in_its_precision(self):
         with global_policy("mixed_bfloat16"):
@@ -242,8 +250,8 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual([scalars(step(random_batch()))["step"] for _ in range(2)], [1, 2])
 
     @parameterized.parameters(
-        ("pixpro", {}, "coord1", r"have the keys view1, view2, coord1, coord2, .*without coord1"),
-        ("simclr", {}, "view2", r"have the keys view1, view2, .*without view2"),
+        ("pixpro", {}, "coord1", r"have the keys view1, view2, coord1, coord2\. .*without coord1"),
+        ("simclr", {}, "view2", r"have the keys view1, view2\. .*without view2"),
         ("infomin", {"queue_size": 16}, "jigsaw", "without jigsaw"),
         ("supervised", {"num_classes": 3, "hidden_dim": None, "out_dim": None}, "label", "label"),
     )
@@ -261,6 +269,23 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         batch["coord2"] = batch["coord2"].reshape(-1, 2, 2)
         with self.assertRaisesRegex(ValueError, r"`coord2` must have .*shape=\(8, 2, 2\)"):
             model.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
+
+    @parameterized.parameters(1, 4)
+    def test_fit_takes_images_of_any_number_of_channels(self, channels):
+        inputs = x = keras.Input((None, None, channels))
+        for index in range(4):
+            x = keras.layers.Conv2D(8, 3, 2, padding="same", name=f"conv{index}")(x)
+        backbone = keras.Model(inputs, keras.layers.Conv2D(8, 3, 2, padding="same")(x))
+        method = PixPro(backbone, pixel_levels=("c4", "c5"), **TINY)
+        method.compile(keras.optimizers.SGD(0.1))
+        views = np.random.default_rng(0).normal(size=(2, 8, 64, 64, channels))
+        batch = random_batch() | {"view1": views[0], "view2": views[1]}
+        before = backbone.get_weights()[0]
+        method.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
+        self.assertNotAllClose(backbone.get_weights()[0], before)
+        # Commands and `pretrain` give three channels.
+        with self.assertRaisesRegex(ValueError, rf"input has the shape \(.*, {channels}\)"):
+            require_feature_map(backbone)
 
     @parameterized.parameters((3,), (1,))
     def test_labels_that_are_not_one_integer_for_each_image_are_refused(self, columns):

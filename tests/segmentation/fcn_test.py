@@ -34,6 +34,11 @@ def bilinear(cells, rows, columns):
 
 
 class FcnTest(tf.test.TestCase):
+    def test_batches_without_masks_are_refused(self):
+        images = random_crops()["image"]
+        with self.assertRaisesRegex(ValueError, "FCN must have the keys image, mask. .*labels, without mask"):
+            build().train_step({"image": images, "labels": images})
+
     def test_loss_equals_a_loop(self):
         task, batch = build(), random_crops()
         logits = task.logits(batch["image"], (16, 16)).numpy()

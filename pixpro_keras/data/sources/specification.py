@@ -80,6 +80,7 @@ class Openers(Generic[Opened]):
         Raises:
             ValueError: if its kind is unknown; the message lists the usages.
         """
+        specification = os.fspath(specification)  # The error proposes a kind for a path object.
         kind, _, rest = specification.partition(":")
         expected = self._rests.get(kind)
         if expected is None or (expected == ":" and not rest) or (expected == "" and rest):

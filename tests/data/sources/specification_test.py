@@ -1,3 +1,5 @@
+import pathlib
+
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -24,6 +26,8 @@ class SpecificationTest(tf.test.TestCase, parameterized.TestCase):
                 open_source(path)
         with self.assertRaisesRegex(ValueError, f"did you mean voc:{folder} or coco:{folder}"):
             open_boxes(folder, "train")
+        with self.assertRaisesRegex(ValueError, f"did you mean voc:{folder} or coco:{folder}"):
+            open_boxes(pathlib.Path(folder), "train")
         for path in ("", "absent", f"zip:{folder}"):
             with self.assertRaisesRegex(ValueError, f"Received: '{path}'$"):
                 open_source(path)
