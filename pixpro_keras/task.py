@@ -136,8 +136,8 @@ class Task(keras.Model):
         """Raises a ValueError if a batch lacks what a training step needs; called when the step is traced."""
         if not isinstance(batch, Mapping):
             raise ValueError(
-                f"a batch of {type(self).__name__} must be a dict of tensors, such as those of `pixpro_keras.types`. "
-                f"Received: a {type(batch).__name__}."
+                f"a batch of {type(self).__name__} must be a dict of tensors, such as those of "
+                f"`pixpro_keras.types`. Received: a {type(batch).__name__}."
             )
 
     def require_keys(self, batch: Batch, *keys: str) -> None:
