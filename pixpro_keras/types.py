@@ -16,6 +16,7 @@ A batch is a dict of tensors with static shapes:
 Coordinates are normalized per axis: a crop at row `i`, column `j`, of size `h x w` from an image of
 size `H x W` has `x1 = j / (W - 1)`, `x2 = (j + w - 1) / (W - 1)`, the same for y with `i, h, H`.
 A mirrored view has `x1 > x2`: the order of the corners carries the flip, so they are never sorted.
+Views need not be square, and have as many channels as the backbone takes.
 """
 
 from typing import Any
