@@ -34,7 +34,7 @@ from pixpro_keras.cli.options.evaluation_options import (
 )
 from pixpro_keras.cli.options.fine_tuning_options import refuse_image_size, slow_down_backbone
 from pixpro_keras.cli.options.flag_errors import flag_errors
-from pixpro_keras.cli.options.labeled_options import image_errors
+from pixpro_keras.cli.options.image_errors import image_errors
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.options.training_options import build_optimizer, resolve_lengths
 from pixpro_keras.cli.shared import training_job

@@ -50,21 +50,10 @@ def run(options: ExportOptions) -> None:
     """Exports the backbone of a run in all formats."""
     workdir = pathlib.Path(options.input or options.workdir).expanduser()
     output = pathlib.Path(options.output or workdir / "export").expanduser()
-    name = "input" if options.input else "workdir"
-    if not (workdir / FLAGS_FILE).exists():
-        raise FlagError(f"--{name}={workdir}: no {FLAGS_FILE} there, so it is not a run")
-    directory = workdir / "checkpoints"
-    path: str | None = str(directory / options.checkpoint) if options.checkpoint else None
-    path = path or latest_checkpoint(directory)
-    if path is None:
-        raise FlagError(f"--{name}={workdir}: no checkpoints there, so it is not a pre-training")
-    if not os.path.exists(f"{path}.index"):
-        raise FlagError(f"--checkpoint={options.checkpoint}: no such checkpoint in {directory}")
+    checkpoint = find_checkpoint(options, workdir)
     trained = stored_run.read_options(workdir)
-    with_torch = options.format is not None and model_card.TORCH in options.format
-    formats = (
-        None if options.format is None else [f for f in options.format if f != model_card.TORCH]
-    )
+    with_torch = model_card.TORCH in (options.format or ())
+    formats = options.format and [one for one in options.format if one != model_card.TORCH]
     with flag_errors(options, "format", "features"):
         if with_torch and options.features != "c5":
             raise ValueError("the format torch holds the backbone up to c5")
@@ -72,7 +61,7 @@ def run(options: ExportOptions) -> None:
             check_format(chosen, trained.backbone, options.features)
 
     method = build_training(trained)
-    load_weights(method, path, optimizer=with_torch)
+    load_weights(method, checkpoint, optimizer=with_torch)
     written: dict[pathlib.Path, str] = {}
     given = [
         name for name in ("input", "workdir", "checkpoint", "output") if options.is_given(name)
@@ -99,6 +88,25 @@ def run(options: ExportOptions) -> None:
         written[card] = "the model card"
     for file, what in written.items():
         print(f"{file}: {what}")
+
+
+def find_checkpoint(options: ExportOptions, workdir: pathlib.Path) -> str:
+    """Returns the path of `--checkpoint`, else of the run's newest.
+
+    Raises:
+        FlagError: if the folder is not that of a pre-training, or has no such checkpoint.
+    """
+    name = "input" if options.input else "workdir"
+    if not (workdir / FLAGS_FILE).exists():
+        raise FlagError(f"--{name}={workdir}: no {FLAGS_FILE} there, so it is not a run")
+    directory = workdir / "checkpoints"
+    named = options.checkpoint and str(directory / options.checkpoint)
+    path = named or latest_checkpoint(directory)
+    if path is None:
+        raise FlagError(f"--{name}={workdir}: no checkpoints there, so it is not a pre-training")
+    if not os.path.exists(f"{path}.index"):
+        raise FlagError(f"--checkpoint={options.checkpoint}: no such checkpoint in {directory}")
+    return path
 
 
 def export_torch(

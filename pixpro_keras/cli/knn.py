@@ -12,10 +12,7 @@ import keras
 
 from pixpro_keras.cli.options.cluster_options import DeviceOptions, make_devices
 from pixpro_keras.cli.options.compare_options import CompareOptions
-from pixpro_keras.cli.options.evaluation_options import (
-    check_one_machine,
-    read_backbone,
-)
+from pixpro_keras.cli.options.evaluation_options import check_one_machine, read_backbone
 from pixpro_keras.cli.options.flag_errors import refuse_unused
 from pixpro_keras.cli.options.labeled_options import (
     LabeledOptions,
@@ -31,6 +28,7 @@ from pixpro_keras.cli.shared.comparison import run_each
 from pixpro_keras.cli.shared.result_files import write_results
 from pixpro_keras.data.labels import select, stratified_subset
 from pixpro_keras.evaluation.knn import top_k_accuracy, weighted_knn
+from pixpro_keras.training.run_config import RunResult
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,7 +50,7 @@ def run(options: KnnOptions) -> None:
     run_each(options, run_one, "knn")
 
 
-def run_one(options: KnnOptions) -> None:
+def run_one(options: KnnOptions) -> RunResult:
     """Classifies the test images by the features of one backbone."""
     refuse_unused(options, {"bn_momentum": "k-NN changes no statistics of batch norm"})
     options = resolve_precision(options)
@@ -60,6 +58,7 @@ def run_one(options: KnnOptions) -> None:
     keras.utils.set_random_seed(options.seed)
     with command.prepare_workdir(options, options.workdir) as workdir:
         classify(options, workdir)
+    return RunResult(steps=0)
 
 
 def classify(options: KnnOptions, workdir: pathlib.Path) -> None:

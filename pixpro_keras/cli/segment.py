@@ -25,7 +25,7 @@ from pixpro_keras.cli.options.evaluation_options import (
 )
 from pixpro_keras.cli.options.fine_tuning_options import slow_down_backbone
 from pixpro_keras.cli.options.flag_errors import flag_errors
-from pixpro_keras.cli.options.labeled_options import image_errors
+from pixpro_keras.cli.options.image_errors import image_errors
 from pixpro_keras.cli.options.parsing import write_flags
 from pixpro_keras.cli.options.segment_options import (
     SegmentOptions,

@@ -27,7 +27,7 @@ from pixpro_keras.cli.options.backbone_options import build_backbone
 from pixpro_keras.cli.options.cluster_options import DeviceOptions
 from pixpro_keras.cli.options.evaluation_options import EvaluationOptions, read_backbone
 from pixpro_keras.cli.options.flag_errors import flag_errors
-from pixpro_keras.cli.options.labeled_options import image_errors
+from pixpro_keras.cli.options.image_errors import image_errors
 from pixpro_keras.cli.options.method_options import ModelOptions
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
 from pixpro_keras.cli.options.parsing import write_flags

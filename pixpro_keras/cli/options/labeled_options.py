@@ -1,6 +1,5 @@
 """Options of labeled images, and the images that they name."""
 
-import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -14,21 +13,17 @@ from pixpro_keras.cli.options.evaluation_options import EvaluatedBackbone, Evalu
 from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.options.split_options import SplitOptions, log_split, refuse_fraction
-from pixpro_keras.data.broken_images import NO_CLASS, BrokenImages, first_broken, first_reason
+from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.labels import read_labels, select, stratified_subset, warn_of_shared
 from pixpro_keras.data.sources import Source, open_source, prepare_tfds, split_specification
 from pixpro_keras.data.sources.folder import find_folder
 from pixpro_keras.data.sources.specification import path_hint
 from pixpro_keras.evaluation.features import INDEX, Features, extract_features, image_batches
-from pixpro_keras.segmentation.mask_source import MaskSource
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils.bars import with_bar
 
 # Names of folders, in lower case, that are not classes.
 _SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
-
-# Parts of the errors of a data set, and of a traced step.
-_OF_INPUT, _OF_STEP = "IteratorGetNext", "[Op:__inference_"
 
 LabeledT = TypeVar("LabeledT", bound="LabeledOptions")
 
@@ -221,38 +216,6 @@ def readable_batches(
     """
     batches = image_batches(source, image_size, preprocess, batch_size, pass_over_broken=True)
     return broken.watch(batches, lambda batch: batch[INDEX].numpy())
-
-
-@contextlib.contextmanager
-def image_errors(source: Source | MaskSource | str) -> Iterator[None]:
-    """Context that converts TensorFlow's error about a broken image to one that names its file.
-
-    Errors of the training itself, which come in the same classes, pass.
-
-    Args:
-        source: the images; a source that cannot be searched is its name alone.
-    """
-    try:
-        yield
-    # Errors of TensorFlow's decoders and of Python code called by them.
-    except (
-        tf.errors.InvalidArgumentError,
-        tf.errors.UnknownError,
-        tf.errors.NotFoundError,
-    ) as error:
-        name = source if isinstance(source, str) else source.name
-        reason = first_reason(error)
-        if NO_CLASS in reason:
-            raise FlagError(f"{name}: {reason}") from error
-        is_of_input = _OF_INPUT in str(error)
-        # Before the search: it takes long, and may find a broken image that was merely skipped.
-        if not is_of_input and (isinstance(source, str) or _OF_STEP in str(error)):
-            raise
-        index = None if isinstance(source, str) else first_broken(source)
-        if index is None and not is_of_input:
-            raise
-        which = f"an image of {name}" if index is None else source.describe(index)  # type: ignore[union-attr]
-        raise FlagError(f"{which} cannot be decoded: {reason}") from error
 
 
 def image_shape(flag: str, values: Sequence[str] | None) -> tuple[int, int] | None:

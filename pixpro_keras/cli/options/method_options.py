@@ -255,16 +255,7 @@ def build_training(
     device_transform: Callable[[Batch], Batch] | None = None,
     trained: keras.Model | None = None,
 ) -> PretrainMethod:
-    """Returns the compiled method, its optimizer built. In the strategy's scope.
-
-    Args:
-        options: resolved.
-        device_transform: part of the augmentation that is left to the training step.
-        trained: the same backbone with the weights with which it and its target begin; default: new ones.
-
-    Raises:
-        FlagError: if these weights are of another network.
-    """
+    """Returns the method of `build_method` compiled, its optimizer built. In the strategy's scope."""
     method = build_method(options, options.total_steps, device_transform, trained)
     if options.remat:
         with flag_errors(options, "remat", "backbone"):

@@ -7,7 +7,8 @@ from pixpro_keras import backbones
 from pixpro_keras.cli.options.evaluation_options import fill_batch
 from pixpro_keras.cli.options.fine_tuning_options import FineTuningOptions, refuse_image_size
 from pixpro_keras.cli.options.flag_errors import flag_errors, refuse_unused
-from pixpro_keras.cli.options.labeled_options import image_errors, image_shape
+from pixpro_keras.cli.options.image_errors import image_errors
+from pixpro_keras.cli.options.labeled_options import image_shape
 from pixpro_keras.cli.options.option_fields import FlagError, option, option_fields, with_default
 from pixpro_keras.cli.options.split_options import SplitOptions, random_split, refuse_fraction
 from pixpro_keras.cli.options.training_options import TrainingOptions
@@ -171,13 +172,16 @@ def open_parts(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:
         FlagError: if they cannot be opened, or do not go together.
     """
     shape = image_shape("resize", options.resize)
-    check_named_splits(options)
+    _check_named_splits(options)
     kind, _, path = options.dataset.partition(":")
     is_flat = kind == "folder" and is_flat_folder(path, options.train_split, options.test_split)
     if is_flat and not options.test_dataset:
-        train, test = split_folder(options)
+        with flag_errors(options, "dataset", "val_fraction"):
+            whole = open_masks(options.dataset, options.train_split, values=label_values(options))
+            parts = random_split(options, whole.num_examples, options.dataset)
+        train, test = (select(whole, part) for part in parts)
     else:
-        train, test = open_splits(options)
+        train, test = _open_splits(options)
     warn_of_gaps((train, test), label_values(options).ignored)
     if shape is not None:
         train, test = resized(train, shape), resized(test, shape)
@@ -203,13 +207,10 @@ def draw_labeled(options: SegmentOptions, train: MaskSource) -> tuple[MaskSource
     return select(train, chosen), num_train
 
 
-def check_named_splits(options: SegmentOptions) -> None:
+def _check_named_splits(options: SegmentOptions) -> None:
     """Checks that folders have the splits that the command line names.
 
     `open_masks` takes all images of a folder where a split is missing.
-
-    Raises:
-        FlagError: naming the split.
     """
     test_dataset = options.test_dataset or options.dataset
     for name, data in (("train_split", options.dataset), ("test_split", test_dataset)):
@@ -221,20 +222,8 @@ def check_named_splits(options: SegmentOptions) -> None:
             raise FlagError(f"--{name}={split}: {data} has no such split, there is no {folder}")
 
 
-def split_folder(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:
-    """Returns the training and the test images of a folder without splits."""
-    with flag_errors(options, "dataset", "val_fraction"):
-        whole = open_masks(options.dataset, options.train_split, values=label_values(options))
-        train, test = random_split(options, whole.num_examples, options.dataset)
-    return select(whole, train), select(whole, test)
-
-
-def open_splits(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:
-    """Returns the images of the training and the test split.
-
-    Raises:
-        FlagError: if they cannot be opened, or do not go together.
-    """
+def _open_splits(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:
+    """Returns the images of the training and the test split."""
     refuse_fraction(options, f"--dataset={options.dataset}")
     test_flag = "test_dataset" if options.test_dataset else "dataset"
     test_spec: str = options.test_dataset or options.dataset

@@ -56,12 +56,13 @@ def run(
             _look_for_devices()
         code = 0 if only_check else function(*arguments)
     except (Exception, KeyboardInterrupt) as error:
-        if not (interrupt.is_raised or isinstance(error, KeyboardInterrupt)):
-            if isinstance(error, UserError):
-                fail(error)
+        if interrupt.is_raised or isinstance(error, KeyboardInterrupt):
+            message, code = "Interrupted.", 128 + signal.SIGINT
+        elif isinstance(error, UserError):
+            message, code = f"error: {' '.join(str(error).split())}", 1
+        else:
             raise
-        print("Interrupted.", file=sys.stderr)
-        code = 128 + signal.SIGINT
+        print(message, file=sys.stderr)
     finally:
         # Only Python's shutdown follows, where an exception in a destructor would only be printed.
         interrupt.remove()
@@ -74,12 +75,6 @@ def _look_for_devices() -> None:
     if tensorflow is not None:
         with without_notices():
             tensorflow.config.list_physical_devices()
-
-
-def fail(error: Exception) -> NoReturn:
-    """Ends the process with an error in one line and exit code 1."""
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-    sys.exit(1)
 
 
 def program_of(name: str) -> list[str]:

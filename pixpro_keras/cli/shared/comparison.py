@@ -22,13 +22,12 @@ from pixpro_keras.visualize.figures import save_figure
 from pixpro_keras.weights.load import IMAGENET, keras_file, load_backbone
 
 OptionsT = TypeVar("OptionsT", bound=CompareOptions)
-ResultT = TypeVar("ResultT", bound=RunResult | None)
 
 _BASELINES = (RANDOM, IMAGENET)
 _MOST_PANELS = 4  # Measures in the chart; the table has all.
 
 
-def run_each(options: OptionsT, run: Callable[[OptionsT], ResultT], name: str) -> ResultT:
+def run_each(options: OptionsT, run: Callable[[OptionsT], RunResult], name: str) -> RunResult:
     """Runs a job, once or for each backbone of `--compare`.
 
     Of several it writes `compare.md`, `compare.json` and `compare.png`.
@@ -62,9 +61,9 @@ def run_each(options: OptionsT, run: Callable[[OptionsT], ResultT], name: str) -
         logging.info("Comparison, %s: in %s", weights, one.workdir)
         result = run(one)
         keras.backend.clear_session()
-        if result is not None and result.stop_signal is not None:
+        if result.stop_signal is not None:
             return result
-        if result is None or not result.is_dry_run:
+        if not result.is_dry_run:
             rows.append(json.loads((workdir / folder / f"{name}.json").read_text()))
     if rows:
         _write(workdir, rows)

@@ -7,7 +7,6 @@ from pixpro_keras.cli.options import labeled_options
 from pixpro_keras.cli.options.evaluation_options import EvaluatedBackbone, EvaluationOptions
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.data.broken_images import BrokenImagesError
-from pixpro_keras.data.labels import select
 from pixpro_keras.data.sources import open_source
 from tests.helpers.jobs import write_photos
 from tests.helpers.shared_data import shared_path
@@ -167,36 +166,6 @@ class BrokenTest(tf.test.TestCase):
         (self.folder / "a" / "5.jpg").write_bytes(b"")
         with self.assertRaisesRegex(BrokenImagesError, r"2 of the 6 images"):
             self.features()
-
-    def test_errors_name_the_file(self):
-        with (
-            self.assertRaisesRegex(FlagError, r"a/2\.jpg cannot be decoded"),
-            labeled_options.image_errors(self.source),
-        ):
-            raise tf.errors.InvalidArgumentError(None, None, "jpeg::Uncompress failed")
-
-    def test_errors_of_the_training_are_not_those_of_an_image(self):
-        data = tf.data.Dataset.from_tensors(b"broken").map(tf.io.decode_jpeg)
-        with (
-            self.assertRaisesRegex(FlagError, "^an image of boxes cannot be decoded: .*image file"),
-            labeled_options.image_errors("boxes"),
-        ):
-            next(iter(data))
-        sound = select(self.source, [0, 1])
-        for source in ("boxes", sound):
-            with (
-                self.assertRaisesRegex(tf.errors.InvalidArgumentError, "7 is not in"),
-                labeled_options.image_errors(source),
-            ):
-                tf.gather(tf.range(3), 7)
-
-    def test_a_broken_image_is_not_blamed_for_an_error_of_a_step(self):
-        step = tf.function(lambda index: tf.gather(tf.range(3), index))
-        with (
-            self.assertRaisesRegex(tf.errors.InvalidArgumentError, "7 is not in"),
-            labeled_options.image_errors(self.source),
-        ):
-            step(tf.constant(7))
 
 
 if __name__ == "__main__":
