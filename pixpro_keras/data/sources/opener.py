@@ -73,7 +73,7 @@ def open_source(specification: str | os.PathLike, *, data_dir: str | None = None
             assert source.num_examples == 1
         ```
     """
-    if isinstance(specification, os.PathLike):
+    if not isinstance(specification, str):
         specification = f"folder:{os.fspath(specification)}"
     parts = [_OPENERS.open(part, data_dir) for part in split_specification(specification)]
     source = join(specification, parts) if len(parts) > 1 else parts[0]

@@ -39,6 +39,8 @@ class FolderTest(tf.test.TestCase, parameterized.TestCase):
         self.write("a.jpg")
         source = open_source(self.folder)
         self.assertEqual(source.describe(0), str(self.folder / "a.jpg"))
+        with self.assertRaisesRegex(TypeError, "os.PathLike object, not list"):
+            open_source([str(self.folder)])
 
     def test_class_folders_are_labels(self):
         # Sorted as names, `a` comes before `a-b`; the paths below them sort the other way.
