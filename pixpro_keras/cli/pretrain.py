@@ -230,11 +230,12 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
     checkpoints, first_step = training_job.open_checkpoints(
         options, config, strategy, method, identity(options), source
     )
+    origin = "" if options.init_weights is None else f", from {options.init_weights}"
     print_header(
         options,
         strategy,
         source.num_examples,
-        task={"method": options.method, "backbone": _describe_backbone(options)},
+        task={"method": options.method, "backbone": options.backbone + origin},
         data=options.dataset,
         first_step=first_step,
     )
@@ -373,12 +374,6 @@ def _whole_images(
     batches = image_batches(chosen, size, preprocess, _NUM_PICTURED, pass_over_broken=True)
     first = next(iter(batches), None)
     return None if first is None else first[IMAGE].numpy()
-
-
-def _describe_backbone(options: PretrainOptions) -> str:
-    if options.init_weights is None:
-        return options.backbone
-    return f"{options.backbone}, from {options.init_weights}"
 
 
 def main() -> None:

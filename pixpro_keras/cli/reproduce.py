@@ -64,7 +64,10 @@ class ReproduceOptions(Options):
         None, "Folder of all runs and of the table. Default: results/SCALE."
     )
     seeds: tuple[str, ...] = option(
-        ("0",), "Seeds; all rows run with the first seed before the next one."
+        ("0",),
+        "Seeds; all rows run with the first seed before the next one.",
+        check=lambda seeds: bool(seeds) and all(seed.isdecimal() for seed in seeds),
+        must="be numbers, such as 0,1,2",
     )
     rows: tuple[str, ...] = option(
         (), "Rows to run, by their names in the printed commands. Default: all."
@@ -77,6 +80,8 @@ class ReproduceOptions(Options):
         "A flag for some jobs, after all others: pretrain:FLAG, TRANSFER:FLAG or all:FLAG, for example "
         "pretrain:--iterations=300. May be repeated.",
         is_repeated=True,
+        check=lambda flags: all(flag.partition(":")[2].startswith("--") for flag in flags),
+        must="be like pretrain:--iterations=300",
     )
     dry_run: bool = option(False, "Print the commands without running them.")
     submit: str | None = option(
@@ -117,8 +122,12 @@ def reproduce(options: ReproduceOptions) -> int:
         raise FlagError(f"--data: must be given for --scale={scale.name}")
     data = None if options.data is None else os.path.abspath(os.path.expanduser(options.data))
     places = Places(workdir, data)
-    seeds = read_seeds(options.seeds)
-    planner = Planner(scale, read_overrides(options.override), data is not None)
+    seeds = [int(seed) for seed in options.seeds]
+    overrides: dict[str, list[str]] = {}
+    for override in options.override:
+        name, _, flag = override.partition(":")
+        overrides.setdefault(name, []).append(flag)
+    planner = Planner(scale, overrides, data is not None)
     jobs = plan(planner, table, seeds, options.rows, options.columns)
     template = check_template(options.submit) if options.submit else None
     if options.dry_run:
@@ -174,32 +183,6 @@ def settle_changes(jobs: Sequence[Job], places: Places, on_change: str) -> None:
             )
         begin_anew.add(job)
         print(f"{job.name}: {'; '.join(found)}. Set aside: {set_aside(places.folder(job))}")
-
-
-def read_seeds(texts: Sequence[str]) -> list[int]:
-    """Parses `--seeds`.
-
-    Raises:
-        FlagError: if one is not a seed.
-    """
-    if not texts or not all(text.isdecimal() for text in texts):
-        raise FlagError(f"--seeds={','.join(texts)}: must be numbers, such as 0,1,2")
-    return [int(text) for text in texts]
-
-
-def read_overrides(texts: Sequence[str]) -> dict[str, list[str]]:
-    """Parses `--override`: job -> flags.
-
-    Raises:
-        FlagError: if one is not of the form JOB:--FLAG.
-    """
-    overrides: dict[str, list[str]] = {}
-    for text in texts:
-        name, colon, flag = text.partition(":")
-        if not colon or not flag.startswith("--"):
-            raise FlagError(f"--override={text}: must be like pretrain:--iterations=300")
-        overrides.setdefault(name, []).append(flag)
-    return overrides
 
 
 def main() -> None:

@@ -64,12 +64,10 @@ _NUM_VIEW_PAIRS = 4
 def _are_places(values: tuple[str, ...]) -> bool:
     """True for one or more `x:y` of two fractions each."""
     try:
-        places = [tuple(map(float, value.split(":"))) for value in values]
+        places = [(float(x), float(y)) for x, y in (value.split(":") for value in values)]
     except ValueError:
         return False
-    return bool(places) and all(
-        len(place) == 2 and all(0 <= share <= 1 for share in place) for place in places
-    )
+    return bool(places) and all(0 <= share <= 1 for place in places for share in place)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

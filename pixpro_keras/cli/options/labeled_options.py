@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -216,19 +216,6 @@ def readable_batches(
     """
     batches = image_batches(source, image_size, preprocess, batch_size, pass_over_broken=True)
     return broken.watch(batches, lambda batch: batch[INDEX].numpy())
-
-
-def image_shape(flag: str, values: Sequence[str] | None) -> tuple[int, int] | None:
-    """Returns the height and width that a list flag gives, or None.
-
-    Raises:
-        FlagError: if it does not give two positive numbers.
-    """
-    if not values:
-        return None
-    if len(values) != 2 or not all(value.isdecimal() and int(value) for value in values):
-        raise FlagError(f"--{flag}={','.join(values)}: must be height,width in pixels")
-    return int(values[0]), int(values[1])
 
 
 def _open_labeled(options: Options, name: str, data_dir: str | None) -> tuple[Source, np.ndarray]:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from pixpro_keras.cli.options import labeled_options
 from pixpro_keras.cli.options.flag_errors import flag_errors, refuse_unused
-from pixpro_keras.cli.options.option_fields import FlagError, Options, option
+from pixpro_keras.cli.options.option_fields import FlagError, Options, is_image_shape, option
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.evaluation.monitor import Monitor, dense_linear_miou, knn_accuracy
 from pixpro_keras.segmentation import mask_pipeline
@@ -44,6 +44,8 @@ class MonitorOptions(Options):
     eval_mask_size: tuple[str, ...] = option(
         ("240", "320"),
         "Height,width in pixels to which the images and masks of --eval_mask_dataset are scaled.",
+        check=is_image_shape,
+        must="be height,width in pixels",
     )
 
 
@@ -65,15 +67,6 @@ def check_measurements(options: MonitorOptions) -> None:
             f"--eval_every_epochs={options.eval_every_epochs}: needs --eval_train_dataset and "
             "--eval_test_dataset, or --eval_mask_dataset"
         )
-    if options.eval_mask_dataset:
-        _mask_shape(options)
-
-
-def _mask_shape(options: MonitorOptions) -> tuple[int, int]:
-    shape = labeled_options.image_shape("eval_mask_size", options.eval_mask_size)
-    if shape is None:
-        raise FlagError("--eval_mask_size must be given")
-    return shape
 
 
 def build_measurements(
@@ -127,9 +120,10 @@ def build_measurements(
     if options.eval_mask_dataset:
         spec = options.eval_mask_dataset
         test_split = "validation" if spec.startswith(("tfds:", "scenes")) else "val"
+        height, width = map(int, options.eval_mask_size)
         with flag_errors(options, "eval_mask_dataset"):
             sources = [
-                resized(open_masks(spec, split, data_dir=data_dir), _mask_shape(options))
+                resized(open_masks(spec, split, data_dir=data_dir), (height, width))
                 for split in ("train", test_split)
             ]
         train_masks, test_masks = (

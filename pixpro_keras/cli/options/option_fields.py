@@ -160,6 +160,11 @@ class Options:
         return self
 
 
+def is_image_shape(values: Sequence[str]) -> bool:
+    """Returns True for height and width in pixels."""
+    return len(values) == 2 and all(value.isdecimal() and int(value) for value in values)
+
+
 def closest(name: str, names: Sequence[str]) -> str | None:
     """Known name that is most similar to an unknown one; None if none is similar."""
     name = name.replace("-", "_").lower()

@@ -2,14 +2,20 @@
 
 import dataclasses
 import pathlib
+import re
 
 from pixpro_keras import backbones
 from pixpro_keras.cli.options.evaluation_options import fill_batch
 from pixpro_keras.cli.options.fine_tuning_options import FineTuningOptions, refuse_image_size
 from pixpro_keras.cli.options.flag_errors import flag_errors, refuse_unused
 from pixpro_keras.cli.options.image_errors import image_errors
-from pixpro_keras.cli.options.labeled_options import image_shape
-from pixpro_keras.cli.options.option_fields import FlagError, option, option_fields, with_default
+from pixpro_keras.cli.options.option_fields import (
+    FlagError,
+    is_image_shape,
+    option,
+    option_fields,
+    with_default,
+)
 from pixpro_keras.cli.options.split_options import SplitOptions, random_split, refuse_fraction
 from pixpro_keras.cli.options.training_options import TrainingOptions
 from pixpro_keras.data.labels import select, warn_of_shared
@@ -25,6 +31,7 @@ from pixpro_keras.types import IGNORED
 _SGD_ALONE = {field.name for field in option_fields(TrainingOptions)} - {"deterministic", "dry_run"}
 _SGD_ALONE |= {"bn_momentum", "color_jitter", "max_scale", "min_scale", "on_change", "tracker"}
 _SGD_ALONE |= {"align_corners", "crop_size", "window_stride"}
+_LABEL_PAIR = re.compile(r"\s*\d+:\d+\s*")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,10 +61,14 @@ class SegmentOptions(SplitOptions, FineTuningOptions):
         None,
         "Class of each mask value, for folder: and voc:, as VALUE:CLASS,VALUE:CLASS,...; 0:0,255:1 for "
         "black-and-white masks. Default: the values are the classes.",
+        check=lambda pairs: bool(pairs) and all(_LABEL_PAIR.fullmatch(pair) for pair in pairs),
+        must="be VALUE:CLASS,VALUE:CLASS,...",
     )
     resize: tuple[str, ...] | None = option(
         None,
         "Height,width in pixels to which all images and masks are scaled first. Default: not scaled.",
+        check=lambda values: not values or is_image_shape(values),
+        must="be height,width in pixels",
     )
     frozen: bool = option(False, "Train only a linear classifier, on the frozen backbone.")
     solver: str = option(
@@ -94,6 +105,14 @@ class SegmentOptions(SplitOptions, FineTuningOptions):
     warmup_epochs: float = with_default(FineTuningOptions, "warmup_epochs", 0.0)
     batch_size: int = with_default(FineTuningOptions, "batch_size", 16)
     output_stride: str = with_default(FineTuningOptions, "output_stride", "16")
+
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """Height and width of `--resize`; None if images are not scaled."""
+        if not self.resize:
+            return None
+        height, width = map(int, self.resize)
+        return height, width
 
 
 def check_training(options: SegmentOptions) -> None:
@@ -146,7 +165,7 @@ def check_sizes(options: SegmentOptions) -> None:
     if side is None:
         return
     takes_crops = options.solver != "lbfgs"
-    is_resized = image_shape("resize", options.resize) == (side, side)
+    is_resized = options.shape == (side, side)
     if (takes_crops and options.crop_size != side) or (options.whole_images and not is_resized):
         crops = [f"--crop_size={side}"] if takes_crops else []
         whole = [f"--resize={side},{side}"] if options.whole_images else []
@@ -171,7 +190,6 @@ def open_parts(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:
     Raises:
         FlagError: if they cannot be opened, or do not go together.
     """
-    shape = image_shape("resize", options.resize)
     _check_named_splits(options)
     kind, _, path = options.dataset.partition(":")
     is_flat = kind == "folder" and is_flat_folder(path, options.train_split, options.test_split)
@@ -183,8 +201,8 @@ def open_parts(options: SegmentOptions) -> tuple[MaskSource, MaskSource]:
     else:
         train, test = _open_splits(options)
     warn_of_gaps((train, test), label_values(options).ignored)
-    if shape is not None:
-        train, test = resized(train, shape), resized(test, shape)
+    if options.shape is not None:
+        train, test = resized(train, options.shape), resized(test, options.shape)
     return train, test
 
 
@@ -270,13 +288,9 @@ def label_values(options: SegmentOptions) -> LabelValues:
     """
     if options.label_map is None:
         return LabelValues(None if options.ignore_value < 0 else options.ignore_value)
-    pairs = [one.strip().partition(":") for one in options.label_map]
-    if not pairs or not all(value.isdecimal() and number.isdecimal() for value, _, number in pairs):
-        raise FlagError(
-            f"--label_map={','.join(options.label_map)}: must be VALUE:CLASS,VALUE:CLASS,..."
-        )
-    classes = {int(value): int(number) for value, _, number in pairs}
-    if len(classes) < len(pairs):
+    pairs = (pair.split(":") for pair in options.label_map)
+    classes = {int(value): int(number) for value, number in pairs}
+    if len(classes) < len(options.label_map):
         raise FlagError(f"--label_map={','.join(options.label_map)}: a value is listed twice")
     ignored: int | None = options.ignore_value
     if options.ignore_value < 0 or (

@@ -61,7 +61,7 @@ class BuildMeasurementsTest(tf.test.TestCase):
             ({"eval_every_epochs": 1}, "--eval_every_epochs=1: needs --eval_train_dataset and"),
             (
                 {"eval_every_epochs": 1, "eval_mask_dataset": "scenes", "eval_mask_size": []},
-                "--eval_mask_size must be given",
+                "--eval_mask_size=: must be height,width in pixels",
             ),
         ):
             with self.assertRaisesRegex(FlagError, message):
