@@ -36,38 +36,49 @@ def write_report(workdir: pathlib.Path, found: Mapping[str, Any], command: str) 
 
 def markdown(found: Mapping[str, Any], command: str, picture: str) -> str:
     """Text of `tableN.md`."""
+    rows = found["rows"]
+    firsts = [(column, column["numbers"][0]) for column in found["columns"]]
     parts = [
         f"# Table {found['table']}, {found['scale']}: {found['title']}",
         found["what"],
         "All numbers in percent. Ours: mean over seeds (lowest to highest).",
-        _overview(found),
+        _numbers(
+            [row["label"] + "\\*" * bool(row["notes"]) for row in rows],
+            rows,
+            [(column, first, f"{column['label']} {first}") for column, first in firsts],
+        ),
         _notes(found),
         f"![The paper's numbers and ours]({picture})",
     ]
     for column in found["columns"]:
-        ran = [row for row in found["rows"] if _has_results(row["cells"][column["name"]])]
+        ran = [row for row in rows if _has_results(row["cells"][column["name"]])]
         if ran and len(column["numbers"]) > 1:
-            parts += [f"## {column['label']}", _details(ran, column)]
+            columns = [(column, name, name) for name in column["numbers"]]
+            table = _numbers([row["label"] for row in ran], ran, columns)
+            parts += [f"## {column['label']}", table]
     parts += ["## Runs", _runs(found["runs"]), f"Made by\n\n    {command}\n"]
     return "\n\n".join(part for part in parts if part)
 
 
-def _overview(found: Mapping[str, Any]) -> str:
-    head = ["pre-training"]
-    for column in found["columns"]:
-        first = column["numbers"][0]
-        if column["paper"] is not None:
-            head.append(f"paper: {column['paper']} {first}")
-        head.append(f"ours: {column['label']} {first}")
-    lines = []
-    for row in found["rows"]:
-        line = [row["label"] + "\\*" * bool(row["notes"])]
-        for column in found["columns"]:
-            number = row["cells"][column["name"]][column["numbers"][0]]
-            if column["paper"] is not None:
-                line.append(_one(number["paper"]))
-            line.append(_ours(number))
-        lines.append(line)
+def _numbers(
+    labels: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[tuple[Mapping[str, Any], str, str]],
+) -> str:
+    """Table of the paper's numbers and ours.
+
+    Args:
+        labels: labels of the rows.
+        rows: rows of the result.
+        columns: column of the result, name of its number, and heading of ours.
+    """
+    head, lines = ["pre-training"], [[label] for label in labels]
+    for column, name, heading in columns:
+        numbers = [row["cells"][column["name"]][name] for row in rows]
+        has_paper = any(number["paper"] is not None for number in numbers)
+        head += [f"paper: {column['paper']} {name}"] * has_paper + [f"ours: {heading}"]
+        for line, number in zip(lines, numbers, strict=True):
+            line += [_one(number["paper"])] * has_paper + [_ours(number)]
     return markdown_table(head, lines)
 
 
@@ -86,24 +97,6 @@ def _notes(found: Mapping[str, Any]) -> str:
 
 def _has_results(cell: Mapping[str, Any]) -> bool:
     return any(number["mean"] is not None for number in cell.values())
-
-
-def _details(rows: Sequence[Mapping[str, Any]], column: Mapping[str, Any]) -> str:
-    head = ["pre-training"]
-    has_paper = {
-        name: any(row["cells"][column["name"]][name]["paper"] is not None for row in rows)
-        for name in column["numbers"]
-    }
-    for name in column["numbers"]:
-        head += [f"paper: {column['paper']} {name}"] * has_paper[name] + [f"ours: {name}"]
-    lines = []
-    for row in rows:
-        line = [row["label"]]
-        for name in column["numbers"]:
-            number = row["cells"][column["name"]][name]
-            line += [_one(number["paper"])] * has_paper[name] + [_ours(number)]
-        lines.append(line)
-    return markdown_table(head, lines)
 
 
 def _runs(runs: Sequence[Mapping[str, Any]]) -> str:
