@@ -362,8 +362,9 @@ def _check_sizes(batch: Batch, parts: int) -> None:
     sizes = {key: value.shape[0] for key, value in batch.items()}
     if None in sizes.values():
         raise ValueError(
-            "batches must have a static size, as from `Dataset.batch(..., drop_remainder=True)`. Received: "
-            f"sizes of {sizes}."
+            "batches must have a static size: `Dataset.batch(..., drop_remainder=True)` gives it, the "
+            "`output_signature` of `Dataset.from_generator`, also for the batches of a PyDataset, and arrays "
+            f"of a multiple of `batch_size` rows. Received: sizes of {sizes}."
         )
     if len({*sizes.values()}) > 1:
         raise ValueError(

@@ -35,7 +35,7 @@ class BatchSizeTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_sizes_are_static(self):
         data = tf.data.Dataset.from_tensor_slices(random_batch(6)).batch(4)
-        with self.assertRaisesRegex(ValueError, "static size.*drop_remainder"):
+        with self.assertRaisesRegex(ValueError, "static size: .*drop_remainder"):
             build().fit(data, verbose=0)
 
     def test_entries_of_other_batches_are_refused(self):

@@ -12,7 +12,18 @@ from pixpro_keras.layers.fpn import FPN
 from pixpro_keras.methods import ema
 from pixpro_keras.methods.encoder import Encoder
 from pixpro_keras.task import Task, check_shape
-from pixpro_keras.types import COORD1, COORD2, JIGSAW, LABEL, VIEW1, VIEW2, Batch, Tensor
+from pixpro_keras.types import (
+    COORD1,
+    COORD2,
+    JIGSAW,
+    LABEL,
+    LOCAL_COORDS,
+    LOCAL_VIEWS,
+    VIEW1,
+    VIEW2,
+    Batch,
+    Tensor,
+)
 from pixpro_keras.utils import checks
 
 __all__ = ["PretrainMethod"]
@@ -107,9 +118,12 @@ class PretrainMethod(Task):
         corners = (COORD1, COORD2)[: self.num_views * self.uses_coordinates]
         keys = [*(VIEW1, VIEW2)[: self.num_views], *corners]
         keys += [JIGSAW] * self.uses_jigsaw + [LABEL] * self.uses_labels
-        self.require_keys(batch, *keys)
+        has_local_views = self.uses_local_views and LOCAL_VIEWS in batch
+        self.require_keys(batch, *keys, *[LOCAL_VIEWS, LOCAL_COORDS] * has_local_views)
         for key in corners:
             check_shape(batch, key, (None, 4), "(B, 4): x1, y1, x2, y2 of each crop")
+        if has_local_views:
+            check_shape(batch, LOCAL_COORDS, (None, None, 4), "(B, K, 4), for K local views")
         if self.uses_labels:
             check_shape(batch, LABEL, (None,), "(B,): the class of each image, an integer")
 

@@ -205,7 +205,9 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(copy(batch), model(batch))
 
     def test_is_no_backbone_but_has_one(self):
-        with self.assertRaisesRegex(ValueError, "class PixPro, which has one as its `encoder.backb"):
+        with self.assertRaisesRegex(
+            ValueError, "class PixPro, which has one as its `encoder.backb"
+        ):
             require_feature_map(build())
         with self.assertRaisesRegex(ValueError, "class Encoder, which has one as its `backbone`"):
             require_feature_map(build().encoder)
@@ -293,6 +295,15 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
         batch = random_batch() | {"label": np.zeros((8, columns), "int32")}
         with self.assertRaisesRegex(ValueError, rf"`label` must have .*\(8, {columns}\)"):
             model.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
+
+    @parameterized.parameters(
+        ({}, "local_coords. .*without local_coords"),
+        ({"local_coords": np.zeros((8, 4), "float32")}, r"local_coords` must .*\(8, 4\)"),
+    )
+    def test_local_views_without_their_corners_are_refused(self, coords, error):
+        batch = random_batch() | {"local_views": np.zeros((8, 2, 16, 16, 3), "float32")} | coords
+        with self.assertRaisesRegex(ValueError, error):
+            build().check_batch(batch)
 
     @parameterized.parameters(True, False)
     def test_views_of_unknown_size_are_refused(self, use_propagation):
