@@ -29,7 +29,6 @@ from pixpro_keras.cli.options.backbone_options import check_backbone, log_input
 from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.method_checks import warn_of_long_queue
 from pixpro_keras.cli.options.method_options import build_training, identity, resolve_classes
-from pixpro_keras.cli.options.monitor_options import build_measurements
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.options.pretrain_options import (
     PretrainOptions,
@@ -43,6 +42,7 @@ from pixpro_keras.cli.shared import training_job
 from pixpro_keras.cli.shared.finished_run import finish_run
 from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.cli.shared.initial_weights import initial_file, read_init_weights
+from pixpro_keras.cli.shared.measurements import build_measurements
 from pixpro_keras.cli.shared.stored_run import with_moved_backbone
 from pixpro_keras.data import pipeline, service, sources
 from pixpro_keras.data.broken_images import BrokenImages
@@ -217,16 +217,8 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
     config = training_job.run_config(options, workdir)
     measurements: list[Monitor] = []
     if is_chief(strategy):  # Before anything is written, since a data set may be refused.
-        measurements = build_measurements(
-            options,
-            method.encoder.backbone,
-            preprocess,
-            strategy,
-            steps_per_epoch=options.steps_per_epoch or 1,
-            image_size=options.image_size,
-            data_dir=options.data_dir,
-            max_broken_share=options.max_broken_share,
-        )
+        backbone = method.encoder.backbone
+        measurements = build_measurements(options, backbone, preprocess, strategy)
     checkpoints, first_step = training_job.open_checkpoints(
         options, config, strategy, method, identity(options), source
     )

@@ -1,6 +1,7 @@
 """Jobs of a table: commands made from rows and columns."""
 
 import dataclasses
+import itertools
 import pathlib
 import re
 import shlex
@@ -149,17 +150,15 @@ def plan(
     _check("rows", rows, [row.pretraining for row in table_rows])
     _check("columns", columns, [*(transfer.name for transfer in transfers), PRETRAIN])
     jobs: dict[str, Job] = {}
-    for seed in seeds:
-        for row in table_rows:
-            for transfer in transfers:
-                job = planner.transfer(row, transfer, seed)
-                if job is None or (rows and row.pretraining not in rows):
-                    continue
-                is_wanted = not columns or transfer.name in columns
-                if job.after is not None and (is_wanted or PRETRAIN in columns):
-                    jobs.setdefault(job.after.name, job.after)
-                if is_wanted:
-                    jobs.setdefault(job.name, job)
+    for seed, row, transfer in itertools.product(seeds, table_rows, transfers):
+        job = planner.transfer(row, transfer, seed)
+        if job is None or (rows and row.pretraining not in rows):
+            continue
+        is_wanted = not columns or transfer.name in columns
+        if job.after is not None and (is_wanted or PRETRAIN in columns):
+            jobs.setdefault(job.after.name, job.after)
+        if is_wanted:
+            jobs.setdefault(job.name, job)
     return list(jobs.values())
 
 

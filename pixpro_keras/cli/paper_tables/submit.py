@@ -1,8 +1,9 @@
 """Submission of jobs to a cluster by a command of the user."""
 
+import re
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.paper_tables.job_records import (
@@ -14,8 +15,6 @@ from pixpro_keras.cli.paper_tables.job_records import (
     resolved_flags,
 )
 from pixpro_keras.cli.paper_tables.jobs import ROOT, Job, Places
-
-PLACEHOLDERS = ("command", "after", "name", "log")
 
 
 def check_template(template: str) -> list[str]:
@@ -70,13 +69,9 @@ def submit_jobs(template: Sequence[str], jobs: Sequence[Job], places: Places, co
                 print(f"{job.name}: waits for {job.after.name}; submit again when that is finished")
                 continue
         folder.mkdir(parents=True, exist_ok=True)
-        values = (shlex.join(places.command(job, "python")), after, job.name, str(folder / LOG))
-        words = []
-        for word in template:
-            if after or "{after}" not in word:
-                for name, value in zip(PLACEHOLDERS, values, strict=True):
-                    word = word.replace(f"{{{name}}}", value)
-                words.append(word)
+        values = {"after": after, "name": job.name, "log": str(folder / LOG)}
+        values["command"] = shlex.join(places.command(job, "python"))
+        words = [_fill(word, values) for word in template if after or "{after}" not in word]
         result = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
         if result.returncode:
             print(
@@ -88,6 +83,11 @@ def submit_jobs(template: Sequence[str], jobs: Sequence[Job], places: Places, co
         record.write(folder)
         print(f"{job.name}: submitted as {record.submitted}")
     return 1 if num_failed else 0
+
+
+def _fill(word: str, values: Mapping[str, str]) -> str:
+    """Replaces placeholders, once: a folder may be called `{name}`."""
+    return re.sub(r"\{(command|after|name|log)\}", lambda match: values[match[1]], word)
 
 
 def job_id(printed: str) -> str:

@@ -66,6 +66,13 @@ class SubmitTest(tf.test.TestCase):
         printed = ("Submitted batch job 12\n", "12;cluster\n", "12\n")
         self.assertEqual([job_id(text) for text in printed], ["12"] * 3)
 
+    def test_a_command_with_the_word_of_a_placeholder_stays(self):
+        job = self.fakes.job("one/other", "--title={name} {log}")
+        self.assertEqual(self.submit("{command} {name}", job), 0)
+        ((command, name),) = self.words()
+        self.assertIn("--title={name} {log}", shlex.split(command))
+        self.assertEqual(name, "one/other")
+
     def test_bad_templates(self):
         for template in ("sbatch --wrap", "sbatch 'x {command}"):
             with self.assertRaisesRegex(FlagError, "--submit=sbatch"):
