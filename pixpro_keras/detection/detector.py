@@ -11,7 +11,7 @@ from keras import ops
 
 from pixpro_keras.backbones.data_format import require_channels_last
 from pixpro_keras.detection.anchors import ASPECT_RATIOS, grid_anchors
-from pixpro_keras.detection.box_pipeline import IMAGE, SIZE
+from pixpro_keras.detection.box_pipeline import BOXES, CLASSES, IMAGE, MASKS, SEED, SIZE
 from pixpro_keras.detection.mask_head import MaskHead, mask_loss, select_class
 from pixpro_keras.detection.roi_heads import (
     POSITIVE_FRACTION,
@@ -184,6 +184,13 @@ class Detector(Task, abc.ABC):
             ops.convert_to_tensor(grid_anchors(x.shape[1], x.shape[2], stride, sizes))
             for x, stride, sizes in parts
         ]
+
+    def check_batch(self, batch: Batch) -> None:
+        """Raises a ValueError if a batch lacks an entry of `box_pipeline`."""
+        super().check_batch(batch)
+        self.require_keys(
+            batch, IMAGE, SIZE, BOXES, CLASSES, SEED, *[MASKS] * self.config.with_masks
+        )
 
     def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:
         """The loss terms `rpn_objectness`, `rpn_box`, `box_class`, `box` and `mask`, all of weight 1.

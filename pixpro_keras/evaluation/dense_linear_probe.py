@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from pixpro_keras.evaluation.features import require_map
 from pixpro_keras.evaluation.logistic_regression import fit_logistic_regression
 from pixpro_keras.evaluation.replicas import over_replicas
 from pixpro_keras.types import IGNORED, Tensor
@@ -79,7 +80,7 @@ def fit_dense_linear_probe(
 
     Raises:
         ValueError: if the labeled cells have fewer than two classes, or one that is not in
-            [0, num_classes), masks have another shape, or there is no batch.
+            [0, num_classes), masks or the network's outputs have another shape, or there is no batch.
 
     Example:
         ```python
@@ -97,7 +98,9 @@ def fit_dense_linear_probe(
     """
 
     def run(images: Tensor) -> Tensor:
-        return ops.cast(network(images, training=False), "float32")
+        maps = network(images, training=False)
+        require_map(keras.tree.map_structure(lambda x: tuple(x.shape), maps))
+        return ops.cast(maps, "float32")
 
     spread = over_replicas(run, strategy=strategy)
     features, labels = [], []

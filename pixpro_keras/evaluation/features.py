@@ -200,9 +200,7 @@ def extract_features(
 
     def run(images: Tensor) -> Tensor:
         maps = backbone(images, training=False)
-        shapes = keras.tree.map_structure(lambda x: tuple(x.shape), maps)
-        if not hasattr(maps, "shape") or len(maps.shape) != 4:
-            raise ValueError(f"`backbone` must return a map (B, h, w, C). Received: {shapes}.")
+        require_map(keras.tree.map_structure(lambda x: tuple(x.shape), maps))
         return keras.ops.cast(maps, "float32")
 
     def pool(images: Tensor) -> Tensor:
@@ -234,6 +232,23 @@ def extract_features(
         cells=np.concatenate(cells or [pooled[0][:0]]),
         cell_labels=np.concatenate(cell_classes or [labels[0][:0]]),
     )
+
+
+def require_map(shape: object) -> None:
+    """Raises a ValueError unless a shape is that of one map.
+
+    Args:
+        shape: of a backbone's outputs; with several outputs, their structure.
+
+    Example:
+        ```python
+        from pixpro_keras.evaluation.features import require_map
+
+        require_map((None, 4, 4, 8))
+        ```
+    """
+    if not isinstance(shape, tuple) or len(shape) != 4:
+        raise ValueError(f"`backbone` must return a map (B, h, w, C). Received: {shape}.")
 
 
 def cell_labels(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:

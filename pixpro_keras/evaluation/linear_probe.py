@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from pixpro_keras.evaluation.features import require_map
 from pixpro_keras.task import Task, check_shape
 from pixpro_keras.types import LABEL, VIEW1, Batch, Tensor
 from pixpro_keras.utils import checks
@@ -37,7 +38,8 @@ class LinearProbe(Task):
         **kwargs: arguments of `Task`.
 
     Raises:
-        ValueError: if there is no factor, one is not positive, or there are less than two classes.
+        ValueError: if there is no factor, one is not positive, there are less than two classes, or the
+            backbone does not return a map.
 
     Reference:
         He et al., CVPR 2020, arXiv:1911.05722, section 4.1; `main_linear.py` of the PixPro release.
@@ -74,6 +76,7 @@ class LinearProbe(Task):
                 f"Received: {list(learning_rate_factors)}."
             )
         self.num_classes = int(checks.at_least("num_classes", num_classes, 2))
+        require_map(backbone.output_shape)
         self.backbone = backbone
         self.batch_statistics = batch_statistics
         if batch_statistics:

@@ -17,6 +17,7 @@ from pixpro_keras.ops import cross_replica_mean
 from pixpro_keras.segmentation.mask_pipeline import IMAGE, MASK
 from pixpro_keras.task import Task
 from pixpro_keras.types import IGNORED, Batch, Tensor
+from pixpro_keras.utils import checks
 
 _HEAD_CHANNELS = 256
 _HEAD_DILATION = 6
@@ -42,7 +43,7 @@ class FCN(Task):
 
     Raises:
         DataFormatError: if Keras's image data format is channels_first.
-        ValueError: if corners are aligned and the map has no stride.
+        ValueError: if there is no class, or corners are aligned and the map has no stride.
 
     Reference:
         Long et al., CVPR 2015, arXiv:1411.4038, in the form of MoCo's Cityscapes protocol.
@@ -80,7 +81,7 @@ class FCN(Task):
         require_channels_last()
         super().__init__(**kwargs)
         self.backbone = backbone
-        self.num_classes = num_classes
+        self.num_classes = int(checks.at_least("num_classes", num_classes, 1))
         self.is_frozen = is_frozen
         self.level = level
         self.bn_momentum = bn_momentum

@@ -92,6 +92,11 @@ def batches(source, batch_size, sides=(64,), seed=0):
 
 
 class DetectorTest(tf.test.TestCase, parameterized.TestCase):
+    def test_batches_that_lack_an_entry_are_refused(self):
+        batch = {"image": np.zeros((1, 64, 64, 3)), "boxes": np.zeros((1, 2, 4))}
+        with self.assertRaisesRegex(ValueError, "without size, classes, seed, masks"):
+            build(C4Detector).train_step(batch)
+
     @parameterized.parameters((C4Detector, False), (C4Detector, True), (FPNDetector, True))
     @pytest.mark.slow
     @narrow

@@ -3,6 +3,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from pixpro_keras.backbones import feature_network
 from pixpro_keras.evaluation.dense_linear_probe import center_labels, fit_dense_linear_probe
 from tests.helpers.tiny_networks import tiny_backbone
 
@@ -61,6 +62,11 @@ class DenseLinearProbeTest(tf.test.TestCase, parameterized.TestCase):
         batches = [(np.zeros((1, 32, 32, 3), "float32"), masks)]
         with self.assertRaisesRegex(ValueError, message):
             fit_dense_linear_probe(tiny_backbone(), batches, 2)
+
+    def test_a_network_without_a_map_is_refused(self):
+        batches = [(np.zeros((1, 32, 32, 3), "float32"), np.zeros((1, 32, 32), int))]
+        with self.assertRaisesRegex(ValueError, r"must return a map .*\(1, 16\)"):
+            fit_dense_linear_probe(feature_network(tiny_backbone(), "pooled"), batches, 2)
 
     def test_no_batches(self):
         with self.assertRaisesRegex(ValueError, "at least one batch"):

@@ -3,6 +3,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from pixpro_keras.backbones import feature_network
 from pixpro_keras.evaluation.linear_probe import LinearProbe, feature_batches
 from pixpro_keras.optimizers import SGD
 from tests.helpers.tiny_networks import random_batch, tiny_backbone
@@ -38,6 +39,11 @@ class LinearProbeTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(loaded.learning_rate_factors, (1.0, 0.1))
         self.assertLen(loaded.trainable_variables, 2)
         self.assertAllEqual(loaded(batch)["classification"], probe(batch)["classification"])
+
+    def test_a_backbone_without_a_map_is_refused(self):
+        pooled = feature_network(tiny_backbone(), "pooled")
+        with self.assertRaisesRegex(ValueError, r"must return a map .*\(None, 16\)"):
+            LinearProbe(pooled, 3)
 
     def test_batches_without_labels_are_refused(self):
         batch = random_batch()

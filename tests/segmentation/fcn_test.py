@@ -34,9 +34,15 @@ def bilinear(cells, rows, columns):
 
 
 class FcnTest(tf.test.TestCase):
+    def test_no_class(self):
+        with self.assertRaisesRegex(ValueError, "num_classes=0"):
+            FCN(tiny_backbone(), 0)
+
     def test_batches_without_masks_are_refused(self):
         images = random_crops()["image"]
-        with self.assertRaisesRegex(ValueError, "FCN must have the keys image, mask. .*labels, without mask"):
+        with self.assertRaisesRegex(
+            ValueError, "FCN must have the keys image, mask. .*labels, without mask"
+        ):
             build().train_step({"image": images, "labels": images})
 
     def test_loss_equals_a_loop(self):
