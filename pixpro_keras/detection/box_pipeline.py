@@ -156,7 +156,7 @@ def make_box_batches(
     config: BoxConfig,
     *,
     global_batch_size: int,
-    replica_batch_size: int,
+    replica_batch_size: int | None = None,
     preprocess: Callable[[Tensor], Tensor],
     start_step: int = 0,
     input_pipeline_id: int = 0,
@@ -173,7 +173,7 @@ def make_box_batches(
         source: images with boxes, as `for_training` returns them.
         config: scales, and number of canvases.
         global_batch_size: images per step of all machines together.
-        replica_batch_size: images in each batch of this data set.
+        replica_batch_size: images in each batch of this data set; None is this machine's share.
         preprocess: function from RGB in 0..255 to the backbone's convention.
         start_step: step of the first batch.
         input_pipeline_id: number of this machine, from 0.
@@ -211,7 +211,6 @@ def make_box_batches(
             source,
             BoxConfig(short_sides=(32,), max_side=64),
             global_batch_size=2,
-            replica_batch_size=2,
             preprocess=lambda image: image / 255,
         )
         assert next(iter(data))["image"].shape == (2, 32, 64, 3)

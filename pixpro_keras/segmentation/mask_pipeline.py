@@ -114,7 +114,7 @@ def make_crops(
     config: CropConfig,
     *,
     global_batch_size: int,
-    replica_batch_size: int,
+    replica_batch_size: int | None = None,
     preprocess: Callable[[Tensor], Tensor],
     start_step: int = 0,
     input_pipeline_id: int = 0,
@@ -127,7 +127,7 @@ def make_crops(
         source: images and masks, at least a batch of them.
         config: configuration of the crops.
         global_batch_size: images per step of all machines together.
-        replica_batch_size: images in each batch of this data set.
+        replica_batch_size: images in each batch of this data set; None is this machine's share.
         preprocess: function from RGB in 0..255 to the backbone's convention.
         start_step: step of the first batch.
         input_pipeline_id: number of this machine, from 0.
@@ -154,7 +154,6 @@ def make_crops(
             MaskSource("black", 4, read, str, ("ground",)),
             CropConfig(32, use_xla=False),
             global_batch_size=2,
-            replica_batch_size=2,
             preprocess=lambda images: images / 255,
         )
         assert next(iter(data))["image"].shape == (2, 32, 32, 3)

@@ -1,6 +1,6 @@
 """Checks of arguments, with one wording for all of them."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
 __all__ = ["at_least", "in_range", "one_of", "positive"]
@@ -16,6 +16,7 @@ def positive(name: str, value: Number) -> Number:
         value: value of the argument.
 
     Raises:
+        TypeError: if it is not a number.
         ValueError: if it is 0 or less.
 
     Example:
@@ -25,7 +26,7 @@ def positive(name: str, value: Number) -> Number:
         gamma = checks.positive("gamma", 2.0)
         ```
     """
-    if not value > 0:
+    if not _holds(name, value, lambda: value > 0):
         raise ValueError(f"`{name}` must be positive. Received: {name}={value}.")
     return value
 
@@ -39,6 +40,7 @@ def at_least(name: str, value: Number, low: float) -> Number:
         low: smallest value.
 
     Raises:
+        TypeError: if it is not a number.
         ValueError: if it is less.
 
     Example:
@@ -48,7 +50,7 @@ def at_least(name: str, value: Number, low: float) -> Number:
         num_layers = checks.at_least("num_layers", 2, 1)
         ```
     """
-    if not value >= low:
+    if not _holds(name, value, lambda: value >= low):
         raise ValueError(f"`{name}` must be at least {low}. Received: {name}={value}.")
     return value
 
@@ -63,6 +65,7 @@ def in_range(name: str, value: Number, low: float, high: float) -> Number:
         high: largest value.
 
     Raises:
+        TypeError: if it is not a number.
         ValueError: if it is outside.
 
     Example:
@@ -72,9 +75,16 @@ def in_range(name: str, value: Number, low: float, high: float) -> Number:
         momentum = checks.in_range("momentum", 0.99, 0, 1)
         ```
     """
-    if not low <= value <= high:
+    if not _holds(name, value, lambda: low <= value <= high):
         raise ValueError(f"`{name}` must be in [{low}, {high}]. Received: {name}={value}.")
     return value
+
+
+def _holds(name: str, value: object, compare: Callable[[], bool]) -> bool:
+    try:
+        return bool(compare())
+    except TypeError as error:
+        raise TypeError(f"`{name}` must be a number. Received: {name}={value!r}.") from error
 
 
 def one_of(name: str, value: str, choices: Collection[str]) -> str:

@@ -47,7 +47,7 @@ SIZES = [(40, 60), (48, 64)] * 4 + [(60, 40), (70, 44)] * 2
 CONFIG = BoxConfig((32, 48), 80, max_boxes=3, with_masks=True, seed=5)
 
 
-def batches(config=CONFIG, sizes=SIZES, start=0, replica=4, **kwargs):
+def batches(config=CONFIG, sizes=SIZES, start=0, replica=None, **kwargs):
     return make_box_batches(
         painted_source(sizes),
         config,

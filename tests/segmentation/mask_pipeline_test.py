@@ -90,7 +90,6 @@ class ReadableBatchesTest(tf.test.TestCase):
             self.source,
             mask_pipeline.CropConfig(4, use_xla=False),
             global_batch_size=2,
-            replica_batch_size=2,
             preprocess=lambda x: x,
             broken=broken,
         )

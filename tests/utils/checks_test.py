@@ -26,6 +26,16 @@ class ChecksTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, message):
             check("x", *arguments)
 
+    @parameterized.parameters(None, "1", ((1, 2),))
+    def test_what_is_no_number_is_named(self, value):
+        for check, limits in (
+            (checks.positive, ()),
+            (checks.at_least, (1,)),
+            (checks.in_range, (0, 1)),
+        ):
+            with self.assertRaisesRegex(TypeError, "`x` must be a number. Received: x="):
+                check("x", value, *limits)
+
 
 if __name__ == "__main__":
     unittest.main()
