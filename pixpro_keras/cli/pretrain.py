@@ -269,6 +269,7 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
         rank = FeatureRank(lambda: one_batch(0)[VIEW1], options.steps_per_epoch or 1)
         if not (options.picture_every_steps and view_config.num_views == 2):
             return [rank]
+        size = backbones.fixed_image_size(options.backbone) or _PICTURED_SIZE
         pictures = RunPictures(
             workdir,
             one_batch(first_step),
@@ -276,11 +277,7 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
             preprocess,
             every_steps=options.picture_every_steps,
             threshold=options.threshold,
-            images=_whole_images(
-                source,
-                preprocess,
-                backbones.fixed_image_size(options.backbone) or _PICTURED_SIZE,
-            ),
+            images=_whole_images(source, preprocess, size),
         )
         return [rank, pictures]
 
@@ -305,14 +302,10 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
                 with _disk_errors(options):
                     exported = finish_run(options, workdir, method, source.num_examples)
     return PretrainResult(
-        result.steps,
-        result.stop_signal,
-        result.metrics,
+        **vars(result),
         backbone=method.encoder.backbone,
         method=method,
         workdir=workdir,
-        measured=result.measured,
-        is_dry_run=result.is_dry_run,
         options=options,
         exported=exported,
     )

@@ -47,7 +47,12 @@ from pixpro_keras.evaluation.confusion_matrix import evaluate_segmentation
 from pixpro_keras.evaluation.dense_linear_probe import fit_dense_linear_probe
 from pixpro_keras.evaluation.replicas import over_replicas
 from pixpro_keras.segmentation.fcn import FCN
-from pixpro_keras.segmentation.mask_pipeline import MEAN_COLOR, make_crops, readable_batches
+from pixpro_keras.segmentation.mask_pipeline import (
+    MEAN_COLOR,
+    CropConfig,
+    make_crops,
+    readable_batches,
+)
 from pixpro_keras.segmentation.mask_source import MaskSource
 from pixpro_keras.segmentation.sliding_window import check_stride, sliding_window_inference
 from pixpro_keras.training.run_config import RunResult
@@ -73,10 +78,9 @@ def run(options: SegmentOptions) -> RunResult:
 
 def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> RunResult:
     """Trains and tests a segmenter in the directory of a job that has been started."""
-    workdir, strategy, replica_batch_size = job.workdir, job.strategy, job.replica_batch_size
     check_training(options)
     if options.solver == "lbfgs":
-        check_one_machine(strategy, options.strategy, "--solver=lbfgs")
+        check_one_machine(job.strategy, options.strategy, "--solver=lbfgs")
         # In a dry run `workdir` is a temporary folder.
         command.refuse_run(pathlib.Path(options.workdir).expanduser())
         options = options.replace(whole_images=True)  # It is fitted to them.
@@ -84,17 +88,29 @@ def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> Run
         with flag_errors(options, "window_stride", "crop_size"):
             check_stride(options.window_stride, options.crop_size)
     crop_config = build_crop_config(options)
-    with strategy.scope():  # Before the images, since opening a large set takes long.
+    with job.strategy.scope():  # Before the images, since opening a large set takes long.
         backbone, options = read_backbone(options)
     check_sizes(options)
     options = resolve_test_split(options)
-    with chief_first(strategy):
+    with chief_first(job.strategy):
         train, test = open_parts(options)
     train, num_train = draw_labeled(options, train)
     if options.solver == "lbfgs":
-        _fit_dense_linear_probe(options, workdir, strategy, backbone, train, test, num_train)
-        return RunResult(steps=0, is_dry_run=options.dry_run)
+        return _fit_dense_linear_probe(options, job, backbone, train, test, num_train)
+    return _train_fcn(options, job, backbone, crop_config, train, test, num_train)
 
+
+def _train_fcn(
+    options: SegmentOptions,
+    job: training_job.StartedJob,
+    backbone: EvaluatedBackbone,
+    crop_config: CropConfig,
+    train: MaskSource,
+    test: MaskSource,
+    num_train: int,
+) -> RunResult:
+    """Trains an FCN, or its classifier alone, by SGD and tests it."""
+    workdir, strategy = job.workdir, job.strategy
     num_classes = len(train.class_names)
     options = resolve_lengths(options, train.num_examples)
     with strategy.scope():
@@ -139,7 +155,7 @@ def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> Run
             train,
             crop_config,
             global_batch_size=options.batch_size,
-            replica_batch_size=replica_batch_size,
+            replica_batch_size=job.replica_batch_size,
             preprocess=backbone.preprocess,
             start_step=first_step,
             input_pipeline_id=context.input_pipeline_id,
@@ -178,14 +194,14 @@ def train_and_test(options: SegmentOptions, job: training_job.StartedJob) -> Run
 
 def _fit_dense_linear_probe(
     options: SegmentOptions,
-    workdir: pathlib.Path,
-    strategy: tf.distribute.Strategy,
+    job: training_job.StartedJob,
     backbone: EvaluatedBackbone,
     train: MaskSource,
     test: MaskSource,
     num_train: int,
-) -> None:
+) -> RunResult:
     """Fits the dense linear probe by L-BFGS and tests it."""
+    workdir, strategy = job.workdir, job.strategy
     with flag_errors(options, "level"):
         network = level_network(backbone.network, options.level)
     if options.dry_run:
@@ -197,7 +213,7 @@ def _fit_dense_linear_probe(
             "workdir": options.workdir,
         }
         print(f"{header_text(rows)}\n{training_job.DRY_RUN}")
-        return
+        return RunResult(steps=0, is_dry_run=True)
     write_flags(options, workdir)
     broken = BrokenImages(train, options.max_broken_share)
     batch_size = whole_batch_size(options, strategy)
@@ -209,6 +225,7 @@ def _fit_dense_linear_probe(
     num_train -= len(broken.names)
     names = train.class_names
     finish(options, workdir, backbone, classifier.logits, names, num_train, test, strategy)
+    return RunResult(steps=0)
 
 
 def whole_batch_size(options: SegmentOptions, strategy: tf.distribute.Strategy) -> int:
