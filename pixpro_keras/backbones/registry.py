@@ -12,6 +12,7 @@ from pixpro_keras.backbones.names import applications, check_name, is_keras_appl
 from pixpro_keras.backbones.weight_copies import copy_normalization, copy_weights
 from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.layers.conv import Conv2D
+from pixpro_keras.layers.depthwise_conv import DepthwiseConv2D
 from pixpro_keras.layers.initializers import he_normal_fan_out
 from pixpro_keras.layers.normalization import Normalization
 from pixpro_keras.utils.errors import first_line
@@ -80,6 +81,8 @@ def build(name: str, *, output_stride: int = 32, bn_momentum: float = 0.9) -> ke
             kind = BatchNormalization
         elif kind is keras.layers.Conv2D:
             kind = Conv2D
+        elif kind is keras.layers.DepthwiseConv2D:
+            kind = DepthwiseConv2D
         elif kind is keras.layers.Normalization:
             kind = Normalization
         if name in _RESNETS:

@@ -2,6 +2,7 @@
 
 from pixpro_keras.layers.batch_norm import BatchNormalization
 from pixpro_keras.layers.conv import Conv2D
+from pixpro_keras.layers.depthwise_conv import DepthwiseConv2D
 from pixpro_keras.layers.fpn import FPN
 from pixpro_keras.layers.heads import PointwiseMLP, PooledMLP
 from pixpro_keras.layers.initializers import he_normal_fan_out, torch_defaults
@@ -16,6 +17,7 @@ __all__ = [
     "FPN",
     "BatchNormalization",
     "Conv2D",
+    "DepthwiseConv2D",
     "MaskedBatchNorm",
     "Normalization",
     "PixelPropagation",
