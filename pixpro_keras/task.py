@@ -14,7 +14,7 @@ from pixpro_keras.ops import cross_replica_mean
 from pixpro_keras.types import Batch, Tensor
 from pixpro_keras.utils import checks
 
-__all__ = ["Bounds", "Task", "check_shape"]
+__all__ = ["Bounds", "Task"]
 
 # Lowest and highest value of a loss; None is unbounded.
 Bounds = tuple[float | None, float | None]
@@ -181,7 +181,6 @@ class Task(keras.Model):
             far), `bad_steps` (1 if this one was skipped, unless a smaller loss scale may help),
             and what `before_step` returns.
         """
-        self._check_compiled()
         if self.device_transform is not None:
             data = self.device_transform(data)
         self.check_batch(data)
@@ -208,9 +207,28 @@ class Task(keras.Model):
         logs["updates"] = ops.cast(self.optimizer.iterations, "float32")
         return _mean_over_replicas(outputs) | logs
 
+    def compile(self, optimizer="rmsprop", loss=None, *, metrics=None, **kwargs):
+        """Sets the optimizer as `keras.Model.compile` does; losses and metrics are those of `call`.
+
+        Raises:
+            ValueError: if others are given, which nothing would compute.
+        """
+        if loss is not None or metrics or kwargs.pop("weighted_metrics", None):
+            raise ValueError(
+                f"`compile` of {type(self).__name__} takes no loss or metrics: `call` returns them."
+            )
+        super().compile(optimizer, **kwargs)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles a loaded task, which Keras does not do for classes with a `compile` of their own."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
+
     def fit(self, *args, **kwargs):
-        """Trains as `keras.Model.fit` does, without validation data: see `test_step`."""
-        if kwargs.get("validation_data") is not None or kwargs.get("validation_split"):
+        """Trains as `keras.Model.fit` does, without validation data unless a class has a `test_step`."""
+        is_validated = kwargs.get("validation_data") is not None or kwargs.get("validation_split")
+        if is_validated and type(self).test_step is Task.test_step:
             self.test_step({})  # Now, not after the first epoch.
         return super().fit(*args, **kwargs)
 
@@ -231,13 +249,6 @@ class Task(keras.Model):
     @property
     def _has_loss_scale(self) -> bool:
         return isinstance(self.optimizer, keras.mixed_precision.LossScaleOptimizer)
-
-    def _check_compiled(self) -> None:
-        """Raises a ValueError if `compile` was given a loss or metrics, which nothing would compute."""
-        if self._compile_loss is not None or self._compile_metrics is not None:
-            raise ValueError(
-                f"`compile` of {type(self).__name__} takes no loss or metrics: `call` returns them."
-            )
 
     def _update(
         self, is_skipped: Tensor, gradients: list[Tensor], state: list, before: list[Tensor]
@@ -323,29 +334,6 @@ class Task(keras.Model):
                 f"{', '.join(unused[:3])}{', ...' if len(unused) > 3 else ''}."
             )
         return gradients, outputs | {"loss": loss}
-
-
-def check_shape(batch: Batch, key: str, shape: tuple[int | None, ...], meaning: str) -> None:
-    """Raises a ValueError if an entry of a batch has another shape.
-
-    Args:
-        batch: see `pixpro_keras.types`.
-        key: of the entry.
-        shape: what it must be as far as it is known; None is any side.
-        meaning: shape and contents, for the error.
-
-    Example:
-        ```python
-        import numpy as np
-
-        from pixpro_keras.task import check_shape
-
-        check_shape({"label": np.array([0, 1])}, "label", (None,), "(B,), the class of each image")
-        ```
-    """
-    found = tf.TensorShape(batch[key].shape)  # Sides may be unknown.
-    if not found.is_compatible_with(shape):
-        raise ValueError(f"`{key}` must have the shape {meaning}. Received: shape={found}.")
 
 
 def _after(tensors: list[Tensor]) -> contextlib.AbstractContextManager:

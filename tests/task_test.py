@@ -61,16 +61,27 @@ class BatchSizeTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "PixPro has no validation loss"):
             model.evaluate(data, verbose=0)
 
+    def test_a_class_may_have_a_validation_of_its_own(self):
+        class Validated(Regression):
+            def test_step(self, data):
+                return self(data)
+
+        task, data = Validated("sgd"), tf.data.Dataset.from_tensors(points(0))
+        history = task.fit(data, validation_data=data, verbose=0).history
+        self.assertAllClose(history["val_error"], [task(points(0))["error"]])
+
     def test_there_are_no_predictions(self):
         with self.assertRaisesRegex(ValueError, "PixPro has no predictions: .*encoder.backbone"):
             build().predict(random_batch(4)["view1"], verbose=0)
 
     @parameterized.parameters({"loss": "mse"}, {"metrics": ["mae"]})
     def test_losses_and_metrics_are_not_those_of_compile(self, **arguments):
-        model = build()
-        model.compile("sgd", **arguments)
-        with self.assertRaisesRegex(ValueError, "PixPro takes no loss or metrics"):
-            model.fit(tf.data.Dataset.from_tensors(random_batch(4)), verbose=0)
+        task, data = Regression("sgd"), tf.data.Dataset.from_tensors(points(0))
+        with self.assertRaisesRegex(ValueError, "Regression takes no loss or metrics"):
+            task.compile("sgd", **arguments)
+        task.compile("sgd", metrics=[])
+        task.fit(data, verbose=0)
+        self.assertEqual(task.steps_done(), 1)
 
 
 class NonfiniteStepTest(tf.test.TestCase):

@@ -3,7 +3,11 @@
 from collections.abc import Callable, Collection
 from typing import TypeVar
 
-__all__ = ["at_least", "in_range", "one_of", "positive"]
+import tensorflow as tf
+
+from pixpro_keras.types import Tensor
+
+__all__ = ["at_least", "in_range", "one_of", "positive", "shape"]
 
 Number = TypeVar("Number", bound=float)
 
@@ -110,3 +114,29 @@ def one_of(name: str, value: str, choices: Collection[str]) -> str:
             f"`{name}` must be one of {', '.join(choices)}. Received: {name}={value!r}."
         )
     return value
+
+
+def shape(name: str, value: Tensor, expected: tuple[int | None, ...], meaning: str) -> None:
+    """Checks the shape of a tensor as far as it is known.
+
+    Args:
+        name: name of the argument, or key of a batch, for the error.
+        value: tensor or array.
+        expected: sides of its shape; None is any side.
+        meaning: shape and contents, for the error.
+
+    Raises:
+        ValueError: if its shape is another one.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.utils import checks
+
+        checks.shape("label", np.array([0, 1]), (None,), "(B,): the class of each image")
+        ```
+    """
+    found = tf.TensorShape(value.shape)
+    if not found.is_compatible_with(expected):
+        raise ValueError(f"`{name}` must have the shape {meaning}. Received: shape={found}.")

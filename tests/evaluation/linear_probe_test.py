@@ -31,7 +31,7 @@ class LinearProbeTest(tf.test.TestCase, parameterized.TestCase):
             expected += factor * np.mean(losses)
         self.assertAllClose(probe(batch)["classification"], expected, rtol=1e-5)
 
-    def test_a_saved_probe_gives_the_same(self):
+    def test_a_saved_probe_gives_the_same_and_is_trained_on(self):
         probe, batch = build((1.0, 0.1)), random_batch()
         path = f"{self.create_tempdir().full_path}/probe.keras"
         probe.save(path)
@@ -39,6 +39,11 @@ class LinearProbeTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(loaded.learning_rate_factors, (1.0, 0.1))
         self.assertLen(loaded.trainable_variables, 2)
         self.assertAllEqual(loaded(batch)["classification"], probe(batch)["classification"])
+        before = probe.kernels.numpy()
+        for one in (probe, loaded):
+            one.train_step(batch)
+        self.assertAllClose(loaded.kernels, probe.kernels)
+        self.assertNotAllClose(loaded.kernels, before)
 
     def test_a_backbone_without_a_map_is_refused(self):
         pooled = feature_network(tiny_backbone(), "pooled")
