@@ -80,13 +80,13 @@ _FILES = {
 
 def run(options: DetectOptions) -> RunResult:
     """Trains and tests a detector, on one backbone or on each of `--compare`."""
+    check_training(options)
     return run_each(options, training_job.started(train_and_test), "detect")
 
 
 def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunResult:
     """Trains and tests a detector in the directory of a job that has been started."""
     workdir, strategy, replica_batch_size = job.workdir, job.strategy, job.replica_batch_size
-    check_training(options)
     box_config = build_box_config(options)
     with strategy.scope():  # Before the images, since reading annotations may take long.
         backbone, options = read_network(options)

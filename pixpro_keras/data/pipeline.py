@@ -94,7 +94,8 @@ class DataConfig:
             side = getattr(self, name)
             if not isinstance(side, numbers.Integral) or side < 1:
                 raise ValueError(
-                    f"`{name}` must be the side of square views, a positive integer. Received: {side}."
+                    f"`{name}` must be the side of square views, a positive integer. "
+                    f"Received: {name}={side}."
                 )
         checks.one_of("recipe", self.recipe, recipes.RECIPES)
         checks.in_range("num_views", self.num_views, 1, 2)

@@ -247,7 +247,7 @@ def require_map(shape: object) -> None:
         require_map((None, 4, 4, 8))
         ```
     """
-    if not isinstance(shape, tuple) or len(shape) != 4:
+    if not isinstance(shape, tuple) or len(shape) != 4 or isinstance(shape[0], tuple):
         raise ValueError(f"`backbone` must return a map (B, h, w, C). Received: {shape}.")
 
 

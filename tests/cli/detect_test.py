@@ -111,6 +111,12 @@ class OpenDataTest(tf.test.TestCase, parameterized.TestCase):
             detect.train_and_test(DetectOptions.make(dataset="scenes", **options), job)
         opens.assert_not_called()
 
+    def test_flags_are_checked_before_the_folder_is_made(self):
+        place = pathlib.Path(self.create_tempfile().full_path) / "run"  # A file is there.
+        options = self.options("/nowhere").replace(workdir=str(place), test_every_iterations=15)
+        with self.assertRaisesRegex(FlagError, "--test_every_iterations=15"):
+            detect.run(options)
+
     def test_networks_of_one_image_size_are_refused(self):
         inputs = keras.Input((64, 64, 3))
         outputs = keras.layers.Conv2D(4, 3, strides=32, padding="same")(inputs)

@@ -196,6 +196,12 @@ class ExtractFeaturesTest(tf.test.TestCase, parameterized.TestCase):
             with self.assertRaisesRegex(ValueError, rf"keys image and label. Received: {found}\."):
                 features.extract_features(quadrant_means(), [wrong])
 
+    def test_four_outputs_are_no_map(self):
+        maps = ((None, 8, 8, 4), (None, 4, 4, 4), (None, 2, 2, 4), (None, 1, 1, 4))
+        with self.assertRaisesRegex(ValueError, "must return a map"):
+            features.require_map(maps)
+        features.require_map(maps[0])
+
     def test_empty(self):
         with self.assertRaisesRegex(ValueError, "`batches`"):
             features.extract_features(quadrant_means(), [])
