@@ -1,11 +1,9 @@
 """Checks of arguments, with one wording for all of them."""
 
 from collections.abc import Callable, Collection
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tensorflow as tf
-
-from pixpro_keras.types import Tensor
 
 __all__ = ["at_least", "in_range", "one_of", "positive", "shape"]
 
@@ -116,7 +114,7 @@ def one_of(name: str, value: str, choices: Collection[str]) -> str:
     return value
 
 
-def shape(name: str, value: Tensor, expected: tuple[int | None, ...], meaning: str) -> None:
+def shape(name: str, value: Any, expected: tuple[int | None, ...], meaning: str) -> None:
     """Checks the shape of a tensor as far as it is known.
 
     Args:
