@@ -12,6 +12,7 @@ __all__ = [
     "MAX_ROWS",
     "LazyRows",
     "blockwise",
+    "check_shape",
     "cross_replica_concat",
     "cross_replica_mean",
     "effective_rank",
@@ -362,3 +363,29 @@ def _replica_context() -> tf.distribute.ReplicaContext:
     if replica is None:
         raise RuntimeError("Must be called in replica context, inside `strategy.run`.")
     return replica
+
+
+def check_shape(name: str, value: Tensor, expected: tuple[int | None, ...], meaning: str) -> None:
+    """Checks the shape of a tensor as far as it is known.
+
+    Args:
+        name: name of the argument, or key of a batch, for the error.
+        value: tensor or array.
+        expected: sides of its shape; None is any side.
+        meaning: shape and contents, for the error.
+
+    Raises:
+        ValueError: if its shape is another one.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.ops import check_shape
+
+        check_shape("label", np.array([0, 1]), (None,), "(B,): the class of each image")
+        ```
+    """
+    found = tf.TensorShape(value.shape)
+    if not found.is_compatible_with(expected):
+        raise ValueError(f"`{name}` must have the shape {meaning}. Received: shape={found}.")

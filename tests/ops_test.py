@@ -3,6 +3,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras.ops import (
+    check_shape,
     cross_replica_concat,
     effective_rank,
     feature_std,
@@ -140,6 +141,15 @@ class GlobalCovarianceTest(tf.test.TestCase):
 
         for found in strategy.experimental_local_results(tf.function(lambda: strategy.run(step))()):
             self.assertAllClose(found, global_covariance(vectors), atol=1e-5)
+
+
+class CheckShapeTest(tf.test.TestCase):
+    def test_shapes_are_compared_as_far_as_they_are_known(self):
+        for given in (np.zeros((2, 4)), tf.TensorSpec((None, 4)), tf.TensorSpec(None)):
+            check_shape("x", given, (None, 4), "(B, 4)")
+        for given in (np.zeros((2, 3)), tf.TensorSpec((None, 3)), tf.TensorSpec((2, 4, 1))):
+            with self.assertRaisesRegex(ValueError, r"`x` must have the shape \(B, 4\). .* shape="):
+                check_shape("x", given, (None, 4), "(B, 4)")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras import ops
 
 from pixpro_keras.evaluation.features import require_map
+from pixpro_keras.ops import check_shape
 from pixpro_keras.task import Task
 from pixpro_keras.types import LABEL, VIEW1, Batch, Tensor
 from pixpro_keras.utils import checks
@@ -100,7 +101,7 @@ class LinearProbe(Task):
         """Raises a ValueError if the labels are not one integer for each image."""
         super().check_batch(batch)
         self.require_keys(batch, FEATURES if FEATURES in batch else VIEW1, LABEL)
-        checks.shape(LABEL, batch[LABEL], (None,), "(B,): the class of each image, an integer")
+        check_shape(LABEL, batch[LABEL], (None,), "(B,): the class of each image, an integer")
 
     def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:
         """The loss term `classification`, and `top1` of the best classifier on the batch.

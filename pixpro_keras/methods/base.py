@@ -11,6 +11,7 @@ from pixpro_keras.backbones.frozen import require_trainable, warn_of_frozen
 from pixpro_keras.layers.fpn import FPN
 from pixpro_keras.methods import ema
 from pixpro_keras.methods.encoder import Encoder
+from pixpro_keras.ops import check_shape
 from pixpro_keras.task import Task
 from pixpro_keras.types import (
     COORD1,
@@ -121,12 +122,12 @@ class PretrainMethod(Task):
         has_local_views = self.uses_local_views and LOCAL_VIEWS in batch
         self.require_keys(batch, *keys, *[LOCAL_VIEWS, LOCAL_COORDS] * has_local_views)
         for key in corners:
-            checks.shape(key, batch[key], (None, 4), "(B, 4): x1, y1, x2, y2 of each crop")
+            check_shape(key, batch[key], (None, 4), "(B, 4): x1, y1, x2, y2 of each crop")
         if has_local_views:
             coords = batch[LOCAL_COORDS]
-            checks.shape(LOCAL_COORDS, coords, (None, None, 4), "(B, K, 4), for K local views")
+            check_shape(LOCAL_COORDS, coords, (None, None, 4), "(B, K, 4), for K local views")
         if self.uses_labels:
-            checks.shape(LABEL, batch[LABEL], (None,), "(B,): the class of each image, an integer")
+            check_shape(LABEL, batch[LABEL], (None,), "(B,): the class of each image, an integer")
 
     def before_step(self, step: Tensor) -> dict[str, Tensor]:
         """Updates the target before its forward pass, as in the official code."""

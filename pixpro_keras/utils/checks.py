@@ -1,11 +1,9 @@
 """Checks of arguments, with one wording for all of them."""
 
 from collections.abc import Callable, Collection
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import tensorflow as tf
-
-__all__ = ["at_least", "in_range", "one_of", "positive", "shape"]
+__all__ = ["at_least", "in_range", "one_of", "positive"]
 
 Number = TypeVar("Number", bound=float)
 
@@ -112,29 +110,3 @@ def one_of(name: str, value: str, choices: Collection[str]) -> str:
             f"`{name}` must be one of {', '.join(choices)}. Received: {name}={value!r}."
         )
     return value
-
-
-def shape(name: str, value: Any, expected: tuple[int | None, ...], meaning: str) -> None:
-    """Checks the shape of a tensor as far as it is known.
-
-    Args:
-        name: name of the argument, or key of a batch, for the error.
-        value: tensor or array.
-        expected: sides of its shape; None is any side.
-        meaning: shape and contents, for the error.
-
-    Raises:
-        ValueError: if its shape is another one.
-
-    Example:
-        ```python
-        import numpy as np
-
-        from pixpro_keras.utils import checks
-
-        checks.shape("label", np.array([0, 1]), (None,), "(B,): the class of each image")
-        ```
-    """
-    found = tf.TensorShape(value.shape)
-    if not found.is_compatible_with(expected):
-        raise ValueError(f"`{name}` must have the shape {meaning}. Received: shape={found}.")
