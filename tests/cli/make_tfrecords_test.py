@@ -33,7 +33,7 @@ class ClassNamesTest(tf.test.TestCase):
 
     def parts(self, train, test):
         options = labeled_options.LabeledOptions(train_dataset=train, test_dataset=test)
-        return labeled_options.open_parts(options, "train_dataset", "test_dataset", None)
+        return labeled_options.open_parts(options)
 
     def records(self, part):
         return f"tfrecord:{self.folder}/records/{part}-*.tfrecord"
