@@ -18,9 +18,9 @@ _LEAST_SIDE = 5
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
     """Keras's depthwise convolution with the same weights and outputs, trained faster in 16 bits on CPUs.
 
-    TensorFlow's gradients in bfloat16 take up to 20 times as long as the convolution, and longer than in
-    float32. Here both are depthwise convolutions too (`benchmarks/README.md`): that of the inputs with the
-    turned kernel, that of a kernel of 5x5 or more with the gradients of the outputs as kernel. In all other
+    TensorFlow's gradients in bfloat16 take up to 30 times as long as in float32. Here both are depthwise
+    convolutions too (`benchmarks/README.md`): that of the inputs with the turned kernel, that of a kernel of
+    5x5 or more with the gradients of the outputs as kernel. In all other
     cases (float32, GPUs and TPUs, maps of unknown size, dilation) this is Keras's implementation.
     It also has Keras's name, under which weights files store it. Exported models contain Keras's
     layer: see `backbones.plain_network`.
