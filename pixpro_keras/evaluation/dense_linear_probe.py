@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from pixpro_keras.evaluation.features import require_map
+from pixpro_keras.evaluation.features import frozen_map
 from pixpro_keras.evaluation.logistic_regression import fit_logistic_regression
 from pixpro_keras.evaluation.replicas import over_replicas
 from pixpro_keras.types import IGNORED, Tensor
@@ -49,7 +49,7 @@ class DenseLinearClassifier:
         Returns:
             `(B, height, width, num_classes)` float32.
         """
-        maps = ops.cast(self.network(images, training=False), "float32")
+        maps = frozen_map(self.network, images)
         return tf.image.resize(ops.matmul(maps, self.kernel) + self.bias, size, "bilinear")
 
 
@@ -98,9 +98,7 @@ def fit_dense_linear_probe(
     """
 
     def run(images: Tensor) -> Tensor:
-        maps = network(images, training=False)
-        require_map(keras.tree.map_structure(lambda x: tuple(x.shape), maps))
-        return ops.cast(maps, "float32")
+        return frozen_map(network, images)
 
     spread = over_replicas(run, strategy=strategy)
     features, labels = [], []

@@ -199,9 +199,7 @@ def extract_features(
     pooled, labels, cells, cell_classes = [], [], [], []
 
     def run(images: Tensor) -> Tensor:
-        maps = backbone(images, training=False)
-        require_map(keras.tree.map_structure(lambda x: tuple(x.shape), maps))
-        return keras.ops.cast(maps, "float32")
+        return frozen_map(backbone, images)
 
     def pool(images: Tensor) -> Tensor:
         return keras.ops.mean(run(images), axis=(1, 2))
@@ -232,6 +230,31 @@ def extract_features(
         cells=np.concatenate(cells or [pooled[0][:0]]),
         cell_labels=np.concatenate(cell_classes or [labels[0][:0]]),
     )
+
+
+def frozen_map(backbone: keras.Model, images: Tensor) -> Tensor:
+    """Map of a backbone in inference mode, `(B, h, w, C)` float32.
+
+    Args:
+        backbone: of any dtype policy.
+        images: `(B, H, W, 3)`, preprocessed.
+
+    Raises:
+        ValueError: if the backbone does not return a map.
+
+    Example:
+        ```python
+        import keras
+
+        from pixpro_keras.evaluation.features import frozen_map
+
+        backbone = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(4, 3, 4)])
+        print(frozen_map(backbone, keras.ops.zeros((2, 16, 16, 3))).shape)  # (2, 4, 4, 4)
+        ```
+    """
+    maps = backbone(images, training=False)
+    require_map(keras.tree.map_structure(lambda x: tuple(x.shape), maps))
+    return keras.ops.cast(maps, "float32")
 
 
 def require_map(shape: object) -> None:

@@ -152,7 +152,7 @@ def _kernel_gradient(inputs: Tensor, by_outputs: Tensor, stride: int, padding: s
     height, width, filters = by_outputs.shape[1:]
     margins = [(0, 0)]
     for size, out in zip(inputs.shape[1:3], (height, width), strict=True):
-        before = max((out - 1) * stride + 3 - size, 0) // 2 if padding == "SAME" else 0
+        before = zeros_before(size, out, 3, stride, padding)
         # Padded size: a multiple of the stride that contains the kernel's last row and column.
         margins.append((before, stride * (out + 2 // stride) - size - before))
     padded = tf.pad(inputs, [*margins, (0, 0)])
@@ -162,6 +162,26 @@ def _kernel_gradient(inputs: Tensor, by_outputs: Tensor, stride: int, padding: s
         for column in range(3)
     ]
     return _products(places, by_outputs, (3, 3, inputs.shape[3], filters))
+
+
+def zeros_before(size: int, out: int, reach: int, stride: int, padding: str) -> int:
+    """Zeros that a convolution adds before the first row or column.
+
+    Args:
+        size: side of the inputs.
+        out: side of the outputs.
+        reach: side of the kernel.
+        stride: in this direction.
+        padding: "SAME" or "VALID".
+
+    Example:
+        ```python
+        from pixpro_keras.layers.conv import zeros_before
+
+        assert zeros_before(size=4, out=4, reach=3, stride=1, padding="SAME") == 1
+        ```
+    """
+    return max((out - 1) * stride + reach - size, 0) // 2 if padding == "SAME" else 0
 
 
 def _products(places: list[Tensor], by_outputs: Tensor, shape: Sequence[int]) -> Tensor:

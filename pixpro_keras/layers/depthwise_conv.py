@@ -5,6 +5,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from pixpro_keras.layers.conv import zeros_before
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils.processor import has_accelerator
 
@@ -88,18 +89,17 @@ def _input_gradient(
     inputs: Tensor, by_outputs: Tensor, kernel: Tensor, stride: int, padding: str
 ) -> Tensor:
     """Gradient of the inputs: output gradients, with zeros between them, convolved with the turned kernel."""
-    sides = by_outputs.shape[1:3]
     margins = []
-    for size, out, reach in zip(inputs.shape[1:3], sides, kernel.shape[:2], strict=True):
-        before = reach - 1 - _zeros_before(size, out, reach, stride, padding)
+    for size, out, reach, zeros in _axes(inputs, by_outputs, kernel, stride, padding):
+        before = reach - 1 - zeros
         margins.append((before, size + reach - 1 - before - stride * out))
     spread = by_outputs
     if stride > 1:
-        channels = inputs.shape[3]
-        spread = tf.reshape(spread, (-1, sides[0], 1, sides[1], 1, channels))
-        zeros = (0, stride - 1)
-        spread = tf.pad(spread, [(0, 0), (0, 0), zeros, (0, 0), zeros, (0, 0)])
-        spread = tf.reshape(spread, (-1, stride * sides[0], stride * sides[1], channels))
+        _, height, width, channels = by_outputs.shape
+        spread = tf.reshape(spread, (-1, height, 1, width, 1, channels))
+        between = (0, stride - 1)
+        spread = tf.pad(spread, [(0, 0), (0, 0), between, (0, 0), between, (0, 0)])
+        spread = tf.reshape(spread, (-1, stride * height, stride * width, channels))
     return tf.nn.depthwise_conv2d(
         _with_margins(spread, margins), tf.reverse(kernel, [0, 1]), (1, 1, 1, 1), "VALID"
     )
@@ -109,11 +109,10 @@ def _kernel_gradient(
     inputs: Tensor, by_outputs: Tensor, kernel: Tensor, stride: int, padding: str
 ) -> Tensor:
     """Gradient of the kernel: inputs convolved with the output gradients, images and channels as channels."""
-    sides = by_outputs.shape[1:3]
-    margins = []
-    for size, out, reach in zip(inputs.shape[1:3], sides, kernel.shape[:2], strict=True):
-        before = _zeros_before(size, out, reach, stride, padding)
-        margins.append((before, (out - 1) * stride + reach - size - before))
+    margins = [
+        (zeros, (out - 1) * stride + reach - size - zeros)
+        for size, out, reach, zeros in _axes(inputs, by_outputs, kernel, stride, padding)
+    ]
     by_image = tf.nn.depthwise_conv2d(
         _images_as_channels(_with_margins(inputs, margins))[None],
         _images_as_channels(by_outputs)[..., None],
@@ -126,9 +125,12 @@ def _kernel_gradient(
     return tf.cast(total[..., None], kernel.dtype)
 
 
-def _zeros_before(size: int, out: int, reach: int, stride: int, padding: str) -> int:
-    """Zeros that a convolution adds before the first row or column."""
-    return max((out - 1) * stride + reach - size, 0) // 2 if padding == "SAME" else 0
+def _axes(
+    inputs: Tensor, outputs: Tensor, kernel: Tensor, stride: int, padding: str
+) -> list[tuple[int, int, int, int]]:
+    """Sides of inputs, outputs and kernel, and zeros before the inputs; for rows, then for columns."""
+    sides = zip(inputs.shape[1:3], outputs.shape[1:3], kernel.shape[:2], strict=True)
+    return [(*side, zeros_before(*side, stride, padding)) for side in sides]
 
 
 def _with_margins(maps: Tensor, margins: list[tuple[int, int]]) -> Tensor:

@@ -297,7 +297,6 @@ def run_training(
             received = int(gather(strategy, stop.received or 0).max())
     finally:
         stop.restore_handlers()
-    metrics_file = workdir / METRICS_FILE
     has_metrics = is_writer and metrics_file.exists()
     lines = read_metrics(metrics_file) if has_metrics else []
     return RunResult(
