@@ -5,6 +5,7 @@ pixpro-pretrain --dataset='tfrecord:records/photos-*.tfrecord' --workdir=runs/ph
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import multiprocessing
 import os
@@ -16,19 +17,21 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.shared import command
+from pixpro_keras.data.broken_images import BrokenImages, BrokenImagesError
 from pixpro_keras.data.decoding import decode, warn_of_small_ranges
-from pixpro_keras.data.sources import iterate_images, number_classes
+from pixpro_keras.data.sources import Source, iterate_images, number_classes
 from pixpro_keras.data.sources.tfrecord import (
     CLASS_NAMES,
     INCOMPLETE,
     escape_pattern,
     find_shards,
 )
+from pixpro_keras.types import Tensor
+from pixpro_keras.utils.bars import open_bar
 
 _NUM_LOOKED_AT = 8
 
@@ -53,6 +56,13 @@ class RecordOptions(Options):
     )
     workers: int = option(os.cpu_count() or 1, "Number of processes.", minimum=1)
     shuffle_seed: int = option(0, "Seed of the order of the images over all files.")
+    max_broken_share: float = option(
+        0.01,
+        "Largest fraction of files that cannot be read before the command stops; they are left out and "
+        "named. A single one is always allowed, unless this is 0.",
+        minimum=0,
+        maximum=1,
+    )
 
 
 def shrink(content: bytes, short_side: int) -> bytes:
@@ -86,10 +96,11 @@ def write_shard(
     labels: list[int],
     short_side: int | None,
     class_names: Sequence[bytes] = (),
-) -> int:
+) -> tuple[int, list[bytes]]:
     """Writes one file under a temporary name, then renames it.
 
-    Each record has the name of its class, for other programs; the first one has the names of all classes.
+    Images that cannot be read are left out. Each record has the name of its class, for other programs; the
+    first one has the names of all classes.
 
     Args:
         path: the file.
@@ -100,19 +111,17 @@ def write_shard(
         class_names: names of the classes 0, 1, ... of all files.
 
     Returns:
-        Number of images.
-
-    Raises:
-        FlagError: if an image cannot be read.
+        Number of written images, and those of `files` that could not be read.
     """
     temporary = path + INCOMPLETE
+    num_written, unreadable = 0, []
     with tf.io.TFRecordWriter(temporary) as writer:
-        for number, (file, label) in enumerate(zip(files, labels, strict=True)):
-            image = pathlib.Path(root, os.fsdecode(file))
+        for file, label in zip(files, labels, strict=True):
             try:
-                content = image.read_bytes()
-            except OSError as error:
-                raise FlagError(f"--input={root}: an image cannot be read: {error}") from error
+                content = pathlib.Path(root, os.fsdecode(file)).read_bytes()
+            except OSError:
+                unreadable.append(file)
+                continue
             if short_side is not None:
                 content = shrink(content, short_side)
             feature = {
@@ -122,12 +131,13 @@ def write_shard(
             }
             if class_names:
                 feature["image/class/text"] = _bytes([class_names[label]])
-                if number == 0:
+                if not num_written:
                     feature[CLASS_NAMES] = _bytes(class_names)
             example = tf.train.Example(features=tf.train.Features(feature=feature))
             writer.write(example.SerializeToString())
+            num_written += 1
     os.replace(temporary, path)
-    return len(files)
+    return num_written, unreadable
 
 
 def _bytes(values: Sequence[bytes]) -> tf.train.Feature:
@@ -166,17 +176,43 @@ def run(options: RecordOptions) -> None:
         )
         for shard in range(options.num_shards)
     ]
-    with flag_errors(options, "output"), tqdm(total=len(files), unit=" images") as bar:
+    broken = _count_broken(options, root, files)
+    numbers_of_files = {file: number for number, file in enumerate(files)}
+    num_written = 0
+    with flag_errors(options, "output"), open_bar(total=len(files), unit=" images") as bar:
         try:
-            for num_images in write_shards(shards, options.workers):
-                bar.update(num_images)
+            with contextlib.closing(write_shards(shards, options.workers)) as written:
+                for num_images, unreadable in written:
+                    num_written += num_images
+                    for file in unreadable:
+                        broken.report(numbers_of_files[file], is_last=False)
+                    broken.check()
+                    bar.update(num_images + len(unreadable))
+        except BrokenImagesError:
+            for path, *_ in shards:  # A packing that was refused must not look like a finished one.
+                pathlib.Path(path).unlink(missing_ok=True)
+            raise
         except concurrent.futures.BrokenExecutor as error:
             raise FlagError(
                 f"--workers={options.workers}: the system ended a process, for lack of memory perhaps; fewer "
                 "of them need less"
             ) from error
     dataset = shlex.quote(f"tfrecord:{escape_pattern(str(output))}-?????-of-{count}.tfrecord")
-    print(f"{len(files)} images in {len(shards)} files: --dataset={dataset}")
+    left_out = f", {len(broken.names)} left out" if broken.names else ""
+    print(f"{num_written} images{left_out} in {len(shards)} files: --dataset={dataset}")
+
+
+def _count_broken(
+    options: RecordOptions, root: pathlib.Path, files: Sequence[bytes]
+) -> BrokenImages:
+    """Count of the images that cannot be read, by their index in `files`."""
+    paths = [os.path.join(os.fsencode(root), file) for file in files]
+
+    def read(index: Tensor) -> dict[str, Tensor]:
+        return {"image": tf.io.read_file(paths[int(index)])}
+
+    source = Source(options.input, len(paths), read, lambda index: os.fsdecode(paths[index]))
+    return BrokenImages(source, options.max_broken_share)
 
 
 def find_images(options: RecordOptions, root: pathlib.Path, output: pathlib.Path) -> list[bytes]:
@@ -209,8 +245,8 @@ def find_images(options: RecordOptions, root: pathlib.Path, output: pathlib.Path
     return files
 
 
-def write_shards(shards: Sequence[tuple], num_workers: int) -> Iterator[int]:
-    """Writes files in parallel and yields the number of images of each finished one.
+def write_shards(shards: Sequence[tuple], num_workers: int) -> Iterator[tuple[int, list[bytes]]]:
+    """Writes files in parallel and yields the result of `write_shard` for each finished one.
 
     Args:
         shards: arguments of `write_shard` for each file.

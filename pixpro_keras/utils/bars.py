@@ -9,6 +9,14 @@ from tqdm import tqdm
 ItemT = TypeVar("ItemT")
 
 
+class _Bar(tqdm):
+    """A bar whose unit, which begins with a space, has none after a slash: `2.50s/images`."""
+
+    @staticmethod
+    def format_meter(*args: Any, **kwargs: Any) -> str:
+        return tqdm.format_meter(*args, **kwargs).replace("s/ ", "s/")
+
+
 def open_bar(**settings: Any) -> tqdm:
     """Opens a bar; in a log file, where each update is a line, it updates every 30 s.
 
@@ -16,7 +24,7 @@ def open_bar(**settings: Any) -> tqdm:
         **settings: arguments of `tqdm`.
     """
     interval = 0.5 if sys.stderr.isatty() else 30
-    return tqdm(dynamic_ncols=True, mininterval=interval, **settings)
+    return _Bar(dynamic_ncols=True, mininterval=interval, **settings)
 
 
 def with_bar(

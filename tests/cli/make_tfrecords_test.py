@@ -16,6 +16,7 @@ from pixpro_keras.cli.make_tfrecords import RecordOptions, run
 from pixpro_keras.cli.options import labeled_options
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.data import sources
+from pixpro_keras.data.broken_images import BrokenImagesError
 from tests.helpers.jobs import run_job, write_photos
 
 
@@ -81,11 +82,49 @@ class OutputTest(tf.test.TestCase, parameterized.TestCase):
     def test_an_interrupted_packing_leaves_no_old_files_among_the_new(self):
         output = self.folder / "out" / "set"
         pack(self.folder / "in", output)
-        (self.folder / "in" / "9.jpg").symlink_to("nowhere")
-        with self.assertRaisesRegex(FlagError, r"^--input=\S+/in: an image cannot .*9\.jpg"):
+        written = make_tfrecords.write_shard
+
+        def write(path, *arguments):
+            if "-00001-" in path:
+                raise KeyboardInterrupt
+            return written(path, *arguments)
+
+        with (
+            mock.patch.object(make_tfrecords, "write_shard", write),
+            self.assertRaises(KeyboardInterrupt),
+        ):
             pack(self.folder / "in", output)
         with self.assertRaisesRegex(ValueError, "interrupted"):
             sources.open_source(f"tfrecord:{output}-*")
+
+    def test_a_file_that_cannot_be_read_is_left_out_and_named(self):
+        folder = self.folder / "labeled"
+        for name in ("cat", "dog"):
+            write_photos(folder / name, count=2)
+        (folder / "cat" / "9.jpg").symlink_to("nowhere")
+        for seed in range(
+            5
+        ):  # It is the first of its file, too, which has the names of the classes.
+            with (
+                self.assertLogs("absl", "WARNING") as logs,
+                contextlib.redirect_stdout(io.StringIO()) as printed,
+            ):
+                pack(folder, self.folder / "set", num_shards=1, shuffle_seed=seed)
+            self.assertRegex(" ".join(logs.output), r"skipped.*/labeled/cat/9\.jpg$")
+            self.assertStartsWith(printed.getvalue(), "4 images, 1 left out in 1 files")
+            source = sources.open_source(f"tfrecord:{self.folder}/set-*")
+            self.assertEqual(source.class_names, ("cat", "dog"))
+            labels = [int(source.read(tf.constant(k, tf.int64))["label"]) for k in range(4)]
+            self.assertEqual(sorted(labels), [0, 0, 1, 1])
+
+    def test_too_many_files_that_cannot_be_read_leave_no_packing(self):
+        output = self.folder / "out" / "set"
+        for name in ("8.jpg", "9.jpg"):
+            (self.folder / "in" / name).symlink_to("nowhere")
+        for num_shards, share in ((1, 0.01), (3, 0.0)):
+            with self.assertRaisesRegex(BrokenImagesError, r"^\d of the 6 images of \S+/in cannot"):
+                pack(self.folder / "in", output, num_shards=num_shards, max_broken_share=share)
+            self.assertEmpty(list(output.parent.glob("*.tfrecord")))
 
     def test_an_error_does_not_wait_for_the_other_files(self):
         def write(path, *_):
@@ -93,7 +132,7 @@ class OutputTest(tf.test.TestCase, parameterized.TestCase):
                 raise FlagError("--input=...: an image cannot be read")
             written.append(path)
             time.sleep(0.5)
-            return 1
+            return 1, []
 
         written = []
         with (
