@@ -14,10 +14,14 @@ import tempfile
 
 import keras
 
-from pixpro_keras.cli.options.cluster_options import DeviceOptions
 from pixpro_keras.cli.options.flag_errors import flag_errors, refuse_unused
 from pixpro_keras.cli.options.method_options import ModelOptions, build_training, identity
-from pixpro_keras.cli.options.option_fields import FlagError, option, option_fields
+from pixpro_keras.cli.options.option_fields import (
+    FlagError,
+    option,
+    option_fields,
+    without_effect,
+)
 from pixpro_keras.cli.options.parsing import write_flags
 from pixpro_keras.cli.options.run_options import CardOptions
 from pixpro_keras.cli.shared import command
@@ -35,7 +39,7 @@ _OWN_FLAGS = ("input", "output", "layout", "format")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ConvertOptions(ModelOptions, CardOptions, DeviceOptions):
+class ConvertOptions(ModelOptions, CardOptions):
     """Options of a conversion."""
 
     input: str = option(
@@ -53,6 +57,7 @@ class ConvertOptions(ModelOptions, CardOptions, DeviceOptions):
     format: tuple[str, ...] = option(
         ("keras",), f"Formats of the backbone's files, of {', '.join(FORMATS)}."
     )
+    workdir: str = without_effect(ModelOptions, "workdir", "the run is in --output")
 
 
 def run(options: ConvertOptions) -> None:
@@ -189,7 +194,7 @@ def continuing(
         values["steps_per_epoch"] = checkpoint.step // checkpoint.epoch
     changed = {name: value for name, value in values.items() if getattr(options, name) != value}
     unused = {name: f"the checkpoint has {value}" for name, value in changed.items()}
-    refuse_unused(options, unused | {"workdir": "the run is in --output"}, with_defaults=True)
+    refuse_unused(options, unused, with_defaults=True)
     return options.replace(**values, workdir=str(output))
 
 

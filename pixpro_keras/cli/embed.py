@@ -32,7 +32,7 @@ from pixpro_keras.cli.options.evaluation_options import (
     read_backbone,
 )
 from pixpro_keras.cli.options.flag_errors import flag_errors, refuse_unused
-from pixpro_keras.cli.options.option_fields import FlagError, option
+from pixpro_keras.cli.options.option_fields import FlagError, option, without_effect
 from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.shared import command
 from pixpro_keras.data.broken_images import BrokenImages
@@ -76,6 +76,13 @@ class EmbedOptions(EvaluationOptions, DeviceOptions):
         "Images per part of the file. One part is held in memory; finished parts are not computed again.",
         above=0,
     )
+    bn_momentum: float = without_effect(
+        EvaluationOptions, "bn_momentum", "inference changes no statistics of batch norm"
+    )
+    label_fraction: float = without_effect(
+        EvaluationOptions, "label_fraction", "features need no labels"
+    )
+    workdir: str = without_effect(DeviceOptions, "workdir", "the file is --output")
 
 
 def run(options: EmbedOptions) -> None:
@@ -84,12 +91,7 @@ def run(options: EmbedOptions) -> None:
         raise FlagError(
             f"--level={options.level}: pooled features are of the last map; --features=map takes maps"
         )
-    unused = {
-        "bn_momentum": "inference changes no statistics of batch norm",
-        "label_fraction": "features need no labels",
-        "workdir": "the file is --output",
-    }
-    refuse_unused(options, unused)
+    refuse_unused(options)
     options = resolve_precision(options)
     keras.mixed_precision.set_global_policy(options.precision)
     keras.utils.set_random_seed(options.seed)

@@ -20,7 +20,12 @@ from pixpro_keras.cli.options.labeled_options import (
     open_parts,
     resolve_parts,
 )
-from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
+from pixpro_keras.cli.options.option_fields import (
+    FlagError,
+    option,
+    with_default,
+    without_effect,
+)
 from pixpro_keras.cli.options.parsing import write_flags
 from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.shared import command
@@ -43,6 +48,9 @@ class KnnOptions(LabeledOptions, CompareOptions, DeviceOptions):
     )
     batch_size: int = option(64, "Images per forward pass of the backbone.", above=0)
     workdir: str = with_default(DeviceOptions, "workdir", "runs/knn")
+    bn_momentum: float = without_effect(
+        CompareOptions, "bn_momentum", "k-NN changes no statistics of batch norm"
+    )
 
 
 def run(options: KnnOptions) -> None:
@@ -52,7 +60,7 @@ def run(options: KnnOptions) -> None:
 
 def run_one(options: KnnOptions) -> RunResult:
     """Classifies the test images by the features of one backbone."""
-    refuse_unused(options, {"bn_momentum": "k-NN changes no statistics of batch norm"})
+    refuse_unused(options)
     options = resolve_precision(options)
     keras.mixed_precision.set_global_policy(options.precision)
     keras.utils.set_random_seed(options.seed)

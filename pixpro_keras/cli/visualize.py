@@ -24,12 +24,16 @@ import tensorflow as tf
 
 from pixpro_keras.backbones.levels import level_network
 from pixpro_keras.cli.options.backbone_options import build_backbone
-from pixpro_keras.cli.options.cluster_options import DeviceOptions
 from pixpro_keras.cli.options.evaluation_options import EvaluationOptions, read_backbone
-from pixpro_keras.cli.options.flag_errors import flag_errors
+from pixpro_keras.cli.options.flag_errors import flag_errors, refuse_unused
 from pixpro_keras.cli.options.image_errors import image_errors
 from pixpro_keras.cli.options.method_options import ModelOptions
-from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
+from pixpro_keras.cli.options.option_fields import (
+    FlagError,
+    option,
+    with_default,
+    without_effect,
+)
 from pixpro_keras.cli.options.parsing import write_flags
 from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.options.view_options import data_config
@@ -71,7 +75,7 @@ def _are_places(values: tuple[str, ...]) -> bool:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VisualizeOptions(EvaluationOptions, ModelOptions, DeviceOptions):
+class VisualizeOptions(EvaluationOptions, ModelOptions):
     """Options of the pictures."""
 
     pictures: tuple[str, ...] = option(_OF_IMAGES, f"Pictures to draw: {', '.join(_PICTURES)}.")
@@ -95,7 +99,10 @@ class VisualizeOptions(EvaluationOptions, ModelOptions, DeviceOptions):
         must="be cells x:y, of two fractions in 0..1 each, such as 0.5:0.5",
     )
     runs: tuple[str, ...] = option((), "Folders of the pre-trainings to plot as curves.")
-    workdir: str = with_default(DeviceOptions, "workdir", "runs/pictures")
+    workdir: str = with_default(ModelOptions, "workdir", "runs/pictures")
+    label_fraction: float = without_effect(
+        EvaluationOptions, "label_fraction", "labels are not used"
+    )
 
 
 def run(options: VisualizeOptions) -> None:
@@ -103,6 +110,7 @@ def run(options: VisualizeOptions) -> None:
     unknown = set(options.pictures) - set(_PICTURES)
     if unknown or not options.pictures:
         raise FlagError(f"--pictures={','.join(options.pictures)}: take {', '.join(_PICTURES)}")
+    refuse_unused(options)
     options = resolve_precision(options)
     keras.mixed_precision.set_global_policy(options.precision)
     with command.prepare_workdir(options, options.workdir) as workdir:

@@ -11,7 +11,7 @@ from pixpro_keras.utils.errors import UserError
 
 
 def refuse_unused(
-    options: Options, unused: Mapping[str, str], *, with_defaults: bool = False
+    options: Options, unused: Mapping[str, str] | None = None, *, with_defaults: bool = False
 ) -> None:
     """Refuses given options that have no effect. For those from a flag file the log has a warning.
 
@@ -19,7 +19,7 @@ def refuse_unused(
 
     Args:
         options: options of the command.
-        unused: option -> the reason.
+        unused: option -> the reason; those that the command never uses need not be in it.
         with_defaults: whether an option on the command line is refused even if its value is the default.
 
     Raises:
@@ -27,12 +27,13 @@ def refuse_unused(
     """
     for field in option_fields(type(options)):
         name = field.name
-        if name not in unused or not options.is_given(name):
+        reason = (unused or {}).get(name) or field.metadata["unused"]
+        if not reason or not options.is_given(name):
             continue
         is_of_file = name in options.from_files
         if getattr(options, name) == field.default and (is_of_file or not with_defaults):
             continue
-        message = f"{' '.join(parsing.serialize(options, name))}: {unused[name]}"
+        message = f"{' '.join(parsing.serialize(options, name))}: {reason}"
         if not is_of_file:
             raise FlagError(message)
         logging.warning("%s. The flag file's value is not used.", message)

@@ -42,6 +42,7 @@ def option(
     is_required: bool = False,
     is_repeated: bool = False,
     is_main: bool = False,
+    unused: str = "",
 ) -> Any:
     """Field of an `Options` class.
 
@@ -58,6 +59,8 @@ def option(
         is_required: whether a value must be given.
         is_repeated: whether the flag of a tuple is given once for each item, instead of once with commas.
         is_main: whether `--helpshort` shows it in every command that has it.
+        unused: reason why a command does not use an option of its groups, which flag files may have. It is
+            not in `--help`, and `refuse_unused` refuses it.
 
     Returns:
         The field.
@@ -76,6 +79,7 @@ def option(
             "is_required": is_required,
             "is_repeated": is_repeated,
             "is_main": is_main,
+            "unused": unused,
         },
     )
 
@@ -84,6 +88,11 @@ def with_default(group: type["Options"], name: str, default: Any, **changes: Any
     """Field of a group with another default, and other metadata where `changes` name them."""
     field = group.__dataclass_fields__[name]
     return dataclasses.field(default=default, metadata={**field.metadata, **changes})
+
+
+def without_effect(group: type["Options"], name: str, reason: str) -> Any:
+    """Field of a group that a command does not use; see `unused` of `option`."""
+    return with_default(group, name, group.__dataclass_fields__[name].default, unused=reason)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -179,7 +179,7 @@ _HELP = {"--help", "-help", "--helpfull", "-helpfull", "-h", "-?", *_SHORT_HELP}
 
 
 def help_text(cls: type[Options], description: str, *, only_main: bool = False) -> str:
-    """Text of `--help`: the command's description, then its flags by group.
+    """Text of `--help`: the command's description, then the flags that it uses, by group.
 
     Args:
         cls: class of the command's options.
@@ -188,14 +188,15 @@ def help_text(cls: type[Options], description: str, *, only_main: bool = False) 
             and those marked in the groups that it shares with others.
     """
     parts = [inspect.cleandoc(description)]
+    listed = [field for field in option_fields(cls) if not field.metadata["unused"]]
     shown: set[str] = set()
     for group in cls.__mro__:
         if not issubclass(group, Options) or group is Options:
             continue
         names = [name for name in vars(group).get("__annotations__", {}) if name not in shown]
         fields = [cls.__dataclass_fields__[name] for name in names]
-        fields = [field for field in fields if "description" in field.metadata]
-        shown.update(field.name for field in fields)
+        fields = [field for field in fields if field in listed]
+        shown.update(names)
         if only_main and group is not cls:
             fields = [field for field in fields if field.metadata["is_main"]]
         if fields:
@@ -206,7 +207,7 @@ def help_text(cls: type[Options], description: str, *, only_main: bool = False) 
         "earlier ones."
     )
     if only_main:
-        parts.append(f"These are the main flags; --help lists all {len(option_fields(cls))}.")
+        parts.append(f"These are the main flags; --help lists all {len(listed)}.")
     return "\n\n".join(parts)
 
 

@@ -5,7 +5,13 @@ import pathlib
 
 from absl.testing import parameterized
 
-from pixpro_keras.cli.options.option_fields import FlagError, Options, option, with_default
+from pixpro_keras.cli.options.option_fields import (
+    FlagError,
+    Options,
+    option,
+    with_default,
+    without_effect,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,6 +32,7 @@ class Square(Shape):
     """Options of a square."""
 
     sides: int = with_default(Shape, "sides", 4)
+    corners: tuple[str, ...] = without_effect(Shape, "corners", "they have no names")
 
 
 class OptionsTest(parameterized.TestCase):

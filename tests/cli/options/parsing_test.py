@@ -5,6 +5,7 @@ import tempfile
 
 from absl.testing import parameterized
 
+from pixpro_keras.cli import convert, embed, knn, visualize
 from pixpro_keras.cli.options import parsing
 from pixpro_keras.cli.options.option_fields import FlagError, option_fields
 from tests.cli.options.option_fields_test import Shape, Square
@@ -84,13 +85,27 @@ class ParsingTest(parameterized.TestCase):
         self.assertIn("--color <red|blue>", text)
         self.assertIn("Name. (required)", text)
         self.assertEqual(text.count("--sides"), 1)
+        self.assertIn("--corners", parsing.help_text(Shape, "Draws shapes."))
+        self.assertNotIn("--corners", text)  # A square has no use for them.
 
     def test_short_help_lists_own_and_main_flags(self):
         text = parsing.help_text(Square, "Draws squares.", only_main=True)
         self.assertIn("Options of a square.\n  --sides\n    Number of sides. (default: 4)", text)
         self.assertIn("--size\n    Side in pixels. (default: 1.0)", text)  # marked
         self.assertNotIn("--color", text)
-        self.assertIn(f"--help lists all {len(option_fields(Square))}.", text)
+        self.assertIn(f"--help lists all {len(option_fields(Square)) - 1}.", text)
+
+    @parameterized.parameters(
+        (embed.EmbedOptions, ("bn_momentum", "label_fraction", "workdir")),
+        (knn.KnnOptions, ("bn_momentum",)),
+        (convert.ConvertOptions, ("workdir", "cluster", "num_workers", "start_timeout_seconds")),
+        (visualize.VisualizeOptions, ("label_fraction", "cluster", "worker_timeout_seconds")),
+    )
+    def test_help_is_silent_about_what_a_command_does_not_use(self, cls, names):
+        text = parsing.help_text(cls, "")
+        for name in names:
+            self.assertNotIn(f"  --{name}\n", text)
+        self.assertIn("  --precision <", text)
 
     @parameterized.parameters(("--helpshort", False), ("--help", True), ("-h", True))
     def test_help_flags(self, flag, with_all):
