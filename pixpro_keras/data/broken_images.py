@@ -177,6 +177,44 @@ def read_error(source: AnySource, index: int) -> str:
     return ""
 
 
+def require_size(
+    image: Tensor, size: Tensor, what: str, describe: Callable[[int], str], index: Tensor
+) -> Tensor:
+    """Returns an image, after checking its size in the graph.
+
+    Args:
+        image: `(H, W, 3)`.
+        size: expected height and width, `(2,)` int32.
+        what: name of the object with this size, such as `mask`.
+        describe: index to a readable name.
+        index: index of the image, scalar int64.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.data.broken_images import require_size
+
+        image = tf.zeros((8, 6, 3), tf.uint8)
+        image = require_size(image, tf.constant([8, 6]), "mask", str, tf.constant(0))
+        ```
+    """
+    found = tf.shape(image)[:2]
+    same = tf.reduce_all(tf.equal(found, size))
+
+    def complaint() -> Tensor:
+        name = python_ops.describe(describe, index)
+        sizes = [
+            tf.strings.reduce_join(tf.strings.as_string(one), separator=" x ")
+            for one in (found, size)
+        ]
+        parts = [name, f": image and {what} {OTHER_SIZE}, height and width of "]
+        return tf.strings.join([*parts, sizes[0], " and ", sizes[1], " pixels"])
+
+    message = tf.cond(same, lambda: "", complaint)
+    with tf.control_dependencies([tf.debugging.Assert(same, [message])]):
+        return tf.identity(image)
+
+
 def first_broken(source: AnySource) -> int | None:
     """Index of the first image that cannot be read; None if there is none."""
     return next((i for i in range(source.num_examples) if read_error(source, i)), None)

@@ -253,12 +253,27 @@ def upright_size(image) -> tuple[int, int]:
         assert upright_size(Image.new("RGB", (8, 4))) == (8, 4)
         ```
     """
+    return image.size[::-1] if header_orientation(image) > 4 else image.size
+
+
+def header_orientation(image) -> int:
+    """EXIF orientation that `decode` undoes, 1 to 8 as EXIF defines them, from an image's header alone.
+
+    Args:
+        image: opened by PIL.
+
+    Example:
+        ```python
+        from PIL import Image
+        from pixpro_keras.data.decoding import header_orientation
+
+        assert header_orientation(Image.new("RGB", (8, 4))) == 1
+        ```
+    """
     tiff = image.info.get("exif", b"")
-    if tiff and image.format in ("JPEG", "PNG", "WEBP"):
-        tiff = tiff.removeprefix(b"Exif\0\0")
-        if int(_traced_orientation(tf.constant(tiff))) > 4:
-            return image.size[1], image.size[0]
-    return image.size
+    if not tiff or image.format not in ("JPEG", "PNG", "WEBP"):
+        return 1
+    return int(_traced_orientation(tf.constant(tiff.removeprefix(b"Exif\0\0"))))
 
 
 def warn_of_small_ranges(

@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from pixpro_keras.data import python_ops
-from pixpro_keras.data.broken_images import OTHER_SIZE, BrokenImages, first_readable
+from pixpro_keras.data.broken_images import BrokenImages, first_readable, require_size
 from pixpro_keras.data.decoding import decode
 from pixpro_keras.data.sampler import CANDIDATES, Sampler, shuffled_index
 from pixpro_keras.data.transforms.resize import resize_bilinear
@@ -105,20 +105,7 @@ def decode_image(source: BoxSource, index: Tensor) -> Tensor:
     """
     image = decode(source.read(index))
     annotated = tf.constant(source.sizes)[index]
-    same = tf.reduce_all(tf.equal(tf.shape(image)[:2], annotated))
-
-    def complaint() -> Tensor:
-        name = python_ops.describe(source.describe, index)
-        found, expected = (
-            tf.strings.reduce_join(tf.strings.as_string(size), separator=" x ")
-            for size in (tf.shape(image)[:2], annotated)
-        )
-        parts = [name, f": image and annotation {OTHER_SIZE}, height and width of ", found]
-        return tf.strings.join([*parts, " and ", expected, " pixels"])
-
-    message = tf.cond(same, lambda: "", complaint)
-    with tf.control_dependencies([tf.debugging.Assert(same, [message])]):
-        return tf.identity(image)
+    return require_size(image, annotated, "annotation", source.describe, index)
 
 
 def count_broken(source: BoxSource, max_share: float) -> BrokenImages:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pixpro_keras.data.decoding import header_orientation, upright_size
 from pixpro_keras.data.sources.specification import Openers
 from pixpro_keras.data.sources.tfds import TFDSRecords, prepare_tfds
 from pixpro_keras.detection import instance_masks
@@ -15,6 +16,9 @@ from pixpro_keras.detection.notes import Notes
 from pixpro_keras.detection.objects import Objects, make_objects
 from pixpro_keras.detection.voc_annotations import is_flat_voc, open_voc_boxes
 from pixpro_keras.types import Tensor
+
+# Width and height of an image that cannot be decoded, which is passed over when it is read.
+_UNKNOWN_SIZE = 1000, 1000
 
 
 def open_boxes(
@@ -132,11 +136,20 @@ def _open_tfds(
 def _read_example(
     name: str, example: dict[str, Any], is_voc: bool, clip_boxes: bool, notes: Notes
 ) -> tuple[tuple[int, int], Objects]:
-    """Height and width of an image, and its objects."""
+    """Height and width of an upright image, and its objects."""
     from PIL import Image
 
-    with Image.open(io.BytesIO(example["image"])) as image:
-        width, height = image.size
+    try:
+        with Image.open(io.BytesIO(example["image"])) as image:
+            width, height = upright_size(image)
+            is_turned = header_orientation(image) > 1
+    except (OSError, ValueError, SyntaxError):
+        (width, height), is_turned = _UNKNOWN_SIZE, False
+    if is_turned and len(example["objects"]["bbox"]):
+        # Shares of an image do not tell of which, unlike the sizes in annotation files.
+        notes.add(
+            "images with an EXIF orientation, whose boxes are read as of the upright image", name
+        )
     objects = example["objects"]
     # TFDS has shares of the image, `ymin, xmin, ymax, xmax`; those of VOC count pixels from 1.
     boxes = objects["bbox"][:, [1, 0, 3, 2]] * np.array([width, height] * 2, np.float32)

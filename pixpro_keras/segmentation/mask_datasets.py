@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from pixpro_keras.data.broken_images import require_size
 from pixpro_keras.data.decoding import decode
 from pixpro_keras.data.sources.specification import Openers
 from pixpro_keras.data.sources.tfds import TFDSRecords, prepare_tfds
@@ -83,12 +84,14 @@ def _open_tfds(specification: str, name: str, split: str, data_dir: str | None) 
         pairs = " or ".join(" and ".join(names) for names in _TFDS_FEATURES)
         raise ValueError(f"TFDS data set {builder.name!r} has no features {pairs}")
     image_name, mask_name = present[0]
+    if features[mask_name].shape[-1] != 1:
+        raise ValueError(
+            f"TFDS data set {builder.name!r}: {mask_name} must have one channel, the class of each pixel. "
+            f"Received: the shape {features[mask_name].shape}"
+        )
     records = TFDSRecords(builder, split, present[0], keep_encoded=[image_name])
-
-    def read(index: Tensor, table: np.ndarray) -> tuple[Tensor, Tensor]:
-        example = records.read(index)
-        mask = tf.cast(example[mask_name][..., 0], tf.int32)
-        return decode(example[image_name]), tf.gather(tf.constant(table), mask)
+    if not len(records):
+        raise ValueError(f"TFDS data set {builder.name!r} has no image in the split {split!r}")
 
     class_names: tuple[str, ...]
     if builder.name == "cityscapes":
@@ -97,24 +100,50 @@ def _open_tfds(specification: str, name: str, split: str, data_dir: str | None) 
         class_names = ("background", *features["label"].names)
         values = np.arange(len(class_names))
     else:
-        data = without_autotuning(tf.data.Dataset.range(len(records)))
-        data = data.map(lambda i: _highest_class(read(i, np.arange(256))[1]), NUM_THREADS)
-        highest = max(data.as_numpy_iterator(), default=0)
-        class_names = tuple(f"class {number}" for number in range(highest + 1))
+        class_names = _classes_in(records, mask_name, f"TFDS data set {builder.name!r}")
         values = np.arange(len(class_names))
-    table = class_table(values)
+    table = tf.constant(class_table(values))
+
+    def read(index: Tensor) -> tuple[Tensor, Tensor]:
+        example = records.read(index)
+        mask = tf.gather(table, tf.cast(example[mask_name][..., 0], tf.int32))
+        image = decode(example[image_name])
+        return require_size(image, tf.shape(mask), "mask", records.files.describe, index), mask
+
     return MaskSource(
         specification,
         len(records),
-        lambda index: read(index, table),
+        read,
         records.files.describe,
         class_names,
         fingerprint=records.files.fingerprint(),
     )
 
 
-def _highest_class(mask: Tensor) -> Tensor:
-    return tf.reduce_max(tf.where(mask == IGNORED, 0, mask))
+def _classes_in(records: TFDSRecords, mask_name: str, name: str) -> tuple[str, ...]:
+    """Names of the classes up to the highest in the masks.
+
+    Args:
+        records: records with the masks, of which those that cannot be decoded do not count.
+        mask_name: name of the masks.
+        name: name of the data set, for errors.
+    """
+
+    def highest(index: Tensor) -> Tensor:
+        mask = tf.cast(records.read(index)[mask_name], tf.int32)
+        return tf.reduce_max(tf.where(mask == IGNORED, 0, mask))
+
+    data = without_autotuning(tf.data.Dataset.range(len(records)))
+    data = data.map(highest, NUM_THREADS).ignore_errors()
+    last = int(max(data.as_numpy_iterator(), default=0))
+    if not last:
+        raise ValueError(
+            f"{name}: all masks hold one class or none beside {IGNORED}, which is ignored, so nothing can "
+            "be learned"
+        )
+    if last > IGNORED:
+        raise ValueError(f"{name}: a mask has the value {last}, but classes must be in 0..254")
+    return tuple(f"class {number}" for number in range(last + 1))
 
 
 _OPENERS: Openers[MaskSource] = Openers(

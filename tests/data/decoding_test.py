@@ -54,6 +54,8 @@ class DecodeTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllEqual(image, expected)
             size = decoding.upright_size(opened(encoded))
             self.assertEqual(size, expected.shape[1::-1])
+            known = orientation if 1 <= orientation <= 8 else 1
+            self.assertEqual(decoding.header_orientation(opened(encoded)), known)
 
     @parameterized.product(
         mode=["RGB", "L"], subsampling=[0, 1, 2], quality=[40, 95], progressive=[False, True]

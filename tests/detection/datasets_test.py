@@ -1,11 +1,15 @@
+import io
 import pathlib
 from unittest import mock
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from PIL import Image
 
+from pixpro_keras.data.broken_images import BrokenImagesError
 from pixpro_keras.detection import datasets
+from pixpro_keras.detection.box_pipeline import count_broken, decode_image
 from pixpro_keras.detection.box_source import for_training
 from pixpro_keras.detection.datasets import open_boxes
 from tests.helpers.examples import write_coco, write_voc
@@ -17,6 +21,7 @@ class TinyCells(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     box = "bbox"
+    image = None  # or encoded
 
     def _info(self):
         label = tfds.features.ClassLabel(names=["red", "white"])
@@ -31,7 +36,10 @@ class TinyCells(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self):
         cell = {self.box: tfds.features.BBox(0.1, 0.2, 0.5, 0.6), "label": "white"}
         for number in range(2):
-            yield number, {"image": np.zeros((40, 60, 3), np.uint8), "objects": [cell] * number}
+            image = (
+                np.zeros((40, 60, 3), np.uint8) if self.image is None else io.BytesIO(self.image)
+            )
+            yield number, {"image": image, "objects": [cell] * number}
 
 
 class OpenBoxesTest(tf.test.TestCase):
@@ -62,20 +70,46 @@ class OpenBoxesTest(tf.test.TestCase):
             with self.assertRaises(ValueError):
                 open_boxes(spec, split)
 
-    def open_cells(self, box):
-        with mock.patch.object(TinyCells, "box", box):
+    def open_cells(self, box="bbox", image=None):
+        with mock.patch.multiple(TinyCells, box=box, image=image):
             builder = TinyCells(data_dir=self.root)
             builder.download_and_prepare()
         with mock.patch.object(datasets, "prepare_tfds", return_value=builder):
             return open_boxes("tfds:tiny_cells", "train")
 
     def test_tfds_of_any_image_format_without_crowds(self):
-        source = self.open_cells("bbox")
+        source = self.open_cells()
         self.assertAllEqual(source.sizes, [(40, 60)] * 2)
         self.assertEqual(source.class_names, ("red", "white"))
         self.assertAllClose(source.objects[1].boxes, [[12, 4, 36, 20]])
         self.assertAllEqual(source.objects[1].is_ignored, [False])
         self.assertEqual(for_training(source, with_masks=False).num_examples, 1)
+
+    def test_boxes_of_tfds_belong_to_the_upright_image(self):
+        for orientation, size in ((3, (40, 60)), (6, (60, 40))):
+            exif, file = Image.Exif(), io.BytesIO()
+            exif[0x0112] = orientation
+            Image.new("RGB", (60, 40)).save(file, "png", exif=exif)
+            self.root = pathlib.Path(self.create_tempdir().full_path)
+            source = self.open_cells(image=file.getvalue())
+            self.assertAllEqual(source.sizes, [size] * 2)
+            height, width = size
+            expected = np.array([0.2 * width, 0.1 * height, 0.6 * width, 0.5 * height])
+            self.assertAllClose(source.objects[1].boxes, [expected])
+            self.assertEqual(decode_image(source, tf.constant(1, tf.int64)).shape, (*size, 3))
+            self.assertRegex(
+                str(source.notes), r"^images with an EXIF orientation, .*: 1 \(.* 1\)$"
+            )
+
+    def test_a_broken_image_of_tfds_counts_when_it_is_read(self):
+        source = self.open_cells(image=b"no image")
+        self.assertAllClose(source.objects[1].boxes / 1000, [[0.2, 0.1, 0.6, 0.5]])
+        broken = count_broken(source, 0.1)
+        broken.report(1, is_last=False)
+        broken.check()  # A single one is allowed.
+        broken.report(0, is_last=False)
+        with self.assertRaisesRegex(BrokenImagesError, "2 of the 2 .*tfrecord.* record 1"):
+            broken.check()
 
     def test_tfds_without_boxes(self):
         with self.assertRaisesRegex(ValueError, "'tiny_cells' has no `objects` with `bbox` and"):
