@@ -67,7 +67,7 @@ def _with_fast_gradients(stride: int, padding: str) -> Callable[[Tensor, Tensor]
 
     @tf.custom_gradient
     def convolve(inputs: Tensor, kernel: Tensor) -> tuple[Tensor, Callable]:
-        def gradient(by_outputs: Tensor) -> tuple[Tensor, Tensor]:
+        def gradients(by_outputs: Tensor) -> tuple[Tensor, Tensor]:
             if min(kernel.shape[:2]) < _LEAST_SIDE:
                 by_kernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
                     input=inputs,
@@ -79,6 +79,15 @@ def _with_fast_gradients(stride: int, padding: str) -> Callable[[Tensor, Tensor]
             else:
                 by_kernel = _kernel_gradient(inputs, by_outputs, kernel, stride, padding)
             return _input_gradient(inputs, by_outputs, kernel, stride, padding), by_kernel
+
+        def gradient(by_outputs: Tensor) -> tuple[Tensor, Tensor]:
+            def zeros() -> tuple[Tensor, Tensor]:
+                return tf.zeros_like(inputs), tf.zeros_like(kernel)
+
+            # Of an empty batch oneDNN gives outputs of a wrong shape, or none.
+            if inputs.shape[0] is None:
+                return tf.cond(tf.shape(inputs)[0] > 0, lambda: gradients(by_outputs), zeros)
+            return gradients(by_outputs) if inputs.shape[0] else zeros()
 
         return tf.nn.depthwise_conv2d(inputs, kernel, strides, padding), gradient
 

@@ -44,6 +44,15 @@ def run(layer, x, training=True, signature=None):
 
 
 class DepthwiseConv2DTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.product(kernel_size=(3, 5), strides=(1, 2), batch_size=(0, None))
+    def test_an_empty_batch_has_gradients_of_zero(self, kernel_size, strides, batch_size):
+        shape = (2, 8, 8, 4)
+        settings = {"kernel_size": kernel_size, "strides": strides, "padding": "same"}
+        _, ours, x = make_pair(shape, use_bias=False, **settings)
+        _, (by_inputs, by_kernel), _ = run(ours, x[:0], signature=(batch_size, *shape[1:]))
+        self.assertEqual(by_inputs.shape, (0, *shape[1:]))
+        self.assertAllEqual(by_kernel, np.zeros((kernel_size, kernel_size, 4, 1)))
+
     @parameterized.product(
         kernel_size=(3, 5, (5, 7), 4),
         strides=(1, 2, 3),
