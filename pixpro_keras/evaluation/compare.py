@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from pixpro_keras.evaluation.features import IMAGE, Features, extract_features
 from pixpro_keras.evaluation.knn import top_k_accuracy, weighted_knn
-from pixpro_keras.evaluation.logistic_regression import fit_logistic_regression
+from pixpro_keras.evaluation.logistic_regression import channel_scales, fit_logistic_regression
 from pixpro_keras.evaluation.precise_bn import temporary_precise_bn
 from pixpro_keras.utils.markdown import markdown_table
 
@@ -132,10 +132,8 @@ def feature_accuracies(train: Features, test: Features, k: int) -> dict[str, flo
 
 
 def _standardize(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    mean, std = train.mean(axis=0), train.std(axis=0)
-    # A nearly constant channel would be scaled up and could dominate in other images.
-    std = np.where(std > 1e-3 * std.max(), std, np.inf)
-    return (train - mean) / std, (test - mean) / std
+    mean, scales = train.mean(axis=0), channel_scales(train)
+    return (train - mean) / scales, (test - mean) / scales
 
 
 def comparison_table(rows: Mapping[str, Mapping[str, float]]) -> str:

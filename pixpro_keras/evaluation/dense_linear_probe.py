@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from pixpro_keras.evaluation.features import frozen_map
-from pixpro_keras.evaluation.logistic_regression import fit_logistic_regression
+from pixpro_keras.evaluation.logistic_regression import channel_scales, fit_logistic_regression
 from pixpro_keras.evaluation.replicas import over_replicas
 from pixpro_keras.types import IGNORED, Tensor
 
@@ -64,8 +64,8 @@ def fit_dense_linear_probe(
 ) -> DenseLinearClassifier:
     """Fits a linear classifier to whole images, each cell labeled by the pixel at its center.
 
-    Standardizes the channels over all cells, then fits multinomial logistic regression by L-BFGS.
-    All cells are held in memory.
+    Standardizes the channels over all cells, then fits multinomial logistic regression by L-BFGS. Nearly
+    constant channels are not used. All cells are held in memory.
 
     Args:
         network: `(B, H, W, 3) -> (B, h, w, C)`; runs in inference mode.
@@ -111,7 +111,7 @@ def fit_dense_linear_probe(
     if not features:
         raise ValueError("`batches` must hold at least one batch. Received none.")
     cells, classes = np.concatenate(features), np.concatenate(labels)
-    mean, std = cells.mean(axis=0), cells.std(axis=0) + 1e-6
+    mean, scales = cells.mean(axis=0), channel_scales(cells) + 1e-6
     is_labeled = classes != IGNORED
     found = np.unique(classes[is_labeled])
     if len(found) < 2:
@@ -125,7 +125,7 @@ def fit_dense_linear_probe(
             f"Received: {found[0]} to {found[-1]}."
         )
     model = fit_logistic_regression(
-        (cells[is_labeled] - mean) / std, classes[is_labeled], l2=l2, iterations=iterations
+        (cells[is_labeled] - mean) / scales, classes[is_labeled], l2=l2, iterations=iterations
     )
     weights, offsets = model.coef_, model.intercept_
     if len(model.classes_) == 2:  # scikit-learn has one row of scores for two classes.
@@ -133,8 +133,8 @@ def fit_dense_linear_probe(
     # The standardization is merged into the classifier.
     kernel = np.zeros((cells.shape[1], num_classes))
     bias = np.full(num_classes, -1e9)
-    kernel[:, model.classes_] = (weights / std).T
-    bias[model.classes_] = offsets - (weights / std) @ mean
+    kernel[:, model.classes_] = (weights / scales).T
+    bias[model.classes_] = offsets - (weights / scales) @ mean
     return DenseLinearClassifier(network, kernel, bias)
 
 

@@ -11,6 +11,30 @@ if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
 
 
+def channel_scales(features: np.ndarray) -> np.ndarray:
+    """Divisors that standardize channels: standard deviations, and infinity for nearly constant channels.
+
+    Those would be scaled up from noise, and dominate in other images where they are active.
+
+    Args:
+        features: `(M, C)`.
+
+    Returns:
+        `(C,)`, positive.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from pixpro_keras.evaluation.logistic_regression import channel_scales
+
+        print(channel_scales(np.array([[0.0, 3.0], [2.0, 3.0]])))  # [ 1. inf]
+        ```
+    """
+    std = features.std(axis=0)
+    return np.where(std > 1e-3 * std.max(), std, np.inf)
+
+
 def fit_logistic_regression(
     features: np.ndarray,
     labels: np.ndarray,

@@ -46,6 +46,18 @@ class DenseLinearProbeTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(tf.nn.softmax(logits)[:, :-1], expected, atol=1e-4)
         self.assertGreater(np.mean(logits.argmax(1)[is_labeled] == labels[is_labeled]), 0.9)
 
+    def test_a_nearly_constant_channel_is_not_used(self):
+        network = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.AveragePooling2D(4)])
+        images, masks = problem(2)
+        rng = np.random.default_rng(0)
+        images[..., 2] = 100.0 + rng.normal(size=images.shape[:3]) * 1e-6
+        classifier = fit_dense_linear_probe(network, [(images, masks)], 2)
+        expected = classifier.logits(images, (4, 4))
+        images[..., 2] += 1  # It is alive in other images.
+        self.assertAllClose(classifier.logits(images, (4, 4)), expected, atol=1e-4)
+        without = fit_dense_linear_probe(network, [(images * [1, 1, 0], masks)], 2)
+        self.assertAllClose(without.logits(images * [1, 1, 0], (4, 4)), expected, atol=1e-3)
+
     @parameterized.parameters((1, "only class 1"), (255, "no class"))
     def test_less_than_two_classes(self, value, message):
         batches = [(np.zeros((1, 32, 32, 3), "float32"), np.full((1, 32, 32), value))]
