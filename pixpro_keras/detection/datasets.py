@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from pixpro_keras.data.decoding import header_orientation, upright_size
 from pixpro_keras.data.sources.specification import Openers
-from pixpro_keras.data.sources.tfds import TFDSRecords, prepare_tfds
+from pixpro_keras.data.sources.tfds import TFDSRecords, check_image, prepare_tfds
 from pixpro_keras.detection import instance_masks
 from pixpro_keras.detection.box_source import COCO, VOC07, VOC12, BoxSource
 from pixpro_keras.detection.coco_annotations import is_flat_coco, open_coco_boxes
@@ -98,8 +98,12 @@ def _open_tfds(
     """Opens a TFDS data set; without a name, the embedded scenes."""
     builder = prepare_tfds(name or "scenes", data_dir)
     features = builder.info.features
+    check_image(builder)
     if "objects" not in features or not all(x in features["objects"] for x in ("bbox", "label")):
         raise ValueError(f"TFDS data set {builder.name!r} has no `objects` with `bbox` and `label`")
+    class_names = getattr(features["objects"]["label"], "names", None)
+    if not class_names:
+        raise ValueError(f"TFDS data set {builder.name!r}: the labels of its objects have no names")
     names = ["image", "objects", *(["instance_mask"] if "instance_mask" in features else [])]
     records = TFDSRecords(builder, split, names, keep_encoded=["image"])
 
@@ -117,7 +121,6 @@ def _open_tfds(
     def read(index: Tensor) -> Tensor:
         return records.read(index)["image"]
 
-    class_names = tuple(features["objects"]["label"].names)
     is_2007 = "2007" in (builder.builder_config.name if builder.builder_config else "")
     return BoxSource(
         specification,
@@ -125,7 +128,7 @@ def _open_tfds(
         records.files.describe,
         np.array(sizes, np.int32).reshape(-1, 2),
         objects,
-        class_names,
+        tuple(class_names),
         range(len(objects)),
         range(1, len(class_names) + 1),
         (VOC07 if is_2007 else VOC12) if is_voc else COCO,
@@ -151,6 +154,8 @@ def _read_example(
             "images with an EXIF orientation, whose boxes are read as of the upright image", name
         )
     objects = example["objects"]
+    if (objects["label"] < 0).any():
+        raise ValueError(f"{name}: an object has no class")
     # TFDS has shares of the image, `ymin, xmin, ymax, xmax`; those of VOC count pixels from 1.
     boxes = objects["bbox"][:, [1, 0, 3, 2]] * np.array([width, height] * 2, np.float32)
     boxes -= np.array([1, 1, 0, 0], np.float32) * is_voc

@@ -22,9 +22,13 @@ class TinyCells(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     box = "bbox"
     image = None  # or encoded
+    label = "white"
+    names = ("red", "white")
 
     def _info(self):
-        label = tfds.features.ClassLabel(names=["red", "white"])
+        label = tfds.features.Scalar(np.int64)
+        if self.names:
+            label = tfds.features.ClassLabel(names=self.names)
         objects = {self.box: tfds.features.BBoxFeature(), "label": label}
         image = tfds.features.Image(encoding_format="png")
         features = {"image": image, "objects": tfds.features.Sequence(objects)}
@@ -34,7 +38,7 @@ class TinyCells(tfds.core.GeneratorBasedBuilder):
         return {"train": self._generate_examples()}
 
     def _generate_examples(self):
-        cell = {self.box: tfds.features.BBox(0.1, 0.2, 0.5, 0.6), "label": "white"}
+        cell = {self.box: tfds.features.BBox(0.1, 0.2, 0.5, 0.6), "label": self.label}
         for number in range(2):
             image = (
                 np.zeros((40, 60, 3), np.uint8) if self.image is None else io.BytesIO(self.image)
@@ -70,8 +74,8 @@ class OpenBoxesTest(tf.test.TestCase):
             with self.assertRaises(ValueError):
                 open_boxes(spec, split)
 
-    def open_cells(self, box="bbox", image=None):
-        with mock.patch.multiple(TinyCells, box=box, image=image):
+    def open_cells(self, box="bbox", **attributes):
+        with mock.patch.multiple(TinyCells, box=box, **attributes):
             builder = TinyCells(data_dir=self.root)
             builder.download_and_prepare()
         with mock.patch.object(datasets, "prepare_tfds", return_value=builder):
@@ -114,6 +118,15 @@ class OpenBoxesTest(tf.test.TestCase):
     def test_tfds_without_boxes(self):
         with self.assertRaisesRegex(ValueError, "'tiny_cells' has no `objects` with `bbox` and"):
             self.open_cells("place")
+
+    def test_objects_of_tfds_without_a_class(self):
+        with self.assertRaisesRegex(ValueError, r"tfrecord\S* record 1: an object has no class"):
+            self.open_cells(label=-1)
+        self.root = pathlib.Path(self.create_tempdir().full_path)
+        with self.assertRaisesRegex(
+            ValueError, "'tiny_cells': the labels of its objects have no na"
+        ):
+            self.open_cells(label=1, names=())
 
     def test_real_data(self):
         source = open_boxes(f"voc:{shared_path('data', 'voc_bccd')}", "2007_train")

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 
 import tensorflow as tf
+from absl import logging
 
 from pixpro_keras.data import python_ops
 from pixpro_keras.data.sources.source import Source
@@ -119,6 +120,38 @@ def open_tfds(specification: str, rest: str, data_dir: str | None = None) -> Sou
     return from_builder(specification, prepare_tfds(name, data_dir), split or "train")
 
 
+def check_image(builder) -> None:
+    """Checks that a TFDS data set has one image in each example.
+
+    Args:
+        builder: builder of the data set.
+
+    Raises:
+        ValueError: if it has none, or several.
+
+    Example:
+        ```python
+        from pixpro_keras.data.sources import prepare_tfds
+        from pixpro_keras.data.sources.tfds import check_image
+
+        check_image(prepare_tfds("scenes"))
+        ```
+    """
+    import tensorflow_datasets as tfds
+
+    features = builder.info.features
+    if "image" not in features:
+        raise ValueError(f"TFDS data set {builder.name!r} has no feature `image`")
+    if not isinstance(features["image"], tfds.features.Image):
+        kind = type(features["image"]).__name__
+        raise ValueError(f"TFDS data set {builder.name!r}: `image` must be one image, not {kind}")
+
+
+def _is_class(feature) -> bool:
+    """True for a feature of one integer."""
+    return feature.shape == () and (feature.tf_dtype.is_integer or feature.tf_dtype.is_bool)
+
+
 def from_builder(specification: str, builder, split: str) -> Source:
     """Opens a split of a prepared TFDS builder; boxes and masks of other tasks are not parsed.
 
@@ -131,16 +164,20 @@ def from_builder(specification: str, builder, split: str) -> Source:
         ValueError: if there is no such split, or there are no images.
     """
     features = builder.info.features
-    if "image" not in features:
-        raise ValueError(f"TFDS data set {builder.name!r} has no feature `image`")
-    names = ["image", "label"] if "label" in features else ["image"]
+    check_image(builder)
+    has_label = "label" in features and _is_class(features["label"])
+    if "label" in features and not has_label:
+        logging.warning(
+            "%s: the labels are not used, since they are no class numbers", specification
+        )
+    names = ["image", "label"] if has_label else ["image"]
     records = TFDSRecords(builder, split, names, keep_encoded=["image"])
 
     def read(index: Tensor) -> dict[str, Tensor]:
         example = records.read(index)
         return {"image": example["image"], "label": tf.cast(example.get("label", -1), tf.int32)}
 
-    class_names = getattr(features["label"], "names", None) if "label" in features else None
+    class_names = getattr(features["label"], "names", None) if has_label else None
     return Source(
         specification,
         len(records),
