@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 
 CROP_SIZE = 112
+# Polygons that extend this many sides beyond their box are drawn in the whole image, at its size: in a box
+# of a thousandth of a pixel they would take seconds and gigabytes.
+_MAX_DRAWN_SIDES = 64
 
 
 def to_rle(mask: np.ndarray) -> dict[str, Any]:
@@ -159,10 +162,10 @@ def crop(
         # Polygons are drawn at the final size.
         scale = size / sides
         polygons = [
-            ((np.reshape(polygon, (-1, 2)) - corner) * scale).ravel().tolist()
-            for polygon in segmentation
+            ((np.reshape(polygon, (-1, 2)) - corner) * scale).ravel() for polygon in segmentation
         ]
-        return decode(polygons, size, size)
+        if max(np.abs(polygon).max() for polygon in polygons) <= _MAX_DRAWN_SIDES * size:
+            return decode([polygon.tolist() for polygon in polygons], size, size)
     mask = decode(segmentation, height, width)
     centers = corner[:, None] + sides[:, None] * (np.arange(size) + 0.5) / size
     columns = np.clip(centers[0].astype(np.int64), 0, width - 1)

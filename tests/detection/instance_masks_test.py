@@ -1,3 +1,5 @@
+from unittest import mock
+
 import numpy as np
 import tensorflow as tf
 
@@ -37,6 +39,15 @@ class MasksTest(tf.test.TestCase):
         self.assertEqual(direct.shape, (112, 112))
         self.assertLess(np.mean(direct != by_mask), 0.03)
         self.assertAllClose(direct.mean(), (40 * 10 + 20 * 20) / (40 * 30), atol=0.02)
+
+    def test_a_polygon_far_larger_than_its_box_is_drawn_at_the_image_s_size(self):
+        polygon, box = [[10, 10, 50, 10, 50, 40, 10, 40]], np.array([10, 20, 10.00001, 50], "f")
+        draw = instance_masks.decode
+        with mock.patch.object(instance_masks, "decode", wraps=draw) as drawn:
+            crop = instance_masks.crop(polygon, box, 60, 80)
+        drawn.assert_called_once_with(polygon, 60, 80)
+        rows = np.arange(112) < 112 * 20 / 30
+        self.assertAllEqual(crop, np.repeat(rows[:, None], 112, axis=1))
 
     def test_paste_is_the_inverse_of_crop(self):
         for segmentation in (instance_masks.to_rle(self.mask),):
