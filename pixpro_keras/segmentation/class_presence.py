@@ -3,20 +3,26 @@
 import numpy as np
 import tensorflow as tf
 
+from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.labels import check_fraction
 from pixpro_keras.segmentation.mask_source import MaskSource
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils.autotuning import NUM_THREADS, without_autotuning
 
 
-def read_presence(source: MaskSource) -> np.ndarray:
+def read_presence(source: MaskSource, broken: BrokenImages | None = None) -> np.ndarray:
     """Finds the classes that each image has a pixel of.
 
     Args:
         source: images and masks.
+        broken: count of the source's images with masks that cannot be decoded; None: at most 1 % of them.
 
     Returns:
-        `(N, K)` bool.
+        `(N, K)` bool; such images have no class.
+
+    Raises:
+        BrokenImagesError: once too many of them cannot be decoded.
+        WrongValueError: if a mask has a value without a class.
 
     Example:
         ```python
@@ -33,15 +39,19 @@ def read_presence(source: MaskSource) -> np.ndarray:
     """
     num_classes = len(source.class_names)
 
-    def present(index: Tensor) -> Tensor:
+    def present(index: Tensor) -> tuple[Tensor, Tensor]:
         _, mask = source.read(index)
         # Ignored pixels are counted beyond the last class.
         found = tf.math.bincount(tf.reshape(mask, (-1,)), minlength=256, maxlength=256)
-        return found[:num_classes] > 0
+        return index, found[:num_classes] > 0
 
     data = without_autotuning(tf.data.Dataset.range(source.num_examples))
-    data = data.map(present, num_parallel_calls=NUM_THREADS)
-    return np.concatenate(list(data.batch(1024).as_numpy_iterator()))
+    data = data.map(present, num_parallel_calls=NUM_THREADS, deterministic=True).ignore_errors()
+    broken = broken or BrokenImages(source, max_share=0.01)
+    presence = np.zeros((source.num_examples, num_classes), bool)
+    for indices, rows in broken.watch(data.batch(1024), lambda batch: batch[0].numpy()):
+        presence[indices.numpy()] = rows.numpy()
+    return presence
 
 
 def stratified_images(presence: np.ndarray, fraction: float, seed: int = 0) -> np.ndarray:

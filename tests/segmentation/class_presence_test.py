@@ -2,6 +2,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from pixpro_keras.data.broken_images import BrokenImages, BrokenImagesError
 from pixpro_keras.segmentation.class_presence import read_presence, stratified_images
 from pixpro_keras.segmentation.mask_source import MaskSource
 
@@ -32,6 +33,19 @@ class StratifiedImagesTest(tf.test.TestCase, parameterized.TestCase):
         source = MaskSource("", 6, lambda i: (table[i], table[i]), str, ("a", "b", "c", "d"))
         found = read_presence(source)
         self.assertAllEqual(found, [[label in mask for label in range(4)] for mask in masks])
+
+    def test_a_mask_that_cannot_be_decoded_has_no_class(self):
+        def read(index):
+            with tf.control_dependencies([tf.debugging.Assert(index != 2, ["broken"])]):
+                return tf.zeros((2, 2, 3)), tf.fill((2, 2), tf.cast(index % 2, tf.int32))
+
+        source = MaskSource("", 5, read, str, ("a", "b"))
+        broken = BrokenImages(source, 0.2)
+        found = read_presence(source, broken)
+        self.assertAllEqual(found, np.array([[1, 0], [0, 1], [0, 0], [0, 1], [1, 0]], bool))
+        self.assertEqual(broken.names, {2: "2"})
+        with self.assertRaisesRegex(BrokenImagesError, "1 of the 5"):
+            read_presence(source, BrokenImages(source, 0.0))
 
 
 if __name__ == "__main__":

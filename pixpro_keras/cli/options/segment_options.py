@@ -4,11 +4,12 @@ import dataclasses
 import pathlib
 import re
 
+import numpy as np
+
 from pixpro_keras import backbones
 from pixpro_keras.cli.options.evaluation_options import fill_batch
 from pixpro_keras.cli.options.fine_tuning_options import FineTuningOptions, refuse_image_size
 from pixpro_keras.cli.options.flag_errors import flag_errors, refuse_unused
-from pixpro_keras.cli.options.image_errors import image_errors
 from pixpro_keras.cli.options.option_fields import (
     FlagError,
     is_image_shape,
@@ -18,6 +19,7 @@ from pixpro_keras.cli.options.option_fields import (
 )
 from pixpro_keras.cli.options.split_options import SplitOptions, random_split, refuse_fraction
 from pixpro_keras.cli.options.training_options import TrainingOptions
+from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.labels import select, warn_of_shared
 from pixpro_keras.segmentation.class_presence import read_presence, stratified_images
 from pixpro_keras.segmentation.mask_datasets import open_masks
@@ -211,14 +213,19 @@ def draw_labeled(options: SegmentOptions, train: MaskSource) -> tuple[MaskSource
 
     For a training in steps, fewer images than a batch are repeated; the number is that of different ones.
 
+    Masks that cannot be decoded are not drawn.
+
     Raises:
-        FlagError: if a mask cannot be read.
+        BrokenImagesError: if they are more than `--max_broken_share`.
+        WrongValueError: if a mask has a value without a class.
     """
     if options.label_fraction == 1:
         return train, train.num_examples
-    with image_errors(train):
-        presence = read_presence(train)
-    chosen = stratified_images(presence, options.label_fraction, options.seed)
+    broken = BrokenImages(train, options.max_broken_share)
+    presence = read_presence(train, broken)
+    readable = np.setdiff1d(np.arange(train.num_examples), list(broken.names))
+    chosen = stratified_images(presence[readable], options.label_fraction, options.seed)
+    chosen = readable[chosen]
     num_train = len(chosen)
     if options.solver == "sgd":
         chosen = fill_batch(chosen, options.label_fraction, options.batch_size)

@@ -11,10 +11,12 @@ from pixpro_keras.cli.options.segment_options import (
     SegmentOptions,
     check_sizes,
     check_training,
+    draw_labeled,
     label_values,
     open_parts,
     resolve_test_split,
 )
+from pixpro_keras.data.broken_images import BrokenImagesError
 from tests.helpers.examples import save_image
 
 
@@ -172,6 +174,21 @@ class FlatFolderTest(tf.test.TestCase):
         with self.assertRaisesRegex(FlagError, f"^--test_split{missing}"):
             self.parts(test_dataset=f"folder:{self.folder}", test_split="other")
         self.assertEqual([len(part) for part in self.parts(test_split="val")], [10, 1])
+
+    def test_a_broken_mask_is_no_part_of_a_share_of_the_labels(self):
+        options = SegmentOptions.make(dataset=f"folder:{self.folder}", label_fraction=0.99)
+        options = options.replace(solver="lbfgs")
+        train, _ = open_parts(resolve_test_split(options.replace(val_fraction=0.01)))
+        broken = pathlib.Path(train.describe(4)).name
+        file = self.folder / "masks" / broken
+        file.write_bytes(file.read_bytes()[:45])
+        with self.assertLogs("absl", "WARNING") as logs:
+            drawn, count = draw_labeled(options, train)
+        self.assertRegex(logs.output[0], rf"skipped.*/images/{broken}$")
+        self.assertEqual((drawn.num_examples, count), (8, 8))
+        self.assertNotIn(broken, " ".join(drawn.describe(index) for index in range(8)))
+        with self.assertRaisesRegex(BrokenImagesError, "1 of the 9"):
+            draw_labeled(options.replace(max_broken_share=0), train)
 
     def test_no_image_left_is_refused(self):
         with self.assertRaisesRegex(FlagError, "--val_fraction=0.99.*: no image is left"):
