@@ -19,6 +19,7 @@ from pixpro_keras.segmentation.mask_values import (
     one_class_message,
     read_class_names,
     values_in,
+    warn_of_palettes,
 )
 from pixpro_keras.types import IGNORED, Tensor
 from pixpro_keras.utils.fingerprint import fingerprint
@@ -220,6 +221,7 @@ def _open_files(
     table = values.table(len(class_names)) if isinstance(values, LabelValues) else values
     looked_at = np.unique(np.linspace(0, len(masks) - 1, _NUM_LOOKED_AT).astype(int)).tolist()
     _check_values(masks, looked_at, table, known, values)
+    warn_of_palettes([masks[number] for number in looked_at])
     warn_of_small_ranges(
         lambda number: images[number].read_bytes(), lambda number: str(images[number]), looked_at
     )

@@ -114,6 +114,48 @@ def values_in(mask: pathlib.Path) -> np.ndarray:
         return np.zeros(0, np.uint8)
 
 
+def warn_of_palettes(masks: Sequence[pathlib.Path]) -> None:
+    """Warns if masks show one value in different colors, so that it may stand for different classes.
+
+    Programs that reduce the colors of each file number them by file.
+
+    Args:
+        masks: files of the masks.
+    """
+    first: dict[
+        int, tuple[pathlib.Path, str]
+    ] = {}  # The first mask with each value, and its color there.
+    for mask in masks:
+        for value, color in _colors_in(mask).items():
+            other, other_color = first.setdefault(value, (mask, color))
+            if color != other_color:
+                logging.warning(
+                    "the value %d has the color %s in %s and %s in %s, so that it may be another class in "
+                    "each; masks are read by their values, not by the colors of their palettes",
+                    value,
+                    other_color,
+                    other,
+                    color,
+                    mask,
+                )
+                return
+
+
+def _colors_in(mask: pathlib.Path) -> dict[int, str]:
+    """Colors of the values in a mask with a palette, such as `#ff0000`; none without one."""
+    from PIL import Image
+
+    try:
+        with Image.open(mask) as image:
+            if image.mode != "P":
+                return {}
+            palette, values = image.getpalette("RGB") or [], np.unique(np.asarray(image)).tolist()
+    except (OSError, SyntaxError, ValueError):  # Reported as a broken image when it is read.
+        return {}
+    colors = {value: palette[3 * value : 3 * value + 3] for value in values}
+    return {value: f"#{bytes(color).hex()}" for value, color in colors.items() if color}
+
+
 def one_class_message(mask: pathlib.Path, values: LabelValues) -> str:
     """Returns the error for masks of one class, with a remedy that the values in one mask suggest."""
     present = values_in(mask).tolist()

@@ -2,6 +2,7 @@ import pathlib
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from pixpro_keras.segmentation.mask_source import LabelValues, MaskSource
 from pixpro_keras.segmentation.mask_values import (
@@ -10,6 +11,7 @@ from pixpro_keras.segmentation.mask_values import (
     read_class_names,
     values_in,
     warn_of_gaps,
+    warn_of_palettes,
 )
 from tests.helpers.examples import save_image
 
@@ -74,6 +76,31 @@ class MaskValuesTest(tf.test.TestCase):
         whole = MaskSource("whole", 1, lambda index: None, str, ("thing",), (0, 1, 3))
         with self.assertNoLogs("absl", "WARNING"):
             warn_of_gaps([whole], ignored=2)
+
+    def test_palettes_that_differ_in_a_used_color_are_told(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+
+        def write(name, values, colors):
+            image = Image.new("P", (len(values), 1))
+            image.putdata(values)
+            image.putpalette([part for color in colors for part in color])
+            image.save(folder / name)
+            return folder / name
+
+        black, red, blue = [0, 0, 0], [255, 0, 0], [0, 0, 255]
+        one = write("one.png", [0, 1, 1], [black, red])
+        same = write("same.png", [0, 1], [black, red, blue])
+        unused = write("unused.png", [0, 0], [black, blue])
+        gray = folder / "gray.png"
+        Image.fromarray(np.array([[0, 1]], np.uint8)).save(gray)
+        (folder / "broken.png").write_bytes(one.read_bytes()[:60])
+        with self.assertNoLogs("absl", "WARNING"):
+            warn_of_palettes([gray, one, same, unused, folder / "broken.png"])
+        other = write("other.png", [0, 1], [black, blue])
+        with self.assertLogs("absl", "WARNING") as logs:
+            warn_of_palettes([one, same, other, other])
+        (line,) = logs.output
+        self.assertIn(f"the value 1 has the color #ff0000 in {one} and #0000ff in {other}", line)
 
 
 if __name__ == "__main__":
