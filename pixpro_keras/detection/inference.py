@@ -187,7 +187,7 @@ def to_coco_results(
                 "image_id": image_id,
                 "category_id": int(class_ids[one.classes[index]]),
                 "bbox": np.round([*one.boxes[index, :2], *sides[index]], 2).tolist(),
-                "score": round(float(one.scores[index]), 5),
+                "score": float(f"{one.scores[index]:.8g}"),  # Each float32 near 1 is different.
             }
             if one.segmentations is not None:
                 row["segmentation"] = one.segmentations[index]

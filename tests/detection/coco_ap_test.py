@@ -128,6 +128,12 @@ class CocoApTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(scores["AP"], 0.7 * 51 / 101)
         self.assertAllClose(scores["mask AP"], 51 / 101)
 
+    def test_scores_near_one_keep_their_order(self):
+        boxes = [(0, 0, 20, 20)]
+        scores = np.nextafter(np.float32(1), np.float32(0), dtype=np.float32), np.float32(1)
+        one = detections([(60, 60, 80, 80), *boxes], scores)  # The second is right.
+        self.assertAllClose(coco_scores([one], source(boxes))["AP"], 1.0)
+
     def test_crowds_are_ignored(self):
         boxes = [(0, 0, 20, 20), (40, 40, 80, 80)]
         one = detections([(45, 45, 55, 55), (0, 0, 20, 20)], [0.9, 0.8])
