@@ -10,10 +10,10 @@ same command continues an interrupted run.
 """
 
 import contextlib
+import functools
 import itertools
 import json
-import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -36,10 +36,9 @@ from pixpro_keras.cli.options.fine_tuning_options import refuse_image_size, slow
 from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.image_errors import image_errors
 from pixpro_keras.cli.options.option_fields import FlagError
-from pixpro_keras.cli.options.training_options import build_optimizer, resolve_lengths
+from pixpro_keras.cli.options.training_options import compile_task, resolve_lengths
 from pixpro_keras.cli.shared import training_job
 from pixpro_keras.cli.shared.comparison import run_each
-from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.cli.shared.result_files import TRAINING_FILES, write_results
 from pixpro_keras.detection import box_pipeline, instance_masks
 from pixpro_keras.detection.box_source import (
@@ -59,8 +58,7 @@ from pixpro_keras.detection.voc_ap import voc_scores
 from pixpro_keras.evaluation.monitor import Monitor
 from pixpro_keras.evaluation.precise_bn import apply_precise_bn, temporary_precise_bn
 from pixpro_keras.training.run_config import RunResult
-from pixpro_keras.training.workers import chief_alone, chief_first, is_multi_worker
-from pixpro_keras.types import Tensor
+from pixpro_keras.training.workers import chief_first, is_multi_worker
 from pixpro_keras.utils.bars import with_bar
 from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.visualize.detection import draw_detections
@@ -86,92 +84,52 @@ def run(options: DetectOptions) -> RunResult:
 
 def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunResult:
     """Trains and tests a detector in the directory of a job that has been started."""
-    workdir, strategy, replica_batch_size = job.workdir, job.strategy, job.replica_batch_size
     box_config = build_box_config(options)
-    with strategy.scope():  # Before the images, since reading annotations may take long.
+    with job.strategy.scope():  # Before the images, since reading annotations may take long.
         backbone, options = read_network(options)
-    with chief_first(strategy):  # It prepares sets of TFDS.
+    with chief_first(job.strategy):  # It prepares sets of TFDS.
         train, test = open_data(options)
     train, num_train = draw_labeled(options, train)
     options = resolve_lengths(options, train.num_examples)
 
-    with strategy.scope():
+    with job.strategy.scope():
         task = build_detector(options, backbone, len(train.class_names))
-        task.compile(build_optimizer(options), jit_compile=options.jit_compile)
-        task.optimizer.build(task.trainable_variables)
+        compile_task(options, task)
         backbone_name = slow_down_backbone(options, task, backbone)
-    identity = {
-        "model": options.model,
-        **trained_weights(options, backbone),
-        "classes": list(train.class_names),
-    }
-    config = training_job.run_config(options, workdir)
-    checkpoints, first_step = training_job.open_checkpoints(
-        options, config, strategy, task, identity, train
-    )
-    print_header(
+    opened = training_job.open_run(
+        job,
         options,
-        strategy,
-        num_train,
-        task={"task": f"detection, {options.model}", "backbone": backbone_name},
+        task,
+        {
+            "model": options.model,
+            **trained_weights(options, backbone),
+            "classes": list(train.class_names),
+        },
+        train,
+        header={"task": f"detection, {options.model}", "backbone": backbone_name},
         data=options.dataset,
-        first_step=first_step,
+        num_images=num_train,
     )
-    preprocess = backbone.preprocess
     broken = box_pipeline.count_broken(train, options.max_broken_share)
-
-    def batches(
-        context: tf.distribute.InputContext, start: int = first_step, size: int = replica_batch_size
-    ) -> tf.data.Dataset:
-        return box_pipeline.make_box_batches(
-            train,
-            box_config,
-            global_batch_size=options.batch_size,
-            replica_batch_size=size,
-            preprocess=preprocess,
-            start_step=start,
-            input_pipeline_id=context.input_pipeline_id,
-            num_input_pipelines=context.num_input_pipelines,
-            broken=broken,
-        )
-
-    # Of several machines, one measures batch norm on one device, with the parts of all replicas in turn.
-    bn_strategy = None if is_multi_worker(strategy) else strategy
-    bn_batch_size = normalized_together(options, replica_batch_size, bn_strategy)
-
-    def few_batches() -> Iterator:
-        data = batches(tf.distribute.InputContext(), 0, bn_batch_size)
-        count = options.bn_batches * options.batch_size // bn_batch_size
-        return with_bar(itertools.islice(data, count), "batch norm", count, "batches")
-
-    detect = tf.function(task.detect)  # Traced once for all tests.
-
-    def measure() -> dict[str, float]:
-        norm = temporary_precise_bn(task, few_batches(), bn_strategy)
-        with norm if options.bn_batches else contextlib.nullcontext():
-            found, _, seen = find_all(options, detect, preprocess, test)
-            return score(found, seen)
-
+    make_batches = functools.partial(
+        box_pipeline.make_box_batches,
+        train,
+        box_config,
+        global_batch_size=options.batch_size,
+        replica_batch_size=job.replica_batch_size,
+        preprocess=backbone.preprocess,
+        broken=broken,
+    )
+    tester = DetectorTest(options, job, backbone, task, test, make_batches)
     every = options.test_every_iterations
-    measurements = [Monitor(measure, every)] if every else []
     with image_errors(train.name):
         result = training_job.run_training(
-            job,
-            options,
-            task,
-            batches,
-            config,
-            checkpoints,
+            opened,
+            make_batches,
             broken=broken,
-            measurements=measurements,
+            measurements=[Monitor(tester.measure, every)] if every else [],
         )
-    if result.is_complete:
-        with chief_alone(strategy) as is_chief:
-            if is_chief:
-                if options.bn_batches:
-                    logging.info("Measuring batch norm on %d training batches", options.bn_batches)
-                    apply_precise_bn(task, few_batches(), bn_strategy)
-                finish(options, workdir, backbone, task, detect, num_train, test)
+    training_job.write_at_end(job, result, lambda: tester.finish(num_train))
     return result
 
 
@@ -226,81 +184,111 @@ def normalized_together(
     return size // options.accumulate_steps
 
 
-def finish(
-    options: DetectOptions,
-    workdir: pathlib.Path,
-    backbone: EvaluatedBackbone,
-    task: Detector,
-    detect: Callable,
-    num_train: int,
-    test: BoxSource,
-) -> None:
-    """Tests the detector; writes detections, pictures, the SavedModel and the scores.
+class DetectorTest:
+    """Test of a detector, during its training and after it.
 
     Args:
         options: resolved.
-        workdir: folder of the files.
+        job: devices and directory.
         backbone: backbone of the detector.
-        task: trained.
-        detect: compiled method `detect` of the task.
-        num_train: number of training images.
+        task: the detector.
         test: test images, of which those that can be decoded count.
+        make_batches: function that makes training batches, for precise batch norm; takes
+            `replica_batch_size`.
     """
-    found, pictures, test = find_all(options, detect, backbone.preprocess, test)
-    rows = to_coco_results(found, test.image_ids, test.class_ids)
-    write_atomically(workdir / "detections.json", json.dumps(rows).encode())
-    save_figure(draw(pictures, found, test), workdir / "detect.png")
-    sides = options.test_short_side, options.max_side
-    served = ServedDetector(task, backbone.preprocess, test.class_names, *sides)
-    save_detector(served, workdir / "export" / "detector")
-    facts = {
-        "model": options.model,
-        "backbone": backbone.label,
-        "training images": num_train,
-        "test images": test.num_examples,
-        "AP by": _RULES[test.metric],
-    }
-    scores = unscored(options, test) | score(found, test)
-    write_results(
-        workdir, "detect", {**facts, **test.notes.counts, **scores}, TRAINING_FILES | _FILES
-    )
 
+    def __init__(
+        self,
+        options: DetectOptions,
+        job: training_job.StartedJob,
+        backbone: EvaluatedBackbone,
+        task: Detector,
+        test: BoxSource,
+        make_batches: Callable[..., tf.data.Dataset],
+    ):
+        self._options, self._job, self._backbone = options, job, backbone
+        self._task, self._test, self._make_batches = task, test, make_batches
+        self._detect = tf.function(task.detect)  # Traced once for all tests.
+        # Of several machines, one measures batch norm on one device, with the parts of all replicas in turn.
+        self._bn_strategy = None if is_multi_worker(job.strategy) else job.strategy
 
-def find_all(
-    options: DetectOptions,
-    detect: Callable,
-    preprocess: Callable[[Tensor], Tensor],
-    test: BoxSource,
-) -> tuple[list[Detections], dict[int, np.ndarray], BoxSource]:
-    """Finds the objects in all images that can be decoded.
+    def measure(self) -> dict[str, float]:
+        """Returns the AP, with the statistics of precise batch norm for the time of the test."""
+        norm: contextlib.AbstractContextManager = contextlib.nullcontext()
+        if self._options.bn_batches:
+            norm = temporary_precise_bn(self._task, self._bn_batches(), self._bn_strategy)
+        with norm:
+            found, _, seen = self._find_all()
+            return score(found, seen)
 
-    Returns:
-        The detections in each of these images, a few of the images by their number, and these images.
+    def finish(self, num_train: int) -> None:
+        """Tests the trained detector; writes detections, pictures, the SavedModel and the scores.
 
-    Raises:
-        BrokenImagesError: if more than `--max_broken_share` of the images cannot be decoded.
-    """
-    found: dict[int, Detections] = {}
-    pictures = {}
-    every = -(-test.num_examples // _NUM_PICTURES)
-    broken = box_pipeline.count_broken(test, options.max_broken_share)
-    with image_errors(test.name):
-        detected = detect_in_source(
-            detect,
-            test,
-            preprocess,
-            options.test_short_side,
-            options.max_side,
-            options.num_canvases,
-            broken,
+        Args:
+            num_train: number of training images.
+        """
+        options, workdir, backbone = self._options, self._job.workdir, self._backbone
+        if options.bn_batches:
+            logging.info("Measuring batch norm on %d training batches", options.bn_batches)
+            apply_precise_bn(self._task, self._bn_batches(), self._bn_strategy)
+        found, pictures, test = self._find_all()
+        rows = to_coco_results(found, test.image_ids, test.class_ids)
+        write_atomically(workdir / "detections.json", json.dumps(rows).encode())
+        save_figure(draw(pictures, found, test), workdir / "detect.png")
+        sides = options.test_short_side, options.max_side
+        served = ServedDetector(self._task, backbone.preprocess, test.class_names, *sides)
+        save_detector(served, workdir / "export" / "detector")
+        facts = {
+            "model": options.model,
+            "backbone": backbone.label,
+            "training images": num_train,
+            "test images": test.num_examples,
+            "AP by": _RULES[test.metric],
+        }
+        scores = unscored(options, test) | score(found, test)
+        write_results(
+            workdir, "detect", {**facts, **test.notes.counts, **scores}, TRAINING_FILES | _FILES
         )
-        for index, image, one in with_bar(detected, "detecting", test.num_examples):
-            found[index] = one
-            if index % every == 0:
-                pictures[index] = image
-    order = sorted(found)
-    pictures = {order.index(index): image for index, image in pictures.items()}
-    return [found[index] for index in order], pictures, without(test, broken.names)
+
+    def _bn_batches(self) -> Iterator:
+        """Returns the training batches of precise batch norm, in the sizes that are normalized together."""
+        options = self._options
+        size = normalized_together(options, self._job.replica_batch_size, self._bn_strategy)
+        count = options.bn_batches * options.batch_size // size
+        batches = itertools.islice(self._make_batches(replica_batch_size=size), count)
+        return with_bar(batches, "batch norm", count, "batches")
+
+    def _find_all(self) -> tuple[list[Detections], dict[int, np.ndarray], BoxSource]:
+        """Finds the objects in all images that can be decoded.
+
+        Returns:
+            The detections in each of these images, a few of the images by their number, and these images.
+
+        Raises:
+            BrokenImagesError: if more than `--max_broken_share` of the images cannot be decoded.
+        """
+        options, test = self._options, self._test
+        found: dict[int, Detections] = {}
+        pictures = {}
+        every = -(-test.num_examples // _NUM_PICTURES)
+        broken = box_pipeline.count_broken(test, options.max_broken_share)
+        with image_errors(test.name):
+            detected = detect_in_source(
+                self._detect,
+                test,
+                self._backbone.preprocess,
+                options.test_short_side,
+                options.max_side,
+                options.num_canvases,
+                broken,
+            )
+            for index, image, one in with_bar(detected, "detecting", test.num_examples):
+                found[index] = one
+                if index % every == 0:
+                    pictures[index] = image
+        order = sorted(found)
+        pictures = {order.index(index): image for index, image in pictures.items()}
+        return [found[index] for index in order], pictures, without(test, broken.names)
 
 
 def score(found: list[Detections], test: BoxSource) -> dict[str, float]:
@@ -326,20 +314,23 @@ def draw(pictures: dict[int, np.ndarray], found: list[Detections], test: BoxSour
     """Draws true objects and detections above a score on some images."""
     truth, shown = [], []
     for index, image in pictures.items():
-        height, width = image.shape[:2]
-
-        def whole(segmentations, height=height, width=width):
-            if segmentations is None:
-                return None
-            decoded = [instance_masks.decode(one, height, width) for one in segmentations]
-            return np.array(decoded, bool).reshape(-1, height, width)
-
+        size = image.shape[:2]
         there, one = test.objects[index], found[index]
-        truth.append((there.boxes, there.classes, None, whole(there.segmentations)))
+        truth.append((there.boxes, there.classes, None, _masks(there.segmentations, *size)))
         keep = one.scores >= _PICTURE_SCORE
         segmentations = one.segmentations and one.segmentations[: keep.sum()]
-        shown.append((one.boxes[keep], one.classes[keep], one.scores[keep], whole(segmentations)))
+        shown.append(
+            (one.boxes[keep], one.classes[keep], one.scores[keep], _masks(segmentations, *size))
+        )
     return draw_detections(list(pictures.values()), truth, shown, test.class_names, _PICTURE_SCORE)
+
+
+def _masks(segmentations: Sequence | None, height: int, width: int) -> np.ndarray | None:
+    """Decodes the segmentations of an image to `(N, height, width)` bool; None if there are none."""
+    if segmentations is None:
+        return None
+    decoded = [instance_masks.decode(one, height, width) for one in segmentations]
+    return np.array(decoded, bool).reshape(-1, height, width)
 
 
 def main() -> None:

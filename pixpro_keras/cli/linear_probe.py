@@ -10,18 +10,24 @@ interrupted run.
 """
 
 import dataclasses
-import pathlib
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.cli.options.compare_options import CompareOptions
-from pixpro_keras.cli.options.evaluation_options import fill_batch, read_backbone, trained_weights
+from pixpro_keras.cli.options.evaluation_options import (
+    EvaluatedBackbone,
+    fill_batch,
+    read_backbone,
+    trained_weights,
+)
 from pixpro_keras.cli.options.flag_errors import flag_errors, refuse_unused
 from pixpro_keras.cli.options.labeled_options import (
     LabeledOptions,
+    LabeledParts,
     frozen_features,
     open_parts,
     resolve_parts,
@@ -29,22 +35,22 @@ from pixpro_keras.cli.options.labeled_options import (
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
 from pixpro_keras.cli.options.training_options import (
     TrainingJobOptions,
-    build_optimizer,
+    compile_task,
     resolve_lengths,
 )
 from pixpro_keras.cli.shared import training_job
 from pixpro_keras.cli.shared.comparison import run_each
-from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.cli.shared.result_files import TRAINING_FILES, write_results
 from pixpro_keras.data import pipeline
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.labels import select, stratified_subset
+from pixpro_keras.data.sources import Source
 from pixpro_keras.evaluation.confusion_matrix import ConfusionMatrix
 from pixpro_keras.evaluation.features import Features
 from pixpro_keras.evaluation.knn import top_k_accuracy
 from pixpro_keras.evaluation.linear_probe import LinearProbe, feature_batches
 from pixpro_keras.training.run_config import RunResult
-from pixpro_keras.training.workers import chief_alone, chief_first
+from pixpro_keras.training.workers import chief_first
 from pixpro_keras.visualize.confusion import draw_confusion_matrix
 from pixpro_keras.visualize.figures import save_figure
 
@@ -115,107 +121,68 @@ def check_training(options: LinearProbeOptions) -> list[float]:
 
 def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) -> RunResult:
     """Trains and tests the classifiers in the directory of a job that has been started."""
-    workdir, strategy, replica_batch_size = job.workdir, job.strategy, job.replica_batch_size
     factors = check_training(options)
-    with strategy.scope():  # Before the images, since reading all labels may take long.
+    with job.strategy.scope():  # Before the images, since reading all labels may take long.
         backbone, options = read_backbone(options)
-    with chief_first(strategy):
+    with chief_first(job.strategy):
         options = resolve_parts(options)
         parts = open_parts(options)
-    labels = parts.train_labels
-    chosen = stratified_subset(labels, options.label_fraction, options.seed)
-    has_choice = len(factors) > 1
-    held_out = hold_out(options, chosen, labels) if has_choice else np.empty(0, np.int64)
-    kept = np.setdiff1d(chosen, held_out)
-    choice = select(parts.train, held_out)
+    kept = stratified_subset(parts.train_labels, options.label_fraction, options.seed)
+    choice = None
+    if len(factors) > 1:
+        held_out = hold_out(options, kept, parts.train_labels)
+        kept, choice = np.setdiff1d(kept, held_out), select(parts.train, held_out)
     train = select(parts.train, fill_batch(kept, options.label_fraction, options.batch_size))
     options = resolve_lengths(options, train.num_examples, "train_dataset")
 
-    with strategy.scope():
-        with flag_errors(options, "learning_rate_factors"):
-            probe = LinearProbe(
-                backbone.network,
-                parts.num_classes,
-                factors,
-                options.batch_statistics,
-                accumulate_steps=options.accumulate_steps,
-            )
-        probe.compile(build_optimizer(options), jit_compile=False)
-        probe.optimizer.build(probe.trainable_variables)
-    identity = {
-        **trained_weights(options, backbone),
-        "num_classes": parts.num_classes,
-        "factors": factors,
-    }
-    config = training_job.run_config(options, workdir)
+    with job.strategy.scope():
+        probe = build_probe(options, backbone, parts.num_classes, factors)
+    opened = training_job.open_run(
+        job,
+        options,
+        probe,
+        {
+            **trained_weights(options, backbone),
+            "num_classes": parts.num_classes,
+            "factors": factors,
+        },
+        train,
+        header={"task": "linear classification", "backbone": backbone.label},
+        data=options.train_dataset or "",
+        num_images=len(kept),
+    )
     if not (options.augment or options.is_given("steps_per_execution")):
         # A step on features takes less time than returning to Python.
-        config = dataclasses.replace(config, steps_per_execution=config.log_every_steps)
-    checkpoints, first_step = training_job.open_checkpoints(
-        options, config, strategy, probe, identity, train
-    )
-
-    print_header(
-        options,
-        strategy,
-        len(kept),
-        task={"task": "linear classification", "backbone": backbone.label},
-        data=options.train_dataset or "",
-        first_step=first_step,
-    )
-    view_config = pipeline.DataConfig(
-        image_size=options.image_size,
-        recipe="supervised",
-        num_views=1,
-        seed=options.seed,
-        max_broken_share=options.max_broken_share,
-    )
-    broken = BrokenImages(train, view_config.max_broken_share)
-
-    train_features = None
-    if not options.augment:
-        train_features = frozen_features(options, backbone, train, strategy)
-    if train_features is not None and len(train_features.labels) < options.batch_size:
-        raise FlagError(
-            f"--batch_size={options.batch_size}: only {len(train_features.labels)} training images can be "
-            "decoded"
+        config = dataclasses.replace(
+            opened.config, steps_per_execution=opened.config.log_every_steps
         )
-
-    def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        if train_features is None:
-            return pipeline.make_dataset(
-                train,
-                view_config,
-                global_batch_size=options.batch_size,
-                replica_batch_size=replica_batch_size,
-                preprocess=backbone.preprocess,
-                start_step=first_step,
-                input_pipeline_id=context.input_pipeline_id,
-                num_input_pipelines=context.num_input_pipelines,
-                broken=broken,
-            )
-        return batches_of_features(train_features, options, first_step, replica_batch_size, context)
-
-    result = training_job.run_training(
-        job, options, probe, batches, config, checkpoints, broken=broken
+        opened = dataclasses.replace(opened, config=config)
+    broken = BrokenImages(train, options.max_broken_share)
+    make_batches = crops_or_features(options, job, backbone, train, broken)
+    result = training_job.run_training(opened, make_batches, broken=broken)
+    training_job.write_at_end(
+        job, result, lambda: finish(options, job, backbone, probe, parts, choice, len(kept))
     )
-    if result.is_complete:
-        with chief_alone(strategy) as is_chief:
-            if is_chief:
-                held_out_features = None
-                if has_choice:
-                    held_out_features = frozen_features(options, backbone, choice, strategy)
-                finish(
-                    options,
-                    workdir,
-                    backbone.label,
-                    probe,
-                    len(kept),
-                    held_out_features,
-                    frozen_features(options, backbone, parts.test, strategy),
-                    parts.train.class_names,
-                )
     return result
+
+
+def build_probe(
+    options: LinearProbeOptions,
+    backbone: EvaluatedBackbone,
+    num_classes: int,
+    factors: Sequence[float],
+) -> LinearProbe:
+    """Returns the classifiers, compiled. In the strategy's scope."""
+    with flag_errors(options, "learning_rate_factors"):
+        probe = LinearProbe(
+            backbone.network,
+            num_classes,
+            factors,
+            options.batch_statistics,
+            accumulate_steps=options.accumulate_steps,
+        )
+    compile_task(options, probe)
+    return probe
 
 
 def hold_out(options: LinearProbeOptions, chosen: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -233,31 +200,70 @@ def hold_out(options: LinearProbeOptions, chosen: np.ndarray, labels: np.ndarray
     return chosen[places]
 
 
+def crops_or_features(
+    options: LinearProbeOptions,
+    job: training_job.StartedJob,
+    backbone: EvaluatedBackbone,
+    train: Source,
+    broken: BrokenImages,
+) -> Callable[..., tf.data.Dataset]:
+    """Returns the function that makes the batches: of crops with `--augment`, else of features.
+
+    Raises:
+        FlagError: if fewer images than a batch can be decoded.
+    """
+    if options.augment:
+        config = pipeline.DataConfig(
+            image_size=options.image_size,
+            recipe="supervised",
+            num_views=1,
+            seed=options.seed,
+            max_broken_share=options.max_broken_share,
+        )
+        return functools.partial(
+            pipeline.make_dataset,
+            train,
+            config,
+            global_batch_size=options.batch_size,
+            replica_batch_size=job.replica_batch_size,
+            preprocess=backbone.preprocess,
+            broken=broken,
+        )
+    features = frozen_features(options, backbone, train, job.strategy)
+    if len(features.labels) < options.batch_size:
+        raise FlagError(
+            f"--batch_size={options.batch_size}: only {len(features.labels)} training images can be decoded"
+        )
+    return functools.partial(batches_of_features, features, options, job.replica_batch_size)
+
+
 def batches_of_features(
     features: Features,
     options: LinearProbeOptions,
-    first_step: int,
     replica_batch_size: int,
-    context: tf.distribute.InputContext,
+    *,
+    start_step: int,
+    input_pipeline_id: int,
+    num_input_pipelines: int,
 ) -> tf.data.Dataset:
-    """Returns this machine's batches of features, from a step on.
+    """Returns a machine's batches of features, from a step on.
 
     Args:
         features: features of the training images.
         options: resolved.
-        first_step: step of the first batch.
         replica_batch_size: rows that each replica takes per step.
-        context: place of this machine among all.
+        start_step: step of the first batch.
+        input_pipeline_id: number of this machine, from 0.
+        num_input_pipelines: number of machines.
     """
     data = feature_batches(
-        features.pooled, features.labels, options.batch_size, options.seed, first_step
+        features.pooled, features.labels, options.batch_size, options.seed, start_step
     )
     if replica_batch_size == options.batch_size:
         return data
     # Each machine takes its part of the global batch, and each of its replicas a part of that.
-    machines = context.num_input_pipelines
-    shares = data.unbatch().batch(options.batch_size // machines)
-    mine = shares.shard(machines, context.input_pipeline_id)
+    shares = data.unbatch().batch(options.batch_size // num_input_pipelines)
+    mine = shares.shard(num_input_pipelines, input_pipeline_id)
     return mine.unbatch().batch(replica_batch_size, drop_remainder=True)
 
 
@@ -269,57 +275,58 @@ def log_probabilities(probe: LinearProbe, features: Features) -> np.ndarray:
 
 def finish(
     options: LinearProbeOptions,
-    workdir: pathlib.Path,
-    name: str,
+    job: training_job.StartedJob,
+    backbone: EvaluatedBackbone,
     probe: LinearProbe,
+    parts: LabeledParts,
+    choice: Source | None,
     num_train: int,
-    held_out: Features | None,
-    test: Features,
-    class_names: Sequence[str] | None,
 ) -> None:
     """Writes the results of all classifiers, and of the best one its confusion matrix.
 
     Args:
         options: resolved.
-        workdir: folder of the files.
-        name: name of the backbone in a table.
+        job: devices and directory.
+        backbone: backbone of the features.
         probe: trained.
+        parts: images of the test, and names of the classes.
+        choice: held-out images, if there are several classifiers to choose from.
         num_train: number of training images.
-        held_out: features of the held-out images, if there are several classifiers.
-        test: features of the test images.
-        class_names: names of the classes, where they are known.
     """
-    test_scores = log_probabilities(probe, test)
-    choice: list[float] = []
-    if held_out is not None:
+    held_out_scores: list[float] = []
+    if choice is not None:
+        held_out = frozen_features(options, backbone, choice, job.strategy)
         scores_of_each = log_probabilities(probe, held_out)
-        choice = [top_k_accuracy(scores, held_out.labels) for scores in scores_of_each]
+        held_out_scores = [top_k_accuracy(scores, held_out.labels) for scores in scores_of_each]
+    test = frozen_features(options, backbone, parts.test, job.strategy)
+    test_scores = log_probabilities(probe, test)
     classifiers = [
         {
             "learning rate": f"{options.peak_learning_rate * factor:g}",
-            "held-out top-1": choice[head] if choice else None,
+            "held-out top-1": held_out_scores[head] if held_out_scores else None,
             "top-1": top_k_accuracy(test_scores[head], test.labels, 1),
             "top-5": top_k_accuracy(test_scores[head], test.labels, 5),
         }
         for head, factor in enumerate(probe.learning_rate_factors)
     ]
-    best = int(np.argmax(choice)) if choice else 0
+    best = int(np.argmax(held_out_scores)) if held_out_scores else 0
     scores = test_scores[best]
     confusion = ConfusionMatrix(scores.shape[1], ignored=None)
     confusion.add(test.labels, scores.argmax(axis=1))
-    save_figure(draw_confusion_matrix(confusion.matrix, class_names), workdir / "confusion.png")
+    figure = draw_confusion_matrix(confusion.matrix, parts.train.class_names)
+    save_figure(figure, job.workdir / "confusion.png")
     results = {
-        "backbone": name,
+        "backbone": backbone.label,
         "training images": num_train,
         "test images": len(test.labels),
     }
     results |= {key: classifiers[best][key] for key in ("learning rate", "top-1", "top-5")}
     write_results(
-        workdir,
+        job.workdir,
         "linear_probe",
         results,
         TRAINING_FILES | {"confusion.png": "confusion matrix of the classes"},
-        all_classifiers=classifiers if choice else [],
+        all_classifiers=classifiers if held_out_scores else [],
     )
 
 

@@ -11,16 +11,14 @@ The same command continues an interrupted run. `--help` lists the flags.
 
 import contextlib
 import dataclasses
-import functools
 import json
 import os
 import pathlib
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from pixpro_keras import backbones
 from pixpro_keras.backbones.dtype_policies import global_policy
@@ -40,30 +38,21 @@ from pixpro_keras.cli.options.training_options import resolve_lengths
 from pixpro_keras.cli.options.view_options import data_config
 from pixpro_keras.cli.shared import training_job
 from pixpro_keras.cli.shared.finished_run import finish_run
-from pixpro_keras.cli.shared.header import print_header
 from pixpro_keras.cli.shared.initial_weights import initial_file, read_init_weights
 from pixpro_keras.cli.shared.measurements import build_measurements
+from pixpro_keras.cli.shared.run_views import RunViews
 from pixpro_keras.cli.shared.stored_run import with_moved_backbone
 from pixpro_keras.data import pipeline, service, sources
-from pixpro_keras.data.broken_images import BrokenImages
-from pixpro_keras.data.image_cache import plan_image_cache
-from pixpro_keras.data.labels import select
-from pixpro_keras.data.sampler import name_images
 from pixpro_keras.data.sources import Source
-from pixpro_keras.evaluation.features import IMAGE, image_batches
 from pixpro_keras.evaluation.monitor import Monitor
 from pixpro_keras.methods import METHODS, PretrainMethod
 from pixpro_keras.training.callbacks import FeatureRank
 from pixpro_keras.training.run_config import RunResult
 from pixpro_keras.training.workdir import INITIAL_FILE
-from pixpro_keras.training.workers import chief_alone, chief_first, is_chief
-from pixpro_keras.types import VIEW1, Batch, Tensor
+from pixpro_keras.training.workers import chief_first, is_chief
+from pixpro_keras.types import VIEW1
 from pixpro_keras.utils.files import write_atomically
 from pixpro_keras.visualize.run_pictures import RunPictures
-
-# Number of images in a run's pictures, and their side in pixels: C5 has 12 x 12 cells.
-_NUM_PICTURED = 4
-_PICTURED_SIZE = 384
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -206,108 +195,47 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
     warn_of_long_queue(options, source.num_examples)
 
     log_input(options)
-    preprocess = backbones.preprocess_input(options.backbone)
-    device_transform = None
-    if view_config.colors_on_device:
-        device_transform = pipeline.make_device_transform(view_config, preprocess)
+    views = RunViews(options, source, view_config, job.replica_batch_size)
     # Again: reading a network and drawing the scenes use random numbers, but not in every process and run.
     keras.utils.set_random_seed(options.seed)
     with strategy.scope():
-        method = build_training(options, device_transform, trained)
-    config = training_job.run_config(options, workdir)
+        method = build_training(options, views.device_transform, trained)
+    backbone = method.encoder.backbone
     measurements: list[Monitor] = []
     if is_chief(strategy):  # Before anything is written, since a data set may be refused.
-        backbone = method.encoder.backbone
-        measurements = build_measurements(options, backbone, preprocess, strategy)
-    checkpoints, first_step = training_job.open_checkpoints(
-        options, config, strategy, method, identity(options), source
-    )
+        measurements = build_measurements(options, backbone, views.preprocess, strategy)
+
     origin = "" if options.init_weights is None else f", from {options.init_weights}"
-    print_header(
-        options,
-        strategy,
-        source.num_examples,
-        task={"method": options.method, "backbone": options.backbone + origin},
-        data=options.dataset,
-        first_step=first_step,
-    )
-
-    broken = BrokenImages(source, view_config.max_broken_share)
-    cache = None
-    if not options.data_service:
-        cache = plan_image_cache(source, options.image_cache_share)
-
-    @functools.cache  # Tracing it takes a second; pictures and measurements show batches of it, too.
-    def batches_from(
-        start_step: int, input_pipeline_id: int, num_input_pipelines: int
-    ) -> tf.data.Dataset:
-        return pipeline.make_dataset(
-            source,
-            view_config,
-            global_batch_size=options.batch_size,
-            replica_batch_size=job.replica_batch_size,
-            preprocess=None if view_config.colors_on_device else preprocess,
-            start_step=start_step,
-            input_pipeline_id=input_pipeline_id,
-            num_input_pipelines=num_input_pipelines,
-            broken=broken,
-            data_service=options.data_service,
-            cache=cache,
-        )
-
-    def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        return batches_from(first_step, context.input_pipeline_id, context.num_input_pipelines)
-
-    def one_batch(step: int) -> Batch:
-        batch = next(iter(batches_from(step, 0, 1)))
-        return batch if device_transform is None else device_transform(batch)
-
-    def chief_callbacks() -> list[keras.callbacks.Callback]:
-        # Written at the start, so that curves of an unfinished run have them.
-        bounds = json.dumps(dict(method.loss_bounds))
-        write_atomically(workdir / "loss_bounds.json", bounds.encode())
-        rank = FeatureRank(lambda: one_batch(0)[VIEW1], options.steps_per_epoch or 1)
-        if not (options.picture_every_steps and view_config.num_views == 2):
-            return [rank]
-        size = backbones.fixed_image_size(options.backbone) or _PICTURED_SIZE
-        pictures = RunPictures(
-            workdir,
-            one_batch(first_step),
-            method.encoder,
-            preprocess,
-            every_steps=options.picture_every_steps,
-            threshold=options.threshold,
-            images=_whole_images(source, preprocess, size),
-        )
-        return [rank, pictures]
-
-    result = training_job.run_training(
+    opened = training_job.open_run(
         job,
         options,
         method,
-        batches,
-        config,
-        checkpoints,
-        broken=broken,
-        name_images=lambda step: name_images(
-            source, options.seed, options.batch_size, step, broken.names
-        ),
-        measurements=measurements,
-        make_chief_callbacks=chief_callbacks,
+        identity(options),
+        source,
+        header={"method": options.method, "backbone": options.backbone + origin},
+        data=options.dataset,
+        num_images=source.num_examples,
     )
-    exported: dict[pathlib.Path, str] = {}
-    if result.is_complete:
-        with chief_alone(strategy) as is_writer:
-            if is_writer:
-                with _disk_errors(options):
-                    exported = finish_run(options, workdir, method, source.num_examples)
+    result = training_job.run_training(
+        opened,
+        views.batches,
+        broken=views.broken,
+        name_images=views.names,
+        measurements=measurements,
+        make_chief_callbacks=lambda: _chief_callbacks(
+            options, workdir, method, views, opened.first_step
+        ),
+    )
+    exported = training_job.write_at_end(
+        job, result, lambda: _finish(options, workdir, method, source.num_examples)
+    )
     return PretrainResult(
         **vars(result),
-        backbone=method.encoder.backbone,
+        backbone=backbone,
         method=method,
         workdir=workdir,
         options=options,
-        exported=exported,
+        exported=exported or {},
     )
 
 
@@ -339,26 +267,43 @@ def _open_images(options: PretrainOptions) -> Source:
     return source
 
 
-@contextlib.contextmanager
-def _disk_errors(options: PretrainOptions) -> Iterator[None]:
-    """Context that converts an error while results are written to one that names the way out."""
+def _chief_callbacks(
+    options: PretrainOptions,
+    workdir: pathlib.Path,
+    method: PretrainMethod,
+    views: RunViews,
+    first_step: int,
+) -> list[keras.callbacks.Callback]:
+    """Returns the callbacks of the rank and of the pictures; writes the bounds of the losses."""
+    # At the start, so that curves of an unfinished run have them.
+    bounds = json.dumps(dict(method.loss_bounds))
+    write_atomically(workdir / "loss_bounds.json", bounds.encode())
+    rank = FeatureRank(lambda: views.one_batch(0)[VIEW1], options.steps_per_epoch or 1)
+    if not (options.picture_every_steps and views.config.num_views == 2):
+        return [rank]
+    pictures = RunPictures(
+        workdir,
+        views.one_batch(first_step),
+        method.encoder,
+        views.preprocess,
+        every_steps=options.picture_every_steps,
+        threshold=options.threshold,
+        images=views.whole_images(),
+    )
+    return [rank, pictures]
+
+
+def _finish(
+    options: PretrainOptions, workdir: pathlib.Path, method: PretrainMethod, num_images: int
+) -> dict[pathlib.Path, str]:
+    """Runs `finish_run`; an error of the disk names the way out."""
     try:
-        yield
+        return finish_run(options, workdir, method, num_images)
     except OSError as error:
         raise FlagError(
             f"--workdir={options.workdir}: trained and saved, but the results cannot be written: {error}. "
             "The same command writes them"
         ) from error
-
-
-def _whole_images(
-    source: Source, preprocess: Callable[[Tensor], Tensor], size: int
-) -> np.ndarray | None:
-    """Reads a few preprocessed images, spread over the source; None if none can be decoded."""
-    chosen = select(source, source.spread_indices(_NUM_PICTURED))
-    batches = image_batches(chosen, size, preprocess, _NUM_PICTURED, pass_over_broken=True)
-    first = next(iter(batches), None)
-    return None if first is None else first[IMAGE].numpy()
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ learning rate and is fitted in one go. Writes `segment.md`, `segment.json` and `
 `--workdir`. The same command continues an interrupted run.
 """
 
+import functools
 import pathlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -36,10 +37,10 @@ from pixpro_keras.cli.options.segment_options import (
     open_parts,
     resolve_test_split,
 )
-from pixpro_keras.cli.options.training_options import build_optimizer, resolve_lengths
+from pixpro_keras.cli.options.training_options import compile_task, resolve_lengths
 from pixpro_keras.cli.shared import command, training_job
 from pixpro_keras.cli.shared.comparison import run_each
-from pixpro_keras.cli.shared.header import describe_devices, header_text, print_header
+from pixpro_keras.cli.shared.header import describe_devices, header_text
 from pixpro_keras.cli.shared.result_files import TRAINING_FILES, write_results
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.sampler import name_images
@@ -56,7 +57,7 @@ from pixpro_keras.segmentation.mask_pipeline import (
 from pixpro_keras.segmentation.mask_source import MaskSource
 from pixpro_keras.segmentation.sliding_window import check_stride, sliding_window_inference
 from pixpro_keras.training.run_config import RunResult
-from pixpro_keras.training.workers import chief_alone, chief_first
+from pixpro_keras.training.workers import chief_first
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils.bars import with_bar
 from pixpro_keras.visualize.figures import save_figure
@@ -110,86 +111,68 @@ def _train_fcn(
     num_train: int,
 ) -> RunResult:
     """Trains an FCN, or its classifier alone, by SGD and tests it."""
-    workdir, strategy = job.workdir, job.strategy
     num_classes = len(train.class_names)
     options = resolve_lengths(options, train.num_examples)
-    with strategy.scope():
-        with flag_errors(options, "weights", "backbone", "level", "align_corners"):
-            task = FCN(
-                backbone.network,
-                num_classes,
-                options.frozen,
-                options.level,
-                options.bn_momentum,
-                options.align_corners,
-                accumulate_steps=options.accumulate_steps,
-            )
-        task.compile(build_optimizer(options), jit_compile=options.jit_compile)
-        task.optimizer.build(task.trainable_variables)
+    with job.strategy.scope():
+        task = _build_fcn(options, backbone, num_classes)
         backbone_name = slow_down_backbone(options, task, backbone)
-    identity = {
-        **trained_weights(options, backbone),
-        "classes": num_classes,
-        "frozen": options.frozen,
-        "level": options.level,
-        "output_stride": options.output_stride,
-    }
-    config = training_job.run_config(options, workdir)
-    checkpoints, first_step = training_job.open_checkpoints(
-        options, config, strategy, task, identity, train
-    )
     kind = "linear classifier of frozen features" if options.frozen else "fine-tuning"
-    print_header(
+    opened = training_job.open_run(
+        job,
         options,
-        strategy,
-        num_train,
-        task={"task": f"segmentation, {kind}", "backbone": backbone_name},
+        task,
+        {
+            **trained_weights(options, backbone),
+            "classes": num_classes,
+            "frozen": options.frozen,
+            "level": options.level,
+            "output_stride": options.output_stride,
+        },
+        train,
+        header={"task": f"segmentation, {kind}", "backbone": backbone_name},
         data=options.dataset,
-        first_step=first_step,
+        num_images=num_train,
     )
-
     broken = BrokenImages(train, options.max_broken_share)
-
-    def crops(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        return make_crops(
-            train,
-            crop_config,
-            global_batch_size=options.batch_size,
-            replica_batch_size=job.replica_batch_size,
-            preprocess=backbone.preprocess,
-            start_step=first_step,
-            input_pipeline_id=context.input_pipeline_id,
-            num_input_pipelines=context.num_input_pipelines,
-            broken=broken,
-        )
-
+    make_batches = functools.partial(
+        make_crops,
+        train,
+        crop_config,
+        global_batch_size=options.batch_size,
+        replica_batch_size=job.replica_batch_size,
+        preprocess=backbone.preprocess,
+        broken=broken,
+    )
     with image_errors(train):
         result = training_job.run_training(
-            job,
-            options,
-            task,
-            crops,
-            config,
-            checkpoints,
+            opened,
+            make_batches,
             broken=broken,
             name_images=lambda step: name_images(
                 train, options.seed, options.batch_size, step, broken.names
             ),
         )
-    if result.is_complete:
-        with chief_alone(strategy) as is_chief:
-            if is_chief:
-                finish(
-                    options,
-                    workdir,
-                    backbone,
-                    task.logits,
-                    train.class_names,
-                    num_train,
-                    test,
-                    strategy,
-                )
+    names = train.class_names
+    training_job.write_at_end(
+        job, result, lambda: finish(options, job, backbone, task.logits, names, num_train, test)
+    )
     return result
+
+
+def _build_fcn(options: SegmentOptions, backbone: EvaluatedBackbone, num_classes: int) -> FCN:
+    """Returns the segmenter, compiled. In the strategy's scope."""
+    with flag_errors(options, "weights", "backbone", "level", "align_corners"):
+        task = FCN(
+            backbone.network,
+            num_classes,
+            options.frozen,
+            options.level,
+            options.bn_momentum,
+            options.align_corners,
+            accumulate_steps=options.accumulate_steps,
+        )
+    compile_task(options, task)
+    return task
 
 
 def _fit_dense_linear_probe(
@@ -201,30 +184,29 @@ def _fit_dense_linear_probe(
     num_train: int,
 ) -> RunResult:
     """Fits the dense linear probe by L-BFGS and tests it."""
-    workdir, strategy = job.workdir, job.strategy
     with flag_errors(options, "level"):
         network = level_network(backbone.network, options.level)
     if options.dry_run:
         rows = {
             "task": "segmentation, dense linear probe that is fitted in one go, without steps",
             "backbone": backbone.label,
-            "device": describe_devices(strategy),
+            "device": describe_devices(job.strategy),
             "data": f"{options.dataset}, {num_train} images",
             "workdir": options.workdir,
         }
         print(f"{header_text(rows)}\n{training_job.DRY_RUN}")
         return RunResult(steps=0, is_dry_run=True)
-    write_flags(options, workdir)
+    write_flags(options, job.workdir)
     broken = BrokenImages(train, options.max_broken_share)
-    batch_size = whole_batch_size(options, strategy)
+    batch_size = whole_batch_size(options, job.strategy)
     batches = readable_batches(train, backbone.preprocess, batch_size, broken)
     with flag_errors(options, "dataset", "label_fraction"):
         classifier = fit_dense_linear_probe(
-            network, batches, len(train.class_names), strategy=strategy
+            network, batches, len(train.class_names), strategy=job.strategy
         )
     num_train -= len(broken.names)
     names = train.class_names
-    finish(options, workdir, backbone, classifier.logits, names, num_train, test, strategy)
+    finish(options, job, backbone, classifier.logits, names, num_train, test)
     return RunResult(steps=0)
 
 
@@ -284,38 +266,36 @@ def draw(
 
 def finish(
     options: SegmentOptions,
-    workdir: pathlib.Path,
+    job: training_job.StartedJob,
     backbone: EvaluatedBackbone,
     logits: Logits,
     class_names: tuple[str, ...],
     num_train: int,
     test: MaskSource,
-    strategy: tf.distribute.Strategy,
 ) -> None:
     """Segments the test images; writes scores and pictures.
 
     Args:
         options: resolved.
-        workdir: folder of the files.
+        job: devices and directory.
         backbone: backbone of the segmenter.
         logits: function of preprocessed images and a size to scores of that size.
         class_names: classes of the training images.
         num_train: number of training images.
         test: images and masks.
-        strategy: devices that share the work.
     """
-    images_per_call = whole_batch_size(options, strategy) if options.whole_images else 1
-    segment = make_segment(options, backbone, logits, strategy)
+    images_per_call = whole_batch_size(options, job.strategy) if options.whole_images else 1
+    segment = make_segment(options, backbone, logits, job.strategy)
     broken = BrokenImages(test, options.max_broken_share)
     batches = readable_batches(test, backbone.preprocess, images_per_call, broken)
     with flag_errors(options, "test_dataset" if options.test_dataset else "dataset"):
         shown = with_bar(batches, "segmenting", test.num_examples, size=images_per_call)
         scores = evaluate_segmentation(segment, shown, len(class_names)).scores()
     figure = draw(test, lambda image: segment(backbone.preprocess(image)[None])[0], class_names)
-    save_figure(figure, workdir / "segment.png")
+    save_figure(figure, job.workdir / "segment.png")
     per_class = zip(class_names, scores.iou, strict=True)
     write_results(
-        workdir,
+        job.workdir,
         "segment",
         {
             "backbone": backbone.label,

@@ -53,15 +53,15 @@ def finish_black(folder, logits, value):
     def read(index):
         return tf.zeros((8, 8, 3), tf.uint8), tf.fill((8, 8), value)
 
+    job = types.SimpleNamespace(workdir=pathlib.Path(folder), strategy=tf.distribute.get_strategy())
     finish(
         SegmentOptions(dataset="folder:black", crop_size=16, window_stride=16),
-        pathlib.Path(folder),
+        job,
         EvaluatedBackbone(None, lambda image: tf.cast(image, tf.float32), "tiny"),
         logits,
         ("zero", "one"),
         1,
         MaskSource("black", 1, read, str, ("zero", "one")),
-        tf.distribute.get_strategy(),
     )
     return json.loads((pathlib.Path(folder) / "segment.json").read_text())
 

@@ -11,7 +11,7 @@ from pixpro_keras import backbones
 from pixpro_keras.cli.options.backbone_options import build_backbone
 from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.option_fields import Options, option, option_fields
-from pixpro_keras.cli.options.training_options import TrainingOptions, build_optimizer
+from pixpro_keras.cli.options.training_options import TrainingOptions, compile_task
 from pixpro_keras.cli.options.view_options import ViewOptions
 from pixpro_keras.data.labels import check_labels
 from pixpro_keras.data.sources import Source
@@ -260,8 +260,7 @@ def build_training(
     if options.remat:
         with flag_errors(options, "remat", "backbone"):
             method.encoder.recompute_backbone()
-    method.compile(build_optimizer(options), jit_compile=options.jit_compile)
-    method.optimizer.build(method.trainable_variables)
+    compile_task(options, method)
     return method
 
 

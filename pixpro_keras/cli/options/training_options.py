@@ -12,6 +12,7 @@ from pixpro_keras.cli.options.flag_errors import flag_errors, refuse_unused
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option, option_fields
 from pixpro_keras.cli.options.parsing import serialize
 from pixpro_keras.optimizers import LARS, SGD, WarmupCosine, WarmupPoly, WarmupSteps
+from pixpro_keras.task import Task
 from pixpro_keras.training.history import ON_CHANGE_ACTIONS
 from pixpro_keras.training.run_config import SAVE_ERROR_ACTIONS
 from pixpro_keras.training.trackers import TRACKERS
@@ -345,3 +346,9 @@ def build_optimizer(options: TrainingOptions) -> keras.optimizers.Optimizer:
         optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
         return optimizer
     return SGD(schedule, momentum, l2_decay=l2_decay, decay_norms=options.decay_norms)
+
+
+def compile_task(options: TrainingOptions, task: Task) -> None:
+    """Compiles a task with the optimizer of `build_optimizer`, and builds it. In the strategy's scope."""
+    task.compile(build_optimizer(options), jit_compile=options.jit_compile)
+    task.optimizer.build(task.trainable_variables)

@@ -23,7 +23,7 @@ from pixpro_keras.cli.options.option_fields import FlagError, option_fields
 from pixpro_keras.cli.options.run_options import resolve_precision
 from pixpro_keras.cli.options.training_options import TrainingJobOptions
 from pixpro_keras.cli.shared import command, run_recipe
-from pixpro_keras.cli.shared.header import header_text
+from pixpro_keras.cli.shared.header import header_text, print_header
 from pixpro_keras.cli.shared.result_files import shown
 from pixpro_keras.data.broken_images import AnySource
 from pixpro_keras.data.sources import iterate_images, split_specification
@@ -39,12 +39,13 @@ from pixpro_keras.training.history import (
 )
 from pixpro_keras.training.run_config import RunConfig, RunResult
 from pixpro_keras.training.strategy import replica_batch_size
-from pixpro_keras.training.trackers import track_run
+from pixpro_keras.training.trackers import Tracker, track_run
 from pixpro_keras.training.workdir import RunLock, open_workdir
-from pixpro_keras.training.workers import gather, is_chief, worker_errors
+from pixpro_keras.training.workers import chief_alone, gather, is_chief, worker_errors
 from pixpro_keras.utils.markdown import markdown_table
 
 OptionsT = TypeVar("OptionsT", bound=TrainingJobOptions)
+WrittenT = TypeVar("WrittenT")
 DRY_RUN = "This was a dry run: nothing was written."
 
 
@@ -176,6 +177,58 @@ def check_place(path: str) -> None:
         lock.release()
 
 
+@dataclasses.dataclass(frozen=True)
+class OpenedRun:
+    """A run that is ready to train, from its newest checkpoint on.
+
+    Attributes:
+        job: devices and directory.
+        options: resolved.
+        task: compiled, with the weights of the checkpoint.
+        config: configuration of the run.
+        checkpoints: checkpoints of the run.
+        first_step: step from which it continues.
+    """
+
+    job: StartedJob
+    options: TrainingJobOptions
+    task: Task
+    config: RunConfig
+    checkpoints: Checkpoints
+    first_step: int
+
+
+def open_run(
+    job: StartedJob,
+    options: TrainingJobOptions,
+    task: Task,
+    identity: dict,
+    images: AnySource,
+    *,
+    header: Mapping[str, str],
+    data: str,
+    num_images: int,
+) -> OpenedRun:
+    """Continues from the newest checkpoint by `open_checkpoints`, and prints the header.
+
+    Args:
+        job: devices and directory.
+        options: resolved.
+        task: compiled, its optimizer built; its weights become those of the newest checkpoint.
+        identity: properties that make two runs' weights interchangeable.
+        images: training images.
+        header: first lines, name -> value: method or task, and backbone.
+        data: name of the training images in the header.
+        num_images: number of different ones, of which `images` may repeat some.
+    """
+    config = run_config(options, job.workdir)
+    checkpoints, first_step = open_checkpoints(
+        options, config, job.strategy, task, identity, images
+    )
+    print_header(options, job.strategy, num_images, task=header, data=data, first_step=first_step)
+    return OpenedRun(job, options, task, config, checkpoints, first_step)
+
+
 def run_config(options: TrainingJobOptions, workdir: pathlib.Path) -> RunConfig:
     """Returns the configuration of the run.
 
@@ -285,13 +338,7 @@ def _compare_workers(
 
 
 def run_training(
-    job: StartedJob,
-    options: TrainingJobOptions,
-    task: Task,
-    make_batches: Callable[[tf.distribute.InputContext], tf.data.Dataset],
-    config: RunConfig,
-    checkpoints: Checkpoints,
-    **arguments,
+    opened: OpenedRun, make_batches: Callable[..., tf.data.Dataset], **arguments
 ) -> RunResult:
     """Trains by `training.run.run_training`; prints if nothing was left to train, or the run ended early.
 
@@ -299,45 +346,39 @@ def run_training(
     `--tracker` it starts a run in the tracker, which ends with the job.
 
     Args:
-        job: devices and directory.
-        options: resolved.
-        task: compiled, its optimizer built, restored by `open_checkpoints`.
-        make_batches: function of a machine's input context to its batches, from the task's step on.
-        config: configuration of the run.
-        checkpoints: checkpoints of the run.
+        opened: the run.
+        make_batches: function that makes a machine's batches; takes `start_step`, `input_pipeline_id` and
+            `num_input_pipelines`, as `data.make_dataset` does.
         **arguments: other arguments of `training.run.run_training`.
 
     Raises:
         FlagError: if the tracker does not start.
     """
-    strategy = job.strategy
-    steps_left = config.total_steps - task.steps_done()
-    if options.dry_run:
-        if steps_left:
-            estimate = estimate_run(task, make_batches, config, strategy)
-            text = _describe_estimate(estimate, steps_left)
-        else:
-            text = (
-                "The run is finished: nothing would be trained, its results would be written again."
-            )
-        if is_chief(strategy):
-            print(f"{text}\n{DRY_RUN}")
-        return RunResult(steps=0, is_dry_run=True)
-    if is_chief(strategy) and not steps_left:
-        print(
-            f"The run in {config.workdir} is finished: all its {config.total_steps} steps are done "
-            "and nothing is trained. Its results are written again."
+    job, config = opened.job, opened.config
+    steps_left = config.total_steps - opened.first_step
+
+    def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        return make_batches(
+            start_step=opened.first_step,
+            input_pipeline_id=context.input_pipeline_id,
+            num_input_pipelines=context.num_input_pipelines,
         )
-    tracker = None
-    if is_chief(strategy):
+
+    if opened.options.dry_run:
+        return _estimate(opened, batches, steps_left)
+    if is_chief(job.strategy):
+        if not steps_left:
+            print(
+                f"The run in {config.workdir} is finished: all its {config.total_steps} steps are done "
+                "and nothing is trained. Its results are written again."
+            )
         arguments["flags"] = "\n".join(parsing.read_flags(job.workdir / parsing.FLAGS_FILE))
-        if options.tracker is not None:
-            with flag_errors(options, "tracker"):
-                tracker = job.closing.enter_context(
-                    track_run(options.tracker, job.workdir, _settings(options))
-                )
-            arguments["sinks"] = [tracker.log]
-    result = run.run_training(task, make_batches, config, checkpoints, strategy, **arguments)
+    tracker = _start_tracker(opened)
+    if tracker is not None:
+        arguments["sinks"] = [tracker.log]
+    result = run.run_training(
+        opened.task, batches, config, opened.checkpoints, job.strategy, **arguments
+    )
     if result.measured:
         print(f"\nEvaluations during the training:\n\n{_measured_table(result.measured)}\n")
     if result.stop_signal is not None:
@@ -348,6 +389,51 @@ def run_training(
             f"{config.workdir}. The same command continues."
         )
     return result
+
+
+def _start_tracker(opened: OpenedRun) -> Tracker | None:
+    """Starts a run in the tracker of `--tracker`, on the chief; it ends with the job."""
+    options, job = opened.options, opened.job
+    if options.tracker is None or not is_chief(job.strategy):
+        return None
+    with flag_errors(options, "tracker"):
+        tracker = track_run(options.tracker, job.workdir, _settings(options))
+        return job.closing.enter_context(tracker)
+
+
+def _estimate(
+    opened: OpenedRun,
+    make_batches: Callable[[tf.distribute.InputContext], tf.data.Dataset],
+    steps_left: int,
+) -> RunResult:
+    """Takes a few steps of a dry run; prints time and memory of the whole run."""
+    strategy = opened.job.strategy
+    text = "The run is finished: nothing would be trained, its results would be written again."
+    if steps_left:
+        estimate = estimate_run(opened.task, make_batches, opened.config, strategy)
+        text = _describe_estimate(estimate, steps_left)
+    if is_chief(strategy):
+        print(f"{text}\n{DRY_RUN}")
+    return RunResult(steps=0, is_dry_run=True)
+
+
+def write_at_end(
+    job: StartedJob, result: RunResult, write: Callable[[], WrittenT]
+) -> WrittenT | None:
+    """Writes the results of a run that is complete: on the chief, while the other workers wait.
+
+    Args:
+        job: devices and directory.
+        result: result of the training.
+        write: function that writes them.
+
+    Returns:
+        The result of the function; None where it is not called.
+    """
+    if not result.is_complete:
+        return None
+    with chief_alone(job.strategy) as is_writer:
+        return write() if is_writer else None
 
 
 def _settings(options: TrainingJobOptions) -> dict[str, object]:
