@@ -121,6 +121,8 @@ def run(options: EmbedOptions) -> None:
 def _images_digest(source: Source, is_text: bool) -> str:
     """SHA-256 of the images' names and, where they are files, of their sizes and times of change.
 
+    Images in records count by the places and lengths of these.
+
     Args:
         source: the images.
         is_text: whether the names are written as UTF-8, which names of files need not be.
@@ -128,7 +130,7 @@ def _images_digest(source: Source, is_text: bool) -> str:
     Raises:
         ValueError: naming an image whose name cannot be written.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(source.fingerprint.encode())
     for index in range(source.num_examples):
         name = source.describe(index)
         try:

@@ -13,6 +13,7 @@ from pixpro_keras import backbones
 from pixpro_keras.cli import embed
 from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.data.broken_images import BrokenImagesError
+from pixpro_keras.data.sources import open_source
 from pixpro_keras.training.workdir import open_workdir
 from pixpro_keras.weights import export_backbone
 from tests.helpers.jobs import write_photos
@@ -90,6 +91,21 @@ class EmbedTest(tf.test.TestCase):
         self.assertEqual(written.call_count, 1)
         with np.load(self.folder / "a.npz") as found:
             self.assertLen(found["features"], 8)
+
+    def test_records_that_are_packed_anew_are_other_images(self):
+        def pack(*photos):
+            with tf.io.TFRecordWriter(str(self.folder / "a.tfrecord")) as writer:
+                for name in photos:
+                    image = tf.train.BytesList(value=[(self.photos / name).read_bytes()])
+                    feature = {"image/encoded": tf.train.Feature(bytes_list=image)}
+                    features = tf.train.Features(feature=feature)
+                    writer.write(tf.train.Example(features=features).SerializeToString())
+            return embed._images_digest(
+                open_source(f"tfrecord:{self.folder}/a.tfrecord"), is_text=False
+            )
+
+        self.assertEqual(pack("0.jpg", "1.jpg"), pack("0.jpg", "1.jpg"))
+        self.assertNotEqual(pack("0.jpg", "1.jpg"), pack("1.jpg", "2.jpg"))
 
     def test_a_second_job_with_the_same_output_is_refused(self):
         with (
