@@ -96,6 +96,7 @@ class PixelMethod(base.PretrainMethod):
 
     # Lowest and highest value of the pixel loss; None is unbounded.
     pixel_bounds: ClassVar[Bounds] = (None, None)
+    loss_bounds: dict[str, Bounds]
     uses_coordinates = True
     uses_local_views = True
 
@@ -132,22 +133,13 @@ class PixelMethod(base.PretrainMethod):
         pixel_levels = (pixel_levels,) if isinstance(pixel_levels, str) else tuple(pixel_levels)
         _check_levels(pixel_levels, use_fpn, bool(pixel_weight), bool(instance_weight))
         projector = functools.partial(PointwiseMLP, hidden_dim, out_dim, bn_momentum=bn_momentum)
-        heads: dict[str, keras.layers.Layer] = {}
-        pyramid_heads: dict[str, keras.layers.Layer] = {}
-        level_heads: dict[str, dict[str, keras.layers.Layer]] = {}
-        if pixel_weight and pixel_levels != ("c5",):
-            level_heads["pixel"] = {
-                level: projector(name=f"projector_{level}") for level in pixel_levels
-            }
-        elif pixel_weight:
-            (pyramid_heads if use_fpn else heads)["pixel"] = projector(name="projector")
-        if instance_weight:
-            heads["instance"] = projector(name="projector_instance")
-        fpn = FPN(bn_momentum=bn_momentum, name="fpn") if use_fpn else None
+        heads, pyramid_heads, level_heads = _projectors(
+            projector, pixel_levels, use_fpn, bool(pixel_weight), bool(instance_weight)
+        )
         super().__init__(
             backbone,
             heads,
-            fpn,
+            FPN(bn_momentum=bn_momentum, name="fpn") if use_fpn else None,
             pyramid_heads,
             level_heads,
             bn_momentum=bn_momentum,
@@ -170,21 +162,33 @@ class PixelMethod(base.PretrainMethod):
         self.instance_temperature = instance_temperature
         self.loss_bounds = {}
         self.propagation: PixelPropagation | None = None
-        if pixel_weight:
-            self.loss_bounds["pixel"] = _scaled(self.pixel_bounds, pixel_weight)
-        if pixel_weight and (variance_weight or covariance_weight):
-            self.loss_bounds["spread"] = (0.0, None)
-        if pixel_weight and use_propagation:
-            self.propagation = PixelPropagation(
-                gamma, num_transform_layers, bn_momentum, name="propagation"
-            )
-            self.propagation.build((None, None, None, out_dim))
         self.instance_branch: InstanceBranch | None = None
+        if pixel_weight:
+            self._add_pixel_loss()
         if instance_weight:
-            self.instance_branch = InstanceBranch(
-                instance_form, instance_temperature, hidden_dim, out_dim, bn_momentum
+            self._add_instance_branch()
+
+    def _add_pixel_loss(self) -> None:
+        """Builds the PPM; adds the bounds of the terms `pixel` and `spread`."""
+        self.loss_bounds["pixel"] = _scaled(self.pixel_bounds, self.pixel_weight)
+        if self.variance_weight or self.covariance_weight:
+            self.loss_bounds["spread"] = (0.0, None)
+        if self.use_propagation:
+            self.propagation = PixelPropagation(
+                self.gamma, self.num_transform_layers, self.bn_momentum, name="propagation"
             )
-            self.loss_bounds["instance"] = _scaled(self.instance_branch.bounds, instance_weight)
+            self.propagation.build((None, None, None, self.out_dim))
+
+    def _add_instance_branch(self) -> None:
+        """Builds the instance branch; adds the bounds of the term `instance`."""
+        self.instance_branch = InstanceBranch(
+            self.instance_form,
+            self.instance_temperature,
+            self.hidden_dim,
+            self.out_dim,
+            self.bn_momentum,
+        )
+        self.loss_bounds["instance"] = _scaled(self.instance_branch.bounds, self.instance_weight)
 
     def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:
         """The loss terms `pixel`, `spread` and `instance`, where they have a weight, and metrics.
@@ -376,6 +380,26 @@ def _sum(outputs: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 def _levels(maps: Tensor | dict[str, Tensor]) -> list[Tensor]:
     """List of maps: C5, or the maps of several levels."""
     return list(maps.values()) if isinstance(maps, dict) else [maps]
+
+
+def _projectors(
+    projector: Callable[..., keras.layers.Layer],
+    levels: tuple[str, ...],
+    use_fpn: bool,
+    has_pixel: bool,
+    has_instance: bool,
+) -> tuple[dict, dict, dict]:
+    """Returns the projectors on C5, on the FPN and on the backbone's levels, as `Encoder` takes them."""
+    heads: dict[str, keras.layers.Layer] = {}
+    pyramid_heads: dict[str, keras.layers.Layer] = {}
+    level_heads: dict[str, dict[str, keras.layers.Layer]] = {}
+    if has_pixel and levels != ("c5",):
+        level_heads["pixel"] = {level: projector(name=f"projector_{level}") for level in levels}
+    elif has_pixel:
+        (pyramid_heads if use_fpn else heads)["pixel"] = projector(name="projector")
+    if has_instance:
+        heads["instance"] = projector(name="projector_instance")
+    return heads, pyramid_heads, level_heads
 
 
 def _check_levels(levels: tuple[str, ...], use_fpn: bool, has_pixel: bool, has_instance: bool):

@@ -12,13 +12,16 @@ from pixpro_keras.training.loop import train
 from pixpro_keras.training.run_config import RunConfig
 from pixpro_keras.utils.memory import memory_mib
 
+# Calls of TensorFlow, with `steps_per_execution` steps each. The first half does not count, since it includes
+# tracing and takes batches that were prepared meanwhile.
+_NUM_CALLS = 8
+
 
 def estimate_run(
     task: Task,
     make_batches: Callable[[tf.distribute.InputContext], tf.data.Dataset],
     config: RunConfig,
     strategy: tf.distribute.Strategy | None = None,
-    num_steps: int = 8,
 ) -> dict[str, float]:
     """Estimates time and memory of a run by taking a few steps, which change the task's weights.
 
@@ -27,8 +30,6 @@ def estimate_run(
         make_batches: as of `run_training`.
         config: configuration of the run; nothing is written to its directory.
         strategy: distribution strategy of the run; default: the present one.
-        num_steps: calls of TensorFlow, an even number, with `steps_per_execution` steps each. The first half
-            does not count, since it includes tracing and takes batches that were prepared meanwhile.
 
     Returns:
         `parameters`: number of trained ones. `images_per_second`. `hours`: time of the steps that are left.
@@ -46,7 +47,7 @@ def estimate_run(
 
     steps_left = config.total_steps - task.steps_done()
     task.step.assign(0)
-    steps = num_steps * config.steps_per_execution
+    steps = _NUM_CALLS * config.steps_per_execution
     with memory_errors(config):
         train(
             task,

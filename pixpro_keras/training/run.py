@@ -239,7 +239,11 @@ def run_training(
     """
     strategy = strategy or tf.distribute.get_strategy()
     workdir, is_writer = pathlib.Path(config.workdir), is_chief(strategy)
+    metrics_file = workdir / METRICS_FILE
     stop = StopOnSignal()
+    save = SaveCheckpoints(
+        checkpoints, config.checkpoint_every_steps, config.on_save_error == "stop"
+    )
     callbacks: list[keras.callbacks.Callback] = [
         NonfiniteSteps(config.max_nonfinite_steps, workdir if is_writer else None, name_images),
         CollapseWarning(),
@@ -247,28 +251,10 @@ def run_training(
     ]
     if broken is not None:
         callbacks.append(BrokenImagesCheck(broken))
-    save = SaveCheckpoints(
-        checkpoints, config.checkpoint_every_steps, config.on_save_error == "stop"
-    )
-    log = RunLog(
-        workdir,
-        config.steps_per_epoch,
-        config.log_every_steps,
-        task.loss_bounds,
-        measurements,
-        sinks,
-        flags,
-    )
     if is_writer:
-        callbacks += [
-            *make_chief_callbacks(),  # First, since they may add to the logs.
-            Progress(
-                config.epochs, config.steps_per_epoch, config.batch_size, lambda: log.measured
-            ),
-            log,
-            save,
-        ]
-    metrics_file = workdir / METRICS_FILE
+        callbacks += make_chief_callbacks()  # First, since they may add to the logs.
+        callbacks += _logs(config, task, measurements, sinks, flags)
+        callbacks.append(save)
 
     def save_first() -> None:
         # Several workers cannot save without each other; a run without a line of its log leaves nothing.
@@ -305,6 +291,29 @@ def run_training(
         metrics=lines[-1] if lines else {},
         measured=read_measured(metrics_file) if has_metrics else [],
     )
+
+
+def _logs(
+    config: RunConfig,
+    task: Task,
+    measurements: Sequence[Measurement],
+    sinks: Sequence[Callable[[int, Mapping[str, float]], None]],
+    flags: str,
+) -> list[keras.callbacks.Callback]:
+    """Makes the callbacks of the terminal and of the log; the arguments are those of `run_training`."""
+    log = RunLog(
+        config.workdir,
+        config.steps_per_epoch,
+        config.log_every_steps,
+        task.loss_bounds,
+        measurements,
+        sinks,
+        flags,
+    )
+    progress = Progress(
+        config.epochs, config.steps_per_epoch, config.batch_size, lambda: log.measured
+    )
+    return [progress, log]
 
 
 @contextlib.contextmanager

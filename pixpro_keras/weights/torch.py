@@ -244,14 +244,15 @@ def _name_numbered(state_dict: dict[str, Any]) -> dict[str, Any]:
             continue
         names = {"0": "conv1", "1": "bn1"}
         names |= {str(number): f"layer{i}" for i, number in enumerate(sorted(numbers), 1)}
-
-        def torchvision_name(name: str, prefix: str = prefix, names: dict = names) -> str:
-            part, dot, rest = name[len(prefix) :].partition(".")
-            is_part = name.startswith(prefix) and part in names
-            return f"{prefix}{names[part]}{dot}{rest}" if is_part else name
-
-        renamed = {torchvision_name(name): tensor for name, tensor in renamed.items()}
+        renamed = {_rename(name, prefix, names): tensor for name, tensor in renamed.items()}
     return renamed
+
+
+def _rename(name: str, prefix: str, names: Mapping[str, str]) -> str:
+    """Renames the part of a weight's name after a prefix, if `names` has that part."""
+    part, dot, rest = name[len(prefix) :].partition(".")
+    is_part = name.startswith(prefix) and part in names
+    return f"{prefix}{names[part]}{dot}{rest}" if is_part else name
 
 
 def _name_in_stem(name: str) -> str:
