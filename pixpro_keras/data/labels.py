@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from pixpro_keras.data.broken_images import read_error
 from pixpro_keras.data.sampler import NamedExamples
 from pixpro_keras.data.sources.source import Source
 from pixpro_keras.utils.autotuning import NUM_THREADS, without_autotuning
@@ -26,6 +27,9 @@ def read_labels(source: Source) -> np.ndarray:
     Returns:
         `(N,)` int32, -1 where there is no label.
 
+    Raises:
+        ValueError: if a record cannot be read, with its name.
+
     Example:
         ```python
         import tensorflow as tf
@@ -38,8 +42,21 @@ def read_labels(source: Source) -> np.ndarray:
         ```
     """
     data = without_autotuning(tf.data.Dataset.range(source.num_examples))
-    data = data.map(lambda index: source.read(index)["label"], num_parallel_calls=NUM_THREADS)
-    return np.concatenate(list(data.batch(4096).as_numpy_iterator())).astype("int32")
+    data = data.map(
+        lambda index: (index, source.read(index)["label"]),
+        num_parallel_calls=NUM_THREADS,
+        deterministic=True,
+    )
+    labels = np.zeros(source.num_examples, np.int32)
+    is_read = np.zeros(source.num_examples, bool)
+    for indices, read in data.ignore_errors().batch(4096).as_numpy_iterator():
+        labels[indices], is_read[indices] = read, True
+    if not is_read.all():
+        first = int(is_read.argmin())
+        raise ValueError(
+            f"{source.describe(first)} has no label that can be read: {read_error(source, first)}"
+        )
+    return labels
 
 
 def stratified_subset(

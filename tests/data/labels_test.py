@@ -64,6 +64,15 @@ class SourceTest(tf.test.TestCase):
         with self.assertNoLogs("absl", "WARNING"):
             warn_of_shared(train, select(test, [0, 2]))
 
+    def test_a_label_that_cannot_be_read_is_named(self):
+        def read(index):
+            with tf.control_dependencies([tf.debugging.Assert(index != 3, ["no example"])]):
+                return {"image": tf.constant(b""), "label": tf.cast(index, tf.int32)}
+
+        self.assertEqual(read_labels(Source("", 3, read, str)).tolist(), [0, 1, 2])
+        with self.assertRaisesRegex(ValueError, "^record 3 has no label that .*: .*no example"):
+            read_labels(Source("", 5, read, "record {}".format))
+
     def test_labels_are_checked(self):
         def source(label):
             return Source(

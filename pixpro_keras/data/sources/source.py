@@ -4,8 +4,28 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
+import tensorflow as tf
 
 from pixpro_keras.types import Tensor
+
+
+def to_label(number: Tensor) -> Tensor:
+    """Converts integers to labels: -1, none, for what is no class number of 31 bits.
+
+    Args:
+        number: integers of any shape and type.
+
+    Example:
+        ```python
+        import tensorflow as tf
+        from pixpro_keras.data.sources.source import to_label
+
+        assert to_label(tf.constant([3, -5, 2**33 + 1], tf.int64)).numpy().tolist() == [3, -1, -1]
+        ```
+    """
+    number = tf.cast(number, tf.int64)
+    is_label = (number >= 0) & (number < 2**31)
+    return tf.cast(tf.where(is_label, number, -1), tf.int32)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,11 +3,10 @@
 import os
 from collections.abc import Sequence
 
-import tensorflow as tf
 from absl import logging
 
 from pixpro_keras.data import python_ops
-from pixpro_keras.data.sources.source import Source
+from pixpro_keras.data.sources.source import Source, to_label
 from pixpro_keras.data.sources.tfrecord import RecordFiles
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils.errors import first_line
@@ -175,7 +174,7 @@ def from_builder(specification: str, builder, split: str) -> Source:
 
     def read(index: Tensor) -> dict[str, Tensor]:
         example = records.read(index)
-        return {"image": example["image"], "label": tf.cast(example.get("label", -1), tf.int32)}
+        return {"image": example["image"], "label": to_label(example.get("label", -1))}
 
     class_names = getattr(features["label"], "names", None) if has_label else None
     return Source(

@@ -15,7 +15,7 @@ import tensorflow as tf
 from absl import logging
 
 from pixpro_keras.data import python_ops
-from pixpro_keras.data.sources.source import Source
+from pixpro_keras.data.sources.source import Source, to_label
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils.fingerprint import fingerprint
 
@@ -25,6 +25,8 @@ INCOMPLETE = ".incomplete"  # End of a file's name while it is written.
 _SHARD = re.compile(r"(.*)-\d+-of-(\d+)([^/]*)", re.DOTALL)
 _LENGTH_BYTES, _CRC_BYTES = 8, 4
 _HEADER_BYTES = _LENGTH_BYTES + _CRC_BYTES
+_IMAGE, _LABEL = "image/encoded", "image/class/label"
+_NUM_LOOKED_AT = 8  # Number of records whose features are checked.
 _THREADS = 16  # Reading headers mostly waits for the disk or the network.
 
 
@@ -120,24 +122,51 @@ def open_tfrecord(specification: str, pattern: str, data_dir: str | None = None)
     records = RecordFiles(files)
     if not len(records):
         raise ValueError(f"the {len(files)} file(s) of {pattern} hold no record")
+    has_labels = _check_features(records, pattern)
     named = _class_names(records)
     class_names = named[0] if len(named) == 1 else None
     if len(named) > 1:
         logging.warning("%s: its files have different classes; their labels are not used", pattern)
-    features = {
-        "image/encoded": tf.io.FixedLenFeature((), tf.string),
-        "image/class/label": tf.io.FixedLenFeature((), tf.int64, default_value=-1),
-    }
+    features = {_IMAGE: tf.io.FixedLenFeature((), tf.string)}
+    if has_labels and len(named) == 1:
+        features[_LABEL] = tf.io.FixedLenFeature((), tf.int64, default_value=-1)
 
     def read(index: Tensor) -> dict[str, Tensor]:
         record = python_ops.read_record(records, index)
         example = tf.io.parse_single_example(record, features)
-        label = example["image/class/label"] if len(named) == 1 else -1
-        return {"image": example["image/encoded"], "label": tf.cast(label, tf.int32)}
+        return {"image": example[_IMAGE], "label": to_label(example.get(_LABEL, -1))}
 
     return Source(
         specification, len(records), read, records.describe, class_names, records.fingerprint()
     )
+
+
+def _check_features(records: RecordFiles, pattern: str) -> bool:
+    """Checks a few records for an image. Returns True unless they have labels that are no class numbers.
+
+    Raises:
+        ValueError: if none of those that can be parsed has an image, naming what they have.
+    """
+    examples = []
+    for index in np.unique(np.linspace(0, len(records) - 1, _NUM_LOOKED_AT).astype(int)).tolist():
+        try:
+            example = tf.train.Example.FromString(records.read(index))
+        except (
+            Exception
+        ):  # Protobuf's error. The record is reported as a broken image when it is read.
+            continue
+        examples.append((index, example.features.feature))
+    if examples and not any(_IMAGE in features for _, features in examples):
+        index, features = examples[0]
+        raise ValueError(
+            f"{records.describe(index)} has no {_IMAGE}, the encoded image, but "
+            f"{', '.join(sorted(features)) or 'nothing'}"
+        )
+    labels = [features[_LABEL] for _, features in examples if _LABEL in features]
+    has_labels = not labels or any(len(label.int64_list.value) == 1 for label in labels)
+    if not has_labels:
+        logging.warning("%s: the labels are not used, since they are no class numbers", pattern)
+    return has_labels
 
 
 def escape_pattern(path: str) -> str:

@@ -116,6 +116,30 @@ class OpenTFRecordTest(tf.test.TestCase):
             self.assertIsNone(source.class_names)
             self.assertEqual(read_example(source, 0)[1], -1)
 
+    def test_records_without_an_image_are_refused_by_what_they_have(self):
+        content = tf.train.Feature(bytes_list=tf.train.BytesList(value=[b""]))
+        with self.assertRaisesRegex(
+            ValueError,
+            "a.tfrecord record 0 has no image/encoded, the encoded image, but jpeg, name$",
+        ):
+            self.write({"name": content, "jpeg": content})
+        self.assertEqual(self.write({"x": content}, {"image/encoded": content}).num_examples, 2)
+
+    def test_labels_that_are_no_class_numbers_are_not_used(self):
+        image = tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"image"]))
+        for label in (
+            tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"cat"])),
+            tf.train.Feature(float_list=tf.train.FloatList(value=[0.7])),
+            tf.train.Feature(int64_list=tf.train.Int64List(value=[1, 2])),
+        ):
+            with self.assertLogs("absl", "WARNING") as logs:
+                source = self.write({"image/encoded": image, "image/class/label": label})
+            self.assertIn("the labels are not used", logs.output[0])
+            self.assertEqual(read_example(source, 0), (b"image", -1))
+        label = tf.train.Feature(int64_list=tf.train.Int64List(value=[2**33 + 1]))
+        source = self.write({"image/encoded": image, "image/class/label": label})
+        self.assertEqual(read_example(source, 0), (b"image", -1))
+
     def test_no_record(self):
         with self.assertRaisesRegex(ValueError, "hold no record"):
             self.write()
