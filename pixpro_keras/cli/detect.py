@@ -39,6 +39,7 @@ from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.options.training_options import compile_task, resolve_lengths
 from pixpro_keras.cli.shared import training_job
 from pixpro_keras.cli.shared.comparison import run_each
+from pixpro_keras.cli.shared.opened_run import open_run, run_training, write_at_end
 from pixpro_keras.cli.shared.result_files import TRAINING_FILES, write_results
 from pixpro_keras.detection import box_pipeline, instance_masks
 from pixpro_keras.detection.box_source import (
@@ -96,7 +97,7 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
         task = build_detector(options, backbone, len(train.class_names))
         compile_task(options, task)
         backbone_name = slow_down_backbone(options, task, backbone)
-    opened = training_job.open_run(
+    opened = open_run(
         job,
         options,
         task,
@@ -123,13 +124,13 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
     tester = DetectorTest(options, job, backbone, task, test, make_batches)
     every = options.test_every_iterations
     with image_errors(train.name):
-        result = training_job.run_training(
+        result = run_training(
             opened,
             make_batches,
             broken=broken,
             measurements=[Monitor(tester.measure, every)] if every else [],
         )
-    training_job.write_at_end(job, result, lambda: tester.finish(num_train))
+    write_at_end(job, result, lambda: tester.finish(num_train))
     return result
 
 

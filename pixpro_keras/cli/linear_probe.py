@@ -40,6 +40,7 @@ from pixpro_keras.cli.options.training_options import (
 )
 from pixpro_keras.cli.shared import training_job
 from pixpro_keras.cli.shared.comparison import run_each
+from pixpro_keras.cli.shared.opened_run import open_run, run_training, write_at_end
 from pixpro_keras.cli.shared.result_files import TRAINING_FILES, write_results
 from pixpro_keras.data import pipeline
 from pixpro_keras.data.broken_images import BrokenImages
@@ -137,7 +138,7 @@ def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) ->
 
     with job.strategy.scope():
         probe = build_probe(options, backbone, parts.num_classes, factors)
-    opened = training_job.open_run(
+    opened = open_run(
         job,
         options,
         probe,
@@ -159,8 +160,8 @@ def train_and_test(options: LinearProbeOptions, job: training_job.StartedJob) ->
         opened = dataclasses.replace(opened, config=config)
     broken = BrokenImages(train, options.max_broken_share)
     make_batches = crops_or_features(options, job, backbone, train, broken)
-    result = training_job.run_training(opened, make_batches, broken=broken)
-    training_job.write_at_end(
+    result = run_training(opened, make_batches, broken=broken)
+    write_at_end(
         job, result, lambda: finish(options, job, backbone, probe, parts, choice, len(kept))
     )
     return result

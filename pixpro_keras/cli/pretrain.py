@@ -40,6 +40,7 @@ from pixpro_keras.cli.shared import training_job
 from pixpro_keras.cli.shared.finished_run import finish_run
 from pixpro_keras.cli.shared.initial_weights import initial_file, read_init_weights
 from pixpro_keras.cli.shared.measurements import build_measurements
+from pixpro_keras.cli.shared.opened_run import open_run, run_training, write_at_end
 from pixpro_keras.cli.shared.run_views import RunViews
 from pixpro_keras.cli.shared.stored_run import with_moved_backbone
 from pixpro_keras.data import pipeline, service, sources
@@ -206,7 +207,7 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
         measurements = build_measurements(options, backbone, views.preprocess, strategy)
 
     origin = "" if options.init_weights is None else f", from {options.init_weights}"
-    opened = training_job.open_run(
+    opened = open_run(
         job,
         options,
         method,
@@ -216,7 +217,7 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
         data=options.dataset,
         num_images=source.num_examples,
     )
-    result = training_job.run_training(
+    result = run_training(
         opened,
         views.batches,
         broken=views.broken,
@@ -226,7 +227,7 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
             options, workdir, method, views, opened.first_step
         ),
     )
-    exported = training_job.write_at_end(
+    exported = write_at_end(
         job, result, lambda: _finish(options, workdir, method, source.num_examples)
     )
     return PretrainResult(

@@ -41,6 +41,7 @@ from pixpro_keras.cli.options.training_options import compile_task, resolve_leng
 from pixpro_keras.cli.shared import command, training_job
 from pixpro_keras.cli.shared.comparison import run_each
 from pixpro_keras.cli.shared.header import describe_devices, header_text
+from pixpro_keras.cli.shared.opened_run import DRY_RUN, open_run, run_training, write_at_end
 from pixpro_keras.cli.shared.result_files import TRAINING_FILES, write_results
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.sampler import name_images
@@ -117,7 +118,7 @@ def _train_fcn(
         task = _build_fcn(options, backbone, num_classes)
         backbone_name = slow_down_backbone(options, task, backbone)
     kind = "linear classifier of frozen features" if options.frozen else "fine-tuning"
-    opened = training_job.open_run(
+    opened = open_run(
         job,
         options,
         task,
@@ -144,7 +145,7 @@ def _train_fcn(
         broken=broken,
     )
     with image_errors(train):
-        result = training_job.run_training(
+        result = run_training(
             opened,
             make_batches,
             broken=broken,
@@ -153,7 +154,7 @@ def _train_fcn(
             ),
         )
     names = train.class_names
-    training_job.write_at_end(
+    write_at_end(
         job, result, lambda: finish(options, job, backbone, task.logits, names, num_train, test)
     )
     return result
@@ -194,7 +195,7 @@ def _fit_dense_linear_probe(
             "data": f"{options.dataset}, {num_train} images",
             "workdir": options.workdir,
         }
-        print(f"{header_text(rows)}\n{training_job.DRY_RUN}")
+        print(f"{header_text(rows)}\n{DRY_RUN}")
         return RunResult(steps=0, is_dry_run=True)
     write_flags(options, job.workdir)
     broken = BrokenImages(train, options.max_broken_share)

@@ -11,7 +11,7 @@ from absl.testing import parameterized
 
 import pixpro_keras
 from pixpro_keras.cli import pretrain
-from pixpro_keras.cli.shared import stored_run, training_job
+from pixpro_keras.cli.shared import opened_run, stored_run
 from pixpro_keras.training import open_workdir
 from tests.helpers.jobs import write_photos
 from tests.helpers.keras_hub_networks import make_backbone
@@ -100,7 +100,7 @@ class KerasFilePretrainTest(tf.test.TestCase, parameterized.TestCase):
     def test_a_moved_run_takes_the_network_in_its_folder(self):
         (self.folder / "run").mkdir()
         tiny_backbone().save(self.folder / "run" / pretrain.INITIAL_FILE)
-        stop = mock.patch.object(training_job, "open_checkpoints", side_effect=EOFError)
+        stop = mock.patch.object(opened_run, "open_checkpoints", side_effect=EOFError)
         with stop as opened, self.assertRaises(EOFError):
             self.pretrain(backbone=f"moved/away/{pretrain.INITIAL_FILE}")
         self.assertEqual(
@@ -119,7 +119,7 @@ class KerasFilePretrainTest(tf.test.TestCase, parameterized.TestCase):
 
         for _ in range(2):
             with (
-                mock.patch.object(training_job, "open_checkpoints", stop),
+                mock.patch.object(opened_run, "open_checkpoints", stop),
                 self.assertRaises(EOFError),
             ):
                 self.pretrain(backbone=self.folder / "mine.keras")

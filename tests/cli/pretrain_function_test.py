@@ -14,7 +14,7 @@ from pixpro_keras import backbones
 from pixpro_keras.cli import export
 from pixpro_keras.cli.options import parsing
 from pixpro_keras.cli.pretrain import PretrainOptions
-from pixpro_keras.cli.shared import training_job
+from pixpro_keras.cli.shared import opened_run
 from pixpro_keras.training import open_workdir
 from pixpro_keras.utils.checksums import read_manifest
 from pixpro_keras.weights import export_backbone
@@ -252,7 +252,7 @@ class PretrainFunctionTest(tf.test.TestCase):
             self.pretrain(**flags)
         with (
             mock.patch("pixpro_keras.cli.pretrain.is_chief", return_value=False),
-            mock.patch.object(training_job, "open_checkpoints", side_effect=EOFError),
+            mock.patch.object(opened_run, "open_checkpoints", side_effect=EOFError),
             self.assertRaises(EOFError),  # It got as far.
         ):
             self.pretrain(**flags)

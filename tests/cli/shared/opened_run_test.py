@@ -1,0 +1,64 @@
+import pathlib
+from unittest import mock
+
+import numpy as np
+import tensorflow as tf
+
+from pixpro_keras.cli.options.option_fields import FlagError
+from pixpro_keras.cli.options.training_options import TrainingJobOptions
+from pixpro_keras.cli.shared import opened_run
+from pixpro_keras.data.sources import Source
+from tests.helpers.tiny_runs import compiled_square
+
+
+class OpenCheckpointsTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+        self.gathered = []
+
+    def open(self, others=None, fingerprint="", **values):
+        """Opens a run whose second worker gathers the values `others`; returns this worker's."""
+        values = {"epochs": 1, "steps_per_epoch": 3, "strategy": "multi_worker"} | values
+        options = TrainingJobOptions.make(**values)
+        config = opened_run.run_config(options, self.folder)
+        images = Source("folder:photos", 12, lambda index: {}, str, fingerprint=fingerprint)
+        mine = []
+
+        def gather(strategy, value):
+            mine.append(value)
+            return np.array([value, others[len(mine) - 1] if others else value], "float64")
+
+        strategy, task = tf.distribute.get_strategy(), compiled_square()
+        with mock.patch.object(opened_run, "gather", gather):
+            opened_run.open_checkpoints(
+                options, config, strategy, task, {"model": "square"}, images
+            )
+        return mine
+
+    def test_workers_of_the_same_command_are_taken(self):
+        self.open(self.open(workdir="here"), workdir="there", keep_checkpoints=7)
+
+    def test_workers_with_other_images_are_refused(self):
+        with self.assertRaisesRegex(FlagError, "^--strategy=multi_worker: .* images, 12, 13;"):
+            self.open([13, self.open()[1]])
+
+    def test_workers_with_other_flags_are_refused(self):
+        mine = self.open()
+        for values in (
+            {"batch_size": 64},
+            {"epochs": 2},
+            {"precision": "mixed_bfloat16"},
+            {"log_every_steps": 3},
+        ):
+            with self.assertRaisesRegex(FlagError, "^--strategy=multi_worker: .* different flags"):
+                self.open(mine, **values)
+
+    def test_workers_with_as_many_other_images_are_refused(self):
+        mine = self.open(fingerprint="1234")
+        with self.assertRaisesRegex(FlagError, "lists of images"):
+            self.open(mine, fingerprint="5678")
+
+
+if __name__ == "__main__":
+    tf.test.main()
