@@ -13,7 +13,7 @@ import pathlib
 import random
 import shlex
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -245,7 +245,9 @@ def find_images(options: RecordOptions, root: pathlib.Path, output: pathlib.Path
     return files
 
 
-def write_shards(shards: Sequence[tuple], num_workers: int) -> Iterator[tuple[int, list[bytes]]]:
+def write_shards(
+    shards: Sequence[tuple], num_workers: int
+) -> Generator[tuple[int, list[bytes]], None, None]:
     """Writes files in parallel and yields the result of `write_shard` for each finished one.
 
     Args:

@@ -231,6 +231,8 @@ def _read_annotation(path: pathlib.Path, class_names: Sequence[str]) -> _Annotat
                     raise ValueError(
                         f"the class {class_name!r} is none of {', '.join(class_names)}"
                     )
+                if len(element.findall("bndbox")) > 1:
+                    raise ValueError("there are several bndbox; each object has one")
                 sides = ("xmin", "ymin", "xmax", "ymax")
                 one.corners.append(tuple(_number(element, f"bndbox/{side}") for side in sides))
                 # An empty element equals a missing one.

@@ -111,6 +111,7 @@ class VOCTest(tf.test.TestCase, parameterized.TestCase):
         (("<width>60", "<width>wide"), "xml: size/width must be a number. Received: 'wide'"),
         (("<width>60", "<width>0"), "xml: width must be a positive whole number"),
         (("<difficult>0", "<difficult>no"), "object 1: difficult must be 0 or 1. Received: 'no'"),
+        (("</bndbox>", "</bndbox><bndbox></bndbox>"), "object 1: there are several bndbox"),
         (("<xmax>60", "<xmax>x"), "object 1: bndbox/xmax must be a number. Received: 'x'"),
         (("<xmax>60</xmax>", ""), "object 1: there is no bndbox/xmax"),
         (("<xmax>60", "<xmax>nan"), "object 1, 'cat' is outside of all images"),
