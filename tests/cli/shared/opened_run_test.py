@@ -1,4 +1,6 @@
 import pathlib
+import signal
+import types
 from unittest import mock
 
 import numpy as np
@@ -8,6 +10,8 @@ from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.options.training_options import TrainingJobOptions
 from pixpro_keras.cli.shared import opened_run
 from pixpro_keras.data.sources import Source
+from pixpro_keras.training import workers
+from pixpro_keras.training.run_config import RunResult
 from tests.helpers.tiny_runs import compiled_square
 
 
@@ -58,6 +62,17 @@ class OpenCheckpointsTest(tf.test.TestCase):
         mine = self.open(fingerprint="1234")
         with self.assertRaisesRegex(FlagError, "lists of images"):
             self.open(mine, fingerprint="5678")
+
+
+class WriteAtEndTest(tf.test.TestCase):
+    def test_the_chief_alone_writes_the_results_of_a_complete_run(self):
+        job = types.SimpleNamespace(strategy=tf.distribute.get_strategy())
+        complete, stopped = RunResult(steps=3), RunResult(steps=2, stop_signal=signal.SIGTERM)
+        self.assertEqual(opened_run.write_at_end(job, complete, lambda: "file"), "file")
+        for result in (stopped, RunResult(steps=0, is_dry_run=True)):
+            self.assertIsNone(opened_run.write_at_end(job, result, self.fail))
+        with mock.patch.object(workers, "is_chief", return_value=False):
+            self.assertIsNone(opened_run.write_at_end(job, complete, self.fail))
 
 
 if __name__ == "__main__":
