@@ -15,13 +15,15 @@ import sys
 from collections.abc import Iterator
 from typing import BinaryIO
 
+_SUBJECTS = (
+    rb"oneDNN custom operations|cuda drivers on your machine|cuInit|cudart|Unable to register cu\w+ factory"
+    rb"|computation_placer|TF-TRT Warning"
+)
 # Each begins with the severity, date and place of absl's log.
 _NOTICES = re.compile(
     rb"WARNING: All log messages before absl::InitializeLog\(\) is called"
-    rb"|[IWE]\d{4} .*(oneDNN custom operations|cuda drivers on your machine|cuInit|cudart|"
-    rb"Unable to register cu\w+ factory|computation_placer|TF-TRT Warning)"
-    rb"|\d{4}-\d\d-\d\d .*: [IWE] .*(oneDNN custom operations|cuda drivers on your machine|cuInit|cudart|"
-    rb"Unable to register cu\w+ factory|computation_placer|TF-TRT Warning|cpu_feature_guard)"
+    rb"|[IWE]\d{4} .*(" + _SUBJECTS + rb")"
+    rb"|\d{4}-\d\d-\d\d .*: [IWE] .*(" + _SUBJECTS + rb"|cpu_feature_guard)"
     rb"|To enable the following instructions: .*rebuild TensorFlow"
 )
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
