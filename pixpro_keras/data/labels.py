@@ -1,6 +1,7 @@
 """Labels of a source, and parts of it that keep the share of each class."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -146,6 +147,8 @@ def check_labels(source: Source, num_classes: int, num_tries: int = 16) -> None:
 def warn_of_shared(train: NamedExamples, test: NamedExamples) -> None:
     """Warns of test images that are training images, by their names, in sets up to 100,000 images.
 
+    Links to folders are followed.
+
     Args:
         train: training images.
         test: test images.
@@ -162,8 +165,16 @@ def warn_of_shared(train: NamedExamples, test: NamedExamples) -> None:
     """
     if train.num_examples > _MOST_COMPARED:
         return
-    names = set(map(train.describe, range(train.num_examples)))
-    shared = [name for name in map(test.describe, range(test.num_examples)) if name in names]
+    folders: dict[str, str] = {}
+
+    def place(name: str) -> str:
+        folder, file = os.path.split(name)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        return os.path.join(folders[folder], file)
+
+    names = set(map(place, map(train.describe, range(train.num_examples))))
+    shared = [name for name in map(test.describe, range(test.num_examples)) if place(name) in names]
     if shared:
         logging.warning(
             "%d of the %d test images are training images, such as %s",

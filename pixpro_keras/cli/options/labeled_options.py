@@ -107,13 +107,15 @@ def open_pair(options: Options, train: str, test: str, data_dir: str | None) -> 
         data_dir: directory of TFDS data sets.
 
     Raises:
-        FlagError: if they cannot be opened, not all images have labels, or the classes differ.
+        FlagError: if they cannot be opened, not all images have labels, the classes differ, or all training
+            images are of one class.
     """
     train_source, train_labels = _open_labeled(options, train, data_dir)
     test_source, test_labels = _open_labeled(options, test, data_dir)
     matched = _match_classes(train_source, test_source)
     if matched is not test_source:
         test_source, test_labels = matched, read_labels(matched)
+    _require_classes(train_source, train_labels)
     warn_of_shared(train_source, test_source)
     num_classes = int(max(train_labels.max(), test_labels.max())) + 1
     return LabeledParts(train_source, train_labels, test_source, test_labels, num_classes)
@@ -121,6 +123,7 @@ def open_pair(options: Options, train: str, test: str, data_dir: str | None) -> 
 
 def _split(options: LabeledOptions, source: Source, labels: np.ndarray) -> LabeledParts:
     """Splits a data set into training and test part, with the same fraction of each class."""
+    _require_classes(source, labels)
     chosen = stratified_subset(labels, options.val_fraction, options.seed, num_left=1)
     log_split(options, len(chosen), len(labels), source.name)
     kept = np.setdiff1d(np.arange(len(labels)), chosen)
@@ -133,6 +136,17 @@ def _split(options: LabeledOptions, source: Source, labels: np.ndarray) -> Label
         labels[chosen],
         int(labels.max()) + 1,
     )
+
+
+def _require_classes(source: Source, labels: np.ndarray) -> None:
+    """Refuses images of one class, which any features tell apart from none."""
+    if len(np.unique(labels)) < 2:
+        names = source.class_names
+        name = labels[0] if names is None else names[labels[0]]
+        raise FlagError(
+            f"{source.name}: all {len(labels)} images are of the class {name}, so that nothing can be told"
+            " apart"
+        )
 
 
 def _match_classes(train: Source, test: Source) -> Source:

@@ -41,6 +41,16 @@ class OpenPartsTest(tf.test.TestCase):
         with self.assertRaisesRegex(FlagError, "first has cat, only the second has Cat"):
             open_parts(folder)
 
+    def test_one_class_is_refused(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        for part in ("train", "val"):
+            write_photos(folder / part / "cat", count=2)
+        with self.assertRaisesRegex(FlagError, "/train: all 2 images are of the class cat, so"):
+            open_parts(folder)
+        write_photos(folder / "val" / "dog", count=2)
+        with self.assertRaisesRegex(FlagError, "first has none, only the second has dog"):
+            open_parts(folder)
+
     def test_joined_data_sets_need_the_same_classes(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         for name in ("a/cat", "a/dog", "b/cat", "val/cat"):
@@ -72,13 +82,19 @@ class OpenPartsTest(tf.test.TestCase):
                 labeled_options.open_parts(options)
 
     def test_test_images_that_are_training_images_are_told(self):
-        folder = write_photos(self.create_tempdir().full_path + "/one", count=2).parent
-        options = labeled_options.LabeledOptions(
-            train_dataset=f"folder:{folder}", test_dataset=f"folder:{folder}"
-        )
-        with self.assertLogs("absl", "WARNING") as logs:
-            labeled_options.open_parts(options)
-        self.assertIn("2 of the 2 test images are training images, such as", logs.output[-1])
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        for name in ("one", "two"):
+            write_photos(folder / "train" / name, count=1)
+        (folder / "val").symlink_to("train")
+        for test in ("train", "val"):
+            options = labeled_options.LabeledOptions(
+                train_dataset=f"folder:{folder}/train", test_dataset=f"folder:{folder}/{test}"
+            )
+            with self.assertLogs("absl", "WARNING") as logs:
+                labeled_options.open_parts(options)
+            self.assertRegex(
+                logs.output[-1], rf"2 of the 2 test images are .*, such as {folder}/{test}/one/0"
+            )
 
     def test_the_layout_and_the_flag_that_was_given_are_named(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
