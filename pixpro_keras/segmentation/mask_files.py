@@ -24,6 +24,7 @@ from pixpro_keras.segmentation.mask_values import (
 from pixpro_keras.types import IGNORED, Tensor
 from pixpro_keras.utils.fingerprint import fingerprint
 
+_LOSSY = ("JPEG", "JPEG2000", "MPO", "WEBP")
 _NUM_LOOKED_AT = 16  # Number of masks whose values are checked before a run.
 
 CITYSCAPES_CLASSES = (
@@ -322,7 +323,7 @@ def _check_headers(images: Sequence[pathlib.Path], masks: Sequence[pathlib.Path]
     for image_path, mask_path in zip(images, masks, strict=True):
         try:
             with Image.open(mask_path) as mask:
-                mode, mask_size = mask.mode, mask.size
+                mode, mask_size, kind = mask.mode, mask.size, mask.format
         except unreadable as error:
             raise ValueError(f"the mask {mask_path} cannot be read: {error}") from error
         try:
@@ -334,6 +335,11 @@ def _check_headers(images: Sequence[pathlib.Path], masks: Sequence[pathlib.Path]
             turned = ", turned upright as its EXIF data say," if size != stored else ""
             raise ValueError(
                 f"{image_path}{turned} has the size {size}, its mask {mask_path} has {mask_size}"
+            )
+        if kind in _LOSSY:
+            raise ValueError(
+                f"{mask_path} is a {kind} file, whatever its name, whose compression changes values; masks "
+                "must be stored without loss, as PNG"
             )
         if mode not in ("L", "P"):
             raise ValueError(f"{mask_path} must have one channel of 8 bits, not {mode}")

@@ -239,6 +239,10 @@ class MaskFilesTest(tf.test.TestCase, parameterized.TestCase):
             save_image(self.root / "labels" / "a.png", mask)
             with self.assertRaisesRegex(ValueError, message):
                 open_masks(f"folder:{self.root}", "train")
+        jpeg = tf.io.encode_jpeg(np.ones((6, 8, 1), np.uint8)).numpy()
+        (self.root / "labels" / "a.png").write_bytes(jpeg)
+        with self.assertRaisesRegex(ValueError, r"labels/a\.png is a JPEG file, whatever its name"):
+            open_masks(f"folder:{self.root}", "train")
         (self.root / "labels" / "a.png").write_bytes(b"")
         with self.assertRaisesRegex(ValueError, r"the mask .*a\.png cannot be read"):
             open_masks(f"folder:{self.root}", "train")
