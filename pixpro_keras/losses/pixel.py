@@ -171,22 +171,29 @@ def _log_totals(
 ) -> Tensor:
     """`log(sum_k exp(cos(x_i, c_k) / tau))` of each pixel, `(B, N)`; k as in `pixel_contrast`."""
     batch, num_pixels, channels = query.shape
+    query = l2_normalize(query)
     keys = l2_normalize(ops.stop_gradient(candidates))
     ids = image_ids or (ops.zeros(batch), ops.ones(keys.shape[0]))
-    # Floats, because `blockwise` differentiates by all its arguments.
-    query_ids, key_ids = (ops.cast(x, "float32") for x in ids)
 
     def of_rows(query: Tensor, query_ids: Tensor, keys: Tensor, key_ids: Tensor) -> Tensor:
-        logits = ops.einsum("bic,kc->bik", l2_normalize(query), keys) / temperature
+        logits = ops.einsum("bic,kc->bik", query, keys) / temperature
         if image_ids is not None:
             logits = ops.where(query_ids[..., None] == key_ids, -1e9, logits)
-        return ops.logsumexp(logits, axis=2)
+        totals = ops.logsumexp(logits, axis=2, keepdims=True)
+        mean_keys = ops.einsum("bik,kc->bic", ops.exp(logits - totals), keys)
+        return ops.concatenate([totals, mean_keys], axis=2)
 
     # Blocks of pixels over all images, since there are many candidates.
-    pixels = ops.reshape(query, (1, -1, channels))
-    pixel_ids = ops.reshape(ops.repeat(query_ids, num_pixels), (1, -1))
-    totals = blockwise(of_rows, [pixels, pixel_ids], [keys, key_ids])
-    return ops.reshape(totals, (-1, num_pixels))
+    pixels = ops.reshape(ops.stop_gradient(query), (1, -1, channels))
+    pixel_ids = ops.reshape(ops.repeat(ids[0], num_pixels), (1, -1))
+    rows = ops.reshape(
+        blockwise(of_rows, [pixels, pixel_ids], [keys, ids[1]]), (-1, num_pixels, 1 + channels)
+    )
+    totals, mean_keys = rows[..., 0], ops.stop_gradient(rows[..., 1:])
+    # The gradient of a total is the mean of the keys by their softmax, over tau. Taken along with the
+    # total, it spares the backward pass another comparison with all candidates.
+    slope = ops.sum(query * mean_keys, axis=2) / temperature
+    return ops.stop_gradient(totals) + (slope - ops.stop_gradient(slope))
 
 
 def _mean_over_images(values: Tensor, counts: Tensor) -> Tensor:

@@ -145,6 +145,34 @@ class PixelContrastTest(tf.test.TestCase, parameterized.TestCase):
         loss = pixel.pixel_contrast(query, key, positives, 0.3)
         self.assertAllClose(pixel.pixel_contrast(query, key, positives, 0.3, key[0]), loss)
 
+    @parameterized.parameters(False, True)
+    def test_gradient_with_candidates_is_that_of_the_definition(self, is_of_other_images):
+        query, key, positives = random_case()
+        positives = np.maximum(positives, np.eye(len(positives[0]), dtype="float32"))
+        candidates = key.reshape(-1, 5)
+        ids = np.arange(len(key)), np.repeat(np.arange(len(key)), key.shape[1])
+
+        def defined(x):
+            x = tf.math.l2_normalize(x, axis=2)
+            matched = positives * tf.exp(x @ unit(key).swapaxes(1, 2) / 0.3)
+            found = tf.reduce_sum(matched, axis=2)
+            others = tf.exp(tf.einsum("bic,kc->bik", x, unit(candidates)) / 0.3)
+            if is_of_other_images:
+                others = tf.concat([others * (ids[0][:, None, None] != ids[1]), matched], axis=2)
+            return tf.reduce_mean(tf.math.log(tf.reduce_sum(others, axis=2) / found))
+
+        def computed(x):
+            used_ids = ids if is_of_other_images else None
+            return pixel.pixel_contrast(x, key, positives, 0.3, candidates, used_ids)
+
+        query = tf.constant(query)
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(query)
+            values = computed(query), defined(query)
+        self.assertAllClose(*values, rtol=1e-6)
+        gradients = [tape.gradient(value, query) for value in values]
+        self.assertAllClose(*gradients, rtol=1e-5, atol=1e-7)
+
     def test_gradient_reaches_the_query_only(self):
         query, key, positives = (tf.constant(x) for x in random_case())
         candidates = tf.reshape(key, (-1, 5))
