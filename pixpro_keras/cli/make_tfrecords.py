@@ -186,7 +186,7 @@ def run(options: RecordOptions) -> None:
                     num_written += num_images
                     for file in unreadable:
                         broken.report(numbers_of_files[file], is_last=False)
-                    broken.check()
+                        broken.check()
                     bar.update(num_images + len(unreadable))
         except BrokenImagesError:
             for path, *_ in shards:  # A packing that was refused must not look like a finished one.

@@ -126,6 +126,16 @@ class OutputTest(tf.test.TestCase, parameterized.TestCase):
                 pack(self.folder / "in", output, num_shards=num_shards, max_broken_share=share)
             self.assertEmpty(list(output.parent.glob("*.tfrecord")))
 
+    def test_the_first_that_is_too_many_ends_the_packing(self):
+        for number in range(10, 30):
+            (self.folder / "in" / f"{number}.jpg").symlink_to("nowhere")
+        with (
+            self.assertLogs("absl", "WARNING") as logs,
+            self.assertRaisesRegex(BrokenImagesError, "^2 of the 24 images"),
+        ):
+            pack(self.folder / "in", self.folder / "set", num_shards=1)
+        self.assertLen(logs.output, 2)
+
     def test_an_error_does_not_wait_for_the_other_files(self):
         def write(path, *_):
             if "-00000-" in path:
