@@ -106,11 +106,8 @@ def train(
     at_least("steps_per_execution", steps_per_execution, 1)
     first, last = task.steps_done(), epochs * steps_per_epoch
     periods = [log_every_steps, steps_per_epoch]
-    due = [one.every_steps for one in callbacks if getattr(one, "every_steps", 0)]
-    if steps_per_execution > 1 and is_multi_worker(strategy):
-        # Workers wait for each other forever if one takes fewer steps, and only the chief has all callbacks.
-        due = [int(steps) for steps in gather(strategy, math.gcd(*due)) if steps]
-    periods += due
+    if steps_per_execution > 1:
+        periods += _periods_of_callbacks(callbacks, strategy)
     callback_list = keras.callbacks.CallbackList(
         list(callbacks), model=task, epochs=epochs, steps=steps_per_epoch
     )
@@ -149,12 +146,27 @@ def train(
         callback_list.on_train_batch_end(last_of_execution, means | {"step": done})
         if is_epoch_end:
             callback_list.on_epoch_end(epoch, epoch_means.means() | {"step": done})
-        if is_multi_worker(strategy):
-            if is_window_end and gather(strategy, float(task.stop_training)).any():
-                break
-        elif task.stop_training:
+        if _must_stop(task, strategy, is_window_end):
             break
     callback_list.on_train_end({"step": done})
+
+
+def _periods_of_callbacks(
+    callbacks: Sequence[keras.callbacks.Callback], strategy: tf.distribute.Strategy
+) -> list[int]:
+    """Returns numbers of steps after which callbacks must be called, the same on all workers."""
+    periods = [one.every_steps for one in callbacks if getattr(one, "every_steps", 0)]
+    if is_multi_worker(strategy):
+        # Workers wait for each other forever if one takes fewer steps, and only the chief has all callbacks.
+        periods = [int(steps) for steps in gather(strategy, math.gcd(*periods)) if steps]
+    return periods
+
+
+def _must_stop(task: Task, strategy: tf.distribute.Strategy, is_window_end: bool) -> bool:
+    """Returns True if a callback ends the training here; several workers end together, after a window."""
+    if is_multi_worker(strategy):
+        return is_window_end and bool(gather(strategy, float(task.stop_training)).any())
+    return bool(task.stop_training)
 
 
 def _make_execution(
