@@ -28,6 +28,7 @@ from pixpro_keras.cli.options.cluster_options import DeviceOptions, make_devices
 from pixpro_keras.cli.options.evaluation_options import (
     EvaluatedBackbone,
     EvaluationOptions,
+    check_finite,
     check_one_machine,
     read_backbone,
 )
@@ -200,6 +201,7 @@ def compute_parts(
 
     Raises:
         BrokenImagesError: if too many images cannot be decoded.
+        FlagError: if features are not finite.
     """
 
     def features(images: Tensor) -> Tensor:
@@ -232,6 +234,8 @@ def compute_parts(
                 rows = [
                     (spread(one[IMAGE]), one[INDEX].numpy(), one[LABEL].numpy()) for one in watched
                 ]
+                for values, *_ in rows:
+                    check_finite(options, values, source.name)
                 _write_part(file, part, rows)
             bar.update(len(indices))
     return files

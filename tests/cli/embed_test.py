@@ -115,6 +115,17 @@ class EmbedTest(tf.test.TestCase):
             self.run_job("a.npz")
         self.run_job("a.npz")
 
+    def test_features_that_are_not_finite_are_refused(self):
+        weights = self.network.get_weights()
+        self.network.set_weights([np.full_like(weights[0], np.nan), *weights[1:]])
+        export_backbone(self.network, "resnet10_v1_5", self.folder / "nan")
+        options = self.options("a.npz").replace(weights=str(self.folder / "nan"))
+        with self.assertRaisesRegex(
+            FlagError, "--weights=.*/nan --precision=float32: the features of 3 of 3 images of fol"
+        ):
+            embed.run(options)
+        self.assertFalse((self.folder / "a.npz").exists())
+
     def test_a_broken_image_is_left_out(self):
         (self.photos / "2.jpg").write_bytes((self.photos / "2.jpg").read_bytes()[:300])
         with self.assertLogs("absl", "WARNING") as logs:

@@ -18,6 +18,7 @@ from pixpro_keras.cli.options.backbone_options import (
 )
 from pixpro_keras.cli.options.flag_errors import flag_errors, refuse_unused
 from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
+from pixpro_keras.cli.options.parsing import serialize
 from pixpro_keras.training.workers import is_multi_worker
 from pixpro_keras.types import Tensor
 from pixpro_keras.weights.load import IMAGENET, keras_file, load_backbone
@@ -143,6 +144,27 @@ def _network_name(backbone: keras.Model, given: str | None, weights: str) -> str
     if given not in (None, own):  # The path of a file; `load_backbone` refuses other names.
         raise FlagError(f"--backbone={given}: --weights={weights} is {own}")
     return own
+
+
+def check_finite(options: EvaluationOptions, features: np.ndarray, name: str) -> None:
+    """Refuses features with NaN or infinity, as of weights that diverged or are too large for 16 bits.
+
+    Args:
+        options: options that name the weights.
+        features: `(N, ...)`.
+        name: name of the images.
+
+    Raises:
+        FlagError: with the number of images.
+    """
+    # Sums need no second array of that size, and cannot overflow in float64.
+    sums = features.reshape(len(features), -1).sum(axis=1, dtype=np.float64)
+    count = int((~np.isfinite(sums)).sum())
+    if count:
+        given = " ".join(serialize(options, "backbone", "weights", "precision"))
+        raise FlagError(
+            f"{given}: the features of {count} of {len(features)} images of {name} are NaN or infinite"
+        )
 
 
 def check_one_machine(strategy: tf.distribute.Strategy, name: str, what: str) -> None:

@@ -9,7 +9,11 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from pixpro_keras.cli.options.evaluation_options import EvaluatedBackbone, EvaluationOptions
+from pixpro_keras.cli.options.evaluation_options import (
+    EvaluatedBackbone,
+    EvaluationOptions,
+    check_finite,
+)
 from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.options.split_options import SplitOptions, log_split, refuse_fraction
@@ -202,11 +206,14 @@ def frozen_features(
 
     Raises:
         BrokenImagesError: if more images cannot be decoded.
+        FlagError: if features are not finite.
     """
     broken = BrokenImages(source, options.max_broken_share)
     batches = readable_batches(source, options.image_size, backbone.preprocess, batch_size, broken)
     shown = with_bar(batches, f"features of {source.name}", source.num_examples, size=batch_size)
-    return extract_features(backbone.network, shown, strategy=strategy)
+    features = extract_features(backbone.network, shown, strategy=strategy)
+    check_finite(options, features.pooled, source.name)
+    return features
 
 
 def readable_batches(

@@ -164,9 +164,9 @@ class BrokenTest(tf.test.TestCase):
         (self.folder / "a" / "2.jpg").write_bytes(whole[: len(whole) // 2])
         self.source = open_source(f"folder:{self.folder}")
 
-    def features(self, **values):
+    def features(self, network=lambda images, training: images, **values):
         options = EvaluationOptions(image_size=8, **values)
-        backbone = EvaluatedBackbone(lambda images, training: images, lambda images: images, "")
+        backbone = EvaluatedBackbone(network, lambda images: images, "")
         return labeled_options.frozen_features(options, backbone, self.source, batch_size=4)
 
     def test_one_is_passed_over_and_named(self):
@@ -175,6 +175,17 @@ class BrokenTest(tf.test.TestCase):
         self.assertEqual(features.pooled.shape, (5, 3))
         self.assertIn("a/2.jpg", "".join(logs.output))
         self.assertAllEqual(features.labels, np.zeros(5))
+
+    def test_features_that_are_not_finite_are_refused(self):
+        def network(images, training):
+            rows = tf.range(tf.shape(images)[0])[:, None, None, None]
+            return tf.where(rows == 1, np.nan, images)
+
+        with self.assertRaisesRegex(
+            FlagError,
+            f"^--backbone=resnet50: the features of 2 of 5 images of folder:{self.folder} ",
+        ):
+            self.features(network)
 
     def test_too_many_are_refused(self):
         with self.assertRaisesRegex(BrokenImagesError, r"1 of the 6 images.*a/2\.jpg"):
