@@ -43,8 +43,9 @@ class PretrainMethod(Task):
         pyramid_heads: layers on each of the FPN's maps, by name.
         level_heads: layers on the backbone's own maps, by name and level.
         total_steps: optimizer steps of the whole run, for the target's momentum; at least 1.
-        base_momentum: the target's momentum in the first step, in [0, 1]; it rises to 1, or stays
-            where a class sets `is_momentum_rising` to False.
+        base_momentum: the target's momentum in the first step, in [0, 1]; it rises to 1, so that after
+            `total_steps` the target stays as it is, or is constant where a class sets
+            `is_momentum_rising` to False.
         has_target: whether there is a target encoder; default: as the class says.
         bn_momentum: fraction of batch norm's moving statistics that is kept in each step, in [0, 1].
         **kwargs: arguments of `Task`.

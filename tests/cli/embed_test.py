@@ -121,7 +121,7 @@ class EmbedTest(tf.test.TestCase):
         export_backbone(self.network, "resnet10_v1_5", self.folder / "nan")
         options = self.options("a.npz").replace(weights=str(self.folder / "nan"))
         with self.assertRaisesRegex(
-            FlagError, "--weights=.*/nan --precision=float32: the features of 3 of 3 images of fol"
+            FlagError, "--weights=.*/nan: the features of 3 of 3 images of folder:"
         ):
             embed.run(options)
         self.assertFalse((self.folder / "a.npz").exists())

@@ -183,7 +183,7 @@ class BrokenTest(tf.test.TestCase):
 
         with self.assertRaisesRegex(
             FlagError,
-            f"^--backbone=resnet50: the features of 2 of 5 images of folder:{self.folder} ",
+            f"^--backbone=resnet50: the features of 1 of 5 images of folder:{self.folder} ",
         ):
             self.features(network)
 
