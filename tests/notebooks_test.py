@@ -44,7 +44,7 @@ class NotebooksTest(tf.test.TestCase):
     def test_the_first_code_cell_installs_the_package(self):
         for path in FOLDER.glob("*.ipynb"):
             first = next(x for x in nbformat.read(path, 4).cells if x.cell_type == "code")
-            self.assertIn("%pip install --quiet pixpro-keras", first.source)
+            self.assertIn("%pip install --quiet ../..", first.source)
 
     def run_notebook(self, name, folder, first="", **settings):
         """Runs a notebook in a new kernel, perhaps after some code; returns what it prints."""
