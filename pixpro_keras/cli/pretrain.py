@@ -217,6 +217,7 @@ def train(options: PretrainOptions, job: training_job.StartedJob) -> PretrainRes
         data=options.dataset,
         num_images=source.num_examples,
     )
+    views.plan_cache()
     result = run_training(
         opened,
         views.batches,

@@ -14,7 +14,7 @@ from pixpro_keras import backbones
 from pixpro_keras.cli import export
 from pixpro_keras.cli.options import parsing
 from pixpro_keras.cli.pretrain import PretrainOptions
-from pixpro_keras.cli.shared import opened_run
+from pixpro_keras.cli.shared import opened_run, run_views
 from pixpro_keras.training import open_workdir
 from pixpro_keras.utils.checksums import read_manifest
 from pixpro_keras.weights import export_backbone
@@ -149,10 +149,17 @@ class PretrainFunctionTest(tf.test.TestCase):
             self.pretrain(**flags, epochs=2)
         renamed.rename(image)
         # What does not matter to the weights may change; a finished run only writes its results.
-        with contextlib.redirect_stdout(io.StringIO()) as output:
+        with (
+            mock.patch.object(run_views, "plan_image_cache", lambda *_: print("images are kept")),
+            contextlib.redirect_stdout(io.StringIO()) as output,
+        ):
             free = self.pretrain(**flags, epochs=1, log_every_steps=2, keep_checkpoints=1)
         self.assertEqual(free.steps, 2)
-        self.assertIn("is finished: all its 2 steps are done", output.getvalue())
+        # The last words before the results are that nothing is trained.
+        self.assertRegex(
+            output.getvalue(),
+            "\nworkdir .*\nimages are kept\n.*is finished: all its 2 steps are done",
+        )
         self.assertNotIn("#", (run / "flags.cfg").read_text())
         # A dry run says so, and leaves all as it is.
         with contextlib.redirect_stdout(io.StringIO()) as output:

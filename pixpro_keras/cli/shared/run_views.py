@@ -1,7 +1,5 @@
 """Views of a pre-training's images: the batches of its steps, and what is shown of them."""
 
-import functools
-
 import numpy as np
 import tensorflow as tf
 
@@ -29,6 +27,13 @@ class RunViews:
         source: training images.
         config: configuration of the views.
         replica_batch_size: images that each replica takes per step.
+
+    Attributes:
+        config: configuration of the views.
+        broken: count of images that cannot be decoded.
+        preprocess: the backbone's preprocessing.
+        device_transform: part of the augmentation that is left to the training step, and the preprocessing
+            after it; None if the batches have both.
     """
 
     def __init__(
@@ -40,19 +45,18 @@ class RunViews:
     ):
         self._options, self._source, self.config = options, source, config
         self._replica_batch_size = replica_batch_size
+        self._cache: ImageCache | None = None
         self._made: dict[tuple[int, int, int], tf.data.Dataset] = {}
         self.broken = BrokenImages(source, config.max_broken_share)
         self.preprocess = backbones.preprocess_input(options.backbone)
-        # Part of the augmentation that is left to the training step, and the preprocessing after it.
         self.device_transform = None
         if config.colors_on_device:
             self.device_transform = pipeline.make_device_transform(config, self.preprocess)
 
-    @functools.cached_property
-    def _cache(self) -> ImageCache | None:
-        if self._options.data_service:
-            return None
-        return plan_image_cache(self._source, self._options.image_cache_share)
+    def plan_cache(self) -> None:
+        """Makes the cache of `plan_image_cache` for the batches, if they are made in this process."""
+        if not self._options.data_service:
+            self._cache = plan_image_cache(self._source, self._options.image_cache_share)
 
     def batches(
         self, start_step: int, input_pipeline_id: int = 0, num_input_pipelines: int = 1

@@ -55,14 +55,16 @@ class Progress(keras.callbacks.Callback):
         self._is_timed = False
 
     def on_train_begin(self, logs=None):
-        """Shows the bar, at the step from which the run continues."""
+        """Shows the bar, at the step from which the run continues; none if no step is left."""
         self._is_timed = False
+        first, total = steps_done(logs, self.model), self._epochs * self._steps_per_epoch
         self._bar = open_bar(
-            total=self._epochs * self._steps_per_epoch * self._batch_size,
-            initial=steps_done(logs, self.model) * self._batch_size,
+            total=total * self._batch_size,
+            initial=first * self._batch_size,
             unit=" images",
             desc="compiling the step (about 15 s)",
             unit_scale=True,
+            disable=first == total,
         )
 
     def on_train_batch_end(self, batch, logs=None):

@@ -7,7 +7,7 @@ from pixpro_keras.data import DataConfig, Source
 
 
 class RunViewsTest(tf.test.TestCase):
-    def views(self, colors_on_device=False):
+    def views(self, colors_on_device=False, **values):
         def read(index):
             image = tf.fill((40, 40, 3), tf.cast(20 * index, tf.uint8))
             return {"image": tf.io.encode_png(image), "label": tf.constant(-1)}
@@ -18,7 +18,7 @@ class RunViewsTest(tf.test.TestCase):
             workdir="run",
             image_size=32,
             batch_size=4,
-            image_cache_share=0.0,
+            **values,
         )
         config = DataConfig(32, use_xla=False, colors_on_device=colors_on_device)
         return RunViews(options, source, config, replica_batch_size=4)
@@ -28,6 +28,15 @@ class RunViewsTest(tf.test.TestCase):
         again = views.batches(start_step=2, input_pipeline_id=0, num_input_pipelines=1)
         self.assertIs(views.batches(2), again)
         self.assertIsNot(views.batches(0), again)
+
+    def test_images_are_kept_where_their_batches_are_made(self):
+        views = self.views()
+        views.plan_cache()
+        views.one_batch(0)
+        self.assertGreaterEqual(views._cache.num_images(), 4)
+        views = self.views(data_service="host:5050")
+        views.plan_cache()
+        self.assertIsNone(views._cache)
 
     def test_one_batch_has_all_augmentation_wherever_it_is_done(self):
         host, device = (self.views(on_device).one_batch(1) for on_device in (False, True))

@@ -36,6 +36,13 @@ class ProgressTest(tf.test.TestCase):
                 self.assertIn(f"00:{left}" if left < 60 else "01:37", str(bar))
                 progress.on_train_end()
 
+    def test_a_finished_run_has_no_bar(self):
+        progress = Progress(2, 3, batch_size=4)
+        with contextlib.redirect_stderr(io.StringIO()) as err:
+            progress.on_train_begin({"step": 6})
+            progress.on_train_end()
+        self.assertEqual(err.getvalue(), "")
+
 
 if __name__ == "__main__":
     tf.test.main()
