@@ -101,6 +101,9 @@ def feature_network(backbone: keras.Model, features: str = "c5") -> keras.Model:
             4, 8, 16 and 32 by the names `c2` to `c5` (C5 keeps stride 16 where the backbone was built
             so). `"pooled"`: the mean of the last map, `(B, C)`.
 
+    Returns:
+        Functional model of the same images.
+
     Raises:
         ValueError: if `features` is unknown, the model is no backbone (see `require_feature_map`), or
             it has no map of one of the strides.

@@ -36,8 +36,8 @@ class PointwiseMLP(keras.layers.Layer):
     With two layers this is the projector of PixPro: `conv1x1 -> batch norm -> ReLU -> conv1x1`.
 
     Args:
-        hidden_dim: channels between the layers; 4096 in the official projector.
-        out_dim: output channels; 256 in the official projector.
+        hidden_dim: channels between the layers; 4096 in the release's projector.
+        out_dim: output channels; 256 in the release's projector.
         num_layers: number of convolutions, at least 1.
         use_batch_norm: whether to use batch norm before each activation.
         activation: between the layers, `"relu"` or `"gelu"`.

@@ -42,7 +42,7 @@ def he_normal_fan_in() -> keras.initializers.Initializer:
 def torch_defaults(fan_in: int) -> dict[str, keras.initializers.Initializer]:
     """PyTorch's default for convolutions and linear layers: uniform in +-1/sqrt(fan_in).
 
-    The official code leaves its heads at that default; only its backbone is He-normal.
+    The PixPro release leaves its heads at that default; only its backbone is He-normal.
 
     Args:
         fan_in: inputs of each output: input channels times kernel cells.

@@ -35,7 +35,7 @@ def similarity(pixels: Tensor, gamma: float, others: Tensor | None = None) -> Te
     cosine = ops.relu(ops.einsum("bic,bjc->bij", unit, other))
     if gamma == 2:
         return ops.square(cosine)
-    # Powers below 1 have an infinite slope at 0; the official code adds the same constant.
+    # Powers below 1 have an infinite slope at 0; the PixPro release adds the same constant.
     return ops.power(cosine + 1e-6 if gamma < 1 else cosine, gamma)
 
 
@@ -45,7 +45,7 @@ class PixelPropagation(keras.layers.Layer):
 
     `y_i = sum_j max(cos(x_i, x_j), 0)^gamma * g(x_j)`, without softmax or division by the sum.
     g is `num_transform_layers` 1x1 convolutions with batch norm and ReLU between them, followed, as
-    in the official code but not in the paper, by scaling each `g(x_j)` to unit length. Large maps are
+    in the PixPro release but not in the paper, by scaling each `g(x_j)` to unit length. Large maps are
     compared block by block, see `ops.blockwise`.
 
     Args:

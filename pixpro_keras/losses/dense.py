@@ -113,8 +113,8 @@ def slot_assignment_loss(
 
     Args:
         student_scores: `(B, N, K)`. Cosines of the cells of one view and the slots' prototypes.
-        teacher_scores: `(B, N, K)`. The momentum network's for the other view, cell by cell at the
-            same places; receives no gradient.
+        teacher_scores: `(B, N, K)`. Scores of the momentum network for the same places in the other
+            view; receives no gradient.
         center: `(K,)`. Moving average of the teacher's scores, which keeps one slot from taking
             all cells; receives no gradient.
         student_temperature: tau_s, positive.

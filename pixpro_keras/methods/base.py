@@ -131,7 +131,7 @@ class PretrainMethod(Task):
             check_shape(LABEL, batch[LABEL], (None,), "(B,): the class of each image, an integer")
 
     def before_step(self, step: Tensor) -> dict[str, Tensor]:
-        """Updates the target before its forward pass, as in the official code."""
+        """Updates the target before its forward pass, as in the PixPro release."""
         if not self.has_target:
             return {}
         if self.is_momentum_rising:

@@ -19,10 +19,10 @@ class BYOL(base.PretrainMethod):
 
     `L = 4 - 2 cos(p(z1), z'2) - 2 cos(p(z2), z'1)`, mean over images, in [0, 8].
 
-    The target moves at the beginning of a step, as in all methods here; in the authors' code it moves at
-    the end of the step before. Both compare with the same target, but that update's momentum is that of
-    the later step here, and of the earlier step there. The target starts as a copy here, and with random
-    weights of its own there.
+    Two things differ from the authors' code. Here the target is updated at the beginning of a step, as in
+    all methods of this package, with the momentum of this step; in the authors' code it is updated at the
+    end of the step before, with the momentum of that step. Here the target starts as a copy of the
+    encoder; in the authors' code it starts with random weights of its own.
 
     Args:
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.

@@ -18,7 +18,7 @@ FORMS = ("predictor", "contrastive")
 class InstanceBranch(keras.layers.Layer):
     """The loss between the two views of an image, from projected maps of both networks.
 
-    `predictor`, the official code's: `2 * (-cos(p(z1), z'2) - cos(p(z2), z'1))`, where p is a predictor on
+    `predictor`, the PixPro release's: `2 * (-cos(p(z1), z'2) - cos(p(z2), z'1))`, where p is a predictor on
     the online side and z are maps averaged over their pixels; no negatives, in [-4, 4].
     `contrastive`, the paper's SimCLR*: InfoNCE of the averaged maps over the images of the whole
     batch, mean of both directions, at least 0.
@@ -98,7 +98,7 @@ class InstanceBranch(keras.layers.Layer):
         z, t = (ops.mean(ops.cast(x, "float32"), axis=(1, 2)) for x in (z, t))
         if self.form == "predictor":
             loss = negative_cosine(z, t)
-            return 2.0 * loss, {"instance_cosine": -loss}  # The official code doubles the loss.
+            return 2.0 * loss, {"instance_cosine": -loss}  # The PixPro release doubles the loss.
         first = replica_index() * z.shape[0]
         keys = cross_replica_concat(ops.stop_gradient(t))
         loss, top1 = batch_info_nce(z, keys, first, self.temperature)

@@ -70,7 +70,7 @@ class PixelMethod(base.PretrainMethod):
             batch; 0, as in the paper, leaves it out.
         covariance_weight: weight of VICReg's covariance term on the same pixels.
         instance_weight: weight (alpha) of the instance branch; 0 leaves it out.
-        instance_form: `"predictor"` (the official code's) or `"contrastive"` (the paper's SimCLR*).
+        instance_form: `"predictor"` (the PixPro release's) or `"contrastive"` (the paper's SimCLR*).
         instance_temperature: tau of the contrastive form, positive.
         bn_momentum: fraction of batch norm's moving statistics that is kept in each step.
         **kwargs: arguments of `PretrainMethod`.

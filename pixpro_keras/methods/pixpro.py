@@ -15,7 +15,7 @@ class PixPro(PixelMethod):
     """Pixel-to-propagation consistency.
 
     `L = 2 * (-cos(y_i, x'_j) - cos(y_j, x'_i))`, mean over positive pairs, then over images. The
-    official code doubles each direction, so the loss lies in [-4, 4].
+    PixPro release doubles each direction, so the loss lies in [-4, 4].
 
     Args:
         backbone: functional model, `(B, H, W, 3) -> (B, h, w, C)`.
@@ -36,5 +36,5 @@ class PixPro(PixelMethod):
 
     def one_way(self, prediction, target, positives):
         """Consistency of the propagated online pixels and the target's; see `PixelMethod`."""
-        # The official code doubles it.
+        # The PixPro release doubles it.
         return 2.0 * pixel_consistency(prediction, target, positives)

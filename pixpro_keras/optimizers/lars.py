@@ -37,7 +37,7 @@ class LARS(SGD):
         ValueError: if an argument is out of its range.
 
     Reference:
-        You et al., 2017, arXiv:1708.03888; exclusions as in PixPro's official code.
+        You et al., 2017, arXiv:1708.03888; exclusions as in the PixPro release.
 
     Example:
         ```python

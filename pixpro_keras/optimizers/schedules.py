@@ -21,7 +21,7 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
         peak: learning rate after the warm-up.
         total_steps: steps of the whole run, warm-up included; at least 1.
         warmup_steps: w, 0 to `total_steps`.
-        warmup_fraction: learning rate of step 0 as a share of `peak`; 1/100 in the official code.
+        warmup_fraction: learning rate of step 0 as a share of `peak`; 1/100 in the PixPro release.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -73,7 +73,7 @@ class WarmupCosine(Warmup):
         total_steps: see `Warmup`.
         warmup_steps: see `Warmup`.
         warmup_fraction: see `Warmup`.
-        end: learning rate of the last step, at least 0; the official code's is 1e-6.
+        end: learning rate of the last step, at least 0; the PixPro release's is 1e-6.
 
     Example:
         ```python

@@ -36,10 +36,10 @@ class RunConfig:
         checkpoint_every_steps: steps between two checkpoints.
         keep_checkpoints: number of checkpoints kept.
         on_save_error: reaction to a checkpoint that cannot be written: `continue` tries again when
-            the next one is due, `stop` ends the run. The older ones stay.
+            the next one is due, `stop` ends the run. Older checkpoints stay.
         max_nonfinite_steps: skipped steps in a row that end the run.
         log_every_steps: steps between two lines of `metrics.jsonl`.
-        steps_per_execution: most steps in each call of TensorFlow; see `train`.
+        steps_per_execution: largest number of steps in one call of TensorFlow; see `train`.
         jit_compile: whether XLA compiles the step; on one device only.
         precision: name of the dtype policy of the model, noted in `devices.json`.
         accumulate_steps: parts into which each replica's batch is cut; noted in `devices.json`.
