@@ -58,7 +58,7 @@ from pixpro_keras.visualize.run_pictures import RunPictures
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PretrainResult(RunResult):
-    """Result of a pre-training: a `RunResult` (`steps`, `stop_signal`, `metrics`, ...) with its networks and files.
+    """Result of a pre-training: networks and files, and `steps`, `metrics` and the rest of `RunResult`.
 
     Attributes:
         backbone: trained, with the weights of the last step.
