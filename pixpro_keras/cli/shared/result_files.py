@@ -13,7 +13,7 @@ _MOST_COLUMNS = 100  # of a terminal
 TRAINING_FILES = {
     "checkpoints/": "the last steps, from which the same command continues",
     "metrics.jsonl": "all scalars, also for TensorBoard: tensorboard --logdir {workdir}",
-    "flags.cfg": "repeats the run: --flagfile={workdir}/flags.cfg",
+    "flags.cfg": "all flags, to repeat the run with another --workdir",
 }
 
 
