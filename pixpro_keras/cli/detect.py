@@ -121,16 +121,16 @@ def train_and_test(options: DetectOptions, job: training_job.StartedJob) -> RunR
         preprocess=backbone.preprocess,
         broken=broken,
     )
-    tester = DetectorTest(options, job, backbone, task, test, make_batches)
+    evaluation = DetectorEvaluation(options, job, backbone, task, test, make_batches)
     every = options.test_every_iterations
     with image_errors(train.name):
         result = run_training(
             opened,
             make_batches,
             broken=broken,
-            measurements=[Monitor(tester.measure, every)] if every else [],
+            measurements=[Monitor(evaluation.measure, every)] if every else [],
         )
-    write_at_end(job, result, lambda: tester.finish(num_train))
+    write_at_end(job, result, lambda: evaluation.finish(num_train))
     return result
 
 
@@ -185,8 +185,8 @@ def normalized_together(
     return size // options.accumulate_steps
 
 
-class DetectorTest:
-    """Test of a detector, during its training and after it.
+class DetectorEvaluation:
+    """Evaluation of a detector on test images, during its training and after it.
 
     Args:
         options: resolved.
