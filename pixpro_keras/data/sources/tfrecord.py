@@ -151,9 +151,7 @@ def _check_features(records: RecordFiles, pattern: str) -> bool:
     for index in np.unique(np.linspace(0, len(records) - 1, _NUM_LOOKED_AT).astype(int)).tolist():
         try:
             example = tf.train.Example.FromString(records.read(index))
-        except (
-            Exception
-        ):  # Protobuf's error. The record is reported as a broken image when it is read.
+        except Exception:  # Protobuf's. Such a record counts as a broken image when it is read.
             continue
         examples.append((index, example.features.feature))
     if examples and not any(_IMAGE in features for _, features in examples):
