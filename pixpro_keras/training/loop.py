@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.task import Task
-from pixpro_keras.training.stalls import warn_of_stall
+from pixpro_keras.training.stalls import STALL_SECONDS, warn_of_stall
 from pixpro_keras.training.workers import gather, is_multi_worker
 from pixpro_keras.utils.checks import at_least
 
@@ -27,7 +27,7 @@ def train(
     log_every_steps: int = 10,
     jit_compile: bool = False,
     steps_per_execution: int = 1,
-    stall_seconds: float = 60.0,
+    stall_seconds: float = STALL_SECONDS,
 ) -> None:
     """Trains from the task's step to the last one, driving Keras callbacks.
 

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 
 from absl import logging
 
+# Longest wait for a batch without a warning.
+STALL_SECONDS = 60.0
+
 
 @contextlib.contextmanager
 def warn_of_stall(step: int, seconds: float) -> Iterator[None]:

@@ -12,6 +12,7 @@ from pixpro_keras.data.labels import select
 from pixpro_keras.data.sampler import name_images
 from pixpro_keras.data.sources import Source
 from pixpro_keras.evaluation.features import IMAGE, image_batches
+from pixpro_keras.training.stalls import STALL_SECONDS, warn_of_stall
 from pixpro_keras.types import Batch
 
 # Number of whole images, and their side in pixels: C5 has 12 x 12 cells.
@@ -84,7 +85,8 @@ class RunViews:
 
     def one_batch(self, step: int) -> Batch:
         """Returns the batch of one replica at a step, as the method sees it."""
-        batch = next(iter(self.batches(step)))
+        with warn_of_stall(step + 1, STALL_SECONDS):
+            batch = next(iter(self.batches(step)))
         return batch if self.device_transform is None else self.device_transform(batch)
 
     def names(self, step: int) -> list[str]:

@@ -1,14 +1,20 @@
+import time
+from unittest import mock
+
 import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.cli.options.pretrain_options import PretrainOptions
+from pixpro_keras.cli.shared import run_views
 from pixpro_keras.cli.shared.run_views import RunViews
 from pixpro_keras.data import DataConfig, Source
 
 
 class RunViewsTest(tf.test.TestCase):
-    def views(self, colors_on_device=False, **values):
+    def views(self, colors_on_device=False, seconds=0.0, **values):
         def read(index):
+            if seconds:
+                tf.numpy_function(lambda: np.int64(time.sleep(seconds) or 0), [], tf.int64)
             image = tf.fill((40, 40, 3), tf.cast(20 * index, tf.uint8))
             return {"image": tf.io.encode_png(image), "label": tf.constant(-1)}
 
@@ -43,6 +49,12 @@ class RunViewsTest(tf.test.TestCase):
         self.assertEqual(host.keys(), device.keys())
         for name, value in host.items():
             self.assertAllClose(value, device[name], atol=1e-2, rtol=1e-3, msg=name)
+
+    def test_a_long_wait_for_a_batch_is_told(self):
+        views = self.views(seconds=0.1)
+        with mock.patch.object(run_views, "STALL_SECONDS", 0.02), self.assertLogs() as logged:
+            views.one_batch(1)
+        self.assertIn("Waiting for the images of step 2", logged.output[0])
 
     def test_names_are_those_of_the_step(self):
         views = self.views()
