@@ -189,11 +189,11 @@ def _log_totals(
     rows = ops.reshape(
         blockwise(of_rows, [pixels, pixel_ids], [keys, ids[1]]), (-1, num_pixels, 1 + channels)
     )
-    totals, mean_keys = rows[..., 0], ops.stop_gradient(rows[..., 1:])
+    totals, mean_keys = rows[..., 0], rows[..., 1:]  # Of inputs that receive no gradient.
     # The gradient of a total is the mean of the keys by their softmax, over tau. Taken along with the
     # total, it spares the backward pass another comparison with all candidates.
     slope = ops.sum(query * mean_keys, axis=2) / temperature
-    return ops.stop_gradient(totals) + (slope - ops.stop_gradient(slope))
+    return totals + (slope - ops.stop_gradient(slope))
 
 
 def _mean_over_images(values: Tensor, counts: Tensor) -> Tensor:

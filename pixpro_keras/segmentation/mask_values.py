@@ -122,9 +122,8 @@ def warn_of_palettes(masks: Sequence[pathlib.Path]) -> None:
     Args:
         masks: files of the masks.
     """
-    first: dict[
-        int, tuple[pathlib.Path, str]
-    ] = {}  # The first mask with each value, and its color there.
+    # The first mask with each value, and its color there.
+    first: dict[int, tuple[pathlib.Path, str]] = {}
     for mask in masks:
         for value, color in _colors_in(mask).items():
             other, other_color = first.setdefault(value, (mask, color))
