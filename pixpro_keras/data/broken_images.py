@@ -37,7 +37,11 @@ class AnySource(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Checksum that differs if the images do; empty where it is not known."""
+        """Checksum that differs if the images' names or records do; empty where it is not known."""
+
+    @property
+    def content_fingerprint(self) -> str:
+        """Checksum that differs if their files do; empty where it is not known, or not another one."""
 
     @property
     def read(self) -> Callable[[Tensor], Any]:

@@ -16,6 +16,7 @@ from pixpro_keras.detection.box_source import BoxSource
 from pixpro_keras.detection.notes import Notes
 from pixpro_keras.detection.objects import Objects
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils.fingerprint import fingerprint, sample, size_fingerprint
 
 # Number of images whose headers are read at the start, 0.1 ms each: all but those of very large sets.
 _NUM_HEADERS = 10_000
@@ -220,6 +221,7 @@ def source_of_files(
     def read(index: Tensor) -> Tensor:
         return tf.io.read_file(tf.constant(encoded)[index])
 
+    masks = (repr(objects[number].segmentations) for number in sample(len(objects)))
     return BoxSource(
         specification,
         read,
@@ -231,4 +233,5 @@ def source_of_files(
         class_ids,
         metric,
         notes,
+        fingerprint([size_fingerprint(paths.__getitem__, len(paths)), *masks]),
     )

@@ -30,6 +30,8 @@ class BoxSource:
         class_ids: identifier of each class in the data set.
         metric: `COCO`, `VOC07` or `VOC12`.
         notes: counts of annotations that were ignored or changed.
+        content_fingerprint: checksum of the sizes of the images' files and of the masks, or of a sample of
+            them; empty where it is not known.
 
     Example:
         ```python
@@ -64,6 +66,7 @@ class BoxSource:
     class_ids: Sequence[int]
     metric: str
     notes: Notes = dataclasses.field(default_factory=Notes)
+    content_fingerprint: str = ""
 
     @property
     def num_examples(self) -> int:

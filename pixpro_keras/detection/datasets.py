@@ -133,6 +133,7 @@ def _open_tfds(
         range(1, len(class_names) + 1),
         (VOC07 if is_2007 else VOC12) if is_voc else COCO,
         notes,
+        records.files.fingerprint(),
     )
 
 

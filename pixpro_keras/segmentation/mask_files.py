@@ -22,7 +22,7 @@ from pixpro_keras.segmentation.mask_values import (
     warn_of_palettes,
 )
 from pixpro_keras.types import IGNORED, Tensor
-from pixpro_keras.utils.fingerprint import fingerprint
+from pixpro_keras.utils.fingerprint import fingerprint, size_fingerprint
 
 _LOSSY = ("JPEG", "JPEG2000", "MPO", "WEBP")
 _NUM_LOOKED_AT = 16  # Number of masks whose values are checked before a run.
@@ -235,6 +235,7 @@ def _open_files(
         class_names,
         own_values,
         fingerprint(os.path.relpath(image, top) for image in images),
+        fingerprint(size_fingerprint(x.__getitem__, len(x)) for x in (images, masks)),
     )
 
 

@@ -24,6 +24,8 @@ class MaskSource:
         values: values in the masks that are classes, where the classes have no other source.
         fingerprint: checksum of the images' names, below the place of the data, or of their records; empty
             where it is not known.
+        content_fingerprint: checksum of the sizes of their files and those of the masks, or of a sample of
+            them; empty where it is not known, or where `fingerprint` has them.
 
     Example:
         ```python
@@ -44,6 +46,7 @@ class MaskSource:
     class_names: tuple[str, ...]
     values: tuple[int, ...] = ()
     fingerprint: str = ""
+    content_fingerprint: str = ""
 
 
 def resized(source: MaskSource, size: tuple[int, int]) -> MaskSource:

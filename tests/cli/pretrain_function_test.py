@@ -148,6 +148,14 @@ class PretrainFunctionTest(tf.test.TestCase):
         ):
             self.pretrain(**flags, epochs=2)
         renamed.rename(image)
+        # Another image under the same name.
+        content = image.read_bytes()
+        image.write_bytes(content + b"more")
+        with self.assertRaisesRegex(
+            ValueError, "settings: checksum_of_file_contents was .{16}, is"
+        ):
+            self.pretrain(**flags, epochs=2)
+        image.write_bytes(content)
         # What does not matter to the weights may change; a finished run only writes its results.
         with (
             mock.patch.object(run_views, "plan_image_cache", lambda *_: print("images are kept")),

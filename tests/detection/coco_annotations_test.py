@@ -60,6 +60,17 @@ class COCOTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(train.objects[0].boxes, [[1, 2, 11, 22]])
         self.assertLen(train.objects[0].segmentations, 1)
 
+    def test_other_masks_or_files_are_other_contents(self):
+        moved = [x + 1 for x in _POLYGON]
+        found = [self.open({"segmentation": [one]}) for one in (_POLYGON, moved, _POLYGON)]
+        image = next((self.root / "train2017").iterdir())
+        image.write_bytes(image.read_bytes() + b"more")
+        found.append(open_boxes(f"coco:{self.root}", "train2017"))
+        self.assertLen({source.fingerprint for source in found}, 1)
+        contents = [source.content_fingerprint for source in found]
+        self.assertEqual(contents[2], contents[0])
+        self.assertLen({*contents}, 3)
+
     @parameterized.parameters(0, 1, "0", "1", 0.0, 1.0, False, True)
     def test_crowds_are_0_or_1_of_any_type(self, value):
         source = self.open({"iscrowd": value})

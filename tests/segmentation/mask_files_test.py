@@ -30,6 +30,13 @@ class MaskFilesTest(tf.test.TestCase, parameterized.TestCase):
         for found_image, found_mask in read_masks(source):
             self.assertAllEqual(found_image, self.image)
             self.assertAllEqual(found_mask, mask)
+        content = source.content_fingerprint
+        save_image(self.root / "train" / "labels" / "b.png", np.zeros((6, 8)), palette)
+        other = open_masks(source.name, "train")
+        self.assertEqual(other.fingerprint, source.fingerprint)
+        self.assertNotEqual(other.content_fingerprint, content)
+        save_image(self.root / "train" / "labels" / "b.png", mask, palette)
+        self.assertEqual(open_masks(source.name, "train").content_fingerprint, content)
         for folder in ("images", "labels"):
             file = self.root / "train" / folder / "b.png"
             file.rename(file.with_stem("c"))

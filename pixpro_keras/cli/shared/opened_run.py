@@ -141,7 +141,9 @@ def open_checkpoints(
         CheckpointError: if its checkpoints cannot be used.
     """
     workdir = pathlib.Path(config.workdir)
-    recipe = run_recipe.recipe_of(options, images.num_examples, images.fingerprint)
+    recipe = run_recipe.recipe_of(
+        options, images.num_examples, images.fingerprint, images.content_fingerprint
+    )
     _compare_workers(options, strategy, images.num_examples, recipe)
     if options.dry_run:  # Only the step is read; nothing is written.
         config = dataclasses.replace(config, workdir=pathlib.Path(options.workdir).expanduser())
@@ -193,7 +195,7 @@ def _compare_workers(
         )
     if len({*digests}) > 1:
         raise FlagError(
-            f"{why} flags or lists of images, or --precision=auto found different processors; all need the "
+            f"{why} flags or images, or --precision=auto found different processors; all need the "
             "same command and the same files"
         )
 

@@ -47,8 +47,13 @@ class TrainedPeriod(NamedTuple):
     recipe: Mapping[str, Any]
 
 
-def recipe_of(options: TrainingJobOptions, num_images: int, fingerprint: str = "") -> dict:
-    """Returns the recipe of a run: flags by name, lengths in steps, number and checksum of the images.
+def recipe_of(
+    options: TrainingJobOptions,
+    num_images: int,
+    fingerprint: str = "",
+    content_fingerprint: str = "",
+) -> dict:
+    """Returns the recipe of a run: flags by name, lengths in steps, number and checksums of the images.
 
     A warm-up that takes the whole run has no length of its own, and is not in it.
 
@@ -56,6 +61,7 @@ def recipe_of(options: TrainingJobOptions, num_images: int, fingerprint: str = "
         options: options of the command, resolved.
         num_images: number of training images.
         fingerprint: checksum of their names; empty where it is not known.
+        content_fingerprint: checksum of their files; empty where it is not known.
     """
     recipe: dict = {}
     for field in option_fields(type(options)):
@@ -72,6 +78,8 @@ def recipe_of(options: TrainingJobOptions, num_images: int, fingerprint: str = "
         recipe["warmup_steps"] = options.warmup_steps  # Else a longer run may have a longer one.
     if fingerprint:
         recipe["checksum_of_image_list"] = fingerprint
+    if content_fingerprint:
+        recipe["checksum_of_file_contents"] = content_fingerprint
     per_epoch = options.steps_per_epoch or 1
     return recipe | {
         "num_images": num_images,

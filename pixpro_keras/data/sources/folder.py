@@ -13,7 +13,7 @@ from absl import logging
 
 from pixpro_keras.data.sources.source import Source
 from pixpro_keras.types import Tensor
-from pixpro_keras.utils.fingerprint import fingerprint
+from pixpro_keras.utils.fingerprint import fingerprint, size_fingerprint
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _ENDINGS = tuple(extension.encode() for extension in IMAGE_EXTENSIONS)
@@ -291,4 +291,5 @@ def open_folder(specification: str, folder: str, data_dir: str | None = None) ->
 
     class_names = tuple(os.fsdecode(name) for name in numbers) or None
     names = fingerprint([bytes(paths), ends.tobytes()])
-    return Source(specification, len(owners), read, describe, class_names, names)
+    sizes = size_fingerprint(describe, len(owners))
+    return Source(specification, len(owners), read, describe, class_names, names, sizes)

@@ -50,4 +50,5 @@ def join(name: str, parts: Sequence[Source]) -> Source:
         return parts[number].describe(index - begins[number])
 
     images = fingerprint(part.fingerprint for part in parts)
-    return Source(name, ends[-1], read, describe, class_names, images)
+    contents = fingerprint(part.content_fingerprint for part in parts)
+    return Source(name, ends[-1], read, describe, class_names, images, contents)

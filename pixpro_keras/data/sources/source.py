@@ -41,6 +41,8 @@ class Source:
         class_names: names of the labels, where they are known.
         fingerprint: checksum of the images' names, below the place of the data, or of their records; empty
             where it is not known. Another one shows that the images changed.
+        content_fingerprint: checksum of the sizes of their files, or of a sample of them; empty where it is
+            not known, or where `fingerprint` has them.
 
     Example:
         ```python
@@ -61,6 +63,7 @@ class Source:
     describe: Callable[[int], str]
     class_names: tuple[str, ...] | None = None
     fingerprint: str = ""
+    content_fingerprint: str = ""
 
     def spread_indices(self, count: int) -> list[int]:
         """Indices of images at equal distances over the whole source.

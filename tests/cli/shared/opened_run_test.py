@@ -60,7 +60,7 @@ class OpenCheckpointsTest(tf.test.TestCase):
 
     def test_workers_with_as_many_other_images_are_refused(self):
         mine = self.open(fingerprint="1234")
-        with self.assertRaisesRegex(FlagError, "lists of images"):
+        with self.assertRaisesRegex(FlagError, "different flags or images"):
             self.open(mine, fingerprint="5678")
 
 

@@ -74,6 +74,13 @@ class RunRecipeTest(unittest.TestCase):
             f"folder:{os.path.abspath('photos')}+tfds:voc/2007+scenes",
         )
 
+    def test_other_files_under_the_same_names_are_told(self):
+        options = PretrainOptions.make(dataset="scenes", workdir="run")
+        old, one, other = (recipe_of(options, 100, "names", sizes) for sizes in ("", "1", "2"))
+        self.assertEqual(find_differences(one, other), ["checksum_of_file_contents was 1, is 2"])
+        # Runs of earlier versions do not have it.
+        self.assertEqual(find_differences(old, one), [])
+
     def test_periods_of_a_checkpoint(self):
         first, second = (period.recipe for period in PERIODS)
         self.assertEqual(trained_periods(PERIODS, 6), [(0, 4, first), (4, 6, second)])

@@ -171,6 +171,17 @@ class FolderTest(tf.test.TestCase, parameterized.TestCase):
         (other / "b.jpg").rename(other / "c.jpg")
         self.assertNotEqual(open_source(f"folder:{other}").fingerprint, before)
 
+    def test_the_fingerprint_of_contents_is_of_sizes(self):
+        self.write("a.jpg", "b.jpg")
+        (self.folder / "c.jpg").symlink_to("nowhere")
+        before = self.open()
+        (self.folder / "b.jpg").write_bytes(b"another image")
+        after = self.open()
+        self.assertEqual(after.fingerprint, before.fingerprint)
+        self.assertNotEqual(after.content_fingerprint, before.content_fingerprint)
+        self.write("b.jpg")
+        self.assertEqual(self.open().content_fingerprint, before.content_fingerprint)
+
     def test_an_empty_folder_says_what_was_looked_for(self):
         with self.assertRaisesRegex(ValueError, r"holds no image \(\.jpg, \.jpeg, \.png"):
             self.open()

@@ -33,10 +33,11 @@ class JoinedTest(tf.test.TestCase):
         self.assertEqual([one["image"].decode() for one in mapped], names)
 
     def test_the_fingerprint_is_that_of_the_parts(self):
-        parts = [Source(name, 1, lambda index: {}, str, fingerprint=name) for name in "abc"]
-        first = join("x", parts[:2]).fingerprint
-        self.assertEqual(join("y", parts[:2]).fingerprint, first)
-        self.assertNotEqual(join("x", parts[1:]).fingerprint, first)
+        for kind in ("fingerprint", "content_fingerprint"):
+            parts = [Source(name, 1, lambda index: {}, str, **{kind: name}) for name in "abc"]
+            first = getattr(join("x", parts[:2]), kind)
+            self.assertEqual(getattr(join("y", parts[:2]), kind), first)
+            self.assertNotEqual(getattr(join("x", parts[1:]), kind), first)
 
     def test_labels_stay_where_the_classes_are_the_same(self):
         self.write("a/x/1.jpg", "a/y/2.jpg", "b/x/3.jpg", "b/y/4.jpg", "c/z/5.jpg")
