@@ -58,28 +58,24 @@ class RecordOptions(Options):
     shuffle_seed: int = option(0, "Seed of the order of the images over all files.")
     max_broken_share: float = option(
         0.01,
-        "Largest fraction of files that cannot be read before the command stops; they are left out and "
+        "Largest fraction of images that cannot be decoded before the command stops; they are left out and "
         "named. A single one is always allowed, unless this is 0.",
         minimum=0,
         maximum=1,
     )
 
 
-def shrink(content: bytes, short_side: int) -> bytes:
+def shrink(content: bytes, image: Tensor, short_side: int) -> bytes:
     """Shrinks an image to a short side of at most `short_side` pixels.
 
     Args:
         content: an encoded image.
+        image: the same, decoded.
         short_side: short side in pixels.
 
     Returns:
-        JPEG of quality 95; or `content` itself if it is small enough, or if it cannot be decoded, which the
-        training reports.
+        JPEG of quality 95; or `content` itself if it is small enough.
     """
-    try:
-        image = decode(content)
-    except (tf.errors.OpError, UnicodeDecodeError):
-        return content
     height, width = image.shape[:2]
     scale = short_side / min(height, width)
     if scale >= 1:
@@ -99,7 +95,7 @@ def write_shard(
 ) -> tuple[int, list[bytes]]:
     """Writes one file under a temporary name, then renames it.
 
-    Images that cannot be read are left out. Each record has the name of its class, for other programs; the
+    Images that cannot be decoded are left out. Each record has the name of its class, for other programs; the
     first one has the names of all classes.
 
     Args:
@@ -111,19 +107,21 @@ def write_shard(
         class_names: names of the classes 0, 1, ... of all files.
 
     Returns:
-        Number of written images, and those of `files` that could not be read.
+        Number of written images, and those of `files` that could not be decoded.
     """
     temporary = path + INCOMPLETE
-    num_written, unreadable = 0, []
+    num_written, broken = 0, []
     with tf.io.TFRecordWriter(temporary) as writer:
         for file, label in zip(files, labels, strict=True):
             try:
                 content = pathlib.Path(root, os.fsdecode(file)).read_bytes()
-            except OSError:
-                unreadable.append(file)
+                # In a training, such an image would have only the number of a record for a name.
+                image = decode(content)
+            except (OSError, tf.errors.OpError, UnicodeDecodeError):  # A message may quote bytes.
+                broken.append(file)
                 continue
             if short_side is not None:
-                content = shrink(content, short_side)
+                content = shrink(content, image, short_side)
             feature = {
                 "image/encoded": _bytes([content]),
                 "image/filename": _bytes([file]),
@@ -137,7 +135,7 @@ def write_shard(
             writer.write(example.SerializeToString())
             num_written += 1
     os.replace(temporary, path)
-    return num_written, unreadable
+    return num_written, broken
 
 
 def _bytes(values: Sequence[bytes]) -> tf.train.Feature:
@@ -176,18 +174,18 @@ def run(options: RecordOptions) -> None:
         )
         for shard in range(options.num_shards)
     ]
-    broken = _count_broken(options, root, files)
+    count_of_broken = _count_broken(options, root, files)
     numbers_of_files = {file: number for number, file in enumerate(files)}
     num_written = 0
     with flag_errors(options, "output"), open_bar(total=len(files), unit=" images") as bar:
         try:
             with contextlib.closing(write_shards(shards, options.workers)) as written:
-                for num_images, unreadable in written:
+                for num_images, broken in written:
                     num_written += num_images
-                    for file in unreadable:
-                        broken.report(numbers_of_files[file], is_last=False)
-                        broken.check()
-                    bar.update(num_images + len(unreadable))
+                    for file in broken:
+                        count_of_broken.report(numbers_of_files[file], is_last=False)
+                        count_of_broken.check()
+                    bar.update(num_images + len(broken))
         except BrokenImagesError:
             for path, *_ in shards:  # A packing that was refused must not look like a finished one.
                 pathlib.Path(path).unlink(missing_ok=True)
@@ -198,14 +196,15 @@ def run(options: RecordOptions) -> None:
                 "of them need less"
             ) from error
     dataset = shlex.quote(f"tfrecord:{escape_pattern(str(output))}-?????-of-{count}.tfrecord")
-    left_out = f", {len(broken.names)} left out" if broken.names else ""
+    num_broken = len(count_of_broken.names)
+    left_out = f", {num_broken} left out" if num_broken else ""
     print(f"{num_written} images{left_out} in {len(shards)} files: --dataset={dataset}")
 
 
 def _count_broken(
     options: RecordOptions, root: pathlib.Path, files: Sequence[bytes]
 ) -> BrokenImages:
-    """Count of the images that cannot be read, by their index in `files`."""
+    """Count of the images that cannot be decoded, by their index in `files`."""
     paths = [os.path.join(os.fsencode(root), file) for file in files]
 
     def read(index: Tensor) -> dict[str, Tensor]:
