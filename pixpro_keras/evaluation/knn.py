@@ -158,8 +158,8 @@ def _top_k(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _even_size(count: int, most: int) -> int:
-    """Rows per block: the smallest size with the same number of blocks as `most` rows need."""
-    return -(-count // max(-(-count // most), 1))
+    """Rows per block: the smallest size, 1 or more, with as many blocks as `most` rows need."""
+    return max(-(-count // max(-(-count // most), 1)), 1)
 
 
 def _pad_rows(rows: Array, size: int) -> Array:

@@ -102,6 +102,11 @@ class WeightedKnnTest(tf.test.TestCase, parameterized.TestCase):
             with self.assertRaisesRegex(ValueError, message):
                 weighted_knn(*arguments, num_classes=5)
 
+    def test_no_query_has_no_scores(self):
+        train, labels, test = random_problem()
+        scores = weighted_knn(train, labels, test[:0], num_classes=5)
+        self.assertEqual(scores.shape, (0, 5))
+
     def test_takes_tensors_and_lists(self):
         train, labels, test = random_problem()
         expected = weighted_knn(train, labels, test, num_classes=5)
