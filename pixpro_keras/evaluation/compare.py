@@ -116,7 +116,7 @@ def feature_accuracies(train: Features, test: Features, k: int) -> dict[str, flo
     if not len(train.cells) or not len(test.cells):
         raise ValueError("`train` and `test` must have masks with labeled pixels. Received none.")
     train_pooled, test_pooled = _standardize(train.pooled, test.pooled)
-    num_classes = int(train.labels.max()) + 1
+    num_classes = int(max(train.labels.max(), test.labels.max())) + 1
     scores = weighted_knn(train_pooled, train.labels, test_pooled, num_classes=num_classes, k=k)
     image_classifier = fit_logistic_regression(train_pooled, train.labels)
     train_cells, test_cells = _standardize(train.cells, test.cells)

@@ -97,6 +97,13 @@ class CompareTest(tf.test.TestCase):
         found = feature_accuracies(train, Features(unseen, labels, unseen, labels), k=5)
         self.assertEqual(set(found.values()), {1.0})
 
+    def test_a_class_that_only_the_test_has_is_missed(self):
+        vectors, labels = np.eye(3, dtype="float32"), np.arange(3, dtype="int32")
+        seen = Features(vectors[:2], labels[:2], vectors[:2], labels[:2])
+        found = feature_accuracies(seen, Features(vectors, labels, vectors, labels), k=1)
+        self.assertAllClose(found["image_knn"], 2 / 3)
+        self.assertAllClose(found["image_linear"], 2 / 3)
+
     def test_bad_input(self):
         data = colored_batches(12, 0)
         with self.assertRaisesRegex(ValueError, "`backbones`"):
