@@ -12,6 +12,7 @@ from typing import Any
 
 from absl import logging
 
+from pixpro_keras.utils import checks
 from pixpro_keras.utils.errors import first_line
 from pixpro_keras.utils.files import write_atomically
 
@@ -271,7 +272,8 @@ def track_run(
 
     Raises:
         ImportError: naming the extra to install.
-        ValueError: if the tracker does not start, for example because its server does not answer.
+        ValueError: if the name is unknown, or the tracker does not start, for example because its server
+            does not answer.
 
     Example:
         ```python
@@ -283,6 +285,7 @@ def track_run(
             tracker.log(10, {"train/loss": 0.5})
         ```
     """
+    checks.one_of("name", name, TRACKERS)
     cls = {"wandb": _Wandb, "mlflow": _MLflow}[name]
     workdir = pathlib.Path(workdir)
     file = workdir / _IDS_FILE

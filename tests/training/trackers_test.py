@@ -121,6 +121,11 @@ class TrackersTest(tf.test.TestCase):
         self.assertLen(logs.output, 1)
         self.assertIn("Broken is no longer updated, or incomplete", logs.output[0])
 
+    def test_an_unknown_tracker_is_named(self):
+        message = "`name` must be one of wandb, mlflow. Received: name='tensorboard'"
+        with self.assertRaisesRegex(ValueError, message), track_run("tensorboard", self.folder, {}):
+            pass
+
     def test_a_package_that_is_missing(self):
         for name in ("wandb", "mlflow"):
             with (
