@@ -151,6 +151,7 @@ def continue_history(
         ```
     """
     one_of("on_change", on_change, ON_CHANGE_ACTIONS)
+    recipe = json.loads(json.dumps(dict(recipe)))  # As read back: tuples become lists.
     trained = [period for period in periods if period.first_step < first_step]
     if first_step and not trained:
         trained = [Period(0, {})]  # Converted checkpoints and old versions have no records.
@@ -171,4 +172,4 @@ def continue_history(
             return trained
         if last.recipe and not changed:  # Settings of a newer version are added.
             return [*earlier, Period(last.first_step, {**recipe, **last.recipe})]
-    return [*trained, Period(first_step, dict(recipe))]
+    return [*trained, Period(first_step, recipe)]

@@ -29,6 +29,12 @@ class HistoryTest(parameterized.TestCase):
     def test_the_same_goes_on(self):
         self.assertEqual(continue_history([FIRST], 4, 6, dict(FIRST.recipe)), [FIRST])
 
+    def test_a_tuple_is_the_list_that_was_recorded(self):
+        recipe, workdir = {"levels": ("c4", "c5")}, tempfile.mkdtemp()
+        write_history(workdir, continue_history([], 0, 6, recipe))
+        recorded = read_history(workdir)
+        self.assertEqual(continue_history(recorded, 4, 6, recipe), recorded)
+
     def test_settings_that_are_not_recorded_are_added(self):
         (period,) = continue_history([FIRST], 4, 6, {**FIRST.recipe, "warmup_steps": 5})
         self.assertEqual(period, Period(0, {**FIRST.recipe, "warmup_steps": 5}))
