@@ -213,9 +213,11 @@ class Task(keras.Model):
         Raises:
             ValueError: if others are given, which nothing would compute.
         """
-        if loss is not None or metrics or kwargs.pop("weighted_metrics", None):
+        ignored = [kwargs.pop(name, None) for name in ("loss_weights", "weighted_metrics")]
+        if loss is not None or metrics or any(ignored):
             raise ValueError(
-                f"`compile` of {type(self).__name__} takes no loss or metrics: `call` returns them."
+                f"`compile` of {type(self).__name__} takes no loss, loss weights or metrics: `call` returns "
+                "them, weighted."
             )
         super().compile(optimizer, **kwargs)
 

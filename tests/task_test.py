@@ -74,10 +74,14 @@ class BatchSizeTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "PixPro has no predictions: .*encoder.backbone"):
             build().predict(random_batch(4)["view1"], verbose=0)
 
-    @parameterized.parameters({"loss": "mse"}, {"metrics": ["mae"]})
+    @parameterized.parameters(
+        {"loss": "mse"}, {"metrics": ["mae"]}, {"loss_weights": {"error": 2.0}}
+    )
     def test_losses_and_metrics_are_not_those_of_compile(self, **arguments):
         task, data = Regression("sgd"), tf.data.Dataset.from_tensors(points(0))
-        with self.assertRaisesRegex(ValueError, "Regression takes no loss or metrics"):
+        with self.assertRaisesRegex(
+            ValueError, "Regression takes no loss, loss weights or metrics"
+        ):
             task.compile("sgd", **arguments)
         task.compile("sgd", metrics=[])
         task.fit(data, verbose=0)
