@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 import tensorflow as tf
 
+from pixpro_keras.data.lookalikes import only_in
 from pixpro_keras.detection.notes import Notes
 from pixpro_keras.detection.objects import Objects
 from pixpro_keras.types import Tensor
@@ -214,10 +215,9 @@ def with_classes(source: BoxSource, class_names: Sequence[str]) -> BoxSource:
         return source
     ours, others = set(source.class_names), set(class_names)
     if len(ours) < len(source.class_names) or len(others) < len(class_names) or ours - others:
-        unknown = ", ".join(n for n in source.class_names if n not in others) or "none"
-        missing = ", ".join(n for n in class_names if n not in ours) or "none"
         raise ValueError(
-            f"other classes than in training. Only here: {unknown}; only in training: {missing}"
+            f"other classes than in training. Only here: {only_in(source.class_names, others)}; only in "
+            f"training: {only_in(class_names, ours)}"
         )
     numbers = np.array([class_names.index(name) for name in source.class_names], np.int32)
     # Classes that the source does not have get new ids.

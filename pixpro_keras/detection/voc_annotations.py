@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from pixpro_keras.data.lookalikes import lookalike, spelled
 from pixpro_keras.data.sources.folder import find_folder, find_image
 from pixpro_keras.data.text_lists import read_names
 from pixpro_keras.data.voc_classes import VOC_CLASSES
@@ -228,8 +229,10 @@ def _read_annotation(path: pathlib.Path, class_names: Sequence[str]) -> _Annotat
             with naming(name):
                 class_name = _text(element, "name")
                 if class_name not in class_names:
+                    same = lookalike(class_name, class_names)
+                    hint = f"; {spelled(same)} looks like {spelled(class_name)}" if same else ""
                     raise ValueError(
-                        f"the class {class_name!r} is none of {', '.join(class_names)}"
+                        f"the class {class_name!r} is none of {', '.join(class_names)}{hint}"
                     )
                 if len(element.findall("bndbox")) > 1:
                     raise ValueError("there are several bndbox; each object has one")

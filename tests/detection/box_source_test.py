@@ -75,6 +75,7 @@ class PartsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(
         (("cat", "Dog"), "Only here: Dog; only in training: dog"),
         (("cat", "dog", "bird"), "Only here: bird; only in training: none"),
+        (("cat", "dog\u200b"), r"Only here: \S+ \('dog\\u200b'\); only in training: dog \('dog'\)"),
     )
     def test_classes_that_were_not_trained_are_listed(self, class_names, message):
         ids = range(len(class_names))

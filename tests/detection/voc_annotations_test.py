@@ -37,6 +37,10 @@ class VOCTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(
         ([("cat", 0, 1, 1, 70, 40)], "is outside.*0, 0, 70, 40"),
         ([("cat", 0, 30, 1, 20, 40)], "corners in wrong order"),
+        (
+            [("cat\u200b", 0, 1, 1, 20, 40)],
+            r"none of .*; cat \('cat'\) looks like \S+ \('cat\\u200b'\)$",
+        ),
         ([("unicorn", 0, 1, 1, 20, 40)], "the class 'unicorn' is none of"),
     )
     def test_wrong_objects(self, objects, message):

@@ -19,6 +19,7 @@ from pixpro_keras.cli.options.option_fields import FlagError, Options, option
 from pixpro_keras.cli.options.split_options import SplitOptions, log_split, refuse_fraction
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.labels import read_labels, select, stratified_subset, warn_of_shared
+from pixpro_keras.data.lookalikes import only_in
 from pixpro_keras.data.sources import Source, open_source, prepare_tfds, split_specification
 from pixpro_keras.data.sources.folder import find_folder
 from pixpro_keras.data.sources.specification import path_hint
@@ -169,14 +170,12 @@ def _match_classes(train: Source, test: Source) -> Source:
             f"{named.name}; records have names if pixpro-make-tfrecords packs a folder for each class"
         )
     known, found = train.class_names, test.class_names
-    unknown = [name for name in found if name not in known]
-    missing = [name for name in known if name not in found]
-    if unknown:
+    if set(found) - set(known):
         raise FlagError(
-            f"{train.name} and {test.name} have other classes: only the first has "
-            f"{', '.join(missing) or 'none'}, only the second has {', '.join(unknown) or 'none'}"
+            f"{train.name} and {test.name} have other classes: only the first has {only_in(known, found)}, "
+            f"only the second has {only_in(found, known)}"
         )
-    logging.warning("%s has no image of these classes: %s", test.name, ", ".join(missing))
+    logging.warning("%s has no image of these classes: %s", test.name, only_in(known, found))
     numbers = tf.constant([known.index(name) for name in found], tf.int32)
 
     def read(index: Tensor) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from pixpro_keras.cli.options.split_options import SplitOptions, random_split, r
 from pixpro_keras.cli.options.training_options import TrainingOptions
 from pixpro_keras.data.broken_images import BrokenImages
 from pixpro_keras.data.labels import select, warn_of_shared
+from pixpro_keras.data.lookalikes import only_in
 from pixpro_keras.segmentation.class_presence import read_presence, stratified_images
 from pixpro_keras.segmentation.mask_datasets import open_masks
 from pixpro_keras.segmentation.mask_files import is_flat_folder
@@ -279,11 +280,10 @@ def _other_classes(train: MaskSource, test: MaskSource) -> str:
             f"{' and '.join(f'{folder}/classes.txt' for folder in folders)}, "
             f"or by --label_map={map_in_a_row(values_of((train, test)))}"
         )
-    here = [name for name in test.class_names if name not in train.class_names]
-    missing = [name for name in train.class_names if name not in test.class_names]
+    here, known = test.class_names, train.class_names
     return (
-        f"other classes than the training images. Only here: {', '.join(here) or 'none'}; only in training: "
-        f"{', '.join(missing) or 'none'}"
+        f"other classes than the training images. Only here: {only_in(here, known)}; only in training: "
+        f"{only_in(known, here)}"
     )
 
 

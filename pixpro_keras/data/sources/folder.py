@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from pixpro_keras.data.lookalikes import warn_of_lookalikes
 from pixpro_keras.data.sources.source import Source
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils.fingerprint import fingerprint, size_fingerprint
@@ -230,7 +231,8 @@ def number_classes(folders: Iterable[bytes]) -> dict[bytes, int]:
     """Assigns class numbers to folders of images, in byte order.
 
     This is the usual layout of labeled images: one folder per class and nothing else. With nested
-    folders, or images next to folders, there are no classes and the result is empty.
+    folders, or images next to folders, there are no classes and the result is empty. The log warns of
+    different names that look alike.
 
     Args:
         folders: paths relative to the root of the images; repetitions are allowed.
@@ -246,6 +248,7 @@ def number_classes(folders: Iterable[bytes]) -> dict[bytes, int]:
     names = sorted(set(folders))
     if not all(name and b"/" not in name for name in names):
         return {}
+    warn_of_lookalikes(map(os.fsdecode, names))
     return {name: number for number, name in enumerate(names)}
 
 

@@ -41,6 +41,16 @@ class OpenPartsTest(tf.test.TestCase):
         with self.assertRaisesRegex(FlagError, "first has cat, only the second has Cat"):
             open_parts(folder)
 
+    def test_classes_whose_names_look_alike_are_spelled(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        for part, name in (("train", "caf\xe9"), ("val", "cafe\u0301")):
+            for one in (name, "dog"):
+                write_photos(folder / part / one, count=1)
+        with self.assertRaisesRegex(
+            FlagError, r"first has \S+ \(NFC, 'caf\\xe9'\), .* has \S+ \(NFD, 'cafe\\u0301'\)$"
+        ):
+            open_parts(folder)
+
     def test_one_class_is_refused(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         for part in ("train", "val"):
