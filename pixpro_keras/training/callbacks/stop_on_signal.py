@@ -17,7 +17,7 @@ class StopOnSignal(keras.callbacks.Callback):
     main thread only; in another one the callback does nothing.
 
     Attributes:
-        received: the signal that ended the training, or None.
+        received: the signal that ended the newest training, or None.
 
     Example:
         ```python
@@ -34,9 +34,11 @@ class StopOnSignal(keras.callbacks.Callback):
         self._previous: dict[signal.Signals, Any] = {}
 
     def on_train_begin(self, logs=None):
-        """Installs the signal handlers."""
+        """Installs the signal handlers; forgets the signal of an earlier training."""
+        self.received = None
         if threading.current_thread() is not threading.main_thread():
             return
+        self.restore_handlers()  # An error may have ended that training.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             self._previous[number] = signal.signal(number, self._stop)
 

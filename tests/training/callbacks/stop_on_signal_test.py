@@ -31,6 +31,22 @@ class StopOnSignalTest(tf.test.TestCase):
             self.assertEqual(exit_code_of(stop.received), code)
         self.assertEqual(signal.getsignal(signal.SIGTERM), before)
 
+    def test_a_signal_ends_one_training_only(self):
+        stop = self.begin()
+        os.kill(os.getpid(), signal.SIGTERM)
+        stop.on_train_end()
+        stop.on_train_begin()
+        stop.on_train_batch_end(0)
+        stop.on_train_end()
+        self.assertFalse(stop.model.stop_training)
+
+    def test_handlers_are_restored_after_a_training_that_followed_an_error(self):
+        before = signal.getsignal(signal.SIGTERM)
+        stop = self.begin()
+        stop.on_train_begin()  # The first training had no `on_train_end`.
+        stop.on_train_end()
+        self.assertEqual(signal.getsignal(signal.SIGTERM), before)
+
     def test_the_second_one_ends_at_once(self):
         child = os.fork()
         if child == 0:
