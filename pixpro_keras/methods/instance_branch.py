@@ -57,7 +57,7 @@ class InstanceBranch(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.form = checks.one_of("instance_form", form, FORMS)
+        self.form = checks.one_of("form", form, FORMS)
         self.temperature = checks.positive("temperature", temperature)
         self.hidden_dim = hidden_dim
         self.out_dim = out_dim

@@ -9,13 +9,13 @@ import tensorflow as tf
 from keras import ops
 
 from pixpro_keras import geometry
-from pixpro_keras.layers.fpn import FPN
 from pixpro_keras.layers.heads import PointwiseMLP
 from pixpro_keras.layers.pixel_propagation import PixelPropagation
 from pixpro_keras.losses.pixel import positive_pair_metrics
 from pixpro_keras.losses.spread import spread_terms
 from pixpro_keras.methods import base
-from pixpro_keras.methods.instance_branch import InstanceBranch
+from pixpro_keras.methods.instance_branch import FORMS, InstanceBranch
+from pixpro_keras.methods.pixel_heads import make_heads
 from pixpro_keras.ops import LazyRows, feature_std, global_covariance, to_pixels
 from pixpro_keras.task import Bounds
 from pixpro_keras.types import (
@@ -122,29 +122,20 @@ class PixelMethod(base.PretrainMethod):
         **kwargs,
     ):
         checks.positive("threshold", threshold)
-        checks.at_least("pixel_weight", pixel_weight, 0)
-        checks.at_least("instance_weight", instance_weight, 0)
-        if not pixel_weight and not instance_weight:
-            raise ValueError("`pixel_weight` and `instance_weight` must not both be 0.")
-        if use_fpn and not pixel_weight:
-            raise ValueError("`use_fpn` needs a pixel loss. Received: pixel_weight=0.")
-        checks.at_least("variance_weight", variance_weight, 0)
-        checks.at_least("covariance_weight", covariance_weight, 0)
+        _check_weights(pixel_weight, instance_weight, variance_weight, covariance_weight)
+        checks.one_of("instance_form", instance_form, FORMS)
+        checks.positive("instance_temperature", instance_temperature)
         pixel_levels = (pixel_levels,) if isinstance(pixel_levels, str) else tuple(pixel_levels)
-        _check_levels(pixel_levels, use_fpn, bool(pixel_weight), bool(instance_weight))
-        projector = functools.partial(PointwiseMLP, hidden_dim, out_dim, bn_momentum=bn_momentum)
-        heads, pyramid_heads, level_heads = _projectors(
-            projector, pixel_levels, use_fpn, bool(pixel_weight), bool(instance_weight)
+        heads = make_heads(
+            functools.partial(PointwiseMLP, hidden_dim, out_dim, bn_momentum=bn_momentum),
+            pixel_levels,
+            use_fpn=use_fpn,
+            has_pixel=bool(pixel_weight),
+            has_instance=bool(instance_weight),
+            bn_momentum=bn_momentum,
         )
         super().__init__(
-            backbone,
-            heads,
-            FPN(bn_momentum=bn_momentum, name="fpn") if use_fpn else None,
-            pyramid_heads,
-            level_heads,
-            bn_momentum=bn_momentum,
-            has_target=use_target,
-            **kwargs,
+            backbone, **heads, bn_momentum=bn_momentum, has_target=use_target, **kwargs
         )
         self.threshold = threshold
         self.use_propagation = use_propagation
@@ -210,20 +201,17 @@ class PixelMethod(base.PretrainMethod):
         They must run in this order. The first two together have the weight of one local view. Without
         a target encoder, the first two are one function.
         """
-        view1, view2 = (batch[VIEW1], batch[COORD1]), (batch[VIEW2], batch[COORD2])
-        local_views: list[tuple[Tensor, Tensor]] = []
-        if LOCAL_VIEWS in batch:
-            images = ops.unstack(batch[LOCAL_VIEWS], axis=1)
-            local_views = list(zip(images, ops.unstack(batch[LOCAL_COORDS], axis=1), strict=True))
+        view1, view2, *local_views = _views(batch)
         share = 1 / (1 + len(local_views))
         direction = functools.partial(self._direction, share=share, training=training)
         targets: list[_Encoded] = []
+        directions: list[Callable[[], dict[str, Tensor]]]
         if self.has_target:
             targets += [
                 _Encoded(self.target_encoder(view, training=training), coord)
                 for view, coord in (view1, view2)
             ]
-            directions: list[Callable[[], dict[str, Tensor]]] = [
+            directions = [
                 functools.partial(direction, *view1, targets[1:]),
                 functools.partial(direction, *view2, targets[:1]),
             ]
@@ -319,8 +307,9 @@ class PixelMethod(base.PretrainMethod):
 
         Args:
             prediction: `(B, N, C)`. Online pixels of one view, propagated where there is a PPM.
-            target: `(B, N, C)`. Target pixels of the other view.
-            positives: `(B, N, N)` of 0 and 1, from `geometry.lazy_positive_pairs`.
+            target: `(B, M, C)`. Target pixels of the other view; M is not N where local views are compared
+                with whole ones.
+            positives: `(B, N, M)` of 0 and 1, from `geometry.lazy_positive_pairs`.
 
         Returns:
             Scalar float32.
@@ -372,6 +361,15 @@ class PixelMethod(base.PretrainMethod):
         }
 
 
+def _views(batch: Batch) -> list[tuple[Tensor, Tensor]]:
+    """Images `(B, H, W, 3)` and corners `(B, 4)` of view 1, view 2 and each local view."""
+    views = [(batch[VIEW1], batch[COORD1]), (batch[VIEW2], batch[COORD2])]
+    if LOCAL_VIEWS in batch:
+        images, coords = (ops.unstack(batch[key], axis=1) for key in (LOCAL_VIEWS, LOCAL_COORDS))
+        views += zip(images, coords, strict=True)
+    return views
+
+
 def _sum(outputs: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Sums by name; all have the same names."""
     return {name: sum(one[name] for one in outputs) for name in outputs[0]}
@@ -382,40 +380,21 @@ def _levels(maps: Tensor | dict[str, Tensor]) -> list[Tensor]:
     return list(maps.values()) if isinstance(maps, dict) else [maps]
 
 
-def _projectors(
-    projector: Callable[..., keras.layers.Layer],
-    levels: tuple[str, ...],
-    use_fpn: bool,
-    has_pixel: bool,
-    has_instance: bool,
-) -> tuple[dict, dict, dict]:
-    """Returns the projectors on C5, on the FPN and on the backbone's levels, as `Encoder` takes them."""
-    heads: dict[str, keras.layers.Layer] = {}
-    pyramid_heads: dict[str, keras.layers.Layer] = {}
-    level_heads: dict[str, dict[str, keras.layers.Layer]] = {}
-    if has_pixel and levels != ("c5",):
-        level_heads["pixel"] = {level: projector(name=f"projector_{level}") for level in levels}
-    elif has_pixel:
-        (pyramid_heads if use_fpn else heads)["pixel"] = projector(name="projector")
-    if has_instance:
-        heads["instance"] = projector(name="projector_instance")
-    return heads, pyramid_heads, level_heads
-
-
-def _check_levels(levels: tuple[str, ...], use_fpn: bool, has_pixel: bool, has_instance: bool):
-    for level in levels:
-        checks.one_of("pixel_levels", level, ("c3", "c4", "c5"))
-    if not levels or len({*levels}) < len(levels):
-        raise ValueError(f"`pixel_levels` must be different levels. Received: {levels}.")
-    if levels != ("c5",) and (use_fpn or not has_pixel):
+def _check_weights(pixel: float, instance: float, variance: float, covariance: float) -> None:
+    weights = {
+        "pixel_weight": pixel,
+        "instance_weight": instance,
+        "variance_weight": variance,
+        "covariance_weight": covariance,
+    }
+    for name, weight in weights.items():
+        checks.at_least(name, weight, 0)
+    if not pixel and not instance:
+        raise ValueError("`pixel_weight` and `instance_weight` must not both be 0.")
+    if not pixel and (variance or covariance):
         raise ValueError(
-            "`pixel_levels` needs a pixel loss, and no FPN, which has levels of its own. "
-            f"Received: pixel_levels={levels}."
-        )
-    if "c5" not in levels and not has_instance:
-        raise ValueError(
-            "`pixel_levels` without c5 needs an instance branch, else nothing trains the last stage. "
-            f"Received: pixel_levels={levels}."
+            "`variance_weight` and `covariance_weight` need a pixel loss. Received: pixel_weight=0, "
+            f"variance_weight={variance}, covariance_weight={covariance}."
         )
 
 

@@ -98,13 +98,19 @@ class InstanceBranchTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.parameters(
         ({"instance_form": "siamese", "instance_weight": 1}, "Received: instance_form='siamese'"),
-        ({"instance_temperature": 0, "instance_weight": 1}, "Received: temperature=0"),
+        ({"instance_temperature": 0, "instance_weight": 1}, "Received: instance_temperature=0"),
+        ({"instance_form": "siamese"}, "Received: instance_form='siamese'"),
         ({"instance_weight": -1}, "Received: instance_weight=-1"),
         ({"pixel_weight": 0}, "must not both be 0"),
+        ({"pixel_weight": 0, "instance_weight": 1, "variance_weight": 2}, "variance_weight=2"),
     )
     def test_bad_arguments(self, arguments, message):
         with self.assertRaisesRegex(ValueError, message):
             PixPro(tiny_backbone(), **TINY, **arguments)
+
+    def test_the_branch_names_its_own_arguments(self):
+        with self.assertRaisesRegex(ValueError, "`form` must be one of predictor, contrastive"):
+            InstanceBranch("siamese")
 
 
 if __name__ == "__main__":
