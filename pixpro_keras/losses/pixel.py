@@ -1,8 +1,8 @@
 """Pixel-level losses of PixPro and PixContrast.
 
-The positive pairs are a mask `(B, N, N)`, from `geometry.positive_pairs`, or for large maps its rows,
-from `geometry.lazy_positive_pairs`. Either way the memory for pairs of pixels grows linearly with
-N, by `ops.blockwise`.
+The positive pairs are a mask `(B, N, M)`, from `geometry.positive_pairs`, or for large maps its rows,
+from `geometry.lazy_positive_pairs`. The maps of the two views may differ in size, N and M pixels. In
+either form the memory for pairs of pixels grows linearly with N, by `ops.blockwise`.
 """
 
 from keras import ops
@@ -21,8 +21,8 @@ def pixel_consistency(prediction: Tensor, target: Tensor, positives: Tensor | La
 
     Args:
         prediction: `(B, N, C)`. Propagated pixels `y` of one view.
-        target: `(B, N, C)`. Target-encoder pixels `x'` of the other view; receives no gradient.
-        positives: `(B, N, N)` of 0 and 1, of any dtype. Entry `[b, i, j]` is 1 when pixel `i` of `prediction`
+        target: `(B, M, C)`. Target-encoder pixels `x'` of the other view; receives no gradient.
+        positives: `(B, N, M)` of 0 and 1, of any dtype. Entry `[b, i, j]` is 1 when pixel `i` of `prediction`
             and pixel `j` of `target` show the same place.
 
     Returns:
@@ -61,8 +61,8 @@ def pixel_contrast(
 
     Args:
         query: `(B, N, C)`. Online pixels `x` of one view.
-        key: `(B, N, C)`. Target-encoder pixels `x'` of the other view; receives no gradient.
-        positives: `(B, N, N)` of 0 and 1, of any dtype; queries in rows.
+        key: `(B, M, C)`. Target-encoder pixels `x'` of the other view; receives no gradient.
+        positives: `(B, N, M)` of 0 and 1, of any dtype; queries in rows.
         temperature: tau, positive.
         candidates: `(K, C)`. Pixels over which k runs for every query, for instance those of the
             global batch; all pixels of `key` must be among them. Receives no gradient.
@@ -119,8 +119,8 @@ def positive_pair_metrics(
 
     Args:
         prediction: `(B, N, C)` of one view.
-        target: `(B, N, C)` of the other view; receives no gradient.
-        positives: `(B, N, N)` of 0 and 1.
+        target: `(B, M, C)` of the other view; receives no gradient.
+        positives: `(B, N, M)` of 0 and 1.
 
     Returns:
         `positive_share`: scalar float32 in [0, 1], share of the pairs that are positive.
