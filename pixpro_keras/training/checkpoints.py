@@ -49,6 +49,9 @@ class Checkpoints:
         identity: properties that make two runs' weights interchangeable (method, backbone, ...), JSON values.
         keep: number of checkpoints kept, at least 1.
 
+    Raises:
+        CheckpointError: if TensorFlow cannot read from the directory because of characters in its path.
+
     Example:
         ```python
         import tempfile
@@ -76,6 +79,7 @@ class Checkpoints:
         keep: int = 3,
     ):
         self._directory = pathlib.Path(directory)
+        _check_path(self._directory)
         # As read back from JSON: tuples become lists.
         self._identity = json.loads(json.dumps(identity))
         self._task = task
@@ -307,8 +311,18 @@ def load_weights(task: Task, path: str, optimizer: bool = False) -> None:
                 raise _damaged(path, error) from error
 
 
+def _check_path(path: str | os.PathLike) -> None:
+    """Raises a CheckpointError for a path from which no checkpoint can be read, though it can be written."""
+    if re.search(r"[\[\\]", os.fspath(path)):
+        raise CheckpointError(
+            "checkpoints need a path without [ and \\, which TensorFlow takes for a pattern when it reads "
+            f"them; rename the directory, or use another one. Received: {path}"
+        )
+
+
 def _open(path: str):
     """Opens a checkpoint, after checking its files against its manifest if it has one."""
+    _check_path(path)
     manifest = pathlib.Path(f"{path}.sha256")
     try:
         if manifest.exists():

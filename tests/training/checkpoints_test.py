@@ -158,6 +158,21 @@ class CheckpointsTest(tf.test.TestCase):
         load_weights(other, path, optimizer=True)
         self.assertAllEqual(other.optimizer.variables[-1], plain.optimizer.variables[-1] - 1)
 
+    def test_a_path_that_tensorflow_takes_for_a_pattern_is_refused_before_the_training(self):
+        for name in ("run[1]", "run\\x"):
+            folder = self.create_tempdir().full_path + f"/{name}"
+            with self.assertRaisesRegex(CheckpointError, "need a path without"):
+                Checkpoints(folder, build(), {})
+            self.assertFalse(os.path.exists(folder))
+            with self.assertRaisesRegex(CheckpointError, "need a path without"):
+                load_weights(build(), f"{folder}/ckpt-8")
+        # Other special characters are read as they are.
+        folder = self.create_tempdir().full_path + "/a run*{1,2}?"
+        task = build()
+        task.step.assign(8)
+        Checkpoints(folder, task, {}).save()
+        self.assertEqual(Checkpoints(folder, build(), {}).restore(), 8)
+
     def test_nothing_there_starts_at_zero(self):
         self.assertEqual(Checkpoints(self.create_tempdir().full_path, build(), {}).restore(), 0)
 
