@@ -10,6 +10,8 @@ from typing import Any
 
 import keras
 
+from pixpro_keras.backbones.resnet import BLOCKS
+
 PREFIX = "keras_cv:"
 # Names of models must not contain a colon.
 _NAME_PREFIX = "keras_cv_"
@@ -21,13 +23,6 @@ _YOLO_V8 = {
     "m": ((96, 192, 384, 576), (2, 4, 4, 2)),
     "l": ((128, 256, 512, 512), (3, 6, 6, 3)),
     "xl": ((160, 320, 640, 640), (3, 6, 6, 3)),
-}
-_RESNET_BLOCKS = {
-    18: (2, 2, 2, 2),
-    34: (3, 4, 6, 3),
-    50: (3, 4, 6, 3),
-    101: (3, 4, 23, 3),
-    152: (3, 8, 36, 3),
 }
 # EfficientNetV2: repeats, filters from the stem on, and coefficients of width and depth.
 _EFFICIENTNET_V2 = {
@@ -51,7 +46,7 @@ def _networks() -> Mapping[str, tuple[str, Mapping[str, Any]]]:
             "stackwise_depth": list(depths),
         }
         networks[f"yolo_v8_{size}_backbone"] = "YOLOV8Backbone", arguments
-    for depth, blocks in _RESNET_BLOCKS.items():
+    for depth, blocks in BLOCKS.items():
         arguments = {
             "stackwise_filters": [64, 128, 256, 512],
             "stackwise_blocks": list(blocks),

@@ -43,7 +43,8 @@ class Architecture:
     is_deep: bool = False
 
 
-_BLOCKS = {
+# Depth of a ResNet -> residual blocks of its stages.
+BLOCKS = {
     18: (2, 2, 2, 2),
     34: (3, 4, 6, 3),
     50: (3, 4, 6, 3),
@@ -54,12 +55,12 @@ _BLOCKS = {
 ARCHITECTURES = {
     f"resnet{depth}{kind}": Architecture(blocks, depth < 50, is_deep=kind == "_d")
     for kind in ("_v1_5", "_d")
-    for depth, blocks in _BLOCKS.items()
+    for depth, blocks in BLOCKS.items()
 } | {
-    "resnext50_32x4d": Architecture(_BLOCKS[50], groups=32, group_width=4),
-    "resnext101_32x8d": Architecture(_BLOCKS[101], groups=32, group_width=8),
-    "wide_resnet50_2": Architecture(_BLOCKS[50], group_width=128),
-    "wide_resnet101_2": Architecture(_BLOCKS[101], group_width=128),
+    "resnext50_32x4d": Architecture(BLOCKS[50], groups=32, group_width=4),
+    "resnext101_32x8d": Architecture(BLOCKS[101], groups=32, group_width=8),
+    "wide_resnet50_2": Architecture(BLOCKS[50], group_width=128),
+    "wide_resnet101_2": Architecture(BLOCKS[101], group_width=128),
 }
 
 
