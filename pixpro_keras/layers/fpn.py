@@ -59,11 +59,11 @@ class FPN(keras.layers.Layer):
 
     def build(self, input_shape: dict[str, tuple]) -> None:
         """Creates the convolutions for the maps `c2` or `c3` to `c5`."""
-        levels = sorted(int(name.removeprefix("c")) for name in input_shape)
-        if levels not in ([2, 3, 4, 5], [3, 4, 5]):
+        names = sorted(input_shape)
+        if names not in (["c2", "c3", "c4", "c5"], ["c3", "c4", "c5"]):
             raise ValueError(f"An FPN takes c2 or c3 to c5. Received: {', '.join(input_shape)}.")
-        self.levels = levels
-        for level in levels:
+        self.levels = [int(name[1:]) for name in names]
+        for level in self.levels:
             shape = tuple(input_shape[f"c{level}"])
             self.laterals[f"p{level}"] = self._convolution(f"lateral{level}", 1, shape)
             shape = (*shape[:-1], self.num_channels)

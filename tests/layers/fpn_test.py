@@ -85,8 +85,10 @@ class FpnTest(tf.test.TestCase, parameterized.TestCase):
             FPN(8)(inputs)
         with self.assertRaisesRegex(ValueError, "num_channels=0"):
             FPN(0)
-        with self.assertRaisesRegex(ValueError, "c4, c5"):
+        with self.assertRaisesRegex(ValueError, "takes c2 or c3 to c5. Received: c4, c5"):
             FPN(8)({name: maps()[name] for name in ("c4", "c5")})
+        with self.assertRaisesRegex(ValueError, "takes c2 or c3 to c5. Received: p2"):
+            FPN(8)({"p2": maps()["c2"]})
 
 
 if __name__ == "__main__":
