@@ -88,13 +88,15 @@ class LinearProbe(Task):
             self.backbone.trainable = False
         self.learning_rate_factors = tuple(float(factor) for factor in learning_rate_factors)
         heads, channels = len(self.learning_rate_factors), backbone.output_shape[-1]
+        # Trained as they are tested: within a call, Keras would round them to a mixed policy's 16 bits.
         self.kernels = self.add_weight(
             name="kernels",
             shape=(heads, channels, num_classes),
             initializer=keras.initializers.RandomNormal(stddev=0.01),
+            autocast=False,
         )
         self.biases = self.add_weight(
-            name="biases", shape=(heads, num_classes), initializer="zeros"
+            name="biases", shape=(heads, num_classes), initializer="zeros", autocast=False
         )
 
     def check_batch(self, batch: Batch) -> None:

@@ -4,6 +4,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from pixpro_keras.backbones import feature_network
+from pixpro_keras.backbones.dtype_policies import global_policy
 from pixpro_keras.evaluation.linear_probe import LinearProbe, feature_batches
 from pixpro_keras.optimizers import SGD
 from tests.helpers.tiny_networks import random_batch, tiny_backbone
@@ -30,6 +31,17 @@ class LinearProbeTest(tf.test.TestCase, parameterized.TestCase):
                 losses.append(np.log(np.exp(logits).sum()) - logits[label])
             expected += factor * np.mean(losses)
         self.assertAllClose(probe(batch)["classification"], expected, rtol=1e-5)
+
+    @parameterized.parameters("mixed_bfloat16", "mixed_float16")
+    def test_what_is_trained_is_what_is_tested_in_any_precision(self, policy):
+        with global_policy(policy):
+            probe = build()
+        features = np.random.default_rng(0).random((4, probe.kernels.shape[1]), "float32")
+        labels = np.array([0, 1, 2, 0])
+        logits = probe.logits(features)[0].numpy().astype("float64")
+        expected = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(4), labels]
+        found = probe({"features": features, "label": labels}, training=True)
+        self.assertAllClose(found["classification"], expected.mean(), rtol=1e-6)
 
     def test_a_saved_probe_gives_the_same_and_is_trained_on(self):
         probe, batch = build((1.0, 0.1)), random_batch()
