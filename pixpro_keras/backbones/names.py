@@ -223,7 +223,8 @@ def check_name(name: str) -> None:
             raise ValueError(f"{name}: {error}") from error
         return
     if name not in available():
-        near = difflib.get_close_matches(name.lower(), available(), n=3)
+        begun = [one for one in available() if name and one.startswith(f"{name.lower()}_")]
+        near = begun or difflib.get_close_matches(name.lower(), available(), n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else "."
         raise ValueError(
             "`backbone` must be a keras.applications network in lower case (except NASNet), a preset of "

@@ -32,7 +32,12 @@ from pixpro_keras.cli.options.labeled_options import (
     open_parts,
     resolve_parts,
 )
-from pixpro_keras.cli.options.option_fields import FlagError, option, with_default
+from pixpro_keras.cli.options.option_fields import (
+    FlagError,
+    are_positive,
+    option,
+    with_default,
+)
 from pixpro_keras.cli.options.training_options import (
     TrainingJobOptions,
     compile_task,
@@ -61,7 +66,10 @@ class LinearProbeOptions(LabeledOptions, CompareOptions, TrainingJobOptions):
     """Options of the linear probe."""
 
     learning_rate_factors: tuple[str, ...] = option(
-        ("1",), "Factors of the learning rate; one classifier is trained with each of them."
+        ("1",),
+        "Factors of the learning rate; one classifier is trained with each of them.",
+        check=lambda factors: bool(factors) and are_positive(factors),
+        must="be positive, finite numbers, such as 0.01,0.1,1",
     )
     augment: bool = option(
         False,
@@ -100,8 +108,7 @@ def check_training(options: LinearProbeOptions) -> list[float]:
     Raises:
         FlagError: naming the flags that cannot be used, or do not go together.
     """
-    with flag_errors(options, "learning_rate_factors"):
-        factors = [float(factor) for factor in options.learning_rate_factors]
+    factors = [float(factor) for factor in options.learning_rate_factors]
     if len(factors) > 1 and (options.weight_decay or options.optimizer != "sgd"):
         raise FlagError(
             f"--learning_rate_factors={','.join(options.learning_rate_factors)}: several need "

@@ -36,6 +36,7 @@ class NamesTest(tf.test.TestCase, parameterized.TestCase):
             backbones.constructor_name("resnet50_v1_5")
 
     @parameterized.parameters(
+        ("ResNet18", r"did you mean resnet18_d or resnet18_v1_5\?$"),
         ("resnet51", r"'resnet51'; did you mean .*resnet50"),
         ("ResNet50", r"'ResNet50'; did you mean resnet50"),
         ("MobileNetV2", r"'MobileNetV2'; did you mean mobilenetv2"),

@@ -1,8 +1,10 @@
 import keras
 import numpy as np
 import tensorflow as tf
+from absl.testing import parameterized
 
-from pixpro_keras.cli.linear_probe import log_probabilities
+from pixpro_keras.cli.linear_probe import LinearProbeOptions, log_probabilities
+from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.evaluation.features import Features
 from pixpro_keras.evaluation.knn import top_k_accuracy
 from pixpro_keras.evaluation.linear_probe import LinearProbe
@@ -23,6 +25,13 @@ class LinearProbeScoresTest(tf.test.TestCase):
             for label in range(7)
         ]
         self.assertEqual(ranks, [6, 5, 3, 1, 0, 4, 2])
+
+
+class LinearProbeOptionsTest(parameterized.TestCase):
+    @parameterized.parameters("a", "0,1", "-1", "inf", "")
+    def test_factors_that_cannot_be_are_refused_at_once(self, factors):
+        with self.assertRaisesRegex(FlagError, f"^--learning_rate_factors={factors}: must be posi"):
+            LinearProbeOptions(learning_rate_factors=tuple(factors.split(",") if factors else ()))
 
 
 if __name__ == "__main__":

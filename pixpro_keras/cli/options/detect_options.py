@@ -25,6 +25,11 @@ from pixpro_keras.detection.datasets import is_flat, open_boxes
 from pixpro_keras.segmentation.class_presence import stratified_images
 
 
+def _are_sides(values: tuple[str, ...]) -> bool:
+    """True for one or more numbers of pixels."""
+    return bool(values) and all(value.isdecimal() and int(value) for value in values)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DetectOptions(SplitOptions, FineTuningOptions):
     """Options of the detection."""
@@ -47,6 +52,8 @@ class DetectOptions(SplitOptions, FineTuningOptions):
     short_sides: tuple[str, ...] = option(
         tuple(str(side) for side in range(480, 801, 32)),
         "Short sides of training images in pixels; each image gets one of them at random.",
+        check=_are_sides,
+        must="be sides in pixels, such as 640,672,704",
     )
     test_short_side: int = option(800, "Short side of test images in pixels.", above=0)
     max_side: int = option(1333, "Longest side of any image in pixels.", above=0)
@@ -57,7 +64,7 @@ class DetectOptions(SplitOptions, FineTuningOptions):
         above=0,
     )
     max_boxes: int = option(100, "Largest number of objects used per training image.", above=0)
-    num_rois: int = option(512, "Proposals per image that the heads are trained on.", above=0)
+    num_rois: int = option(512, "Proposals per image that the heads are trained on.", minimum=4)
     max_proposals: int | None = option(
         None,
         "Largest number of proposals per image. Default, and most that is used: 2000 in the training of a "

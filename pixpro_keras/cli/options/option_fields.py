@@ -169,6 +169,14 @@ class Options:
         return self
 
 
+def are_positive(values: Sequence[str]) -> bool:
+    """Returns True if all values are positive, finite numbers."""
+    try:
+        return all(0 < float(value) < math.inf for value in values)
+    except ValueError:
+        return False
+
+
 def is_image_shape(values: Sequence[str]) -> bool:
     """Returns True for height and width in pixels."""
     return len(values) == 2 and all(value.isdecimal() and int(value) for value in values)

@@ -1,6 +1,7 @@
 """Options of a training's length, batch, optimizer and learning rate, and the optimizer they describe."""
 
 import dataclasses
+import itertools
 import math
 from typing import Any, TypeVar
 
@@ -9,9 +10,15 @@ from absl import logging
 
 from pixpro_keras.cli.options.cluster_options import DeviceOptions
 from pixpro_keras.cli.options.flag_errors import flag_errors, refuse_unused
-from pixpro_keras.cli.options.option_fields import FlagError, Options, option, option_fields
+from pixpro_keras.cli.options.option_fields import (
+    FlagError,
+    Options,
+    are_positive,
+    option,
+    option_fields,
+)
 from pixpro_keras.cli.options.parsing import serialize
-from pixpro_keras.optimizers import LARS, SGD, WarmupCosine, WarmupPoly, WarmupSteps
+from pixpro_keras.optimizers import LARS, SGD, AdamW, WarmupCosine, WarmupPoly, WarmupSteps
 from pixpro_keras.task import Task
 from pixpro_keras.training.history import ON_CHANGE_ACTIONS
 from pixpro_keras.training.run_config import SAVE_ERROR_ACTIONS
@@ -29,17 +36,16 @@ _LENGTHS = {
 _STEPS_PER_EPOCH = 1000
 
 
-def _are_numbers(values: tuple[str, ...]) -> bool:
-    """True if all values are finite numbers."""
-    try:
-        return all(math.isfinite(float(value)) for value in values)
-    except ValueError:
-        return False
+def _are_decays(values: tuple[str, ...]) -> bool:
+    """True for positive numbers in ascending order."""
+    return are_positive(values) and all(
+        float(one) < float(after) for one, after in itertools.pairwise(values)
+    )
 
 
-def _are_whole(values: tuple[str, ...]) -> bool:
-    """True if all values are whole numbers, at least 0."""
-    return all(value.isdecimal() for value in values)
+def _are_decay_steps(values: tuple[str, ...]) -> bool:
+    """True for positive whole numbers in ascending order."""
+    return all(value.isdecimal() for value in values) and _are_decays(values)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,14 +90,14 @@ class TrainingOptions(Options):
     decay_epochs: tuple[str, ...] = option(
         (),
         "Epochs, in ascending order, for --schedule=steps: 120,160.",
-        check=_are_numbers,
-        must="be finite numbers of epochs, such as 120,160",
+        check=_are_decays,
+        must="be positive, finite numbers of epochs in ascending order, such as 120,160",
     )
     decay_iterations: tuple[str, ...] = option(
         (),
         "As --decay_epochs, in steps: 18000,22000.",
-        check=_are_whole,
-        must="be numbers of steps, such as 18000,22000",
+        check=_are_decay_steps,
+        must="be positive numbers of steps in ascending order, such as 18000,22000",
     )
     end_learning_rate: float = option(
         1e-6, "Learning rate in the last step of a cosine schedule.", minimum=0.0
@@ -290,15 +296,13 @@ def build_schedule(options: TrainingOptions) -> keras.optimizers.schedules.Learn
         "warmup_steps": options.warmup_steps,
         "warmup_fraction": options.warmup_fraction,
     }
-    with flag_errors(options, "schedule", "decay_epochs"):
+    with flag_errors(options, "schedule", "decay_epochs", "decay_iterations"):
         if options.schedule == "steps":
             steps_per_epoch = options.steps_per_epoch or 1
             boundaries = [round(float(epoch) * steps_per_epoch) for epoch in options.decay_epochs]
             if boundaries and max(boundaries) >= options.total_steps:
                 _warn_of_late_decays(options)
             return WarmupSteps(boundaries=boundaries, **arguments)
-        if options.decay_epochs:
-            raise ValueError("only --schedule=steps has epochs at which it decays")
         if options.schedule == "poly":
             return WarmupPoly(**arguments)
         return WarmupCosine(end=options.end_learning_rate, **arguments)
@@ -316,8 +320,8 @@ def _warn_of_late_decays(options: TrainingOptions) -> None:
     )
 
 
-def build_optimizer(options: TrainingOptions) -> keras.optimizers.Optimizer:
-    """Returns the optimizer, whose learning rate follows the schedule, of options with resolved lengths.
+def check_optimizer(options: TrainingOptions) -> None:
+    """Checks the flags of the optimizer and the schedule that need no data.
 
     Raises:
         FlagError: if AdamW would move each weight by a tenth or more a step, or a given flag has no effect.
@@ -327,22 +331,36 @@ def build_optimizer(options: TrainingOptions) -> keras.optimizers.Optimizer:
         unused["sgd_momentum"] = "--optimizer=adamw has no momentum"
     if options.optimizer != "sgd":
         unused["decay_norms"] = "only --optimizer=sgd decays them"
-    if not options.warmup_steps:
-        unused["warmup_fraction"] = "there is no warm-up"
     if options.schedule != "cosine":
         unused["end_learning_rate"] = "only --schedule=cosine ends at it"
     refuse_unused(options, unused)
+    for name in ("decay_epochs", "decay_iterations"):
+        if getattr(options, name) and options.schedule != "steps":
+            raise FlagError(
+                f"{' '.join(serialize(options, name))}: only --schedule=steps has them, not "
+                f"--schedule={options.schedule}"
+            )
+    if options.optimizer == "adamw" and options.peak_learning_rate >= 0.1:
+        raise FlagError(
+            f"--optimizer=adamw --base_learning_rate={options.base_learning_rate}: a peak of "
+            f"{options.peak_learning_rate:g} suits lars and sgd; that of adamw is near 0.001"
+        )
+
+
+def build_optimizer(options: TrainingOptions) -> keras.optimizers.Optimizer:
+    """Returns the optimizer, whose learning rate follows the schedule, of options with resolved lengths.
+
+    Raises:
+        FlagError: if a flag of the warm-up is given and has no effect.
+    """
+    if not options.warmup_steps:
+        refuse_unused(options, {"warmup_fraction": "there is no warm-up"})
     schedule = build_schedule(options)
     momentum, l2_decay = options.sgd_momentum, options.weight_decay
     if options.optimizer == "lars":
         return LARS(schedule, momentum, l2_decay=l2_decay)
     if options.optimizer == "adamw":
-        if options.peak_learning_rate >= 0.1:
-            raise FlagError(
-                f"--optimizer=adamw --base_learning_rate={options.base_learning_rate}: a peak of "
-                f"{options.peak_learning_rate:g} suits lars and sgd; that of adamw is near 0.001"
-            )
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=l2_decay)
+        optimizer = AdamW(schedule, weight_decay=l2_decay)
         optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
         return optimizer
     return SGD(schedule, momentum, l2_decay=l2_decay, decay_norms=options.decay_norms)

@@ -18,7 +18,7 @@ from pixpro_keras.cli.options.cluster_options import make_devices
 from pixpro_keras.cli.options.flag_errors import flag_errors
 from pixpro_keras.cli.options.option_fields import FlagError, option_fields
 from pixpro_keras.cli.options.run_options import resolve_precision
-from pixpro_keras.cli.options.training_options import TrainingJobOptions
+from pixpro_keras.cli.options.training_options import TrainingJobOptions, check_optimizer
 from pixpro_keras.cli.shared import command, run_recipe
 from pixpro_keras.data.sources import iterate_images, split_specification
 from pixpro_keras.training.run_config import RunResult
@@ -72,9 +72,10 @@ def start(options: TrainingJobOptions) -> Iterator[StartedJob]:
     See `training.open_workdir`.
 
     Raises:
-        FlagError: if there are no such devices, they do not support the batch or XLA, or the directory
-            contains the images or another run.
+        FlagError: if there are no such devices, they do not support the batch or XLA, the directory
+            contains the images or another run, or flags of the optimizer do not go together.
     """
+    check_optimizer(options)
     _refuse_image_folder(options)
     keras.mixed_precision.set_global_policy(options.precision)
     keras.utils.set_random_seed(options.seed)

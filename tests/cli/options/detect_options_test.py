@@ -28,6 +28,16 @@ class CheckTrainingTest(parameterized.TestCase):
         with self.assertRaisesRegex(FlagError, message):
             check_training(DetectOptions(**options))
 
+    @parameterized.parameters(
+        ({"short_sides": ("a", "9")}, "--short_sides=a,9: must be sides in pixels"),
+        ({"short_sides": ("0",)}, "--short_sides=0: must be sides"),
+        ({"short_sides": ()}, "--short_sides=: must be sides"),
+        ({"num_rois": 3}, "--num_rois=3: must be at least 4"),
+    )
+    def test_sizes_that_cannot_be_are_refused_at_once(self, options, message):
+        with self.assertRaisesRegex(FlagError, f"^{message}"):
+            DetectOptions(**options)
+
 
 class OpenDataTest(tf.test.TestCase):
     def test_a_share_of_a_folder_without_splits_is_the_test(self):

@@ -7,6 +7,7 @@ from pixpro_keras.cli.options.option_fields import FlagError
 from pixpro_keras.cli.options.training_options import (
     TrainingOptions,
     build_optimizer,
+    check_optimizer,
     resolve_lengths,
 )
 
@@ -38,10 +39,14 @@ class BuildOptimizerTest(tf.test.TestCase, parameterized.TestCase):
             ("--sgd_momentum=0.5", {"optimizer": "adamw", "sgd_momentum": 0.5}),
             ("--nodecay_norms", {"optimizer": "lars", "decay_norms": False}),
             ("--end_learning_rate=0.5", {"schedule": "poly", "end_learning_rate": 0.5}),
-            ("--warmup_fraction=0.5", {"warmup_epochs": 0.0, "warmup_fraction": 0.5}),
+            ("--decay_iterations=3", {"decay_iterations": ("3",)}),
+            ("--decay_epochs=3", {"schedule": "poly", "decay_epochs": ("3",)}),
         ):
             with self.assertRaisesRegex(FlagError, f"^{flag}: "):
-                build_optimizer(TrainingOptions(**values, given=frozenset(values)))
+                check_optimizer(TrainingOptions(**values, given=frozenset(values)))
+        values = {"warmup_epochs": 0.0, "warmup_fraction": 0.5}
+        with self.assertRaisesRegex(FlagError, "^--warmup_fraction=0.5: "):
+            build_optimizer(TrainingOptions(**values, given=frozenset(values)))
 
     def test_decays_after_the_end_are_named(self):
         options = TrainingOptions(schedule="steps", decay_epochs=("60", "80"), steps_per_epoch=5)
@@ -59,11 +64,16 @@ class BuildOptimizerTest(tf.test.TestCase, parameterized.TestCase):
         self.assertIn(expected, logs.output[0])
 
     @parameterized.parameters(
-        ({"decay_epochs": ("60", "x")}, "--decay_epochs=60,x: must be finite numbers of epochs"),
-        ({"decay_epochs": ("inf",)}, "--decay_epochs=inf: must be finite"),
-        ({"decay_iterations": ("1e4",)}, "--decay_iterations=1e4: must be numbers of steps"),
+        ({"decay_epochs": ("60", "x")}, "--decay_epochs=60,x: must be positive, finite numbers of"),
+        ({"decay_epochs": ("inf",)}, "--decay_epochs=inf: must be positive, finite"),
+        ({"decay_epochs": ("-1", "2")}, "--decay_epochs=-1,2: must be positive"),
+        (
+            {"decay_iterations": ("1e4",)},
+            "--decay_iterations=1e4: must be positive numbers of steps",
+        ),
+        ({"decay_iterations": ("9", "3")}, "--decay_iterations=9,3: must be .* ascending order"),
     )
-    def test_decays_that_are_not_numbers_are_refused_at_once(self, options, message):
+    def test_decays_that_cannot_be_are_refused_at_once(self, options, message):
         with self.assertRaisesRegex(FlagError, f"^{message}"):
             TrainingOptions(**options)
 
@@ -71,7 +81,7 @@ class BuildOptimizerTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(
             FlagError, "base_learning_rate=4.0: a peak of 16 suits lars and sgd"
         ):
-            build_optimizer(TrainingOptions(optimizer="adamw", base_learning_rate=4.0))
+            check_optimizer(TrainingOptions(optimizer="adamw", base_learning_rate=4.0))
 
 
 class LengthsTest(tf.test.TestCase):

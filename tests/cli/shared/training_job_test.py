@@ -23,6 +23,18 @@ class StartTest(tf.test.TestCase):
         with training_job.start(options.replace(strategy="one_device")) as job:
             self.assertEqual(job.strategy.num_replicas_in_sync, 1)
 
+    def test_flags_of_the_optimizer_are_checked_before_the_data(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        options = TrainingJobOptions.make(
+            optimizer="adamw", sgd_momentum=0.5, workdir=str(folder / "run")
+        )
+        with (
+            self.assertRaisesRegex(FlagError, "^--sgd_momentum=0.5: --optimizer=adamw has no"),
+            training_job.start(options),
+        ):
+            pass
+        self.assertEmpty(list(folder.iterdir()))
+
     def test_folders_of_images_are_no_workdir(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         (folder / "train" / "cat").mkdir(parents=True)
