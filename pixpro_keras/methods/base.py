@@ -117,11 +117,16 @@ class PretrainMethod(Task):
         """Raises a ValueError for a frozen backbone, missing keys, and corners or labels of another shape."""
         super().check_batch(batch)
         require_trainable(self.encoder.backbone)
-        corners = (COORD1, COORD2)[: self.num_views * self.uses_coordinates]
+        corners = (COORD1, COORD2)[: self.num_views] if self.uses_coordinates else ()
         keys = [*(VIEW1, VIEW2)[: self.num_views], *corners]
-        keys += [JIGSAW] * self.uses_jigsaw + [LABEL] * self.uses_labels
+        if self.uses_jigsaw:
+            keys.append(JIGSAW)
+        if self.uses_labels:
+            keys.append(LABEL)
         has_local_views = self.uses_local_views and LOCAL_VIEWS in batch
-        self.require_keys(batch, *keys, *[LOCAL_VIEWS, LOCAL_COORDS] * has_local_views)
+        if has_local_views:
+            keys += [LOCAL_VIEWS, LOCAL_COORDS]
+        self.require_keys(batch, *keys)
         for key in corners:
             check_shape(key, batch[key], (None, 4), "(B, 4): x1, y1, x2, y2 of each crop")
         if has_local_views:

@@ -63,13 +63,13 @@ class Encoder(keras.Model):
                 head.build(backbone.output_shape)
         self._levels: keras.Model | None = None
         if fpn is not None or level_heads:
-            levels = [level for heads in self.level_heads.values() for level in heads]
+            levels = [level for of_levels in self.level_heads.values() for level in of_levels]
             lowest = 3 if fpn is not None else min(int(level[1:]) for level in levels)
             self._levels = pyramid_network(backbone, lowest)
         outputs = {} if self._levels is None else self._levels.output
         shapes = {name: tuple(x.shape) for name, x in outputs.items()}
-        for heads_by_level in self.level_heads.values():
-            for level, head in heads_by_level.items():
+        for of_levels in self.level_heads.values():
+            for level, head in of_levels.items():
                 if not head.built:
                     head.build(shapes[level])
         if fpn is not None:
