@@ -64,21 +64,24 @@ def note_devices(
             before = dict(json.loads(file.read_text()))
         except (OSError, ValueError, TypeError):
             before = {}
-        changed = [
-            f"{name} was {before[name]}, is {value}"
+        changed = {
+            name: f"{name} was {before[name]}, is {value}"
             for name, value in now.items()
             if before.get(name, value) != value
-        ]
+        }
         if changed:
             same = "The order of the images, their views and the global batch stay the same"
-            if before.get("batch_size", batch_size) != batch_size:
-                same = "The views of an image at a place in the stream stay the same"
             differs = "sums are rounded in another order, so the weights differ slightly"
-            if before.get("accumulate_steps", accumulate_steps) != accumulate_steps:
+            if "accumulate_steps" in changed:
                 differs = "batch norm and contrastive losses use parts of another size, so the weights differ"
+            if "batch_size" in changed:
+                same = "With the same seed, the views of an image at a place in the stream stay the same"
+                differs = "a step takes another number of images, so the weights differ"
+            are_devices = not changed.keys() <= {"batch_size", "accumulate_steps"}
             logging.warning(
-                "This run continues on other devices: %s. %s; %s from those of an uninterrupted run.",
-                ", ".join(changed),
+                "This run continues %s: %s. %s; %s from those of an uninterrupted run.",
+                "on other devices" if are_devices else "with other batches",
+                ", ".join(changed.values()),
                 same,
                 differs,
             )

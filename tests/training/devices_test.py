@@ -42,7 +42,9 @@ class NoteDevicesTest(tf.test.TestCase):
     def test_warns_of_another_batch(self):
         with self.assertLogs("absl", "WARNING") as logs:
             self.note(batch_size=4)
-        self.assertIn("The views of an image at a place in the stream stay", logs.output[0])
+        self.assertIn("continues with other batches: batch_size was 8, is 4. ", logs.output[0])
+        self.assertIn("the views of an image at a place in the stream stay", logs.output[0])
+        self.assertIn("another number of images, so the weights differ from", logs.output[0])
 
     def test_passes_over_a_damaged_file(self):
         (self.folder / "devices.json").write_text("{")
