@@ -39,9 +39,9 @@ def train(
     `log_every_steps` steps, and `on_epoch_end(epoch, logs)` with the epoch's means, both with
     `images_per_second`, `input_wait_share` (share of the time spent waiting for the next batch) and
     `step` (steps done since the run's beginning; reading it from the task would wait for the
-    accelerator). In `on_train_batch_end` there are `bad_steps`, the number of skipped steps since
-    the call of this function, which are left out of the means, and `bad_steps_in_row`, how many of
-    them were the last ones.
+    accelerator). `updates` is the count of the newest step, not a mean. In `on_train_batch_end` there are
+    `bad_steps`, the number of skipped steps since the call of this function, which are left out of the
+    means, and `bad_steps_in_row`, how many of them were the last ones.
     A callback ends the training early by setting `task.stop_training`. If there are several workers, any of
     them can do so, and all stop together at the end of the window: otherwise the others would wait for
     the one that stopped.
@@ -277,6 +277,8 @@ class _Window:
         if not counts.any():
             counts[:] = True
         means = {name: float(np.mean(values[counts])) for name, values in steps.items()}
+        # A count: its mean would seem to miss some.
+        means["updates"] = float(steps["updates"][-1])
         num_timed = len(counts) - self._num_untimed
         means["images_per_second"] = num_timed * self._batch_size / seconds
         if self._waited is not None:

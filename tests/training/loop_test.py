@@ -186,6 +186,28 @@ class TrainTest(tf.test.TestCase, parameterized.TestCase):
         )
         self.assertEqual(seen, expected)
 
+    @parameterized.parameters(1, 4)
+    def test_updates_are_counted_to_the_newest_step(self, steps_per_execution):
+        windows, epochs = [], []
+        callback = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs: windows.append((logs["step"], logs["updates"])),
+            on_epoch_end=lambda epoch, logs: epochs.append(logs["updates"]),
+        )
+        train(
+            compiled_square(),
+            tf.data.Dataset.from_tensors({"x": [1.0]}).repeat(),
+            strategy=tf.distribute.get_strategy(),
+            epochs=2,
+            steps_per_epoch=8,
+            batch_size=1,
+            callbacks=[callback],
+            log_every_steps=4,
+            steps_per_execution=steps_per_execution,
+        )
+        ends = [updates for step, updates in windows if step % 4 == 0]
+        self.assertEqual(ends, [4, 8, 12, 16])
+        self.assertEqual(epochs, [8, 16])
+
     def test_all_workers_take_equally_many_steps_in_an_execution(self):
         def gather(strategy, value):
             """The chief's value, and that of a worker whose callback is due every 3 steps."""
