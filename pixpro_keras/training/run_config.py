@@ -89,7 +89,7 @@ class RunResult:
 
     Attributes:
         steps: steps done since the run's beginning.
-        stop_signal: the signal that ended the training, on whichever worker; None at its last step.
+        stop_signal: the signal that ended the training, on whichever worker; None if it was another reason.
         metrics: the newest line of `metrics.jsonl`; empty where this process writes none.
         measured: step and values of each evaluation during the run, those before a resume included.
         is_dry_run: whether this was a dry run; see `estimate_run`.
@@ -113,7 +113,7 @@ class RunResult:
 
     @property
     def is_complete(self) -> bool:
-        """True if all steps are done."""
+        """True unless a signal ended the training, or this was a dry run."""
         return self.stop_signal is None and not self.is_dry_run
 
     @property
