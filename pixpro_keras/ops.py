@@ -11,6 +11,7 @@ from pixpro_keras.types import Tensor
 __all__ = [
     "MAX_ROWS",
     "LazyRows",
+    "argmax",
     "blockwise",
     "check_shape",
     "cross_replica_concat",
@@ -27,6 +28,22 @@ __all__ = [
 # Largest number of rows of a block in `blockwise`. Without blocks, comparisons of all pixels would be the
 # largest tensors of a step.
 MAX_ROWS = 1024
+
+
+def argmax(x: Tensor, axis: int) -> Tensor:
+    """Index of the largest value along an axis, the first one of ties, int64.
+
+    Not `keras.ops.argmax`, which looks for -0.0 first: five passes over `x`, one of them over int32.
+    Where a GPU runs the rest, TensorFlow copies int32 to the host and computes there, but not int64.
+
+    Example:
+        ```python
+        from pixpro_keras.ops import argmax
+
+        print(argmax([[0.1, 0.7, 0.7]], axis=1))  # 1
+        ```
+    """
+    return tf.argmax(x, axis)
 
 
 def l2_normalize(x: Tensor, epsilon: float = 1e-12) -> Tensor:

@@ -48,6 +48,7 @@ from pixpro_keras.data.sampler import name_images
 from pixpro_keras.evaluation.confusion_matrix import evaluate_segmentation
 from pixpro_keras.evaluation.dense_linear_probe import fit_dense_linear_probe
 from pixpro_keras.evaluation.replicas import over_replicas
+from pixpro_keras.ops import argmax
 from pixpro_keras.segmentation.fcn import FCN
 from pixpro_keras.segmentation.mask_pipeline import (
     MEAN_COLOR,
@@ -229,7 +230,7 @@ def make_segment(
     size = options.crop_size
     if options.whole_images:
         return over_replicas(
-            lambda images: ops.argmax(logits(images, ops.shape(images)[1:3]), axis=-1),
+            lambda images: argmax(logits(images, ops.shape(images)[1:3]), axis=-1),
             whole_batch_size(options, strategy),
             strategy,
         )

@@ -138,8 +138,8 @@ def assign_boxes_to_levels(boxes: Tensor) -> Tensor:
         boxes: `(B, R, 4)` in pixels.
 
     Returns:
-        `(B, R)` int32: 0 is P2.
+        `(B, R)` int64: 0 is P2.
     """
     sides = ops.sqrt(box_area(boxes))
     levels = ops.floor(4 + ops.log(sides / _CANONICAL_BOX_SIZE + 1e-8) / ops.log(2.0))
-    return ops.cast(ops.clip(levels, 2, 5), "int32") - 2
+    return ops.cast(ops.clip(levels, 2, 5), "int64") - 2

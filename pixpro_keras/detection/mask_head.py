@@ -157,7 +157,8 @@ def mask_targets(rois: Rois, batch: Batch, num_boxes: int, size: int) -> Tensor:
     """
     matches = rois.matches[:, :num_boxes]
     true_boxes = tf.gather(batch[BOXES], matches, batch_dims=1)
-    bitmaps = tf.gather(batch[MASKS], matches, batch_dims=1)
+    # No GPU gathers bytes.
+    bitmaps = tf.gather(ops.cast(batch[MASKS], "bool"), matches, batch_dims=1)
     resolution = bitmaps.shape[-1]
     # Corners of the sampled box in its true box, which the bitmap fills.
     corner, sides = true_boxes[..., :2], true_boxes[..., 2:] - true_boxes[..., :2]
@@ -207,7 +208,7 @@ def select_class(masks: Tensor, classes: Tensor) -> Tensor:
 
     Args:
         masks: `(B, P, S, S, K)`, logits or probabilities.
-        classes: `(B, P)` int32, in [0, K).
+        classes: `(B, P)` integers, in [0, K).
 
     Returns:
         `(B, P, S, S)`.

@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from pixpro_keras.ops import argmax
 from pixpro_keras.types import Tensor
 
 # Labels of candidates. The last are between the two thresholds, or padding: no loss counts them.
@@ -33,8 +34,8 @@ def match_boxes(
             None: all are candidates.
 
     Returns:
-        Index of the best ground-truth box, `(B, N)` int32, and `POSITIVE`, `NEGATIVE` or `NEITHER`,
-        `(B, N)` int32. Without ground-truth boxes all candidates are negative.
+        Index of the best ground-truth box, `(B, N)` int64, and `POSITIVE`, `NEGATIVE` or `NEITHER`,
+        `(B, N)` int64. Without ground-truth boxes all candidates are negative.
 
     Example:
         ```python
@@ -57,12 +58,12 @@ def match_boxes(
     )
     if allow_low_quality:
         closest = ops.max(iou, axis=2, keepdims=True)
-        first = ops.cast(ops.argmax(iou, axis=2), "int32")[..., None]
+        first = argmax(iou, axis=2)[..., None]
         # All equally close candidates, and always the first of them, since compiled code may compute an
         # IoU twice with different rounding. A box without overlap makes no candidate positive.
-        is_closest = (iou == closest) | (ops.arange(iou.shape[2]) == first)
+        is_closest = (iou == closest) | (ops.arange(iou.shape[2], dtype="int64") == first)
         is_closest = is_closest & (closest > 0)
         labels = ops.where(ops.any(is_closest, axis=1), POSITIVE, labels)
     if is_candidate is not None:
         labels = ops.where(is_candidate, labels, NEITHER)
-    return ops.cast(ops.argmax(iou, axis=1), "int32"), ops.cast(labels, "int32")
+    return argmax(iou, axis=1), ops.cast(labels, "int64")

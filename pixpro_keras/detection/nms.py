@@ -95,7 +95,8 @@ def multiclass_non_max_suppression(
     flat_scores = ops.reshape(scores, (-1, num_boxes))
     top_scores, indices = ops.top_k(flat_scores, min(num_boxes, _MAX_CANDIDATES))
     top_boxes = tf.gather(flat_boxes, indices, batch_dims=1)
-    classes = ops.cast(indices % num_classes, "int32")
+    indices = ops.cast(indices, "int64")
+    classes = indices % num_classes
     # Moved apart, boxes of different classes do not overlap. Classes are the cells of a square grid: in a
     # row of many of them, coordinates would be so large that float32 rounds them to a quarter pixel.
     low, high = (bound(top_boxes, axis=(1, 2), keepdims=True) for bound in (ops.min, ops.max))
@@ -111,5 +112,7 @@ def multiclass_non_max_suppression(
         return tf.gather(values, kept, batch_dims=1)
 
     kept_scores = ops.where(is_kept, gather(top_scores), 0.0)
-    proposals = ops.cast(gather(indices) // num_classes, "int32")
-    return gather(top_boxes), kept_scores, gather(classes), proposals
+    classes, proposals = (
+        ops.cast(x, "int32") for x in (gather(classes), gather(indices) // num_classes)
+    )
+    return gather(top_boxes), kept_scores, classes, proposals

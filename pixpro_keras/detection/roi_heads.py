@@ -17,7 +17,7 @@ from pixpro_keras.detection.boxes import (
 from pixpro_keras.detection.matching import match_boxes
 from pixpro_keras.detection.nms import multiclass_non_max_suppression
 from pixpro_keras.detection.sampling import image_noise, subsample_labels
-from pixpro_keras.ops import cross_replica_mean
+from pixpro_keras.ops import argmax, cross_replica_mean
 from pixpro_keras.types import Batch, Tensor
 
 IOU_THRESHOLD = 0.5
@@ -32,8 +32,8 @@ class Rois:
 
     Attributes:
         boxes: `(B, R, 4)` in pixels.
-        classes: `(B, R)` int32: the true class, or K, which is background.
-        matches: `(B, R)` int32. Index of the ground-truth box that each comes closest to.
+        classes: `(B, R)` int64: the true class, or K, which is background.
+        matches: `(B, R)` int64. Index of the ground-truth box that each comes closest to.
         is_positive: `(B, R)` float32 of 0 and 1.
         is_valid: `(B, R)` float32 of 0 and 1; 0 for padding, where proposals are too few.
     """
@@ -77,7 +77,7 @@ def sample_rois(
         print(rois.boxes.shape, rois.is_positive)
         ```
     """
-    true_boxes, true_classes = batch[BOXES], batch[CLASSES]
+    true_boxes, true_classes = batch[BOXES], ops.cast(batch[CLASSES], "int64")
     boxes = ops.concatenate([true_boxes, proposals], axis=1)
     is_valid = ops.concatenate([true_classes >= 0, is_valid], axis=1)
     iou = pairwise_iou(true_boxes, boxes)
@@ -197,9 +197,7 @@ def roi_losses(logits: Tensor, deltas: Tensor, rois: Rois, batch: Batch) -> dict
     distance = ops.sum(ops.abs(class_deltas - targets), axis=-1)
     # Of all replicas, so that the mean of their losses is the mean over the whole batch.
     total = ops.maximum(cross_replica_mean(ops.sum(rois.is_valid)), 1.0)
-    is_right = ops.cast(
-        ops.equal(ops.cast(ops.argmax(logits, -1), "int32"), rois.classes), "float32"
-    )
+    is_right = ops.cast(ops.equal(argmax(logits, axis=-1), rois.classes), "float32")
     return {
         "box_class": ops.sum(losses * rois.is_valid) / total,
         # Padding may be matched, but is never positive; 0 * inf would be NaN.

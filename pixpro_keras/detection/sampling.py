@@ -34,7 +34,7 @@ def subsample_labels(
         positive_fraction: largest fraction of positives among them, in [0, 1].
 
     Returns:
-        Indices of the candidates, `(B, S)` int32, positives first; whether each is positive, and
+        Indices of the candidates, `(B, S)` int64, positives first; whether each is positive, and
         whether it is valid, `(B, S)` booleans. Where there are too few candidates, the rest of the
         indices is padding and not valid.
 
@@ -55,10 +55,11 @@ def subsample_labels(
     positive_noise, positives = ops.top_k(ops.where(labels == POSITIVE, noise, -1.0), max_positives)
     negative_noise, negatives = ops.top_k(ops.where(labels == NEGATIVE, noise, -1.0), num_samples)
     is_positive = positive_noise >= 0
-    num_positive = ops.sum(ops.cast(is_positive, "int32"), axis=1, keepdims=True)
-    is_negative = (negative_noise >= 0) & (ops.arange(num_samples) < num_samples - num_positive)
+    num_positive = ops.sum(ops.cast(is_positive, "int64"), axis=1, keepdims=True)
+    has_room = ops.arange(num_samples, dtype="int64") < num_samples - num_positive
+    is_negative = (negative_noise >= 0) & has_room
     # Positives, then negatives, then padding, since top_k keeps the order of ties.
-    ranks = ops.concatenate([2 * ops.cast(is_positive, "int32"), ops.cast(is_negative, "int32")], 1)
+    ranks = ops.concatenate([2 * ops.cast(is_positive, "int64"), ops.cast(is_negative, "int64")], 1)
     ranks, order = ops.top_k(ranks, num_samples)
-    indices = tf.gather(ops.concatenate([positives, negatives], axis=1), order, batch_dims=1)
-    return ops.cast(indices, "int32"), ranks == 2, ranks > 0
+    indices = ops.concatenate([ops.cast(x, "int64") for x in (positives, negatives)], axis=1)
+    return tf.gather(indices, order, batch_dims=1), ranks == 2, ranks > 0

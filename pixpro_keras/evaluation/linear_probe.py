@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import ops
 
 from pixpro_keras.evaluation.features import require_map
-from pixpro_keras.ops import check_shape
+from pixpro_keras.ops import argmax, check_shape
 from pixpro_keras.task import Task
 from pixpro_keras.types import LABEL, VIEW1, Batch, Tensor
 from pixpro_keras.utils import checks
@@ -123,7 +123,7 @@ class LinearProbe(Task):
         rows = ops.reshape(logits, (-1, self.num_classes))  # Those of all classifiers at once.
         labels = ops.tile(batch[LABEL], factors.shape)
         losses = ops.sparse_categorical_crossentropy(labels, rows, from_logits=True)
-        is_right = ops.cast(ops.equal(ops.argmax(rows, axis=1), labels), "float32")
+        is_right = ops.cast(ops.equal(argmax(rows, axis=1), labels), "float32")
         per_head = [
             ops.mean(ops.reshape(x, (factors.shape[0], -1)), axis=1) for x in (losses, is_right)
         ]

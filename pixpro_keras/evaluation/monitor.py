@@ -11,6 +11,7 @@ from pixpro_keras.evaluation.dense_linear_probe import fit_dense_linear_probe
 from pixpro_keras.evaluation.features import extract_features
 from pixpro_keras.evaluation.knn import top_k_accuracy, weighted_knn
 from pixpro_keras.evaluation.replicas import over_replicas
+from pixpro_keras.ops import argmax
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils.checks import at_least
 
@@ -140,7 +141,7 @@ def dense_linear_miou(
     classifier = fit_dense_linear_probe(backbone, train, num_classes, strategy=strategy)
 
     def segment(images: Tensor) -> Tensor:
-        return ops.argmax(classifier.logits(images, ops.shape(images)[1:3]), axis=-1)
+        return argmax(classifier.logits(images, ops.shape(images)[1:3]), axis=-1)
 
     segment_batch = over_replicas(segment, strategy=strategy)
     return evaluate_segmentation(segment_batch, test, num_classes).scores().miou

@@ -114,7 +114,7 @@ def pyramid_roi_align(
     Args:
         features: maps `(B, H, W, C)` of any sizes.
         boxes: `(B, R, 4)`. `x1, y1, x2, y2` in cells of the box's map.
-        levels: `(B, R)` or `(1, R)` int32. Number of each box's map.
+        levels: `(B, R)` or `(1, R)` integers. Number of each box's map.
         output_size: bins along each side, S.
 
     Returns:
@@ -141,8 +141,8 @@ def pyramid_roi_align(
     if not num_boxes:
         return _no_boxes(boxes, output_size, features[0])
     # Maps are concatenated: first row of each map in `flat`, and sides of the map of each box.
-    sides = np.array([x.shape[1:3] for x in features], np.int32)
-    firsts = np.cumsum([0, *sides.prod(axis=1)])[:-1].astype(np.int32)
+    sides = np.array([x.shape[1:3] for x in features], np.int64)
+    firsts = np.cumsum([0, *sides.prod(axis=1)])[:-1]
     longest_column, longest_row = sides.max(axis=0).tolist()
     flat = ops.concatenate(
         [
@@ -151,10 +151,10 @@ def pyramid_roi_align(
         ],
         axis=1,
     )
-    levels = tf.broadcast_to(levels, tf.shape(boxes)[:2])
+    levels = tf.broadcast_to(tf.cast(levels, tf.int64), tf.shape(boxes)[:2])
     # Sorted by cells per bin, since a group needs as many terms as its largest box.
     extent = tf.math.ceil((boxes[..., 2:] - boxes[..., :2]) / output_size) + 1
-    order = tf.argsort(-extent[..., 0] * extent[..., 1], stable=True)
+    order = _argsort(-extent[..., 0] * extent[..., 1])
     boxes, levels = (tf.gather(x, order, batch_dims=1) for x in (boxes, levels))
     first, height, width = (ops.take(x, levels) for x in (firsts, *sides.T))
     across = _bins(boxes, 0, width, longest_row, output_size)
@@ -167,7 +167,11 @@ def pyramid_roi_align(
     ]
     bins = tf.concat(_pool_groups(flat, groups), axis=1)
     bins = tf.reshape(bins, (-1, num_boxes, output_size, output_size, channels))
-    return tf.gather(bins, tf.argsort(order), batch_dims=1)
+    return tf.gather(bins, _argsort(order), batch_dims=1)
+
+
+def _argsort(values: Tensor) -> Tensor:
+    return tf.cast(tf.argsort(values, stable=True), tf.int64)  # On a GPU: see `ops.argmax`.
 
 
 def _pool_groups(flat: Tensor, groups: "Sequence[_Group]") -> list[Tensor]:
@@ -177,7 +181,7 @@ def _pool_groups(flat: Tensor, groups: "Sequence[_Group]") -> list[Tensor]:
     def pool(flat):
         def gradient(*by_pooled):
             batch, (num_cells, channels) = tf.shape(flat)[0], flat.shape[1:]
-            rows_before = tf.range(batch)[:, None, None] * num_cells
+            rows_before = tf.range(tf.cast(batch, tf.int64))[:, None, None] * num_cells
             by_flat = tf.zeros((batch * num_cells, channels))
             for group, by_bins in zip(groups, by_pooled, strict=True):
                 by_flat = _add_back(by_flat, group, tf.cast(by_bins, tf.float32), rows_before)
@@ -229,8 +233,8 @@ class _Bins:
 
     Attributes:
         weights: `(B, R, S, N)` float32. Mean weight of each cell in each bin.
-        first: `(B, R, S)` int32. First cell with a weight.
-        num_cells: `(B, R)` int32. Largest number of cells of a bin that have a weight, where samples are
+        first: `(B, R, S)` int64. First cell with a weight.
+        num_cells: `(B, R)` int64. Largest number of cells of a bin that have a weight, where samples are
             a cell or less apart.
     """
 
@@ -243,11 +247,11 @@ class _Bins:
         return _Bins(*(getattr(self, one.name)[:, boxes] for one in dataclasses.fields(self)))
 
     def cell(self, number: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-        """Index and weight of a cell of each bin, `(B, R, S)` int32 and float32; 0 beyond the map.
+        """Index and weight of a cell of each bin, `(B, R, S)` int64 and float32; 0 beyond the map.
 
         Args:
             number: `(B, R)`. Number of the cell in each bin, from 0.
-            size: `(B, R)` int32. Cells along the axis of each box's map.
+            size: `(B, R)` int64. Cells along the axis of each box's map.
         """
         cell = self.first + number[..., None]
         last = size[..., None] - 1
@@ -263,9 +267,9 @@ class _Group:
     Attributes:
         across: bins along the rows of the maps.
         down: bins along the columns.
-        first: `(B, R)` int32. Row of the first cell of each box's map in the concatenated maps.
-        height: `(B, R)` int32. Rows of each box's map.
-        width: `(B, R)` int32. Columns of each box's map.
+        first: `(B, R)` int64. Row of the first cell of each box's map in the concatenated maps.
+        height: `(B, R)` int64. Rows of each box's map.
+        width: `(B, R)` int64. Columns of each box's map.
     """
 
     across: _Bins
@@ -282,10 +286,11 @@ class _Group:
     @property
     def num_terms(self) -> Tensor:
         """Number of cells of the largest bin."""
-        return tf.reduce_max(self.across.num_cells * self.down.num_cells)
+        return tf.cast(tf.reduce_max(self.across.num_cells * self.down.num_cells), tf.int32)
 
     def term(self, number: Tensor) -> tuple[Tensor, Tensor]:
         """Row in the concatenated maps and weight of a cell of each bin, `(B, num_bins)`."""
+        number = tf.cast(number, tf.int64)
         y, y_weight = self.down.cell(number // self.across.num_cells, self.height)
         x, x_weight = self.across.cell(number % self.across.num_cells, self.width)
         rows = self.first[..., None] + y * self.width[..., None]
@@ -322,8 +327,8 @@ def _bins(
 
     most = tf.cast(tf.reduce_max(num_samples), tf.int32)
     weights = _repeat(add, most, tf.zeros_like(starts)[..., None] + tf.zeros(cells))
-    first = tf.cast(tf.clip_by_value(place(0), 0.0, size - 1.0), tf.int32)
-    return _Bins(weights, first, tf.cast(divisor[..., 0], tf.int32) + 1)
+    first = tf.cast(tf.clip_by_value(place(0), 0.0, size - 1.0), tf.int64)
+    return _Bins(weights, first, tf.cast(divisor[..., 0], tf.int64) + 1)
 
 
 def _repeat(step: Callable, count: Tensor, total: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from keras import ops
 
 from pixpro_keras.losses import instance
-from pixpro_keras.ops import l2_normalize
+from pixpro_keras.ops import argmax, l2_normalize
 from pixpro_keras.types import Tensor
 from pixpro_keras.utils import checks
 
@@ -26,7 +26,7 @@ def match_cells(features_q: Tensor, features_k: Tensor) -> Tensor:
         features_k: `(B, N, C)`. Backbone features of the keys' view.
 
     Returns:
-        `(B, N)` int32: `argmax_j cos(features_q[b, i], features_k[b, j])`.
+        `(B, N)` int64: `argmax_j cos(features_q[b, i], features_k[b, j])`.
 
     Reference:
         Wang et al., CVPR 2021, arXiv:2011.09157, section 3.
@@ -41,7 +41,7 @@ def match_cells(features_q: Tensor, features_k: Tensor) -> Tensor:
         ```
     """
     cosines = ops.einsum("bic,bjc->bij", l2_normalize(features_q), l2_normalize(features_k))
-    return ops.cast(ops.argmax(cosines, axis=2), "int32")
+    return argmax(cosines, axis=2)
 
 
 def take_rows(values: Tensor, index: Tensor) -> Tensor:
@@ -170,7 +170,7 @@ def slot_presence(scores: Tensor) -> Tensor:
         print(slot_presence(scores))  # [[1, 0, 1]]
         ```
     """
-    best = ops.one_hot(ops.argmax(scores, axis=2), scores.shape[2], dtype="float32")
+    best = ops.one_hot(argmax(scores, axis=2), scores.shape[2], dtype="float32")
     return ops.max(best, axis=1)
 
 
@@ -185,7 +185,7 @@ def select_slots(presence: Tensor, limit: int) -> tuple[Tensor, Tensor]:
         limit: M, at most K. More slots than that are cut off.
 
     Returns:
-        `(B, M)` int32, the positions of the present slots, in ascending order, then some of absent
+        `(B, M)` int64, the positions of the present slots, in ascending order, then some of absent
         ones. And `(B, M)` float32, 1 for the present.
 
     Example:
@@ -197,7 +197,7 @@ def select_slots(presence: Tensor, limit: int) -> tuple[Tensor, Tensor]:
         ```
     """
     present, index = ops.top_k(ops.cast(presence, "float32"), limit)
-    return ops.cast(index, "int32"), present
+    return ops.cast(index, "int64"), present
 
 
 def slot_contrast(

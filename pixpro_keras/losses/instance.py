@@ -87,7 +87,7 @@ def top1(logits: Tensor, positive: Tensor, tolerance: float = 0.0) -> Tensor:
     """
     of_positive = ops.take_along_axis(logits, ops.expand_dims(positive, 1), axis=1)
     not_below = logits >= of_positive - tolerance  # The positive is one of them.
-    return ops.mean(ops.cast(ops.sum(ops.cast(not_below, "int32"), axis=1) == 1, "float32"))
+    return ops.mean(ops.cast(ops.sum(ops.cast(not_below, "float32"), axis=1) == 1, "float32"))
 
 
 def nt_xent(
@@ -142,7 +142,7 @@ def nt_xent(
     in_view1 = _positions(first, embeddings1.shape[0])
     in_view2 = in_view1 + batch_size
     itself = ops.concatenate([in_view1, in_view2], axis=0)
-    is_itself = ops.arange(2 * batch_size, dtype="int32") == ops.expand_dims(itself, 1)
+    is_itself = ops.arange(2 * batch_size, dtype="int64") == ops.expand_dims(itself, 1)
     cosines = ops.where(is_itself, -1e9, cosines)
     return _loss_and_top1(cosines, ops.concatenate([in_view2, in_view1], axis=0), temperature)
 
@@ -185,7 +185,7 @@ def info_nce(
     of_positive = ops.sum(query * key, axis=1, keepdims=True)
     of_negatives = _cosines(query, ops.stop_gradient(negative_keys))
     cosines = ops.concatenate([of_positive, of_negatives], axis=1)  # (M, 1 + K)
-    return _loss_and_top1(cosines, ops.zeros(query.shape[:1], "int32"), temperature)
+    return _loss_and_top1(cosines, ops.zeros(query.shape[:1], "int64"), temperature)
 
 
 def batch_info_nce(
@@ -236,4 +236,4 @@ def _cosines(rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def _positions(first: int | Tensor, count: int) -> Tensor:
-    return ops.cast(first, "int32") + ops.arange(count, dtype="int32")
+    return ops.cast(first, "int64") + ops.arange(count, dtype="int64")

@@ -81,15 +81,17 @@ class PixContrast(PixelMethod):
         """InfoNCE of the online pixels among the target's; see `PixelMethod`."""
         candidates = image_ids = None
         batch_size, num_pixels, channels = target.shape
+        images = ops.arange(batch_size, dtype="int64")
         if self.queue is not None:
             candidates = self.queue.read()
-            image_ids = ops.arange(batch_size), -ops.ones(self.queue_size, "int32")
+            image_ids = images, -ops.ones(self.queue_size, "int64")
         elif self.negatives != "image":
             keys = ops.stop_gradient(ops.reshape(target, (-1, channels)))
             candidates = cross_replica_concat(keys)
         if self.negatives == "other_images":
-            ids = replica_index() * batch_size + ops.arange(batch_size)
-            image_ids = ids, ops.arange(candidates.shape[0]) // num_pixels
+            of_candidates = ops.arange(candidates.shape[0], dtype="int64") // num_pixels
+            images += ops.cast(replica_index(), "int64") * batch_size
+            image_ids = images, of_candidates
         loss = pixel_contrast(
             prediction, target, positives, self.temperature, candidates, image_ids
         )

@@ -147,7 +147,7 @@ class FCN(Task):
         Returns:
             Scalars by name.
         """
-        mask = ops.cast(batch[MASK], "int32")
+        mask = ops.cast(batch[MASK], "int64")
         logits = self.logits(batch[IMAGE], tuple(mask.shape[1:3]), training)
         labels = ops.reshape(mask, (-1,))
         is_labeled = ops.cast(labels != IGNORED, "float32")

@@ -22,7 +22,7 @@ class MatchTest(tf.test.TestCase):
         query, key, lengths = arrays((3, 6, 4), (3, 6, 4), (3, 6, 1))
         key = key * np.exp(2 * lengths)
         index = dense.match_cells(query, key)
-        self.assertEqual(index.dtype, "int32")
+        self.assertEqual(index.dtype, "int64")
         for image in range(3):
             for i in range(6):
                 cosines = [unit(query[image, i]) @ unit(key[image, j]) for j in range(6)]
@@ -154,7 +154,7 @@ class SlotSelectionTest(tf.test.TestCase):
         self.assertAllEqual(mask, [[1, 1, 1], [0, 0, 0], [1, 1, 0]])
         self.assertAllEqual(index[0], [1, 3, 4])
         self.assertAllEqual(index[2][:2], [0, 4])
-        self.assertEqual(index.dtype, "int32")
+        self.assertEqual(index.dtype, "int64")
 
 
 TAU, SLOTS, CELLS, CHANNELS = 0.2, 9, 4, 3

@@ -224,6 +224,7 @@ def apply_to_batch(images: Tensor, draws: Tensor, recipe: ViewRecipe) -> Tensor:
     if not recipe.changes_colors:
         return images
     factors, order, sigma, is_applied = _decide(draws, *_numbers(recipe))
+    order = tf.cast(order, tf.int64)  # On a GPU: see `ops.argmax`.
 
     def image(x: Tensor) -> Tensor:
         """Reshapes `(B,)` to broadcast over images."""
