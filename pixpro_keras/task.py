@@ -323,7 +323,9 @@ class Task(keras.Model):
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
         with tf.GradientTape() as tape:
             outputs = run()
-            loss = sum(outputs[name] for name in self.loss_bounds)
+            # Additions would be reordered by TensorFlow, in each process in another way.
+            terms = [ops.cast(outputs[name], "float32") for name in self.loss_bounds]
+            loss = tf.reduce_sum(tf.stack(terms))
             # The optimizer sums gradients over replicas.
             divisor = tf.distribute.get_strategy().num_replicas_in_sync * self.accumulate_steps
             scaled = self.optimizer.scale_loss(loss / divisor)

@@ -187,6 +187,30 @@ def points(seed):
     return {"x": rng.normal(size=(4, 3)).astype("float32"), "y": np.ones((4, 1), "float32")}
 
 
+class SumOfTermsTest(tf.test.TestCase):
+    def test_terms_are_not_added_one_by_one(self):
+        # TensorFlow orders such additions anew in each process, also where operations are deterministic.
+        class ThreeTerms(Regression):
+            loss_bounds = MappingProxyType(dict.fromkeys(("a", "b", "c"), (0.0, None)))
+
+            def call(self, batch, training=False):
+                (error,) = super().call(batch).values()
+                return {name: tf.identity(error, name="term") for name in self.loss_bounds}
+
+        task = ThreeTerms(SGD(0.1))
+        step = traced_step(task)
+        logs = scalars(step(points(0)))
+        self.assertAllClose(logs["loss"], logs["a"] + logs["b"] + logs["c"])
+        loss = step.get_concrete_function(points(0)).structured_outputs["loss"]
+        left, between = [loss.op], set()
+        while left:
+            one = left.pop()
+            if "term" not in one.name:
+                between.add(one.type)
+                left += [x.op for x in one.inputs]
+        self.assertEmpty(between & {"Add", "AddV2", "AddN"})
+
+
 class ScaleUpdatesTest(tf.test.TestCase, parameterized.TestCase):
     def train(self, rate, make_optimizer, factor=1.0, scaled=("hidden", "out"), strategy=None):
         """Returns the weights of both layers after three steps."""
