@@ -214,7 +214,7 @@ class Checkpoints:
             stored = json.loads(file.read_text())
             names = sorted(set(stored) | set(self._identity))
             changed = [
-                f"{name} was {stored.get(name)}, is {self._identity.get(name)}"
+                f"{name} was {stored.get(name, 'absent')}, is {self._identity.get(name, 'absent')}"
                 for name in names
                 if stored.get(name) != self._identity.get(name)
             ]

@@ -120,7 +120,7 @@ class EvaluationJobsTest(tf.test.TestCase):
             self.assertEqual(result.returncode, network, msg=result.stderr)
         self.assertRegex(
             result.stderr,
-            r"error: .*checkpoints of another model: weights was of SHA-256 .*another dir",
+            r"error: --workdir=.*checkpoints of another model: weights was of SHA-256 .*another dir",
         )
 
     def test_bad_input_is_one_line_naming_the_flag(self):

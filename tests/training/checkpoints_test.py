@@ -71,7 +71,7 @@ class CheckpointsTest(tf.test.TestCase):
         folder = self.create_tempdir().full_path
         Checkpoints(folder, build(), {"method": "pixpro"}).save()
         added = {"method": "pixpro", "pixel_levels": ["c4"]}
-        with self.assertRaisesRegex(CheckpointError, r"pixel_levels was None, is \['c4'\]"):
+        with self.assertRaisesRegex(CheckpointError, r"pixel_levels was absent, is \['c4'\]"):
             Checkpoints(folder, build(), added).restore()
 
     def test_a_tuple_is_the_list_that_is_read(self):

@@ -21,7 +21,7 @@ from pixpro_keras.cli.shared.training_job import StartedJob
 from pixpro_keras.data.broken_images import AnySource
 from pixpro_keras.task import Task
 from pixpro_keras.training import run
-from pixpro_keras.training.checkpoints import Checkpoints
+from pixpro_keras.training.checkpoints import CheckpointError, Checkpoints
 from pixpro_keras.training.estimate import estimate_run
 from pixpro_keras.training.history import (
     FewerStepsError,
@@ -137,8 +137,8 @@ def open_checkpoints(
 
     Raises:
         FlagError: if the run has done more steps, or with other data or flags and without
-            `--on_change=continue`; if its workers have different flags or images.
-        CheckpointError: if its checkpoints cannot be used.
+            `--on_change=continue`; if its checkpoints cannot be used; if its workers have different flags or
+            images.
     """
     workdir = pathlib.Path(config.workdir)
     recipe = run_recipe.recipe_of(
@@ -160,6 +160,8 @@ def open_checkpoints(
     except FewerStepsError:
         with flag_errors(options, "epochs" if options.iterations is None else "iterations"):
             raise
+    except CheckpointError as error:
+        raise FlagError(f"--workdir={options.workdir}: {error}") from error
     except (RunChangedError, OSError):
         with flag_errors(options, "workdir"):
             raise
