@@ -34,11 +34,12 @@ def fingerprint(parts: Iterable[bytes | str]) -> str:
     return checksum.hexdigest()[:_DIGITS]
 
 
-def sample(count: int) -> list[int]:
-    """Numbers below `count`: all, or 2,000 of them at equal distances.
+def sample(count: int, most: int = _MOST_SAMPLED) -> list[int]:
+    """Numbers below `count`: all, or `most` of them at equal distances.
 
     Args:
         count: number of things.
+        most: largest number of them.
 
     Example:
         ```python
@@ -47,7 +48,7 @@ def sample(count: int) -> list[int]:
         assert sample(3) == [0, 1, 2] and len(sample(10**6)) == 2000
         ```
     """
-    return np.linspace(0, count - 1, min(count, _MOST_SAMPLED)).astype(np.int64).tolist()
+    return np.linspace(0, count - 1, min(count, most)).astype(np.int64).tolist()
 
 
 def size_fingerprint(path: Callable[[int], str | os.PathLike], count: int) -> str:

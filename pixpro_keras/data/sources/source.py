@@ -3,10 +3,10 @@
 import dataclasses
 from collections.abc import Callable
 
-import numpy as np
 import tensorflow as tf
 
 from pixpro_keras.types import Tensor
+from pixpro_keras.utils.fingerprint import sample
 
 
 def to_label(number: Tensor) -> Tensor:
@@ -71,5 +71,4 @@ class Source:
         Args:
             count: largest number of indices.
         """
-        indices = np.linspace(0, self.num_examples - 1, count).astype(np.int64)
-        return [int(index) for index in np.unique(indices)]
+        return sample(self.num_examples, count)

@@ -17,7 +17,7 @@ from absl import logging
 from pixpro_keras.data import python_ops
 from pixpro_keras.data.sources.source import Source, to_label
 from pixpro_keras.types import Tensor
-from pixpro_keras.utils.fingerprint import fingerprint
+from pixpro_keras.utils.fingerprint import fingerprint, sample
 
 # Names of the classes 0, 1, ..., in the first record of a file: known before all labels are read.
 CLASS_NAMES = "image/class/names"
@@ -148,7 +148,7 @@ def _check_features(records: RecordFiles, pattern: str) -> bool:
         ValueError: if none of those that can be parsed has an image, naming what they have.
     """
     examples = []
-    for index in np.unique(np.linspace(0, len(records) - 1, _NUM_LOOKED_AT).astype(int)).tolist():
+    for index in sample(len(records), _NUM_LOOKED_AT):
         try:
             example = tf.train.Example.FromString(records.read(index))
         except Exception:  # Protobuf's. Such a record counts as a broken image when it is read.
